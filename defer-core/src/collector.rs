@@ -1,0 +1,237 @@
+//! The jobs of one request, in the order deferred, and how far each has come.
+//!
+//! A [`Collector`] is plain data: it knows nothing of locks, tasks or who runs the jobs. The jobs themselves are
+//! kept in *lines*, of which it knows only that they are in the same order as the entries.
+
+use smallvec::SmallVec;
+
+use crate::{
+    exchange::ResponseInfo,
+    job::JobId,
+    policy::{On, Policy},
+};
+
+pub(crate) struct Collector<L> {
+    /// The index of `entries[0]`. Indices are never used twice, so that a handle to a job that is long gone finds
+    /// nothing rather than another job.
+    base: usize,
+    entries: SmallVec<[Entry; 1]>,
+    lines: SmallVec<[Option<L>; 1]>,
+    next_line: usize,
+    /// How many entries at the front have ended.
+    ended: usize,
+    /// How many entries have not ended.
+    open: usize,
+    /// How many entries have not started.
+    waiting: usize,
+}
+
+/// What is known of one job beside the job itself.
+pub(crate) struct Entry {
+    pub(crate) id: JobId,
+    pub(crate) name: &'static str,
+    pub(crate) policy: &'static Policy,
+    pub(crate) attempts: u32,
+    step: Step,
+    on: On,
+    /// What few jobs have.
+    extras: Option<Box<Extras>>,
+}
+
+#[derive(Default)]
+struct Extras {
+    when: Option<Predicate>,
+    key: Option<Box<str>>,
+    payload: Option<Vec<u8>>,
+}
+
+/// A user's condition for a job to run.
+pub(crate) type Predicate = Box<dyn FnOnce(&ResponseInfo) -> bool + Send>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Not started.
+    Waiting,
+    /// In an attempt.
+    Running,
+    /// Between two attempts.
+    Backoff,
+    /// In its final count.
+    Ended,
+}
+
+/// What is to be asked before a job may start.
+pub(crate) enum Condition {
+    None,
+    Success,
+    When(Predicate),
+}
+
+impl Entry {
+    pub(crate) fn new(id: JobId, name: &'static str, policy: &'static Policy) -> Self {
+        Self { id, name, policy, attempts: 0, step: Step::Waiting, on: policy.on(), extras: None }
+    }
+
+    pub(crate) fn step(&self) -> Step {
+        self.step
+    }
+
+    pub(crate) fn set_on(&mut self, on: On) {
+        self.on = on;
+        if let Some(extras) = &mut self.extras {
+            extras.when = None;
+        }
+    }
+
+    pub(crate) fn set_when(&mut self, when: Predicate) {
+        self.extras().when = Some(when);
+    }
+
+    pub(crate) fn set_key(&mut self, key: &str) {
+        self.extras().key = Some(key.into());
+    }
+
+    pub(crate) fn has_key(&self, key: &str) -> bool {
+        self.extras.as_ref().is_some_and(|extras| extras.key.as_deref() == Some(key))
+    }
+
+    pub(crate) fn take_condition(&mut self) -> Condition {
+        let when = self.extras.as_mut().and_then(|extras| extras.when.take());
+        match (when, self.on) {
+            (Some(when), _) => Condition::When(when),
+            (None, On::Success) => Condition::Success,
+            (None, On::Always) => Condition::None,
+        }
+    }
+
+    /// Whether the job runs whatever the response.
+    pub(crate) fn is_unconditional(&self) -> bool {
+        self.on == On::Always && self.extras.as_ref().is_none_or(|extras| extras.when.is_none())
+    }
+
+    pub(crate) fn set_payload(&mut self, payload: Vec<u8>) {
+        self.extras().payload = Some(payload);
+    }
+
+    pub(crate) fn payload(&self) -> Option<&[u8]> {
+        self.extras.as_ref()?.payload.as_deref()
+    }
+
+    fn extras(&mut self) -> &mut Extras {
+        self.extras.get_or_insert_default()
+    }
+}
+
+impl<L> Collector<L> {
+    pub(crate) fn new() -> Self {
+        Self {
+            base: 0,
+            entries: SmallVec::new(),
+            lines: SmallVec::new(),
+            next_line: 0,
+            ended: 0,
+            open: 0,
+            waiting: 0,
+        }
+    }
+
+    /// Adds a job, and returns its index. `append` puts the job itself at the end of the last line that has not
+    /// been taken, or returns a new line for it.
+    pub(crate) fn push(
+        &mut self,
+        entry: Entry,
+        append: impl FnOnce(Option<&mut L>, usize) -> Option<L>,
+    ) -> usize {
+        // Grows in larger steps than doubling from one: a request that defers ten jobs allocates once for them.
+        if self.entries.len() == self.entries.capacity() {
+            self.entries.reserve(self.entries.len().max(3) * 3);
+        }
+        let index = self.base + self.entries.len();
+        self.entries.push(entry);
+        self.open += 1;
+        self.waiting += 1;
+        let last = self.lines.last_mut().and_then(Option::as_mut);
+        if let Some(line) = append(last, index) {
+            self.lines.push(Some(line));
+        }
+        index
+    }
+
+    /// Takes the first line that nobody has taken.
+    pub(crate) fn take_line(&mut self) -> Option<L> {
+        let line = self.lines.get_mut(self.next_line).and_then(Option::take);
+        self.next_line += 1;
+        if self.next_line >= self.lines.len() {
+            self.lines.clear();
+            self.next_line = 0;
+        }
+        line
+    }
+
+    /// The lines that nobody has taken.
+    pub(crate) fn lines(&mut self) -> impl Iterator<Item = &mut L> {
+        self.lines.iter_mut().flatten()
+    }
+
+    pub(crate) fn entry(&mut self, index: usize) -> Option<&mut Entry> {
+        let at = index.checked_sub(self.base)?;
+        self.entries.get_mut(at)
+    }
+
+    /// The jobs that have not ended, with their indices.
+    pub(crate) fn open_entries(&mut self) -> impl Iterator<Item = (usize, &mut Entry)> {
+        let base = self.base;
+        self.entries
+            .iter_mut()
+            .enumerate()
+            .filter(|(_, entry)| entry.step != Step::Ended)
+            .map(move |(at, entry)| (base + at, entry))
+    }
+
+    /// How many jobs have not ended.
+    pub(crate) fn open(&self) -> usize {
+        self.open
+    }
+
+    /// How many jobs have not started.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// Moves a job on, and returns what it was at; `None` if it has ended before.
+    pub(crate) fn step(&mut self, index: usize, to: Step) -> Option<Step> {
+        let entry = self.entry(index)?;
+        if entry.step == Step::Ended {
+            return None;
+        }
+        let from = std::mem::replace(&mut entry.step, to);
+        if from == Step::Waiting && to != Step::Waiting {
+            self.waiting -= 1;
+        }
+        if to == Step::Ended {
+            self.open -= 1;
+            self.forget_ended();
+        }
+        Some(from)
+    }
+
+    /// Lets go of entries at the front that have ended, so that jobs which defer jobs for ever need no more and
+    /// more room.
+    fn forget_ended(&mut self) {
+        if self.open == 0 {
+            self.base += self.entries.len();
+            self.entries.clear();
+            self.ended = 0;
+            return;
+        }
+        while self.entries[self.ended].step == Step::Ended {
+            self.ended += 1;
+        }
+        // A drain moves what is behind: only when that is less than what goes.
+        if self.ended >= 32 && self.ended * 2 >= self.entries.len() {
+            self.entries.drain(..self.ended);
+            self.base += self.ended;
+            self.ended = 0;
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What can go wrong: in a job, when deferring one, and when a job asks for state that is not there.
+
+use std::{borrow::Cow, error::Error, fmt, sync::Arc};
+
+/// A boxed error of any type, as tower and axum use it.
+pub type BoxError = Box<dyn Error + Send + Sync>;
+
+/// What [`Job::run`](crate::Job::run) returns.
+pub type JobResult = Result<(), JobError>;
+
+/// Why one attempt of a job failed.
+///
+/// Any error converts into it, so `?` works in a job. An attempt that fails is tried again while the job's
+/// policy has tries left; [`fatal`](JobError::fatal) says that this would be of no use.
+///
+/// Like `anyhow::Error` it does not implement [`Error`] itself, which is what makes that conversion possible;
+/// [`as_error`](JobError::as_error) gives the error inside. Cloning is cheap.
+///
+/// ```
+/// use defer_core::{JobError, JobResult};
+///
+/// fn parse(port: &str) -> JobResult {
+///     let port: u16 = port.parse()?;
+///     if port == 0 {
+///         return Err(JobError::msg("port 0 cannot be called").fatal());
+///     }
+///     Ok(())
+/// }
+///
+/// assert!(!parse("http").unwrap_err().is_fatal());
+/// assert!(parse("0").unwrap_err().is_fatal());
+/// ```
+#[derive(Clone)]
+pub struct JobError {
+    source: Arc<dyn Error + Send + Sync>,
+    fatal: bool,
+}
+
+impl JobError {
+    /// An error that is only a message.
+    pub fn msg(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::from(Message(message.into()))
+    }
+
+    /// The same error, marked as one that another attempt would not mend: the job is not tried again.
+    #[must_use = "this returns the marked error"]
+    pub fn fatal(mut self) -> Self {
+        self.fatal = true;
+        self
+    }
+
+    /// Whether the job is not to be tried again.
+    pub fn is_fatal(&self) -> bool {
+        self.fatal
+    }
+
+    /// The error inside, for its sources or a downcast.
+    pub fn as_error(&self) -> &(dyn Error + Send + Sync + 'static) {
+        &*self.source
+    }
+}
+
+impl<E: Error + Send + Sync + 'static> From<E> for JobError {
+    fn from(error: E) -> Self {
+        Self { source: Arc::new(error), fatal: false }
+    }
+}
+
+/// The error and the chain of its sources, separated by `: `.
+impl fmt::Display for JobError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.source)?;
+        let mut source = self.source.source();
+        while let Some(error) = source {
+            write!(f, ": {error}")?;
+            source = error.source();
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for JobError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JobError").field("source", &self.source).field("fatal", &self.fatal).finish()
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Message(Cow<'static, str>);
+
+/// Why a job could not be deferred.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeferError {
+    /// There is no Tokio runtime on this thread, so nothing could run the job.
+    #[error(
+        "there is no Tokio runtime here to run the job: defer it inside `#[tokio::main]`, a handler or \
+         a task, or enter a runtime with `Handle::enter`"
+    )]
+    NoRuntime,
+}
+
+/// A job asked for state of a type that its runner was not given.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("no state of type `{type_name}`: give it to the runner with `Runner::builder().state(..)`")]
+pub struct MissingState {
+    pub(crate) type_name: &'static str,
+}
+
+impl MissingState {
+    /// The type that was asked for, as [`std::any::type_name`] writes it.
+    pub fn type_name(&self) -> &'static str {
+        self.type_name
+    }
+}

@@ -1,0 +1,171 @@
+//! What a job can know of the request that deferred it and of how the response to it ended.
+
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
+
+use http::{HeaderMap, Method, StatusCode, Uri, Version};
+
+/// The request that deferred a job.
+#[derive(Clone, Debug)]
+pub struct RequestInfo {
+    method: Method,
+    uri: Uri,
+    version: Version,
+    matched_path: Option<Arc<str>>,
+    headers: Option<Box<HeaderMap>>,
+}
+
+impl RequestInfo {
+    /// A request without a matched path and without headers.
+    pub fn new(method: Method, uri: Uri, version: Version) -> Self {
+        Self { method, uri, version, matched_path: None, headers: None }
+    }
+
+    /// Adds the route that the request matched, such as `/users/{id}`.
+    #[must_use]
+    pub fn with_matched_path(mut self, path: Option<Arc<str>>) -> Self {
+        self.matched_path = path;
+        self
+    }
+
+    /// Adds headers that jobs may see.
+    #[must_use]
+    pub fn with_headers(mut self, headers: Option<Box<HeaderMap>>) -> Self {
+        self.headers = headers;
+        self
+    }
+
+    /// The method.
+    pub fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// The URI as the layer saw it: the path and query; over HTTP/2 the scheme and authority too.
+    pub fn uri(&self) -> &Uri {
+        &self.uri
+    }
+
+    /// The HTTP version.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// The route that matched, such as `/users/{id}`. `None` where the layer stands outside of the router, or
+    /// nothing matched.
+    pub fn matched_path(&self) -> Option<&str> {
+        self.matched_path.as_deref()
+    }
+
+    /// The captured headers: only those that the layer was told to capture.
+    pub fn headers(&self) -> &HeaderMap {
+        headers_or_none(&self.headers)
+    }
+}
+
+/// How the response to a request ended.
+#[derive(Clone, Debug)]
+pub struct ResponseInfo {
+    status: Option<StatusCode>,
+    delivery: Delivery,
+    bytes_sent: u64,
+    elapsed: Duration,
+    headers: Option<Box<HeaderMap>>,
+}
+
+impl ResponseInfo {
+    /// A response without a status, of which nothing was sent.
+    pub fn new(delivery: Delivery) -> Self {
+        Self { status: None, delivery, bytes_sent: 0, elapsed: Duration::ZERO, headers: None }
+    }
+
+    /// Sets the status.
+    #[must_use]
+    pub fn with_status(mut self, status: Option<StatusCode>) -> Self {
+        self.status = status;
+        self
+    }
+
+    /// Sets how many body bytes were handed over.
+    #[must_use]
+    pub fn with_bytes_sent(mut self, bytes: u64) -> Self {
+        self.bytes_sent = bytes;
+        self
+    }
+
+    /// Sets the time from the request to the release of its jobs.
+    #[must_use]
+    pub fn with_elapsed(mut self, elapsed: Duration) -> Self {
+        self.elapsed = elapsed;
+        self
+    }
+
+    /// Adds headers that jobs may see.
+    #[must_use]
+    pub fn with_headers(mut self, headers: Option<Box<HeaderMap>>) -> Self {
+        self.headers = headers;
+        self
+    }
+
+    /// The status of the response that went out; `None` if the handler was cancelled or panicked before there was
+    /// one.
+    pub fn status(&self) -> Option<StatusCode> {
+        self.status
+    }
+
+    /// How the response ended.
+    pub fn delivery(&self) -> Delivery {
+        self.delivery
+    }
+
+    /// Body bytes handed over to the server, before any transfer coding.
+    pub fn bytes_sent(&self) -> u64 {
+        self.bytes_sent
+    }
+
+    /// From the request's arrival at the layer to the release of its jobs.
+    pub fn elapsed(&self) -> Duration {
+        self.elapsed
+    }
+
+    /// The captured headers: only those that the layer was told to capture.
+    pub fn headers(&self) -> &HeaderMap {
+        headers_or_none(&self.headers)
+    }
+
+    /// Whether the status is below 400 and the handler neither panicked nor was cancelled.
+    ///
+    /// A client that left before it had everything does not make it a failure; ask [`delivery`](Self::delivery)
+    /// for that.
+    pub fn is_success(&self) -> bool {
+        !matches!(self.delivery, Delivery::Cancelled | Delivery::Panicked)
+            && self.status.is_some_and(|status| status.as_u16() < 400)
+    }
+}
+
+/// How far a response came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Delivery {
+    /// The operating system accepted the last byte.
+    Sent,
+    /// The body ended. How much of it has left is not known: the server is not `defer_axum::serve`.
+    Finished,
+    /// The client was gone before the response was complete.
+    Disconnected,
+    /// The body yielded an error.
+    Failed,
+    /// The handler was dropped before it had a response: the client left, or a time limit struck.
+    Cancelled,
+    /// The handler, or the body, panicked.
+    Panicked,
+}
+
+fn headers_or_none(headers: &Option<Box<HeaderMap>>) -> &HeaderMap {
+    static NONE: LazyLock<HeaderMap> = LazyLock::new(HeaderMap::new);
+    match headers {
+        Some(headers) => headers,
+        None => &NONE,
+    }
+}

@@ -1,0 +1,41 @@
+//! How long to wait before another try.
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+
+use crate::policy::Policy;
+
+/// The wait after this many attempts: doubled each time, with up to as much again of jitter, never above the
+/// policy's longest.
+pub(crate) fn delay(policy: &Policy, attempts: u32) -> Duration {
+    let (min, max) = policy.backoff();
+    // From here on every wait is the longest, and the numbers of larger attempts stay out of the way.
+    let nth = attempts.saturating_sub(1).min(63) as usize;
+    ExponentialBuilder::new()
+        .with_min_delay(min)
+        .with_max_delay(max)
+        .with_factor(2.0)
+        .with_jitter()
+        .without_max_times()
+        .build()
+        .nth(nth)
+        .unwrap_or(max)
+        .min(max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_doubles_from_the_shortest_to_the_longest() {
+        let (min, max) = (Duration::from_millis(500), Duration::from_secs(30));
+        let policy = Policy::new().with_backoff(min, max);
+        for (attempts, least) in [(1, 500), (2, 1_000), (3, 2_000), (7, 30_000), (u32::MAX, 30_000)] {
+            let delay = delay(&policy, attempts);
+            let least = Duration::from_millis(least);
+            assert!(delay >= least && delay <= max.min(least * 2), "{attempts}: {delay:?}");
+        }
+    }
+}

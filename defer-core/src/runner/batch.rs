@@ -1,0 +1,675 @@
+//! One request's jobs, from the first deferral to the last end, and what is shared by all who deal with them: the
+//! request that collects, the handles it gives out, the worker, the retries, the shutdown.
+//!
+//! The rule that keeps the counts right: a job's way is a row of steps in the [`Collector`], taken under the lock,
+//! and only who takes the step to `Ended` counts it. So it does not matter who comes first where two try.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use tokio::{runtime::Handle, task::AbortHandle, time::Instant};
+use tracing::Span;
+
+use super::{
+    Runner,
+    attempt::{Attempt, Outcome, drop_quietly, panic_error},
+    event::{JobEventKind, Subject},
+    limits::{Gate, Overflow, Permit},
+    line::{Line, Row, Work},
+    stats::Final,
+};
+use crate::{
+    collector::{Collector, Condition, Entry, Step},
+    context::{Drain, JobContext, Surroundings},
+    error::{DeferError, JobError},
+    exchange::{RequestInfo, ResponseInfo},
+    job::JobId,
+    lock::lock,
+    policy::Policy,
+    queue::Envelope,
+    state::State,
+};
+
+pub(crate) struct Batch {
+    runner: Runner,
+    runtime: Handle,
+    /// Where the runner's register has this batch.
+    key: usize,
+    /// The span of the request.
+    cause: Option<tracing::span::Id>,
+    request: OnceLock<RequestInfo>,
+    response: OnceLock<ResponseInfo>,
+    jobs: Mutex<Jobs>,
+}
+
+struct Jobs {
+    collector: Collector<Box<dyn Line>>,
+    phase: Phase,
+    /// Whether the jobs collected so far were let in; those that follow then take room as they come.
+    admitted: bool,
+    /// Room taken in the runner for jobs that have not started.
+    room: u32,
+    worker: Option<AbortHandle>,
+    /// How many workers there have been, so that the handle of one is not taken for that of the next.
+    workers: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// The response has not been sent.
+    Collecting,
+    /// Released, and nothing is left to start.
+    Idle,
+    /// Released, and there is a worker, or one waits for its permit.
+    Active,
+}
+
+/// What follows an attempt.
+pub(crate) enum Next {
+    Done,
+    Retry(Duration),
+}
+
+/// A job that may run.
+struct Start {
+    subject: Subject,
+    policy: &'static Policy,
+}
+
+impl Batch {
+    pub(crate) fn new(runner: &Runner) -> Result<Arc<Self>, DeferError> {
+        let runtime = Handle::try_current().map_err(|_| DeferError::NoRuntime)?;
+        let cause = Span::current().id();
+        Ok(runner.register(|key| Self {
+            runner: runner.clone(),
+            runtime,
+            key,
+            cause,
+            request: OnceLock::new(),
+            response: OnceLock::new(),
+            jobs: Mutex::new(Jobs {
+                collector: Collector::new(),
+                phase: Phase::Collecting,
+                admitted: false,
+                room: 0,
+                worker: None,
+                workers: 0,
+            }),
+        }))
+    }
+
+    pub(crate) fn runner(&self) -> &Runner {
+        &self.runner
+    }
+
+    /// Adds a job, and returns its id and index. After the release it is run at once.
+    pub(crate) fn push<W: Work>(
+        self: &Arc<Self>,
+        work: W,
+        name: &'static str,
+        policy: &'static Policy,
+    ) -> (JobId, usize) {
+        let id = JobId::next();
+        let subject = Subject { name, id, attempt: 0 };
+        let sheds = self.runner.overflow() == Overflow::Shed;
+        self.runner.counters().deferred();
+        self.report(subject, JobEventKind::Deferred);
+        if sheds && !self.runner.room().try_take() {
+            drop_quietly(work);
+            self.count(subject, Final::Shed, JobEventKind::Shed);
+            return (id, usize::MAX);
+        }
+        let (index, start) = {
+            let mut jobs = lock(&self.jobs);
+            let entry = Entry::new(id, name, policy);
+            let index = jobs.collector.push(entry, |last, index| Row::append(work, last, index));
+            if sheds {
+                jobs.room += 1;
+            } else if jobs.admitted {
+                self.runner.room().take_anyway(1);
+                jobs.room += 1;
+            }
+            let start = jobs.phase == Phase::Idle;
+            if start {
+                jobs.phase = Phase::Active;
+            }
+            (index, start)
+        };
+        if start {
+            Gate::start(self.clone());
+        }
+        (id, index)
+    }
+
+    /// Lets jobs know the request. Only the first call does anything.
+    pub(crate) fn set_request(&self, request: RequestInfo) {
+        let _ = self.request.set(request);
+    }
+
+    /// Lets the jobs collected so far in, if there is room at once and none is for the queue.
+    pub(crate) fn try_admit(&self) -> bool {
+        if self.runner.queue().is_some() {
+            return false;
+        }
+        if self.runner.overflow() != Overflow::Wait {
+            return true;
+        }
+        let mut jobs = lock(&self.jobs);
+        let waiting = jobs.collector.waiting();
+        if jobs.admitted || waiting == 0 {
+            return true;
+        }
+        let Some(taken) = self.runner.room().try_take_many(waiting) else { return false };
+        jobs.admitted = true;
+        jobs.room += taken;
+        true
+    }
+
+    /// Waits until there is room for the jobs collected so far. Cancel safe.
+    pub(crate) async fn admit(&self) {
+        if self.runner.overflow() != Overflow::Wait {
+            return;
+        }
+        let waiting = lock(&self.jobs).collector.waiting();
+        if waiting == 0 {
+            return;
+        }
+        let taken = self.runner.room().take(waiting).await;
+        let mut jobs = lock(&self.jobs);
+        if jobs.admitted {
+            self.runner.room().give_back(taken);
+        } else {
+            jobs.admitted = true;
+            jobs.room += taken;
+            self.leave_room(&mut jobs);
+        }
+    }
+
+    /// Gives back room that jobs no longer need which have started or ended.
+    fn leave_room(&self, jobs: &mut MutexGuard<'_, Jobs>) {
+        let needed = u32::try_from(jobs.collector.waiting()).unwrap_or(u32::MAX);
+        if jobs.room > needed {
+            self.runner.room().give_back(jobs.room - needed);
+            jobs.room = needed;
+        }
+    }
+
+    /// The response is over: runs what was collected. Only the first call does anything.
+    pub(crate) fn release(self: &Arc<Self>, response: Option<ResponseInfo>) {
+        if let Some(response) = response {
+            let _ = self.response.set(response);
+        }
+        {
+            let mut jobs = lock(&self.jobs);
+            if jobs.phase != Phase::Collecting || self.runner.is_recording() {
+                return;
+            }
+            jobs.phase = Phase::Idle;
+        }
+        self.start();
+    }
+
+    /// Runs what waits, unless that is being done.
+    pub(crate) fn start(self: &Arc<Self>) {
+        {
+            let mut jobs = lock(&self.jobs);
+            if jobs.phase == Phase::Active || jobs.collector.waiting() == 0 {
+                return;
+            }
+            jobs.phase = Phase::Active;
+            if self.runner.overflow() == Overflow::Wait && !jobs.admitted {
+                let waiting = u32::try_from(jobs.collector.waiting()).unwrap_or(u32::MAX);
+                self.runner.room().take_anyway(waiting);
+                jobs.room = waiting;
+                jobs.admitted = true;
+            }
+        }
+        Gate::start(self.clone());
+    }
+
+    pub(crate) fn spawn_worker(self: Arc<Self>, permit: Permit) {
+        let before = lock(&self.jobs).workers;
+        let worker = Worker { batch: self.clone(), done: false };
+        // Not under the lock: a runtime that was shut down drops the worker here, which locks.
+        let task = self.runtime.spawn(worker.run(permit));
+        let mut jobs = lock(&self.jobs);
+        if jobs.workers == before && jobs.phase == Phase::Active {
+            jobs.worker = Some(task.abort_handle());
+        }
+    }
+
+    fn take_line(&self) -> Option<Box<dyn Line>> {
+        let mut jobs = lock(&self.jobs);
+        let line = jobs.collector.take_line();
+        if line.is_none() {
+            jobs.workerless();
+        }
+        line
+    }
+
+    /// Runs one attempt of a job.
+    pub(crate) async fn attempt<W: Work>(self: &Arc<Self>, index: usize, work: &mut W) -> Next {
+        let Some(Start { subject, policy }) = self.begin(index) else {
+            return Next::Done;
+        };
+        let span = self.span(subject);
+        let watched = self.runner.has_hooks() || tracing::enabled!(tracing::Level::INFO);
+        let started = watched.then(Instant::now);
+        let cx = JobContext::new(self.clone(), subject.id, subject.attempt);
+        let outcome = Attempt::new(work.run(&cx), self, &span, policy.timeout()).await;
+        let elapsed = started.map_or(Duration::ZERO, |started| started.elapsed());
+        let _entered = span.enter();
+        self.finish(index, subject, policy, outcome, elapsed)
+    }
+
+    fn span(&self, subject: Subject) -> Span {
+        let span =
+            tracing::info_span!("job", name = subject.name, id = %subject.id, attempt = subject.attempt);
+        if !span.is_disabled() {
+            span.follows_from(self.cause.clone());
+        }
+        span
+    }
+
+    /// Takes the step to `Running`, if the job is to run.
+    fn begin(&self, index: usize) -> Option<Start> {
+        let condition = lock(&self.jobs).collector.entry(index)?.take_condition();
+        if let Err((how, event)) = self.check(condition) {
+            self.end(index, how, |_| event);
+            return None;
+        }
+        let start = {
+            let mut jobs = lock(&self.jobs);
+            jobs.collector.step(index, Step::Running)?;
+            self.leave_room(&mut jobs);
+            let entry = jobs.collector.entry(index)?;
+            entry.attempts += 1;
+            Start {
+                subject: Subject { name: entry.name, id: entry.id, attempt: entry.attempts },
+                policy: entry.policy,
+            }
+        };
+        self.runner.counters().started();
+        self.report(start.subject, JobEventKind::Started);
+        Some(start)
+    }
+
+    /// Asks a job's condition. Without a response there is nothing to ask about, and the job runs.
+    fn check(&self, condition: Condition) -> Result<(), (Final, JobEventKind)> {
+        let Some(response) = self.response.get() else { return Ok(()) };
+        let runs = match condition {
+            Condition::None => return Ok(()),
+            Condition::Success => response.is_success(),
+            Condition::When(when) => {
+                let asked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| when(response)));
+                asked.map_err(|panic| {
+                    let error = panic_error(panic);
+                    let elapsed = Duration::ZERO;
+                    (Final::Failed, JobEventKind::Panicked { error, elapsed })
+                })?
+            }
+        };
+        if runs { Ok(()) } else { Err((Final::Skipped, JobEventKind::Skipped)) }
+    }
+
+    fn finish(
+        &self,
+        index: usize,
+        subject: Subject,
+        policy: &'static Policy,
+        outcome: Outcome,
+        elapsed: Duration,
+    ) -> Next {
+        let fatal = matches!(&outcome, Outcome::Returned(Err(error)) if error.is_fatal());
+        let (error, kind) = match outcome {
+            Outcome::Returned(Ok(())) => {
+                self.end(index, Final::Succeeded, |_| JobEventKind::Succeeded { elapsed });
+                return Next::Done;
+            }
+            Outcome::Returned(Err(error)) => (error.clone(), JobEventKind::Failed { error, elapsed }),
+            Outcome::Panicked(error) => (error.clone(), JobEventKind::Panicked { error, elapsed }),
+            Outcome::TimedOut(error) => (error.clone(), JobEventKind::TimedOut { error, elapsed }),
+        };
+        if fatal || subject.attempt >= policy.tries() {
+            self.end(index, Final::Failed, |_| kind);
+            return Next::Done;
+        }
+        if lock(&self.jobs).collector.step(index, Step::Backoff).is_none() {
+            return Next::Done;
+        }
+        let delay = super::backoff::delay(policy, subject.attempt);
+        // It waits, and so it takes room; it has been let in before, and so it need not wait for that.
+        self.runner.room().take_anyway(1);
+        self.runner.counters().stopped();
+        self.runner.counters().retried();
+        self.report(subject, JobEventKind::Retrying { error, delay });
+        Next::Retry(delay)
+    }
+
+    /// Tries a job again after a while, out of line.
+    pub(crate) fn retry<W: Work>(self: &Arc<Self>, index: usize, work: W, delay: Duration) {
+        let retry = Retry { batch: self.clone(), index, work: Some(work), has_room: true };
+        self.runtime.spawn(retry.run(delay));
+    }
+
+    /// Takes the step to `Ended`, and counts it. Returns whether it was this call that did.
+    fn end(&self, index: usize, how: Final, event: impl FnOnce(&mut Entry) -> JobEventKind) -> bool {
+        let (subject, from, event) = {
+            let mut jobs = lock(&self.jobs);
+            let Some(entry) = jobs.collector.entry(index) else { return false };
+            let subject = Subject { name: entry.name, id: entry.id, attempt: entry.attempts };
+            if entry.step() == Step::Ended {
+                return false;
+            }
+            let event = event(entry);
+            let from = jobs.collector.step(index, Step::Ended);
+            self.leave_room(&mut jobs);
+            (subject, from, event)
+        };
+        if from == Some(Step::Running) {
+            self.runner.counters().stopped();
+        }
+        self.count(subject, how, event);
+        true
+    }
+
+    /// Tells first and counts then: who sees that the runner is idle has been told everything.
+    fn count(&self, subject: Subject, how: Final, event: JobEventKind) {
+        self.report(subject, event);
+        self.runner.counters().ended(how);
+    }
+
+    fn report(&self, subject: Subject, event: JobEventKind) {
+        subject.report(self.runner.hooks(), event);
+    }
+
+    /// Changes a job that has not started; `None` if it has.
+    pub(crate) fn change<T>(&self, index: usize, change: impl FnOnce(&mut Entry) -> T) -> Option<T> {
+        let mut jobs = lock(&self.jobs);
+        let entry = jobs.collector.entry(index)?;
+        (entry.step() == Step::Waiting).then(|| change(entry))
+    }
+
+    /// Cancels a job that has not started. Returns whether it was this call that did.
+    pub(crate) fn cancel(&self, index: usize) -> bool {
+        let waits = self.change(index, |_| ()).is_some();
+        let cancelled = waits && self.end(index, Final::Cancelled, |_| JobEventKind::Cancelled);
+        if cancelled {
+            let work = {
+                let mut jobs = lock(&self.jobs);
+                jobs.collector.lines().find_map(|line| line.take(index))
+            };
+            drop_quietly(work);
+        }
+        cancelled
+    }
+
+    /// Cancels the jobs with this key that have not started, but for one. Returns whether there was any.
+    pub(crate) fn cancel_key(&self, key: &str, but: Option<usize>) -> bool {
+        let same: Vec<usize> = lock(&self.jobs)
+            .collector
+            .open_entries()
+            .filter(|(index, entry)| {
+                Some(*index) != but && entry.step() == Step::Waiting && entry.has_key(key)
+            })
+            .map(|(index, _)| index)
+            .collect();
+        let mut any = false;
+        for index in same {
+            any |= self.cancel(index);
+        }
+        any
+    }
+
+    /// How many jobs have not started.
+    pub(crate) fn waiting(&self) -> usize {
+        lock(&self.jobs).collector.waiting()
+    }
+
+    /// Shows the jobs that have not started to `see`: their names, and themselves where nobody runs them.
+    #[cfg(feature = "testing")]
+    pub(crate) fn inspect(&self, mut see: impl FnMut(&'static str, Option<&dyn std::any::Any>)) {
+        let mut jobs = lock(&self.jobs);
+        let waiting: Vec<_> =
+            jobs.collector.open_entries().map(|(index, entry)| (index, entry.name)).collect();
+        for (index, name) in waiting {
+            see(name, jobs.collector.lines().find_map(|line| line.job(index)));
+        }
+    }
+
+    /// Pushes the jobs for the queue to it, so that they survive this process; on an error they stay here. Those
+    /// with a condition stay here too: whether it holds is not known before the response is over.
+    pub(crate) async fn enqueue(self: &Arc<Self>) {
+        let Some(queue) = self.runner.queue() else { return };
+        let envelopes = self.encode();
+        if envelopes.is_empty() {
+            return;
+        }
+        let ids: Vec<_> = envelopes.iter().map(|(index, _)| *index).collect();
+        let jobs = envelopes.into_iter().map(|(_, envelope)| envelope).collect();
+        match super::attempt::caught(|| queue.push(jobs)).await {
+            Ok(()) => {
+                for index in ids {
+                    if self.end(index, Final::Queued, |_| JobEventKind::Queued) {
+                        let work = {
+                            let mut jobs = lock(&self.jobs);
+                            jobs.collector.lines().find_map(|line| line.take(index))
+                        };
+                        drop_quietly(work);
+                    }
+                }
+            }
+            Err(error) => {
+                for index in ids {
+                    self.queue_failed(index, error.clone());
+                }
+            }
+        }
+    }
+
+    fn queue_failed(&self, index: usize, error: JobError) {
+        let subject = self.change(index, |entry| Subject { name: entry.name, id: entry.id, attempt: 0 });
+        if let Some(subject) = subject {
+            self.report(subject, JobEventKind::QueueFailed { error });
+        }
+    }
+
+    /// Envelopes for the jobs that are for the queue. What was written is kept, for the end of a shutdown.
+    fn encode(&self) -> Vec<(usize, Envelope)> {
+        let mut failed = Vec::new();
+        let mut envelopes = Vec::new();
+        {
+            let mut guard = lock(&self.jobs);
+            let jobs = &mut *guard;
+            let queued: Vec<usize> = jobs
+                .collector
+                .open_entries()
+                .filter(|(_, entry)| {
+                    entry.policy.is_queued() && entry.step() == Step::Waiting && entry.is_unconditional()
+                })
+                .map(|(index, _)| index)
+                .collect();
+            for index in queued {
+                // Serde's code for a type may be the user's; a panic in it must not stop here with the lock held.
+                let encoded = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                    jobs.collector.lines().find_map(|line| line.encode(index))
+                }));
+                match encoded {
+                    Ok(Some(Ok(payload))) => {
+                        if let Some(entry) = jobs.collector.entry(index) {
+                            entry.set_payload(payload);
+                            envelopes.extend(envelope(entry).map(|envelope| (index, envelope)));
+                        }
+                    }
+                    Ok(Some(Err(error))) => failed.push((index, JobError::msg(error.to_string()))),
+                    Ok(None) => {}
+                    Err(panic) => failed.push((index, panic_error(panic))),
+                }
+            }
+        }
+        for (index, error) in failed {
+            self.queue_failed(index, error);
+        }
+        envelopes
+    }
+
+    /// At the end of a shutdown: what of this batch has not ended, and can be given to the queue.
+    pub(crate) fn unfinished(&self) -> Vec<(usize, JobId, &'static str, Option<Envelope>)> {
+        lock(&self.jobs)
+            .collector
+            .open_entries()
+            .map(|(index, entry)| (index, entry.id, entry.name, envelope(entry)))
+            .collect()
+    }
+
+    pub(crate) fn end_queued(&self, index: usize) -> bool {
+        self.end(index, Final::Queued, |_| JobEventKind::Queued)
+    }
+
+    pub(crate) fn abandon(&self, index: usize) -> bool {
+        self.end(index, Final::Abandoned, |_| JobEventKind::Abandoned)
+    }
+
+    /// Drops the job that runs and those that wait, as far as they can be stopped.
+    pub(crate) fn abort(&self) {
+        let (worker, lines) = {
+            let mut jobs = lock(&self.jobs);
+            let lines: Vec<_> = std::iter::from_fn(|| jobs.collector.take_line()).collect();
+            (jobs.worker.take(), lines)
+        };
+        if let Some(worker) = worker {
+            worker.abort();
+        }
+        lines.into_iter().for_each(drop_quietly);
+    }
+
+    /// The worker is gone: with a runtime that was dropped, or aborted. Jobs between two tries are not its.
+    fn worker_gone(&self) {
+        let lost: Vec<usize> = {
+            let mut jobs = lock(&self.jobs);
+            jobs.workerless();
+            jobs.collector
+                .open_entries()
+                .filter(|(_, entry)| entry.step() != Step::Backoff)
+                .map(|(index, _)| index)
+                .collect()
+        };
+        self.abort();
+        for index in lost {
+            self.abandon(index);
+        }
+    }
+}
+
+impl Jobs {
+    fn workerless(&mut self) {
+        self.phase = Phase::Idle;
+        self.worker = None;
+        self.workers = self.workers.wrapping_add(1);
+    }
+}
+
+fn envelope(entry: &Entry) -> Option<Envelope> {
+    entry.payload().map(|payload| Envelope {
+        id: entry.id,
+        name: entry.name.to_owned(),
+        policy: *entry.policy,
+        payload: payload.to_vec(),
+    })
+}
+
+impl Drop for Batch {
+    /// Nobody holds the batch any more, so that nothing of it can run.
+    fn drop(&mut self) {
+        self.runner.unregister(self.key);
+        let lost = self.jobs.get_mut().unwrap_or_else(PoisonError::into_inner).collector.open() > 0;
+        if lost {
+            self.worker_gone();
+        }
+    }
+}
+
+impl Surroundings for Batch {
+    fn state(&self) -> &State {
+        self.runner.state()
+    }
+
+    fn request(&self) -> Option<&RequestInfo> {
+        self.request.get()
+    }
+
+    fn response(&self) -> Option<&ResponseInfo> {
+        self.response.get()
+    }
+
+    fn drain(&self) -> &Drain {
+        self.runner.drain()
+    }
+}
+
+/// Runs a batch's jobs until none is left. Dropped before that, it leaves none behind uncounted: the guard is made
+/// before the task, because a runtime that was shut down drops the task without a poll.
+struct Worker {
+    batch: Arc<Batch>,
+    done: bool,
+}
+
+impl Worker {
+    async fn run(mut self, mut permit: Permit) {
+        while let Some(mut line) = self.batch.take_line() {
+            permit = line.run(&self.batch, permit).await;
+        }
+        self.done = true;
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if !self.done {
+            self.batch.worker_gone();
+        }
+    }
+}
+
+/// A job between two tries and in the later ones.
+struct Retry<W> {
+    batch: Arc<Batch>,
+    index: usize,
+    work: Option<W>,
+    has_room: bool,
+}
+
+impl<W: Work> Retry<W> {
+    async fn run(mut self, mut delay: Duration) {
+        let batch = self.batch.clone();
+        while let Some(work) = &mut self.work {
+            tokio::time::sleep(delay).await;
+            let permit = Gate::acquire(batch.runner()).await;
+            self.has_room = false;
+            batch.runner().room().give_back(1);
+            let next = batch.attempt(self.index, work).await;
+            drop(permit);
+            match next {
+                Next::Retry(again) => {
+                    self.has_room = true;
+                    delay = again;
+                }
+                Next::Done => drop_quietly(self.work.take()),
+            }
+        }
+    }
+}
+
+impl<W> Drop for Retry<W> {
+    fn drop(&mut self) {
+        if self.has_room {
+            self.batch.runner().room().give_back(1);
+        }
+        if let Some(work) = self.work.take() {
+            drop_quietly(work);
+            self.batch.abandon(self.index);
+        }
+    }
+}

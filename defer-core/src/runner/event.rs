@@ -1,0 +1,164 @@
+//! What happened to a job, told to hooks and to the log.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
+
+use crate::{error::JobError, job::JobId};
+
+/// A step in the life of a job.
+///
+/// It carries no field of the job itself: those hold addresses and tokens.
+#[derive(Clone, Debug)]
+pub struct JobEvent {
+    name: &'static str,
+    id: JobId,
+    attempt: u32,
+    kind: JobEventKind,
+}
+
+/// Which step, with what is known of it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum JobEventKind {
+    /// A request, or another job, deferred it.
+    Deferred,
+    /// An attempt began.
+    Started,
+    /// Final: it returned `Ok`.
+    #[non_exhaustive]
+    Succeeded {
+        /// How long the attempt took.
+        elapsed: Duration,
+    },
+    /// An attempt failed, panicked or took too long, and another follows.
+    #[non_exhaustive]
+    Retrying {
+        /// What was wrong with the attempt.
+        error: JobError,
+        /// How long until the next.
+        delay: Duration,
+    },
+    /// Final: it returned an error and has no tries left, or the error was fatal.
+    #[non_exhaustive]
+    Failed {
+        /// The error.
+        error: JobError,
+        /// How long the attempt took.
+        elapsed: Duration,
+    },
+    /// Final: it panicked and has no tries left.
+    #[non_exhaustive]
+    Panicked {
+        /// The panic's message.
+        error: JobError,
+        /// How long the attempt took.
+        elapsed: Duration,
+    },
+    /// Final: it took longer than its time limit and has no tries left.
+    #[non_exhaustive]
+    TimedOut {
+        /// The limit, in words.
+        error: JobError,
+        /// How long the attempt took.
+        elapsed: Duration,
+    },
+    /// Final: its condition said no.
+    Skipped,
+    /// Final: it was cancelled, or replaced by a later job with its key.
+    Cancelled,
+    /// Final: `max_pending` jobs were waiting, and the runner sheds.
+    Shed,
+    /// Final here: the queue has it.
+    Queued,
+    /// The queue would not take it; it runs in this process.
+    #[non_exhaustive]
+    QueueFailed {
+        /// What the queue said.
+        error: JobError,
+    },
+    /// Final: it had not ended when the runner or the runtime was stopped.
+    Abandoned,
+}
+
+/// Told of every step of every job.
+pub(crate) type Hook = Box<dyn Fn(&JobEvent) + Send + Sync>;
+
+impl JobEvent {
+    /// The job's name.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The job's id.
+    pub fn id(&self) -> JobId {
+        self.id
+    }
+
+    /// The attempt the event belongs to, from 1; 0 before the first.
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// What happened.
+    pub fn kind(&self) -> JobEventKind {
+        self.kind.clone()
+    }
+}
+
+/// Whom an event is about.
+#[derive(Clone, Copy)]
+pub(crate) struct Subject {
+    pub(crate) name: &'static str,
+    pub(crate) id: JobId,
+    pub(crate) attempt: u32,
+}
+
+impl Subject {
+    /// Logs the event and tells the hooks. Called without a lock held: hooks are user code.
+    pub(crate) fn report(self, hooks: &[Hook], kind: JobEventKind) {
+        self.log(&kind);
+        if hooks.is_empty() {
+            return;
+        }
+        let event = JobEvent { name: self.name, id: self.id, attempt: self.attempt, kind };
+        for hook in hooks {
+            if catch_unwind(AssertUnwindSafe(|| hook(&event))).is_err() {
+                tracing::error!(name = self.name, id = %self.id, "an `on_event` hook panicked");
+            }
+        }
+    }
+
+    fn log(self, kind: &JobEventKind) {
+        let Self { name, id, attempt } = self;
+        match kind {
+            JobEventKind::Deferred | JobEventKind::Started => {}
+            JobEventKind::Succeeded { elapsed } => {
+                tracing::info!(name, %id, attempt, ?elapsed, "job done");
+            }
+            JobEventKind::Retrying { error, delay } => {
+                tracing::warn!(name, %id, attempt, %error, ?delay, "job failed, trying again");
+            }
+            JobEventKind::Failed { error, elapsed } => {
+                tracing::error!(name, %id, attempt, %error, ?elapsed, "job failed");
+            }
+            JobEventKind::Panicked { error, elapsed } => {
+                tracing::error!(name, %id, attempt, %error, ?elapsed, "job panicked");
+            }
+            JobEventKind::TimedOut { error, elapsed } => {
+                tracing::error!(name, %id, attempt, %error, ?elapsed, "job timed out");
+            }
+            JobEventKind::Skipped => tracing::warn!(name, %id, "job skipped: its condition said no"),
+            JobEventKind::Cancelled => tracing::debug!(name, %id, "job cancelled"),
+            JobEventKind::Shed => tracing::warn!(name, %id, "job shed: too many are pending"),
+            JobEventKind::Queued => tracing::debug!(name, %id, "job queued"),
+            JobEventKind::QueueFailed { error } => {
+                tracing::warn!(name, %id, %error, "job not queued, running it in this process");
+            }
+            JobEventKind::Abandoned => {
+                tracing::error!(name, %id, attempt, "job abandoned: the runner stopped before it ended");
+            }
+        }
+    }
+}

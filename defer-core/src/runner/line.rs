@@ -1,0 +1,205 @@
+//! Jobs of one type that were deferred one after another, kept together and run by one future.
+//!
+//! This is what makes ten jobs cheaper than ten tasks: the jobs lie side by side in one vector, and the future that
+//! runs them is allocated once for all of them.
+
+use std::{any::Any, future::Future, pin::Pin, sync::Arc};
+
+use super::{
+    attempt::drop_quietly,
+    batch::{Batch, Next},
+    limits::Permit,
+};
+use crate::{
+    context::JobContext,
+    error::{BoxError, JobResult},
+    job::{Deferrable, IntoJobResult, Job},
+    scope::Defer,
+};
+
+/// What a runner runs: a job, or a closure.
+pub(crate) trait Work: Send + 'static {
+    fn run(&mut self, cx: &JobContext) -> impl Future<Output = JobResult> + Send;
+
+    /// The job, for who knows its type.
+    fn job(&self) -> &dyn Any;
+
+    /// The job as a queue keeps it; `None` for one that is not for a queue.
+    fn encode(&self) -> Option<Result<Vec<u8>, BoxError>>;
+}
+
+/// A line of works of a type that only the line knows.
+pub(crate) trait Line: Send {
+    /// Runs the works, from the first to the last.
+    fn run<'a>(
+        &'a mut self,
+        batch: &'a Arc<Batch>,
+        permit: Permit,
+    ) -> Pin<Box<dyn Future<Output = Permit> + Send + 'a>>;
+
+    /// Takes one out, to be dropped.
+    fn take(&mut self, index: usize) -> Option<Box<dyn Send>>;
+
+    /// One of them, for who knows its type.
+    fn job(&self, index: usize) -> Option<&dyn Any>;
+
+    fn encode(&self, index: usize) -> Option<Result<Vec<u8>, BoxError>>;
+
+    /// The line itself, so that another work of its type can join.
+    fn as_any_mut(&mut self) -> &mut dyn Any;
+}
+
+/// A line of works of type `W`. The first is kept in place, so that a single one needs no vector.
+pub(crate) struct Row<W> {
+    start: usize,
+    first: Option<W>,
+    rest: Vec<Option<W>>,
+}
+
+impl<W: Work> Row<W> {
+    /// Puts the work at the end of the line, if it is a line of its type, or into a new one.
+    pub(crate) fn append(work: W, last: Option<&mut Box<dyn Line>>, index: usize) -> Option<Box<dyn Line>> {
+        let row = last.and_then(|line| line.as_any_mut().downcast_mut::<Self>());
+        match row {
+            Some(row) => {
+                if row.rest.len() == row.rest.capacity() {
+                    row.rest.reserve((row.rest.len() + 1).max(3) * 3);
+                }
+                row.rest.push(Some(work));
+                None
+            }
+            None => Some(Box::new(Self { start: index, first: Some(work), rest: Vec::new() })),
+        }
+    }
+
+    fn at(&self, index: usize) -> Option<&W> {
+        match index.checked_sub(self.start)? {
+            0 => self.first.as_ref(),
+            n => self.rest.get(n - 1)?.as_ref(),
+        }
+    }
+}
+
+impl<W: Work> Line for Row<W> {
+    fn run<'a>(
+        &'a mut self,
+        batch: &'a Arc<Batch>,
+        mut permit: Permit,
+    ) -> Pin<Box<dyn Future<Output = Permit> + Send + 'a>> {
+        Box::pin(async move {
+            let mut index = self.start;
+            for slot in std::iter::once(&mut self.first).chain(&mut self.rest) {
+                if let Some(work) = slot {
+                    match batch.attempt(index, work).await {
+                        Next::Done => drop_quietly(slot.take()),
+                        Next::Retry(delay) => {
+                            if let Some(work) = slot.take() {
+                                batch.retry(index, work, delay);
+                            }
+                        }
+                    }
+                    permit = permit.turn().await;
+                    // Jobs that never wait for anything would keep the thread for the whole line.
+                    tokio::task::consume_budget().await;
+                }
+                index += 1;
+            }
+            permit
+        })
+    }
+
+    fn take(&mut self, index: usize) -> Option<Box<dyn Send>> {
+        let work = match index.checked_sub(self.start)? {
+            0 => self.first.take()?,
+            n => self.rest.get_mut(n - 1)?.take()?,
+        };
+        Some(Box::new(work))
+    }
+
+    fn job(&self, index: usize) -> Option<&dyn Any> {
+        self.at(index).map(Work::job)
+    }
+
+    fn encode(&self, index: usize) -> Option<Result<Vec<u8>, BoxError>> {
+        self.at(index)?.encode()
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+}
+
+/// A job on the runtime's worker threads.
+pub(crate) struct AsyncJob<J>(pub(crate) J);
+
+impl<J: Deferrable> Work for AsyncJob<J> {
+    async fn run(&mut self, cx: &JobContext) -> JobResult {
+        self.0.run(cx).await
+    }
+
+    fn job(&self) -> &dyn Any {
+        &self.0
+    }
+
+    fn encode(&self) -> Option<Result<Vec<u8>, BoxError>> {
+        J::ENCODE.map(|encode| encode(&self.0))
+    }
+}
+
+/// A job on the blocking pool. Shared with the thread it runs on, which goes on with it after a time-out.
+pub(crate) struct BlockingJob<J>(pub(crate) Arc<J>);
+
+impl<J: Deferrable> Work for BlockingJob<J> {
+    async fn run(&mut self, cx: &JobContext) -> JobResult {
+        let job = self.0.clone();
+        let cx = cx.clone();
+        let runtime = tokio::runtime::Handle::current();
+        let scope = Defer::current();
+        let span = tracing::Span::current();
+        let thread = tokio::task::spawn_blocking(move || {
+            let _entered = span.enter();
+            let run = job.run(&cx);
+            match scope {
+                Some(scope) => runtime.block_on(scope.scope(run)),
+                None => runtime.block_on(run),
+            }
+        });
+        match thread.await {
+            Ok(result) => result,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn job(&self) -> &dyn Any {
+        &*self.0
+    }
+
+    fn encode(&self) -> Option<Result<Vec<u8>, BoxError>> {
+        J::ENCODE.map(|encode| encode(&self.0))
+    }
+}
+
+/// A closure, which runs once.
+pub(crate) struct Once<F>(pub(crate) Option<F>);
+
+impl<F, Fut> Work for Once<F>
+where
+    F: FnOnce(JobContext) -> Fut + Send + 'static,
+    Fut: Future<Output: IntoJobResult> + Send,
+{
+    async fn run(&mut self, cx: &JobContext) -> JobResult {
+        match self.0.take() {
+            Some(work) => work(cx.clone()).await.into_job_result(),
+            None => Ok(()),
+        }
+    }
+
+    fn job(&self) -> &dyn Any {
+        &()
+    }
+
+    fn encode(&self) -> Option<Result<Vec<u8>, BoxError>> {
+        None
+    }
+}

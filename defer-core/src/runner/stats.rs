@@ -1,0 +1,117 @@
+//! How many jobs are where.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::Notify;
+
+/// How many jobs a runner has, and how the others ended.
+///
+/// Every deferred job ends in exactly one of `succeeded`, `failed`, `skipped`, `cancelled`, `shed`, `queued` and
+/// `abandoned`: once a runner is idle they add up to `deferred`. While jobs run, the numbers are read one after
+/// another and may be a step apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Deferred, and neither running nor ended: collected by a request, waiting, or between two tries.
+    pub pending: u64,
+    /// In an attempt.
+    pub running: u64,
+    /// All jobs so far.
+    pub deferred: u64,
+    /// Attempts that were followed by another.
+    pub retried: u64,
+    /// Returned `Ok`.
+    pub succeeded: u64,
+    /// Returned an error, panicked or took too long, without tries left.
+    pub failed: u64,
+    /// Their condition said no.
+    pub skipped: u64,
+    /// Cancelled, or replaced by a later job with their key.
+    pub cancelled: u64,
+    /// Dropped because too many were pending.
+    pub shed: u64,
+    /// Taken by the queue.
+    pub queued: u64,
+    /// Not ended when the runner or the runtime was stopped.
+    pub abandoned: u64,
+}
+
+/// The final counts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Final {
+    Succeeded,
+    Failed,
+    Skipped,
+    Cancelled,
+    Shed,
+    Queued,
+    Abandoned,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    /// Deferred and not ended. What was deferred in all is this and the final counts.
+    live: AtomicU64,
+    running: AtomicU64,
+    retried: AtomicU64,
+    finals: [AtomicU64; 7],
+    idle: Notify,
+}
+
+impl Counters {
+    pub(crate) fn deferred(&self) {
+        self.live.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn started(&self) {
+        self.running.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn stopped(&self) {
+        self.running.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn retried(&self) {
+        self.retried.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn ended(&self, how: Final) {
+        self.finals[how as usize].fetch_add(1, Ordering::Relaxed);
+        // Release, and acquire in `is_idle`: who sees that nothing is live sees all the counts.
+        if self.live.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.idle.notify_waiters();
+        }
+    }
+
+    pub(crate) fn ended_so_far(&self) -> u64 {
+        self.finals.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
+    pub(crate) async fn idle(&self) {
+        loop {
+            let idle = self.idle.notified();
+            if self.live.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            idle.await;
+        }
+    }
+
+    pub(crate) fn snapshot(&self) -> Stats {
+        let live = self.live.load(Ordering::Acquire);
+        let running = self.running.load(Ordering::Relaxed);
+        let of = |how: Final| self.finals[how as usize].load(Ordering::Relaxed);
+        Stats {
+            pending: live.saturating_sub(running),
+            running,
+            deferred: live + self.ended_so_far(),
+            retried: self.retried.load(Ordering::Relaxed),
+            succeeded: of(Final::Succeeded),
+            failed: of(Final::Failed),
+            skipped: of(Final::Skipped),
+            cancelled: of(Final::Cancelled),
+            shed: of(Final::Shed),
+            queued: of(Final::Queued),
+            abandoned: of(Final::Abandoned),
+        }
+    }
+}

@@ -1,0 +1,468 @@
+//! The scope of a request: where a deferred job finds the list that it joins.
+//!
+//! The scope is kept in a thread-local while the request's future is polled, as Tokio's task-locals are. Unlike one
+//! of those it holds nothing until the first job is deferred, so that a request without jobs allocates nothing.
+
+use std::{
+    cell::RefCell,
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use pin_project_lite::pin_project;
+
+use crate::{
+    context::JobContext,
+    error::DeferError,
+    exchange::{RequestInfo, ResponseInfo},
+    job::{Deferrable, IntoJobResult, JobId},
+    policy::{On, Policy},
+    runner::{AsyncJob, Batch, BlockingJob, Once, Runner, Work},
+};
+
+thread_local! {
+    static CURRENT: RefCell<Slot> = const { RefCell::new(Slot::None) };
+}
+
+/// What the thread is in the scope of.
+pub(crate) enum Slot {
+    None,
+    /// A request that has deferred nothing.
+    Empty(Runner),
+    Open(Arc<Batch>),
+}
+
+impl Slot {
+    /// Calls `f` in this scope. The scope around it, if any, is back when `f` returns or panics.
+    pub(crate) fn enter<R>(&mut self, f: impl FnOnce() -> R) -> R {
+        struct Entered<'a>(&'a mut Slot);
+        impl Drop for Entered<'_> {
+            fn drop(&mut self) {
+                swap(self.0);
+            }
+        }
+        fn swap(slot: &mut Slot) {
+            // A thread that is being torn down has no scope any more, and then there is nothing to swap with.
+            let _ = CURRENT.try_with(|current| std::mem::swap(&mut *current.borrow_mut(), slot));
+        }
+        swap(self);
+        let _entered = Entered(self);
+        f()
+    }
+
+    fn batch(&mut self) -> Option<Result<Arc<Batch>, DeferError>> {
+        match self {
+            Self::None => None,
+            Self::Open(batch) => Some(Ok(batch.clone())),
+            Self::Empty(runner) => {
+                Some(Batch::new(runner).inspect(|batch| *self = Self::Open(batch.clone())))
+            }
+        }
+    }
+}
+
+/// The batch of the scope around, which is made if this is the first to ask for it.
+fn current() -> Option<Result<Arc<Batch>, DeferError>> {
+    CURRENT.try_with(|current| current.borrow_mut().batch()).unwrap_or_default()
+}
+
+/// Defers a job until the response of the current request is over.
+///
+/// Outside of any scope, the job runs at once on [`Runner::global`], and a warning says so.
+///
+/// # Panics
+///
+/// Outside of a Tokio runtime, where nothing could run the job: see [`try_defer`].
+#[track_caller]
+pub fn defer<J: Deferrable>(job: J) -> Deferred {
+    deferred(try_defer(job))
+}
+
+/// Like [`defer`], with an error instead of a panic.
+///
+/// # Errors
+///
+/// [`DeferError::NoRuntime`] outside of a Tokio runtime. The job is dropped.
+pub fn try_defer<J: Deferrable>(job: J) -> Result<Deferred, DeferError> {
+    with_batch(J::NAME, |batch| push(batch, job))
+}
+
+/// Defers a closure until the response of the current request is over. It gets a [`JobContext`], returns `()` or a
+/// [`JobResult`](crate::JobResult), and runs once.
+///
+/// Its name in events is the name that the compiler gives it, which tells the function it stands in. Outside of any
+/// scope it runs at once on [`Runner::global`], and a warning says so.
+///
+/// # Panics
+///
+/// Outside of a Tokio runtime, where nothing could run it: see [`try_defer_fn`].
+#[track_caller]
+pub fn defer_fn<F, Fut>(work: F) -> Deferred
+where
+    F: FnOnce(JobContext) -> Fut + Send + 'static,
+    Fut: Future<Output: IntoJobResult> + Send + 'static,
+{
+    deferred(try_defer_fn(work))
+}
+
+/// Like [`defer_fn`], with an error instead of a panic.
+///
+/// # Errors
+///
+/// [`DeferError::NoRuntime`] outside of a Tokio runtime. The closure is dropped.
+pub fn try_defer_fn<F, Fut>(work: F) -> Result<Deferred, DeferError>
+where
+    F: FnOnce(JobContext) -> Fut + Send + 'static,
+    Fut: Future<Output: IntoJobResult> + Send + 'static,
+{
+    with_batch(closure_name::<F>(), |batch| push_fn(batch, work))
+}
+
+#[track_caller]
+fn deferred(deferred: Result<Deferred, DeferError>) -> Deferred {
+    match deferred {
+        Ok(deferred) => deferred,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Pushes a job of this name to the scope around, or outside of any to the global runner, which runs it at once.
+fn with_batch(
+    name: &'static str,
+    push: impl FnOnce(&Arc<Batch>) -> Deferred,
+) -> Result<Deferred, DeferError> {
+    if let Some(batch) = current() {
+        return Ok(push(&batch?));
+    }
+    let batch = Batch::new(&Runner::global())?;
+    tracing::warn!(
+        name,
+        "a job was deferred outside of a request and runs at once on the global runner: add `DeferLayer` to \
+         the router, or hand the scope to the task that defers with `Defer::scope`"
+    );
+    let deferred = push(&batch);
+    batch.release(None);
+    Ok(deferred)
+}
+
+fn push<J: Deferrable>(batch: &Arc<Batch>, job: J) -> Deferred {
+    let policy: &'static Policy = const { &J::POLICY };
+    if policy.is_blocking() {
+        push_work(batch, BlockingJob(Arc::new(job)), J::NAME, policy)
+    } else {
+        push_work(batch, AsyncJob(job), J::NAME, policy)
+    }
+}
+
+fn push_fn<F, Fut>(batch: &Arc<Batch>, work: F) -> Deferred
+where
+    F: FnOnce(JobContext) -> Fut + Send + 'static,
+    Fut: Future<Output: IntoJobResult> + Send + 'static,
+{
+    push_work(batch, Once(Some(work)), closure_name::<F>(), const { &Policy::new() })
+}
+
+fn push_work<W: Work>(batch: &Arc<Batch>, work: W, name: &'static str, policy: &'static Policy) -> Deferred {
+    let (id, index) = batch.push(work, name, policy);
+    Deferred { batch: batch.clone(), index, id }
+}
+
+fn closure_name<F>() -> &'static str {
+    std::any::type_name::<F>()
+}
+
+/// A handle to one job that was deferred, until it starts.
+///
+/// Dropping it changes nothing. Its methods have no effect on a job that has started, as one does at once that was
+/// deferred after the response or outside of a request.
+///
+/// ```
+/// # use defer_core::{Deferrable, Job, JobContext, JobResult, Policy, Runner, defer, defer_fn, scope};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// # let runner = Runner::default();
+/// # scope(&runner, async {
+/// let mail = defer_fn(|_| async { println!("your order is on its way") });
+/// mail.on_success();
+/// let out_of_stock = true;
+/// if out_of_stock {
+///     assert!(mail.cancel());
+/// }
+/// # }).await;
+/// # runner.idle().await;
+/// # assert_eq!(runner.stats().cancelled, 1);
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Deferred {
+    batch: Arc<Batch>,
+    index: usize,
+    id: JobId,
+}
+
+impl Deferred {
+    /// The job's id.
+    pub fn id(&self) -> JobId {
+        self.id
+    }
+
+    /// Cancels the job, unless it has started. Returns whether it will not run because of this call.
+    pub fn cancel(&self) -> bool {
+        self.batch.cancel(self.index)
+    }
+
+    /// Runs the job only if [`ResponseInfo::is_success`], whatever its type says.
+    pub fn on_success(&self) -> Self {
+        self.batch.change(self.index, |entry| entry.set_on(On::Success));
+        self.clone()
+    }
+
+    /// Runs the job whatever becomes of the response, whatever its type says.
+    pub fn always(&self) -> Self {
+        self.batch.change(self.index, |entry| entry.set_on(On::Always));
+        self.clone()
+    }
+
+    /// Runs the job only if `predicate` says so, asked once when the job is about to start. It replaces other
+    /// conditions, also those of the type. A predicate that panics fails the job.
+    ///
+    /// Outside of a request there is no response to ask about, and the job runs.
+    pub fn when(&self, predicate: impl FnOnce(&ResponseInfo) -> bool + Send + 'static) -> Self {
+        let mut predicate: Option<crate::collector::Predicate> = Some(Box::new(predicate));
+        self.batch.change(self.index, |entry| {
+            if let Some(predicate) = predicate.take() {
+                entry.set_when(predicate);
+            }
+        });
+        self.clone()
+    }
+
+    /// Gives the job a key. A job of the same request that has the key already is cancelled: the last one stays, in
+    /// its own place in the order.
+    pub fn key(&self, key: impl AsRef<str>) -> Self {
+        let key = key.as_ref();
+        if self.batch.change(self.index, |entry| entry.set_key(key)).is_some() {
+            self.batch.cancel_key(key, Some(self.index));
+        }
+        self.clone()
+    }
+}
+
+impl fmt::Debug for Deferred {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Deferred").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// The list of the current request's jobs.
+///
+/// With it jobs can be deferred from where the request's scope does not reach: another task, a thread, a callback.
+/// A clone is the same list. A job pushed after the response was sent runs at once.
+///
+/// In axum it is an extractor. Having one costs an allocation even if nothing is deferred; calls such as
+/// [`defer`] do not need it.
+#[derive(Clone)]
+pub struct Defer {
+    batch: Arc<Batch>,
+}
+
+impl Defer {
+    /// The list of the scope around; `None` outside of any, and outside of a Tokio runtime.
+    pub fn current() -> Option<Self> {
+        let batch = current()?.ok()?;
+        Some(Self { batch })
+    }
+
+    /// Defers a job.
+    pub fn push<J: Deferrable>(&self, job: J) -> Deferred {
+        push(&self.batch, job)
+    }
+
+    /// Defers a closure, as [`defer_fn`] does.
+    pub fn push_fn<F, Fut>(&self, work: F) -> Deferred
+    where
+        F: FnOnce(JobContext) -> Fut + Send + 'static,
+        Fut: Future<Output: IntoJobResult> + Send + 'static,
+    {
+        push_fn(&self.batch, work)
+    }
+
+    /// Cancels the job with this key, unless it has started. Returns whether there was one.
+    pub fn forget(&self, key: impl AsRef<str>) -> bool {
+        self.batch.cancel_key(key.as_ref(), None)
+    }
+
+    /// How many of the request's jobs have not started.
+    pub fn len(&self) -> usize {
+        self.batch.waiting()
+    }
+
+    /// Whether none of the request's jobs waits to start.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Runs a future in this scope: for one that is given to `tokio::spawn`, which has none of its own.
+    ///
+    /// ```
+    /// # use defer_core::{Defer, Runner, defer_fn, scope};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let runner = Runner::default();
+    /// # scope(&runner, async {
+    /// let defer = Defer::current().expect("this is in a request");
+    /// let task = tokio::spawn(defer.scope(async {
+    ///     defer_fn(|_| async { println!("after the response") });
+    /// }));
+    /// # task.await.unwrap();
+    /// # }).await;
+    /// # runner.idle().await;
+    /// # assert_eq!(runner.stats().succeeded, 1);
+    /// # }
+    /// ```
+    pub fn scope<F: Future>(&self, future: F) -> Scoped<F> {
+        Scoped { slot: Slot::Open(self.batch.clone()), future }
+    }
+}
+
+impl fmt::Debug for Defer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Defer").field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
+pin_project! {
+    /// The future of [`Defer::scope`].
+    #[must_use = "futures do nothing unless polled"]
+    pub struct Scoped<F> {
+        slot: Slot,
+        #[pin]
+        future: F,
+    }
+}
+
+impl<F: Future> Future for Scoped<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        this.slot.enter(|| this.future.poll(cx))
+    }
+}
+
+impl<F> fmt::Debug for Scoped<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scoped").finish_non_exhaustive()
+    }
+}
+
+/// Runs a future in a scope of its own, outside of HTTP: in a command, a consumer, a test. The jobs it defers run
+/// after it has completed.
+///
+/// Under [`Overflow::Wait`](crate::Overflow::Wait) this waits for room for them. Dropped before it completes, it
+/// releases them too.
+pub async fn scope<F: Future>(runner: &Runner, future: F) -> F::Output {
+    let mut released = ReleaseOnDrop(Scope::new(runner.clone()));
+    let mut future = std::pin::pin!(future);
+    let output = std::future::poll_fn(|cx| released.0.enter(|| future.as_mut().poll(cx))).await;
+    if let Some(collected) = released.0.collected() {
+        collected.admit().await;
+    }
+    output
+}
+
+struct ReleaseOnDrop(Scope);
+
+impl Drop for ReleaseOnDrop {
+    fn drop(&mut self) {
+        self.0.release(None);
+    }
+}
+
+/// The scope of one request, for who builds a middleware. `DeferLayer` and [`scope`] are made of it.
+///
+/// Whoever holds it [enters](Self::enter) it for each poll of the request's handler and body, and
+/// [releases](Self::release) it when the response is over. Dropped without a release, its jobs count as abandoned.
+pub struct Scope {
+    slot: Slot,
+}
+
+impl Scope {
+    /// A scope without jobs.
+    pub fn new(runner: Runner) -> Self {
+        Self { slot: Slot::Empty(runner) }
+    }
+
+    /// Calls `f` in this scope: jobs deferred in it are collected here.
+    pub fn enter<R>(&mut self, f: impl FnOnce() -> R) -> R {
+        self.slot.enter(f)
+    }
+
+    /// Whether anything was collected, or a [`Defer`] given out that could collect later.
+    pub fn is_used(&self) -> bool {
+        matches!(self.slot, Slot::Open(_))
+    }
+
+    /// Lets the jobs know the request they come from. Before anything was collected it has no effect.
+    pub fn set_request(&self, request: RequestInfo) {
+        if let Slot::Open(batch) = &self.slot {
+            batch.set_request(request);
+        }
+    }
+
+    /// The jobs collected so far and later; `None` if nothing was.
+    pub fn collected(&self) -> Option<Collected> {
+        match &self.slot {
+            Slot::Open(batch) => Some(Collected(batch.clone())),
+            _ => None,
+        }
+    }
+
+    /// The response is over: hands the jobs to the runner. What is deferred later runs at once. Only the first
+    /// release does anything.
+    pub fn release(&self, response: Option<ResponseInfo>) {
+        if let Slot::Open(batch) = &self.slot {
+            batch.release(response);
+        }
+    }
+}
+
+impl fmt::Debug for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scope").field("is_used", &self.is_used()).finish_non_exhaustive()
+    }
+}
+
+/// One request's jobs, which are admitted and released together.
+#[derive(Clone)]
+pub struct Collected(Arc<Batch>);
+
+impl Collected {
+    /// Does what [`admit`](Self::admit) does if there is nothing to wait for, and returns whether that was so.
+    pub fn try_admit(&self) -> bool {
+        self.0.try_admit()
+    }
+
+    /// Waits until the queue has the jobs that are for it, and the runner room for the others. A response is held
+    /// back until then.
+    ///
+    /// Cancel safe: the jobs are as they were, except that a push to the queue may have been done.
+    pub async fn admit(&self) {
+        self.0.enqueue().await;
+        self.0.admit().await;
+    }
+
+    /// The response is over: hands the jobs to the runner. Only the first release does anything.
+    pub fn release(&self, response: Option<ResponseInfo>) {
+        self.0.release(response);
+    }
+}
+
+impl fmt::Debug for Collected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Collected").finish_non_exhaustive()
+    }
+}
