@@ -13,7 +13,7 @@ use super::{
 use crate::{
     context::JobContext,
     error::{BoxError, JobResult},
-    job::{Deferrable, IntoJobResult, Job},
+    job::{Deferrable, IntoJobResult},
     scope::Defer,
 };
 
@@ -22,6 +22,7 @@ pub(crate) trait Work: Send + 'static {
     fn run(&mut self, cx: &JobContext) -> impl Future<Output = JobResult> + Send;
 
     /// The job, for who knows its type.
+    #[cfg(feature = "testing")]
     fn job(&self) -> &dyn Any;
 
     /// The job as a queue keeps it; `None` for one that is not for a queue.
@@ -41,6 +42,7 @@ pub(crate) trait Line: Send {
     fn take(&mut self, index: usize) -> Option<Box<dyn Send>>;
 
     /// One of them, for who knows its type.
+    #[cfg(feature = "testing")]
     fn job(&self, index: usize) -> Option<&dyn Any>;
 
     fn encode(&self, index: usize) -> Option<Result<Vec<u8>, BoxError>>;
@@ -116,6 +118,7 @@ impl<W: Work> Line for Row<W> {
         Some(Box::new(work))
     }
 
+    #[cfg(feature = "testing")]
     fn job(&self, index: usize) -> Option<&dyn Any> {
         self.at(index).map(Work::job)
     }
@@ -137,6 +140,7 @@ impl<J: Deferrable> Work for AsyncJob<J> {
         self.0.run(cx).await
     }
 
+    #[cfg(feature = "testing")]
     fn job(&self) -> &dyn Any {
         &self.0
     }
@@ -171,6 +175,7 @@ impl<J: Deferrable> Work for BlockingJob<J> {
         }
     }
 
+    #[cfg(feature = "testing")]
     fn job(&self) -> &dyn Any {
         &*self.0
     }
@@ -195,6 +200,7 @@ where
         }
     }
 
+    #[cfg(feature = "testing")]
     fn job(&self) -> &dyn Any {
         &()
     }

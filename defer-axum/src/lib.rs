@@ -1,0 +1,74 @@
+//! Run work after the response was sent: mail, webhooks, audit logs, analytics.
+//!
+//! ```no_run
+//! use axum::{Router, routing::post};
+//! use defer_axum::{DeferLayer, Deferrable, Job, JobContext, JobResult, Runner};
+//!
+//! #[derive(Deferrable)]
+//! #[defer(tries = 3, backoff = "500ms..30s", timeout = "10s")]
+//! struct SendWelcome {
+//!     to: String,
+//! }
+//!
+//! impl Job for SendWelcome {
+//!     async fn run(&self, _cx: &JobContext) -> JobResult {
+//!         println!("welcome, {}", self.to);
+//!         Ok(())
+//!     }
+//! }
+//!
+//! async fn sign_up() -> &'static str {
+//!     SendWelcome::defer("ada@example.com");
+//!     "check your mail"
+//! }
+//!
+//! #[tokio::main]
+//! async fn main() -> std::io::Result<()> {
+//!     let runner = Runner::default();
+//!     let app = Router::new()
+//!         .route("/sign-up", post(sign_up))
+//!         .layer(DeferLayer::new(runner.clone()));
+//!     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+//!     defer_axum::serve(listener, app, runner).await?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! A handler defers jobs and returns. [`DeferLayer`] collects them, and when the response is over its [`Runner`] runs
+//! them, one after another, whatever became of the response. [`serve`](serve()) serves an app as `axum::serve` does
+//! and adds what makes "over" exact: there, jobs start when the operating system has accepted the response's last
+//! byte.
+//!
+//! # Features
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `http2` | HTTP/2 in [`serve`](serve()), by axum's feature of that name |
+//! | `testing` | [`testing::Recorder`]: see in a test what was deferred |
+
+pub mod middleware;
+pub mod serve;
+
+mod extract;
+#[cfg(feature = "testing")]
+pub mod testing;
+
+pub use defer_core::{
+    BoxError, BoxFuture, DeferError, Deferrable, Deferred, Delivery, Envelope, IntoJobResult, Job,
+    JobContext, JobError, JobEvent, JobEventKind, JobId, JobResult, MissingState, On, Overflow, Policy,
+    Queue, RequestInfo, ResponseInfo, Runner, RunnerBuilder, ShutdownReport, Stats, UnfinishedJob, defer,
+    defer_fn, scope, try_defer, try_defer_fn,
+};
+pub use defer_macros::Deferrable;
+
+pub use self::{
+    extract::{Defer, MissingDeferLayer},
+    middleware::DeferLayer,
+    serve::serve,
+};
+
+/// For the code that the derive writes.
+#[doc(hidden)]
+pub mod __private {
+    pub use defer_core::__private::*;
+}

@@ -1,0 +1,110 @@
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use axum::body::Body;
+use bytes::Bytes;
+use defer_core::{Delivery, Scope};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+
+use super::{
+    ending::{Due, Head, Outer},
+    service::Arrival,
+};
+
+/// Whether a body need not be polled in the scope of its request: it is at its end, or short and of known length,
+/// as those are that handlers return whole. There is no way to ask a boxed body more than that.
+pub(super) fn is_complete(body: &Body) -> bool {
+    const SHORT: u64 = 16 * 1024;
+    body.is_end_stream() || body.size_hint().exact().is_some_and(|length| length <= SHORT)
+}
+
+/// A response body that is polled in the scope of its request.
+pub(super) struct DeferBody {
+    body: Body,
+    scope: Scope,
+    /// For the first job, if there was none before this body.
+    arrival: Option<(Arrival, Head)>,
+    /// The jobs, if it is this body that sees the end of the response.
+    due: Option<Due>,
+    bytes: u64,
+}
+
+impl DeferBody {
+    /// A body of a request that has deferred nothing yet.
+    pub(super) fn streaming(body: Body, scope: Scope, arrival: Arrival, head: Head) -> Self {
+        Self { body, scope, arrival: Some((arrival, head)), due: None, bytes: 0 }
+    }
+
+    /// A body of a request that has deferred something. `due` is what nobody further out releases.
+    pub(super) fn with_jobs(body: Body, scope: Scope, due: Option<Due>) -> Self {
+        Self { body, scope, arrival: None, due, bytes: 0 }
+    }
+
+    /// Hands on the jobs of a request that had deferred nothing before this body was polled.
+    fn hand_on(&mut self) {
+        let Some(jobs) = self.scope.collected() else { return };
+        let Some((arrival, head)) = self.arrival.take() else { return };
+        self.scope.set_request(arrival.request());
+        self.due = Outer::attach(Due::new(jobs, arrival, head)).err();
+    }
+
+    fn end(&mut self, delivery: Delivery) {
+        if let Some(due) = self.due.take() {
+            due.release(delivery, self.bytes);
+        }
+    }
+}
+
+impl HttpBody for DeferBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let this = &mut *self;
+        let body = &mut this.body;
+        let polled = this.scope.enter(|| Pin::new(body).poll_frame(cx));
+        this.hand_on();
+        let frame = ready!(polled);
+        match &frame {
+            Some(Ok(frame)) => {
+                this.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+                if frame.is_trailers() || this.body.is_end_stream() {
+                    this.end(Delivery::Finished);
+                }
+            }
+            Some(Err(_)) => this.end(Delivery::Failed),
+            None => this.end(Delivery::Finished),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for DeferBody {
+    fn drop(&mut self) {
+        // A body may defer while it is dropped.
+        let body = std::mem::take(&mut self.body);
+        let ended = body.is_end_stream() || self.due.as_ref().is_some_and(Due::has_no_content);
+        self.scope.enter(|| drop(body));
+        self.hand_on();
+        self.end(if std::thread::panicking() {
+            Delivery::Panicked
+        } else if ended {
+            Delivery::Finished
+        } else {
+            Delivery::Disconnected
+        });
+    }
+}

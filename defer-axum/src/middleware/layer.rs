@@ -1,0 +1,85 @@
+use std::fmt;
+
+use defer_core::Runner;
+use http::HeaderName;
+use tower_layer::Layer;
+
+use super::service::{Captured, DeferService};
+
+/// Collects the jobs that requests defer, and hands them to its runner when the response is over.
+///
+/// Put it on the outside of other layers, with `.layer(..)` after the routes: then those can defer as well. See the
+/// [module](super) for what it promises.
+#[derive(Clone)]
+pub struct DeferLayer {
+    runner: Runner,
+    captured: Captured,
+}
+
+impl DeferLayer {
+    /// A layer whose jobs this runner runs.
+    pub fn new(runner: Runner) -> Self {
+        Self { runner, captured: Captured::default() }
+    }
+
+    /// Lets jobs see these request headers, in [`RequestInfo::headers`](crate::RequestInfo::headers). None unless
+    /// set: headers carry cookies and tokens.
+    ///
+    /// # Panics
+    ///
+    /// If a name is not a valid header name.
+    #[must_use]
+    pub fn capture_request_headers<I>(mut self, names: I) -> Self
+    where
+        I: IntoIterator<Item: TryInto<HeaderName, Error: fmt::Display>>,
+    {
+        self.captured.request = header_names(names);
+        self
+    }
+
+    /// Lets jobs see these headers of the response that goes out, in
+    /// [`ResponseInfo::headers`](crate::ResponseInfo::headers). None unless set.
+    ///
+    /// # Panics
+    ///
+    /// If a name is not a valid header name.
+    #[must_use]
+    pub fn capture_response_headers<I>(mut self, names: I) -> Self
+    where
+        I: IntoIterator<Item: TryInto<HeaderName, Error: fmt::Display>>,
+    {
+        self.captured.response = header_names(names);
+        self
+    }
+}
+
+/// A layer on [`Runner::global`].
+impl Default for DeferLayer {
+    fn default() -> Self {
+        Self::new(Runner::global())
+    }
+}
+
+impl<S> Layer<S> for DeferLayer {
+    type Service = DeferService<S>;
+
+    fn layer(&self, inner: S) -> DeferService<S> {
+        DeferService::new(inner, self.runner.clone(), self.captured.clone())
+    }
+}
+
+impl fmt::Debug for DeferLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeferLayer").field("runner", &self.runner).field("captured", &self.captured).finish()
+    }
+}
+
+fn header_names<I>(names: I) -> Box<[HeaderName]>
+where
+    I: IntoIterator<Item: TryInto<HeaderName, Error: fmt::Display>>,
+{
+    names
+        .into_iter()
+        .map(|name| name.try_into().unwrap_or_else(|error| panic!("cannot capture a header: {error}")))
+        .collect()
+}

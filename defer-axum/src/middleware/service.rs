@@ -1,0 +1,127 @@
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+    task::{Context, Poll},
+};
+
+use axum::extract::MatchedPath;
+use bytes::Bytes;
+use defer_core::{BoxError, RequestInfo, Runner, Scope};
+use http::{HeaderMap, HeaderName, Request, Response};
+use http_body::Body as HttpBody;
+use tower_service::Service;
+
+use super::future::ResponseFuture;
+
+/// The service that [`DeferLayer`](super::DeferLayer) makes.
+#[derive(Clone)]
+pub struct DeferService<S> {
+    inner: S,
+    shared: Arc<Shared>,
+}
+
+/// Which headers jobs may see.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Captured {
+    pub(crate) request: Box<[HeaderName]>,
+    pub(crate) response: Box<[HeaderName]>,
+}
+
+/// What the service has in common with its clones: axum clones a service for each request.
+pub(crate) struct Shared {
+    runner: Runner,
+    captured: Captured,
+    /// The route's pattern. A router layers each of its routes apart, so that for a service it is nearly always the
+    /// same, and jobs can share one copy.
+    route: OnceLock<Arc<str>>,
+}
+
+impl<S> DeferService<S> {
+    pub(super) fn new(inner: S, runner: Runner, captured: Captured) -> Self {
+        Self { inner, shared: Arc::new(Shared { runner, captured, route: OnceLock::new() }) }
+    }
+}
+
+impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for DeferService<S>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    ResBody: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    type Response = axum::response::Response;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        let arrival = Arrival::new(&request, self.shared.clone());
+        let mut scope = Scope::new(self.shared.runner.clone());
+        // A service may do its work, and defer, before it returns a future.
+        let inner = scope.enter(|| self.inner.call(request));
+        ResponseFuture::new(inner, scope, arrival)
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for DeferService<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeferService")
+            .field("inner", &self.inner)
+            .field("runner", &self.shared.runner)
+            .field("captured", &self.shared.captured)
+            .finish()
+    }
+}
+
+/// What is kept of a request until it is known whether it defers anything. Nothing of it is allocated.
+pub(crate) struct Arrival {
+    pub(crate) at: std::time::Instant,
+    pub(crate) shared: Arc<Shared>,
+    request: RequestInfo,
+    route: Option<MatchedPath>,
+}
+
+impl Arrival {
+    fn new<B>(request: &Request<B>, shared: Arc<Shared>) -> Self {
+        let info = RequestInfo::new(request.method().clone(), request.uri().clone(), request.version())
+            .with_headers(captured(&shared.captured.request, request.headers()));
+        Self {
+            at: std::time::Instant::now(),
+            shared,
+            request: info,
+            route: request.extensions().get::<MatchedPath>().cloned(),
+        }
+    }
+
+    pub(crate) fn is_head(&self) -> bool {
+        self.request.method() == http::Method::HEAD
+    }
+
+    /// What jobs are told of the request.
+    pub(crate) fn request(&self) -> RequestInfo {
+        let route = self.route.as_ref().map(|route| self.shared.route(route.as_str()));
+        self.request.clone().with_matched_path(route)
+    }
+}
+
+impl Shared {
+    fn route(&self, pattern: &str) -> Arc<str> {
+        let known = self.route.get_or_init(|| pattern.into());
+        if **known == *pattern { known.clone() } else { pattern.into() }
+    }
+
+    pub(crate) fn response_headers(&self, headers: &HeaderMap) -> Option<Box<HeaderMap>> {
+        captured(&self.captured.response, headers)
+    }
+}
+
+fn captured(names: &[HeaderName], headers: &HeaderMap) -> Option<Box<HeaderMap>> {
+    let mut kept: Option<Box<HeaderMap>> = None;
+    for name in names {
+        for value in headers.get_all(name) {
+            kept.get_or_insert_default().append(name.clone(), value.clone());
+        }
+    }
+    kept
+}

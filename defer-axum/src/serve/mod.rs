@@ -1,0 +1,55 @@
+//! Serving an app so that jobs start when a response has really been sent.
+//!
+//! [`serve`] is `axum::serve` with one addition: it knows when the operating system has accepted the last byte of
+//! each response. Under any other server, a job starts when the response's body has ended, and then much of it may
+//! still be in the server's buffers or wait for the client's flow-control window.
+//!
+//! ```no_run
+//! use axum::{Router, routing::get};
+//! use defer_axum::{DeferLayer, Runner};
+//!
+//! # async fn shutdown_signal() {}
+//! # async fn run() -> std::io::Result<()> {
+//! let runner = Runner::default();
+//! let app = Router::new().route("/", get(|| async { "hello" })).layer(DeferLayer::new(runner.clone()));
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+//!
+//! let report = defer_axum::serve(listener, app, runner)
+//!     .with_graceful_shutdown(shutdown_signal())
+//!     .await?;
+//! for job in report.unfinished {
+//!     eprintln!("not done: {} {}", job.name, job.id);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What "sent" means
+//!
+//! Over HTTP/1, the last byte of the response was written to the connection's I/O object and flushed. hyper 1.12
+//! empties its write buffer before it flushes, so the first flush that succeeds after the body's end is the moment.
+//!
+//! Over HTTP/2, the last DATA frame was written and flushed. The last frame of a response that has jobs carries a
+//! guard, which h2 0.4 drops when it has written the frame, or when it throws the frame away because the stream was
+//! reset. A response without content ends with an empty DATA frame for that (9 bytes) instead of on its HEADERS
+//! frame. Trailers follow the guard, and may be outstanding.
+//!
+//! What the operating system accepted is in its send buffer. That the client has received it only the client can say.
+//!
+//! # Connection info
+//!
+//! `ConnectInfo<SocketAddr>` works with a plain [`Router`](axum::Router), and with
+//! `into_make_service_with_connect_info`. For a type of one's own, implement
+//! [`Connected`](axum::extract::connect_info::Connected) for `IncomingStream<'_, ServedListener<L>>`.
+
+mod body;
+mod connection;
+mod listener;
+mod server;
+mod service;
+
+pub use self::{
+    connection::ServedIo,
+    listener::{ServedListener, Watched},
+    server::{Serve, WithGracefulShutdown, serve},
+};

@@ -1,0 +1,163 @@
+//! The outermost service: takes what layers further in have to release, and sees the end of the response.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use axum::{
+    body::Body,
+    extract::{ConnectInfo, Request},
+    response::Response,
+    serve::{IncomingStream, Listener},
+};
+use defer_core::Delivery;
+use http::{Method, Version};
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use super::{body::ServedBody, connection::Connection, listener::ServedListener};
+use crate::middleware::Outer;
+
+/// Makes a [`Served`] for each connection.
+pub(super) struct MakeServed<M> {
+    make: M,
+}
+
+impl<M> MakeServed<M> {
+    pub(super) fn new(make: M) -> Self {
+        Self { make }
+    }
+}
+
+impl<'a, L, M> Service<IncomingStream<'a, ServedListener<L>>> for MakeServed<M>
+where
+    L: Listener<Addr: Clone + Sync + 'static>,
+    M: Service<IncomingStream<'a, ServedListener<L>>, Error = Infallible>,
+{
+    type Response = Served<M::Response, L::Addr>;
+    type Error = Infallible;
+    type Future = MakeFuture<M::Future, L::Addr>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.make.poll_ready(cx)
+    }
+
+    fn call(&mut self, stream: IncomingStream<'a, ServedListener<L>>) -> Self::Future {
+        let connection = stream.io().connection().clone();
+        let peer = ConnectInfo(stream.remote_addr().clone());
+        MakeFuture { inner: self.make.call(stream), given: Some((connection, peer)) }
+    }
+}
+
+pin_project! {
+    pub(super) struct MakeFuture<F, A> {
+        #[pin]
+        inner: F,
+        given: Option<(Arc<Connection>, ConnectInfo<A>)>,
+    }
+}
+
+impl<F, S, A> Future for MakeFuture<F, A>
+where
+    F: Future<Output = Result<S, Infallible>>,
+{
+    type Output = Result<Served<S, A>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let app = ready!(this.inner.poll(cx))?;
+        let (connection, peer) = this.given.take().expect("a future is not polled after it completed");
+        Poll::Ready(Ok(Served { app, connection, peer }))
+    }
+}
+
+/// The app on one connection.
+#[derive(Clone)]
+pub(super) struct Served<S, A> {
+    app: S,
+    connection: Arc<Connection>,
+    peer: ConnectInfo<A>,
+}
+
+impl<S, A> Service<Request> for Served<S, A>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+    A: Clone + Send + Sync + 'static,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = ServedFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.app.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        let is_http2 = request.version() == Version::HTTP_2;
+        let is_connect = request.method() == Method::CONNECT;
+        request.extensions_mut().insert(self.peer.clone());
+        let mut outer = Outer::new();
+        let inner = outer.enter(|| self.app.call(request));
+        let connection = self.connection.clone();
+        ServedFuture { inner, held: Held { outer, connection, is_http2, is_connect } }
+    }
+}
+
+pin_project! {
+    pub(super) struct ServedFuture<F> {
+        #[pin]
+        inner: F,
+        held: Held,
+    }
+}
+
+/// What layers gave, until there is a response.
+struct Held {
+    outer: Outer,
+    connection: Arc<Connection>,
+    is_http2: bool,
+    is_connect: bool,
+}
+
+impl<F: Future<Output = Result<Response, Infallible>>> Future for ServedFuture<F> {
+    type Output = Result<Response, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let response = ready!(this.held.outer.enter(|| this.inner.poll(cx)))?;
+        Poll::Ready(Ok(this.held.watch(response)))
+    }
+}
+
+impl Held {
+    fn watch(&mut self, response: Response) -> Response {
+        let mut outer = std::mem::take(&mut self.outer);
+        if outer.is_done() {
+            return response;
+        }
+        let (head, body) = response.into_parts();
+        outer.saw_head(&head);
+        let upgrades = self.is_connect && head.status.is_success();
+        let connection = self.connection.clone();
+        let body = if self.is_http2 && !upgrades {
+            ServedBody::http2(body, outer, connection)
+        } else {
+            ServedBody::http1(body, outer, connection)
+        };
+        Response::from_parts(head, Body::new(body))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if self.outer.has_jobs() {
+            let panicked = std::thread::panicking();
+            let delivery = if panicked { Delivery::Panicked } else { Delivery::Disconnected };
+            self.outer.take_ending(0).end(delivery);
+        }
+    }
+}

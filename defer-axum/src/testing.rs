@@ -1,0 +1,69 @@
+//! Seeing in a test what a handler deferred. With the feature `testing`.
+
+use std::ops::Deref;
+
+use defer_core::RunnerBuilder;
+
+use crate::DeferLayer;
+
+/// Records what handlers defer, instead of running it.
+///
+/// ```
+/// use axum::{Router, body::Body, http::Request, routing::get};
+/// use defer_axum::{Deferrable, Job, JobContext, JobResult, testing::Recorder};
+/// use tower::ServiceExt;
+///
+/// #[derive(Deferrable)]
+/// struct SendWelcome {
+///     to: String,
+/// }
+///
+/// impl Job for SendWelcome {
+///     async fn run(&self, _cx: &JobContext) -> JobResult {
+///         Ok(())
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let recorder = Recorder::new();
+/// let app = Router::new()
+///     .route("/", get(|| async { SendWelcome::defer("ada@example.com"); }))
+///     .layer(recorder.layer());
+///
+/// app.oneshot(Request::new(Body::empty())).await.unwrap();
+/// recorder.assert_deferred::<SendWelcome>(|job| job.to == "ada@example.com");
+/// recorder.assert_deferred_times::<SendWelcome>(1);
+/// recorder.run_all().await;
+/// recorder.assert_nothing_deferred();
+/// # }
+/// ```
+///
+/// What it can be asked is on [`defer_core::testing::Recorder`], to which it dereferences.
+#[derive(Clone, Debug, Default)]
+pub struct Recorder(defer_core::testing::Recorder);
+
+impl Recorder {
+    /// A recorder with nothing recorded.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A recorder whose `run_all` runs jobs on the runner that this makes: with state, bounds and hooks.
+    pub fn with(runner: RunnerBuilder) -> Self {
+        Self(defer_core::testing::Recorder::with(runner))
+    }
+
+    /// The layer to put in the place of the app's own.
+    pub fn layer(&self) -> DeferLayer {
+        DeferLayer::new(self.0.runner().clone())
+    }
+}
+
+impl Deref for Recorder {
+    type Target = defer_core::testing::Recorder;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}

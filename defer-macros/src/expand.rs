@@ -1,0 +1,182 @@
+//! From the syntax model to the code: nothing here can fail.
+
+use std::time::Duration;
+
+use proc_macro2::{Span, TokenStream};
+use quote::{quote, quote_spanned};
+use syn::{Ident, WhereClause, parse_quote, spanned::Spanned};
+
+use crate::attributes::{JobField, JobType, On, Policy, Shape, Source};
+
+pub(crate) fn expand(job: &JobType<'_>) -> TokenStream {
+    let deferrable = impl_deferrable(job);
+    let functions = impl_functions(job);
+    quote! {
+        #deferrable
+        #functions
+    }
+}
+
+fn impl_deferrable(job: &JobType<'_>) -> TokenStream {
+    let JobType { ident, name, krate, .. } = job;
+    let (impl_generics, type_generics, where_clause) = job.generics.split_for_impl();
+    let where_clause = where_job(job, where_clause);
+    let policy = policy(job);
+    let encode = job.policy.queue.map(|queue| {
+        let encode = quote_spanned!(at(queue)=> #krate::__private::encode::<Self>);
+        quote! {
+            const ENCODE: ::core::option::Option<
+                fn(&Self) -> ::core::result::Result<::std::vec::Vec<::core::primitive::u8>, #krate::BoxError>
+            > = ::core::option::Option::Some(#encode);
+        }
+    });
+
+    quote! {
+        #[automatically_derived]
+        #[allow(deprecated, nonstandard_style)]
+        impl #impl_generics #krate::Deferrable for #ident #type_generics #where_clause {
+            const NAME: &'static ::core::primitive::str = #name;
+            const POLICY: #krate::Policy = #policy;
+            #encode
+        }
+    }
+}
+
+fn impl_functions(job: &JobType<'_>) -> TokenStream {
+    let JobType { ident, visibility, krate, .. } = job;
+    let (impl_generics, type_generics, where_clause) = job.generics.split_for_impl();
+    let where_job = where_job(job, None);
+    let parameters: Vec<TokenStream> = job.fields.iter().filter_map(parameter).collect();
+    let values: Vec<TokenStream> = job.fields.iter().map(value).collect();
+
+    let pattern = pattern(job);
+    let defer_doc = format!("Defers `{pattern}` until the response has been sent.");
+    let try_defer_doc =
+        format!("Defers `{pattern}` until the response has been sent, if there is a Tokio runtime.");
+
+    quote! {
+        #[allow(
+            dead_code,
+            deprecated,
+            nonstandard_style,
+            private_bounds,
+            private_interfaces,
+            unreachable_pub,
+            clippy::too_many_arguments,
+        )]
+        impl #impl_generics #ident #type_generics #where_clause {
+            #[doc = #defer_doc]
+            ///
+            /// # Panics
+            ///
+            /// Outside a Tokio runtime. `try_defer` returns an error instead.
+            #[track_caller]
+            #visibility fn defer(#(#parameters),*) -> #krate::Deferred
+            #where_job
+            {
+                #krate::defer(Self { #(#values),* })
+            }
+
+            #[doc = #try_defer_doc]
+            ///
+            /// # Errors
+            ///
+            /// Outside a Tokio runtime, where nothing could run the job.
+            #[track_caller]
+            #visibility fn try_defer(
+                #(#parameters),*
+            ) -> ::core::result::Result<#krate::Deferred, #krate::DeferError>
+            #where_job
+            {
+                #krate::try_defer(Self { #(#values),* })
+            }
+        }
+    }
+}
+
+/// For a generic struct, that it is a job: only with some of its types it may be.
+///
+/// Without a type parameter the compiler checks that by itself, and says so at the struct's name.
+fn where_job(job: &JobType<'_>, clause: Option<&WhereClause>) -> Option<WhereClause> {
+    let mut clause = clause.cloned();
+    if job.generics.type_params().next().is_some() {
+        let krate = &job.krate;
+        let clause = clause.get_or_insert_with(|| parse_quote!(where));
+        clause.predicates.push(parse_quote!(Self: #krate::Job));
+        if job.policy.queue.is_some() {
+            clause.predicates.push(parse_quote!(Self: #krate::__private::Queued));
+        }
+    }
+    clause
+}
+
+fn policy(job: &JobType<'_>) -> TokenStream {
+    let krate = &job.krate;
+    let Policy { tries, backoff, timeout, on, blocking, queue } = &job.policy;
+    let tries = tries.map(|tries| quote!(.with_tries(#tries)));
+    let backoff = backoff.map(|backoff| {
+        let (min, max) = (duration(backoff.min), duration(backoff.max));
+        quote!(.with_backoff(#min, #max))
+    });
+    let timeout = timeout.map(|timeout| {
+        let timeout = duration(timeout);
+        quote!(.with_timeout(#timeout))
+    });
+    let on = on.map(|on| match on {
+        On::Always => quote!(.with_on(#krate::On::Always)),
+        On::Success => quote!(.with_on(#krate::On::Success)),
+    });
+    let blocking = blocking.then(|| quote!(.with_blocking()));
+    let queue = queue.map(|_| quote!(.with_queue()));
+    quote!(#krate::Policy::new() #tries #backoff #timeout #on #blocking #queue)
+}
+
+fn duration(duration: Duration) -> TokenStream {
+    let (seconds, nanos) = (duration.as_secs(), duration.subsec_nanos());
+    quote!(::core::time::Duration::new(#seconds, #nanos))
+}
+
+fn parameter(field: &JobField<'_>) -> Option<TokenStream> {
+    let ty = field.ty;
+    let into = quote_spanned!(at(ty.span())=> impl ::core::convert::Into<#ty>);
+    argument(field).map(|argument| quote!(#argument: #into))
+}
+
+fn argument<'a>(field: &'a JobField<'_>) -> Option<&'a Ident> {
+    match &field.source {
+        Source::Argument(argument) => Some(argument),
+        Source::Default(_) => None,
+    }
+}
+
+/// `member: value`, which is how a tuple and a unit struct can be written too.
+fn value(field: &JobField<'_>) -> TokenStream {
+    let member = &field.member;
+    match &field.source {
+        Source::Argument(argument) => quote!(#member: ::core::convert::Into::into(#argument)),
+        Source::Default(default) => {
+            let default = quote_spanned!(at(*default)=> ::core::default::Default::default());
+            quote!(#member: #default)
+        }
+    }
+}
+
+/// Where an error of the expansion is shown; its names stay the expansion's.
+fn at(span: Span) -> Span {
+    Span::call_site().located_at(span)
+}
+
+/// The struct as its documentation shows it: `SendWelcome { to, .. }`.
+fn pattern(job: &JobType<'_>) -> String {
+    let ident = job.ident;
+    let mut fields: Vec<String> = job.fields.iter().filter_map(argument).map(Ident::to_string).collect();
+    if fields.len() < job.fields.len() {
+        fields.push("..".to_owned());
+    }
+    let fields = fields.join(", ");
+    match job.shape {
+        Shape::Named => format!("{ident} {{ {fields} }}"),
+        Shape::Tuple => format!("{ident}({fields})"),
+        Shape::Unit => ident.to_string(),
+    }
+}

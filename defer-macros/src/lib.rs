@@ -1,0 +1,123 @@
+//! `#[derive(Deferrable)]` for [`defer-axum`] and [`defer-core`].
+//!
+//! This crate is re-exported by `defer-axum`; depend on that one. See [`macro@Deferrable`] for what the
+//! derive writes and for its attributes.
+//!
+//! [`defer-axum`]: https://docs.rs/defer-axum
+//! [`defer-core`]: https://docs.rs/defer-core
+
+mod attributes;
+mod expand;
+
+use proc_macro::TokenStream;
+use syn::{DeriveInput, parse_macro_input};
+
+use crate::attributes::{Errors, JobType};
+
+/// Makes a struct a job that can be deferred: `SendWelcome::defer("ada@example.com")`.
+///
+/// The derive implements `Deferrable`, that is the job's name and its policy, and adds two functions to
+/// the struct, as visible as the struct itself:
+///
+/// | function | returns | outside a Tokio runtime |
+/// |---|---|---|
+/// | `defer(..)` | `Deferred` | panics |
+/// | `try_defer(..)` | `Result<Deferred, DeferError>` | returns `DeferError::NoRuntime` |
+///
+/// What the job does is the `Job` trait's, which is yours to implement.
+///
+/// ```
+/// use defer_axum::{Deferrable, Job, JobContext, JobResult};
+///
+/// #[derive(Deferrable)]
+/// #[defer(tries = 3, backoff = "500ms..30s", timeout = "10s")]
+/// struct SendWelcome {
+///     to: String,
+/// }
+///
+/// impl Job for SendWelcome {
+///     async fn run(&self, _cx: &JobContext) -> JobResult {
+///         println!("welcome, {}", self.to);
+///         Ok(())
+///     }
+/// }
+///
+/// async fn sign_up() -> &'static str {
+///     SendWelcome::defer("ada@example.com");
+///     "signed up"
+/// }
+/// # let _ = sign_up;
+/// ```
+///
+/// # Arguments
+///
+/// `defer` and `try_defer` take one argument per field, in the order of the fields, each an
+/// `impl Into<Field>`: a `String` field takes a `&str`. An argument is named after its field; those of a
+/// tuple struct are `arg0`, `arg1` and so on. A number literal needs its type where the field's is not
+/// `i32`, `i64` or `f64`: `ChargeCard::defer(42_u64)`.
+///
+/// Unit, tuple, named and generic structs work. The struct has to own what it holds, since a job outlives
+/// the request that deferred it.
+///
+/// # Attributes of the struct
+///
+/// | `#[defer(...)]` | value | meaning | without it |
+/// |---|---|---|---|
+/// | `name = "..."` | any text | the job's name in traces, events and queues | the struct's name |
+/// | `tries = N` | 1 to 4294967295 | how often the job is tried in all | as `Policy::new()` |
+/// | `backoff = "500ms..30s"` | a duration, or two with `..` between | the wait before the second try, and the longest wait before any later one; a single duration is a constant wait | as `Policy::new()` |
+/// | `timeout = "10s"` | a duration | how long one try may take | no limit |
+/// | `on = "..."` | `"always"` or `"success"` | whether the job also runs after a response that failed | `"always"` |
+/// | `blocking` | | the job runs on Tokio's blocking pool | it runs on the runtime |
+/// | `queue` | | the job goes to the runner's queue; the struct has to be `serde::Serialize` | it runs in this process |
+/// | `crate = "path"` | a path | where `defer-axum` or `defer-core` is found | see below |
+///
+/// A duration is a number and a unit, or several: `"500ms"`, `"10s"`, `"2m 30s"`, `"1h"`.
+///
+/// A generic struct has one name for all its types. Where a worker has to tell them apart, give each its
+/// own struct.
+///
+/// # Attributes of a field
+///
+/// `#[defer(default)]` leaves the field out of the arguments; it is filled with `Default::default()`.
+///
+/// ```
+/// # use defer_axum::{Deferrable, Job, JobContext, JobResult};
+/// #[derive(Deferrable)]
+/// struct Resize {
+///     path: std::path::PathBuf,
+///     width: u32,
+///     #[defer(default)]
+///     quality: Option<u8>,
+/// }
+/// # impl Job for Resize {
+/// #     async fn run(&self, _cx: &JobContext) -> JobResult { let _ = self.quality; Ok(()) }
+/// # }
+///
+/// async fn upload() {
+///     Resize::defer("cat.png", 640_u32);
+/// }
+/// # let _ = upload;
+/// ```
+///
+/// # Where the crate is found
+///
+/// The expansion names `defer-axum` if it is a dependency of your crate, else `defer-core`, also when
+/// `Cargo.toml` renames it. If neither is, because another crate re-exports them, say where:
+/// `#[defer(crate = "my_framework::defer")]`.
+///
+/// # Errors
+///
+/// All mistakes in the attributes of a struct are reported in one compilation, each where it stands. An
+/// enum or a union is an error; put it in a struct.
+#[proc_macro_derive(Deferrable, attributes(defer))]
+pub fn derive_deferrable(input: TokenStream) -> TokenStream {
+    let input = parse_macro_input!(input as DeriveInput);
+    let mut errors = Errors::default();
+    let job = JobType::parse(&input, &mut errors);
+    let mut tokens = errors.into_compile_errors();
+    // A struct whose attributes are wrong is expanded all the same. Otherwise each of its uses would be
+    // an error of its own and hide the one that matters.
+    tokens.extend(job.as_ref().map(expand::expand));
+    tokens.into()
+}

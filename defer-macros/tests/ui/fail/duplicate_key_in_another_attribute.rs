@@ -1,0 +1,18 @@
+use defer_axum::{Deferrable, Job, JobContext, JobResult};
+
+#[derive(Deferrable)]
+#[defer(tries = 3)]
+#[defer(timeout = "1s", tries = 3)]
+struct SendWelcome {
+    to: String,
+}
+
+impl Job for SendWelcome {
+    async fn run(&self, _cx: &JobContext) -> JobResult {
+        Ok(())
+    }
+}
+
+fn main() {
+    SendWelcome::defer("ada@example.com");
+}

@@ -1,0 +1,19 @@
+use defer_axum::{Deferrable, Job, JobContext, JobResult};
+
+#[derive(Deferrable)]
+#[defer(tries = 3)]
+struct SendWelcome {
+    to: String,
+    #[defer(default = "None")]
+    cc: Option<String>,
+}
+
+impl Job for SendWelcome {
+    async fn run(&self, _cx: &JobContext) -> JobResult {
+        Ok(())
+    }
+}
+
+fn main() {
+    SendWelcome::defer("ada@example.com");
+}

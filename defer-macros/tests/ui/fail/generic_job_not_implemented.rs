@@ -1,0 +1,10 @@
+use defer_axum::Deferrable;
+
+#[derive(Deferrable)]
+struct Publish<T> {
+    event: T,
+}
+
+fn main() {
+    Publish::<u32>::defer(7_u32);
+}

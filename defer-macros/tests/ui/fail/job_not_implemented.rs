@@ -1,0 +1,10 @@
+use defer_axum::Deferrable;
+
+#[derive(Deferrable)]
+struct SendWelcome {
+    to: String,
+}
+
+fn main() {
+    SendWelcome::defer("ada@example.com");
+}

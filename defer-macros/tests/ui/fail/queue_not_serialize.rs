@@ -1,0 +1,15 @@
+use defer_axum::{Deferrable, Job, JobContext, JobResult};
+
+#[derive(Deferrable)]
+#[defer(queue)]
+struct SendWelcome {
+    to: String,
+}
+
+impl Job for SendWelcome {
+    async fn run(&self, _cx: &JobContext) -> JobResult {
+        Ok(())
+    }
+}
+
+fn main() {}

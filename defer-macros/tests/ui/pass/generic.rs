@@ -1,0 +1,19 @@
+use defer_axum::{Deferrable, Job, JobContext, JobResult};
+
+#[derive(Deferrable)]
+struct Publish<T, U = u8> {
+    event: T,
+    channel: U,
+}
+
+impl<T: Send + Sync + 'static, U: Send + Sync + 'static> Job for Publish<T, U> {
+    async fn run(&self, _cx: &JobContext) -> JobResult {
+        Ok(())
+    }
+}
+
+fn main() {
+    assert_eq!(Publish::<String, u32>::NAME, "Publish");
+    let _ = || Publish::<String, u32>::defer("created", 7_u32);
+    let _ = || Publish::<String>::try_defer("created", 7);
+}

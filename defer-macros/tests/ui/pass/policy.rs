@@ -1,0 +1,83 @@
+use std::time::Duration;
+
+use defer_axum::{Deferrable, Job, JobContext, JobResult, On, Policy};
+
+#[derive(Deferrable)]
+struct Plain;
+
+impl Job for Plain {
+    async fn run(&self, _cx: &JobContext) -> JobResult {
+        Ok(())
+    }
+}
+
+#[derive(Deferrable, serde::Serialize)]
+#[defer(
+    name = "send-welcome",
+    tries = 3,
+    backoff = "500ms..30s",
+    timeout = "2m 30s",
+    on = "success",
+    blocking,
+    queue
+)]
+struct Full;
+
+impl Job for Full {
+    async fn run(&self, _cx: &JobContext) -> JobResult {
+        Ok(())
+    }
+}
+
+#[derive(Deferrable)]
+#[defer(tries = 4294967295)]
+#[defer(backoff = "1s")]
+#[defer(on = "always")]
+#[defer()]
+struct Several;
+
+impl Job for Several {
+    async fn run(&self, _cx: &JobContext) -> JobResult {
+        Ok(())
+    }
+}
+
+#[derive(Deferrable)]
+#[defer(tries = 1u32, backoff = " 1us .. 1us ")]
+struct Least;
+
+impl Job for Least {
+    async fn run(&self, _cx: &JobContext) -> JobResult {
+        Ok(())
+    }
+}
+
+fn main() {
+    let default = Policy::new();
+    let plain = Plain::POLICY;
+    assert_eq!(Plain::NAME, "Plain");
+    assert_eq!(plain.tries(), default.tries());
+    assert_eq!(plain.backoff(), default.backoff());
+    assert_eq!(plain.timeout(), default.timeout());
+    assert_eq!(plain.on(), default.on());
+    assert!(!plain.is_blocking());
+    assert!(!plain.is_queued());
+
+    let full = Full::POLICY;
+    assert_eq!(Full::NAME, "send-welcome");
+    assert_eq!(full.tries(), 3);
+    assert_eq!(full.backoff(), (Duration::from_millis(500), Duration::from_secs(30)));
+    assert_eq!(full.timeout(), Some(Duration::from_secs(150)));
+    assert_eq!(full.on(), On::Success);
+    assert!(full.is_blocking());
+    assert!(full.is_queued());
+
+    let several = Several::POLICY;
+    assert_eq!(several.tries(), u32::MAX);
+    assert_eq!(several.backoff(), (Duration::from_secs(1), Duration::from_secs(1)));
+    assert_eq!(several.on(), On::Always);
+
+    let least = Least::POLICY;
+    assert_eq!(least.tries(), 1);
+    assert_eq!(least.backoff(), (Duration::from_micros(1), Duration::from_micros(1)));
+}

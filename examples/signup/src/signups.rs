@@ -1,0 +1,327 @@
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use sqlx::{
+    Row, SqlitePool,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow},
+};
+
+const SCHEMA: &str = "
+CREATE TABLE IF NOT EXISTS signups (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    name        TEXT    NOT NULL,
+    email       TEXT    NOT NULL UNIQUE COLLATE NOCASE,
+    created_ms  INTEGER NOT NULL,           -- times are milliseconds of the Unix epoch
+    answer_us   INTEGER,                    -- request received to answer sent, in microseconds
+    released_ms INTEGER,                    -- when the mail's first attempt began
+    job         TEXT,                       -- the deferred job's id in this process
+    problem     TEXT,                       -- what the last attempt ended with
+    given_up    INTEGER NOT NULL DEFAULT 0,
+    sent_ms     INTEGER
+)";
+
+const COLUMNS: &str = "
+    SELECT id, name, email, answer_us, released_ms, problem, given_up, sent_ms,
+           strftime('%Y-%m-%dT%H:%M:%SZ', created_ms / 1000, 'unixepoch') AS created_at
+    FROM signups";
+
+/// The stored sign-ups. A clone is another handle to the same database.
+#[derive(Clone, Debug)]
+pub struct SignUps {
+    pool: SqlitePool,
+}
+
+/// One stored sign-up.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SignUp {
+    /// The number it is stored under; later ones are higher.
+    pub id: i64,
+    /// The name, as typed.
+    pub name: String,
+    /// The address, as typed.
+    pub email: String,
+    /// When it was stored, as `2026-01-31T12:00:00Z`.
+    pub created_at: String,
+    /// What is known of the answer to the person who signed up.
+    pub answer: Answer,
+    /// Where the welcome mail is.
+    pub mail: Mail,
+}
+
+/// What is known of the answer to a sign-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Nothing: it is on its way, or the process ended before it was noted.
+    Unknown,
+    /// Sent this long after the request was received.
+    SentAfter(Duration),
+}
+
+/// Where a welcome mail is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mail {
+    /// Deferred: its first attempt has not ended.
+    Waiting {
+        /// Since the answer.
+        since: Duration,
+    },
+    /// An attempt failed; another comes, or is running.
+    Retrying {
+        /// Since the answer.
+        since: Duration,
+        /// What the last attempt ended with.
+        problem: String,
+    },
+    /// Handed to the outbox or the SMTP server.
+    Sent {
+        /// From the answer to the hand-over.
+        after: Duration,
+    },
+    /// Out of tries, or refused for good.
+    GivenUp {
+        /// What the last attempt ended with.
+        problem: String,
+    },
+}
+
+/// A sign-up could not be stored.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The address is stored already, in this spelling or with other capitals.
+    #[error("this address has signed up already")]
+    Duplicate,
+    /// The database said no.
+    #[error("the database failed")]
+    Database(#[from] sqlx::Error),
+}
+
+impl SignUps {
+    /// Opens the database, and makes its table where there is none.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be opened or written.
+    pub async fn open(options: SqliteConnectOptions) -> Result<Self, sqlx::Error> {
+        let pool = SqlitePoolOptions::new()
+            .min_connections(1)
+            // An in-memory database lives as long as its last connection.
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_with(options.journal_mode(SqliteJournalMode::Wal))
+            .await?;
+        sqlx::query(SCHEMA).execute(&pool).await?;
+        // Job ids are those of a process, and the last one has ended.
+        sqlx::query("UPDATE signups SET job = NULL").execute(&pool).await?;
+        Ok(Self { pool })
+    }
+
+    /// Stores a sign-up and returns its number.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Duplicate`] when the address is there already.
+    pub async fn add(&self, name: &str, email: &str) -> Result<i64, StoreError> {
+        let stored = sqlx::query("INSERT INTO signups (name, email, created_ms) VALUES (?, ?, ?)")
+            .bind(name)
+            .bind(email)
+            .bind(now_ms())
+            .execute(&self.pool)
+            .await;
+        match stored {
+            Ok(done) => Ok(done.last_insert_rowid()),
+            Err(sqlx::Error::Database(error)) if error.is_unique_violation() => Err(StoreError::Duplicate),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The sign-up of this number.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot be read, as with every method below.
+    pub async fn get(&self, id: i64) -> Result<Option<SignUp>, sqlx::Error> {
+        sqlx::query(&format!("{COLUMNS} WHERE id = ?"))
+            .bind(id)
+            .try_map(sign_up)
+            .fetch_optional(&self.pool)
+            .await
+    }
+
+    /// The latest sign-ups, the newest first.
+    pub async fn recent(&self, limit: u32) -> Result<Vec<SignUp>, sqlx::Error> {
+        sqlx::query(&format!("{COLUMNS} ORDER BY id DESC LIMIT ?"))
+            .bind(limit)
+            .try_map(sign_up)
+            .fetch_all(&self.pool)
+            .await
+    }
+
+    /// Those whose mail neither went out nor was given up, the oldest first.
+    pub async fn unsent(&self) -> Result<Vec<SignUp>, sqlx::Error> {
+        sqlx::query(&format!("{COLUMNS} WHERE sent_ms IS NULL AND NOT given_up ORDER BY id"))
+            .try_map(sign_up)
+            .fetch_all(&self.pool)
+            .await
+    }
+
+    /// Notes that an attempt to send the mail begins: the answer has been sent.
+    ///
+    /// Returns whether the mail is still to be sent. Of `answered_after` the first is kept.
+    pub async fn attempt_begins(
+        &self,
+        id: i64,
+        job: &str,
+        answered_after: Option<Duration>,
+    ) -> Result<bool, sqlx::Error> {
+        let noted = sqlx::query(
+            "UPDATE signups SET job = ?,
+                    answer_us = COALESCE(answer_us, ?), released_ms = COALESCE(released_ms, ?)
+             WHERE id = ? AND sent_ms IS NULL",
+        )
+        .bind(job)
+        .bind(answered_after.map(|after| i64::try_from(after.as_micros()).unwrap_or(i64::MAX)))
+        .bind(now_ms())
+        .bind(id)
+        .execute(&self.pool)
+        .await?;
+        Ok(noted.rows_affected() == 1)
+    }
+
+    /// Notes that the mail went out now.
+    pub async fn mail_sent(&self, id: i64) -> Result<(), sqlx::Error> {
+        sqlx::query("UPDATE signups SET sent_ms = ?, problem = NULL WHERE id = ?")
+            .bind(now_ms())
+            .bind(id)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// Notes how an attempt of this job failed; returns the sign-up, if the job has one.
+    pub async fn attempt_failed(
+        &self,
+        job: &str,
+        problem: &str,
+        given_up: bool,
+    ) -> Result<Option<i64>, sqlx::Error> {
+        let row = sqlx::query(
+            "UPDATE signups SET problem = ?, given_up = ?
+             WHERE job = ? AND sent_ms IS NULL RETURNING id",
+        )
+        .bind(problem)
+        .bind(given_up)
+        .bind(job)
+        .fetch_optional(&self.pool)
+        .await?;
+        row.map(|row| row.try_get("id")).transpose()
+    }
+}
+
+impl SignUp {
+    /// Since the answer, until the mail went out or, while it has not, until now.
+    pub fn mail_took(&self) -> Option<Duration> {
+        match self.mail {
+            Mail::Waiting { since } | Mail::Retrying { since, .. } => Some(since),
+            Mail::Sent { after } => Some(after),
+            Mail::GivenUp { .. } => None,
+        }
+    }
+}
+
+fn sign_up(row: SqliteRow) -> Result<SignUp, sqlx::Error> {
+    let released_ms: Option<i64> = row.try_get("released_ms")?;
+    let since_release = |ms: i64| {
+        // The wall clock may be set back in between.
+        let ms = ms - released_ms.unwrap_or(ms);
+        Duration::from_millis(u64::try_from(ms).unwrap_or(0))
+    };
+    let sent_ms: Option<i64> = row.try_get("sent_ms")?;
+    let problem: Option<String> = row.try_get("problem")?;
+    Ok(SignUp {
+        id: row.try_get("id")?,
+        name: row.try_get("name")?,
+        email: row.try_get("email")?,
+        created_at: row.try_get("created_at")?,
+        answer: match row.try_get::<Option<i64>, _>("answer_us")? {
+            Some(us) => Answer::SentAfter(Duration::from_micros(us.unsigned_abs())),
+            None => Answer::Unknown,
+        },
+        mail: match (sent_ms, problem) {
+            (Some(sent_ms), _) => Mail::Sent { after: since_release(sent_ms) },
+            (None, Some(problem)) if row.try_get("given_up")? => Mail::GivenUp { problem },
+            (None, Some(problem)) => Mail::Retrying { since: since_release(now_ms()), problem },
+            (None, None) => Mail::Waiting { since: since_release(now_ms()) },
+        },
+    })
+}
+
+fn now_ms() -> i64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn empty() -> SignUps {
+        SignUps::open("sqlite::memory:".parse().unwrap()).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_address_signs_up_once_whatever_its_capitals() {
+        let signups = empty().await;
+        signups.add("Ada", "ada@example.com").await.unwrap();
+        let again = signups.add("Ada", "ADA@example.com").await;
+        assert!(matches!(again, Err(StoreError::Duplicate)), "{again:?}");
+        assert_eq!(signups.recent(50).await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_mail_goes_from_waiting_over_retrying_to_sent() {
+        let signups = empty().await;
+        let id = signups.add("Ada", "ada@example.com").await.unwrap();
+        let stored = || async { signups.get(id).await.unwrap().unwrap() };
+        assert_eq!(stored().await.answer, Answer::Unknown);
+        assert!(matches!(stored().await.mail, Mail::Waiting { .. }));
+
+        let after = Duration::from_micros(1234);
+        assert!(signups.attempt_begins(id, "7", Some(after)).await.unwrap());
+        assert_eq!(stored().await.answer, Answer::SentAfter(after));
+
+        let failed = signups.attempt_failed("7", "no route", false).await;
+        assert_eq!(failed.unwrap(), Some(id));
+        assert!(signups.attempt_begins(id, "7", None).await.unwrap());
+        assert_eq!(stored().await.answer, Answer::SentAfter(after));
+        let mail = stored().await.mail;
+        assert!(matches!(mail, Mail::Retrying { .. }), "{mail:?}");
+        assert_eq!(signups.unsent().await.unwrap().len(), 1);
+
+        signups.mail_sent(id).await.unwrap();
+        assert!(matches!(stored().await.mail, Mail::Sent { .. }));
+        assert!(!signups.attempt_begins(id, "7", None).await.unwrap());
+        assert!(signups.unsent().await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_mail_given_up_is_not_among_the_unsent() {
+        let signups = empty().await;
+        let id = signups.add("Ada", "ada@example.com").await.unwrap();
+        signups.attempt_begins(id, "7", None).await.unwrap();
+        signups.attempt_failed("7", "refused", true).await.unwrap();
+        let problem = "refused".to_owned();
+        let stored = signups.get(id).await.unwrap().unwrap();
+        assert_eq!(stored.mail, Mail::GivenUp { problem });
+        assert!(signups.unsent().await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn the_newest_come_first() {
+        let signups = empty().await;
+        for name in ["a", "b", "c"] {
+            signups.add(name, &format!("{name}@example.com")).await.unwrap();
+        }
+        let names: Vec<_> = signups.recent(2).await.unwrap();
+        let names: Vec<_> = names.iter().map(|signup| signup.name.as_str()).collect();
+        assert_eq!(names, ["c", "b"]);
+    }
+}

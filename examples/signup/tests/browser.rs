@@ -1,0 +1,149 @@
+//! The page in a real browser: headless Chromium, driven by chromedriver.
+//!
+//! `chromedriver` must be in `PATH`, or `CHROMEDRIVER` names it.
+
+#![allow(clippy::unwrap_used, reason = "clippy takes the helpers of a test for no test")]
+
+mod support;
+
+use std::{env, process::Stdio};
+
+use fantoccini::{Client, ClientBuilder, Locator, wd::Capabilities};
+use serde_json::json;
+use support::{Service, mail_server::MailServer};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+};
+
+/// A browser with an empty profile. Dropping it ends the driver and the browser.
+struct Browser {
+    client: Client,
+    driver: Child,
+    _profile: TempDir,
+}
+
+impl Browser {
+    async fn start() -> Self {
+        let program = env::var_os("CHROMEDRIVER").unwrap_or_else(|| "chromedriver".into());
+        let mut driver = Command::new(&program)
+            .arg("--port=0")
+            .process_group(0) // the browser joins the driver's group, see `drop`
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap_or_else(|error| {
+                panic!("{program:?}: {error}; install chromium-driver, or name it by CHROMEDRIVER")
+            });
+        let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
+        let port = loop {
+            let line = lines.next_line().await.unwrap();
+            let line = line.expect("chromedriver says which port it listens on");
+            if let Some((_, port)) = line.split_once("started successfully on port ") {
+                break port.trim_end_matches('.').to_owned();
+            }
+        };
+        // It goes on writing, and would stop if nobody read.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+
+        let profile = TempDir::new().unwrap();
+        let mut capabilities = Capabilities::new();
+        let user_data = format!("--user-data-dir={}", profile.path().display());
+        capabilities.insert(
+            "goog:chromeOptions".to_owned(),
+            json!({ "args": [
+                "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+                "--disable-background-networking", "--disable-component-update", "--disable-sync",
+                "--disable-dev-shm-usage", user_data,
+            ] }),
+        );
+        let client = ClientBuilder::new(hyper_util::client::legacy::connect::HttpConnector::new())
+            .capabilities(capabilities)
+            .connect(&format!("http://127.0.0.1:{port}"))
+            .await
+            .unwrap_or_else(|error| panic!("chromium did not start: {error}"));
+        Self { client, driver, _profile: profile }
+    }
+
+    async fn type_in(&self, field: &str, text: &str) {
+        let field = self.client.find(Locator::Id(field)).await.unwrap();
+        field.clear().await.unwrap();
+        field.send_keys(text).await.unwrap();
+    }
+
+    async fn submit(&self) {
+        let button = self.client.find(Locator::Css("#form button")).await.unwrap();
+        button.click().await.unwrap();
+    }
+
+    /// The text of the first element that matches, as soon as there is one with that text in it.
+    async fn text(&self, css: &str, part: &str) -> String {
+        support::eventually(&format!("{part:?} in {css}"), async || {
+            let element = self.client.find(Locator::Css(css)).await.ok()?;
+            // The row may be replaced between the two.
+            element.text().await.ok().filter(|text| text.contains(part))
+        })
+        .await
+    }
+}
+
+impl Drop for Browser {
+    /// A driver that is killed leaves its browser running, so the whole group is.
+    fn drop(&mut self) {
+        if let Some(group) = self.driver.id() {
+            let kill = format!("kill -KILL -{group}");
+            let _ = std::process::Command::new("sh").args(["-c", &kill]).status();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_row_shows_the_answer_and_later_the_mail() {
+    let mut server = MailServer::start().await;
+    let service = Service::start(&[("SMTP_URL", &server.url)]).await;
+    let browser = Browser::start().await;
+    browser.client.goto(&service.url).await.unwrap();
+    browser.text(".empty", "Nobody has signed up yet").await;
+    browser.text("#live", "live").await;
+
+    browser.type_in("name", "<i>Ada</i>").await;
+    browser.type_in("email", "ada@example.com").await;
+    browser.submit().await;
+
+    // The mail server has not answered yet, so this is not a matter of time.
+    let row = browser.text("#signup-1[data-mail=waiting]", "mail on its way").await;
+    assert!(row.contains("answered in"), "{row}");
+    assert!(row.contains("<i>Ada</i>"), "shown as it was typed: {row}");
+    browser.text("#answer", "Welcome, <i>Ada</i>. Your browser waited").await;
+
+    server.answer("250 ok");
+    let row = browser.text("#signup-1[data-mail=sent]", "mail sent").await;
+    assert!(row.contains("later"), "{row}");
+    assert!(server.mail().await.contains("<ada@example.com>"));
+
+    browser.type_in("name", "Ada again").await;
+    browser.type_in("email", "ADA@example.com").await;
+    browser.submit().await;
+    browser.text("#email-mistake", "This address has signed up already.").await;
+
+    browser.client.refresh().await.unwrap();
+    browser.text("#signup-1[data-mail=sent]", "ada@example.com").await;
+}
+
+#[tokio::test]
+async fn the_page_finds_back_to_a_service_that_starts_again() {
+    let service = Service::start(&[]).await;
+    let browser = Browser::start().await;
+    browser.client.goto(&service.url).await.unwrap();
+    browser.text("#live", "live").await;
+    let port = service.url.rsplit_once(':').unwrap().1.to_owned();
+
+    let folder = service.stop().await.folder;
+    browser.text("#live", "not connected").await;
+    let service = Service::start_in(folder, &[("PORT", &port)]).await;
+    browser.text("#live", "live").await;
+
+    service.sign_up("Ada", "ada@example.com").await;
+    browser.text("#signup-1[data-mail=sent]", "mail sent").await;
+}
