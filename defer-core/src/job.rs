@@ -64,8 +64,11 @@ pub trait Deferrable: Job {
     const POLICY: Policy;
     /// How the job is written for a queue; `None` for a type that is never queued.
     #[doc(hidden)]
-    const ENCODE: Option<fn(&Self) -> Result<Vec<u8>, BoxError>> = None;
+    const ENCODE: Option<Encode<Self>> = None;
 }
+
+/// Writes a job as a queue keeps it.
+pub type Encode<J> = fn(&J) -> Result<Vec<u8>, BoxError>;
 
 /// Identifies a job within this process, from its deferral to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

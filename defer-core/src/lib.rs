@@ -31,5 +31,8 @@ pub use self::{
 /// For the code that the derive writes.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::queue::encode;
+    pub use crate::{
+        job::Encode,
+        queue::{Queued, encode},
+    };
 }

@@ -35,6 +35,11 @@ pub fn encode<J: Serialize>(job: &J) -> Result<Vec<u8>, BoxError> {
     Ok(serde_json::to_vec(job)?)
 }
 
+/// A job type that can be queued. Used by the derive, in the bounds of a generic one.
+pub trait Queued: Serialize {}
+
+impl<J: Serialize> Queued for J {}
+
 /// Reads what [`encode`] wrote.
 ///
 /// # Errors

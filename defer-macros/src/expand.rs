@@ -62,7 +62,9 @@ fn impl_functions(job: &JobType<'_>) -> TokenStream {
             private_bounds,
             private_interfaces,
             unreachable_pub,
+            clippy::impl_trait_in_params,
             clippy::too_many_arguments,
+            clippy::used_underscore_binding,
         )]
         impl #impl_generics #ident #type_generics #where_clause {
             #[doc = #defer_doc]

@@ -64,8 +64,8 @@ use crate::attributes::{Errors, JobType};
 /// | `#[defer(...)]` | value | meaning | without it |
 /// |---|---|---|---|
 /// | `name = "..."` | any text | the job's name in traces, events and queues | the struct's name |
-/// | `tries = N` | 1 to 4294967295 | how often the job is tried in all | as `Policy::new()` |
-/// | `backoff = "500ms..30s"` | a duration, or two with `..` between | the wait before the second try, and the longest wait before any later one; a single duration is a constant wait | as `Policy::new()` |
+/// | `tries = N` | 1 to 4294967295 | how often the job is tried in all | 1 |
+/// | `backoff = "500ms..30s"` | a duration, or two with `..` between | the shortest and the longest wait before another try, which doubles from one to the other, with jitter; a single duration is both | `"500ms..30s"` |
 /// | `timeout = "10s"` | a duration | how long one try may take | no limit |
 /// | `on = "..."` | `"always"` or `"success"` | whether the job also runs after a response that failed | `"always"` |
 /// | `blocking` | | the job runs on Tokio's blocking pool | it runs on the runtime |

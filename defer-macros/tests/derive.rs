@@ -10,7 +10,7 @@ struct Said(Arc<Mutex<Vec<String>>>);
 
 fn say(cx: &JobContext, words: impl Into<String>) -> JobResult {
     let Said(said) = cx.state()?;
-    said.lock().unwrap().push(words.into());
+    said.lock().expect("no job panics").push(words.into());
     Ok(())
 }
 
@@ -20,7 +20,7 @@ async fn said_by(future: impl Future<Output = ()>) -> Vec<String> {
     let runner = Runner::builder().state(said.clone()).build();
     defer_core::scope(&runner, future).await;
     runner.idle().await;
-    let said = said.0.lock().unwrap();
+    let said = said.0.lock().expect("no job panics");
     said.clone()
 }
 

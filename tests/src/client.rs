@@ -121,6 +121,18 @@ impl Tcp {
         read > 0
     }
 
+    /// Reads until this has come, and leaves it to be read.
+    pub async fn read_until(&mut self, text: &str) {
+        while !self.has(text) {
+            assert!(self.fill().await, "the connection ended before {text:?}: {:?}", self.text());
+        }
+    }
+
+    /// Whether this has come and was left to be read.
+    pub fn has(&self, text: &str) -> bool {
+        self.text().contains(text)
+    }
+
     fn text(&self) -> String {
         String::from_utf8_lossy(&self.buffer).into_owned()
     }

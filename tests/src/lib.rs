@@ -1,12 +1,20 @@
 //! What the tests over sockets have in common: servers, a log of what happened in which order, and clients that
 //! misbehave.
 
+mod by;
 mod client;
+mod feed;
+mod jobs;
 mod log;
 mod server;
+mod wire;
 
 pub use self::{
+    by::By,
     client::{Reply, Tcp},
+    feed::{FedBody, Feed},
+    jobs::{Note, NoteEnding, runner},
     log::Log,
     server::Server,
+    wire::{Wire, WireIo, WireListener, http1_ends, http2_ends},
 };

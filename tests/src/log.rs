@@ -1,8 +1,14 @@
 //! What happened, in order.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use tokio::sync::watch;
+
+/// How long a test waits for what does not come.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A log that jobs write and tests wait for. Given to a runner as state; a clone is the same log.
 #[derive(Clone, Debug)]
@@ -32,7 +38,9 @@ impl Log {
     /// Waits until there are this many lines, and returns all there are.
     pub async fn wait_for(&self, lines: usize) -> Vec<String> {
         let mut changed = self.changed.subscribe();
-        let _ = changed.wait_for(|now| *now >= lines).await;
+        let enough = changed.wait_for(|now| *now >= lines);
+        let waited = tokio::time::timeout(PATIENCE, enough).await.is_err();
+        assert!(!waited, "waited for {lines} lines in vain, there are {:?}", self.lines());
         self.lines()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr};
 
-use axum::Router;
+use axum::{Router, serve::Listener};
 use defer_axum::{DeferLayer, Runner, ShutdownReport};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
@@ -31,7 +31,10 @@ impl Server {
     }
 
     /// Serves an app by `defer_axum::serve` on this listener.
-    pub fn start_on(listener: TcpListener, app: Router, runner: Runner) -> Self {
+    pub fn start_on<L>(listener: L, app: Router, runner: Runner) -> Self
+    where
+        L: Listener<Addr = SocketAddr>,
+    {
         let addr = listener.local_addr().expect("a bound listener has an address");
         let (signal, stopped) = oneshot::channel::<()>();
         let serve = defer_axum::serve(listener, app, runner.clone())
@@ -42,6 +45,11 @@ impl Server {
     /// Serves routes under a `DeferLayer` by `axum::serve`.
     pub async fn start_plain(routes: Router, runner: Runner) -> Self {
         let app = routes.layer(DeferLayer::new(runner.clone()));
+        Self::start_plain_app(app, runner).await
+    }
+
+    /// Serves an app that has its layers by `axum::serve`.
+    pub async fn start_plain_app(app: Router, runner: Runner) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let addr = listener.local_addr().expect("a bound listener has an address");
         let (signal, stopped) = oneshot::channel::<()>();

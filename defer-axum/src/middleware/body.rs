@@ -28,18 +28,20 @@ pub(super) struct DeferBody {
     arrival: Option<(Arrival, Head)>,
     /// The jobs, if it is this body that sees the end of the response.
     due: Option<Due>,
+    /// How the body ended, once it has: it may still defer while it is dropped.
+    ended: Option<Delivery>,
     bytes: u64,
 }
 
 impl DeferBody {
     /// A body of a request that has deferred nothing yet.
     pub(super) fn streaming(body: Body, scope: Scope, arrival: Arrival, head: Head) -> Self {
-        Self { body, scope, arrival: Some((arrival, head)), due: None, bytes: 0 }
+        Self { body, scope, arrival: Some((arrival, head)), due: None, ended: None, bytes: 0 }
     }
 
     /// A body of a request that has deferred something. `due` is what nobody further out releases.
     pub(super) fn with_jobs(body: Body, scope: Scope, due: Option<Due>) -> Self {
-        Self { body, scope, arrival: None, due, bytes: 0 }
+        Self { body, scope, arrival: None, due, ended: None, bytes: 0 }
     }
 
     /// Hands on the jobs of a request that had deferred nothing before this body was polled.
@@ -50,7 +52,9 @@ impl DeferBody {
         self.due = Outer::attach(Due::new(jobs, arrival, head)).err();
     }
 
+    /// The body has ended. What it defers later ends as it did: only the first call says how.
     fn end(&mut self, delivery: Delivery) {
+        let delivery = *self.ended.get_or_insert(delivery);
         if let Some(due) = self.due.take() {
             due.release(delivery, self.bytes);
         }

@@ -23,6 +23,8 @@ pub(super) struct ServedBody {
     protocol: Protocol,
     /// The server has, or is about to have, everything.
     ended: bool,
+    /// The body yielded an error. It may still defer while it is dropped.
+    failed: bool,
     bytes: u64,
 }
 
@@ -43,14 +45,14 @@ enum Protocol {
 
 impl ServedBody {
     pub(super) fn http1(body: Body, outer: Outer, connection: Arc<Connection>) -> Self {
-        Self { body, outer, connection, protocol: Protocol::Http1, ended: false, bytes: 0 }
+        Self { body, outer, connection, protocol: Protocol::Http1, ended: false, failed: false, bytes: 0 }
     }
 
     pub(super) fn http2(body: Body, outer: Outer, connection: Arc<Connection>) -> Self {
         let protocol = Protocol::Http2 { trailers: None, empty: body.is_end_stream() };
         // Without jobs nobody asks for the end, and an end that is known stays known.
         let ended = body.is_end_stream() && !outer.has_jobs();
-        Self { body, outer, connection, protocol, ended, bytes: 0 }
+        Self { body, outer, connection, protocol, ended, failed: false, bytes: 0 }
     }
 
     fn take_ending(&mut self) -> Ending {
@@ -110,6 +112,7 @@ impl HttpBody for ServedBody {
         let frame = match ready!(this.outer.enter(|| Pin::new(body).poll_frame(cx))) {
             Some(Err(error)) => {
                 this.ended = true;
+                this.failed = true;
                 this.take_ending().end(Delivery::Failed);
                 return Poll::Ready(Some(Err(error)));
             }
@@ -162,6 +165,10 @@ impl Drop for ServedBody {
         let ending = self.take_ending();
         if std::thread::panicking() {
             ending.end(Delivery::Panicked);
+            return;
+        }
+        if self.failed {
+            ending.end(Delivery::Failed);
             return;
         }
         match self.protocol {

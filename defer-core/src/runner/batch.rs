@@ -72,6 +72,14 @@ pub(crate) enum Next {
     Retry(Duration),
 }
 
+/// A job that has not ended, and what the queue would take of it.
+pub(crate) struct Unfinished {
+    pub(crate) index: usize,
+    pub(crate) id: JobId,
+    pub(crate) name: &'static str,
+    pub(crate) envelope: Option<Envelope>,
+}
+
 /// A job that may run.
 struct Start {
     subject: Subject,
@@ -515,12 +523,17 @@ impl Batch {
         envelopes
     }
 
-    /// At the end of a shutdown: what of this batch has not ended, and can be given to the queue.
-    pub(crate) fn unfinished(&self) -> Vec<(usize, JobId, &'static str, Option<Envelope>)> {
+    /// The jobs that have not ended, at the end of a shutdown.
+    pub(crate) fn unfinished(&self) -> Vec<Unfinished> {
         lock(&self.jobs)
             .collector
             .open_entries()
-            .map(|(index, entry)| (index, entry.id, entry.name, envelope(entry)))
+            .map(|(index, entry)| Unfinished {
+                index,
+                id: entry.id,
+                name: entry.name,
+                envelope: envelope(entry),
+            })
             .collect()
     }
 

@@ -89,8 +89,8 @@ impl<W: Work> Line for Row<W> {
         mut permit: Permit,
     ) -> Pin<Box<dyn Future<Output = Permit> + Send + 'a>> {
         Box::pin(async move {
-            let mut index = self.start;
-            for slot in std::iter::once(&mut self.first).chain(&mut self.rest) {
+            let slots = std::iter::once(&mut self.first).chain(&mut self.rest);
+            for (index, slot) in (self.start..).zip(slots) {
                 if let Some(work) = slot {
                     match batch.attempt(index, work).await {
                         Next::Done => drop_quietly(slot.take()),
@@ -104,7 +104,6 @@ impl<W: Work> Line for Row<W> {
                     // Jobs that never wait for anything would keep the thread for the whole line.
                     tokio::task::consume_budget().await;
                 }
-                index += 1;
             }
             permit
         })

@@ -1,9 +1,13 @@
 //! The end of a runner: waits for its jobs, and says which it could not wait for.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use super::{Runner, attempt::caught, batch::Batch};
-use crate::{job::JobId, queue::Envelope};
+use super::{
+    Runner,
+    attempt::caught,
+    batch::{Batch, Unfinished},
+};
+use crate::job::JobId;
 
 /// What came of a shutdown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,16 +60,11 @@ impl Runner {
 
     /// Ends every job that has not ended. Those for the queue go there first.
     async fn stop(&self, report: &mut ShutdownReport) {
-        let mut left: VecDeque<(Arc<Batch>, usize, JobId, &'static str, Option<Envelope>)> = VecDeque::new();
+        let mut left: Vec<(Arc<Batch>, Unfinished)> = Vec::new();
         for batch in self.batches() {
-            let unfinished = batch.unfinished();
-            left.extend(
-                unfinished
-                    .into_iter()
-                    .map(|(index, id, name, envelope)| (batch.clone(), index, id, name, envelope)),
-            );
+            left.extend(batch.unfinished().into_iter().map(|job| (batch.clone(), job)));
         }
-        let envelopes: Vec<_> = left.iter().filter_map(|(.., envelope)| envelope.clone()).collect();
+        let envelopes: Vec<_> = left.iter().filter_map(|(_, job)| job.envelope.clone()).collect();
         let queued = match self.queue() {
             Some(queue) if !envelopes.is_empty() => match caught(|| queue.push(envelopes)).await {
                 Ok(()) => true,
@@ -76,13 +75,11 @@ impl Runner {
             },
             _ => false,
         };
-        for (batch, index, id, name, envelope) in left {
-            if queued && envelope.is_some() {
-                if batch.end_queued(index) {
-                    report.queued += 1;
-                }
-            } else if batch.abandon(index) {
-                report.unfinished.push(UnfinishedJob { id, name: name.to_owned() });
+        for (batch, job) in left {
+            if queued && job.envelope.is_some() {
+                report.queued += usize::from(batch.end_queued(job.index));
+            } else if batch.abandon(job.index) {
+                report.unfinished.push(UnfinishedJob { id: job.id, name: job.name.to_owned() });
             }
             batch.abort();
         }

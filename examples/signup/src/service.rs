@@ -1,5 +1,5 @@
 use axum::Router;
-use defer_axum::{DeferLayer, Runner};
+use defer_axum::{DeferLayer, Deferrable, Runner};
 use tokio_util::sync::CancellationToken;
 
 use crate::{Config, ConfigError, Feed, Mailer, SendWelcome, SignUps, outcomes, web};
@@ -23,6 +23,11 @@ impl Service {
     /// Names the variable that leads to a database or an outbox that cannot be used.
     pub async fn open(config: &Config) -> Result<Self, ConfigError> {
         let mailer = Mailer::new(config)?;
+        if SendWelcome::POLICY.timeout().is_some_and(|timeout| timeout <= config.mail_delay) {
+            tracing::warn!(
+                "MAIL_DELAY_MS is as long as an attempt may take: every mail will time out and be given up"
+            );
+        }
         let database = || config.database.clone();
         let open = async {
             let signups = SignUps::open(database()).await?;

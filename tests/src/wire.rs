@@ -1,0 +1,212 @@
+//! What the operating system accepted from a server, byte by byte, and where in it each response ends.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, IoSlice},
+    net::SocketAddr,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
+};
+
+use axum::serve::Listener;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
+
+/// The record of one connection. A clone is the same record.
+#[derive(Clone, Debug)]
+pub struct Wire {
+    accepted: Arc<Mutex<Vec<u8>>>,
+    blocked: Arc<watch::Sender<bool>>,
+}
+
+impl Wire {
+    /// A record of nothing.
+    pub fn new() -> Self {
+        Self { accepted: Arc::default(), blocked: Arc::new(watch::Sender::new(false)) }
+    }
+
+    /// What was accepted so far.
+    pub fn accepted(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How much was accepted so far.
+    pub fn len(&self) -> usize {
+        self.accepted().len()
+    }
+
+    /// Whether nothing was accepted so far.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Waits until the server has something to write and the socket's buffers are full.
+    pub async fn blocked(&self) {
+        let _ = self.blocked.subscribe().wait_for(|blocked| *blocked).await;
+    }
+
+    fn saw(&self, polled: &Poll<io::Result<usize>>, bufs: &[IoSlice<'_>]) {
+        self.blocked.send_if_modified(|blocked| {
+            let was = std::mem::replace(blocked, polled.is_pending());
+            was != *blocked
+        });
+        if let Poll::Ready(Ok(written)) = polled {
+            let mut left = *written;
+            let mut accepted = self.accepted();
+            for buf in bufs {
+                let part = left.min(buf.len());
+                accepted.extend_from_slice(&buf[..part]);
+                left -= part;
+            }
+        }
+    }
+}
+
+impl Default for Wire {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A listener whose connections, all together, are recorded.
+#[derive(Debug)]
+pub struct WireListener {
+    listener: TcpListener,
+    wire: Wire,
+}
+
+impl WireListener {
+    /// Listens on a free port.
+    pub async fn bind(wire: &Wire) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        Self { listener, wire: wire.clone() }
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.listener.local_addr().expect("a bound listener has an address")
+    }
+}
+
+impl Listener for WireListener {
+    type Io = WireIo<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, SocketAddr) {
+        let (io, addr) = Listener::accept(&mut self.listener).await;
+        (WireIo { io, wire: self.wire.clone() }, addr)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+/// A recorded connection.
+#[derive(Debug)]
+pub struct WireIo<I> {
+    io: I,
+    wire: Wire,
+}
+
+impl<I: AsyncRead + Unpin> AsyncRead for WireIo<I> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl<I: AsyncWrite + Unpin> AsyncWrite for WireIo<I> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.wire.saw(&polled, &[IoSlice::new(buf)]);
+        polled
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        self.wire.saw(&polled, bufs);
+        polled
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+/// Where each complete HTTP/1 response ends in these bytes. None of them may be without content but for its status.
+pub fn http1_ends(mut bytes: &[u8]) -> Vec<usize> {
+    let all = bytes.len();
+    let mut ends = Vec::new();
+    while let Some(rest) = after_response(bytes) {
+        bytes = rest;
+        ends.push(all - bytes.len());
+    }
+    ends
+}
+
+fn after_response(bytes: &[u8]) -> Option<&[u8]> {
+    let head = find(bytes, b"\r\n\r\n")?;
+    let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();
+    let mut rest = &bytes[head + 4..];
+    if text.starts_with("http/1.1 100") {
+        return after_response(rest);
+    }
+    if text.contains("transfer-encoding: chunked") {
+        loop {
+            let line = find(rest, b"\r\n")?;
+            let size = usize::from_str_radix(std::str::from_utf8(&rest[..line]).ok()?, 16).ok()?;
+            if size == 0 {
+                // Without trailers an empty line follows at once; with them it ends them.
+                let end = find(&rest[line..], b"\r\n\r\n")?;
+                return Some(&rest[line + end + 4..]);
+            }
+            rest = rest.get(line + 2 + size + 2..)?;
+        }
+    }
+    let length = text.lines().find_map(|line| line.strip_prefix("content-length: "));
+    rest.get(length.map_or(0, |length| length.parse().expect("a length"))..)
+}
+
+fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
+    bytes.windows(what.len()).position(|window| window == what)
+}
+
+/// Where each complete HTTP/2 response ends in these bytes, by its stream.
+pub fn http2_ends(bytes: &[u8]) -> BTreeMap<u32, usize> {
+    const END_STREAM: u8 = 1;
+    let mut ends = BTreeMap::new();
+    let mut at = 0;
+    while let Some(head) = bytes.get(at..at + 9) {
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+        let end = at + 9 + length;
+        if end > bytes.len() {
+            break;
+        }
+        let is_response = head[3] == 0 || head[3] == 1;
+        if is_response && head[4] & END_STREAM != 0 {
+            ends.insert(u32::from_be_bytes([head[5], head[6], head[7], head[8]]), end);
+        }
+        at = end;
+    }
+    ends
+}
