@@ -6,6 +6,7 @@ mod client;
 mod feed;
 mod jobs;
 mod log;
+mod pipe;
 mod server;
 mod wire;
 
@@ -15,6 +16,7 @@ pub use self::{
     feed::{FedBody, Feed},
     jobs::{Note, NoteEnding, runner},
     log::Log,
+    pipe::{Pipe, PipeClient, PipeIo, PipeListener},
     server::Server,
     wire::{Wire, WireIo, WireListener, http1_ends, http2_ends},
 };

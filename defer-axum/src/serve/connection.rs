@@ -5,6 +5,7 @@
 use std::{
     io::{self, IoSlice},
     mem,
+    ops::Range,
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -20,14 +21,16 @@ use tokio::{
     task,
 };
 
+use super::frames::{Frames, Seen};
 use crate::middleware::Ending;
 
 /// What a connection's I/O object and its responses share.
 #[derive(Default)]
 pub(crate) struct Connection {
     state: Mutex<State>,
-    /// How many responses wait for a flush, readable without the lock.
+    /// The lengths of the lists in `State`, readable without the lock.
     waiting: AtomicUsize,
+    frames: AtomicUsize,
     /// The last thing that happened was a read of something.
     receiving: AtomicBool,
 }
@@ -35,39 +38,91 @@ pub(crate) struct Connection {
 #[derive(Default)]
 struct State {
     /// Responses that are complete but for a flush.
-    waiting: Vec<Ending>,
+    waiting: Vec<Waiting>,
+    /// The last frames that h2 has.
+    frames: Vec<Tail>,
     /// Nothing more can be sent.
     closed: bool,
+}
+
+struct Waiting {
+    ending: Ending,
+    /// The end of this stream has to be seen before the flush.
+    until: Option<u32>,
+}
+
+/// Where the data of a last frame lies in memory, and what was seen of it there.
+struct Tail {
+    data: Range<usize>,
+    stream: Option<u32>,
+    ended: bool,
 }
 
 impl Connection {
     /// Everything of a response has been handed to the server: it is sent when the next flush succeeds. On a
     /// connection that is closed, or is before that, the client was gone.
     pub(crate) fn sent_with_next_flush(&self, ending: Ending) {
-        let mut state = self.lock();
-        if state.closed {
-            drop(state);
-            drop(ending);
-            return;
-        }
-        state.waiting.push(ending);
-        self.waiting.store(state.waiting.len(), Ordering::Release);
+        self.wait(Waiting { ending, until: None });
     }
 
     /// The last frame of an HTTP/2 response, which tells when h2 is done with it.
     pub(crate) fn last_frame(self: &Arc<Self>, data: Bytes, ending: Ending) -> Bytes {
+        // h2 writes longer data from where they lie, and a frame of them can be thrown away when a part is written.
+        // Shorter ones it copies.
+        let watched = !data.is_empty();
+        if watched {
+            let mut state = self.lock();
+            state.frames.push(Tail { data: range(&data), stream: None, ended: false });
+            self.frames.store(state.frames.len(), Ordering::Release);
+        }
         Bytes::from_owner(LastFrame {
             data,
+            watched,
             ending: Some(ending),
             connection: self.clone(),
             stream: task::try_id(),
         })
     }
 
+    fn wait(&self, waiting: Waiting) {
+        let mut state = self.lock();
+        if state.closed {
+            drop(state);
+            drop(waiting);
+            return;
+        }
+        state.waiting.push(waiting);
+        self.waiting.store(state.waiting.len(), Ordering::Release);
+    }
+
+    fn saw(&self, seen: Seen<'_>) {
+        if self.frames.load(Ordering::Acquire) == 0 && self.waiting.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        let mut state = self.lock();
+        match seen {
+            Seen::Data { stream, part } => {
+                let at = part.as_ptr() as usize;
+                if let Some(tail) = state.frames.iter_mut().find(|tail| tail.data.contains(&at)) {
+                    tail.stream = Some(stream);
+                }
+            }
+            Seen::End { stream } => {
+                for tail in state.frames.iter_mut().filter(|tail| tail.stream == Some(stream)) {
+                    tail.ended = true;
+                }
+                for waiting in state.waiting.iter_mut().filter(|waiting| waiting.until == Some(stream)) {
+                    waiting.until = None;
+                }
+            }
+        }
+    }
+
     fn flushed(&self) {
         if self.waiting.load(Ordering::Acquire) > 0 {
-            for ending in self.take_waiting(false) {
-                ending.end(Delivery::Sent);
+            for Waiting { ending, until } in self.take_waiting(false) {
+                // The write buffer is empty: a stream whose end is not seen by now was reset.
+                ending.end(if until.is_none() { Delivery::Sent } else { Delivery::Disconnected });
             }
         }
     }
@@ -77,11 +132,20 @@ impl Connection {
         drop(self.take_waiting(true));
     }
 
-    fn take_waiting(&self, close: bool) -> Vec<Ending> {
+    fn take_waiting(&self, close: bool) -> Vec<Waiting> {
         let mut state = self.lock();
         state.closed |= close;
         self.waiting.store(0, Ordering::Relaxed);
         mem::take(&mut state.waiting)
+    }
+
+    fn take_tail(&self, data: &Bytes) -> Option<Tail> {
+        let data = range(data);
+        let mut state = self.lock();
+        let at = state.frames.iter().position(|tail| tail.data == data)?;
+        let tail = state.frames.swap_remove(at);
+        self.frames.store(state.frames.len(), Ordering::Release);
+        Some(tail)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -89,9 +153,16 @@ impl Connection {
     }
 }
 
+fn range(data: &[u8]) -> Range<usize> {
+    let start = data.as_ptr() as usize;
+    start..start + data.len()
+}
+
 /// The data of a last frame. It is dropped when the frame has been written, or is thrown away.
 struct LastFrame {
     data: Bytes,
+    /// Whether the connection has a [`Tail`] of it.
+    watched: bool,
     ending: Option<Ending>,
     connection: Arc<Connection>,
     /// The task of the frame's stream.
@@ -105,21 +176,26 @@ impl AsRef<[u8]> for LastFrame {
 }
 
 impl Drop for LastFrame {
-    /// Tells a frame that was written from one that was thrown away. As of h2 0.4.20:
+    /// Tells data that were written from those that were thrown away. As of h2 0.4.20:
     ///
     /// - Frames are written by the connection's task. Where the task of the frame's own stream drops it, that has not
     ///   handed it over: the stream was reset while it waited for the window.
     /// - The connection's task throws frames away while it handles what it has read (a reset, a GOAWAY, an error, the
     ///   end), and lets go of written ones after it has read until nothing is left. So the last thing that happened
     ///   to the I/O object is a read of something in the first case, and never is in the second.
+    /// - A frame that is being written while its stream is reset is written to its end. If it held only a part of the
+    ///   data, because of the window or the frame size, the rest is thrown away with it. Such data are written from
+    ///   where they lie, so that their stream is known, and it is seen whether that ended.
     ///
-    /// A short frame is let go of when it has been copied into the write buffer, which is emptied before the next
-    /// flush succeeds. So in each case of a written frame it is that flush which says that it was sent.
+    /// Short data are let go of when they have been copied into the write buffer, which is emptied before the next
+    /// flush succeeds. So in each case of data that were written it is that flush which says that they were sent.
     fn drop(&mut self) {
+        let tail = if self.watched { self.connection.take_tail(&self.data) } else { None };
         let Some(ending) = self.ending.take() else { return };
         let handed_over = self.stream.is_none() || self.stream != task::try_id();
         if handed_over && !self.connection.receiving.load(Ordering::Acquire) {
-            self.connection.sent_with_next_flush(ending);
+            let until = tail.filter(|tail| !tail.ended).and_then(|tail| tail.stream);
+            self.connection.wait(Waiting { ending, until });
         } else {
             ending.end(Delivery::Disconnected);
         }
@@ -132,6 +208,7 @@ impl Drop for LastFrame {
 #[derive(Debug)]
 pub struct ServedIo<I> {
     io: I,
+    frames: Frames,
     closes: Closes,
 }
 
@@ -141,7 +218,7 @@ struct Closes(Arc<Connection>);
 
 impl<I> ServedIo<I> {
     pub(super) fn new(io: I) -> Self {
-        Self { io, closes: Closes(Arc::default()) }
+        Self { io, frames: Frames::default(), closes: Closes(Arc::default()) }
     }
 
     /// The listener's I/O object.
@@ -158,13 +235,13 @@ impl<I> ServedIo<I> {
         &self.closes.0
     }
 
-    fn saw<T>(&self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        match &polled {
+    /// A write or a flush came this far.
+    fn polled<T>(&self, polled: &Poll<io::Result<T>>) {
+        match polled {
             Poll::Ready(Ok(_)) => {}
             Poll::Ready(Err(_)) => self.connection().close(),
             Poll::Pending => self.connection().receiving.store(false, Ordering::Release),
         }
-        polled
     }
 }
 
@@ -182,8 +259,13 @@ impl<I: AsyncRead + Unpin> AsyncRead for ServedIo<I> {
 
 impl<I: AsyncWrite + Unpin> AsyncWrite for ServedIo<I> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.io).poll_write(cx, buf);
-        self.saw(polled)
+        let this = &mut *self;
+        let polled = Pin::new(&mut this.io).poll_write(cx, buf);
+        if let Poll::Ready(Ok(written)) = polled {
+            this.frames.wrote(&buf[..written], |seen| this.closes.0.saw(seen));
+        }
+        this.polled(&polled);
+        polled
     }
 
     fn poll_write_vectored(
@@ -191,8 +273,17 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for ServedIo<I> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
-        self.saw(polled)
+        let this = &mut *self;
+        let polled = Pin::new(&mut this.io).poll_write_vectored(cx, bufs);
+        if let Poll::Ready(Ok(mut written)) = polled {
+            for buf in bufs {
+                let part = written.min(buf.len());
+                this.frames.wrote(&buf[..part], |seen| this.closes.0.saw(seen));
+                written -= part;
+            }
+        }
+        this.polled(&polled);
+        polled
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -204,7 +295,8 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for ServedIo<I> {
         if matches!(polled, Poll::Ready(Ok(()))) {
             self.connection().flushed();
         }
-        self.saw(polled)
+        self.polled(&polled);
+        polled
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -34,6 +34,9 @@
 //! reset. A response without content ends with an empty DATA frame for that (9 bytes) instead of on its HEADERS
 //! frame. Trailers follow the guard, and may be outstanding.
 //!
+//! No job starts before that; while the socket is full it may start a little later, because h2 puts the frames of
+//! several streams into one buffer (16 KiB) and flushes when all of it was written.
+//!
 //! What the operating system accepted is in its send buffer. That the client has received it only the client can say.
 //!
 //! # Connection info
@@ -44,6 +47,7 @@
 
 mod body;
 mod connection;
+mod frames;
 mod listener;
 mod server;
 mod service;

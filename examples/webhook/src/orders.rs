@@ -1,0 +1,86 @@
+//! The orders, and how far the partner has been told of each.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use defer_axum::JobId;
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::notify::NotifyPartner;
+
+/// The orders of this process. A clone is the same list.
+#[derive(Clone, Default)]
+pub(crate) struct Orders(Arc<Mutex<Vec<Order>>>);
+
+/// One order, as `GET /orders` shows it.
+#[derive(Clone, Serialize)]
+pub(crate) struct Order {
+    pub(crate) id: Uuid,
+    pub(crate) item: String,
+    pub(crate) quantity: u32,
+    pub(crate) delivery: Delivery,
+    /// The job that tells the partner.
+    #[serde(skip)]
+    job: Option<JobId>,
+}
+
+/// How far the partner has been told.
+#[derive(Clone, Default, Serialize)]
+pub(crate) struct Delivery {
+    pub(crate) state: State,
+    /// Begun so far.
+    pub(crate) attempts: u32,
+    /// What the last attempt ended with.
+    pub(crate) error: Option<String>,
+}
+
+#[derive(Clone, Copy, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum State {
+    /// Until the first attempt, and between two.
+    #[default]
+    Waiting,
+    /// In an attempt.
+    Trying,
+    /// The partner accepted it.
+    Delivered,
+    /// Refused, or out of tries.
+    Failed,
+}
+
+impl Order {
+    pub(crate) fn new(item: String, quantity: u32) -> Self {
+        Self { id: Uuid::new_v4(), item, quantity, delivery: Delivery::default(), job: None }
+    }
+}
+
+impl Orders {
+    /// Stores a new or a changed order, and defers telling the partner. One request may do so many times: the
+    /// key lets only the last of its jobs run, and the partner is told once, of the order as it is in the end.
+    pub(crate) fn save(&self, mut order: Order) -> Order {
+        let job =
+            NotifyPartner::defer(order.id, order.item.as_str(), order.quantity).key(order.id.to_string());
+        order.job = Some(job.id());
+        let mut orders = self.lock();
+        match orders.iter_mut().find(|saved| saved.id == order.id) {
+            Some(saved) => *saved = order.clone(),
+            None => orders.push(order.clone()),
+        }
+        order
+    }
+
+    pub(crate) fn all(&self) -> Vec<Order> {
+        self.lock().clone()
+    }
+
+    /// Notes how far this job, if it is the latest of an order, has come.
+    pub(crate) fn set_delivery(&self, job: JobId, delivery: Delivery) {
+        if let Some(order) = self.lock().iter_mut().find(|order| order.job == Some(job)) {
+            order.delivery = delivery;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Order>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

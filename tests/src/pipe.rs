@@ -1,0 +1,224 @@
+//! A connection in memory that accepts bytes only as far as it is told to.
+
+use std::{
+    collections::VecDeque,
+    io,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+};
+
+use axum::serve::Listener;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::mpsc,
+};
+
+/// A handle to both ends. A clone is the same connection.
+#[derive(Clone, Debug, Default)]
+pub struct Pipe(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    to_server: VecDeque<u8>,
+    client_gone: bool,
+    accepted: Vec<u8>,
+    /// How much of `accepted` the client has read.
+    read: usize,
+    allowed: usize,
+    /// How much one write takes at most.
+    per_write: usize,
+    flushes_blocked: bool,
+    broken: bool,
+    vectored: bool,
+    wakers: Vec<Waker>,
+}
+
+impl Pipe {
+    /// A connection that accepts nothing yet, and at most `per_write` bytes in a write.
+    pub fn new(per_write: usize, vectored: bool) -> Self {
+        let state = State { per_write, vectored, ..State::default() };
+        Self(Arc::new(Mutex::new(state)))
+    }
+
+    /// Sends bytes to the server.
+    pub fn send(&self, bytes: &[u8]) {
+        self.change(|state| state.to_server.extend(bytes));
+    }
+
+    /// Lets the server write this many more bytes.
+    pub fn allow(&self, bytes: usize) {
+        self.change(|state| state.allowed = state.allowed.saturating_add(bytes));
+    }
+
+    /// Whether the server could write more.
+    pub fn has_room(&self) -> bool {
+        self.state().allowed > 0
+    }
+
+    /// Makes flushes wait, or go through.
+    pub fn block_flushes(&self, blocked: bool) {
+        self.change(|state| state.flushes_blocked = blocked);
+    }
+
+    /// Makes writes and flushes fail.
+    pub fn break_writes(&self) {
+        self.change(|state| state.broken = true);
+    }
+
+    /// Ends what the server reads.
+    pub fn leave(&self) {
+        self.change(|state| state.client_gone = true);
+    }
+
+    /// What the server has written.
+    pub fn accepted(&self) -> Vec<u8> {
+        self.state().accepted.clone()
+    }
+
+    /// Something that changes whenever anything happens.
+    pub fn progress(&self) -> (usize, usize, usize) {
+        let state = self.state();
+        (state.accepted.len(), state.to_server.len(), state.read)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.state();
+        change(&mut state);
+        let wakers = std::mem::take(&mut state.wakers);
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn wait<T>(state: &mut State, cx: &Context<'_>) -> Poll<T> {
+    state.wakers.push(cx.waker().clone());
+    Poll::Pending
+}
+
+/// The server's end.
+#[derive(Debug)]
+pub struct PipeIo(Pipe);
+
+impl AsyncRead for PipeIo {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let mut state = self.0.state();
+        if state.to_server.is_empty() && !state.client_gone {
+            return wait(&mut state, cx);
+        }
+        let some = buf.remaining().min(state.to_server.len());
+        let bytes: Vec<u8> = state.to_server.drain(..some).collect();
+        buf.put_slice(&bytes);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for PipeIo {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let mut state = self.0.state();
+        if state.broken {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        let some = state.allowed.min(state.per_write).min(buf.len());
+        if some == 0 {
+            return wait(&mut state, cx);
+        }
+        drop(state);
+        self.0.change(|state| {
+            state.allowed -= some;
+            state.accepted.extend_from_slice(&buf[..some]);
+        });
+        Poll::Ready(Ok(some))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let all: Vec<u8> = bufs.iter().flat_map(|buf| buf.iter().copied()).collect();
+        self.poll_write(cx, &all)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0.state().vectored
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut state = self.0.state();
+        if state.broken {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        if state.flushes_blocked { wait(&mut state, cx) } else { Poll::Ready(Ok(())) }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// The client's end.
+#[derive(Debug)]
+pub struct PipeClient(pub Pipe);
+
+impl AsyncRead for PipeClient {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let mut state = self.0.state();
+        let some = buf.remaining().min(state.accepted.len() - state.read);
+        if some == 0 && !state.broken {
+            return wait(&mut state, cx);
+        }
+        let from = state.read;
+        buf.put_slice(&state.accepted[from..from + some]);
+        state.read += some;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for PipeClient {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.0.send(buf);
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.leave();
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// A listener that accepts the pipes it is given.
+#[derive(Debug)]
+pub struct PipeListener(mpsc::UnboundedReceiver<Pipe>);
+
+impl PipeListener {
+    /// A listener, and what gives it connections.
+    pub fn new() -> (mpsc::UnboundedSender<Pipe>, Self) {
+        let (connect, pipes) = mpsc::unbounded_channel();
+        (connect, Self(pipes))
+    }
+}
+
+impl Listener for PipeListener {
+    type Io = PipeIo;
+    type Addr = ();
+
+    async fn accept(&mut self) -> (PipeIo, ()) {
+        match self.0.recv().await {
+            Some(pipe) => (PipeIo(pipe), ()),
+            None => std::future::pending().await,
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
