@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# Runs everything that is checked: format, clippy, the tests of all crates with all features, UI and doc tests, the
+# browser tests, real clients, the soak's short form and the cost guard. Installs what these need; whatever is missing
+# in the end is an error, nothing is skipped.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}"
+
+step() { printf '\n== %s\n' "$*"; }
+
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
+
+# Each as "command package", or "command=package" names.
+install_missing() {
+  local missing=()
+  while read -r command package; do
+    command -v "$command" >/dev/null || missing+=("$package")
+  done <<'TOOLS'
+cc gcc
+curl curl
+wrk wrk
+h2load nghttp2-client
+valgrind valgrind
+chromium chromium
+chromedriver chromium-driver
+TOOLS
+  # The venv module is a package of its own on Debian.
+  python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3 python3-venv)
+  if [ "${#missing[@]}" -gt 0 ]; then
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get update -q
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}"
+  fi
+}
+
+step "tools"
+command -v cargo >/dev/null || { echo "cargo is missing: install Rust 1.85 or newer with rustup" >&2; exit 1; }
+cargo fmt --version >/dev/null || rustup component add rustfmt
+cargo clippy --version >/dev/null || rustup component add clippy
+install_missing
+
+target=$(cargo metadata --format-version 1 --no-deps | python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')
+venv="$target/smtp-venv"
+[ -x "$venv/bin/python" ] || python3 -m venv "$venv"
+"$venv/bin/python" -c 'import aiosmtpd' 2>/dev/null || "$venv/bin/pip" install --quiet aiosmtpd
+export SIGNUP_SMTP_PYTHON="$venv/bin/python"
+
+step "format"
+cargo fmt --all --check
+
+step "clippy, warnings denied"
+cargo clippy --workspace --all-targets --all-features -- -D warnings
+
+step "documentation, warnings denied"
+RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features --quiet
+
+step "features on their own"
+cargo check --quiet -p defer-core -p defer-axum --no-default-features
+cargo check --quiet -p defer-axum --features http2
+
+step "tests of all crates, all features: unit, socket, UI, doc, browser and SMTP tests"
+cargo test --workspace --all-features --no-fail-fast
+
+step "real clients: curl, h2load, wrk"
+scripts/clients.sh
+
+step "soak, short form"
+scripts/soak.sh short
+
+step "cost of a request: instructions and allocations"
+benches/guard.sh
+
+step "all passed"

@@ -1,0 +1,177 @@
+//! Deferring where there is no request.
+
+use std::{
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use axum::{Router, routing::get};
+use defer_axum::{
+    Defer, DeferError, Deferrable, Job, JobContext, JobResult, Runner, defer, defer_fn, try_defer,
+    try_defer_fn,
+};
+use defer_tests::{By, Tcp};
+use tokio::sync::mpsc;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// Says what it was told.
+#[derive(Deferrable)]
+struct Orphan {
+    told: mpsc::UnboundedSender<String>,
+}
+
+impl Job for Orphan {
+    async fn run(&self, cx: &JobContext) -> JobResult {
+        let told = format!("{} {}", cx.request().is_some(), cx.response().is_some());
+        self.told.send(told).expect("the test waits");
+        Ok(())
+    }
+}
+
+/// What was logged.
+#[derive(Clone, Debug, Default)]
+struct Logged(Arc<Mutex<Vec<u8>>>);
+
+impl Logged {
+    fn bytes(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes()).into_owned()
+    }
+
+    /// Logs what happens on this thread.
+    fn start(&self) -> tracing::subscriber::DefaultGuard {
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(self.clone()).finish();
+        tracing::subscriber::set_default(subscriber)
+    }
+}
+
+impl io::Write for Logged {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        self.bytes().write(text)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Logged {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}
+
+fn orphan() -> (Orphan, mpsc::UnboundedReceiver<String>) {
+    let (told, tells) = mpsc::unbounded_channel();
+    (Orphan { told }, tells)
+}
+
+/// The line of the log that warns.
+fn warning(logged: &Logged) -> String {
+    let text = logged.text();
+    let mut warnings = text.lines().filter(|line| line.contains(" WARN "));
+    let warning = warnings.next().unwrap_or_else(|| panic!("no warning: {text}"));
+    assert_eq!(warnings.next(), None, "there is one warning");
+    warning.to_owned()
+}
+
+#[test]
+fn outside_of_tokio_try_defer_returns_an_error() {
+    assert!(matches!(try_defer(orphan().0), Err(DeferError::NoRuntime)));
+    assert!(matches!(Orphan::try_defer(orphan().0.told), Err(DeferError::NoRuntime)));
+    assert!(matches!(try_defer_fn(|_| async {}), Err(DeferError::NoRuntime)));
+    assert!(Defer::current().is_none());
+}
+
+#[test]
+fn outside_of_tokio_defer_panics_with_the_text_of_the_error() {
+    let panics: [fn(); 3] = [
+        || drop(defer(orphan().0)),
+        || drop(Orphan::defer(orphan().0.told)),
+        || drop(defer_fn(|_| async {})),
+    ];
+    for panics in panics {
+        let panic = std::panic::catch_unwind(panics).expect_err("it panics");
+        let text = panic.downcast_ref::<String>().expect("a text");
+        assert_eq!(*text, DeferError::NoRuntime.to_string());
+        assert!(text.contains("no Tokio runtime"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn outside_of_a_request_a_job_runs_at_once_with_a_warning() {
+    let logged = Logged::default();
+    let _logging = logged.start();
+    let (job, mut tells) = orphan();
+    let deferred = try_defer(job).expect("there is a runtime");
+    assert_eq!(tells.recv().await.expect("the job runs"), "false false");
+    assert!(!deferred.cancel());
+    let warning = warning(&logged);
+    assert!(warning.contains("Orphan"), "{warning}");
+    assert!(warning.contains("`DeferLayer`"), "{warning}");
+    assert!(warning.contains("`Defer::scope`"), "{warning}");
+    assert!(warning.contains("at once"), "{warning}");
+}
+
+#[tokio::test]
+async fn outside_of_a_request_a_closure_runs_at_once_with_a_warning() {
+    let logged = Logged::default();
+    let _logging = logged.start();
+    let (job, mut tells) = orphan();
+    defer_fn(move |cx| async move { job.run(&cx).await });
+    assert_eq!(tells.recv().await.expect("the job runs"), "false false");
+    let warning = warning(&logged);
+    let here = "a_closure_runs_at_once";
+    assert!(warning.contains(here), "a closure is named after its function: {warning}");
+    assert!(warning.contains("`DeferLayer`"), "{warning}");
+}
+
+#[tokio::test]
+async fn a_task_without_the_scope_is_outside_of_the_request() {
+    let logged = Logged::default();
+    let _logging = logged.start();
+    for by in By::BOTH {
+        let (job, mut tells) = orphan();
+        let job = Arc::new(Mutex::new(Some(job)));
+        let handler = async move || {
+            let job = job.lock().expect("no panic").take().expect("one request");
+            let task = tokio::spawn(async { drop(defer(job)) });
+            task.await.expect("the task does not panic");
+            "hello"
+        };
+        let runner = Runner::default();
+        let server = by.serve(Router::new().route("/", get(handler)), &runner).await;
+        assert_eq!(Tcp::connect(server.addr).await.get("/").await.text(), "hello", "{by:?}");
+        assert_eq!(tells.recv().await.expect("the job runs"), "false false", "{by:?}");
+        assert_eq!(runner.stats().deferred, 0, "{by:?}: it is not the layer's runner that runs it");
+        let warning = warning(&logged);
+        assert!(warning.contains("Orphan") && warning.contains("`DeferLayer`"), "{by:?} {warning}");
+        logged.bytes().clear();
+    }
+}
+
+#[tokio::test]
+async fn a_handler_without_the_layer_still_gets_its_jobs_run() {
+    let logged = Logged::default();
+    let _logging = logged.start();
+    for by in By::BOTH {
+        let (job, mut tells) = orphan();
+        let told = job.told;
+        let handler = async move || {
+            Orphan::defer(told);
+            "hello"
+        };
+        let app = Router::new().route("/", get(handler));
+        let server = by.serve_app(app, &Runner::default()).await;
+        assert_eq!(Tcp::connect(server.addr).await.get("/").await.text(), "hello", "{by:?}");
+        assert_eq!(tells.recv().await.expect("the job runs"), "false false", "{by:?}");
+        let warning = warning(&logged);
+        assert!(warning.contains("Orphan") && warning.contains("`DeferLayer`"), "{by:?} {warning}");
+        logged.bytes().clear();
+    }
+}

@@ -1,0 +1,17 @@
+//! What `DeferLayer` promises, whoever serves.
+
+mod bodies;
+mod endings;
+mod order;
+mod told;
+
+/// A handler whose job shows that the server and the runner have been at work meanwhile.
+async fn other() {
+    defer_tests::Note::defer("other");
+}
+
+/// A handler whose job says how the response ended.
+async fn hello() -> &'static str {
+    defer_tests::NoteEnding::defer();
+    "hello"
+}
