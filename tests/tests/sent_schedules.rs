@@ -225,6 +225,18 @@ fn run<C: Client>(steps: Vec<Step>, per_write: usize, vectored: bool) -> Result<
     runtime.block_on(play::<C>(steps, per_write, vectored))
 }
 
+/// The frame that is being written when the reset comes is written to its end, and the last byte is not in it.
+#[test]
+fn data_of_which_a_reset_leaves_a_byte_unwritten_are_not_sent() {
+    use Step::{Allow, Request, Reset};
+    for size in [16_385, 16_700, 20_000] {
+        let steps = vec![Request(size, true), Allow(39), Reset(0), Request(0, false), Request(0, false)];
+        for vectored in [false, true] {
+            run::<Http2>(steps.clone(), 1, vectored).unwrap();
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
 
