@@ -61,6 +61,9 @@ pub use defer_core::{
 };
 pub use defer_macros::Deferrable;
 
+#[cfg(feature = "testing")]
+pub use self::testing::Recorder;
+
 pub use self::{
     extract::{Defer, MissingDeferLayer},
     middleware::DeferLayer,

@@ -4,6 +4,7 @@
 //! kept in *lines*, of which it knows only that they are in the same order as the entries.
 
 use smallvec::SmallVec;
+use tokio::task::AbortHandle;
 
 use crate::{
     exchange::ResponseInfo,
@@ -38,11 +39,13 @@ pub(crate) struct Entry {
     extras: Option<Box<Extras>>,
 }
 
+/// It holds code of the user's, and so it is not to be dropped under a lock.
 #[derive(Default)]
-struct Extras {
+pub(crate) struct Extras {
     when: Option<Predicate>,
     key: Option<Box<str>>,
     payload: Option<Vec<u8>>,
+    retry: Option<AbortHandle>,
 }
 
 /// A user's condition for a job to run.
@@ -56,6 +59,8 @@ pub(crate) enum Step {
     Running,
     /// Between two attempts.
     Backoff,
+    /// Being pushed to the queue at the end of a shutdown: whoever does that ends it, and nobody runs it.
+    Leaving,
     /// In its final count.
     Ended,
 }
@@ -76,15 +81,15 @@ impl Entry {
         self.step
     }
 
-    pub(crate) fn set_on(&mut self, on: On) {
+    /// Returns the predicate that this replaces.
+    pub(crate) fn set_on(&mut self, on: On) -> Option<Predicate> {
         self.on = on;
-        if let Some(extras) = &mut self.extras {
-            extras.when = None;
-        }
+        self.extras.as_mut()?.when.take()
     }
 
-    pub(crate) fn set_when(&mut self, when: Predicate) {
-        self.extras().when = Some(when);
+    /// Returns the predicate that this replaces.
+    pub(crate) fn set_when(&mut self, when: Predicate) -> Option<Predicate> {
+        self.extras().when.replace(when)
     }
 
     pub(crate) fn set_key(&mut self, key: &str) {
@@ -115,6 +120,19 @@ impl Entry {
 
     pub(crate) fn payload(&self) -> Option<&[u8]> {
         self.extras.as_ref()?.payload.as_deref()
+    }
+
+    /// Keeps what stops the later attempts.
+    pub(crate) fn set_retry(&mut self, retry: AbortHandle) {
+        self.extras().retry = Some(retry);
+    }
+
+    pub(crate) fn take_retry(&mut self) -> Option<AbortHandle> {
+        self.extras.as_mut()?.retry.take()
+    }
+
+    pub(crate) fn take_extras(&mut self) -> Option<Box<Extras>> {
+        self.extras.take()
     }
 
     fn extras(&mut self) -> &mut Extras {
@@ -198,10 +216,10 @@ impl<L> Collector<L> {
         self.waiting
     }
 
-    /// Moves a job on, and returns what it was at; `None` if it has ended before.
+    /// Moves a job on, and returns what it was at; `None` if it has ended before, or is leaving and is not to end.
     pub(crate) fn step(&mut self, index: usize, to: Step) -> Option<Step> {
         let entry = self.entry(index)?;
-        if entry.step == Step::Ended {
+        if entry.step == Step::Ended || (entry.step == Step::Leaving && to != Step::Ended) {
             return None;
         }
         let from = std::mem::replace(&mut entry.step, to);

@@ -13,6 +13,43 @@ use crate::{
 /// it comes from.
 ///
 /// A clone is the same context and costs a reference count.
+///
+/// ```
+/// use defer_core::{Job, JobContext, JobResult};
+/// use std::{sync::Mutex, time::Duration};
+///
+/// /// Notes what became of each request.
+/// struct Visit;
+///
+/// impl Job for Visit {
+///     async fn run(&self, cx: &JobContext) -> JobResult {
+///         let (Some(request), Some(response)) = (cx.request(), cx.response()) else {
+///             return Ok(()); // deferred outside of a request
+///         };
+///         let route = request.matched_path().unwrap_or("none");
+///         let line = format!("{} {route}: {} after {:?}", request.method(), response.delivery(), response.elapsed());
+///         // An error that names the type, if the runner was not given one.
+///         let visits = cx.state::<Mutex<Vec<String>>>()?;
+///         visits.lock().map_err(|_| defer_core::JobError::msg("a visit panicked"))?.push(line);
+///         Ok(())
+///     }
+/// }
+///
+/// /// Stops early when the process is to end.
+/// struct Tidy;
+///
+/// impl Job for Tidy {
+///     async fn run(&self, cx: &JobContext) -> JobResult {
+///         for _ in 0..1_000 {
+///             tokio::select! {
+///                 () = cx.shutting_down() => break,
+///                 () = tokio::time::sleep(Duration::from_millis(10)) => {} // tidies up one more
+///             }
+///         }
+///         Ok(())
+///     }
+/// }
+/// ```
 #[derive(Clone)]
 pub struct JobContext {
     surroundings: Arc<dyn Surroundings>,

@@ -8,6 +8,18 @@ use std::{
 use http::{HeaderMap, Method, StatusCode, Uri, Version};
 
 /// The request that deferred a job.
+///
+/// ```
+/// use defer_core::RequestInfo;
+/// use http::{Method, Version};
+///
+/// let request = RequestInfo::new(Method::GET, "/users/7?tab=mail".parse()?, Version::HTTP_11)
+///     .with_matched_path(Some("/users/{id}".into()));
+/// assert_eq!(request.uri().query(), Some("tab=mail"));
+/// assert_eq!(request.matched_path(), Some("/users/{id}"));
+/// assert!(request.headers().is_empty()); // none but those that the layer was told to capture
+/// # Ok::<_, http::uri::InvalidUri>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct RequestInfo {
     method: Method,
@@ -65,6 +77,18 @@ impl RequestInfo {
 }
 
 /// How the response to a request ended.
+///
+/// ```
+/// use defer_core::{Delivery, ResponseInfo};
+/// use http::StatusCode;
+///
+/// let gone = ResponseInfo::new(Delivery::Disconnected).with_status(Some(StatusCode::OK)).with_bytes_sent(512);
+/// assert!(gone.is_success()); // what it answered was a success, though the client did not wait for it
+///
+/// let cancelled = ResponseInfo::new(Delivery::Cancelled);
+/// assert!(!cancelled.is_success());
+/// assert_eq!(cancelled.delivery().as_str(), "cancelled");
+/// ```
 #[derive(Clone, Debug)]
 pub struct ResponseInfo {
     status: Option<StatusCode>,
@@ -160,6 +184,26 @@ pub enum Delivery {
     Cancelled,
     /// The handler, or the body, panicked.
     Panicked,
+}
+
+impl Delivery {
+    /// The name in lower case, such as `sent`, for logs and tables.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Finished => "finished",
+            Self::Disconnected => "disconnected",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Panicked => "panicked",
+        }
+    }
+}
+
+impl std::fmt::Display for Delivery {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
 }
 
 fn headers_or_none(headers: &Option<Box<HeaderMap>>) -> &HeaderMap {

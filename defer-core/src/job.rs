@@ -70,7 +70,8 @@ pub trait Deferrable: Job {
 /// Writes a job as a queue keeps it.
 pub type Encode<J> = fn(&J) -> Result<Vec<u8>, BoxError>;
 
-/// Identifies a job within this process, from its deferral to its end.
+/// Identifies a job within this process, from its deferral to its end. The next process begins at 1 again: with others,
+/// such as an API that wants an idempotency key, use it together with something that lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct JobId(u64);

@@ -4,6 +4,7 @@
 //! of those it holds nothing until the first job is deferred, so that a request without jobs allocates nothing.
 
 use std::{
+    borrow::Borrow,
     cell::RefCell,
     fmt,
     future::Future,
@@ -216,13 +217,13 @@ impl Deferred {
 
     /// Runs the job only if [`ResponseInfo::is_success`], whatever its type says.
     pub fn on_success(&self) -> Self {
-        self.batch.change(self.index, |entry| entry.set_on(On::Success));
+        drop(self.batch.change(self.index, |entry| entry.set_on(On::Success)));
         self.clone()
     }
 
     /// Runs the job whatever becomes of the response, whatever its type says.
     pub fn always(&self) -> Self {
-        self.batch.change(self.index, |entry| entry.set_on(On::Always));
+        drop(self.batch.change(self.index, |entry| entry.set_on(On::Always)));
         self.clone()
     }
 
@@ -230,18 +231,42 @@ impl Deferred {
     /// conditions, also those of the type. A predicate that panics fails the job.
     ///
     /// Outside of a request there is no response to ask about, and the job runs.
+    ///
+    /// ```
+    /// use defer_core::{Delivery, defer_fn};
+    ///
+    /// fn warn_if_the_download_was_cut_short() {
+    ///     defer_fn(|_| async { println!("the client left before it had everything") })
+    ///         .when(|response| response.delivery() == Delivery::Disconnected);
+    /// }
+    /// ```
     pub fn when(&self, predicate: impl FnOnce(&ResponseInfo) -> bool + Send + 'static) -> Self {
         let mut predicate: Option<crate::collector::Predicate> = Some(Box::new(predicate));
-        self.batch.change(self.index, |entry| {
-            if let Some(predicate) = predicate.take() {
-                entry.set_when(predicate);
-            }
-        });
+        drop(self.batch.change(self.index, |entry| entry.set_when(predicate.take()?)));
         self.clone()
     }
 
     /// Gives the job a key. A job of the same request that has the key already is cancelled: the last one stays, in
     /// its own place in the order.
+    ///
+    /// ```
+    /// # use defer_core::{Defer, Runner, defer_fn, scope};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let runner = Runner::default();
+    /// # scope(&runner, async {
+    /// for change in 1..=3 {
+    ///     defer_fn(move |_| async move { println!("saved as of change {change}") }).key("cart:42");
+    /// }
+    /// let defer = Defer::current().expect("this is in a request");
+    /// assert_eq!(defer.len(), 1); // the third
+    /// assert!(defer.forget("cart:42"));
+    /// assert!(defer.is_empty());
+    /// # }).await;
+    /// # runner.idle().await;
+    /// # assert_eq!(runner.stats().cancelled, 3);
+    /// # }
+    /// ```
     pub fn key(&self, key: impl AsRef<str>) -> Self {
         let key = key.as_ref();
         if self.batch.change(self.index, |entry| entry.set_key(key)).is_some() {
@@ -362,10 +387,26 @@ impl<F> fmt::Debug for Scoped<F> {
 /// Runs a future in a scope of its own, outside of HTTP: in a command, a consumer, a test. The jobs it defers run
 /// after it has completed.
 ///
-/// Under [`Overflow::Wait`](crate::Overflow::Wait) this waits for room for them. Dropped before it completes, it
-/// releases them too.
-pub async fn scope<F: Future>(runner: &Runner, future: F) -> F::Output {
-    let mut released = ReleaseOnDrop(Scope::new(runner.clone()));
+/// The runner is given as it is or by reference. Under [`Overflow::Wait`](crate::Overflow::Wait) this waits for room
+/// for the jobs. Dropped before it completes, it releases them too.
+///
+/// ```
+/// use defer_core::{Runner, defer_fn, scope};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let runner = Runner::default();
+/// let answer = scope(&runner, async {
+///     defer_fn(|_| async { println!("after the command") });
+///     42
+/// })
+/// .await;
+/// runner.idle().await;
+/// assert_eq!((answer, runner.stats().succeeded), (42, 1));
+/// # }
+/// ```
+pub async fn scope<F: Future>(runner: impl Borrow<Runner>, future: F) -> F::Output {
+    let mut released = ReleaseOnDrop(Scope::new(runner.borrow().clone()));
     let mut future = std::pin::pin!(future);
     let output = std::future::poll_fn(|cx| released.0.enter(|| future.as_mut().poll(cx))).await;
     if let Some(collected) = released.0.collected() {

@@ -229,11 +229,9 @@ fn run<C: Client>(steps: Vec<Step>, per_write: usize, vectored: bool) -> Result<
 #[test]
 fn data_of_which_a_reset_leaves_a_byte_unwritten_are_not_sent() {
     use Step::{Allow, Request, Reset};
-    for size in [16_385, 16_700, 20_000] {
-        let steps = vec![Request(size, true), Allow(39), Reset(0), Request(0, false), Request(0, false)];
-        for vectored in [false, true] {
-            run::<Http2>(steps.clone(), 1, vectored).unwrap();
-        }
+    let steps = [Request(16_385, true), Allow(39), Reset(0), Request(0, false), Request(0, false)];
+    for vectored in [false, true] {
+        run::<Http2>(steps.to_vec(), 1, vectored).unwrap();
     }
 }
 

@@ -25,6 +25,21 @@ impl DeferLayer {
     /// Lets jobs see these request headers, in [`RequestInfo::headers`](crate::RequestInfo::headers). None unless
     /// set: headers carry cookies and tokens.
     ///
+    /// ```
+    /// use axum::http::header::CONTENT_TYPE;
+    /// use defer_axum::{DeferLayer, Runner, defer_fn};
+    ///
+    /// let layer = DeferLayer::new(Runner::default())
+    ///     .capture_request_headers(["user-agent", "referer"])
+    ///     .capture_response_headers([CONTENT_TYPE]);
+    ///
+    /// async fn handler() {
+    ///     defer_fn(|cx| async move {
+    ///         println!("{:?}", cx.request().and_then(|request| request.headers().get("user-agent")));
+    ///     });
+    /// }
+    /// ```
+    ///
     /// # Panics
     ///
     /// If a name is not a valid header name.

@@ -37,6 +37,14 @@ pin_project! {
         span: &'a Span,
         limit: Option<Limit>,
     }
+
+    impl<F> PinnedDrop for Attempt<'_, F> {
+        fn drop(this: Pin<&mut Self>) {
+            if let Err(panic) = this.drop_future() {
+                drop_quietly(panic);
+            }
+        }
+    }
 }
 
 /// Boxed: most jobs have none, and a timer is larger than most jobs.
@@ -56,11 +64,20 @@ impl<'a, F: Future<Output = JobResult>> Attempt<'a, F> {
     }
 }
 
+impl<F> Attempt<'_, F> {
+    /// Drops what the future still holds, in the scope that it ran in, where a panic harms nobody.
+    fn drop_future(self: Pin<&mut Self>) -> std::thread::Result<()> {
+        let mut this = self.project();
+        let _entered = this.span.enter();
+        this.slot.enter(|| catch_unwind(AssertUnwindSafe(|| this.future.set(None))))
+    }
+}
+
 impl<F: Future<Output = JobResult>> Future for Attempt<'_, F> {
     type Output = Outcome;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
-        let mut this = self.project();
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
+        let mut this = self.as_mut().project();
         let entered = this.span.enter();
         let polled = this.slot.enter(|| {
             catch_unwind(AssertUnwindSafe(|| {
@@ -79,11 +96,10 @@ impl<F: Future<Output = JobResult>> Future for Attempt<'_, F> {
                 Outcome::TimedOut(JobError::msg(format!("took longer than its limit of {:?}", limit.timeout)))
             }
         };
-        // What the future still holds is dropped here, where a panic in it harms nobody.
-        let dropped = this.slot.enter(|| catch_unwind(AssertUnwindSafe(|| this.future.set(None))));
         drop(entered);
+        let dropped = self.drop_future().map_err(panic_error);
         Poll::Ready(match (outcome, dropped) {
-            (Outcome::Returned(Ok(())), Err(panic)) => Outcome::Panicked(panic_error(panic)),
+            (Outcome::Returned(Ok(())), Err(error)) => Outcome::Panicked(error),
             (outcome, _) => outcome,
         })
     }

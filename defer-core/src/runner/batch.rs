@@ -5,6 +5,7 @@
 //! and only who takes the step to `Ended` counts it. So it does not matter who comes first where two try.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
@@ -18,6 +19,7 @@ use super::{
     event::{JobEventKind, Subject},
     limits::{Gate, Overflow, Permit},
     line::{Line, Row, Work},
+    shutdown::UnfinishedJob,
     stats::Final,
 };
 use crate::{
@@ -52,7 +54,7 @@ struct Jobs {
     /// Room taken in the runner for jobs that have not started.
     room: u32,
     worker: Option<AbortHandle>,
-    /// How many workers there have been, so that the handle of one is not taken for that of the next.
+    /// Counts workers that are gone or were stopped, so that the handle of such a one is not kept.
     workers: u32,
 }
 
@@ -72,12 +74,10 @@ pub(crate) enum Next {
     Retry(Duration),
 }
 
-/// A job that has not ended, and what the queue would take of it.
-pub(crate) struct Unfinished {
-    pub(crate) index: usize,
-    pub(crate) id: JobId,
-    pub(crate) name: &'static str,
-    pub(crate) envelope: Option<Envelope>,
+/// What a shutdown has stopped.
+pub(crate) struct Stopped {
+    pub(crate) abandoned: Vec<UnfinishedJob>,
+    pub(crate) leaving: Vec<(usize, Envelope)>,
 }
 
 /// A job that may run.
@@ -129,9 +129,12 @@ impl Batch {
             self.count(subject, Final::Shed, JobEventKind::Shed);
             return (id, usize::MAX);
         }
+        let mut entry = Entry::new(id, name, policy);
+        if policy.is_queued() && self.runner.queue().is_some() {
+            self.encode(&mut entry, &work);
+        }
         let (index, start) = {
             let mut jobs = lock(&self.jobs);
-            let entry = Entry::new(id, name, policy);
             let index = jobs.collector.push(entry, |last, index| Row::append(work, last, index));
             if sheds {
                 jobs.room += 1;
@@ -195,6 +198,16 @@ impl Batch {
         }
     }
 
+    /// Takes room, whether there is any or not, for jobs that nobody let in.
+    fn admit_anyway(&self, jobs: &mut MutexGuard<'_, Jobs>) {
+        if self.runner.overflow() == Overflow::Wait && !jobs.admitted {
+            let waiting = u32::try_from(jobs.collector.waiting()).unwrap_or(u32::MAX);
+            self.runner.room().take_anyway(waiting);
+            jobs.room = waiting;
+            jobs.admitted = true;
+        }
+    }
+
     /// Gives back room that jobs no longer need which have started or ended.
     fn leave_room(&self, jobs: &mut MutexGuard<'_, Jobs>) {
         let needed = u32::try_from(jobs.collector.waiting()).unwrap_or(u32::MAX);
@@ -215,6 +228,7 @@ impl Batch {
                 return;
             }
             jobs.phase = Phase::Idle;
+            self.admit_anyway(&mut jobs);
         }
         self.start();
     }
@@ -227,12 +241,7 @@ impl Batch {
                 return;
             }
             jobs.phase = Phase::Active;
-            if self.runner.overflow() == Overflow::Wait && !jobs.admitted {
-                let waiting = u32::try_from(jobs.collector.waiting()).unwrap_or(u32::MAX);
-                self.runner.room().take_anyway(waiting);
-                jobs.room = waiting;
-                jobs.admitted = true;
-            }
+            self.admit_anyway(&mut jobs);
         }
         Gate::start(self.clone());
     }
@@ -243,8 +252,11 @@ impl Batch {
         // Not under the lock: a runtime that was shut down drops the worker here, which locks.
         let task = self.runtime.spawn(worker.run(permit));
         let mut jobs = lock(&self.jobs);
-        if jobs.workers == before && jobs.phase == Phase::Active {
+        if jobs.workers == before {
             jobs.worker = Some(task.abort_handle());
+        } else {
+            // It is gone, or it was to be stopped before it could be found.
+            task.abort();
         }
     }
 
@@ -285,7 +297,7 @@ impl Batch {
     fn begin(&self, index: usize) -> Option<Start> {
         let condition = lock(&self.jobs).collector.entry(index)?.take_condition();
         if let Err((how, event)) = self.check(condition) {
-            self.end(index, how, |_| event);
+            self.end(index, how, event);
             return None;
         }
         let start = {
@@ -294,12 +306,13 @@ impl Batch {
             self.leave_room(&mut jobs);
             let entry = jobs.collector.entry(index)?;
             entry.attempts += 1;
+            // Under the lock, because another may end the job at once.
+            self.runner.counters().started();
             Start {
                 subject: Subject { name: entry.name, id: entry.id, attempt: entry.attempts },
                 policy: entry.policy,
             }
         };
-        self.runner.counters().started();
         self.report(start.subject, JobEventKind::Started);
         Some(start)
     }
@@ -311,7 +324,7 @@ impl Batch {
             Condition::None => return Ok(()),
             Condition::Success => response.is_success(),
             Condition::When(when) => {
-                let asked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| when(response)));
+                let asked = catch_unwind(AssertUnwindSafe(|| when(response)));
                 asked.map_err(|panic| {
                     let error = panic_error(panic);
                     let elapsed = Duration::ZERO;
@@ -333,7 +346,7 @@ impl Batch {
         let fatal = matches!(&outcome, Outcome::Returned(Err(error)) if error.is_fatal());
         let (error, kind) = match outcome {
             Outcome::Returned(Ok(())) => {
-                self.end(index, Final::Succeeded, |_| JobEventKind::Succeeded { elapsed });
+                self.end(index, Final::Succeeded, JobEventKind::Succeeded { elapsed });
                 return Next::Done;
             }
             Outcome::Returned(Err(error)) => (error.clone(), JobEventKind::Failed { error, elapsed }),
@@ -341,17 +354,20 @@ impl Batch {
             Outcome::TimedOut(error) => (error.clone(), JobEventKind::TimedOut { error, elapsed }),
         };
         if fatal || subject.attempt >= policy.tries() {
-            self.end(index, Final::Failed, |_| kind);
+            self.end(index, Final::Failed, kind);
             return Next::Done;
         }
-        if lock(&self.jobs).collector.step(index, Step::Backoff).is_none() {
-            return Next::Done;
+        {
+            let mut jobs = lock(&self.jobs);
+            if jobs.collector.step(index, Step::Backoff).is_none() {
+                return Next::Done;
+            }
+            self.runner.counters().stopped();
+            self.runner.counters().retried();
         }
         let delay = super::backoff::delay(policy, subject.attempt);
         // It waits, and so it takes room; it has been let in before, and so it need not wait for that.
         self.runner.room().take_anyway(1);
-        self.runner.counters().stopped();
-        self.runner.counters().retried();
         self.report(subject, JobEventKind::Retrying { error, delay });
         Next::Retry(delay)
     }
@@ -359,26 +375,38 @@ impl Batch {
     /// Tries a job again after a while, out of line.
     pub(crate) fn retry<W: Work>(self: &Arc<Self>, index: usize, work: W, delay: Duration) {
         let retry = Retry { batch: self.clone(), index, work: Some(work), has_room: true };
-        self.runtime.spawn(retry.run(delay));
+        let task = self.runtime.spawn(retry.run(delay));
+        match lock(&self.jobs).collector.entry(index) {
+            Some(entry) if !matches!(entry.step(), Step::Leaving | Step::Ended) => {
+                entry.set_retry(task.abort_handle());
+            }
+            // It has ended meanwhile, or was stopped before it could be found.
+            _ => task.abort(),
+        }
     }
 
     /// Takes the step to `Ended`, and counts it. Returns whether it was this call that did.
-    fn end(&self, index: usize, how: Final, event: impl FnOnce(&mut Entry) -> JobEventKind) -> bool {
-        let (subject, from, event) = {
+    fn end(&self, index: usize, how: Final, event: JobEventKind) -> bool {
+        self.end_from(index, |step| step != Step::Leaving, how, event)
+    }
+
+    /// Like [`end`](Self::end), from some steps alone.
+    fn end_from(&self, index: usize, from: impl Fn(Step) -> bool, how: Final, event: JobEventKind) -> bool {
+        let (subject, extras) = {
             let mut jobs = lock(&self.jobs);
             let Some(entry) = jobs.collector.entry(index) else { return false };
-            let subject = Subject { name: entry.name, id: entry.id, attempt: entry.attempts };
-            if entry.step() == Step::Ended {
+            if entry.step() == Step::Ended || !from(entry.step()) {
                 return false;
             }
-            let event = event(entry);
-            let from = jobs.collector.step(index, Step::Ended);
+            let subject = Subject { name: entry.name, id: entry.id, attempt: entry.attempts };
+            let extras = entry.take_extras();
+            if jobs.collector.step(index, Step::Ended) == Some(Step::Running) {
+                self.runner.counters().stopped();
+            }
             self.leave_room(&mut jobs);
-            (subject, from, event)
+            (subject, extras)
         };
-        if from == Some(Step::Running) {
-            self.runner.counters().stopped();
-        }
+        drop_quietly(extras);
         self.count(subject, how, event);
         true
     }
@@ -402,8 +430,8 @@ impl Batch {
 
     /// Cancels a job that has not started. Returns whether it was this call that did.
     pub(crate) fn cancel(&self, index: usize) -> bool {
-        let waits = self.change(index, |_| ()).is_some();
-        let cancelled = waits && self.end(index, Final::Cancelled, |_| JobEventKind::Cancelled);
+        let waits = |step| step == Step::Waiting;
+        let cancelled = self.end_from(index, waits, Final::Cancelled, JobEventKind::Cancelled);
         if cancelled {
             let work = {
                 let mut jobs = lock(&self.jobs);
@@ -451,7 +479,12 @@ impl Batch {
     /// with a condition stay here too: whether it holds is not known before the response is over.
     pub(crate) async fn enqueue(self: &Arc<Self>) {
         let Some(queue) = self.runner.queue() else { return };
-        let envelopes = self.encode();
+        let envelopes: Vec<_> = lock(&self.jobs)
+            .collector
+            .open_entries()
+            .filter(|(_, entry)| entry.step() == Step::Waiting && entry.is_unconditional())
+            .filter_map(|(index, entry)| Some((index, envelope(entry)?)))
+            .collect();
         if envelopes.is_empty() {
             return;
         }
@@ -460,7 +493,7 @@ impl Batch {
         match super::attempt::caught(|| queue.push(jobs)).await {
             Ok(()) => {
                 for index in ids {
-                    if self.end(index, Final::Queued, |_| JobEventKind::Queued) {
+                    if self.end(index, Final::Queued, JobEventKind::Queued) {
                         let work = {
                             let mut jobs = lock(&self.jobs);
                             jobs.collector.lines().find_map(|line| line.take(index))
@@ -484,71 +517,74 @@ impl Batch {
         }
     }
 
-    /// Envelopes for the jobs that are for the queue. What was written is kept, for the end of a shutdown.
-    fn encode(&self) -> Vec<(usize, Envelope)> {
-        let mut failed = Vec::new();
-        let mut envelopes = Vec::new();
+    /// Writes a job as the queue keeps it. Done when it is deferred, because nobody else can while it runs: at the end
+    /// of a shutdown it may have to go to the queue from there.
+    fn encode<W: Work>(&self, entry: &mut Entry, work: &W) {
+        let error = match catch_unwind(AssertUnwindSafe(|| work.encode())) {
+            Ok(None) => return,
+            Ok(Some(Ok(payload))) => return entry.set_payload(payload),
+            Ok(Some(Err(error))) => JobError::msg(error.to_string()),
+            Err(panic) => panic_error(panic),
+        };
+        let subject = Subject { name: entry.name, id: entry.id, attempt: 0 };
+        self.report(subject, JobEventKind::QueueFailed { error });
+    }
+
+    /// At the end of a shutdown: stops what has not ended. What can go to the queue is on its way there then, and is
+    /// to be [ended](Self::end_left).
+    pub(crate) fn stop(&self, has_queue: bool) -> Stopped {
+        let mut abandoned = Vec::new();
+        let mut leaving = Vec::new();
+        let mut retries = Vec::new();
         {
-            let mut guard = lock(&self.jobs);
-            let jobs = &mut *guard;
-            let queued: Vec<usize> = jobs
-                .collector
-                .open_entries()
-                .filter(|(_, entry)| {
-                    entry.policy.is_queued() && entry.step() == Step::Waiting && entry.is_unconditional()
-                })
-                .map(|(index, _)| index)
-                .collect();
-            for index in queued {
-                // Serde's code for a type may be the user's; a panic in it must not stop here with the lock held.
-                let encoded = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                    jobs.collector.lines().find_map(|line| line.encode(index))
-                }));
-                match encoded {
-                    Ok(Some(Ok(payload))) => {
-                        if let Some(entry) = jobs.collector.entry(index) {
-                            entry.set_payload(payload);
-                            envelopes.extend(envelope(entry).map(|envelope| (index, envelope)));
-                        }
+            let mut jobs = lock(&self.jobs);
+            for (index, entry) in jobs.collector.open_entries() {
+                if entry.step() == Step::Leaving {
+                    continue;
+                }
+                retries.extend(entry.take_retry());
+                // Whether one with a condition may run is known once it has.
+                let may_leave = has_queue && (entry.attempts > 0 || entry.is_unconditional());
+                match envelope(entry).filter(|_| may_leave) {
+                    Some(envelope) => leaving.push((index, envelope)),
+                    None => {
+                        abandoned.push((index, UnfinishedJob { id: entry.id, name: entry.name.to_owned() }))
                     }
-                    Ok(Some(Err(error))) => failed.push((index, JobError::msg(error.to_string()))),
-                    Ok(None) => {}
-                    Err(panic) => failed.push((index, panic_error(panic))),
                 }
             }
+            for (index, _) in &leaving {
+                if jobs.collector.step(*index, Step::Leaving) == Some(Step::Running) {
+                    self.runner.counters().stopped();
+                }
+            }
+            self.leave_room(&mut jobs);
         }
-        for (index, error) in failed {
-            self.queue_failed(index, error);
-        }
-        envelopes
+        // Ended first, so that it is not the worker that ends them, or runs them still.
+        abandoned.retain(|(index, _)| self.abandon(*index));
+        self.abort();
+        retries.iter().for_each(AbortHandle::abort);
+        Stopped { abandoned: abandoned.into_iter().map(|(_, job)| job).collect(), leaving }
     }
 
-    /// The jobs that have not ended, at the end of a shutdown.
-    pub(crate) fn unfinished(&self) -> Vec<Unfinished> {
-        lock(&self.jobs)
-            .collector
-            .open_entries()
-            .map(|(index, entry)| Unfinished {
-                index,
-                id: entry.id,
-                name: entry.name,
-                envelope: envelope(entry),
-            })
-            .collect()
+    /// Ends a job that was on its way to the queue. Returns whether the queue has it.
+    pub(crate) fn end_left(&self, index: usize, taken: bool) -> bool {
+        let (how, event) = if taken {
+            (Final::Queued, JobEventKind::Queued)
+        } else {
+            (Final::Abandoned, JobEventKind::Abandoned)
+        };
+        self.end_from(index, |step| step == Step::Leaving, how, event) && taken
     }
 
-    pub(crate) fn end_queued(&self, index: usize) -> bool {
-        self.end(index, Final::Queued, |_| JobEventKind::Queued)
-    }
-
-    pub(crate) fn abandon(&self, index: usize) -> bool {
-        self.end(index, Final::Abandoned, |_| JobEventKind::Abandoned)
+    fn abandon(&self, index: usize) -> bool {
+        self.end(index, Final::Abandoned, JobEventKind::Abandoned)
     }
 
     /// Drops the job that runs and those that wait, as far as they can be stopped.
-    pub(crate) fn abort(&self) {
+    fn abort(&self) {
         let (worker, lines) = {
             let mut jobs = lock(&self.jobs);
+            jobs.workers = jobs.workers.wrapping_add(1);
             let lines: Vec<_> = std::iter::from_fn(|| jobs.collector.take_line()).collect();
             (jobs.worker.take(), lines)
         };
@@ -565,7 +601,7 @@ impl Batch {
             jobs.workerless();
             jobs.collector
                 .open_entries()
-                .filter(|(_, entry)| entry.step() != Step::Backoff)
+                .filter(|(_, entry)| !matches!(entry.step(), Step::Backoff | Step::Leaving))
                 .map(|(index, _)| index)
                 .collect()
         };

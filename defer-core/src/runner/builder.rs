@@ -62,6 +62,18 @@ impl RunnerBuilder {
     /// the job. May be given several times.
     ///
     /// A hook that panics is logged, and nothing else comes of it.
+    ///
+    /// ```
+    /// use defer_core::{JobEventKind, Runner};
+    ///
+    /// let runner = Runner::builder()
+    ///     .on_event(|event| match event.kind() {
+    ///         JobEventKind::Failed { error, .. } => eprintln!("{} {}: {error}", event.name(), event.id()),
+    ///         JobEventKind::Skipped => println!("{} was skipped", event.name()),
+    ///         _ => {}
+    ///     })
+    ///     .build();
+    /// ```
     #[must_use]
     pub fn on_event(mut self, hook: impl Fn(&JobEvent) + Send + Sync + 'static) -> Self {
         self.hooks.push(Box::new(hook));

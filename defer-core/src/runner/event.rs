@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use super::attempt::drop_quietly;
 use crate::{error::JobError, job::JobId};
 
 /// A step in the life of a job.
@@ -116,16 +117,22 @@ pub(crate) struct Subject {
 }
 
 impl Subject {
-    /// Logs the event and tells the hooks. Called without a lock held: hooks are user code.
+    /// Logs the event and tells the hooks. Called without a lock held: hooks are user code, and so is the text of an
+    /// error.
     pub(crate) fn report(self, hooks: &[Hook], kind: JobEventKind) {
-        self.log(&kind);
+        let Self { name, id, attempt } = self;
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.log(&kind))) {
+            drop_quietly(panic);
+            tracing::error!(name, %id, attempt, "a job's error panicked while it was written");
+        }
         if hooks.is_empty() {
             return;
         }
-        let event = JobEvent { name: self.name, id: self.id, attempt: self.attempt, kind };
+        let event = JobEvent { name, id, attempt, kind };
         for hook in hooks {
-            if catch_unwind(AssertUnwindSafe(|| hook(&event))).is_err() {
-                tracing::error!(name = self.name, id = %self.id, "an `on_event` hook panicked");
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| hook(&event))) {
+                drop_quietly(panic);
+                tracing::error!(name, %id, "an `on_event` hook panicked");
             }
         }
     }

@@ -5,6 +5,8 @@
 
 use std::{any::Any, future::Future, pin::Pin, sync::Arc};
 
+use tokio::task::JoinHandle;
+
 use super::{
     attempt::drop_quietly,
     batch::{Batch, Next},
@@ -45,8 +47,6 @@ pub(crate) trait Line: Send {
     #[cfg(feature = "testing")]
     fn job(&self, index: usize) -> Option<&dyn Any>;
 
-    fn encode(&self, index: usize) -> Option<Result<Vec<u8>, BoxError>>;
-
     /// The line itself, so that another work of its type can join.
     fn as_any_mut(&mut self) -> &mut dyn Any;
 }
@@ -74,6 +74,7 @@ impl<W: Work> Row<W> {
         }
     }
 
+    #[cfg(feature = "testing")]
     fn at(&self, index: usize) -> Option<&W> {
         match index.checked_sub(self.start)? {
             0 => self.first.as_ref(),
@@ -122,12 +123,16 @@ impl<W: Work> Line for Row<W> {
         self.at(index).map(Work::job)
     }
 
-    fn encode(&self, index: usize) -> Option<Result<Vec<u8>, BoxError>> {
-        self.at(index)?.encode()
-    }
-
     fn as_any_mut(&mut self) -> &mut dyn Any {
         self
+    }
+}
+
+impl<W> Drop for Row<W> {
+    /// One by one: of two that panic at once, the process would die.
+    fn drop(&mut self) {
+        drop_quietly(self.first.take());
+        self.rest.drain(..).for_each(drop_quietly);
     }
 }
 
@@ -159,15 +164,15 @@ impl<J: Deferrable> Work for BlockingJob<J> {
         let runtime = tokio::runtime::Handle::current();
         let scope = Defer::current();
         let span = tracing::Span::current();
-        let thread = tokio::task::spawn_blocking(move || {
+        let mut thread = OnPool(tokio::task::spawn_blocking(move || {
             let _entered = span.enter();
             let run = job.run(&cx);
             match scope {
                 Some(scope) => runtime.block_on(scope.scope(run)),
                 None => runtime.block_on(run),
             }
-        });
-        match thread.await {
+        }));
+        match (&mut thread.0).await {
             Ok(result) => result,
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             Err(error) => Err(error.into()),
@@ -181,6 +186,16 @@ impl<J: Deferrable> Work for BlockingJob<J> {
 
     fn encode(&self) -> Option<Result<Vec<u8>, BoxError>> {
         J::ENCODE.map(|encode| encode(&self.0))
+    }
+}
+
+/// Work on the blocking pool. Dropped before it has a thread, it does not get one: a job that took too long may not
+/// run after all.
+struct OnPool(JoinHandle<JobResult>);
+
+impl Drop for OnPool {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

@@ -2,12 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{
-    Runner,
-    attempt::caught,
-    batch::{Batch, Unfinished},
-};
-use crate::job::JobId;
+use super::{Runner, attempt::caught, batch::Batch};
+use crate::{job::JobId, queue::Envelope};
+
+/// How long the queue may take for the jobs that are left at the deadline.
+const HAND_OVER: Duration = Duration::from_secs(5);
 
 /// What came of a shutdown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,7 +35,10 @@ impl Runner {
     /// that it has begun. A job that holds its thread without an `.await` cannot be stopped; it is named all the
     /// same. A second shutdown is harmless: it waits for what is left.
     ///
-    /// Dropped before it completes, it stops nothing, and can be called again.
+    /// Unfinished jobs of a type for the queue are stopped and pushed to it; for that the queue has 5 s, after which
+    /// they are named too.
+    ///
+    /// Dropped before the deadline, it stops nothing, and can be called again.
     ///
     /// # Panics
     ///
@@ -45,44 +47,65 @@ impl Runner {
     /// [`JobContext::shutting_down`]: crate::JobContext::shutting_down
     pub async fn shutdown(&self, grace: Duration) -> ShutdownReport {
         self.drain().begin();
-        let before = self.counters().ended_so_far();
+        let before = self.counters().completed_so_far();
         let drained = tokio::time::timeout(grace, self.idle()).await;
-        let ended = self.counters().ended_so_far() - before;
-        let mut report = ShutdownReport {
-            completed: usize::try_from(ended).unwrap_or(usize::MAX),
-            ..ShutdownReport::default()
-        };
+        let mut report = ShutdownReport::default();
         if drained.is_err() {
             self.stop(&mut report).await;
         }
+        let completed = self.counters().completed_so_far() - before;
+        report.completed = usize::try_from(completed).unwrap_or(usize::MAX).saturating_sub(report.queued);
         report
     }
 
-    /// Ends every job that has not ended. Those for the queue go there first.
+    /// Ends every job that has not ended. Those for the queue are stopped too, and then pushed to it.
     async fn stop(&self, report: &mut ShutdownReport) {
-        let mut left: Vec<(Arc<Batch>, Unfinished)> = Vec::new();
+        let mut leaving = Leaving(Vec::new());
+        let mut envelopes = Vec::new();
         for batch in self.batches() {
-            left.extend(batch.unfinished().into_iter().map(|job| (batch.clone(), job)));
-        }
-        let envelopes: Vec<_> = left.iter().filter_map(|(_, job)| job.envelope.clone()).collect();
-        let queued = match self.queue() {
-            Some(queue) if !envelopes.is_empty() => match caught(|| queue.push(envelopes)).await {
-                Ok(()) => true,
-                Err(error) => {
-                    tracing::error!(%error, "the queue did not take the jobs that are left");
-                    false
-                }
-            },
-            _ => false,
-        };
-        for (batch, job) in left {
-            if queued && job.envelope.is_some() {
-                report.queued += usize::from(batch.end_queued(job.index));
-            } else if batch.abandon(job.index) {
-                report.unfinished.push(UnfinishedJob { id: job.id, name: job.name.to_owned() });
+            let stopped = batch.stop(self.queue().is_some());
+            report.unfinished.extend(stopped.abandoned);
+            for (index, envelope) in stopped.leaving {
+                leaving.0.push((batch.clone(), index));
+                envelopes.push(envelope);
             }
-            batch.abort();
+        }
+        let left: Vec<_> = envelopes
+            .iter()
+            .map(|envelope| UnfinishedJob { id: envelope.id, name: envelope.name.clone() })
+            .collect();
+        let taken = !envelopes.is_empty() && self.hand_over(envelopes).await;
+        for ((batch, index), job) in leaving.0.drain(..).zip(left) {
+            if batch.end_left(index, taken) {
+                report.queued += 1;
+            } else {
+                report.unfinished.push(job);
+            }
         }
         report.unfinished.sort_by_key(|job| job.id);
+    }
+
+    /// Pushes what is left to the queue. Returns whether it has it.
+    async fn hand_over(&self, envelopes: Vec<Envelope>) -> bool {
+        let Some(queue) = self.queue() else { return false };
+        let pushed = tokio::time::timeout(HAND_OVER, caught(|| queue.push(envelopes))).await;
+        let error = match pushed {
+            Ok(Ok(())) => return true,
+            Ok(Err(error)) => error,
+            Err(elapsed) => elapsed.into(),
+        };
+        tracing::error!(%error, "the queue did not take the jobs that are left");
+        false
+    }
+}
+
+/// Jobs that are on their way to the queue. Dropped before the queue has them, they count as abandoned.
+struct Leaving(Vec<(Arc<Batch>, usize)>);
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        for (batch, index) in self.0.drain(..) {
+            batch.end_left(index, false);
+        }
     }
 }

@@ -82,8 +82,13 @@ impl Counters {
         }
     }
 
-    pub(crate) fn ended_so_far(&self) -> u64 {
+    fn ended_so_far(&self) -> u64 {
         self.finals.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
+    /// How many have ended other than by being stopped.
+    pub(crate) fn completed_so_far(&self) -> u64 {
+        self.ended_so_far() - self.finals[Final::Abandoned as usize].load(Ordering::Relaxed)
     }
 
     pub(crate) async fn idle(&self) {

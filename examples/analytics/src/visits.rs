@@ -137,7 +137,7 @@ impl Visits {
         .bind(request.method().as_str())
         .bind(request.matched_path())
         .bind(response.status().map(|status| status.as_u16()))
-        .bind(format!("{:?}", response.delivery()).to_lowercase())
+        .bind(response.delivery().as_str())
         .bind(i64::try_from(response.bytes_sent()).unwrap_or(i64::MAX))
         .bind(micros(response.elapsed()))
         .bind(user_agent.map(|value| String::from_utf8_lossy(value.as_bytes())))

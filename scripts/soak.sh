@@ -1,0 +1,16 @@
+#!/bin/sh
+# Long runs of a real server: a million jobs under load, and a million that wait. `soak.sh short` is a tenth of it.
+set -eu
+cd "$(dirname "$0")/.."
+
+requests=200000
+jobs=1000000
+if [ "${1:-}" = short ]; then
+    requests=20000
+    jobs=100000
+fi
+
+cargo build --quiet --release -p defer-soak
+target=$(cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+"$target/release/defer-soak" load "$requests"
+"$target/release/defer-soak" pending "$jobs"

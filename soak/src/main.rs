@@ -1,0 +1,37 @@
+//! Long runs of a real server, with figures at the end and a failure where they are not as promised.
+//!
+//! - `soak load [REQUESTS]` starts a server as a process of its own, sends it requests that defer five jobs each over
+//!   connections that do not all live to see the response, and compares what the server, its jobs, its hook and its
+//!   runner counted; and its memory at the end with that after the first tenth.
+//! - `soak pending [JOBS]` measures the memory of a job that waits, and how long requests wait while so many jobs are
+//!   worked off.
+
+mod load;
+mod memory;
+mod pending;
+mod server;
+
+use std::{error::Error, process::ExitCode};
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let mode = arguments.next().unwrap_or_default();
+    let mut number = || arguments.next().map(|number| number.parse().expect("a number"));
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let outcome = match &*mode {
+        "load" => runtime.block_on(load::run(number().unwrap_or(200_000))),
+        "serve" => runtime.block_on(server::run()),
+        "pending" => runtime.block_on(pending::run(number().unwrap_or(1_000_000))),
+        "wait" => runtime.block_on(pending::measure(number().unwrap_or(1_000_000), number().unwrap_or(1))),
+        _ => Err("usage: soak load [REQUESTS] | soak pending [JOBS]".into()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("FAILED: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
