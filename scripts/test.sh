@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs everything that is checked: format, clippy, the tests of all crates with all features, UI and doc tests, the
-# browser tests, real clients, the soak's short form and the cost guard. Installs what these need; whatever is missing
+# browser tests, real clients and the soak's short form. Installs what these need; whatever is missing
 # in the end is an error, nothing is skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -20,7 +20,6 @@ cc gcc
 curl curl
 wrk wrk
 h2load nghttp2-client
-valgrind valgrind
 chromium chromium
 chromedriver chromium-driver
 TOOLS
@@ -65,8 +64,5 @@ scripts/clients.sh
 
 step "soak, short form"
 scripts/soak.sh short
-
-step "cost of a request: instructions and allocations"
-benches/guard.sh
 
 step "all passed"

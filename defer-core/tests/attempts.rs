@@ -16,8 +16,8 @@ use std::{
 
 use defer_core::{JobError, JobResult, Runner, defer, defer_fn, scope};
 use support::{
-    Does, Events, Journal, Kind, Limited, LimitedThrice, OnDrop, Other, Plain, SECOND, Thrice, Twice,
-    assert_all_accounted_for, assert_room_for, defer_note, quiet_panics,
+    Does, Events, Journal, Kind, Limited, LimitedThrice, OnDrop, Other, Plain, Release, SECOND, Thrice,
+    Twice, assert_all_accounted_for, assert_room_for, defer_note, quiet_panics,
 };
 use tokio::{sync::oneshot, time::Instant};
 
@@ -290,17 +290,15 @@ async fn an_error_that_panics_when_it_is_written_touches_no_other_job() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_that_never_yields_keeps_no_other_request_from_its_end() {
     let runner = Runner::default();
-    let (release, released) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (release, behind_it) = (Release::new(), Arc::new(AtomicBool::new(false)));
     let (started, starts) = oneshot::channel();
-    let (until, after) = (release.clone(), released.clone());
+    let (spin, ran) = (release.spin(), behind_it.clone());
     scope(&runner, async {
         defer_fn(move |_| async move {
             started.send(()).unwrap();
-            while !until.load(Ordering::Relaxed) {
-                std::thread::yield_now();
-            }
+            spin();
         });
-        defer_fn(move |_| async move { after.store(true, Ordering::Relaxed) });
+        defer_fn(move |_| async move { ran.store(true, Ordering::Relaxed) });
     })
     .await;
     starts.await.unwrap();
@@ -309,9 +307,9 @@ async fn a_job_that_never_yields_keeps_no_other_request_from_its_end() {
         scope(&runner, async { defer_fn(|_| async { done.send(()).unwrap() }) }).await;
         ended.await.unwrap();
     }
-    assert!(!released.load(Ordering::Relaxed));
-    release.store(true, Ordering::Relaxed);
+    assert!(!behind_it.load(Ordering::Relaxed));
+    drop(release);
     runner.idle().await;
-    assert!(released.load(Ordering::Relaxed));
+    assert!(behind_it.load(Ordering::Relaxed));
     assert_all_accounted_for(&runner);
 }

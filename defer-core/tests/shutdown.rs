@@ -7,7 +7,7 @@ mod support;
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -17,7 +17,7 @@ use defer_core::{
     defer_fn, scope,
 };
 use support::{
-    Events, Journal, Kind, Log, OnDrop, Other, Patient, Plain, SECOND, Thrice, Twice,
+    Events, Journal, Kind, Log, OnDrop, Other, Patient, Plain, Release, SECOND, Thrice, Twice,
     assert_all_accounted_for, assert_room_for, defer_note, quiet_panics,
 };
 use tokio::{
@@ -266,40 +266,26 @@ async fn at_any_moment_the_report_and_the_counts_agree() {
 async fn a_job_that_never_yields_is_named_all_the_same_and_keeps_nothing_from_its_end() {
     let events = Events::default();
     let runner = events.runner().build();
-    let release = Arc::new(AtomicBool::new(false));
-    // Also if the test fails: the runtime waits for its threads.
-    let releases = release.clone();
-    let _release = OnDrop(move || releases.store(true, Ordering::Relaxed));
+    let release = Release::new();
     let (started, starts) = oneshot::channel();
-    let (until, started) = (release.clone(), Mutex::new(Some(started)));
+    let (spin, started) = (release.spin(), Mutex::new(Some(started)));
     scope(&runner, async {
         defer(Plain::job(move |_| {
             started.lock().unwrap().take().unwrap().send(()).unwrap();
-            while !until.load(Ordering::Relaxed) {
-                std::thread::yield_now();
-            }
+            spin();
             async { Ok(()) }
         }));
         defer(Other::job(|_| async { Ok(()) }));
     })
     .await;
     starts.await.unwrap();
-    scope(&runner, async { defer(Twice::job(|_| async { Ok(()) })) }).await;
-    while runner.stats().succeeded < 1 {
-        tokio::task::yield_now().await;
-    }
-    let report = runner.shutdown(Duration::from_millis(50)).await;
-    assert_eq!(names(&report), ["Plain", "Other"]);
+    let report = runner.shutdown(Duration::from_millis(20)).await;
+    assert_eq!((names(&report), report.completed), (vec!["Plain", "Other"], 0));
     assert_all_accounted_for(&runner);
-    let (dropped, drops) = oneshot::channel();
-    let dropped = Mutex::new(Some(dropped));
-    scope(&runner, async {
-        let on_drop = OnDrop(move || dropped.lock().unwrap().take().unwrap().send(()).unwrap());
-        defer_fn(|_| async move { drop(on_drop) });
-    })
-    .await;
-    drops.await.unwrap();
-    release.store(true, Ordering::Relaxed);
+    let (done, ended) = oneshot::channel();
+    scope(&runner, async { defer_fn(|_| async { done.send(()).unwrap() }) }).await;
+    ended.await.unwrap();
+    drop(release);
     runner.idle().await;
     assert_eq!(events.of("Plain"), ["Deferred 0", "Started 1", "Abandoned 1"]);
     assert_eq!(events.of("Other"), ["Deferred 0", "Abandoned 0"]);

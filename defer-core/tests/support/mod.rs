@@ -6,7 +6,10 @@ use std::{
     fmt,
     future::Future,
     marker::PhantomData,
-    sync::{Arc, Mutex, Once, OnceLock},
+    sync::{
+        Arc, Mutex, Once, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -226,6 +229,32 @@ pub(crate) fn quiet_panics() {
             }
         }));
     });
+}
+
+/// What a job that never yields waits for. Dropped, as in a test that failed, it lets the job go, which would keep the
+/// runtime from its end.
+pub(crate) struct Release(Arc<AtomicBool>);
+
+impl Release {
+    pub(crate) fn new() -> Self {
+        Self(Arc::default())
+    }
+
+    /// Keeps the thread until then.
+    pub(crate) fn spin(&self) -> impl Fn() + Send + Sync + use<> {
+        let released = self.0.clone();
+        move || {
+            while !released.load(Ordering::Relaxed) {
+                std::thread::yield_now();
+            }
+        }
+    }
+}
+
+impl Drop for Release {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Notes when it is dropped.
