@@ -27,7 +27,7 @@ use super::{
 /// How long a shutdown waits for jobs, unless set.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Serves an app as [`axum::serve`] does; in addition jobs start when their response has been sent, and a graceful
+/// Serves an app as [`axum::serve`](axum::serve()) does; in addition jobs start when their response has been sent, and a graceful
 /// shutdown waits for them.
 ///
 /// `runner` is the one to drain at the shutdown: the one that the app's [`DeferLayer`](crate::DeferLayer) has.
