@@ -59,7 +59,8 @@ pub(crate) enum Step {
     Running,
     /// Between two attempts.
     Backoff,
-    /// Being pushed to the queue at the end of a shutdown: whoever does that ends it, and nobody runs it.
+    /// Stopped at the end of a shutdown, and perhaps being pushed to the queue: nobody runs it, and only who stopped it
+    /// ends it.
     Leaving,
     /// In its final count.
     Ended,

@@ -397,14 +397,17 @@ async fn under_way(runner: &Runner) {
     scope(runner, async { defer(Plain::job(|_| std::future::pending())) }).await;
     tokio::time::sleep(Duration::from_millis(10)).await;
     scope(runner, async { defer(Thrice::job(|_| async { Ok(()) })) }).await;
+    let (deferred, in_scope) = oneshot::channel();
     let runner = runner.clone();
     tokio::spawn(async move {
         scope(&runner, async {
             defer(Twice::job(|_| async { Ok(()) }));
+            deferred.send(()).unwrap();
             std::future::pending::<()>().await;
         })
         .await;
     });
+    in_scope.await.unwrap();
 }
 
 #[test]

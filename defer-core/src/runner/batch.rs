@@ -552,28 +552,33 @@ impl Batch {
                     }
                 }
             }
-            for (index, _) in &leaving {
-                if jobs.collector.step(*index, Step::Leaving) == Some(Step::Running) {
+            // All at once, so that none of them starts because the one before it was stopped.
+            for index in
+                leaving.iter().map(|(index, _)| *index).chain(abandoned.iter().map(|(index, _)| *index))
+            {
+                if jobs.collector.step(index, Step::Leaving) == Some(Step::Running) {
                     self.runner.counters().stopped();
                 }
             }
             self.leave_room(&mut jobs);
         }
-        // Ended first, so that it is not the worker that ends them, or runs them still.
-        abandoned.retain(|(index, _)| self.abandon(*index));
         self.abort();
         retries.iter().for_each(AbortHandle::abort);
-        Stopped { abandoned: abandoned.into_iter().map(|(_, job)| job).collect(), leaving }
+        let abandoned = abandoned.into_iter().map(|(index, job)| {
+            self.end_left(index, false);
+            job
+        });
+        Stopped { abandoned: abandoned.collect(), leaving }
     }
 
-    /// Ends a job that was on its way to the queue. Returns whether the queue has it.
-    pub(crate) fn end_left(&self, index: usize, taken: bool) -> bool {
-        let (how, event) = if taken {
+    /// Ends a job that was on its way out: the queue has it, or nobody.
+    pub(crate) fn end_left(&self, index: usize, queued: bool) {
+        let (how, event) = if queued {
             (Final::Queued, JobEventKind::Queued)
         } else {
             (Final::Abandoned, JobEventKind::Abandoned)
         };
-        self.end_from(index, |step| step == Step::Leaving, how, event) && taken
+        self.end_from(index, |step| step == Step::Leaving, how, event);
     }
 
     fn abandon(&self, index: usize) -> bool {

@@ -76,7 +76,8 @@ impl Runner {
             .collect();
         let taken = !envelopes.is_empty() && self.hand_over(envelopes).await;
         for ((batch, index), job) in leaving.0.drain(..).zip(left) {
-            if batch.end_left(index, taken) {
+            batch.end_left(index, taken);
+            if taken {
                 report.queued += 1;
             } else {
                 report.unfinished.push(job);
