@@ -1,13 +1,13 @@
 #!/bin/sh
-# Long runs of a real server: a million jobs under load, and a million that wait. `soak.sh short` is a tenth of it.
+# Long runs of a real server: a million jobs under load, and a million that wait. `soak.sh short` is less of it.
 set -eu
 cd "$(dirname "$0")/.."
 
 requests=200000
 jobs=1000000
 if [ "${1:-}" = short ]; then
-    requests=20000
-    jobs=100000
+    requests=100000
+    jobs=200000
 fi
 
 cargo build --quiet --release -p defer-soak
