@@ -1,0 +1,191 @@
+//! What a request costs: instructions, counted by callgrind, and allocations.
+//!
+//! `cargo bench -p defer-benches --bench per_request` prints the tables; with `-- --check` it fails if a figure is
+//! above its limit.
+
+use std::{
+    io,
+    process::{Command, ExitCode},
+};
+
+use defer_benches::{Case, Way};
+
+/// What is measured, what it is compared with, and how much more it may cost.
+struct Row {
+    what: &'static str,
+    measured: Case,
+    compared: Case,
+    instructions: Bound,
+    allocations: Bound,
+}
+
+/// The target, and what fails the check: a little above what is reached where that is above the target.
+struct Bound {
+    target: i64,
+    limit: i64,
+}
+
+const fn bound(target: i64, limit: i64) -> Bound {
+    Bound { target, limit }
+}
+
+const NONE: Case = Case::new(Way::Spawn, 0);
+
+const ROWS: [Row; 4] = [
+    Row {
+        what: "no job",
+        measured: Case::new(Way::Defer, 0),
+        compared: NONE,
+        instructions: bound(300, 950),
+        allocations: bound(0, 0),
+    },
+    Row {
+        what: "one job",
+        measured: Case::new(Way::Defer, 1),
+        compared: Case::new(Way::Spawn, 1),
+        instructions: bound(1_500, 5_600),
+        allocations: bound(3, 4),
+    },
+    Row {
+        what: "ten jobs",
+        measured: Case::new(Way::Defer, 10),
+        compared: Case::new(Way::Spawn, 10),
+        instructions: bound(0, 4_000),
+        allocations: bound(0, 0),
+    },
+    Row {
+        what: "each further job",
+        measured: Case::new(Way::Defer, 110),
+        compared: Case::new(Way::Defer, 10),
+        instructions: bound(1_553, 1_400),
+        allocations: bound(1, 1),
+    },
+];
+
+fn main() -> io::Result<ExitCode> {
+    let args: Vec<_> = std::env::args().skip(1).collect();
+    // `cargo test --benches` runs this too, without the flag.
+    if !args.iter().any(|arg| arg == "--bench") {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let check = args.iter().any(|arg| arg == "--check");
+    let mut failures = table()?;
+    failures.extend(pending()?);
+    if !check {
+        growth()?;
+    }
+    for failure in &failures {
+        eprintln!("{failure}");
+    }
+    Ok(if check && !failures.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn table() -> io::Result<Vec<String>> {
+    println!("| per request | measured | compared with | difference | target |");
+    println!("|---|--:|--:|--:|--:|");
+    let mut failures = Vec::new();
+    for row in ROWS {
+        let per = i64::try_from(row.measured.jobs - row.compared.jobs).unwrap_or(1).max(1);
+        let figures = [
+            ("instructions", instructions(row.measured)?, instructions(row.compared)?, row.instructions),
+            ("allocations", allocations(row.measured)?, allocations(row.compared)?, row.allocations),
+        ];
+        for (unit, measured, compared, Bound { target, limit }) in figures {
+            let per = if row.compared.way == Way::Defer { per } else { 1 };
+            let difference = (measured - compared) as f64 / per as f64;
+            let what = row.what;
+            println!("| {what}, {unit} | {measured} | {compared} | {difference:+} | {target:+} |");
+            if difference > limit as f64 {
+                failures.push(format!("{what}: {difference:+} {unit}, and the limit is {limit:+}"));
+            }
+        }
+    }
+    Ok(failures)
+}
+
+/// How many instructions a request takes: the difference between two runs, over that of their lengths.
+fn instructions(case: Case) -> io::Result<i64> {
+    let (few, many) = if case.jobs < 100 { (200, 700) } else { (20, 70) };
+    let difference = run_under_callgrind(case, many)? - run_under_callgrind(case, few)?;
+    Ok(difference / (many - few))
+}
+
+fn run_under_callgrind(case: Case, requests: i64) -> io::Result<i64> {
+    let run = Command::new("valgrind")
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null", env!("CARGO_BIN_EXE_requests")])
+        .args([case.to_string(), requests.to_string()])
+        .output()
+        .map_err(|error| io::Error::other(format!("valgrind could not be run: {error}")))?;
+    let log = String::from_utf8_lossy(&run.stderr);
+    let collected = log.lines().find_map(|line| line.split_once("Collected : ")?.1.trim().parse().ok());
+    match collected {
+        Some(collected) if run.status.success() => Ok(collected),
+        _ => Err(io::Error::other(format!("callgrind did not count `{case}`:\n{log}"))),
+    }
+}
+
+fn allocations(case: Case) -> io::Result<i64> {
+    Ok(count(&case.to_string())?.round() as i64)
+}
+
+/// What `allocations` says of something.
+fn count(what: &str) -> io::Result<f64> {
+    let run = Command::new(env!("CARGO_BIN_EXE_allocations")).arg(what).output()?;
+    let out = String::from_utf8_lossy(&run.stdout);
+    out.trim()
+        .parse()
+        .map_err(|_| io::Error::other(format!("`{what}`: {}", String::from_utf8_lossy(&run.stderr))))
+}
+
+fn pending() -> io::Result<Vec<String>> {
+    println!("\n| bytes of a pending small job | | target |");
+    println!("|---|--:|--:|");
+    let of_one_request = count("pending-in-one-request:10000")?;
+    let of_a_request_each = count("pending-in-a-request-each:10000")?;
+    let spawned = count("pending-spawned:10000")?;
+    println!("| of a request with ten thousand | {of_one_request:.0} | 300 |");
+    println!("| of a request of its own, with request and response info | {of_a_request_each:.0} | 300 |");
+    println!("| `tokio::spawn` of the same | {spawned:.0} | |");
+    let mut failures = Vec::new();
+    if of_one_request > 300.0 {
+        failures.push(format!("a pending job takes {of_one_request:.0} bytes, and the limit is 300"));
+    }
+    if of_a_request_each > 600.0 {
+        failures.push(format!("a pending request takes {of_a_request_each:.0} bytes, and the limit is 600"));
+    }
+    Ok(failures)
+}
+
+fn growth() -> io::Result<()> {
+    println!("\n| instructions per job, by jobs per request | 1 | 10 | 100 | 1,000 |");
+    println!("|---|--:|--:|--:|--:|");
+    for way in [Way::Defer, Way::Closure, Way::Mixed, Way::Spawn] {
+        print!("| {way:?} |");
+        let none = instructions(NONE)?;
+        for jobs in [1u64, 10, 100, 1_000] {
+            let all = instructions(Case::new(way, jobs))? - none;
+            print!(" {} |", all / i64::try_from(jobs).unwrap_or(i64::MAX));
+        }
+        println!();
+    }
+    println!("\n| allocations, by jobs per request | 0 | 1 | 10 | 100 | 1,000 |");
+    println!("|---|--:|--:|--:|--:|--:|");
+    for way in [Way::Defer, Way::Closure, Way::Mixed, Way::Spawn] {
+        print!("| {way:?} |");
+        let none = allocations(NONE)?;
+        for jobs in [0u64, 1, 10, 100, 1_000] {
+            print!(" {} |", allocations(Case::new(way, jobs))? - none);
+        }
+        println!();
+    }
+    println!("\n| pending jobs | 10 | 1,000 | 100,000 | 1,000,000 |");
+    println!("|---|--:|--:|--:|--:|");
+    for what in ["pending-in-one-request", "pending-in-a-request-each", "pending-spawned"] {
+        print!("| bytes per job, {what} |");
+        for jobs in [10, 1_000, 100_000, 1_000_000] {
+            print!(" {:.0} |", count(&format!("{what}:{jobs}"))?);
+        }
+        println!();
+    }
+    Ok(())
+}

@@ -1,0 +1,56 @@
+//! `allocations CASE`: prints how often a request allocates. `allocations pending-..:N`: prints how many bytes each
+//! of N pending jobs holds.
+//!
+//! Apart from `requests`, because the counting costs instructions.
+
+use std::alloc::System;
+
+use defer_benches::{Case, Driver, Way, hold_in_one_request, hold_spawned};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+fn main() {
+    let what = std::env::args().nth(1).unwrap_or_default();
+    let figure = match what.split_once(':') {
+        Some(("pending-in-one-request", jobs)) => {
+            let jobs = number(jobs);
+            hold_in_one_request(jobs, live_bytes) / jobs as f64
+        }
+        Some(("pending-spawned", jobs)) => {
+            let jobs = number(jobs);
+            hold_spawned(jobs, live_bytes) / jobs as f64
+        }
+        Some(("pending-in-a-request-each", jobs)) => {
+            let jobs = number(jobs);
+            let mut driver = Driver::holding(Case::new(Way::Defer, 1), jobs);
+            live_bytes(&mut || driver.send(jobs)) / jobs as f64
+        }
+        _ => allocations(what.parse().expect("the argument is a case")),
+    };
+    println!("{figure}");
+}
+
+fn number(text: &str) -> u64 {
+    text.parse().expect("a number follows the colon")
+}
+
+fn allocations(case: Case) -> f64 {
+    let requests = if case.jobs < 100 { 1000 } else { 50 };
+    let mut driver = Driver::new(case);
+    // The first requests fill what is kept for the next ones.
+    driver.run(10);
+    let region = Region::new(ALLOCATOR);
+    driver.run(requests);
+    let used = region.change();
+    (used.allocations + used.reallocations) as f64 / requests as f64
+}
+
+/// How many bytes more are allocated after `f` than before.
+fn live_bytes(f: &mut dyn FnMut()) -> f64 {
+    let region = Region::new(ALLOCATOR);
+    f();
+    let used = region.change();
+    used.bytes_allocated as f64 - used.bytes_deallocated as f64
+}
