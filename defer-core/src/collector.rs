@@ -217,6 +217,19 @@ impl<L> Collector<L> {
         self.waiting
     }
 
+    /// Begins an attempt of a job that has not ended and is not leaving.
+    pub(crate) fn start(&mut self, index: usize) -> Option<&mut Entry> {
+        let entry = self.entries.get_mut(index.checked_sub(self.base)?)?;
+        match entry.step {
+            Step::Leaving | Step::Ended => return None,
+            Step::Waiting => self.waiting -= 1,
+            Step::Running | Step::Backoff => {}
+        }
+        entry.step = Step::Running;
+        entry.attempts += 1;
+        Some(entry)
+    }
+
     /// Moves a job on, and returns what it was at; `None` if it has ended before, or is leaving and is not to end.
     pub(crate) fn step(&mut self, index: usize, to: Step) -> Option<Step> {
         let entry = self.entry(index)?;

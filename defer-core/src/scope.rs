@@ -5,9 +5,11 @@
 
 use std::{
     borrow::Borrow,
-    cell::RefCell,
+    cell::Cell,
     fmt,
     future::Future,
+    marker::PhantomData,
+    mem::{self, ManuallyDrop},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -25,7 +27,9 @@ use crate::{
 };
 
 thread_local! {
-    static CURRENT: RefCell<Slot> = const { RefCell::new(Slot::None) };
+    // Whoever enters a scope leaves it, and so nothing is left here to be dropped when the thread ends: without a
+    // destructor, an access is a plain one.
+    static CURRENT: Cell<ManuallyDrop<Slot>> = const { Cell::new(ManuallyDrop::new(Slot::None)) };
 }
 
 /// What the thread is in the scope of.
@@ -39,19 +43,22 @@ pub(crate) enum Slot {
 impl Slot {
     /// Calls `f` in this scope. The scope around it, if any, is back when `f` returns or panics.
     pub(crate) fn enter<R>(&mut self, f: impl FnOnce() -> R) -> R {
-        struct Entered<'a>(&'a mut Slot);
-        impl Drop for Entered<'_> {
-            fn drop(&mut self) {
-                swap(self.0);
-            }
-        }
-        fn swap(slot: &mut Slot) {
-            // A thread that is being torn down has no scope any more, and then there is nothing to swap with.
-            let _ = CURRENT.try_with(|current| std::mem::swap(&mut *current.borrow_mut(), slot));
-        }
-        swap(self);
-        let _entered = Entered(self);
+        let _entered = self.entered();
         f()
+    }
+
+    fn entered(&mut self) -> Entered<'_> {
+        self.swap();
+        Entered { slot: self, thread: PhantomData }
+    }
+
+    fn swap(&mut self) {
+        let mine = mem::replace(self, Self::None);
+        *self = Self::replace_current(mine);
+    }
+
+    fn replace_current(slot: Self) -> Self {
+        ManuallyDrop::into_inner(CURRENT.replace(ManuallyDrop::new(slot)))
     }
 
     fn batch(&mut self) -> Option<Result<Arc<Batch>, DeferError>> {
@@ -65,9 +72,35 @@ impl Slot {
     }
 }
 
+/// The thread is in a scope until this is dropped.
+pub struct Entered<'a> {
+    slot: &'a mut Slot,
+    /// Not `Send`: it is to be dropped on the thread it was made on.
+    thread: PhantomData<*const ()>,
+}
+
+impl fmt::Debug for Entered<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entered").finish_non_exhaustive()
+    }
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        self.slot.swap();
+    }
+}
+
 /// The batch of the scope around, which is made if this is the first to ask for it.
 fn current() -> Option<Result<Arc<Batch>, DeferError>> {
-    CURRENT.try_with(|current| current.borrow_mut().batch()).unwrap_or_default()
+    struct Taken(Slot);
+    impl Drop for Taken {
+        fn drop(&mut self) {
+            let slot = mem::replace(&mut self.0, Slot::None);
+            Slot::replace_current(slot);
+        }
+    }
+    Taken(Slot::replace_current(Slot::None)).0.batch()
 }
 
 /// Defers a job until the response of the current request is over.
@@ -131,12 +164,9 @@ fn deferred(deferred: Result<Deferred, DeferError>) -> Deferred {
 }
 
 /// Pushes a job of this name to the scope around, or outside of any to the global runner, which runs it at once.
-fn with_batch(
-    name: &'static str,
-    push: impl FnOnce(&Arc<Batch>) -> Deferred,
-) -> Result<Deferred, DeferError> {
+fn with_batch(name: &'static str, push: impl FnOnce(Arc<Batch>) -> Deferred) -> Result<Deferred, DeferError> {
     if let Some(batch) = current() {
-        return Ok(push(&batch?));
+        return Ok(push(batch?));
     }
     let batch = Batch::new(&Runner::global())?;
     tracing::warn!(
@@ -144,12 +174,12 @@ fn with_batch(
         "a job was deferred outside of a request and runs at once on the global runner: add `DeferLayer` to \
          the router, or hand the scope to the task that defers with `Defer::scope`"
     );
-    let deferred = push(&batch);
+    let deferred = push(batch.clone());
     batch.release(None);
     Ok(deferred)
 }
 
-fn push<J: Deferrable>(batch: &Arc<Batch>, job: J) -> Deferred {
+fn push<J: Deferrable>(batch: Arc<Batch>, job: J) -> Deferred {
     let policy: &'static Policy = const { &J::POLICY };
     if policy.is_blocking() {
         push_work(batch, BlockingJob(Arc::new(job)), J::NAME, policy)
@@ -158,7 +188,7 @@ fn push<J: Deferrable>(batch: &Arc<Batch>, job: J) -> Deferred {
     }
 }
 
-fn push_fn<F, Fut>(batch: &Arc<Batch>, work: F) -> Deferred
+fn push_fn<F, Fut>(batch: Arc<Batch>, work: F) -> Deferred
 where
     F: FnOnce(JobContext) -> Fut + Send + 'static,
     Fut: Future<Output: IntoJobResult> + Send + 'static,
@@ -166,9 +196,9 @@ where
     push_work(batch, Once(Some(work)), closure_name::<F>(), const { &Policy::new() })
 }
 
-fn push_work<W: Work>(batch: &Arc<Batch>, work: W, name: &'static str, policy: &'static Policy) -> Deferred {
+fn push_work<W: Work>(batch: Arc<Batch>, work: W, name: &'static str, policy: &'static Policy) -> Deferred {
     let (id, index) = batch.push(work, name, policy);
-    Deferred { batch: batch.clone(), index, id }
+    Deferred { batch, index, id }
 }
 
 fn closure_name<F>() -> &'static str {
@@ -303,7 +333,7 @@ impl Defer {
 
     /// Defers a job.
     pub fn push<J: Deferrable>(&self, job: J) -> Deferred {
-        push(&self.batch, job)
+        push(self.batch.clone(), job)
     }
 
     /// Defers a closure, as [`defer_fn`] does.
@@ -312,7 +342,7 @@ impl Defer {
         F: FnOnce(JobContext) -> Fut + Send + 'static,
         Fut: Future<Output: IntoJobResult> + Send + 'static,
     {
-        push_fn(&self.batch, work)
+        push_fn(self.batch.clone(), work)
     }
 
     /// Cancels the job with this key, unless it has started. Returns whether there was one.
@@ -349,7 +379,7 @@ impl Defer {
     /// # }
     /// ```
     pub fn scope<F: Future>(&self, future: F) -> Scoped<F> {
-        Scoped { slot: Slot::Open(self.batch.clone()), future }
+        Scoped::new(self.batch.clone(), future)
     }
 }
 
@@ -365,7 +395,21 @@ pin_project! {
     pub struct Scoped<F> {
         slot: Slot,
         #[pin]
-        future: F,
+        future: Option<F>,
+    }
+
+    impl<F> PinnedDrop for Scoped<F> {
+        // What the future holds may defer while it is dropped.
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            this.slot.enter(|| this.future.set(None));
+        }
+    }
+}
+
+impl<F> Scoped<F> {
+    pub(crate) fn new(batch: Arc<Batch>, future: F) -> Self {
+        Self { slot: Slot::Open(batch), future: Some(future) }
     }
 }
 
@@ -374,7 +418,8 @@ impl<F: Future> Future for Scoped<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        this.slot.enter(|| this.future.poll(cx))
+        let future = this.future.as_pin_mut().expect("a future is there until it is dropped");
+        this.slot.enter(|| future.poll(cx))
     }
 }
 
@@ -442,16 +487,14 @@ impl Scope {
         self.slot.enter(f)
     }
 
+    /// Enters this scope until the guard is dropped.
+    pub fn entered(&mut self) -> Entered<'_> {
+        self.slot.entered()
+    }
+
     /// Whether anything was collected, or a [`Defer`] given out that could collect later.
     pub fn is_used(&self) -> bool {
         matches!(self.slot, Slot::Open(_))
-    }
-
-    /// Lets the jobs know the request they come from. Before anything was collected it has no effect.
-    pub fn set_request(&self, request: RequestInfo) {
-        if let Slot::Open(batch) = &self.slot {
-            batch.set_request(request);
-        }
     }
 
     /// The jobs collected so far and later; `None` if nothing was.
@@ -494,6 +537,11 @@ impl Collected {
     pub async fn admit(&self) {
         self.0.enqueue().await;
         self.0.admit().await;
+    }
+
+    /// Lets the jobs know the request they come from. Only the first call does anything.
+    pub fn set_request(&self, request: RequestInfo) {
+        self.0.set_request(request);
     }
 
     /// The response is over: hands the jobs to the runner. Only the first release does anything.

@@ -7,6 +7,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use defer_core::{Delivery, Scope};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::combinators::UnsyncBoxBody;
 
 use super::{
     ending::{Due, Head, Outer},
@@ -15,7 +16,7 @@ use super::{
 
 /// Whether a body need not be polled in the scope of its request: it is at its end, or short and of known length,
 /// as those are that handlers return whole. There is no way to ask a boxed body more than that.
-pub(super) fn is_complete(body: &Body) -> bool {
+pub(super) fn is_complete(body: &impl HttpBody) -> bool {
     const SHORT: u64 = 16 * 1024;
     body.is_end_stream() || body.size_hint().exact().is_some_and(|length| length <= SHORT)
 }
@@ -25,7 +26,7 @@ pub(super) struct DeferBody {
     body: Body,
     scope: Scope,
     /// For the first job, if there was none before this body.
-    arrival: Option<(Arrival, Head)>,
+    arrival: Option<Box<(Arrival, Head)>>,
     /// The jobs, if it is this body that sees the end of the response.
     due: Option<Due>,
     /// How the body ended, once it has: it may still defer while it is dropped.
@@ -36,7 +37,7 @@ pub(super) struct DeferBody {
 impl DeferBody {
     /// A body of a request that has deferred nothing yet.
     pub(super) fn streaming(body: Body, scope: Scope, arrival: Arrival, head: Head) -> Self {
-        Self { body, scope, arrival: Some((arrival, head)), due: None, ended: None, bytes: 0 }
+        Self { body, scope, arrival: Some(Box::new((arrival, head))), due: None, ended: None, bytes: 0 }
     }
 
     /// A body of a request that has deferred something. `due` is what nobody further out releases.
@@ -44,11 +45,18 @@ impl DeferBody {
         Self { body, scope, arrival: None, due, ended: None, bytes: 0 }
     }
 
+    /// The body in a box, of the type that [`Body::new`] takes without another around it.
+    pub(super) fn boxed(self) -> Body {
+        Body::new(UnsyncBoxBody::new(self))
+    }
+
     /// Hands on the jobs of a request that had deferred nothing before this body was polled.
     fn hand_on(&mut self) {
+        if self.arrival.is_none() {
+            return;
+        }
         let Some(jobs) = self.scope.collected() else { return };
-        let Some((arrival, head)) = self.arrival.take() else { return };
-        self.scope.set_request(arrival.request());
+        let Some((arrival, head)) = self.arrival.take().map(|seen| *seen) else { return };
         self.due = Outer::attach(Due::new(jobs, arrival, head)).err();
     }
 

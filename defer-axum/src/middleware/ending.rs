@@ -112,8 +112,9 @@ impl Head {
 
 impl Due {
     pub(super) fn new(jobs: Collected, arrival: Arrival, head: Head) -> Self {
-        let is_head = arrival.is_head();
-        Self { jobs, since: arrival.at, shared: arrival.shared, is_head, head }
+        let (since, shared, is_head) = (arrival.at, arrival.shared.clone(), arrival.is_head());
+        jobs.set_request(arrival.into_request());
+        Self { jobs, since, shared, is_head, head }
     }
 
     /// The last head that is seen is the one that goes out.

@@ -7,7 +7,7 @@ use std::{
 use axum::extract::MatchedPath;
 use bytes::Bytes;
 use defer_core::{BoxError, RequestInfo, Runner, Scope};
-use http::{HeaderMap, HeaderName, Request, Response};
+use http::{HeaderMap, HeaderName, Method, Request, Response, Uri, Version};
 use http_body::Body as HttpBody;
 use tower_service::Service;
 
@@ -59,8 +59,10 @@ where
         let arrival = Arrival::new(&request, self.shared.clone());
         let mut scope = Scope::new(self.shared.runner.clone());
         // A service may do its work, and defer, before it returns a future.
-        let inner = scope.enter(|| self.inner.call(request));
-        ResponseFuture::new(inner, scope, arrival)
+        let entered = scope.entered();
+        let handler = self.inner.call(request);
+        drop(entered);
+        ResponseFuture::new(handler, scope, arrival)
     }
 }
 
@@ -78,30 +80,36 @@ impl<S: fmt::Debug> fmt::Debug for DeferService<S> {
 pub(crate) struct Arrival {
     pub(crate) at: std::time::Instant,
     pub(crate) shared: Arc<Shared>,
-    request: RequestInfo,
+    method: Method,
+    uri: Uri,
+    version: Version,
+    headers: Option<Box<HeaderMap>>,
     route: Option<MatchedPath>,
 }
 
 impl Arrival {
     fn new<B>(request: &Request<B>, shared: Arc<Shared>) -> Self {
-        let info = RequestInfo::new(request.method().clone(), request.uri().clone(), request.version())
-            .with_headers(captured(&shared.captured.request, request.headers()));
         Self {
             at: std::time::Instant::now(),
-            shared,
-            request: info,
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            version: request.version(),
+            headers: captured(&shared.captured.request, request.headers()),
             route: request.extensions().get::<MatchedPath>().cloned(),
+            shared,
         }
     }
 
     pub(crate) fn is_head(&self) -> bool {
-        self.request.method() == http::Method::HEAD
+        self.method == Method::HEAD
     }
 
     /// What jobs are told of the request.
-    pub(crate) fn request(&self) -> RequestInfo {
-        let route = self.route.as_ref().map(|route| self.shared.route(route.as_str()));
-        self.request.clone().with_matched_path(route)
+    pub(crate) fn into_request(self) -> RequestInfo {
+        let route = self.route.map(|route| self.shared.route(route.as_str()));
+        RequestInfo::new(self.method, self.uri, self.version)
+            .with_matched_path(route)
+            .with_headers(self.headers)
     }
 }
 
@@ -116,7 +124,12 @@ impl Shared {
     }
 }
 
+#[inline]
 fn captured(names: &[HeaderName], headers: &HeaderMap) -> Option<Box<HeaderMap>> {
+    if names.is_empty() { None } else { copied(names, headers) }
+}
+
+fn copied(names: &[HeaderName], headers: &HeaderMap) -> Option<Box<HeaderMap>> {
     let mut kept: Option<Box<HeaderMap>> = None;
     for name in names {
         for value in headers.get_all(name) {

@@ -1,23 +1,20 @@
-//! One attempt of a job: in the scope of its request, in its span, within its time, its panics caught.
+//! One attempt of a job: in its span, within its time, its panics caught.
 
 use std::{
     any::Any,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use pin_project_lite::pin_project;
 use tokio::time::Sleep;
 use tracing::Span;
 
-use super::batch::Batch;
 use crate::{
     error::{BoxError, JobError, JobResult},
-    scope::Slot,
+    policy::Policy,
 };
 
 /// How an attempt ended.
@@ -32,10 +29,10 @@ pin_project! {
     pub(crate) struct Attempt<'a, F> {
         #[pin]
         future: Option<F>,
-        // Jobs deferred by this one join its request's.
-        slot: Slot,
         span: &'a Span,
-        limit: Option<Limit>,
+        policy: &'static Policy,
+        // Boxed: most jobs have none, and a timer is larger than most jobs.
+        limit: Option<Pin<Box<Sleep>>>,
     }
 
     impl<F> PinnedDrop for Attempt<'_, F> {
@@ -47,29 +44,19 @@ pin_project! {
     }
 }
 
-/// Boxed: most jobs have none, and a timer is larger than most jobs.
-struct Limit {
-    timeout: Duration,
-    sleep: Pin<Box<Sleep>>,
-}
-
 impl<'a, F: Future<Output = JobResult>> Attempt<'a, F> {
-    pub(crate) fn new(future: F, batch: &Arc<Batch>, span: &'a Span, timeout: Option<Duration>) -> Self {
-        Self {
-            future: Some(future),
-            slot: Slot::Open(batch.clone()),
-            span,
-            limit: timeout.map(|timeout| Limit { timeout, sleep: Box::pin(tokio::time::sleep(timeout)) }),
-        }
+    pub(crate) fn new(future: F, span: &'a Span, policy: &'static Policy) -> Self {
+        let limit = policy.timeout().map(|timeout| Box::pin(tokio::time::sleep(timeout)));
+        Self { future: Some(future), span, policy, limit }
     }
 }
 
 impl<F> Attempt<'_, F> {
-    /// Drops what the future still holds, in the scope that it ran in, where a panic harms nobody.
+    /// Drops what the future still holds, where a panic harms nobody.
     fn drop_future(self: Pin<&mut Self>) -> std::thread::Result<()> {
         let mut this = self.project();
         let _entered = this.span.enter();
-        this.slot.enter(|| catch_unwind(AssertUnwindSafe(|| this.future.set(None))))
+        catch_unwind(AssertUnwindSafe(|| this.future.set(None)))
     }
 }
 
@@ -79,21 +66,20 @@ impl<F: Future<Output = JobResult>> Future for Attempt<'_, F> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
         let mut this = self.as_mut().project();
         let entered = this.span.enter();
-        let polled = this.slot.enter(|| {
-            catch_unwind(AssertUnwindSafe(|| {
-                let future = this.future.as_mut().as_pin_mut();
-                future.expect("an attempt is not polled after it completed").poll(cx)
-            }))
-        });
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            let future = this.future.as_mut().as_pin_mut();
+            future.expect("an attempt is not polled after it completed").poll(cx)
+        }));
         let outcome = match polled {
             Ok(Poll::Ready(result)) => Outcome::Returned(result),
             Err(panic) => Outcome::Panicked(panic_error(panic)),
             Ok(Poll::Pending) => {
                 let Some(limit) = this.limit else { return Poll::Pending };
-                if limit.sleep.as_mut().poll(cx).is_pending() {
+                if limit.as_mut().poll(cx).is_pending() {
                     return Poll::Pending;
                 }
-                Outcome::TimedOut(JobError::msg(format!("took longer than its limit of {:?}", limit.timeout)))
+                let limit = this.policy.timeout().unwrap_or_default();
+                Outcome::TimedOut(JobError::msg(format!("took longer than its limit of {limit:?}")))
             }
         };
         drop(entered);

@@ -6,25 +6,29 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
-use tokio::{runtime::Handle, task::AbortHandle, time::Instant};
+use tokio::{
+    runtime::Handle,
+    task::{AbortHandle, JoinHandle},
+};
 use tracing::Span;
 
 use super::{
     Runner,
-    attempt::{Attempt, Outcome, drop_quietly, panic_error},
+    attempt::{Outcome, drop_quietly, panic_error},
     event::{JobEventKind, Subject},
     limits::{Gate, Overflow, Permit},
     line::{Line, Row, Work},
     shutdown::UnfinishedJob,
     stats::Final,
+    worker::Worker,
 };
 use crate::{
     collector::{Collector, Condition, Entry, Step},
-    context::{Drain, JobContext, Surroundings},
+    context::{Drain, Surroundings},
     error::{DeferError, JobError},
     exchange::{RequestInfo, ResponseInfo},
     job::JobId,
@@ -53,7 +57,7 @@ struct Jobs {
     admitted: bool,
     /// Room taken in the runner for jobs that have not started.
     room: u32,
-    worker: Option<AbortHandle>,
+    worker: Option<JoinHandle<()>>,
     /// Counts workers that are gone or were stopped, so that the handle of such a one is not kept.
     workers: u32,
 }
@@ -81,15 +85,15 @@ pub(crate) struct Stopped {
 }
 
 /// A job that may run.
-struct Start {
-    subject: Subject,
-    policy: &'static Policy,
+pub(super) struct Start {
+    pub(super) subject: Subject,
+    pub(super) policy: &'static Policy,
 }
 
 impl Batch {
     pub(crate) fn new(runner: &Runner) -> Result<Arc<Self>, DeferError> {
         let runtime = Handle::try_current().map_err(|_| DeferError::NoRuntime)?;
-        let cause = Span::current().id();
+        let cause = tracing::dispatcher::has_been_set().then(|| Span::current().id()).flatten();
         Ok(runner.register(|key| Self {
             runner: runner.clone(),
             runtime,
@@ -108,6 +112,15 @@ impl Batch {
         }))
     }
 
+    /// The next line for a worker, which is gone if there is none.
+    pub(super) fn take_line(&self) -> Option<Box<dyn Line>> {
+        lock(&self.jobs).take_line()
+    }
+
+    pub(super) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
     pub(crate) fn runner(&self) -> &Runner {
         &self.runner
     }
@@ -123,8 +136,8 @@ impl Batch {
         let subject = Subject { name, id, attempt: 0 };
         let sheds = self.runner.overflow() == Overflow::Shed;
         self.runner.counters().deferred();
-        self.report(subject, JobEventKind::Deferred);
-        if sheds && !self.runner.room().try_take() {
+        subject.tell(self.runner.hooks(), JobEventKind::Deferred);
+        if sheds && self.runner.room().try_take(1).is_none() {
             drop_quietly(work);
             self.count(subject, Final::Shed, JobEventKind::Shed);
             return (id, usize::MAX);
@@ -172,7 +185,7 @@ impl Batch {
         if jobs.admitted || waiting == 0 {
             return true;
         }
-        let Some(taken) = self.runner.room().try_take_many(waiting) else { return false };
+        let Some(taken) = self.runner.room().try_take(waiting) else { return false };
         jobs.admitted = true;
         jobs.room += taken;
         true
@@ -199,7 +212,7 @@ impl Batch {
     }
 
     /// Takes room, whether there is any or not, for jobs that nobody let in.
-    fn admit_anyway(&self, jobs: &mut MutexGuard<'_, Jobs>) {
+    fn admit_anyway(&self, jobs: &mut Jobs) {
         if self.runner.overflow() == Overflow::Wait && !jobs.admitted {
             let waiting = u32::try_from(jobs.collector.waiting()).unwrap_or(u32::MAX);
             self.runner.room().take_anyway(waiting);
@@ -209,7 +222,7 @@ impl Batch {
     }
 
     /// Gives back room that jobs no longer need which have started or ended.
-    fn leave_room(&self, jobs: &mut MutexGuard<'_, Jobs>) {
+    fn leave_room(&self, jobs: &mut Jobs) {
         let needed = u32::try_from(jobs.collector.waiting()).unwrap_or(u32::MAX);
         if jobs.room > needed {
             self.runner.room().give_back(jobs.room - needed);
@@ -222,69 +235,61 @@ impl Batch {
         if let Some(response) = response {
             let _ = self.response.set(response);
         }
-        {
+        let starts = {
             let mut jobs = lock(&self.jobs);
             if jobs.phase != Phase::Collecting || self.runner.is_recording() {
                 return;
             }
             jobs.phase = Phase::Idle;
-            self.admit_anyway(&mut jobs);
+            self.activate(&mut jobs)
+        };
+        if starts {
+            Gate::start(self.clone());
         }
-        self.start();
     }
 
     /// Runs what waits, unless that is being done.
+    #[cfg(feature = "testing")]
     pub(crate) fn start(self: &Arc<Self>) {
-        {
-            let mut jobs = lock(&self.jobs);
-            if jobs.phase == Phase::Active || jobs.collector.waiting() == 0 {
-                return;
-            }
-            jobs.phase = Phase::Active;
-            self.admit_anyway(&mut jobs);
+        let starts = self.activate(&mut lock(&self.jobs));
+        if starts {
+            Gate::start(self.clone());
         }
-        Gate::start(self.clone());
+    }
+
+    /// Whether there is something to start, and a worker to be.
+    fn activate(&self, jobs: &mut Jobs) -> bool {
+        self.admit_anyway(jobs);
+        if jobs.phase == Phase::Active || jobs.collector.waiting() == 0 {
+            return false;
+        }
+        jobs.phase = Phase::Active;
+        true
     }
 
     pub(crate) fn spawn_worker(self: Arc<Self>, permit: Permit) {
-        let before = lock(&self.jobs).workers;
-        let worker = Worker { batch: self.clone(), done: false };
+        let (first, before) = {
+            let mut jobs = lock(&self.jobs);
+            let Some(first) = jobs.take_line() else { return };
+            (first, jobs.workers)
+        };
         // Not under the lock: a runtime that was shut down drops the worker here, which locks.
-        let task = self.runtime.spawn(worker.run(permit));
+        let task = first.spawn(Worker::new(self.clone(), permit));
         let mut jobs = lock(&self.jobs);
         if jobs.workers == before {
-            jobs.worker = Some(task.abort_handle());
+            jobs.worker = Some(task);
         } else {
             // It is gone, or it was to be stopped before it could be found.
             task.abort();
         }
     }
 
-    fn take_line(&self) -> Option<Box<dyn Line>> {
-        let mut jobs = lock(&self.jobs);
-        let line = jobs.collector.take_line();
-        if line.is_none() {
-            jobs.workerless();
-        }
-        line
+    /// Whether anybody is told how long an attempt took.
+    pub(super) fn is_watched(&self) -> bool {
+        self.runner.has_hooks() || tracing::enabled!(tracing::Level::INFO)
     }
 
-    /// Runs one attempt of a job.
-    pub(crate) async fn attempt<W: Work>(self: &Arc<Self>, index: usize, work: &mut W) -> Next {
-        let Some(Start { subject, policy }) = self.begin(index) else {
-            return Next::Done;
-        };
-        let span = self.span(subject);
-        let watched = self.runner.has_hooks() || tracing::enabled!(tracing::Level::INFO);
-        let started = watched.then(Instant::now);
-        let cx = JobContext::new(self.clone(), subject.id, subject.attempt);
-        let outcome = Attempt::new(work.run(&cx), self, &span, policy.timeout()).await;
-        let elapsed = started.map_or(Duration::ZERO, |started| started.elapsed());
-        let _entered = span.enter();
-        self.finish(index, subject, policy, outcome, elapsed)
-    }
-
-    fn span(&self, subject: Subject) -> Span {
+    pub(super) fn span(&self, subject: Subject) -> Span {
         let span =
             tracing::info_span!("job", name = subject.name, id = %subject.id, attempt = subject.attempt);
         if !span.is_disabled() {
@@ -294,26 +299,26 @@ impl Batch {
     }
 
     /// Takes the step to `Running`, if the job is to run.
-    fn begin(&self, index: usize) -> Option<Start> {
-        let condition = lock(&self.jobs).collector.entry(index)?.take_condition();
-        if let Err((how, event)) = self.check(condition) {
-            self.end(index, how, event);
-            return None;
-        }
+    pub(super) fn begin(&self, index: usize) -> Option<Start> {
         let start = {
             let mut jobs = lock(&self.jobs);
-            jobs.collector.step(index, Step::Running)?;
-            self.leave_room(&mut jobs);
-            let entry = jobs.collector.entry(index)?;
-            entry.attempts += 1;
+            let condition = jobs.collector.entry(index)?.take_condition();
+            if !matches!(condition, Condition::None) {
+                drop(jobs);
+                if let Err((how, event)) = self.check(condition) {
+                    self.end(index, how, event);
+                    return None;
+                }
+                jobs = lock(&self.jobs);
+            }
+            let entry = jobs.collector.start(index)?;
+            let start = Start { subject: Subject::of(entry), policy: entry.policy };
             // Under the lock, because another may end the job at once.
             self.runner.counters().started();
-            Start {
-                subject: Subject { name: entry.name, id: entry.id, attempt: entry.attempts },
-                policy: entry.policy,
-            }
+            self.leave_room(&mut jobs);
+            start
         };
-        self.report(start.subject, JobEventKind::Started);
+        start.subject.tell(self.runner.hooks(), JobEventKind::Started);
         Some(start)
     }
 
@@ -335,14 +340,7 @@ impl Batch {
         if runs { Ok(()) } else { Err((Final::Skipped, JobEventKind::Skipped)) }
     }
 
-    fn finish(
-        &self,
-        index: usize,
-        subject: Subject,
-        policy: &'static Policy,
-        outcome: Outcome,
-        elapsed: Duration,
-    ) -> Next {
+    pub(super) fn finish(&self, index: usize, outcome: Outcome, elapsed: Duration) -> Next {
         let fatal = matches!(&outcome, Outcome::Returned(Err(error)) if error.is_fatal());
         let (error, kind) = match outcome {
             Outcome::Returned(Ok(())) => {
@@ -353,18 +351,20 @@ impl Batch {
             Outcome::Panicked(error) => (error.clone(), JobEventKind::Panicked { error, elapsed }),
             Outcome::TimedOut(error) => (error.clone(), JobEventKind::TimedOut { error, elapsed }),
         };
+        let mut jobs = lock(&self.jobs);
+        let Some(entry) = jobs.collector.entry(index) else { return Next::Done };
+        let (subject, policy) = (Subject::of(entry), entry.policy);
         if fatal || subject.attempt >= policy.tries() {
+            drop(jobs);
             self.end(index, Final::Failed, kind);
             return Next::Done;
         }
-        {
-            let mut jobs = lock(&self.jobs);
-            if jobs.collector.step(index, Step::Backoff).is_none() {
-                return Next::Done;
-            }
-            self.runner.counters().stopped();
-            self.runner.counters().retried();
+        if jobs.collector.step(index, Step::Backoff).is_none() {
+            return Next::Done;
         }
+        self.runner.counters().stopped();
+        self.runner.counters().retried();
+        drop(jobs);
         let delay = super::backoff::delay(policy, subject.attempt);
         // It waits, and so it takes room; it has been let in before, and so it need not wait for that.
         self.runner.room().take_anyway(1);
@@ -372,16 +372,12 @@ impl Batch {
         Next::Retry(delay)
     }
 
-    /// Tries a job again after a while, out of line.
-    pub(crate) fn retry<W: Work>(self: &Arc<Self>, index: usize, work: W, delay: Duration) {
-        let retry = Retry { batch: self.clone(), index, work: Some(work), has_room: true };
-        let task = self.runtime.spawn(retry.run(delay));
+    /// Keeps what stops the later tries of a job.
+    pub(crate) fn keep_retry(&self, index: usize, retry: AbortHandle) {
         match lock(&self.jobs).collector.entry(index) {
-            Some(entry) if !matches!(entry.step(), Step::Leaving | Step::Ended) => {
-                entry.set_retry(task.abort_handle());
-            }
+            Some(entry) if !matches!(entry.step(), Step::Leaving | Step::Ended) => entry.set_retry(retry),
             // It has ended meanwhile, or was stopped before it could be found.
-            _ => task.abort(),
+            _ => retry.abort(),
         }
     }
 
@@ -398,7 +394,7 @@ impl Batch {
             if entry.step() == Step::Ended || !from(entry.step()) {
                 return false;
             }
-            let subject = Subject { name: entry.name, id: entry.id, attempt: entry.attempts };
+            let subject = Subject::of(entry);
             let extras = entry.take_extras();
             if jobs.collector.step(index, Step::Ended) == Some(Step::Running) {
                 self.runner.counters().stopped();
@@ -406,7 +402,9 @@ impl Batch {
             self.leave_room(&mut jobs);
             (subject, extras)
         };
-        drop_quietly(extras);
+        if let Some(extras) = extras {
+            drop_quietly(extras);
+        }
         self.count(subject, how, event);
         true
     }
@@ -581,7 +579,7 @@ impl Batch {
         self.end_from(index, |step| step == Step::Leaving, how, event);
     }
 
-    fn abandon(&self, index: usize) -> bool {
+    pub(super) fn abandon(&self, index: usize) -> bool {
         self.end(index, Final::Abandoned, JobEventKind::Abandoned)
     }
 
@@ -600,7 +598,7 @@ impl Batch {
     }
 
     /// The worker is gone: with a runtime that was dropped, or aborted. Jobs between two tries are not its.
-    fn worker_gone(&self) {
+    pub(super) fn worker_gone(&self) {
         let lost: Vec<usize> = {
             let mut jobs = lock(&self.jobs);
             jobs.workerless();
@@ -618,6 +616,15 @@ impl Batch {
 }
 
 impl Jobs {
+    /// The next line for a worker, which is gone if there is none.
+    fn take_line(&mut self) -> Option<Box<dyn Line>> {
+        let line = self.collector.take_line();
+        if line.is_none() {
+            self.workerless();
+        }
+        line
+    }
+
     fn workerless(&mut self) {
         self.phase = Phase::Idle;
         self.worker = None;
@@ -660,70 +667,5 @@ impl Surroundings for Batch {
 
     fn drain(&self) -> &Drain {
         self.runner.drain()
-    }
-}
-
-/// Runs a batch's jobs until none is left. Dropped before that, it leaves none behind uncounted: the guard is made
-/// before the task, because a runtime that was shut down drops the task without a poll.
-struct Worker {
-    batch: Arc<Batch>,
-    done: bool,
-}
-
-impl Worker {
-    async fn run(mut self, mut permit: Permit) {
-        while let Some(mut line) = self.batch.take_line() {
-            permit = line.run(&self.batch, permit).await;
-        }
-        self.done = true;
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        if !self.done {
-            self.batch.worker_gone();
-        }
-    }
-}
-
-/// A job between two tries and in the later ones.
-struct Retry<W> {
-    batch: Arc<Batch>,
-    index: usize,
-    work: Option<W>,
-    has_room: bool,
-}
-
-impl<W: Work> Retry<W> {
-    async fn run(mut self, mut delay: Duration) {
-        let batch = self.batch.clone();
-        while let Some(work) = &mut self.work {
-            tokio::time::sleep(delay).await;
-            let permit = Gate::acquire(batch.runner()).await;
-            self.has_room = false;
-            batch.runner().room().give_back(1);
-            let next = batch.attempt(self.index, work).await;
-            drop(permit);
-            match next {
-                Next::Retry(again) => {
-                    self.has_room = true;
-                    delay = again;
-                }
-                Next::Done => drop_quietly(self.work.take()),
-            }
-        }
-    }
-}
-
-impl<W> Drop for Retry<W> {
-    fn drop(&mut self) {
-        if self.has_room {
-            self.batch.runner().room().give_back(1);
-        }
-        if let Some(work) = self.work.take() {
-            drop_quietly(work);
-            self.batch.abandon(self.index);
-        }
     }
 }

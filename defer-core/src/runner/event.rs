@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::attempt::drop_quietly;
-use crate::{error::JobError, job::JobId};
+use crate::{collector::Entry, error::JobError, job::JobId};
 
 /// A step in the life of a job.
 ///
@@ -117,6 +117,10 @@ pub(crate) struct Subject {
 }
 
 impl Subject {
+    pub(crate) fn of(entry: &Entry) -> Self {
+        Self { name: entry.name, id: entry.id, attempt: entry.attempts }
+    }
+
     /// Logs the event and tells the hooks. Called without a lock held: hooks are user code, and so is the text of an
     /// error.
     pub(crate) fn report(self, hooks: &[Hook], kind: JobEventKind) {
@@ -125,9 +129,19 @@ impl Subject {
             drop_quietly(panic);
             tracing::error!(name, %id, attempt, "a job's error panicked while it was written");
         }
-        if hooks.is_empty() {
-            return;
+        self.tell(hooks, kind);
+    }
+
+    /// Tells the hooks of an event that is not logged.
+    #[inline]
+    pub(crate) fn tell(self, hooks: &[Hook], kind: JobEventKind) {
+        if !hooks.is_empty() {
+            self.call(hooks, kind);
         }
+    }
+
+    fn call(self, hooks: &[Hook], kind: JobEventKind) {
+        let Self { name, id, attempt } = self;
         let event = JobEvent { name, id, attempt, kind };
         for hook in hooks {
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| hook(&event))) {

@@ -4,13 +4,13 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU32, AtomicUsize, Ordering},
     },
 };
 
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 
-use super::{Runner, batch::Batch};
+use super::{Runner, batch::Batch, signal::Signal};
 use crate::lock::lock;
 
 /// What happens to a response, or to a job, when `max_pending` jobs are waiting.
@@ -118,11 +118,13 @@ impl Gate {
 }
 
 impl Permit {
+    /// Whether others wait for a permit.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.runner.gate().waiting.load(Ordering::Relaxed) > 0
+    }
+
     /// Between two jobs: lets those go first who wait longer.
     pub(crate) async fn turn(self) -> Self {
-        if self.runner.gate().waiting.load(Ordering::Relaxed) == 0 {
-            return self;
-        }
         let runner = self.runner.clone();
         let (grant, turn) = oneshot::channel();
         let gate = runner.gate();
@@ -140,28 +142,27 @@ impl Drop for Permit {
 
 /// Room for `max_pending` jobs that have not started.
 pub(crate) struct Room {
-    free: Semaphore,
     capacity: u32,
-    /// Jobs that were let in although there was no room. They are paid back before anybody else gets in.
-    debt: AtomicUsize,
+    /// How many jobs have room, and those that were let in although there was none.
+    taken: AtomicU32,
+    /// First come, first served.
+    turn: tokio::sync::Mutex<()>,
+    freed: Signal,
 }
 
 impl Room {
     pub(crate) fn new(capacity: usize) -> Self {
-        let capacity = u32::try_from(capacity.min(Semaphore::MAX_PERMITS)).unwrap_or(u32::MAX);
-        Self { free: Semaphore::new(capacity as usize), capacity, debt: AtomicUsize::new(0) }
-    }
-
-    /// Takes room for one job, if there is.
-    pub(crate) fn try_take(&self) -> bool {
-        self.free.try_acquire().map(|permit| permit.forget()).is_ok()
+        Self {
+            capacity: u32::try_from(capacity).unwrap_or(u32::MAX),
+            taken: AtomicU32::new(0),
+            turn: tokio::sync::Mutex::new(()),
+            freed: Signal::default(),
+        }
     }
 
     /// Takes room for this many jobs, if there is and nobody waits for it, and returns how much was taken.
-    pub(crate) fn try_take_many(&self, jobs: usize) -> Option<u32> {
-        let wanted = self.wanted(jobs);
-        self.free.try_acquire_many(wanted).ok()?.forget();
-        Some(wanted)
+    pub(crate) fn try_take(&self, jobs: usize) -> Option<u32> {
+        if self.freed.is_awaited() { None } else { self.take_free(self.wanted(jobs)) }
     }
 
     /// For more jobs than there is ever room for, all of it.
@@ -169,33 +170,28 @@ impl Room {
         u32::try_from(jobs).unwrap_or(u32::MAX).min(self.capacity)
     }
 
+    fn take_free(&self, wanted: u32) -> Option<u32> {
+        let after = |taken: u32| taken.checked_add(wanted).filter(|after| *after <= self.capacity);
+        self.taken.fetch_update(Ordering::SeqCst, Ordering::SeqCst, after).is_ok().then_some(wanted)
+    }
+
     /// Waits for room for this many jobs, first come, first served, and returns how much was taken. Cancel
     /// safe: nothing is taken.
     pub(crate) async fn take(&self, jobs: usize) -> u32 {
         let wanted = self.wanted(jobs);
-        if let Ok(permit) = self.free.acquire_many(wanted).await {
-            permit.forget();
-        }
-        wanted
+        let freed = self.freed.listen();
+        let _turn = self.turn.lock().await;
+        freed.until(|| self.take_free(wanted)).await
     }
 
-    /// Takes room for this many jobs, whether there is or not.
+    /// Takes room for this many jobs, whether there is or not. What is taken too much is given back before anybody
+    /// else gets in.
     pub(crate) fn take_anyway(&self, jobs: u32) {
-        for _ in 0..jobs {
-            if !self.try_take() {
-                self.debt.fetch_add(1, Ordering::Relaxed);
-            }
-        }
+        self.taken.fetch_add(jobs, Ordering::SeqCst);
     }
 
     pub(crate) fn give_back(&self, jobs: u32) {
-        let jobs = jobs as usize;
-        let owed = self
-            .debt
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |debt| {
-                (debt > 0).then(|| debt.saturating_sub(jobs))
-            })
-            .unwrap_or(0);
-        self.free.add_permits(jobs - jobs.min(owed));
+        self.taken.fetch_sub(jobs, Ordering::SeqCst);
+        self.freed.send();
     }
 }

@@ -3,19 +3,16 @@
 //! This is what makes ten jobs cheaper than ten tasks: the jobs lie side by side in one vector, and the future that
 //! runs them is allocated once for all of them.
 
-use std::{any::Any, future::Future, pin::Pin, sync::Arc};
+use std::{any::Any, future::Future, ops::Range, sync::Arc};
 
 use tokio::task::JoinHandle;
 
-use super::{
-    attempt::drop_quietly,
-    batch::{Batch, Next},
-    limits::Permit,
-};
+use super::{attempt::drop_quietly, worker::Worker};
 use crate::{
     context::JobContext,
     error::{BoxError, JobResult},
     job::{Deferrable, IntoJobResult},
+    queue::BoxFuture,
     scope::Defer,
 };
 
@@ -33,12 +30,11 @@ pub(crate) trait Work: Send + 'static {
 
 /// A line of works of a type that only the line knows.
 pub(crate) trait Line: Send {
+    /// Spawns a worker that begins with this line.
+    fn spawn(self: Box<Self>, worker: Worker) -> JoinHandle<()>;
+
     /// Runs the works, from the first to the last.
-    fn run<'a>(
-        &'a mut self,
-        batch: &'a Arc<Batch>,
-        permit: Permit,
-    ) -> Pin<Box<dyn Future<Output = Permit> + Send + 'a>>;
+    fn run<'a>(&'a mut self, worker: &'a mut Worker) -> BoxFuture<'a, ()>;
 
     /// Takes one out, to be dropped.
     fn take(&mut self, index: usize) -> Option<Box<dyn Send>>;
@@ -74,6 +70,18 @@ impl<W: Work> Row<W> {
         }
     }
 
+    /// The indices of its jobs, also of those that were taken out.
+    pub(super) fn indices(&self) -> Range<usize> {
+        self.start..self.start + 1 + self.rest.len()
+    }
+
+    pub(super) fn slot(&mut self, index: usize) -> Option<&mut Option<W>> {
+        match index.checked_sub(self.start)? {
+            0 => Some(&mut self.first),
+            n => self.rest.get_mut(n - 1),
+        }
+    }
+
     #[cfg(feature = "testing")]
     fn at(&self, index: usize) -> Option<&W> {
         match index.checked_sub(self.start)? {
@@ -84,38 +92,16 @@ impl<W: Work> Row<W> {
 }
 
 impl<W: Work> Line for Row<W> {
-    fn run<'a>(
-        &'a mut self,
-        batch: &'a Arc<Batch>,
-        mut permit: Permit,
-    ) -> Pin<Box<dyn Future<Output = Permit> + Send + 'a>> {
-        Box::pin(async move {
-            let slots = std::iter::once(&mut self.first).chain(&mut self.rest);
-            for (index, slot) in (self.start..).zip(slots) {
-                if let Some(work) = slot {
-                    match batch.attempt(index, work).await {
-                        Next::Done => drop_quietly(slot.take()),
-                        Next::Retry(delay) => {
-                            if let Some(work) = slot.take() {
-                                batch.retry(index, work, delay);
-                            }
-                        }
-                    }
-                    permit = permit.turn().await;
-                    // Jobs that never wait for anything would keep the thread for the whole line.
-                    tokio::task::consume_budget().await;
-                }
-            }
-            permit
-        })
+    fn spawn(self: Box<Self>, worker: Worker) -> JoinHandle<()> {
+        worker.spawn(self)
+    }
+
+    fn run<'a>(&'a mut self, worker: &'a mut Worker) -> BoxFuture<'a, ()> {
+        Box::pin(worker.run(self))
     }
 
     fn take(&mut self, index: usize) -> Option<Box<dyn Send>> {
-        let work = match index.checked_sub(self.start)? {
-            0 => self.first.take()?,
-            n => self.rest.get_mut(n - 1)?.take()?,
-        };
-        Some(Box::new(work))
+        Some(Box::new(self.slot(index)?.take()?))
     }
 
     #[cfg(feature = "testing")]
@@ -140,8 +126,8 @@ impl<W> Drop for Row<W> {
 pub(crate) struct AsyncJob<J>(pub(crate) J);
 
 impl<J: Deferrable> Work for AsyncJob<J> {
-    async fn run(&mut self, cx: &JobContext) -> JobResult {
-        self.0.run(cx).await
+    fn run(&mut self, cx: &JobContext) -> impl Future<Output = JobResult> + Send {
+        self.0.run(cx)
     }
 
     #[cfg(feature = "testing")]

@@ -11,7 +11,9 @@ mod event;
 mod limits;
 mod line;
 mod shutdown;
+mod signal;
 mod stats;
+mod worker;
 
 use std::{
     fmt,
