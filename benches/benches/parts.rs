@@ -1,16 +1,17 @@
 //! What each part costs in time, beside what does the same without deferring.
 //!
-//! `cargo bench -p defer-benches --bench parts [-- FILTER]`. A row is named by its case, `way:jobs`, and its time is that
-//! of one request, or one scope, with all of its jobs; where a row is of more, its bench says so. The line below a row's
-//! times is how many of what its bench counts there are in a second.
+//! `cargo bench -p defer-benches --bench parts -- --sort location` keeps together what is to be compared; a filter may
+//! follow. A row is named by its case, `way:jobs`, and its time is that of one request, or one scope, with all of its
+//! jobs; where a row is of more, its bench says so. The line below a row's times is how many of what its bench counts
+//! there are in a second.
 
-use std::sync::LazyLock;
+use std::{sync::LazyLock, time::Duration};
 
 use defer_benches::{
     Case, Connection, Crowd, Drive, Driver, Load, MEGABYTE, Origin, Pending, Served, Server, Way, Workers,
 };
 use divan::{
-    Bencher,
+    Bencher, Divan,
     counter::{BytesCount, IntoCounter, ItemsCount},
 };
 
@@ -22,7 +23,8 @@ const NO_JOB: [Case; 2] = [Case::new(Way::Spawn, 0), Case::new(Way::Defer, 0)];
 static IS_BENCH: LazyLock<bool> = LazyLock::new(|| std::env::args().any(|arg| arg == "--bench"));
 
 fn main() {
-    divan::main();
+    // Divan's own hundred samples of a few microseconds would be over before a core has reached its speed.
+    Divan::default().min_time(Duration::from_millis(200)).config_with_args().main();
 }
 
 /// Each of these with each number of jobs: those that are to be compared stand one below another.

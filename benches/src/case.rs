@@ -58,21 +58,27 @@ impl Case {
         }
     }
 
-    fn handler<A>(self, tally: &'static Tally, answer: A) -> MethodRouter
-    where
-        A: IntoResponse + Clone + Send + Sync + 'static,
-    {
+    fn handler<A: IntoResponse>(
+        self,
+        tally: &'static Tally,
+        answer: impl Fn() -> A + Clone + Send + Sync + 'static,
+    ) -> MethodRouter {
+        // A handler mostly holds nothing, and what it holds is moved with every request.
+        let given: &'static _ = Box::leak(Box::new((self, tally)));
         get(async move || {
-            self.give(tally);
-            answer
+            let (case, tally) = given;
+            case.give(tally);
+            answer()
         })
     }
 
     /// The router, under the layer that is measured or one that does nothing.
-    pub(crate) fn app<A>(self, runner: &Runner, tally: &'static Tally, answer: A) -> Router
-    where
-        A: IntoResponse + Clone + Send + Sync + 'static,
-    {
+    pub(crate) fn app<A: IntoResponse>(
+        self,
+        runner: &Runner,
+        tally: &'static Tally,
+        answer: impl Fn() -> A + Clone + Send + Sync + 'static,
+    ) -> Router {
         let router = Router::new().route("/items/{id}", self.handler(tally, answer));
         let router = match self.way {
             Way::Spawn => router.layer(Identity::new()),

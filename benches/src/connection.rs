@@ -59,8 +59,11 @@ impl Served {
 
     fn app(self, runner: &Runner, tally: &'static Tally) -> Router {
         match self.answer {
-            Answer::Hello => self.case.app(runner, tally, "hello"),
-            Answer::Megabyte => self.case.app(runner, tally, Bytes::from(vec![b'.'; MEGABYTE])),
+            Answer::Hello => self.case.app(runner, tally, || "hello"),
+            Answer::Megabyte => {
+                let answer = Bytes::from(vec![b'.'; MEGABYTE]);
+                self.case.app(runner, tally, move || answer.clone())
+            }
         }
     }
 }

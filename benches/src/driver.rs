@@ -29,7 +29,7 @@ impl Sender {
         // As hyper makes it: a part of a buffer that is shared already, so that a clone is a count.
         let uri = Bytes::from(b"/items/7?page=2".to_vec());
         let uri = Uri::from_maybe_shared(uri.clone()).expect("the URI is valid");
-        Self { app: case.app(runner, tally, "hello"), uri, case, tally }
+        Self { app: case.app(runner, tally, || "hello"), uri, case, tally }
     }
 
     /// Sends this many requests, and runs the jobs of each before the next.
