@@ -140,12 +140,13 @@ mod threads {
         cases.into_iter().flat_map(|case| [1, 2].map(|workers| Workers { workers, case })).collect()
     }
 
-    /// So many that to start and to await the tasks is little beside them. Each task sends as many.
+    /// So many that they take some milliseconds: threads that sleep need a part of one to wake and share the tasks. A
+    /// multiple of the number of tasks, because each sends as many.
     fn requests(jobs: u64) -> u64 {
-        if *IS_BENCH { (4_000 / (jobs + 1)).next_multiple_of(4).max(16) } else { 4 }
+        if *IS_BENCH { (80_000 / (jobs + 7)).next_multiple_of(4) } else { 4 }
     }
 
-    #[divan::bench(args = loads(), max_time = 2)]
+    #[divan::bench(args = loads(), sample_count = 50)]
     fn requests_in_parallel(bencher: Bencher<'_, '_>, workers: Workers) {
         let requests = requests(workers.case.jobs);
         let mut load = Load::new(workers);

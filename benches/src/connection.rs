@@ -1,7 +1,13 @@
 //! Requests over a keep-alive connection to a server in the same process: no socket, so that nothing of the kernel is
 //! measured.
 
-use std::{fmt, future::pending, io, str::FromStr};
+use std::{
+    fmt,
+    future::pending,
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    str::FromStr,
+};
 
 use axum::{Router, serve::Listener};
 use bytes::Bytes;
@@ -136,22 +142,25 @@ async fn serve(server: Server, listener: OneConnection, app: Router, runner: Run
     served.expect("a server fails only if its listener does");
 }
 
+const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 80);
+
 /// A listener that accepts a connection which is there from the start, and no other.
 struct OneConnection(Option<DuplexStream>);
 
 impl Listener for OneConnection {
     type Io = DuplexStream;
-    type Addr = ();
+    // Each request is told of it, and so it is to be as large as that of a socket.
+    type Addr = SocketAddr;
 
-    async fn accept(&mut self) -> (DuplexStream, ()) {
+    async fn accept(&mut self) -> (DuplexStream, SocketAddr) {
         match self.0.take() {
-            Some(io) => (io, ()),
+            Some(io) => (io, ADDRESS),
             None => pending().await,
         }
     }
 
-    fn local_addr(&self) -> io::Result<()> {
-        Ok(())
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(ADDRESS)
     }
 }
 
