@@ -4,11 +4,11 @@
 //! above its limit.
 
 use std::{
-    io,
+    fmt, io,
     process::{Command, ExitCode},
 };
 
-use defer_benches::{Case, Way};
+use defer_benches::{Case, Served, Server, Way};
 
 /// What is measured, what it is compared with, and how much more it may cost.
 struct Row {
@@ -36,28 +36,28 @@ const ROWS: [Row; 4] = [
         what: "no job",
         measured: Case::new(Way::Defer, 0),
         compared: NONE,
-        instructions: bound(300, 950),
+        instructions: bound(300, 1_000),
         allocations: bound(0, 0),
     },
     Row {
         what: "one job",
         measured: Case::new(Way::Defer, 1),
         compared: Case::new(Way::Spawn, 1),
-        instructions: bound(1_500, 5_600),
+        instructions: bound(1_500, 5_900),
         allocations: bound(3, 4),
     },
     Row {
         what: "ten jobs",
         measured: Case::new(Way::Defer, 10),
         compared: Case::new(Way::Spawn, 10),
-        instructions: bound(0, 4_000),
+        instructions: bound(0, 4_400),
         allocations: bound(0, 0),
     },
     Row {
         what: "each further job",
         measured: Case::new(Way::Defer, 110),
         compared: Case::new(Way::Defer, 10),
-        instructions: bound(1_553, 1_400),
+        instructions: bound(1_553, 1_420),
         allocations: bound(1, 1),
     },
 ];
@@ -72,6 +72,7 @@ fn main() -> io::Result<ExitCode> {
     let mut failures = table()?;
     failures.extend(pending()?);
     if !check {
+        served()?;
         growth()?;
     }
     for failure in &failures {
@@ -87,7 +88,7 @@ fn table() -> io::Result<Vec<String>> {
     for row in ROWS {
         let per = i64::try_from(row.measured.jobs - row.compared.jobs).unwrap_or(1).max(1);
         let figures = [
-            ("instructions", instructions(row.measured)?, instructions(row.compared)?, row.instructions),
+            ("instructions", of_case(row.measured)?, of_case(row.compared)?, row.instructions),
             ("allocations", allocations(row.measured)?, allocations(row.compared)?, row.allocations),
         ];
         for (unit, measured, compared, Bound { target, limit }) in figures {
@@ -103,14 +104,27 @@ fn table() -> io::Result<Vec<String>> {
     Ok(failures)
 }
 
+/// How long the two runs are whose difference is that of so many requests.
+#[derive(Clone, Copy)]
+struct Runs {
+    few: i64,
+    many: i64,
+}
+
+const LONG: Runs = Runs { few: 200, many: 700 };
+const SHORT: Runs = Runs { few: 20, many: 70 };
+
+fn of_case(case: Case) -> io::Result<i64> {
+    instructions(case, if case.jobs < 100 { LONG } else { SHORT })
+}
+
 /// How many instructions a request takes: the difference between two runs, over that of their lengths.
-fn instructions(case: Case) -> io::Result<i64> {
-    let (few, many) = if case.jobs < 100 { (200, 700) } else { (20, 70) };
-    let difference = run_under_callgrind(case, many)? - run_under_callgrind(case, few)?;
+fn instructions(case: impl fmt::Display, Runs { few, many }: Runs) -> io::Result<i64> {
+    let difference = run_under_callgrind(&case, many)? - run_under_callgrind(&case, few)?;
     Ok(difference / (many - few))
 }
 
-fn run_under_callgrind(case: Case, requests: i64) -> io::Result<i64> {
+fn run_under_callgrind(case: &impl fmt::Display, requests: i64) -> io::Result<i64> {
     let run = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null", env!("CARGO_BIN_EXE_requests")])
         .args([case.to_string(), requests.to_string()])
@@ -124,7 +138,7 @@ fn run_under_callgrind(case: Case, requests: i64) -> io::Result<i64> {
     }
 }
 
-fn allocations(case: Case) -> io::Result<i64> {
+fn allocations(case: impl fmt::Display) -> io::Result<i64> {
     Ok(count(&case.to_string())?.round() as i64)
 }
 
@@ -140,15 +154,15 @@ fn count(what: &str) -> io::Result<f64> {
 fn pending() -> io::Result<Vec<String>> {
     println!("\n| bytes of a pending small job | | target |");
     println!("|---|--:|--:|");
-    let of_one_request = count("pending-in-one-request:10000")?;
+    let of_one_scope = count("pending-in-one-scope:10000")?;
     let of_a_request_each = count("pending-in-a-request-each:10000")?;
     let spawned = count("pending-spawned:10000")?;
-    println!("| of a request with ten thousand | {of_one_request:.0} | 300 |");
+    println!("| of a scope with ten thousand | {of_one_scope:.0} | 300 |");
     println!("| of a request of its own, with request and response info | {of_a_request_each:.0} | 300 |");
     println!("| `tokio::spawn` of the same | {spawned:.0} | |");
     let mut failures = Vec::new();
-    if of_one_request > 300.0 {
-        failures.push(format!("a pending job takes {of_one_request:.0} bytes, and the limit is 300"));
+    if of_one_scope > 300.0 {
+        failures.push(format!("a pending job takes {of_one_scope:.0} bytes, and the limit is 300"));
     }
     if of_a_request_each > 600.0 {
         failures.push(format!("a pending request takes {of_a_request_each:.0} bytes, and the limit is 600"));
@@ -156,21 +170,72 @@ fn pending() -> io::Result<Vec<String>> {
     Ok(failures)
 }
 
+/// What a request costs on a connection, beside what it costs under `axum::serve`.
+struct ServedRow {
+    what: &'static str,
+    measured: Served,
+    compared: Served,
+    runs: Runs,
+}
+
+const fn small(what: &'static str, server: Server, way: Way, jobs: u64) -> ServedRow {
+    ServedRow {
+        what,
+        measured: Served::new(server, Case::new(way, jobs)),
+        compared: Served::new(Server::Axum, Case::new(Way::Spawn, jobs)),
+        runs: LONG,
+    }
+}
+
+const fn megabyte(what: &'static str, way: Way) -> ServedRow {
+    ServedRow {
+        what,
+        measured: Served::new(Server::Defer, Case::new(way, 0)).with_megabyte(),
+        compared: Served::new(Server::Axum, NONE).with_megabyte(),
+        runs: SHORT,
+    }
+}
+
+const SERVED: [ServedRow; 7] = [
+    small("`defer_axum::serve` alone", Server::Defer, Way::Spawn, 0),
+    small("the layer alone", Server::Axum, Way::Defer, 0),
+    small("both", Server::Defer, Way::Defer, 0),
+    small("the layer alone, one job", Server::Axum, Way::Defer, 1),
+    small("both, one job", Server::Defer, Way::Defer, 1),
+    megabyte("`defer_axum::serve` alone, a megabyte", Way::Spawn),
+    megabyte("both, a megabyte", Way::Defer),
+];
+
+fn served() -> io::Result<()> {
+    println!("\n| per request on a connection | measured | under `axum::serve`, jobs spawned | difference |");
+    println!("|---|--:|--:|--:|");
+    for ServedRow { what, measured, compared, runs } in SERVED {
+        let figures = [
+            ("instructions", instructions(measured, runs)?, instructions(compared, runs)?),
+            ("allocations", allocations(measured)?, allocations(compared)?),
+        ];
+        for (unit, measured, compared) in figures {
+            println!("| {what}, {unit} | {measured} | {compared} | {:+} |", measured - compared);
+        }
+    }
+    Ok(())
+}
+
 fn growth() -> io::Result<()> {
     println!("\n| instructions per job, by jobs per request | 1 | 10 | 100 | 1,000 |");
     println!("|---|--:|--:|--:|--:|");
-    for way in [Way::Defer, Way::Closure, Way::Mixed, Way::Spawn] {
+    for way in Way::ALL {
         print!("| {way:?} |");
-        let none = instructions(NONE)?;
+        let none = of_case(NONE)?;
         for jobs in [1u64, 10, 100, 1_000] {
-            let all = instructions(Case::new(way, jobs))? - none;
+            let all = of_case(Case::new(way, jobs))? - none;
             print!(" {} |", all / i64::try_from(jobs).unwrap_or(i64::MAX));
         }
         println!();
     }
     println!("\n| allocations, by jobs per request | 0 | 1 | 10 | 100 | 1,000 |");
     println!("|---|--:|--:|--:|--:|--:|");
-    for way in [Way::Defer, Way::Closure, Way::Mixed, Way::Spawn] {
+    for way in Way::ALL {
         print!("| {way:?} |");
         let none = allocations(NONE)?;
         for jobs in [0u64, 1, 10, 100, 1_000] {
@@ -180,7 +245,7 @@ fn growth() -> io::Result<()> {
     }
     println!("\n| pending jobs | 10 | 1,000 | 100,000 | 1,000,000 |");
     println!("|---|--:|--:|--:|--:|");
-    for what in ["pending-in-one-request", "pending-in-a-request-each", "pending-spawned"] {
+    for what in ["pending-in-one-scope", "pending-in-a-request-each", "pending-spawned"] {
         print!("| bytes per job, {what} |");
         for jobs in [10, 1_000, 100_000, 1_000_000] {
             print!(" {:.0} |", count(&format!("{what}:{jobs}"))?);

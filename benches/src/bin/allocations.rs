@@ -5,7 +5,7 @@
 
 use std::alloc::System;
 
-use defer_benches::{Case, Driver, Way, hold_in_one_request, hold_spawned};
+use defer_benches::{Case, Drive, Driver, Origin, Pending, Way, driver};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]
@@ -14,20 +14,14 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 fn main() {
     let what = std::env::args().nth(1).unwrap_or_default();
     let figure = match what.split_once(':') {
-        Some(("pending-in-one-request", jobs)) => {
-            let jobs = number(jobs);
-            hold_in_one_request(jobs, live_bytes) / jobs as f64
-        }
-        Some(("pending-spawned", jobs)) => {
-            let jobs = number(jobs);
-            hold_spawned(jobs, live_bytes) / jobs as f64
-        }
+        Some(("pending-in-one-scope", jobs)) => pending(Origin::OneScope, number(jobs)),
+        Some(("pending-spawned", jobs)) => pending(Origin::Spawned, number(jobs)),
         Some(("pending-in-a-request-each", jobs)) => {
             let jobs = number(jobs);
             let mut driver = Driver::holding(Case::new(Way::Defer, 1), jobs);
-            live_bytes(&mut || driver.send(jobs)) / jobs as f64
+            live_bytes(|| driver.send(jobs)) / jobs as f64
         }
-        _ => allocations(what.parse().expect("the argument is a case")),
+        _ => allocations(&mut *driver(&what).expect("the argument is a case")),
     };
     println!("{figure}");
 }
@@ -36,9 +30,13 @@ fn number(text: &str) -> u64 {
     text.parse().expect("a number follows the colon")
 }
 
-fn allocations(case: Case) -> f64 {
-    let requests = if case.jobs < 100 { 1000 } else { 50 };
-    let mut driver = Driver::new(case);
+fn pending(origin: Origin, jobs: u64) -> f64 {
+    let mut pending = Pending::new(origin.jobs(jobs));
+    live_bytes(|| pending.add()) / jobs as f64
+}
+
+fn allocations(driver: &mut dyn Drive) -> f64 {
+    let requests = 200;
     // The first requests fill what is kept for the next ones.
     driver.run(10);
     let region = Region::new(ALLOCATOR);
@@ -48,7 +46,7 @@ fn allocations(case: Case) -> f64 {
 }
 
 /// How many bytes more are allocated after `f` than before.
-fn live_bytes(f: &mut dyn FnMut()) -> f64 {
+fn live_bytes(f: impl FnOnce()) -> f64 {
     let region = Region::new(ALLOCATOR);
     f();
     let used = region.change();

@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Prints everything that is measured here, one table after another: what a request costs in instructions and
+# allocations, and what each part costs in time. For the times, on a machine that does nothing else.
+#
+# Needs valgrind. How other libraries compare is a command of its own: benches/peers/run.sh.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}"
+
+step() { printf '\n== %s\n\n' "$*"; }
+
+command -v valgrind >/dev/null || { echo "valgrind is missing: install it, it counts the instructions" >&2; exit 1; }
+# First of all, so that nothing is compiled between two tables.
+cargo bench --quiet -p defer-benches --no-run
+
+step "per request: instructions, allocations, memory"
+cargo bench --quiet -p defer-benches --bench per_request
+
+step "each part: time"
+cargo bench --quiet -p defer-benches --bench parts -- --sort location
+
+if [ -x benches/loopback.sh ]; then
+  step "over loopback: throughput and latency"
+  benches/loopback.sh
+fi

@@ -1,0 +1,206 @@
+//! Requests over a keep-alive connection to a server in the same process: no socket, so that nothing of the kernel is
+//! measured.
+
+use std::{
+    fmt,
+    future::pending,
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    str::FromStr,
+};
+
+use axum::{Router, serve::Listener};
+use bytes::Bytes;
+use defer_axum::Runner;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
+    runtime::Runtime,
+};
+
+use crate::{Case, Drive, current_thread, job::Tally};
+
+/// Who serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Server {
+    /// `axum::serve`.
+    Axum,
+    /// `defer_axum::serve`.
+    Defer,
+}
+
+/// What is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The word.
+    Hello,
+    /// A body of [`MEGABYTE`] in one piece.
+    Megabyte,
+}
+
+/// The length of the large answer.
+pub const MEGABYTE: usize = 1 << 20;
+
+/// A request to a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Served {
+    /// Who serves.
+    pub server: Server,
+    /// What is answered.
+    pub answer: Answer,
+    /// What the handler does beside.
+    pub case: Case,
+}
+
+impl Served {
+    /// A request that is answered with a word.
+    pub const fn new(server: Server, case: Case) -> Self {
+        Self { server, answer: Answer::Hello, case }
+    }
+
+    /// The same, answered with a megabyte.
+    #[must_use]
+    pub const fn with_megabyte(self) -> Self {
+        Self { answer: Answer::Megabyte, ..self }
+    }
+
+    fn app(self, runner: &Runner, tally: &'static Tally) -> Router {
+        match self.answer {
+            Answer::Hello => self.case.app(runner, tally, || "hello"),
+            Answer::Megabyte => {
+                let answer = Bytes::from(vec![b'.'; MEGABYTE]);
+                self.case.app(runner, tally, move || answer.clone())
+            }
+        }
+    }
+}
+
+impl fmt::Display for Served {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}/{:?}/{}", self.server, self.answer, self.case)
+    }
+}
+
+impl FromStr for Served {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        let [server, answer, case] = s.split('/').collect::<Vec<_>>()[..] else {
+            return Err(format!("`{s}` is not `server/answer/case`"));
+        };
+        let server = [Server::Axum, Server::Defer].into_iter().find(|known| format!("{known:?}") == server);
+        let answer =
+            [Answer::Hello, Answer::Megabyte].into_iter().find(|known| format!("{known:?}") == answer);
+        match (server, answer) {
+            (Some(server), Some(answer)) => Ok(Self { server, answer, case: case.parse()? }),
+            _ => Err(format!("`{s}` has no such server or answer")),
+        }
+    }
+}
+
+/// A client and its server on one thread.
+#[derive(Debug)]
+pub struct Connection {
+    runtime: Runtime,
+    client: Client,
+    case: Case,
+    tally: &'static Tally,
+}
+
+impl Connection {
+    /// A connection on a runtime of its own.
+    pub fn new(served: Served) -> Self {
+        // As much as a socket takes at once on many systems.
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        let tally = Tally::new();
+        let runner = Runner::default();
+        let app = served.app(&runner, tally);
+        let runtime = current_thread();
+        runtime.spawn(serve(served.server, OneConnection(Some(theirs)), app, runner));
+        Self { runtime, client: Client::new(ours), case: served.case, tally }
+    }
+}
+
+impl Drive for Connection {
+    /// Sends this many requests, each when the response to the one before is there, and waits for their jobs.
+    fn run(&mut self, requests: u64) {
+        let Self { runtime, client, case, tally } = self;
+        tally.expect(requests * case.jobs);
+        runtime.block_on(async {
+            for _ in 0..requests {
+                client.request().await;
+            }
+            tally.all_ran().await;
+        });
+    }
+}
+
+async fn serve(server: Server, listener: OneConnection, app: Router, runner: Runner) {
+    let served = match server {
+        Server::Axum => axum::serve(listener, app).await,
+        Server::Defer => defer_axum::serve(listener, app, runner).await.map(drop),
+    };
+    served.expect("a server fails only if its listener does");
+}
+
+const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 80);
+
+/// A listener that accepts a connection which is there from the start, and no other.
+struct OneConnection(Option<DuplexStream>);
+
+impl Listener for OneConnection {
+    type Io = DuplexStream;
+    // Each request is told of it, and so it is to be as large as that of a socket.
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (DuplexStream, SocketAddr) {
+        match self.0.take() {
+            Some(io) => (io, ADDRESS),
+            None => pending().await,
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(ADDRESS)
+    }
+}
+
+const REQUEST: &[u8] = b"GET /items/7?page=2 HTTP/1.1\r\nhost: localhost\r\n\r\n";
+
+/// Does as little as a client can: it parses the first response, and takes the others to be as long.
+#[derive(Debug)]
+struct Client {
+    io: DuplexStream,
+    buffer: Vec<u8>,
+    length: Option<usize>,
+}
+
+impl Client {
+    fn new(io: DuplexStream) -> Self {
+        Self { io, buffer: vec![0; 64 * 1024], length: None }
+    }
+
+    async fn request(&mut self) {
+        self.io.write_all(REQUEST).await.expect("the server reads");
+        let mut received = self.receive().await;
+        assert!(self.buffer.starts_with(b"HTTP/1.1 200 OK\r\n"));
+        let length = *self.length.get_or_insert_with(|| response_length(&self.buffer[..received]));
+        while received < length {
+            received += self.receive().await;
+        }
+        assert_eq!(received, length);
+    }
+
+    async fn receive(&mut self) -> usize {
+        let received = self.io.read(&mut self.buffer).await.expect("the server writes");
+        assert_ne!(received, 0, "the server keeps the connection");
+        received
+    }
+}
+
+/// The length of a response, by its head.
+fn response_length(start: &[u8]) -> usize {
+    let start = String::from_utf8_lossy(start);
+    let (head, _) = start.split_once("\r\n\r\n").expect("a short head comes in one piece");
+    let content = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
+    head.len() + "\r\n\r\n".len() + content.expect("the body is of known length")
+}

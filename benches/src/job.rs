@@ -1,0 +1,64 @@
+//! What jobs do: as little as can be seen to have been done.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use defer_axum::{Deferrable, Job, JobContext, JobResult};
+use tokio::sync::Notify;
+
+/// Counts the jobs that have run, and tells when the last of them has.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    left: AtomicU64,
+    done: Notify,
+}
+
+impl Tally {
+    /// Leaked, so that a job holds a plain reference: a count of references would cost more than what a job does.
+    pub(crate) fn new() -> &'static Self {
+        Box::leak(Box::default())
+    }
+
+    /// This many jobs are to come.
+    pub(crate) fn expect(&self, jobs: u64) {
+        self.left.store(jobs, Ordering::Relaxed);
+    }
+
+    /// What a job does.
+    pub(crate) async fn count(&self) {
+        if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.done.notify_one();
+        }
+    }
+
+    /// Waits until all jobs that were expected have run.
+    pub(crate) async fn all_ran(&self) {
+        while self.left.load(Ordering::Acquire) > 0 {
+            self.done.notified().await;
+        }
+    }
+}
+
+#[derive(Deferrable)]
+pub(crate) struct Count {
+    tally: &'static Tally,
+}
+
+impl Job for Count {
+    async fn run(&self, _cx: &JobContext) -> JobResult {
+        self.tally.count().await;
+        Ok(())
+    }
+}
+
+/// Like [`Count`], and of another type: jobs of two types in turn are not kept side by side.
+#[derive(Deferrable)]
+pub(crate) struct CountToo {
+    tally: &'static Tally,
+}
+
+impl Job for CountToo {
+    async fn run(&self, _cx: &JobContext) -> JobResult {
+        self.tally.count().await;
+        Ok(())
+    }
+}
