@@ -2,6 +2,8 @@
 # started however the script ends.
 # shellcheck shell=bash
 
+# No bytecode is left beside the scripts.
+export PYTHONDONTWRITEBYTECODE=1
 work=$(mktemp -d)
 pids=() # Of the servers that run.
 

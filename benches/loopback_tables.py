@@ -78,7 +78,7 @@ def rates(runs, table, variant, bases):
 def main():
     runs = Runs(sys.argv[1])
     rounds = max(int(row["round"]) for row in runs.rows)
-    print(f"\nMedians of {rounds} rounds; a ratio is the median of the rounds' ratios (least–greatest).")
+    print(f"\nRounds: {rounds}. Figures are their medians; a ratio is the median of the rounds' ratios (least–greatest).")
 
     print("\n### No job\n\nHTTP/1: wrk, 32 connections. HTTP/2: h2load, 4 connections with 32 streams each.\n")
     columns = ["load", "compared", "requests/s", "measured", "requests/s", "ratio"]
@@ -92,12 +92,12 @@ def main():
 
     print("\n### A job of 2 ms of processor time, and a handler that then waits 1 ms")
     print(
-        "\nwrk. Thinking: each connection waits 20 ms in the mean before each request, which leaves processor time free."
-        "\nAt once: each asks again as soon as it is answered, so that what a deferred job takes off its own response,"
-        "\nthe next request may pay."
+        "\nwrk. Thinking: each connection waits 20 ms in the mean before each request, which leaves processor time"
+        "\nfree. At once: each asks again as soon as it is answered, so that what a deferred job takes off its own"
+        "\nresponse, the next request may pay."
     )
     latencies(runs, "apart", "cpu", "wrk on the last core, the server on the others: as if they were two machines.")
-    latencies(runs, "timer", "cpu-timer", "So too, but the handler waits by Tokio's timer, which makes 1 ms about 2 ms.")
+    latencies(runs, "timer", "cpu-timer", "So too, but the handler waits by Tokio's timer, which makes it about 2 ms.")
     latencies(
         runs,
         "shared",

@@ -3,7 +3,7 @@
 # a response: every peer under the same load, `wrk -t 1 -c 32`, in turn, each time started afresh, so that no jobs are
 # left over from the run before.
 #
-# `benches/peers/run.sh [ROUNDS [CSV]]` (5, and throughput.csv beside this script) takes two and a half minutes a round.
+# `benches/peers/run.sh [ROUNDS [CSV]]` (5, and throughput.csv beside this script) takes two minutes a round.
 # It prints tables, writes the figures of all runs, and draws their medians beside them, as .svg. It installs what is
 # missing: Debian packages by apt-get, and Python packages into the target directory. The peers run as processes of
 # their own with their own configuration; no service of the system is touched.

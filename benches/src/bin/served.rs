@@ -1,9 +1,9 @@
 //! `served WAY:JOB`: a server for load tests. It prints `listening on http://127.0.0.1:PORT`, and answers `/` with a
 //! few bytes and `/large` with a megabyte.
 //!
-//! The way is who runs the job of each request: `inline`, `spawn`, `tracker`, `defer`, or `defer-under-axum`. The job is
-//! `none`, `trivial`, `cpu`, `cpu-timer`, or `sleep-MS`. `inline:none` is axum alone, `defer:none` what deferring costs those who do
-//! not defer.
+//! The way is who runs the job of each request: `inline`, `spawn`, `tracker`, `defer`, or `defer-under-axum`. The job
+//! is `none`, `trivial`, `cpu`, `cpu-timer`, or `sleep-MS`. `inline:none` is axum alone, `defer:none` what deferring
+//! costs those who do not defer.
 
 use std::{
     future::{Future, ready},
