@@ -45,7 +45,7 @@ target_directory() {
 
 # Sets `served` to the server's path.
 build_served() {
-  cargo build --quiet --release -p defer-benches --bin served
+  cargo build --quiet --release -p defer-benches --features served --bin served
   # shellcheck disable=SC2034 # The scripts that source this use it.
   served=$(target_directory)/release/served
 }

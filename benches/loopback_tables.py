@@ -78,7 +78,10 @@ def rates(runs, table, variant, bases):
 def main():
     runs = Runs(sys.argv[1])
     rounds = max(int(row["round"]) for row in runs.rows)
-    print(f"\nRounds: {rounds}. Figures are their medians; a ratio is the median of the rounds' ratios (least–greatest).")
+    print(
+        f"\nRounds: {rounds}. Figures are their medians; a ratio is the median of the rounds' ratios"
+        " (least–greatest)."
+    )
 
     print("\n### No job\n\nHTTP/1: wrk, 32 connections. HTTP/2: h2load, 4 connections with 32 streams each.\n")
     columns = ["load", "compared", "requests/s", "measured", "requests/s", "ratio"]

@@ -35,8 +35,8 @@ def ratios(throughput):
 def main():
     throughput = Throughput(sys.argv[1])
     print(
-        f"\nRounds: {throughput.rounds}, each under `wrk -t 1 -c 32`. Figures are their medians; a ratio is the median of"
-        "\nthe rounds' ratios (least–greatest)."
+        f"\nRounds: {throughput.rounds}, each under `wrk -t 1 -c 32`. Figures are their medians; a ratio is the median"
+        "\nof the rounds' ratios (least–greatest)."
     )
     by_job(
         "Requests per second, by the length of the job",
