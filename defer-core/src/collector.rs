@@ -3,6 +3,8 @@
 //! A [`Collector`] is plain data: it knows nothing of locks, tasks or who runs the jobs. The jobs themselves are
 //! kept in *lines*, of which it knows only that they are in the same order as the entries.
 
+use std::collections::VecDeque;
+
 use smallvec::SmallVec;
 use tokio::task::AbortHandle;
 
@@ -17,8 +19,9 @@ pub(crate) struct Collector<L> {
     /// nothing rather than another job.
     base: usize,
     entries: SmallVec<[Entry; 1]>,
-    lines: SmallVec<[Option<L>; 1]>,
-    next_line: usize,
+    /// The lines that nobody has taken: the first, which needs no list, and those behind it.
+    first: Option<L>,
+    rest: VecDeque<L>,
     /// How many entries at the front have ended.
     ended: usize,
     /// How many entries have not ended.
@@ -146,8 +149,8 @@ impl<L> Collector<L> {
         Self {
             base: 0,
             entries: SmallVec::new(),
-            lines: SmallVec::new(),
-            next_line: 0,
+            first: None,
+            rest: VecDeque::new(),
             ended: 0,
             open: 0,
             waiting: 0,
@@ -169,27 +172,25 @@ impl<L> Collector<L> {
         self.entries.push(entry);
         self.open += 1;
         self.waiting += 1;
-        let last = self.lines.last_mut().and_then(Option::as_mut);
+        let last = self.rest.back_mut().or(self.first.as_mut());
         if let Some(line) = append(last, index) {
-            self.lines.push(Some(line));
+            if self.first.is_none() && self.rest.is_empty() {
+                self.first = Some(line);
+            } else {
+                self.rest.push_back(line);
+            }
         }
         index
     }
 
     /// Takes the first line that nobody has taken.
     pub(crate) fn take_line(&mut self) -> Option<L> {
-        let line = self.lines.get_mut(self.next_line).and_then(Option::take);
-        self.next_line += 1;
-        if self.next_line >= self.lines.len() {
-            self.lines.clear();
-            self.next_line = 0;
-        }
-        line
+        self.first.take().or_else(|| self.rest.pop_front())
     }
 
     /// The lines that nobody has taken.
     pub(crate) fn lines(&mut self) -> impl Iterator<Item = &mut L> {
-        self.lines.iter_mut().flatten()
+        self.first.iter_mut().chain(&mut self.rest)
     }
 
     pub(crate) fn entry(&mut self, index: usize) -> Option<&mut Entry> {
@@ -230,21 +231,37 @@ impl<L> Collector<L> {
         Some(entry)
     }
 
-    /// Moves a job on, and returns what it was at; `None` if it has ended before, or is leaving and is not to end.
+    /// Moves a job on that has neither ended nor is leaving, and returns what it was at.
     pub(crate) fn step(&mut self, index: usize, to: Step) -> Option<Step> {
         let entry = self.entry(index)?;
-        if entry.step == Step::Ended || (entry.step == Step::Leaving && to != Step::Ended) {
+        if matches!(entry.step, Step::Leaving | Step::Ended) {
             return None;
         }
         let from = std::mem::replace(&mut entry.step, to);
         if from == Step::Waiting && to != Step::Waiting {
             self.waiting -= 1;
         }
-        if to == Step::Ended {
-            self.open -= 1;
-            self.forget_ended();
-        }
         Some(from)
+    }
+
+    /// Ends a job that is at a step that `from` allows, and returns that step and what `see` sees last.
+    pub(crate) fn end<T>(
+        &mut self,
+        index: usize,
+        from: impl FnOnce(Step) -> bool,
+        see: impl FnOnce(&mut Entry) -> T,
+    ) -> Option<(Step, T)> {
+        let entry = self.entry(index)?;
+        let step = entry.step;
+        if step == Step::Ended || !from(step) {
+            return None;
+        }
+        entry.step = Step::Ended;
+        let seen = see(entry);
+        self.waiting -= usize::from(step == Step::Waiting);
+        self.open -= 1;
+        self.forget_ended();
+        Some((step, seen))
     }
 
     /// Lets go of entries at the front that have ended, so that jobs which defer jobs for ever need no more and
@@ -256,9 +273,8 @@ impl<L> Collector<L> {
             self.ended = 0;
             return;
         }
-        while self.entries[self.ended].step == Step::Ended {
-            self.ended += 1;
-        }
+        let behind = self.entries[self.ended..].iter();
+        self.ended += behind.take_while(|entry| entry.step == Step::Ended).count();
         // A drain moves what is behind: only when that is less than what goes.
         if self.ended >= 32 && self.ended * 2 >= self.entries.len() {
             self.entries.drain(..self.ended);

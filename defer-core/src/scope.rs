@@ -60,16 +60,6 @@ impl Slot {
     fn replace_current(slot: Self) -> Self {
         ManuallyDrop::into_inner(CURRENT.replace(ManuallyDrop::new(slot)))
     }
-
-    fn batch(&mut self) -> Option<Result<Arc<Batch>, DeferError>> {
-        match self {
-            Self::None => None,
-            Self::Open(batch) => Some(Ok(batch.clone())),
-            Self::Empty(runner) => {
-                Some(Batch::new(runner).inspect(|batch| *self = Self::Open(batch.clone())))
-            }
-        }
-    }
 }
 
 /// The thread is in a scope until this is dropped.
@@ -93,14 +83,30 @@ impl Drop for Entered<'_> {
 
 /// The batch of the scope around, which is made if this is the first to ask for it.
 fn current() -> Option<Result<Arc<Batch>, DeferError>> {
-    struct Taken(Slot);
-    impl Drop for Taken {
+    match Slot::replace_current(Slot::None) {
+        Slot::None => None,
+        Slot::Open(batch) => {
+            let current = batch.clone();
+            Slot::replace_current(Slot::Open(batch));
+            Some(Ok(current))
+        }
+        Slot::Empty(runner) => Some(open(runner)),
+    }
+}
+
+/// Makes the batch of the scope around. The scope is back whatever the subscriber does that is asked for the current
+/// span.
+fn open(runner: Runner) -> Result<Arc<Batch>, DeferError> {
+    struct PutBack(Slot);
+    impl Drop for PutBack {
         fn drop(&mut self) {
-            let slot = mem::replace(&mut self.0, Slot::None);
-            Slot::replace_current(slot);
+            Slot::replace_current(mem::replace(&mut self.0, Slot::None));
         }
     }
-    Taken(Slot::replace_current(Slot::None)).0.batch()
+    let mut slot = PutBack(Slot::Empty(runner.clone()));
+    let batch = Batch::new(&runner)?;
+    slot.0 = Slot::Open(batch.clone());
+    Ok(batch)
 }
 
 /// Defers a job until the response of the current request is over.

@@ -4,7 +4,12 @@
 //! layers further in have: an [`Outer`] is set for the thread while `serve` polls its app, and a layer that finds one
 //! attaches its jobs there instead of releasing them itself.
 
-use std::{cell::RefCell, mem, sync::Arc, time::Instant};
+use std::{
+    cell::RefCell,
+    mem::{self, ManuallyDrop},
+    sync::Arc,
+    time::Instant,
+};
 
 use defer_core::{Collected, Delivery, ResponseInfo};
 use http::{HeaderMap, StatusCode, response};
@@ -12,7 +17,9 @@ use http::{HeaderMap, StatusCode, response};
 use super::service::{Arrival, Shared};
 
 thread_local! {
-    static OUTER: RefCell<Outer> = const { RefCell::new(Outer::none()) };
+    // Whoever sets one takes it back, and so nothing is left here to be dropped when the thread ends: without a
+    // destructor, an access is a plain one.
+    static OUTER: RefCell<ManuallyDrop<Outer>> = const { RefCell::new(ManuallyDrop::new(Outer::none())) };
 }
 
 /// What layers hand to the outermost response.
@@ -43,8 +50,7 @@ impl Outer {
             }
         }
         fn swap(outer: &mut Outer) {
-            // Without effect on a thread that is being torn down.
-            let _ = OUTER.try_with(|current| mem::swap(&mut *current.borrow_mut(), outer));
+            OUTER.with_borrow_mut(|current| mem::swap(&mut **current, outer));
         }
         swap(self);
         let _entered = Entered(self);
@@ -54,8 +60,7 @@ impl Outer {
     /// Gives the outermost response something to release, or returns it if there is none.
     pub(super) fn attach(due: Due) -> Result<(), Due> {
         let mut due = Some(due);
-        let _ = OUTER.try_with(|outer| {
-            let mut outer = outer.borrow_mut();
+        OUTER.with_borrow_mut(|outer| {
             if outer.present {
                 outer.attached.extend(due.take());
             }
@@ -65,7 +70,7 @@ impl Outer {
 
     /// Tells the outermost response that jobs may come while its body streams.
     pub(super) fn expect_streaming() {
-        let _ = OUTER.try_with(|outer| outer.borrow_mut().streams = true);
+        OUTER.with_borrow_mut(|outer| outer.streams = true);
     }
 
     /// Whether the body need not be watched.

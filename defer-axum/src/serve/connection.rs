@@ -120,10 +120,12 @@ impl Connection {
 
     fn flushed(&self) {
         if self.waiting.load(Ordering::Acquire) > 0 {
-            for Waiting { ending, until } in self.take_waiting(false) {
+            let mut flushed = self.take_waiting(false);
+            for Waiting { ending, until } in flushed.drain(..) {
                 // The write buffer is empty: a stream whose end is not seen by now was reset.
                 ending.end(if until.is_none() { Delivery::Sent } else { Delivery::Disconnected });
             }
+            self.keep_room(flushed);
         }
     }
 
@@ -137,6 +139,14 @@ impl Connection {
         state.closed |= close;
         self.waiting.store(0, Ordering::Relaxed);
         mem::take(&mut state.waiting)
+    }
+
+    /// Keeps an empty list for the responses to come, unless it is that of an exceptional many.
+    fn keep_room(&self, empty: Vec<Waiting>) {
+        let mut state = self.lock();
+        if state.waiting.capacity() == 0 && empty.capacity() <= 16 {
+            state.waiting = empty;
+        }
     }
 
     fn take_tail(&self, data: &Bytes) -> Option<Tail> {
@@ -261,7 +271,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for ServedIo<I> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         let polled = Pin::new(&mut this.io).poll_write(cx, buf);
-        if let Poll::Ready(Ok(written)) = polled {
+        if let (&Poll::Ready(Ok(written)), false) = (&polled, this.frames.are_http1()) {
             this.frames.wrote(&buf[..written], |seen| this.closes.0.saw(seen));
         }
         this.polled(&polled);
@@ -275,7 +285,8 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for ServedIo<I> {
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         let polled = Pin::new(&mut this.io).poll_write_vectored(cx, bufs);
-        if let Poll::Ready(Ok(mut written)) = polled {
+        if let (&Poll::Ready(Ok(written)), false) = (&polled, this.frames.are_http1()) {
+            let mut written = written;
             for buf in bufs {
                 let part = written.min(buf.len());
                 this.frames.wrote(&buf[..part], |seen| this.closes.0.saw(seen));

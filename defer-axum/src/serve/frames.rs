@@ -33,13 +33,18 @@ pub(super) enum Seen<'a> {
 }
 
 impl Frames {
+    /// Whether there are none to follow, as is known once something was written.
+    pub(super) fn are_http1(&self) -> bool {
+        matches!(self.protocol, Protocol::Http1)
+    }
+
     /// Goes on by bytes that were written, and shows what is in them.
     pub(super) fn wrote(&mut self, mut bytes: &[u8], mut see: impl FnMut(Seen<'_>)) {
         if let (Protocol::Unknown, Some(first)) = (self.protocol, bytes.first()) {
             // An HTTP/1 response begins with "HTTP/", an HTTP/2 connection with a short SETTINGS frame.
             self.protocol = if *first == b'H' { Protocol::Http1 } else { Protocol::Http2 };
         }
-        if let Protocol::Http1 = self.protocol {
+        if self.are_http1() {
             return;
         }
         while !bytes.is_empty() {

@@ -16,6 +16,7 @@ use axum::{
 };
 use defer_core::Delivery;
 use http::{Method, Version};
+use http_body_util::combinators::UnsyncBoxBody;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
@@ -148,7 +149,8 @@ impl Held {
         } else {
             ServedBody::http1(body, outer, connection)
         };
-        Response::from_parts(head, Body::new(body))
+        // A box of the type that `Body::new` takes without another around it.
+        Response::from_parts(head, Body::new(UnsyncBoxBody::new(body)))
     }
 }
 

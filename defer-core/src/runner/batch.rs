@@ -302,8 +302,9 @@ impl Batch {
     pub(super) fn begin(&self, index: usize) -> Option<Start> {
         let start = {
             let mut jobs = lock(&self.jobs);
-            let condition = jobs.collector.entry(index)?.take_condition();
-            if !matches!(condition, Condition::None) {
+            let entry = jobs.collector.entry(index)?;
+            if !entry.is_unconditional() {
+                let condition = entry.take_condition();
                 drop(jobs);
                 if let Err((how, event)) = self.check(condition) {
                     self.end(index, how, event);
@@ -387,20 +388,22 @@ impl Batch {
     }
 
     /// Like [`end`](Self::end), from some steps alone.
-    fn end_from(&self, index: usize, from: impl Fn(Step) -> bool, how: Final, event: JobEventKind) -> bool {
+    fn end_from(
+        &self,
+        index: usize,
+        from: impl FnOnce(Step) -> bool,
+        how: Final,
+        event: JobEventKind,
+    ) -> bool {
         let (subject, extras) = {
             let mut jobs = lock(&self.jobs);
-            let Some(entry) = jobs.collector.entry(index) else { return false };
-            if entry.step() == Step::Ended || !from(entry.step()) {
-                return false;
-            }
-            let subject = Subject::of(entry);
-            let extras = entry.take_extras();
-            if jobs.collector.step(index, Step::Ended) == Some(Step::Running) {
+            let last = |entry: &mut Entry| (Subject::of(entry), entry.take_extras());
+            let Some((step, seen)) = jobs.collector.end(index, from, last) else { return false };
+            if step == Step::Running {
                 self.runner.counters().stopped();
             }
             self.leave_room(&mut jobs);
-            (subject, extras)
+            seen
         };
         if let Some(extras) = extras {
             drop_quietly(extras);
