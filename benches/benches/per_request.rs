@@ -19,7 +19,8 @@ struct Row {
     allocations: Bound,
 }
 
-/// The target, and what fails the check: a little above what is reached where that is above the target.
+/// What is aimed at, and what fails the check: a little above what is reached. How the compiler inlines changes with
+/// what else is in the program, and with it the figures by a tenth or so.
 struct Bound {
     target: i64,
     limit: i64,
@@ -36,28 +37,28 @@ const ROWS: [Row; 4] = [
         what: "no job",
         measured: Case::new(Way::Defer, 0),
         compared: NONE,
-        instructions: bound(300, 1_000),
+        instructions: bound(300, 650),
         allocations: bound(0, 0),
     },
     Row {
         what: "one job",
         measured: Case::new(Way::Defer, 1),
         compared: Case::new(Way::Spawn, 1),
-        instructions: bound(1_500, 5_900),
-        allocations: bound(3, 4),
+        instructions: bound(1_500, 5_100),
+        allocations: bound(3, 3),
     },
     Row {
         what: "ten jobs",
         measured: Case::new(Way::Defer, 10),
         compared: Case::new(Way::Spawn, 10),
-        instructions: bound(0, 4_400),
+        instructions: bound(0, 400),
         allocations: bound(0, 0),
     },
     Row {
         what: "each further job",
         measured: Case::new(Way::Defer, 110),
         compared: Case::new(Way::Defer, 10),
-        instructions: bound(1_553, 1_420),
+        instructions: bound(1_553, 1_100),
         allocations: bound(1, 1),
     },
 ];

@@ -25,9 +25,7 @@ pub use self::{
     policy::{On, Policy},
     queue::{BoxFuture, Envelope, Queue, decode},
     runner::{JobEvent, JobEventKind, Overflow, Runner, RunnerBuilder, ShutdownReport, Stats, UnfinishedJob},
-    scope::{
-        Collected, Defer, Deferred, Entered, Scope, Scoped, defer, defer_fn, scope, try_defer, try_defer_fn,
-    },
+    scope::{Collected, Defer, Deferred, Scope, Scoped, defer, defer_fn, scope, try_defer, try_defer_fn},
 };
 
 /// For the code that the derive writes.

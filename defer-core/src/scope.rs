@@ -8,7 +8,6 @@ use std::{
     cell::Cell,
     fmt,
     future::Future,
-    marker::PhantomData,
     mem::{self, ManuallyDrop},
     pin::Pin,
     sync::Arc,
@@ -42,14 +41,17 @@ pub(crate) enum Slot {
 
 impl Slot {
     /// Calls `f` in this scope. The scope around it, if any, is back when `f` returns or panics.
+    #[inline]
     pub(crate) fn enter<R>(&mut self, f: impl FnOnce() -> R) -> R {
-        let _entered = self.entered();
-        f()
-    }
-
-    fn entered(&mut self) -> Entered<'_> {
+        struct Entered<'a>(&'a mut Slot);
+        impl Drop for Entered<'_> {
+            fn drop(&mut self) {
+                self.0.swap();
+            }
+        }
         self.swap();
-        Entered { slot: self, thread: PhantomData }
+        let _entered = Entered(self);
+        f()
     }
 
     fn swap(&mut self) {
@@ -59,25 +61,6 @@ impl Slot {
 
     fn replace_current(slot: Self) -> Self {
         ManuallyDrop::into_inner(CURRENT.replace(ManuallyDrop::new(slot)))
-    }
-}
-
-/// The thread is in a scope until this is dropped.
-pub struct Entered<'a> {
-    slot: &'a mut Slot,
-    /// Not `Send`: it is to be dropped on the thread it was made on.
-    thread: PhantomData<*const ()>,
-}
-
-impl fmt::Debug for Entered<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Entered").finish_non_exhaustive()
-    }
-}
-
-impl Drop for Entered<'_> {
-    fn drop(&mut self) {
-        self.slot.swap();
     }
 }
 
@@ -457,18 +440,53 @@ impl<F> fmt::Debug for Scoped<F> {
 /// # }
 /// ```
 pub async fn scope<F: Future>(runner: impl Borrow<Runner>, future: F) -> F::Output {
-    let mut released = ReleaseOnDrop(Scope::new(runner.borrow().clone()));
-    let mut future = std::pin::pin!(future);
-    let output = std::future::poll_fn(|cx| released.0.enter(|| future.as_mut().poll(cx))).await;
-    if let Some(collected) = released.0.collected() {
+    let scope = Scope::new(runner.borrow().clone());
+    let mut collecting = std::pin::pin!(Collecting { scope, future: Some(future) });
+    let output = collecting.as_mut().await;
+    if let Some(collected) = collecting.scope.collected() {
         collected.admit().await;
     }
     output
 }
 
-struct ReleaseOnDrop(Scope);
+pin_project! {
+    /// A future and the scope it is in. Dropped, it releases what was collected.
+    struct Collecting<F> {
+        scope: Scope,
+        // `None` when it has completed.
+        #[pin]
+        future: Option<F>,
+    }
 
-impl Drop for ReleaseOnDrop {
+    impl<F> PinnedDrop for Collecting<F> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            let release = ReleaseOnDrop(this.scope);
+            // What the future holds may defer while it is dropped.
+            release.0.enter(|| this.future.set(None));
+        }
+    }
+}
+
+impl<F: Future> Future for Collecting<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let mut this = self.project();
+        this.scope.enter(|| {
+            let future = this.future.as_mut().as_pin_mut();
+            let polled = future.expect("a future is not polled after it completed").poll(cx);
+            if polled.is_ready() {
+                this.future.set(None);
+            }
+            polled
+        })
+    }
+}
+
+struct ReleaseOnDrop<'a>(&'a mut Scope);
+
+impl Drop for ReleaseOnDrop<'_> {
     fn drop(&mut self) {
         self.0.release(None);
     }
@@ -489,13 +507,9 @@ impl Scope {
     }
 
     /// Calls `f` in this scope: jobs deferred in it are collected here.
+    #[inline]
     pub fn enter<R>(&mut self, f: impl FnOnce() -> R) -> R {
         self.slot.enter(f)
-    }
-
-    /// Enters this scope until the guard is dropped.
-    pub fn entered(&mut self) -> Entered<'_> {
-        self.slot.entered()
     }
 
     /// Whether anything was collected, or a [`Defer`] given out that could collect later.

@@ -6,6 +6,7 @@ mod support;
 
 use std::{
     fmt,
+    future::Future,
     panic::panic_any,
     sync::{
         Arc, Mutex,
@@ -14,9 +15,9 @@ use std::{
     time::Duration,
 };
 
-use defer_core::{JobError, JobResult, Runner, defer, defer_fn, scope};
+use defer_core::{Deferrable, Job, JobContext, JobError, JobResult, Policy, Runner, defer, defer_fn, scope};
 use support::{
-    Does, Events, Journal, Kind, Limited, LimitedThrice, OnDrop, Other, Plain, Release, SECOND, Thrice,
+    Does, Events, Journal, Kind, Limited, LimitedThrice, Log, OnDrop, Other, Plain, Release, SECOND, Thrice,
     Twice, assert_all_accounted_for, assert_room_for, defer_note, quiet_panics,
 };
 use tokio::{sync::oneshot, time::Instant};
@@ -312,4 +313,50 @@ async fn a_job_that_never_yields_keeps_no_other_request_from_its_end() {
     runner.idle().await;
     assert!(behind_it.load(Ordering::Relaxed));
     assert_all_accounted_for(&runner);
+}
+
+/// Its `run` is no `async fn`: it does something before it returns its future.
+struct Eager {
+    panics: bool,
+}
+
+impl Job for Eager {
+    #[allow(clippy::manual_async_fn, reason = "what stands before the future is what this is about")]
+    fn run(&self, _: &JobContext) -> impl Future<Output = JobResult> + Send {
+        tracing::info!("eager");
+        assert!(!self.panics, "on purpose");
+        async { Ok(()) }
+    }
+}
+
+impl Deferrable for Eager {
+    const NAME: &'static str = "Eager";
+    const POLICY: Policy = Policy::new().with_tries(2).with_backoff(SECOND, SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_before_a_job_returns_its_future_is_a_failed_attempt_and_touches_no_other_job() {
+    quiet_panics();
+    let (events, journal) = (Events::default(), Journal::default());
+    let runner = events.runner().build();
+    scope(&runner, async {
+        defer_note(&journal, "before");
+        defer(Eager { panics: true });
+        defer_note(&journal, "after");
+    })
+    .await;
+    runner.idle().await;
+    assert_all_accounted_for(&runner);
+    assert_eq!(journal.lines(), ["before", "after"]);
+    let told = events.of("Eager");
+    assert_eq!(told, ["Deferred 0", "Started 1", "Retrying 1", "Started 2", "Panicked 2"]);
+}
+
+#[tokio::test]
+async fn what_a_job_logs_before_it_returns_its_future_is_in_its_span() {
+    let (log, _guard) = Log::capture();
+    let runner = Runner::default();
+    scope(&runner, async { drop(defer(Eager { panics: false })) }).await;
+    runner.idle().await;
+    assert_eq!(log.lines_with(&["eager", "job{name=\"Eager\""]), 1, "{}", log.text());
 }

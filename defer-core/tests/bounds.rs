@@ -6,10 +6,12 @@ mod support;
 
 use std::{
     future::Future,
+    pin::pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    task::{Context, Waker},
     time::Duration,
 };
 
@@ -348,4 +350,59 @@ async fn a_bound_of_none_is_one() {
     scope(&runner, async { (0..3).for_each(|_| drop(defer_fn(|_| async {}))) }).await;
     runner.idle().await;
     assert_eq!(runner.stats().succeeded, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_that_nobody_polls_keeps_no_other_waiting_when_there_is_room() {
+    let runner = Runner::builder().max_running(1).max_pending(2).build();
+    let release = held(&runner).await;
+    scope(&runner, async { (0..2).for_each(|_| drop(defer_fn(|_| async {}))) }).await;
+    // It waits for room, and whoever waits for it has other things to do.
+    let mut first = pin!(scope(&runner, async { drop(defer_fn(|_| async {})) }));
+    assert!(first.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    release.add_permits(1);
+    settle().await;
+    assert_eq!((runner.stats().succeeded, runner.stats().running), (3, 0));
+    // Room for two, of which the first has one.
+    let second = scope(&runner, async { drop(defer_fn(|_| async {})) });
+    tokio::time::timeout(SECOND * 60, second).await.expect("there is room");
+    first.await;
+    runner.idle().await;
+    assert_room_for(&runner, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_that_goes_while_it_waits_leaves_what_room_it_had() {
+    let runner = Runner::builder().max_running(1).max_pending(3).build();
+    let release = held(&runner).await;
+    scope(&runner, async { drop(defer_fn(|_| async {})) }).await;
+    let mut three = Box::pin(scope(&runner, async { (0..3).for_each(|_| drop(defer_fn(|_| async {}))) }));
+    let mut two = Box::pin(scope(&runner, async { (0..2).for_each(|_| drop(defer_fn(|_| async {}))) }));
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(three.as_mut().poll(&mut cx).is_pending());
+    assert!(two.as_mut().poll(&mut cx).is_pending());
+    drop(three);
+    assert!(two.as_mut().poll(&mut cx).is_ready());
+    release.add_permits(1);
+    runner.idle().await;
+    assert_all_accounted_for(&runner);
+    assert_room_for(&runner, 3);
+}
+
+/// A job that defers the next one of its kind, for ever.
+fn chain() {
+    defer_fn(|_| async {
+        chain();
+        tokio::time::sleep(SECOND).await;
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn jobs_that_defer_jobs_do_not_keep_a_response_waiting_for_ever() {
+    let runner = Runner::builder().max_pending(2).build();
+    scope(&runner, async { chain() }).await;
+    settle().await;
+    // The chain has one job that runs and one that waits.
+    let two = scope(&runner, async { (0..2).for_each(|_| drop(defer_fn(|_| async {}))) });
+    tokio::time::timeout(SECOND * 60, two).await.expect("its turn comes");
 }

@@ -9,7 +9,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use defer_core::{JobError, Overflow, Runner, Scope, Stats, defer, scope};
+use defer_core::{JobError, JobEvent, JobEventKind, Overflow, Runner, Scope, Stats, defer, defer_fn, scope};
 use support::{
     Events, Kind, Limited, Log, OnSuccess, Other, Plain, Queued, SECOND, Thrice, Twice,
     assert_all_accounted_for, quiet_panics,
@@ -158,4 +158,29 @@ async fn what_happens_is_logged_at_its_level_and_without_the_jobs_fields() {
         assert_eq!(log.lines_with(&[level, what, &name]), 1, "{level} {what}: {}", log.text());
     }
     assert_eq!(log.lines_with(&["job{name=\"Twice\"", "attempt=2", "no such host"]), 1, "{}", log.text());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hook_that_defers_does_not_go_round_in_circles() {
+    let hook = |event: &JobEvent| {
+        if matches!(event.kind(), JobEventKind::Succeeded { .. }) {
+            defer_fn(|_| async { tokio::time::sleep(SECOND).await });
+        }
+    };
+    let runner = Runner::builder().on_event(hook).build();
+    scope(&runner, async { drop(defer(Plain::job(|_| async { Ok(()) }))) }).await;
+    tokio::time::timeout(SECOND * 60, runner.idle()).await.expect("there is an end");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_is_logged_with_its_time_where_nothing_less_is_logged() {
+    let (log, _guard) = Log::capture_from(tracing::Level::ERROR);
+    let runner = Runner::default();
+    let fails = Plain::job(|_| async {
+        tokio::time::sleep(SECOND).await;
+        Err(JobError::msg("on purpose"))
+    });
+    scope(&runner, async { drop(defer(fails)) }).await;
+    runner.idle().await;
+    assert_eq!(log.lines_with(&["job failed", "elapsed=1s"]), 1, "{}", log.text());
 }

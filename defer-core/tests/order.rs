@@ -462,3 +462,16 @@ async fn jobs_that_never_wait_let_other_tasks_have_the_thread() {
     }
     assert!(turns > 10, "{turns} turns");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_scope_that_is_dropped_collects_what_its_future_defers_then() {
+    let (runner, journal) = (Runner::default(), Journal::default());
+    let noted = journal.clone();
+    let work = scope(&runner, async {
+        let _guard = OnDrop(move || defer_note(&noted, "cleaned up"));
+        std::future::pending::<()>().await;
+    });
+    assert!(tokio::time::timeout(Duration::from_secs(1), work).await.is_err());
+    runner.idle().await;
+    assert_eq!((runner.stats().deferred, journal.lines()), (1, vec!["cleaned up".to_owned()]));
+}

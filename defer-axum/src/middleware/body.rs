@@ -106,17 +106,25 @@ impl HttpBody for DeferBody {
 
 impl Drop for DeferBody {
     fn drop(&mut self) {
-        // A body may defer while it is dropped.
+        /// Released also if the body's own drop panics.
+        struct EndOnDrop<'a>(&'a mut DeferBody, Delivery);
+        impl Drop for EndOnDrop<'_> {
+            fn drop(&mut self) {
+                self.0.hand_on();
+                self.0.end(self.1);
+            }
+        }
         let body = std::mem::take(&mut self.body);
         let ended = body.is_end_stream() || self.due.as_ref().is_some_and(Due::has_no_content);
-        self.scope.enter(|| drop(body));
-        self.hand_on();
-        self.end(if std::thread::panicking() {
+        let delivery = if std::thread::panicking() {
             Delivery::Panicked
         } else if ended {
             Delivery::Finished
         } else {
             Delivery::Disconnected
-        });
+        };
+        let end = EndOnDrop(self, delivery);
+        // A body may defer while it is dropped.
+        end.0.scope.enter(|| drop(body));
     }
 }

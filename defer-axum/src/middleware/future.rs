@@ -21,43 +21,57 @@ use super::{
 pin_project! {
     /// The future of [`DeferService`](super::DeferService).
     pub struct ResponseFuture<F> {
-        // `None` once it has answered.
+        // `None` when it has answered.
         #[pin]
         handler: Option<F>,
         stage: Stage,
     }
 
     impl<F> PinnedDrop for ResponseFuture<F> {
-        // A handler that is cancelled drops what it holds, and that may defer too.
+        // What a handler holds that is cancelled may defer while it is dropped.
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
-            let delivery = if std::thread::panicking() { Delivery::Panicked } else { Delivery::Cancelled };
-            let release = ReleaseOnDrop { stage: this.stage, delivery };
-            if let (Stage::Handling(open), true) = (&mut *release.stage, this.handler.is_some()) {
-                open.scope.enter(|| this.handler.set(None));
+            if this.handler.is_none() {
+                return;
+            }
+            let delivery = match this.stage {
+                Stage::Open(_) if !std::thread::panicking() => Delivery::Cancelled,
+                _ => Delivery::Panicked,
+            };
+            if let Stage::Open(open) | Stage::Panicked(open) = this.stage {
+                let release = open.release_on_drop(delivery);
+                release.scope.enter(|| this.handler.set(None));
             }
         }
     }
 }
 
-/// How far a request has come whose response head is not out.
+/// How far a request has come.
 enum Stage {
-    /// The handler has not answered.
-    Handling(Open),
+    /// There is no response, or none that needs more of this.
+    Open(Open),
+    /// The handler has panicked, and somebody further out has caught that and kept this future.
+    Panicked(Open),
     /// The response waits until its jobs are let in.
     Held(BoxFuture<'static, Response>),
-    /// The response is out, or the handler has panicked.
+    /// The response is out, and has what there was.
     Over,
 }
 
+/// What is kept for a request's jobs until there is a response.
 struct Open {
     scope: Scope,
     arrival: Arrival,
 }
 
 impl<F> ResponseFuture<F> {
-    pub(super) fn new(handler: F, scope: Scope, arrival: Arrival) -> Self {
-        Self { handler: Some(handler), stage: Stage::Handling(Open { scope, arrival }) }
+    /// Calls the service in the scope of the request: it may do its work, and defer, before it returns a future.
+    #[inline]
+    pub(super) fn new(mut scope: Scope, arrival: Arrival, call: impl FnOnce() -> F) -> Self {
+        let on_panic = ReleaseOnDrop { scope: &mut scope, arrival: &arrival, delivery: Delivery::Panicked };
+        let handler = on_panic.scope.enter(call);
+        mem::forget(on_panic);
+        Self { handler: Some(handler), stage: Stage::Open(Open { scope, arrival }) }
     }
 }
 
@@ -70,36 +84,33 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let stage = this.stage;
-        if !matches!(stage, Stage::Held(_)) {
-            let response = match ready!(stage.poll_handler(this.handler, cx)) {
-                Ok(response) => response,
+        if let Stage::Open(_) = this.stage {
+            let answer = ready!(this.stage.poll_handler(this.handler, cx));
+            // First of all, and in place: this is the way of a request that defers nothing.
+            let is_over = |response: &http::Response<B>| is_complete(response.body());
+            if !this.stage.has_jobs() && answer.as_ref().is_ok_and(is_over) {
+                return Poll::Ready(answer.map(|response| response.map(Body::new)));
+            }
+            let Stage::Open(mut open) = mem::replace(this.stage, Stage::Over) else { return Poll::Pending };
+            let response = match answer {
+                Ok(response) => response.map(Body::new),
                 Err(error) => {
-                    stage.release(Delivery::Disconnected);
+                    drop(open.release_on_drop(Delivery::Disconnected));
                     return Poll::Ready(Err(error));
                 }
             };
-            if !stage.has_jobs() && is_complete(response.body()) {
-                return Poll::Ready(Ok(response.map(Body::new)));
-            }
-            let response = response.map(Body::new);
-            let Stage::Handling(open) = mem::replace(stage, Stage::Over) else {
-                return Poll::Ready(Ok(response));
+            let Some(jobs) = open.scope.collected().filter(|jobs| !jobs.try_admit()) else {
+                return Poll::Ready(Ok(open.send(response)));
             };
-            match open.scope.collected().filter(|jobs| !jobs.try_admit()) {
-                None => return Poll::Ready(Ok(open.send(response))),
-                Some(jobs) => {
-                    let unsent = Unsent(Some(open));
-                    *stage = Stage::Held(Box::pin(async move {
-                        jobs.admit().await;
-                        unsent.send(response)
-                    }));
-                }
-            }
+            let unsent = Unsent(Some((open, response)));
+            *this.stage = Stage::Held(Box::pin(async move {
+                jobs.admit().await;
+                unsent.send()
+            }));
         }
-        let Stage::Held(held) = stage else { return Poll::Pending };
+        let Stage::Held(held) = this.stage else { panic!("a future is not polled after it completed") };
         let response = ready!(held.as_mut().poll(cx));
-        *stage = Stage::Over;
+        *this.stage = Stage::Over;
         Poll::Ready(Ok(response))
     }
 }
@@ -111,46 +122,31 @@ impl Stage {
         mut handler: Pin<&mut Option<F>>,
         cx: &mut Context<'_>,
     ) -> Poll<F::Output> {
-        // A layer further out may catch a panic and drop this future later, when nothing tells of it any more.
-        let on_panic = ReleaseOnDrop { stage: self, delivery: Delivery::Panicked };
-        let mut poll = || {
+        struct OnPanic<'a>(&'a mut Stage);
+        impl Drop for OnPanic<'_> {
+            fn drop(&mut self) {
+                if let Stage::Open(mut open) = mem::replace(self.0, Stage::Over) {
+                    drop(open.release_on_drop(Delivery::Panicked));
+                    *self.0 = Stage::Panicked(open);
+                }
+            }
+        }
+        let on_panic = OnPanic(self);
+        let Self::Open(open) = &mut *on_panic.0 else { return Poll::Pending };
+        let polled = open.scope.enter(|| {
             let future = handler.as_mut().as_pin_mut();
             let polled = future.expect("a future is not polled after it completed").poll(cx);
             if polled.is_ready() {
                 handler.set(None);
             }
             polled
-        };
-        let polled = match &mut *on_panic.stage {
-            Self::Handling(open) => open.scope.enter(poll),
-            _ => poll(),
-        };
+        });
         mem::forget(on_panic);
         polled
     }
 
     fn has_jobs(&self) -> bool {
-        matches!(self, Self::Handling(open) if open.scope.is_used())
-    }
-
-    fn release(&mut self, delivery: Delivery) {
-        // Asked first, so that what a request without jobs holds is not moved for nothing.
-        if self.has_jobs() {
-            if let Self::Handling(open) = mem::replace(self, Self::Over) {
-                open.release(delivery);
-            }
-        }
-    }
-}
-
-struct ReleaseOnDrop<'a> {
-    stage: &'a mut Stage,
-    delivery: Delivery,
-}
-
-impl Drop for ReleaseOnDrop<'_> {
-    fn drop(&mut self) {
-        self.stage.release(self.delivery);
+        matches!(self, Self::Open(open) if open.scope.is_used())
     }
 }
 
@@ -173,33 +169,47 @@ impl Open {
         Response::from_parts(head, body)
     }
 
-    fn release(self, delivery: Delivery) {
+    /// For a request without a response that could end.
+    fn release_on_drop(&mut self, delivery: Delivery) -> ReleaseOnDrop<'_> {
+        ReleaseOnDrop { scope: &mut self.scope, arrival: &self.arrival, delivery }
+    }
+}
+
+/// Releases what was collected, also if user code panics meanwhile.
+struct ReleaseOnDrop<'a> {
+    scope: &'a mut Scope,
+    arrival: &'a Arrival,
+    delivery: Delivery,
+}
+
+impl Drop for ReleaseOnDrop<'_> {
+    fn drop(&mut self) {
         if let Some(jobs) = self.scope.collected() {
-            let response = ResponseInfo::new(delivery).with_elapsed(self.arrival.at.elapsed());
-            jobs.set_request(self.arrival.into_request());
+            let response = ResponseInfo::new(self.delivery).with_elapsed(self.arrival.at.elapsed());
+            jobs.set_request(self.arrival.clone().into_request());
             jobs.release(Some(response));
         }
     }
 }
 
-/// What was collected for a response that is not out. Dropped, nobody waits for that any more.
-struct Unsent(Option<Open>);
+/// A response that is not out. Dropped, nobody waits for it any more.
+struct Unsent(Option<(Open, Response)>);
 
 impl Unsent {
-    fn send(mut self, response: Response) -> Response {
-        match self.0.take() {
-            Some(open) => open.send(response),
-            None => response,
-        }
+    fn send(mut self) -> Response {
+        let (open, response) = self.0.take().expect("a response is there until it is sent or dropped");
+        open.send(response)
     }
 }
 
 impl Drop for Unsent {
     fn drop(&mut self) {
+        let Some((mut open, response)) = self.0.take() else { return };
         let panicking = std::thread::panicking();
-        if let Some(open) = self.0.take() {
-            open.release(if panicking { Delivery::Panicked } else { Delivery::Disconnected });
-        }
+        let delivery = if panicking { Delivery::Panicked } else { Delivery::Disconnected };
+        let release = open.release_on_drop(delivery);
+        // A body may defer while it is dropped.
+        release.scope.enter(|| drop(response));
     }
 }
 

@@ -57,12 +57,9 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let arrival = Arrival::new(&request, self.shared.clone());
-        let mut scope = Scope::new(self.shared.runner.clone());
-        // A service may do its work, and defer, before it returns a future.
-        let entered = scope.entered();
-        let handler = self.inner.call(request);
-        drop(entered);
-        ResponseFuture::new(handler, scope, arrival)
+        let scope = Scope::new(self.shared.runner.clone());
+        let inner = &mut self.inner;
+        ResponseFuture::new(scope, arrival, || inner.call(request))
     }
 }
 
@@ -77,6 +74,7 @@ impl<S: fmt::Debug> fmt::Debug for DeferService<S> {
 }
 
 /// What is kept of a request until it is known whether it defers anything. Nothing of it is allocated.
+#[derive(Clone)]
 pub(crate) struct Arrival {
     pub(crate) at: std::time::Instant,
     pub(crate) shared: Arc<Shared>,

@@ -14,7 +14,7 @@ use tokio::{
     runtime::Handle,
     task::{AbortHandle, JoinHandle},
 };
-use tracing::Span;
+use tracing::{Span, level_filters::LevelFilter};
 
 use super::{
     Runner,
@@ -93,7 +93,8 @@ pub(super) struct Start {
 impl Batch {
     pub(crate) fn new(runner: &Runner) -> Result<Arc<Self>, DeferError> {
         let runtime = Handle::try_current().map_err(|_| DeferError::NoRuntime)?;
-        let cause = tracing::dispatcher::has_been_set().then(|| Span::current().id()).flatten();
+        let traced = LevelFilter::current() != LevelFilter::OFF;
+        let cause = if traced { Span::current().id() } else { None };
         Ok(runner.register(|key| Self {
             runner: runner.clone(),
             runtime,
@@ -284,9 +285,9 @@ impl Batch {
         }
     }
 
-    /// Whether anybody is told how long an attempt took.
+    /// Whether anybody may be told how long an attempt took.
     pub(super) fn is_watched(&self) -> bool {
-        self.runner.has_hooks() || tracing::enabled!(tracing::Level::INFO)
+        self.runner.has_hooks() || tracing::enabled!(tracing::Level::ERROR)
     }
 
     pub(super) fn span(&self, subject: Subject) -> Span {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::attempt::drop_quietly;
-use crate::{collector::Entry, error::JobError, job::JobId};
+use crate::{collector::Entry, error::JobError, job::JobId, scope::Slot};
 
 /// A step in the life of a job.
 ///
@@ -144,7 +144,9 @@ impl Subject {
         let Self { name, id, attempt } = self;
         let event = JobEvent { name, id, attempt, kind };
         for hook in hooks {
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| hook(&event))) {
+            // In no scope: a hook that defers at the end of a job would go on for ever if the job it defers had a hook.
+            let told = Slot::None.enter(|| catch_unwind(AssertUnwindSafe(|| hook(&event))));
+            if let Err(panic) = told {
                 drop_quietly(panic);
                 tracing::error!(name, %id, "an `on_event` hook panicked");
             }

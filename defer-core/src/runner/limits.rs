@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::{Runner, batch::Batch, signal::Signal};
+use super::{Runner, batch::Batch};
 use crate::lock::lock;
 
 /// What happens to a response, or to a job, when `max_pending` jobs are waiting.
@@ -141,13 +141,26 @@ impl Drop for Permit {
 }
 
 /// Room for `max_pending` jobs that have not started.
+///
+/// What a semaphore with a debt is, but that taking and giving back are one atomic operation each while nobody waits:
+/// every job does both.
 pub(crate) struct Room {
     capacity: u32,
-    /// How many jobs have room, and those that were let in although there was none.
+    /// How many jobs have room, and those that were let in although there was none: these have to be gone before
+    /// anybody else gets in.
     taken: AtomicU32,
     /// First come, first served.
-    turn: tokio::sync::Mutex<()>,
-    freed: Signal,
+    waiting: Mutex<VecDeque<Waiting>>,
+    /// The length of `waiting`. Written and read as `SeqCst`, as `taken` is: either who gives back sees the one who
+    /// waits, or the latter what was given back.
+    waiters: AtomicUsize,
+}
+
+struct Waiting {
+    wanted: u32,
+    /// What it has of that. Kept for it whether it is polled or not, and so nobody overtakes it.
+    has: u32,
+    grant: oneshot::Sender<()>,
 }
 
 impl Room {
@@ -155,14 +168,16 @@ impl Room {
         Self {
             capacity: u32::try_from(capacity).unwrap_or(u32::MAX),
             taken: AtomicU32::new(0),
-            turn: tokio::sync::Mutex::new(()),
-            freed: Signal::default(),
+            waiting: Mutex::default(),
+            waiters: AtomicUsize::new(0),
         }
     }
 
     /// Takes room for this many jobs, if there is and nobody waits for it, and returns how much was taken.
     pub(crate) fn try_take(&self, jobs: usize) -> Option<u32> {
-        if self.freed.is_awaited() { None } else { self.take_free(self.wanted(jobs)) }
+        let wanted = self.wanted(jobs);
+        let nobody_waits = self.waiters.load(Ordering::SeqCst) == 0;
+        (nobody_waits && self.take_free(wanted, wanted) == wanted).then_some(wanted)
     }
 
     /// For more jobs than there is ever room for, all of it.
@@ -170,28 +185,96 @@ impl Room {
         u32::try_from(jobs).unwrap_or(u32::MAX).min(self.capacity)
     }
 
-    fn take_free(&self, wanted: u32) -> Option<u32> {
-        let after = |taken: u32| taken.checked_add(wanted).filter(|after| *after <= self.capacity);
-        self.taken.fetch_update(Ordering::SeqCst, Ordering::SeqCst, after).is_ok().then_some(wanted)
+    /// Takes at most `most` of what is free, or nothing if that is less than `least`.
+    fn take_free(&self, least: u32, most: u32) -> u32 {
+        let mut got = 0;
+        let take = |taken: u32| {
+            got = self.capacity.saturating_sub(taken).min(most);
+            (got > 0 && got >= least).then(|| taken + got)
+        };
+        let took = self.taken.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).is_ok();
+        if took { got } else { 0 }
     }
 
     /// Waits for room for this many jobs, first come, first served, and returns how much was taken. Cancel
     /// safe: nothing is taken.
     pub(crate) async fn take(&self, jobs: usize) -> u32 {
         let wanted = self.wanted(jobs);
-        let freed = self.freed.listen();
-        let _turn = self.turn.lock().await;
-        freed.until(|| self.take_free(wanted)).await
+        let (grant, granted) = oneshot::channel();
+        {
+            let mut waiting = lock(&self.waiting);
+            waiting.push_back(Waiting { wanted, has: 0, grant });
+            self.waiters.store(waiting.len(), Ordering::SeqCst);
+        }
+        let mut waits = Waits { room: self, wanted, granted: Some(granted) };
+        self.grant();
+        if let Some(granted) = &mut waits.granted {
+            granted.await.expect("whoever waits is served before it is forgotten");
+        }
+        waits.granted = None;
+        wanted
     }
 
-    /// Takes room for this many jobs, whether there is or not. What is taken too much is given back before anybody
-    /// else gets in.
+    /// Takes room for this many jobs, whether there is or not.
     pub(crate) fn take_anyway(&self, jobs: u32) {
         self.taken.fetch_add(jobs, Ordering::SeqCst);
     }
 
     pub(crate) fn give_back(&self, jobs: u32) {
         self.taken.fetch_sub(jobs, Ordering::SeqCst);
-        self.freed.send();
+        if self.waiters.load(Ordering::SeqCst) > 0 {
+            self.grant();
+        }
+    }
+
+    /// Gives what is free to those who wait.
+    fn grant(&self) {
+        while let Some(Waiting { wanted, grant, .. }) = self.next_served() {
+            // Not under the lock: it wakes a task. Who is gone meanwhile has taken nothing.
+            if grant.send(()).is_err() {
+                self.taken.fetch_sub(wanted, Ordering::SeqCst);
+            }
+        }
+    }
+
+    /// The first who waits, if it has all that it wants.
+    fn next_served(&self) -> Option<Waiting> {
+        let mut waiting = lock(&self.waiting);
+        loop {
+            let first = waiting.front_mut()?;
+            if first.grant.is_closed() {
+                self.taken.fetch_sub(first.has, Ordering::SeqCst);
+                waiting.pop_front();
+                self.waiters.store(waiting.len(), Ordering::SeqCst);
+                continue;
+            }
+            first.has += self.take_free(0, first.wanted - first.has);
+            if first.has < first.wanted {
+                return None;
+            }
+            let served = waiting.pop_front();
+            self.waiters.store(waiting.len(), Ordering::SeqCst);
+            return served;
+        }
+    }
+}
+
+/// Somebody who waits for room. Dropped before it has taken it, it leaves it to the others.
+struct Waits<'a> {
+    room: &'a Room,
+    wanted: u32,
+    /// `None` when it has it.
+    granted: Option<oneshot::Receiver<()>>,
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        let Some(mut granted) = self.granted.take() else { return };
+        granted.close();
+        if granted.try_recv().is_ok() {
+            self.room.give_back(self.wanted);
+        } else {
+            self.room.grant();
+        }
     }
 }

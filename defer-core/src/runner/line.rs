@@ -18,6 +18,7 @@ use crate::{
 
 /// What a runner runs: a job, or a closure.
 pub(crate) trait Work: Send + 'static {
+    /// Does nothing before it is polled.
     fn run(&mut self, cx: &JobContext) -> impl Future<Output = JobResult> + Send;
 
     /// The job, for who knows its type.
@@ -126,8 +127,9 @@ impl<W> Drop for Row<W> {
 pub(crate) struct AsyncJob<J>(pub(crate) J);
 
 impl<J: Deferrable> Work for AsyncJob<J> {
-    fn run(&mut self, cx: &JobContext) -> impl Future<Output = JobResult> + Send {
-        self.0.run(cx)
+    // Not `self.0.run(cx)` as it is: a job may do something, and panic, before it returns its future.
+    async fn run(&mut self, cx: &JobContext) -> JobResult {
+        self.0.run(cx).await
     }
 
     #[cfg(feature = "testing")]

@@ -11,7 +11,6 @@ mod event;
 mod limits;
 mod line;
 mod shutdown;
-mod signal;
 mod stats;
 mod worker;
 

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::signal::Signal;
+use tokio::sync::Notify;
 
 /// How many jobs a runner has, and how the others ended.
 ///
@@ -54,7 +54,7 @@ pub(crate) struct Counters {
     running: AtomicU64,
     retried: AtomicU64,
     finals: [AtomicU64; 7],
-    idle: Signal,
+    idle: Notify,
 }
 
 impl Counters {
@@ -76,9 +76,9 @@ impl Counters {
 
     pub(crate) fn ended(&self, how: Final) {
         self.finals[how as usize].fetch_add(1, Ordering::Relaxed);
-        // Who sees that nothing is live sees all the counts.
-        if self.live.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.idle.send();
+        // Release, and acquire in `is_idle`: who sees that nothing is live sees all the counts.
+        if self.live.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.idle.notify_waiters();
         }
     }
 
@@ -92,7 +92,13 @@ impl Counters {
     }
 
     pub(crate) async fn idle(&self) {
-        self.idle.listen().until(|| (self.live.load(Ordering::SeqCst) == 0).then_some(())).await;
+        loop {
+            let idle = self.idle.notified();
+            if self.live.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            idle.await;
+        }
     }
 
     pub(crate) fn snapshot(&self) -> Stats {

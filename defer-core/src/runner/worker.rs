@@ -26,8 +26,7 @@ impl Worker {
         Self { batch, permit: Some(permit), done: false }
     }
 
-    /// Spawns the worker. The line that it begins with is part of its future; only those of further types need one of
-    /// their own.
+    /// Spawns the worker. Running the line that it begins with is part of its future; those that come later are boxed.
     pub(super) fn spawn<W: Work>(mut self, mut first: Box<Row<W>>) -> JoinHandle<()> {
         let batch = self.batch.clone();
         let scope = batch.clone();

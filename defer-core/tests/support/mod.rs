@@ -273,6 +273,11 @@ pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 impl Log {
     /// Takes what this thread logs, until the guard is dropped.
     pub(crate) fn capture() -> (Self, tracing::subscriber::DefaultGuard) {
+        Self::capture_from(tracing::Level::INFO)
+    }
+
+    /// Takes what this thread logs from this level on, until the guard is dropped.
+    pub(crate) fn capture_from(level: tracing::Level) -> (Self, tracing::subscriber::DefaultGuard) {
         // With a single subscriber, tracing (0.1.44) asks the one of the thread that comes to a log line first, which
         // may be another test's that has none, and then never asks again.
         static SECOND: OnceLock<tracing::Dispatch> = OnceLock::new();
@@ -282,7 +287,7 @@ impl Log {
         let subscriber = tracing_subscriber::fmt()
             .with_ansi(false)
             .with_writer(move || writer.clone())
-            .with_max_level(tracing::Level::INFO)
+            .with_max_level(level)
             .finish();
         (log, tracing::subscriber::set_default(subscriber))
     }

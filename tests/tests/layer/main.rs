@@ -1,6 +1,7 @@
 //! What `DeferLayer` promises, whoever serves.
 
 mod bodies;
+mod dropped;
 mod endings;
 mod order;
 mod told;
