@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs everything that is checked: format, clippy, the tests of all crates with all features, UI and doc tests, the
-# browser tests, real clients and the soak's short form. Installs what these need; whatever is missing
+# browser tests, what a request costs, real clients and the soak's short form. Installs what these need; whatever is missing
 # in the end is an error, nothing is skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -20,6 +20,7 @@ cc gcc
 curl curl
 wrk wrk
 h2load nghttp2-client
+valgrind valgrind
 chromium chromium
 chromedriver chromium-driver
 TOOLS
@@ -58,6 +59,9 @@ cargo check --quiet -p defer-axum --features http2
 
 step "tests of all crates, all features: unit, socket, UI, doc, browser and SMTP tests"
 cargo test --workspace --all-features --no-fail-fast
+
+step "what a request costs: instructions and allocations"
+cargo bench --quiet -p defer-benches --bench per_request -- --check
 
 step "real clients: curl, h2load, wrk"
 scripts/clients.sh

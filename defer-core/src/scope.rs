@@ -22,7 +22,7 @@ use crate::{
     exchange::{RequestInfo, ResponseInfo},
     job::{Deferrable, IntoJobResult, JobId},
     policy::{On, Policy},
-    runner::{AsyncJob, Batch, BlockingJob, Once, Runner, Work},
+    runner::{AsyncJob, Batch, BlockingJob, Once, Origin, Runner, Work},
 };
 
 thread_local! {
@@ -86,8 +86,12 @@ fn open(runner: Runner) -> Result<Arc<Batch>, DeferError> {
             Slot::replace_current(mem::replace(&mut self.0, Slot::None));
         }
     }
-    let mut slot = PutBack(Slot::Empty(runner.clone()));
-    let batch = Batch::new(&runner)?;
+    let mut slot = PutBack(Slot::Empty(runner));
+    let origin = Origin::current()?;
+    let Slot::Empty(runner) = mem::replace(&mut slot.0, Slot::None) else {
+        return Err(DeferError::NoRuntime);
+    };
+    let batch = Batch::new(runner, origin);
     slot.0 = Slot::Open(batch.clone());
     Ok(batch)
 }
@@ -157,7 +161,7 @@ fn with_batch(name: &'static str, push: impl FnOnce(Arc<Batch>) -> Deferred) -> 
     if let Some(batch) = current() {
         return Ok(push(batch?));
     }
-    let batch = Batch::new(&Runner::global())?;
+    let batch = Batch::new(Runner::global(), Origin::current()?);
     tracing::warn!(
         name,
         "a job was deferred outside of a request and runs at once on the global runner: add `DeferLayer` to \

@@ -6,7 +6,10 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -40,14 +43,28 @@ use crate::{
 
 pub(crate) struct Batch {
     runner: Runner,
-    runtime: Handle,
     /// Where the runner's register has this batch.
-    key: usize,
-    /// The span of the request.
-    cause: Option<tracing::span::Id>,
+    key: AtomicUsize,
+    origin: Origin,
     request: OnceLock<RequestInfo>,
     response: OnceLock<ResponseInfo>,
     jobs: Mutex<Jobs>,
+}
+
+/// Where a batch is from.
+pub(crate) struct Origin {
+    /// Its jobs run there.
+    runtime: Handle,
+    /// The span of the request.
+    span: Option<tracing::span::Id>,
+}
+
+impl Origin {
+    pub(crate) fn current() -> Result<Self, DeferError> {
+        let runtime = Handle::try_current().map_err(|_| DeferError::NoRuntime)?;
+        let traced = LevelFilter::current() != LevelFilter::OFF;
+        Ok(Self { runtime, span: if traced { Span::current().id() } else { None } })
+    }
 }
 
 struct Jobs {
@@ -91,15 +108,11 @@ pub(super) struct Start {
 }
 
 impl Batch {
-    pub(crate) fn new(runner: &Runner) -> Result<Arc<Self>, DeferError> {
-        let runtime = Handle::try_current().map_err(|_| DeferError::NoRuntime)?;
-        let traced = LevelFilter::current() != LevelFilter::OFF;
-        let cause = if traced { Span::current().id() } else { None };
-        Ok(runner.register(|key| Self {
-            runner: runner.clone(),
-            runtime,
-            key,
-            cause,
+    pub(crate) fn new(runner: Runner, origin: Origin) -> Arc<Self> {
+        let batch = Arc::new(Self {
+            runner,
+            key: AtomicUsize::new(usize::MAX),
+            origin,
             request: OnceLock::new(),
             response: OnceLock::new(),
             jobs: Mutex::new(Jobs {
@@ -110,7 +123,9 @@ impl Batch {
                 worker: None,
                 workers: 0,
             }),
-        }))
+        });
+        batch.key.store(batch.runner.register(&batch), Ordering::Relaxed);
+        batch
     }
 
     /// The next line for a worker, which is gone if there is none.
@@ -119,7 +134,7 @@ impl Batch {
     }
 
     pub(super) fn runtime(&self) -> &Handle {
-        &self.runtime
+        &self.origin.runtime
     }
 
     pub(crate) fn runner(&self) -> &Runner {
@@ -294,7 +309,7 @@ impl Batch {
         let span =
             tracing::info_span!("job", name = subject.name, id = %subject.id, attempt = subject.attempt);
         if !span.is_disabled() {
-            span.follows_from(self.cause.clone());
+            span.follows_from(self.origin.span.clone());
         }
         span
     }
@@ -648,7 +663,7 @@ fn envelope(entry: &Entry) -> Option<Envelope> {
 impl Drop for Batch {
     /// Nobody holds the batch any more, so that nothing of it can run.
     fn drop(&mut self) {
-        self.runner.unregister(self.key);
+        self.runner.unregister(*self.key.get_mut());
         let lost = self.jobs.get_mut().unwrap_or_else(PoisonError::into_inner).collector.open() > 0;
         if lost {
             self.worker_gone();

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::{Runner, batch::Batch};
+use super::batch::Batch;
 use crate::lock::lock;
 
 /// What happens to a response, or to a job, when `max_pending` jobs are waiting.
@@ -41,12 +41,13 @@ struct GateState {
 enum Waiter {
     /// Its worker is spawned when it gets a permit: until then it is a pointer, not a task.
     Batch(Arc<Batch>),
-    Task(oneshot::Sender<Permit>),
+    Task(Arc<Batch>, oneshot::Sender<Permit>),
 }
 
-/// The right to run one job at a time.
+/// The right of a batch to run one of its jobs at a time.
 pub(crate) struct Permit {
-    runner: Runner,
+    // Not the runner, whose count all requests share.
+    batch: Arc<Batch>,
 }
 
 impl Gate {
@@ -59,29 +60,30 @@ impl Gate {
 
     /// Starts the batch's worker, now or when its turn comes.
     pub(crate) fn start(batch: Arc<Batch>) {
-        let runner = batch.runner().clone();
-        let gate = runner.gate();
         {
+            let gate = batch.runner().gate();
             let mut state = lock(&gate.state);
             if state.free == 0 || !state.waiting.is_empty() {
-                gate.enqueue(&mut state, Waiter::Batch(batch));
+                gate.enqueue(&mut state, Waiter::Batch(batch.clone()));
                 return;
             }
             state.free -= 1;
         }
-        batch.spawn_worker(Permit { runner });
+        let permit = Permit { batch: batch.clone() };
+        batch.spawn_worker(permit);
     }
 
     /// Waits for a permit. Cancel safe: a permit that was on its way is passed on.
-    pub(crate) async fn acquire(runner: &Runner) -> Permit {
+    pub(crate) async fn acquire(batch: &Arc<Batch>) -> Permit {
         let turn = {
-            let mut state = lock(&runner.gate().state);
+            let gate = batch.runner().gate();
+            let mut state = lock(&gate.state);
             if state.free > 0 && state.waiting.is_empty() {
                 state.free -= 1;
-                return Permit { runner: runner.clone() };
+                return Permit { batch: batch.clone() };
             }
             let (grant, turn) = oneshot::channel();
-            runner.gate().enqueue(&mut state, Waiter::Task(grant));
+            gate.enqueue(&mut state, Waiter::Task(batch.clone(), grant));
             turn
         };
         turn.await.expect("the gate keeps a waiter until it grants it a permit, and outlives it")
@@ -92,7 +94,7 @@ impl Gate {
         self.waiting.store(state.waiting.len(), Ordering::Relaxed);
     }
 
-    fn release(&self, runner: &Runner) {
+    fn release(&self) {
         let mut state = lock(&self.state);
         state.free += 1;
         // A permit granted to a waiter that is gone comes straight back here. So there is one loop that grants, and
@@ -106,10 +108,12 @@ impl Gate {
             state.free -= 1;
             state.granting = true;
             drop(state);
-            let permit = Permit { runner: runner.clone() };
             match waiter {
-                Waiter::Batch(batch) => batch.spawn_worker(permit),
-                Waiter::Task(grant) => drop(grant.send(permit)),
+                Waiter::Batch(batch) => {
+                    let permit = Permit { batch: batch.clone() };
+                    batch.spawn_worker(permit);
+                }
+                Waiter::Task(batch, grant) => drop(grant.send(Permit { batch })),
             }
             state = lock(&self.state);
             state.granting = false;
@@ -120,15 +124,16 @@ impl Gate {
 impl Permit {
     /// Whether others wait for a permit.
     pub(crate) fn is_wanted(&self) -> bool {
-        self.runner.gate().waiting.load(Ordering::Relaxed) > 0
+        self.batch.runner().gate().waiting.load(Ordering::Relaxed) > 0
     }
 
     /// Between two jobs: lets those go first who wait longer.
     pub(crate) async fn turn(self) -> Self {
-        let runner = self.runner.clone();
         let (grant, turn) = oneshot::channel();
-        let gate = runner.gate();
-        gate.enqueue(&mut lock(&gate.state), Waiter::Task(grant));
+        {
+            let gate = self.batch.runner().gate();
+            gate.enqueue(&mut lock(&gate.state), Waiter::Task(self.batch.clone(), grant));
+        }
         drop(self);
         turn.await.expect("the gate keeps a waiter until it grants it a permit, and outlives it")
     }
@@ -136,7 +141,7 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.runner.gate().release(&self.runner);
+        self.batch.runner().gate().release();
     }
 }
 

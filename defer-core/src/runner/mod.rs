@@ -22,7 +22,7 @@ use std::{
 use slab::Slab;
 
 pub(crate) use self::{
-    batch::Batch,
+    batch::{Batch, Origin},
     line::{AsyncJob, BlockingJob, Once, Work},
 };
 pub use self::{
@@ -152,18 +152,13 @@ impl Runner {
         self.inner.queue.as_deref()
     }
 
-    fn register(&self, make: impl FnOnce(usize) -> Batch) -> Arc<Batch> {
-        let batch = {
-            let mut register = lock(&self.inner.register);
-            let vacant = register.vacant_entry();
-            let batch = Arc::new(make(vacant.key()));
-            vacant.insert(Arc::downgrade(&batch));
-            batch
-        };
+    /// Registers a batch, and returns where.
+    fn register(&self, batch: &Arc<Batch>) -> usize {
         if let Some(recorded) = &self.inner.recorded {
             lock(recorded).push(batch.clone());
         }
-        batch
+        let weak = Arc::downgrade(batch);
+        lock(&self.inner.register).insert(weak)
     }
 
     fn unregister(&self, key: usize) {

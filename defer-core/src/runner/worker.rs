@@ -118,7 +118,7 @@ impl<W: Work> Retry<W> {
         let batch = self.batch.clone();
         while let Some(work) = &mut self.work {
             tokio::time::sleep(delay).await;
-            let permit = Gate::acquire(batch.runner()).await;
+            let permit = Gate::acquire(&batch).await;
             self.has_room = false;
             batch.runner().room().give_back(1);
             let next = attempt(&batch, self.index, work).await;
