@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Prints everything that is measured here, one table after another: what a request costs in instructions and
-# allocations, and what each part costs in time. For the times, on a machine that does nothing else.
+# allocations, what each part costs in time, and what a server then does over the loopback interface, in as many rounds
+# as the argument says. For the times, on a machine that does nothing else.
 #
-# Needs valgrind. How other libraries compare is a command of its own: benches/peers/run.sh.
+# Needs valgrind, wrk and h2load. How other libraries compare is a command of its own: benches/peers/run.sh.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}"
@@ -19,7 +20,5 @@ cargo bench --quiet -p defer-benches --bench per_request
 step "each part: time"
 cargo bench --quiet -p defer-benches --bench parts -- --sort location
 
-if [ -x benches/loopback.sh ]; then
-  step "over loopback: throughput and latency"
-  benches/loopback.sh
-fi
+step "over loopback: throughput and latency"
+benches/loopback.sh "$@"

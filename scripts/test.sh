@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs everything that is checked: format, clippy, the tests of all crates with all features, UI and doc tests, the
-# browser tests, what a request costs, real clients and the soak's short form. Installs what these need; whatever is missing
-# in the end is an error, nothing is skipped.
+# browser tests, what a request costs, real clients and the soak's short form. Installs what these need; whatever is
+# missing in the end is an error, nothing is skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}"
