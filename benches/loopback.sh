@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # What deferring costs a server, in requests per second and in latency, over the loopback interface: paired runs in
 # turn, and the medians of their ratios. `benches/loopback.sh [ROUNDS]` (7 unless given) takes two minutes a round, and
-# prints markdown. Needs wrk, h2load, taskset and python3. SECONDS_EACH shortens the runs (2), CSV names a file that is
-# to keep the figures of all of them.
+# prints markdown. Needs wrk, h2load, taskset and python3. SECONDS_EACH shortens the runs (2), TABLES chooses among them
+# ("none trivial apart timer shared"), CSV names a file that is to keep the figures of all runs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . benches/lib.sh
@@ -10,6 +10,7 @@ cd "$(dirname "$0")/.."
 rounds=${1:-7}
 seconds=${SECONDS_EACH:-2}
 csv=${CSV:-$work/loopback.csv}
+tables=${TABLES:-none trivial apart timer shared}
 need wrk h2load taskset python3
 build_served
 
@@ -18,6 +19,7 @@ build_served
 prefix=()
 run() {
   local table=$1 load=$2 round=$3 variants=() variant figures
+  [[ " $tables " = *" $table "* ]] || return 0
   shift 3
   while [ "$1" != -- ]; do
     variants+=("$1")

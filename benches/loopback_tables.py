@@ -47,7 +47,9 @@ def header(columns):
 
 
 def latencies(runs, table, job, explanation):
-    """A row for each load: what the same requests are like with the job spawned and with it deferred."""
+    """A row for each load, if there is any: what the same requests are like with the job spawned and with it deferred."""
+    if not runs.loads(table):
+        return
     spawn, defer = f"spawn:{job}", f"defer:{job}"
     print(f"\n{explanation}\n")
     header(
@@ -83,16 +85,26 @@ def main():
         " (least–greatest)."
     )
 
-    print("\n### No job\n\nHTTP/1: wrk, 32 connections. HTTP/2: h2load, 4 connections with 32 streams each.\n")
     columns = ["load", "compared", "requests/s", "measured", "requests/s", "ratio"]
-    header(columns)
-    rates(runs, "none", "defer:none", ["inline:none"])
+    if runs.loads("none"):
+        print("\n### No job\n\nHTTP/1: wrk, 32 connections. HTTP/2: h2load, 4 connections with 32 streams each.\n")
+        header(columns)
+        rates(runs, "none", "defer:none", ["inline:none"])
 
-    print("\n### One trivial job for each request\n\nwrk, 32 connections.\n")
-    header(columns)
-    rates(runs, "trivial", "defer:trivial", ["spawn:trivial", "tracker:trivial", "defer-under-axum:trivial"])
-    rates(runs, "trivial", "defer-under-axum:trivial", ["spawn:trivial"])
+    if runs.loads("trivial"):
+        print("\n### One trivial job for each request\n\nwrk, 32 connections.\n")
+        header(columns)
+        rates(runs, "trivial", "defer:trivial", ["spawn:trivial", "tracker:trivial", "defer-under-axum:trivial"])
+        rates(runs, "trivial", "defer-under-axum:trivial", ["spawn:trivial"])
 
+    if any(runs.loads(table) for table in ("apart", "timer", "shared")):
+        with_processor_time(runs)
+
+    errors = sum(int(row["errors"]) for row in runs.rows)
+    print(f"\nRequests that failed: {errors}.")
+
+
+def with_processor_time(runs):
     print("\n### A job of 2 ms of processor time, and a handler that then waits 1 ms")
     print(
         "\nwrk. Thinking: each connection waits 20 ms in the mean before each request, which leaves processor time"
@@ -107,9 +119,6 @@ def main():
         "cpu",
         "wrk and the server on all cores: the client may then have to wait for the job that follows its response.",
     )
-
-    errors = sum(int(row["errors"]) for row in runs.rows)
-    print(f"\nRequests that failed: {errors}.")
 
 
 if __name__ == "__main__":
