@@ -7,7 +7,8 @@ export PYTHONDONTWRITEBYTECODE=1
 work=$(mktemp -d)
 pids=() # Of the servers that run.
 
-# Ends each server and waits for it. One that drains is given 5 s.
+# Ends each server and waits for it. One that drains is given 5 s. What fails here does so because a server has ended by
+# itself, which is no reason to leave the others running; and a server that was told to end does not exit with 0.
 stop_servers() {
   local pid
   for pid in "${pids[@]}"; do kill -TERM "$pid" 2>/dev/null || true; done

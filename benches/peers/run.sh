@@ -50,6 +50,7 @@ TOOLS
       php-fpm) services+=("$(basename "$(find_php_fpm)" | sed 's/^php-fpm/php/')-fpm") ;;
     esac
   done
+  # There is nothing to stop where Debian's policy keeps services from starting, as in containers.
   for service in "${services[@]}"; do
     as_root service "$service" stop >&2 || true
   done

@@ -52,6 +52,7 @@ async fn a_blocking_job_may_await_too() {
     let runner = Runner::default();
     scope(&runner, async {
         defer(Blocking::job(|cx| async move {
+            // So that the timer is awaited: nothing depends on how long that takes.
             tokio::time::sleep(Duration::from_millis(1)).await;
             cx.shutting_down().await;
             Ok(())
@@ -190,6 +191,7 @@ async fn no_more_than_max_running_blocking_jobs_run() {
         scope(&runner, async {
             defer(Blocking::job(move |_| {
                 most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                // So that more of them would meet if they could. A slow machine makes that no less true.
                 thread::sleep(Duration::from_millis(1));
                 now.fetch_sub(1, Ordering::SeqCst);
                 async { Ok(()) }

@@ -146,6 +146,7 @@ impl Probe {
                         stream.read_buf(&mut response).await?;
                     }
                     requests.push((begun, Instant::now()));
+                    // One request after another, and not the load itself: it is their waits that are measured.
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }
                 Ok(requests)
