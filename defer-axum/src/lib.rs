@@ -54,10 +54,10 @@ mod extract;
 pub mod testing;
 
 pub use defer_core::{
-    BoxError, BoxFuture, DeferError, Deferrable, Deferred, Delivery, Envelope, IntoJobResult, Job,
-    JobContext, JobError, JobEvent, JobEventKind, JobId, JobResult, MissingState, On, Overflow, Policy,
-    Queue, RequestInfo, ResponseInfo, Runner, RunnerBuilder, ShutdownReport, Stats, UnfinishedJob, defer,
-    defer_fn, scope, try_defer, try_defer_fn,
+    BoxError, BoxFuture, DeferError, Deferrable, Deferred, Delivery, Envelope, GlobalRunnerExists,
+    IntoJobResult, Job, JobContext, JobError, JobEvent, JobEventKind, JobId, JobResult, MissingState, On,
+    Overflow, Policy, Queue, RequestInfo, ResponseInfo, Runner, RunnerBuilder, ShutdownReport, Stats,
+    UnfinishedJob, defer, defer_fn, scope, try_defer, try_defer_fn,
 };
 pub use defer_macros::Deferrable;
 

@@ -1,6 +1,15 @@
 //! What can go wrong: in a job, when deferring one, and when a job asks for state that is not there.
 
-use std::{borrow::Cow, error::Error, fmt, sync::Arc};
+use std::{
+    any::Any,
+    borrow::Cow,
+    error::Error,
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use crate::panic::drop_quietly;
 
 /// A boxed error of any type, as tower and axum use it.
 pub type BoxError = Box<dyn Error + Send + Sync>;
@@ -10,7 +19,8 @@ pub type JobResult = Result<(), JobError>;
 
 /// Why one attempt of a job failed.
 ///
-/// Any error converts into it, so `?` works in a job. An attempt that fails is tried again while the job's
+/// Any error converts into it, so `?` works in a job: those of the standard library, boxed ones, `anyhow`'s, and a
+/// string. An attempt that fails is tried again while the job's
 /// policy has tries left; [`fatal`](JobError::fatal) says that this would be of no use.
 ///
 /// Like `anyhow::Error` it does not implement [`Error`] itself, which is what makes that conversion possible;
@@ -32,14 +42,43 @@ pub type JobResult = Result<(), JobError>;
 /// ```
 #[derive(Clone)]
 pub struct JobError {
-    source: Arc<dyn Error + Send + Sync>,
+    source: Source,
     fatal: bool,
+}
+
+/// A user's error. Its `Drop` may panic, wherever the last clone goes.
+#[derive(Clone)]
+struct Source(Option<Arc<dyn Error + Send + Sync>>);
+
+impl Source {
+    fn get(&self) -> &(dyn Error + Send + Sync + 'static) {
+        self.0.as_deref().expect("an error is there until it is dropped")
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        drop_quietly(self.0.take());
+    }
 }
 
 impl JobError {
     /// An error that is only a message.
     pub fn msg(message: impl Into<Cow<'static, str>>) -> Self {
         Self::from(Message(message.into()))
+    }
+
+    /// The message of a panic.
+    pub(crate) fn panicked(panic: Box<dyn Any + Send>) -> Self {
+        let message = if let Some(message) = panic.downcast_ref::<&'static str>() {
+            Self::msg(format!("panicked: {message}"))
+        } else if let Some(message) = panic.downcast_ref::<String>() {
+            Self::msg(format!("panicked: {message}"))
+        } else {
+            Self::msg("panicked with something that is no message")
+        };
+        drop_quietly(panic);
+        message
     }
 
     /// The same error, marked as one that another attempt would not mend: the job is not tried again.
@@ -56,21 +95,22 @@ impl JobError {
 
     /// The error inside, for its sources or a downcast.
     pub fn as_error(&self) -> &(dyn Error + Send + Sync + 'static) {
-        &*self.source
+        self.source.get()
     }
 }
 
-impl<E: Error + Send + Sync + 'static> From<E> for JobError {
+impl<E: Into<BoxError>> From<E> for JobError {
     fn from(error: E) -> Self {
-        Self { source: Arc::new(error), fatal: false }
+        Self { source: Source(Some(Arc::from(error.into()))), fatal: false }
     }
 }
 
 /// The error and the chain of its sources, separated by `: `.
 impl fmt::Display for JobError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.source)?;
-        let mut source = self.source.source();
+        let error = self.source.get();
+        write!(f, "{error}")?;
+        let mut source = error.source();
         while let Some(error) = source {
             write!(f, ": {error}")?;
             source = error.source();
@@ -81,8 +121,13 @@ impl fmt::Display for JobError {
 
 impl fmt::Debug for JobError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JobError").field("source", &self.source).field("fatal", &self.fatal).finish()
+        f.debug_struct("JobError").field("source", &self.source.get()).field("fatal", &self.fatal).finish()
     }
+}
+
+/// Calls user code, and turns its panic into an error.
+pub(crate) fn caught<T>(f: impl FnOnce() -> T) -> Result<T, JobError> {
+    catch_unwind(AssertUnwindSafe(f)).map_err(JobError::panicked)
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -100,6 +145,15 @@ pub enum DeferError {
     )]
     NoRuntime,
 }
+
+/// [`RunnerBuilder::install_global`](crate::RunnerBuilder::install_global) came too late.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the global runner is there already: install it once, early in `main`, before anything is deferred outside of a \
+     request and before `DeferLayer::default()` or `Runner::global()`"
+)]
+#[non_exhaustive]
+pub struct GlobalRunnerExists;
 
 /// A job asked for state of a type that its runner was not given.
 #[derive(Clone, Copy, Debug, thiserror::Error)]

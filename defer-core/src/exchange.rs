@@ -74,6 +74,18 @@ impl RequestInfo {
     pub fn headers(&self) -> &HeaderMap {
         headers_or_none(&self.headers)
     }
+
+    /// Fills in the fields `request` and `request_id` of a job's span. Without a matched path the request goes by its
+    /// method: a path may hold a token.
+    pub(crate) fn record(&self, span: &tracing::Span) {
+        match self.matched_path() {
+            Some(path) => span.record("request", format_args!("{} {path}", self.method)),
+            None => span.record("request", self.method.as_str()),
+        };
+        if let Some(id) = self.headers().get("x-request-id").and_then(|id| id.to_str().ok()) {
+            span.record("request_id", id);
+        }
+    }
 }
 
 /// How the response to a request ended.
@@ -111,7 +123,7 @@ impl ResponseInfo {
         self
     }
 
-    /// Sets how many body bytes were handed over.
+    /// Sets how many body bytes were sent.
     #[must_use]
     pub fn with_bytes_sent(mut self, bytes: u64) -> Self {
         self.bytes_sent = bytes;
@@ -143,7 +155,11 @@ impl ResponseInfo {
         self.delivery
     }
 
-    /// Body bytes handed over to the server, before any transfer coding.
+    /// Body bytes of this response that the operating system has taken, without any transfer coding.
+    ///
+    /// Under `defer_axum::serve` they are exact where the delivery is [`Sent`](Delivery::Sent), and over HTTP/1
+    /// always; otherwise, over HTTP/2, never more than were taken. Under another server they are the bytes that were
+    /// handed over to it.
     pub fn bytes_sent(&self) -> u64 {
         self.bytes_sent
     }
@@ -174,13 +190,16 @@ impl ResponseInfo {
 pub enum Delivery {
     /// The operating system accepted the last byte.
     Sent,
-    /// The body ended. How much of it has left is not known: the server is not `defer_axum::serve`.
+    /// The body ended: it was polled to its end, or dropped when as many bytes as it announced were yielded. How much
+    /// of it has left is not known: the server is not `defer_axum::serve`, or the request was made in this process.
+    /// Also an upgrade over HTTP/2, once the server has taken the head.
     Finished,
     /// The client was gone before the response was complete.
     Disconnected,
     /// The body yielded an error.
     Failed,
-    /// The handler was dropped before it had a response: the client left, or a time limit struck.
+    /// The handler was dropped before it had a response: the client left, or a time limit struck. Also where the
+    /// handler's service failed with an error, and nobody is known who answers for it.
     Cancelled,
     /// The handler, or the body, panicked.
     Panicked,

@@ -8,18 +8,19 @@ mod context;
 mod error;
 mod exchange;
 mod job;
-mod lock;
+mod panic;
 mod policy;
 mod queue;
 mod runner;
 mod scope;
 mod state;
+mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;
 
 pub use self::{
     context::JobContext,
-    error::{BoxError, DeferError, JobError, JobResult, MissingState},
+    error::{BoxError, DeferError, GlobalRunnerExists, JobError, JobResult, MissingState},
     exchange::{Delivery, RequestInfo, ResponseInfo},
     job::{Deferrable, IntoJobResult, Job, JobId},
     policy::{On, Policy},

@@ -1,10 +1,19 @@
 //! The interface to a queue outside of this process.
 
-use std::{future::Future, pin::Pin};
+use std::{
+    future::{Future, poll_fn},
+    pin::Pin,
+    task::Poll,
+};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{error::BoxError, job::JobId, policy::Policy};
+use crate::{
+    error::{BoxError, JobResult, caught},
+    job::JobId,
+    panic::drop_quietly,
+    policy::Policy,
+};
 
 /// A boxed future.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -47,4 +56,17 @@ impl<J: Serialize> Queued for J {}
 /// If the payload is not JSON of a `J`.
 pub fn decode<J: for<'de> Deserialize<'de>>(payload: &[u8]) -> Result<J, serde_json::Error> {
     serde_json::from_slice(payload)
+}
+
+/// Pushes jobs to a queue, whose panics become errors.
+pub(crate) async fn push(queue: &dyn Queue, jobs: Vec<Envelope>) -> JobResult {
+    let mut future = caught(|| queue.push(jobs))?;
+    let result = poll_fn(|cx| match caught(|| future.as_mut().poll(cx)) {
+        Ok(Poll::Pending) => Poll::Pending,
+        Ok(Poll::Ready(pushed)) => Poll::Ready(pushed.map_err(Into::into)),
+        Err(panic) => Poll::Ready(Err(panic)),
+    });
+    let result = result.await;
+    drop_quietly(future);
+    result
 }

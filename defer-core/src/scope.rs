@@ -16,6 +16,8 @@ use std::{
 
 use pin_project_lite::pin_project;
 
+#[cfg(feature = "testing")]
+use crate::runner::RecordedJob;
 use crate::{
     context::JobContext,
     error::DeferError,
@@ -34,8 +36,11 @@ thread_local! {
 /// What the thread is in the scope of.
 pub(crate) enum Slot {
     None,
-    /// A request that has deferred nothing.
-    Empty(Runner),
+    /// A request that has deferred nothing. It may be one that a job makes.
+    Empty {
+        runner: Runner,
+        in_job: bool,
+    },
     Open(Arc<Batch>),
 }
 
@@ -59,6 +64,18 @@ impl Slot {
         *self = Self::replace_current(mine);
     }
 
+    /// Whether this thread is in a job, at whatever depth.
+    fn is_in_job() -> bool {
+        let current = Self::replace_current(Self::None);
+        let in_job = match &current {
+            Self::None => false,
+            Self::Empty { in_job, .. } => *in_job,
+            Self::Open(batch) => batch.is_in_job(),
+        };
+        Self::replace_current(current);
+        in_job
+    }
+
     fn replace_current(slot: Self) -> Self {
         ManuallyDrop::into_inner(CURRENT.replace(ManuallyDrop::new(slot)))
     }
@@ -73,25 +90,25 @@ fn current() -> Option<Result<Arc<Batch>, DeferError>> {
             Slot::replace_current(Slot::Open(batch));
             Some(Ok(current))
         }
-        Slot::Empty(runner) => Some(open(runner)),
+        Slot::Empty { runner, in_job } => Some(open(runner, in_job)),
     }
 }
 
 /// Makes the batch of the scope around. The scope is back whatever the subscriber does that is asked for the current
 /// span.
-fn open(runner: Runner) -> Result<Arc<Batch>, DeferError> {
+fn open(runner: Runner, in_job: bool) -> Result<Arc<Batch>, DeferError> {
     struct PutBack(Slot);
     impl Drop for PutBack {
         fn drop(&mut self) {
             Slot::replace_current(mem::replace(&mut self.0, Slot::None));
         }
     }
-    let mut slot = PutBack(Slot::Empty(runner));
+    let mut slot = PutBack(Slot::Empty { runner, in_job });
     let origin = Origin::current()?;
-    let Slot::Empty(runner) = mem::replace(&mut slot.0, Slot::None) else {
+    let Slot::Empty { runner, .. } = mem::replace(&mut slot.0, Slot::None) else {
         return Err(DeferError::NoRuntime);
     };
-    let batch = Batch::new(runner, origin);
+    let batch = Batch::new(runner, origin, in_job);
     slot.0 = Slot::Open(batch.clone());
     Ok(batch)
 }
@@ -161,8 +178,9 @@ fn with_batch(name: &'static str, push: impl FnOnce(Arc<Batch>) -> Deferred) -> 
     if let Some(batch) = current() {
         return Ok(push(batch?));
     }
-    let batch = Batch::new(Runner::global(), Origin::current()?);
+    let batch = Batch::new(Runner::global(), Origin::current()?, true);
     tracing::warn!(
+        target: "defer",
         name,
         "a job was deferred outside of a request and runs at once on the global runner: add `DeferLayer` to \
          the router, or hand the scope to the task that defers with `Defer::scope`"
@@ -174,6 +192,10 @@ fn with_batch(name: &'static str, push: impl FnOnce(Arc<Batch>) -> Deferred) -> 
 
 fn push<J: Deferrable>(batch: Arc<Batch>, job: J) -> Deferred {
     let policy: &'static Policy = const { &J::POLICY };
+    #[cfg(feature = "testing")]
+    if batch.runner().is_recording() && !policy.is_blocking() {
+        return push_work(batch, RecordedJob(Arc::new(job)), J::NAME, policy);
+    }
     if policy.is_blocking() {
         push_work(batch, BlockingJob(Arc::new(job)), J::NAME, policy)
     } else {
@@ -426,7 +448,7 @@ impl<F> fmt::Debug for Scoped<F> {
 /// after it has completed.
 ///
 /// The runner is given as it is or by reference. Under [`Overflow::Wait`](crate::Overflow::Wait) this waits for room
-/// for the jobs. Dropped before it completes, it releases them too.
+/// for the jobs, except in a job. Dropped before it completes, it releases them too.
 ///
 /// ```
 /// use defer_core::{Runner, defer_fn, scope};
@@ -507,7 +529,7 @@ pub struct Scope {
 impl Scope {
     /// A scope without jobs.
     pub fn new(runner: Runner) -> Self {
-        Self { slot: Slot::Empty(runner) }
+        Self { slot: Slot::Empty { runner, in_job: Slot::is_in_job() } }
     }
 
     /// Calls `f` in this scope: jobs deferred in it are collected here.

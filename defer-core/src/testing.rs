@@ -1,16 +1,24 @@
 //! Seeing in a test what was deferred. With the feature `testing`.
 
-use std::{any::type_name, fmt};
+use std::{
+    any::type_name,
+    fmt,
+    sync::{Arc, Mutex},
+};
 
 use crate::{
     job::Deferrable,
-    runner::{Runner, RunnerBuilder},
+    runner::{Batch, Runner, RunnerBuilder},
+    sync::lock,
 };
 
 /// Records deferred jobs instead of running them.
 ///
 /// Each recorder sees the jobs of its own runner alone, so that tests in parallel do not see each other's. What was
-/// deferred can be asked for at once, before the response's body was read.
+/// deferred can be asked for at once, before the response's body was read. Predicates may ask the recorder too.
+///
+/// The recorder keeps what it records, without a bound and without holding a response back. When its last clone is
+/// dropped, what has not run is dropped too, and counts as abandoned.
 ///
 /// ```
 /// # use defer_core::{Deferrable, Job, JobContext, JobResult, Policy, defer, scope, testing::Recorder};
@@ -33,6 +41,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Recorder {
     runner: Runner,
+    recorded: Arc<Mutex<Vec<Arc<Batch>>>>,
 }
 
 impl Recorder {
@@ -44,7 +53,8 @@ impl Recorder {
     /// A recorder whose [`run_all`](Self::run_all) runs jobs on the runner that this makes: with state, bounds and
     /// hooks.
     pub fn with(runner: RunnerBuilder) -> Self {
-        Self { runner: runner.recording().build() }
+        let recorded = Arc::default();
+        Self { runner: runner.recording(&recorded).build(), recorded }
     }
 
     /// The runner that collects for this recorder.
@@ -54,12 +64,18 @@ impl Recorder {
 
     /// The jobs of type `J` that `see` picks something from, in the order deferred within each request. A job that
     /// was cancelled or has run is not among them.
-    fn pick<J: Deferrable, T>(&self, mut see: impl FnMut(&J) -> Option<T>) -> Vec<T> {
+    fn pick<J: Deferrable, T>(&self, see: impl Fn(&J) -> Option<T>) -> Vec<T> {
         let mut picked = Vec::new();
-        for batch in self.runner.recorded() {
-            batch.inspect(|_, job| picked.extend(job.and_then(|job| job.downcast_ref()).and_then(&mut see)));
+        for batch in self.batches() {
+            let jobs = batch.inspect().into_iter().filter_map(|(_, job)| job);
+            picked.extend(jobs.filter_map(|job| see(job.downcast_ref()?)));
         }
         picked
+    }
+
+    /// A copy: whoever looks at the jobs may ask the recorder meanwhile.
+    fn batches(&self) -> Vec<Arc<Batch>> {
+        lock(&self.recorded).clone()
     }
 
     /// Copies of the jobs of type `J` that were deferred and have not run.
@@ -112,18 +128,14 @@ impl Recorder {
     /// Runs what was recorded and has not run, in the order deferred within each request, and waits for it and for
     /// what it defers. Responses need not have been read. Look at [`Runner::stats`] for how the jobs ended.
     pub async fn run_all(&self) {
-        for batch in self.runner.recorded() {
+        for batch in self.batches() {
             batch.start();
         }
         self.runner.idle().await;
     }
 
     fn names(&self) -> Vec<&'static str> {
-        let mut names = Vec::new();
-        for batch in self.runner.recorded() {
-            batch.inspect(|name, _| names.push(name));
-        }
-        names
+        self.batches().iter().flat_map(|batch| batch.inspect()).map(|(name, _)| name).collect()
     }
 }
 

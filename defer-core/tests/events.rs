@@ -134,7 +134,7 @@ async fn pending_and_running_tell_where_the_jobs_are() {
 #[tokio::test(start_paused = true)]
 async fn what_happens_is_logged_at_its_level_and_without_the_jobs_fields() {
     quiet_panics();
-    let (log, _guard) = Log::capture();
+    let (log, _guard) = Log::capture_from(tracing::Level::DEBUG);
     let runner = Runner::default();
     let mut request = Scope::new(runner.clone());
     request.enter(|| {
@@ -147,7 +147,7 @@ async fn what_happens_is_logged_at_its_level_and_without_the_jobs_fields() {
     request.release(Some(defer_core::ResponseInfo::new(defer_core::Delivery::Cancelled)));
     runner.idle().await;
     for (level, what, name) in [
-        ("INFO", "job done", "Plain"),
+        ("DEBUG", "job done", "Plain"),
         ("WARN", "trying again", "Twice"),
         ("ERROR", "job failed", "Twice"),
         ("ERROR", "job panicked", "Other"),
@@ -158,6 +158,12 @@ async fn what_happens_is_logged_at_its_level_and_without_the_jobs_fields() {
         assert_eq!(log.lines_with(&[level, what, &name]), 1, "{level} {what}: {}", log.text());
     }
     assert_eq!(log.lines_with(&["job{name=\"Twice\"", "attempt=2", "no such host"]), 1, "{}", log.text());
+    for line in log.text().lines() {
+        assert!(line.contains(" defer: "), "another target: {line}");
+        for field in ["name=", " id=", "attempt="] {
+            assert!(line.matches(field).count() <= 1, "{field} is repeated: {line}");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

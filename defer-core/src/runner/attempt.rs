@@ -1,11 +1,11 @@
 //! One attempt of a job: in its span, within its time, its panics caught.
 
 use std::{
-    any::Any,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use pin_project_lite::pin_project;
@@ -13,7 +13,8 @@ use tokio::time::Sleep;
 use tracing::Span;
 
 use crate::{
-    error::{BoxError, JobError, JobResult},
+    error::{JobError, JobResult},
+    panic::drop_quietly,
     policy::Policy,
 };
 
@@ -45,9 +46,12 @@ pin_project! {
 }
 
 impl<'a, F: Future<Output = JobResult>> Attempt<'a, F> {
-    pub(crate) fn new(future: F, span: &'a Span, policy: &'static Policy) -> Self {
-        let limit = policy.timeout().map(|timeout| Box::pin(tokio::time::sleep(timeout)));
-        Self { future: Some(future), span, policy, limit }
+    /// # Errors
+    ///
+    /// If the job has a time limit, and the runtime no timer.
+    pub(crate) fn new(future: F, span: &'a Span, policy: &'static Policy) -> Result<Self, JobError> {
+        let limit = policy.timeout().map(timer).transpose()?;
+        Ok(Self { future: Some(future), span, policy, limit })
     }
 }
 
@@ -72,7 +76,7 @@ impl<F: Future<Output = JobResult>> Future for Attempt<'_, F> {
         }));
         let outcome = match polled {
             Ok(Poll::Ready(result)) => Outcome::Returned(result),
-            Err(panic) => Outcome::Panicked(panic_error(panic)),
+            Err(panic) => Outcome::Panicked(JobError::panicked(panic)),
             Ok(Poll::Pending) => {
                 let Some(limit) = this.limit else { return Poll::Pending };
                 if limit.as_mut().poll(cx).is_pending() {
@@ -83,7 +87,7 @@ impl<F: Future<Output = JobResult>> Future for Attempt<'_, F> {
             }
         };
         drop(entered);
-        let dropped = self.drop_future().map_err(panic_error);
+        let dropped = self.drop_future().map_err(JobError::panicked);
         Poll::Ready(match (outcome, dropped) {
             (Outcome::Returned(Ok(())), Err(error)) => Outcome::Panicked(error),
             (outcome, _) => outcome,
@@ -91,41 +95,12 @@ impl<F: Future<Output = JobResult>> Future for Attempt<'_, F> {
     }
 }
 
-/// The panic's message as an error.
-pub(crate) fn panic_error(panic: Box<dyn Any + Send>) -> JobError {
-    let message = if let Some(message) = panic.downcast_ref::<&'static str>() {
-        JobError::msg(format!("panicked: {message}"))
-    } else if let Some(message) = panic.downcast_ref::<String>() {
-        JobError::msg(format!("panicked: {message}"))
-    } else {
-        JobError::msg("panicked with something that is no message")
-    };
-    drop_quietly(panic);
-    message
-}
-
-/// Drops something of the user's, whose `Drop` may panic.
-pub(crate) fn drop_quietly<T>(value: T) {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
-        tracing::error!("a job, or what it held, panicked while it was dropped");
-        // The payload's own `Drop` may panic too, and there is no end to that.
-        std::mem::forget(panic);
-    }
-}
-
-/// A user's future that returns a result, its panics turned into errors.
-pub(crate) async fn caught<Fut>(make: impl FnOnce() -> Fut) -> JobResult
-where
-    Fut: Future<Output = Result<(), BoxError>> + Unpin,
-{
-    let mut future = catch_unwind(AssertUnwindSafe(make)).map_err(panic_error)?;
-    let result =
-        std::future::poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut future).poll(cx))) {
-            Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(result)) => Poll::Ready(result.map_err(|error| JobError::msg(error.to_string()))),
-            Err(panic) => Poll::Ready(Err(panic_error(panic))),
-        })
-        .await;
-    drop_quietly(future);
-    result
+/// A timer, which Tokio makes with a panic on a runtime that has none.
+pub(crate) fn timer(duration: Duration) -> Result<Pin<Box<Sleep>>, JobError> {
+    catch_unwind(|| Box::pin(tokio::time::sleep(duration))).map_err(|panic| {
+        drop_quietly(panic);
+        let message = "the runtime has no timer, which a job with a timeout or a backoff needs: build it with \
+                       `enable_time` or `enable_all`";
+        JobError::msg(message).fatal()
+    })
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::AtomicBool},
 };
 
 use slab::Slab;
@@ -10,10 +10,30 @@ use slab::Slab;
 use super::{
     Inner, Runner,
     event::{Hook, JobEvent},
-    limits::{Gate, Overflow, Room},
+    gate::Gate,
+    room::Room,
     stats::Counters,
 };
-use crate::{context::Drain, queue::Queue, state::State};
+#[cfg(feature = "testing")]
+use super::{Recorded, batch::Batch};
+use crate::{context::Drain, error::GlobalRunnerExists, queue::Queue, state::State};
+
+/// What happens when `max_pending` jobs are waiting.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Overflow {
+    /// The response that deferred jobs is held back until there is room for them: the clients wait, nothing is lost.
+    ///
+    /// Responses that are let through at the same time may together bring more jobs than there is room for; those that
+    /// follow are held the longer. A response to a request that a job makes in this process is never held, and neither
+    /// is a scope that a job opens: the room could be the job's own. That is known by the scope, so run a future that
+    /// a job gives to `tokio::spawn` in [`Defer::scope`](crate::Defer::scope). A job that calls this process over
+    /// the network is not recognized.
+    #[default]
+    Wait,
+    /// The jobs that find no room when their response is over are dropped, the newest first, each with an event.
+    Shed,
+}
 
 /// Makes a [`Runner`].
 pub struct RunnerBuilder {
@@ -23,7 +43,7 @@ pub struct RunnerBuilder {
     max_running: usize,
     max_pending: usize,
     overflow: Overflow,
-    recording: bool,
+    recorded: Option<Recorded>,
 }
 
 impl RunnerBuilder {
@@ -43,8 +63,8 @@ impl RunnerBuilder {
         self
     }
 
-    /// How many jobs wait (65,536 unless set; at least 1): those whose response is under way or over and that have
-    /// not started, and those between two tries.
+    /// How many jobs wait (65,536 unless set; at least 1): those whose response is over and that have not started, and
+    /// those between two attempts.
     #[must_use]
     pub fn max_pending(mut self, jobs: usize) -> Self {
         self.max_pending = jobs.max(1);
@@ -88,9 +108,39 @@ impl RunnerBuilder {
     }
 
     #[cfg(feature = "testing")]
-    pub(crate) fn recording(mut self) -> Self {
-        self.recording = true;
+    pub(crate) fn recording(mut self, list: &Arc<Mutex<Vec<Arc<Batch>>>>) -> Self {
+        self.recorded = Some(Arc::downgrade(list));
         self
+    }
+
+    /// Makes the runner, and installs it as [`Runner::global`]: for jobs that are deferred outside of a request, such as
+    /// in a ticker, a consumer, a callback or on a thread, and that need state. Once, before the first use.
+    ///
+    /// ```
+    /// use defer_core::{Runner, defer_fn};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let runner = Runner::builder().state(String::from("Ada")).install_global()?;
+    /// // No request, no scope: it runs at once, on the runner above.
+    /// defer_fn(|cx| async move {
+    ///     println!("welcome, {}", cx.state::<String>()?);
+    ///     Ok(())
+    /// });
+    /// runner.idle().await;
+    /// assert_eq!(runner.stats().succeeded, 1);
+    /// assert!(Runner::builder().install_global().is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`GlobalRunnerExists`] if there is one, installed or made by its first use. The builder is dropped.
+    pub fn install_global(self) -> Result<Runner, GlobalRunnerExists> {
+        let runner = self.build();
+        super::GLOBAL.set(runner.clone()).map_err(|_| GlobalRunnerExists)?;
+        Ok(runner)
     }
 
     /// Makes the runner.
@@ -106,7 +156,8 @@ impl RunnerBuilder {
                 counters: Counters::default(),
                 drain: Drain::new(),
                 register: Mutex::new(Slab::new()),
-                recorded: self.recording.then(Mutex::default),
+                recorded: self.recorded,
+                ushered: AtomicBool::new(false),
             }),
         }
     }
@@ -121,7 +172,7 @@ impl Default for RunnerBuilder {
             max_running: 1024,
             max_pending: 65_536,
             overflow: Overflow::default(),
-            recording: false,
+            recorded: None,
         }
     }
 }

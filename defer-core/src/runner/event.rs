@@ -5,8 +5,9 @@ use std::{
     time::Duration,
 };
 
-use super::attempt::drop_quietly;
-use crate::{collector::Entry, error::JobError, job::JobId, scope::Slot};
+use tracing::Span;
+
+use crate::{collector::Entry, error::JobError, job::JobId, panic::drop_quietly, scope::Slot};
 
 /// A step in the life of a job.
 ///
@@ -108,26 +109,37 @@ impl JobEvent {
     }
 }
 
-/// Whom an event is about.
+/// The job an event describes.
 #[derive(Clone, Copy)]
 pub(crate) struct Subject {
     pub(crate) name: &'static str,
     pub(crate) id: JobId,
     pub(crate) attempt: u32,
+    /// The event is logged in the span of the attempt, which has the fields above.
+    in_span: bool,
 }
 
 impl Subject {
+    pub(crate) fn new(name: &'static str, id: JobId) -> Self {
+        Self { name, id, attempt: 0, in_span: false }
+    }
+
     pub(crate) fn of(entry: &Entry) -> Self {
-        Self { name: entry.name, id: entry.id, attempt: entry.attempts }
+        Self { attempt: entry.attempts, ..Self::new(entry.name, entry.id) }
+    }
+
+    /// The same in the span of an attempt, if that is enabled.
+    pub(crate) fn within(self, span: &Span) -> Self {
+        Self { in_span: !span.is_disabled(), ..self }
     }
 
     /// Logs the event and tells the hooks. Called without a lock held: hooks are user code, and so is the text of an
     /// error.
     pub(crate) fn report(self, hooks: &[Hook], kind: JobEventKind) {
-        let Self { name, id, attempt } = self;
+        let Self { name, id, attempt, .. } = self;
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.log(&kind))) {
             drop_quietly(panic);
-            tracing::error!(name, %id, attempt, "a job's error panicked while it was written");
+            tracing::error!(target: "defer", name, %id, attempt, "a job's error panicked while it was written");
         }
         self.tell(hooks, kind);
     }
@@ -141,46 +153,57 @@ impl Subject {
     }
 
     fn call(self, hooks: &[Hook], kind: JobEventKind) {
-        let Self { name, id, attempt } = self;
+        let Self { name, id, attempt, .. } = self;
         let event = JobEvent { name, id, attempt, kind };
         for hook in hooks {
             // In no scope: a hook that defers at the end of a job would go on for ever if the job it defers had a hook.
             let told = Slot::None.enter(|| catch_unwind(AssertUnwindSafe(|| hook(&event))));
             if let Err(panic) = told {
                 drop_quietly(panic);
-                tracing::error!(name, %id, "an `on_event` hook panicked");
+                tracing::error!(target: "defer", name, %id, "an `on_event` hook panicked");
             }
         }
     }
 
     fn log(self, kind: &JobEventKind) {
-        let Self { name, id, attempt } = self;
+        let Self { name, id, attempt, in_span } = self;
+        // An event in the span does not repeat its fields.
+        macro_rules! in_attempt {
+            ($level:ident, $($rest:tt)*) => {
+                tracing::$level!(
+                    target: "defer",
+                    name = (!in_span).then_some(name),
+                    id = (!in_span).then(|| tracing::field::display(id)),
+                    attempt = (!in_span).then_some(attempt),
+                    $($rest)*
+                )
+            };
+        }
         match kind {
             JobEventKind::Deferred | JobEventKind::Started => {}
-            JobEventKind::Succeeded { elapsed } => {
-                tracing::info!(name, %id, attempt, ?elapsed, "job done");
-            }
+            JobEventKind::Succeeded { elapsed } => in_attempt!(debug, ?elapsed, "job done"),
             JobEventKind::Retrying { error, delay } => {
-                tracing::warn!(name, %id, attempt, %error, ?delay, "job failed, trying again");
+                in_attempt!(warn, %error, ?delay, "job failed, trying again");
             }
-            JobEventKind::Failed { error, elapsed } => {
-                tracing::error!(name, %id, attempt, %error, ?elapsed, "job failed");
-            }
-            JobEventKind::Panicked { error, elapsed } => {
-                tracing::error!(name, %id, attempt, %error, ?elapsed, "job panicked");
-            }
+            JobEventKind::Failed { error, elapsed } => in_attempt!(error, %error, ?elapsed, "job failed"),
+            JobEventKind::Panicked { error, elapsed } => in_attempt!(error, %error, ?elapsed, "job panicked"),
             JobEventKind::TimedOut { error, elapsed } => {
-                tracing::error!(name, %id, attempt, %error, ?elapsed, "job timed out");
+                in_attempt!(error, %error, ?elapsed, "job timed out")
             }
-            JobEventKind::Skipped => tracing::warn!(name, %id, "job skipped: its condition said no"),
-            JobEventKind::Cancelled => tracing::debug!(name, %id, "job cancelled"),
-            JobEventKind::Shed => tracing::warn!(name, %id, "job shed: too many are pending"),
-            JobEventKind::Queued => tracing::debug!(name, %id, "job queued"),
+            JobEventKind::Skipped => {
+                tracing::warn!(target: "defer", name, %id, "job skipped: its condition said no");
+            }
+            JobEventKind::Cancelled => tracing::debug!(target: "defer", name, %id, "job cancelled"),
+            JobEventKind::Shed => {
+                tracing::warn!(target: "defer", name, %id, "job shed: too many are pending")
+            }
+            JobEventKind::Queued => tracing::debug!(target: "defer", name, %id, "job queued"),
             JobEventKind::QueueFailed { error } => {
-                tracing::warn!(name, %id, %error, "job not queued, running it in this process");
+                tracing::warn!(target: "defer", name, %id, %error, "job not queued, running it in this process");
             }
             JobEventKind::Abandoned => {
-                tracing::error!(name, %id, attempt, "job abandoned: the runner stopped before it ended");
+                let why = "job abandoned: the runner stopped before it ended";
+                tracing::error!(target: "defer", name, %id, attempt, "{why}");
             }
         }
     }

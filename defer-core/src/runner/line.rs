@@ -3,15 +3,24 @@
 //! This is what makes ten jobs cheaper than ten tasks: the jobs lie side by side in one vector, and the future that
 //! runs them is allocated once for all of them.
 
-use std::{any::Any, future::Future, ops::Range, sync::Arc};
+use std::{
+    any::Any,
+    convert::Infallible,
+    future::{Future, poll_fn},
+    ops::Range,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+};
 
-use tokio::task::JoinHandle;
+use tokio::{sync::oneshot, task::JoinHandle};
 
-use super::{attempt::drop_quietly, worker::Worker};
+use super::worker::Worker;
 use crate::{
     context::JobContext,
-    error::{BoxError, JobResult},
+    error::{BoxError, JobError, JobResult},
     job::{Deferrable, IntoJobResult},
+    panic::drop_quietly,
     queue::BoxFuture,
     scope::Defer,
 };
@@ -21,13 +30,19 @@ pub(crate) trait Work: Send + 'static {
     /// Does nothing before it is polled.
     fn run(&mut self, cx: &JobContext) -> impl Future<Output = JobResult> + Send;
 
-    /// The job, for who knows its type.
+    /// The job, if it is shared.
     #[cfg(feature = "testing")]
-    fn job(&self) -> &dyn Any;
+    fn job(&self) -> Option<SharedJob> {
+        None
+    }
 
     /// The job as a queue keeps it; `None` for one that is not for a queue.
     fn encode(&self) -> Option<Result<Vec<u8>, BoxError>>;
 }
+
+/// A job that a test may look at, whoever else has it.
+#[cfg(feature = "testing")]
+pub(crate) type SharedJob = Arc<dyn Any + Send + Sync>;
 
 /// A line of works of a type that only the line knows.
 pub(crate) trait Line: Send {
@@ -40,9 +55,9 @@ pub(crate) trait Line: Send {
     /// Takes one out, to be dropped.
     fn take(&mut self, index: usize) -> Option<Box<dyn Send>>;
 
-    /// One of them, for who knows its type.
+    /// One of them, if it is shared.
     #[cfg(feature = "testing")]
-    fn job(&self, index: usize) -> Option<&dyn Any>;
+    fn job(&self, index: usize) -> Option<SharedJob>;
 
     /// The line itself, so that another work of its type can join.
     fn as_any_mut(&mut self) -> &mut dyn Any;
@@ -106,8 +121,8 @@ impl<W: Work> Line for Row<W> {
     }
 
     #[cfg(feature = "testing")]
-    fn job(&self, index: usize) -> Option<&dyn Any> {
-        self.at(index).map(Work::job)
+    fn job(&self, index: usize) -> Option<SharedJob> {
+        self.at(index)?.job()
     }
 
     fn as_any_mut(&mut self) -> &mut dyn Any {
@@ -132,9 +147,23 @@ impl<J: Deferrable> Work for AsyncJob<J> {
         self.0.run(cx).await
     }
 
-    #[cfg(feature = "testing")]
-    fn job(&self) -> &dyn Any {
-        &self.0
+    fn encode(&self) -> Option<Result<Vec<u8>, BoxError>> {
+        J::ENCODE.map(|encode| encode(&self.0))
+    }
+}
+
+/// A job that a recorder keeps: it can be looked at while it waits.
+#[cfg(feature = "testing")]
+pub(crate) struct RecordedJob<J>(pub(crate) Arc<J>);
+
+#[cfg(feature = "testing")]
+impl<J: Deferrable> Work for RecordedJob<J> {
+    async fn run(&mut self, cx: &JobContext) -> JobResult {
+        self.0.run(cx).await
+    }
+
+    fn job(&self) -> Option<SharedJob> {
+        Some(self.0.clone())
     }
 
     fn encode(&self) -> Option<Result<Vec<u8>, BoxError>> {
@@ -142,7 +171,7 @@ impl<J: Deferrable> Work for AsyncJob<J> {
     }
 }
 
-/// A job on the blocking pool. Shared with the thread it runs on, which goes on with it after a time-out.
+/// A job on the blocking pool. Shared with the thread it runs on, which may still have it after a time-out.
 pub(crate) struct BlockingJob<J>(pub(crate) Arc<J>);
 
 impl<J: Deferrable> Work for BlockingJob<J> {
@@ -152,15 +181,17 @@ impl<J: Deferrable> Work for BlockingJob<J> {
         let runtime = tokio::runtime::Handle::current();
         let scope = Defer::current();
         let span = tracing::Span::current();
-        let mut thread = OnPool(tokio::task::spawn_blocking(move || {
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::task::spawn_blocking(move || {
             let _entered = span.enter();
-            let run = job.run(&cx);
+            let run = unless(stopped, job.run(&cx));
             match scope {
                 Some(scope) => runtime.block_on(scope.scope(run)),
                 None => runtime.block_on(run),
             }
-        }));
-        match (&mut thread.0).await {
+        });
+        let mut thread = OnPool { task, _stop: stop };
+        match (&mut thread.task).await {
             Ok(result) => result,
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             Err(error) => Err(error.into()),
@@ -168,8 +199,8 @@ impl<J: Deferrable> Work for BlockingJob<J> {
     }
 
     #[cfg(feature = "testing")]
-    fn job(&self) -> &dyn Any {
-        &*self.0
+    fn job(&self) -> Option<SharedJob> {
+        Some(self.0.clone())
     }
 
     fn encode(&self) -> Option<Result<Vec<u8>, BoxError>> {
@@ -178,13 +209,31 @@ impl<J: Deferrable> Work for BlockingJob<J> {
 }
 
 /// Work on the blocking pool. Dropped before it has a thread, it does not get one: a job that took too long may not
-/// run after all.
-struct OnPool(JoinHandle<JobResult>);
+/// run after all. Dropped later, it stops at its next `.await`.
+struct OnPool {
+    task: JoinHandle<JobResult>,
+    _stop: oneshot::Sender<Infallible>,
+}
 
 impl Drop for OnPool {
     fn drop(&mut self) {
-        self.0.abort();
+        self.task.abort();
     }
+}
+
+/// Runs a job until nobody waits for it any more. It is dropped then.
+async fn unless(
+    mut stopped: oneshot::Receiver<Infallible>,
+    run: impl Future<Output = JobResult>,
+) -> JobResult {
+    let mut run = pin!(run);
+    poll_fn(|cx| {
+        if Pin::new(&mut stopped).poll(cx).is_ready() {
+            return Poll::Ready(Err(JobError::msg("stopped")));
+        }
+        run.as_mut().poll(cx)
+    })
+    .await
 }
 
 /// A closure, which runs once.
@@ -200,11 +249,6 @@ where
             Some(work) => work(cx.clone()).await.into_job_result(),
             None => Ok(()),
         }
-    }
-
-    #[cfg(feature = "testing")]
-    fn job(&self) -> &dyn Any {
-        &()
     }
 
     fn encode(&self) -> Option<Result<Vec<u8>, BoxError>> {

@@ -3,41 +3,40 @@
 //! One request's jobs run one after another, in the order deferred; those of different requests at the same time,
 //! up to [`max_running`](RunnerBuilder::max_running). An error, a panic or a time-out of one job touches no other.
 
+mod admission;
 mod attempt;
 mod backoff;
 mod batch;
 mod builder;
 mod event;
-mod limits;
+mod gate;
 mod line;
+mod room;
 mod shutdown;
 mod stats;
 mod worker;
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, OnceLock, Weak},
+    sync::{Arc, Mutex, OnceLock, Weak, atomic::AtomicBool},
 };
 
 use slab::Slab;
 
+#[cfg(feature = "testing")]
+pub(crate) use self::line::RecordedJob;
 pub(crate) use self::{
     batch::{Batch, Origin},
     line::{AsyncJob, BlockingJob, Once, Work},
 };
 pub use self::{
-    builder::RunnerBuilder,
+    builder::{Overflow, RunnerBuilder},
     event::{JobEvent, JobEventKind},
-    limits::Overflow,
     shutdown::{ShutdownReport, UnfinishedJob},
     stats::Stats,
 };
-use self::{
-    event::Hook,
-    limits::{Gate, Room},
-    stats::Counters,
-};
-use crate::{context::Drain, lock::lock, queue::Queue, state::State};
+use self::{event::Hook, gate::Gate, room::Room, stats::Counters};
+use crate::{context::Drain, queue::Queue, state::State, sync::lock};
 
 /// Runs deferred jobs: bounded, each isolated from the others' errors and panics, and every one accounted for.
 ///
@@ -77,15 +76,22 @@ struct Inner {
     hooks: Vec<Hook>,
     queue: Option<Arc<dyn Queue>>,
     overflow: Overflow,
-    gate: Gate,
+    gate: Gate<Arc<Batch>>,
     room: Room,
     counters: Counters,
     drain: Drain,
     /// Every batch there is, for a shutdown to find what is left.
     register: Mutex<Slab<Weak<Batch>>>,
     /// A recorder's: batches are kept and not run.
-    recorded: Option<Mutex<Vec<Arc<Batch>>>>,
+    recorded: Option<Recorded>,
+    /// There is a task that lets held responses through.
+    ushered: AtomicBool,
 }
+
+/// The batches that a recorder keeps. They know their runner, and so it is the recorder that keeps them alive.
+type Recorded = Weak<Mutex<Vec<Arc<Batch>>>>;
+
+static GLOBAL: OnceLock<Runner> = OnceLock::new();
 
 impl Runner {
     /// A runner to be given state, bounds and hooks.
@@ -93,9 +99,9 @@ impl Runner {
         RunnerBuilder::default()
     }
 
-    /// The process-wide runner: what `DeferLayer::default()` and calls outside of a scope use.
+    /// The process-wide runner: what `DeferLayer::default()` and calls outside of a scope use. One without state, unless
+    /// [`RunnerBuilder::install_global`] has installed another.
     pub fn global() -> Self {
-        static GLOBAL: OnceLock<Runner> = OnceLock::new();
         GLOBAL.get_or_init(Self::default).clone()
     }
 
@@ -128,7 +134,7 @@ impl Runner {
         self.inner.recorded.is_some()
     }
 
-    fn gate(&self) -> &Gate {
+    fn gate(&self) -> &Gate<Arc<Batch>> {
         &self.inner.gate
     }
 
@@ -154,8 +160,8 @@ impl Runner {
 
     /// Registers a batch, and returns where.
     fn register(&self, batch: &Arc<Batch>) -> usize {
-        if let Some(recorded) = &self.inner.recorded {
-            lock(recorded).push(batch.clone());
+        if let Some(recorded) = self.inner.recorded.as_ref().and_then(Weak::upgrade) {
+            lock(&recorded).push(batch.clone());
         }
         let weak = Arc::downgrade(batch);
         lock(&self.inner.register).insert(weak)
@@ -168,14 +174,6 @@ impl Runner {
     fn batches(&self) -> Vec<Arc<Batch>> {
         let register = lock(&self.inner.register);
         register.iter().filter_map(|(_, batch)| batch.upgrade()).collect()
-    }
-
-    #[cfg(feature = "testing")]
-    pub(crate) fn recorded(&self) -> Vec<Arc<Batch>> {
-        match &self.inner.recorded {
-            Some(recorded) => lock(recorded).clone(),
-            None => Vec::new(),
-        }
     }
 }
 

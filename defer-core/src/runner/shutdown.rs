@@ -2,8 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Runner, attempt::caught, batch::Batch};
-use crate::{job::JobId, queue::Envelope};
+use super::{Runner, batch::Batch};
+use crate::{
+    error::{JobError, caught},
+    job::JobId,
+    queue::{Envelope, push},
+};
 
 /// How long the queue may take for the jobs that are left at the deadline.
 const HAND_OVER: Duration = Duration::from_secs(5);
@@ -54,7 +58,7 @@ impl Runner {
             self.stop(&mut report).await;
         }
         let completed = self.counters().completed_so_far() - before;
-        report.completed = usize::try_from(completed).unwrap_or(usize::MAX).saturating_sub(report.queued);
+        report.completed = usize::try_from(completed).unwrap_or(usize::MAX);
         report
     }
 
@@ -89,13 +93,16 @@ impl Runner {
     /// Pushes what is left to the queue. Returns whether it has it.
     async fn hand_over(&self, envelopes: Vec<Envelope>) -> bool {
         let Some(queue) = self.queue() else { return false };
-        let pushed = tokio::time::timeout(HAND_OVER, caught(|| queue.push(envelopes))).await;
-        let error = match pushed {
+        let pushed = tokio::time::timeout(HAND_OVER, push(queue, envelopes)).await;
+        let error: JobError = match pushed {
             Ok(Ok(())) => return true,
             Ok(Err(error)) => error,
             Err(elapsed) => elapsed.into(),
         };
-        tracing::error!(%error, "the queue did not take the jobs that are left");
+        let what = "the queue did not take the jobs that are left";
+        if caught(|| tracing::error!(target: "defer", %error, "{what}")).is_err() {
+            tracing::error!(target: "defer", "{what}, and its error panicked while it was written");
+        }
         false
     }
 }

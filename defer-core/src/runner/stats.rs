@@ -1,8 +1,9 @@
 //! How many jobs are where.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use tokio::sync::Notify;
+use crate::sync::{
+    Notify,
+    atomic::{AtomicU64, Ordering},
+};
 
 /// How many jobs a runner has, and how the others ended.
 ///
@@ -36,7 +37,7 @@ pub struct Stats {
 }
 
 /// The final counts.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Final {
     Succeeded,
     Failed,
@@ -44,6 +45,8 @@ pub(crate) enum Final {
     Cancelled,
     Shed,
     Queued,
+    /// Stopped at the end of a shutdown, and pushed to the queue. Counts as queued.
+    HandedOver,
     Abandoned,
 }
 
@@ -53,7 +56,7 @@ pub(crate) struct Counters {
     live: AtomicU64,
     running: AtomicU64,
     retried: AtomicU64,
-    finals: [AtomicU64; 7],
+    finals: [AtomicU64; 8],
     idle: Notify,
 }
 
@@ -76,7 +79,7 @@ impl Counters {
 
     pub(crate) fn ended(&self, how: Final) {
         self.finals[how as usize].fetch_add(1, Ordering::Relaxed);
-        // Release, and acquire in `is_idle`: who sees that nothing is live sees all the counts.
+        // Release, and acquire in `idle`: who sees that nothing is live sees all the counts.
         if self.live.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.idle.notify_waiters();
         }
@@ -86,9 +89,15 @@ impl Counters {
         self.finals.iter().map(|count| count.load(Ordering::Relaxed)).sum()
     }
 
-    /// How many have ended other than by being stopped.
+    /// How many have ended other than by being stopped. Never less than an earlier call said: a sum of counts that only
+    /// grow, though each is read by itself.
     pub(crate) fn completed_so_far(&self) -> u64 {
-        self.ended_so_far() - self.finals[Final::Abandoned as usize].load(Ordering::Relaxed)
+        use Final::{Cancelled, Failed, Queued, Shed, Skipped, Succeeded};
+        [Succeeded, Failed, Skipped, Cancelled, Shed, Queued].into_iter().map(|how| self.ended_as(how)).sum()
+    }
+
+    fn ended_as(&self, how: Final) -> u64 {
+        self.finals[how as usize].load(Ordering::Relaxed)
     }
 
     pub(crate) async fn idle(&self) {
@@ -104,19 +113,18 @@ impl Counters {
     pub(crate) fn snapshot(&self) -> Stats {
         let live = self.live.load(Ordering::Acquire);
         let running = self.running.load(Ordering::Relaxed);
-        let of = |how: Final| self.finals[how as usize].load(Ordering::Relaxed);
         Stats {
             pending: live.saturating_sub(running),
             running,
             deferred: live + self.ended_so_far(),
             retried: self.retried.load(Ordering::Relaxed),
-            succeeded: of(Final::Succeeded),
-            failed: of(Final::Failed),
-            skipped: of(Final::Skipped),
-            cancelled: of(Final::Cancelled),
-            shed: of(Final::Shed),
-            queued: of(Final::Queued),
-            abandoned: of(Final::Abandoned),
+            succeeded: self.ended_as(Final::Succeeded),
+            failed: self.ended_as(Final::Failed),
+            skipped: self.ended_as(Final::Skipped),
+            cancelled: self.ended_as(Final::Cancelled),
+            shed: self.ended_as(Final::Shed),
+            queued: self.ended_as(Final::Queued) + self.ended_as(Final::HandedOver),
+            abandoned: self.ended_as(Final::Abandoned),
         }
     }
 }

@@ -1,28 +1,31 @@
 //! Who runs a batch's jobs: one task for those in line, and one for each that is tried again.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
-use tokio::{task::JoinHandle, time::Instant};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, Sleep},
+};
 
 use super::{
-    attempt::{Attempt, drop_quietly},
+    attempt::{Attempt, Outcome, timer},
     batch::{Batch, Next, Start},
-    limits::{Gate, Permit},
+    gate::{Gate, Permit},
     line::{Row, Work},
 };
-use crate::{context::JobContext, scope::Scoped};
+use crate::{context::JobContext, panic::drop_quietly, scope::Scoped};
 
 /// Runs a batch's jobs until none is left. Dropped before that, it leaves none behind uncounted: it is made before the
 /// task, because a runtime that was shut down drops the task without a poll.
 pub(crate) struct Worker {
     batch: Arc<Batch>,
     /// `None` while it waits for its turn.
-    permit: Option<Permit>,
+    permit: Option<Permit<Arc<Batch>>>,
     done: bool,
 }
 
 impl Worker {
-    pub(super) fn new(batch: Arc<Batch>, permit: Permit) -> Self {
+    pub(super) fn new(batch: Arc<Batch>, permit: Permit<Arc<Batch>>) -> Self {
         Self { batch, permit: Some(permit), done: false }
     }
 
@@ -92,10 +95,12 @@ async fn attempt<W: Work>(batch: &Arc<Batch>, index: usize, work: &mut W) -> Nex
     let span = batch.span(subject);
     let started = batch.is_watched().then(Instant::now);
     let cx = JobContext::new(batch.clone(), subject.id, subject.attempt);
-    let outcome = Attempt::new(work.run(&cx), &span, policy).await;
+    let outcome = match Attempt::new(work.run(&cx), &span, policy) {
+        Ok(attempt) => attempt.await,
+        Err(error) => Outcome::Returned(Err(error)),
+    };
     let elapsed = started.map_or(Duration::ZERO, |started| started.elapsed());
-    let _entered = span.enter();
-    batch.finish(index, outcome, elapsed)
+    batch.finish(index, outcome, elapsed, &span)
 }
 
 /// A job between two tries and in the later ones.
@@ -109,27 +114,40 @@ struct Retry<W> {
 impl<W: Work> Retry<W> {
     /// Tries a job again after a while, out of line.
     fn spawn(batch: &Arc<Batch>, index: usize, work: W, delay: Duration) {
-        let retry = Self { batch: batch.clone(), index, work: Some(work), has_room: true };
-        let task = batch.runtime().spawn(Scoped::new(batch.clone(), retry.run(delay)));
+        let mut retry = Self { batch: batch.clone(), index, work: Some(work), has_room: true };
+        let Some(backoff) = retry.backoff(delay) else { return };
+        let task = batch.runtime().spawn(Scoped::new(batch.clone(), retry.run(backoff)));
         batch.keep_retry(index, task.abort_handle());
     }
 
-    async fn run(mut self, mut delay: Duration) {
+    /// The wait for the next attempt. Without a timer there is none, and the job has failed.
+    fn backoff(&mut self, delay: Duration) -> Option<Pin<Box<Sleep>>> {
+        let backoff = timer(delay);
+        if let Err(error) = backoff {
+            drop_quietly(self.work.take());
+            self.batch.fail(self.index, error);
+            return None;
+        }
+        backoff.ok()
+    }
+
+    async fn run(mut self, mut backoff: Pin<Box<Sleep>>) {
         let batch = self.batch.clone();
-        while let Some(work) = &mut self.work {
-            tokio::time::sleep(delay).await;
+        loop {
+            backoff.await;
             let permit = Gate::acquire(&batch).await;
             self.has_room = false;
-            batch.runner().room().give_back(1);
+            batch.give_back_room(1);
+            let Some(work) = &mut self.work else { return };
             let next = attempt(&batch, self.index, work).await;
             drop(permit);
-            match next {
-                Next::Retry(again) => {
-                    self.has_room = true;
-                    delay = again;
-                }
-                Next::Done => drop_quietly(self.work.take()),
-            }
+            let Next::Retry(delay) = next else {
+                drop_quietly(self.work.take());
+                return;
+            };
+            self.has_room = true;
+            let Some(next) = self.backoff(delay) else { return };
+            backoff = next;
         }
     }
 }
@@ -137,7 +155,7 @@ impl<W: Work> Retry<W> {
 impl<W> Drop for Retry<W> {
     fn drop(&mut self) {
         if self.has_room {
-            self.batch.runner().room().give_back(1);
+            self.batch.give_back_room(1);
         }
         if let Some(work) = self.work.take() {
             drop_quietly(work);

@@ -1,21 +1,25 @@
 //! A batch until its response is over: jobs join it, are changed or taken back, and are let in.
 
-use std::sync::Arc;
+use std::{sync::Arc, task::Waker};
 
 use super::state::{Batch, Jobs, Phase};
+#[cfg(feature = "testing")]
+use crate::runner::line::SharedJob;
 use crate::{
     collector::{Entry, Step},
     exchange::RequestInfo,
     job::JobId,
-    lock::lock,
+    panic::drop_quietly,
     policy::Policy,
     runner::{
-        attempt::drop_quietly,
+        admission::Admission,
+        builder::Overflow,
         event::{JobEventKind, Subject},
-        limits::{Gate, Overflow},
+        gate::Gate,
         line::{Row, Work},
         stats::Final,
     },
+    sync::lock,
 };
 
 impl Batch {
@@ -27,38 +31,45 @@ impl Batch {
         policy: &'static Policy,
     ) -> (JobId, usize) {
         let id = JobId::next();
-        let subject = Subject { name, id, attempt: 0 };
-        let sheds = self.runner.overflow() == Overflow::Shed;
+        let subject = Subject::new(name, id);
         self.runner.counters().deferred();
         subject.tell(self.runner.hooks(), JobEventKind::Deferred);
-        if sheds && self.runner.room().try_take(1).is_none() {
-            drop_quietly(work);
-            self.count(subject, Final::Shed, JobEventKind::Shed);
-            return (id, usize::MAX);
-        }
         let mut entry = Entry::new(id, name, policy);
         if policy.is_queued() && self.runner.queue().is_some() {
             self.encode(&mut entry, &work);
         }
-        let (index, start) = {
-            let mut jobs = lock(&self.jobs);
-            let index = jobs.collector.push(entry, |last, index| Row::append(work, last, index));
-            if sheds {
-                jobs.room += 1;
-            } else if jobs.admitted {
-                self.runner.room().take_anyway(1);
-                jobs.room += 1;
-            }
-            let start = jobs.phase == Phase::Idle;
-            if start {
-                jobs.phase = Phase::Active;
-            }
-            (index, start)
-        };
+        let mut jobs = lock(&self.jobs);
+        if !self.makes_room(&jobs) {
+            drop(jobs);
+            drop_quietly((work, entry));
+            self.count(subject, Final::Shed, JobEventKind::Shed);
+            return (id, usize::MAX);
+        }
+        let index = jobs.collector.push(entry, |last, index| Row::append(work, last, index));
+        let start = jobs.phase == Phase::Idle;
+        if start {
+            jobs.phase = Phase::Active;
+        }
+        drop(jobs);
         if start {
             Gate::start(self.clone());
         }
         (id, index)
+    }
+
+    /// Takes room for one more job once the response is over. Returns whether the job may join.
+    fn makes_room(&self, jobs: &Jobs) -> bool {
+        let room = self.runner.room();
+        match (self.runner.overflow(), jobs.phase) {
+            (Overflow::Wait, Phase::Collecting) => true,
+            (Overflow::Wait, _) => {
+                room.take(1);
+                true
+            }
+            // Those beyond the bound would be shed at the release.
+            (Overflow::Shed, Phase::Collecting) => jobs.collector.waiting() < room.capacity(),
+            (Overflow::Shed, _) => room.take_free(1) == 1,
+        }
     }
 
     /// Lets jobs know the request. Only the first call does anything.
@@ -66,62 +77,44 @@ impl Batch {
         let _ = self.request.set(request);
     }
 
-    /// Lets the jobs collected so far in, if there is room at once and none is for the queue.
+    /// Whether the response may go at once: nothing is for the queue, and there is room for its jobs.
     pub(crate) fn try_admit(&self) -> bool {
         if self.runner.queue().is_some() {
             return false;
         }
-        if self.runner.overflow() != Overflow::Wait {
+        if !self.is_held() {
             return true;
         }
-        let mut jobs = lock(&self.jobs);
-        let waiting = jobs.collector.waiting();
-        if jobs.admitted || waiting == 0 {
-            return true;
-        }
-        let Some(taken) = self.runner.room().try_take(waiting) else { return false };
-        jobs.admitted = true;
-        jobs.room += taken;
-        true
+        let waiting = lock(&self.jobs).collector.waiting();
+        waiting == 0 || self.runner.room().has(waiting)
     }
 
     /// Waits until there is room for the jobs collected so far. Cancel safe.
-    pub(crate) async fn admit(&self) {
-        if self.runner.overflow() != Overflow::Wait {
-            return;
+    pub(crate) async fn admit(self: &Arc<Self>) {
+        if self.is_held() {
+            Admission::new(self.clone()).await;
         }
-        let waiting = lock(&self.jobs).collector.waiting();
-        if waiting == 0 {
-            return;
-        }
-        let taken = self.runner.room().take(waiting).await;
+    }
+
+    /// Whether the response waits for room. Not that to a request which a job makes: it may be the very job that has to
+    /// end first.
+    fn is_held(&self) -> bool {
+        self.runner.overflow() == Overflow::Wait && !self.in_job && !self.runner.is_recording()
+    }
+
+    /// The response is held back: keeps what wakes it when its jobs are gone. Returns for how many jobs it is held.
+    pub(crate) fn hold(&self, waker: &Waker) -> usize {
         let mut jobs = lock(&self.jobs);
-        if jobs.admitted {
-            self.runner.room().give_back(taken);
-        } else {
-            jobs.admitted = true;
-            jobs.room += taken;
-            self.leave_room(&mut jobs);
-        }
+        let waiting = if jobs.phase == Phase::Collecting { jobs.collector.waiting() } else { 0 };
+        let old = (waiting > 0).then(|| jobs.held.replace(waker.clone()));
+        drop(jobs);
+        drop(old);
+        waiting
     }
 
-    /// Takes room, whether there is any or not, for jobs that nobody let in.
-    pub(super) fn admit_anyway(&self, jobs: &mut Jobs) {
-        if self.runner.overflow() == Overflow::Wait && !jobs.admitted {
-            let waiting = u32::try_from(jobs.collector.waiting()).unwrap_or(u32::MAX);
-            self.runner.room().take_anyway(waiting);
-            jobs.room = waiting;
-            jobs.admitted = true;
-        }
-    }
-
-    /// Gives back room that jobs no longer need which have started or ended.
-    pub(super) fn leave_room(&self, jobs: &mut Jobs) {
-        let needed = u32::try_from(jobs.collector.waiting()).unwrap_or(u32::MAX);
-        if jobs.room > needed {
-            self.runner.room().give_back(jobs.room - needed);
-            jobs.room = needed;
-        }
+    /// The response is not held back any more.
+    pub(crate) fn let_go(&self) -> Option<Waker> {
+        lock(&self.jobs).held.take()
     }
 
     /// Changes a job that has not started; `None` if it has.
@@ -167,14 +160,13 @@ impl Batch {
         lock(&self.jobs).collector.waiting()
     }
 
-    /// Shows the jobs that have not started to `see`: their names, and themselves where nobody runs them.
+    /// The names of the jobs that have not started, and the jobs themselves where nobody runs them.
     #[cfg(feature = "testing")]
-    pub(crate) fn inspect(&self, mut see: impl FnMut(&'static str, Option<&dyn std::any::Any>)) {
+    pub(crate) fn inspect(&self) -> Vec<(&'static str, Option<SharedJob>)> {
         let mut jobs = lock(&self.jobs);
         let waiting: Vec<_> =
             jobs.collector.open_entries().map(|(index, entry)| (index, entry.name)).collect();
-        for (index, name) in waiting {
-            see(name, jobs.collector.lines().find_map(|line| line.job(index)));
-        }
+        let mut job = |index| jobs.collector.lines().find_map(|line| line.job(index));
+        waiting.into_iter().map(|(index, name)| (name, job(index))).collect()
     }
 }

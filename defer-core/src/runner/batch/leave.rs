@@ -1,25 +1,22 @@
 //! Jobs that leave without having run to their end here: for the queue, or because the runner or the runtime stops.
 
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use tokio::task::AbortHandle;
 
 use super::state::Batch;
 use crate::{
     collector::{Entry, Step},
-    error::JobError,
-    lock::lock,
-    queue::Envelope,
+    error::{JobError, caught},
+    panic::drop_quietly,
+    queue::{Envelope, push},
     runner::{
-        attempt::{caught, drop_quietly, panic_error},
         event::{JobEventKind, Subject},
         line::Work,
         shutdown::UnfinishedJob,
         stats::Final,
     },
+    sync::lock,
 };
 
 /// What a shutdown has stopped.
@@ -27,6 +24,7 @@ pub(crate) struct Stopped {
     pub(crate) abandoned: Vec<UnfinishedJob>,
     pub(crate) leaving: Vec<(usize, Envelope)>,
 }
+
 impl Batch {
     /// Pushes the jobs for the queue to it, so that they survive this process; on an error they stay here. Those
     /// with a condition stay here too: whether it holds is not known before the response is over.
@@ -43,7 +41,7 @@ impl Batch {
         }
         let ids: Vec<_> = envelopes.iter().map(|(index, _)| *index).collect();
         let jobs = envelopes.into_iter().map(|(_, envelope)| envelope).collect();
-        match caught(|| queue.push(jobs)).await {
+        match push(queue, jobs).await {
             Ok(()) => {
                 for index in ids {
                     if self.end(index, Final::Queued, JobEventKind::Queued) {
@@ -64,7 +62,7 @@ impl Batch {
     }
 
     fn queue_failed(&self, index: usize, error: JobError) {
-        let subject = self.change(index, |entry| Subject { name: entry.name, id: entry.id, attempt: 0 });
+        let subject = self.change(index, |entry| Subject::new(entry.name, entry.id));
         if let Some(subject) = subject {
             self.report(subject, JobEventKind::QueueFailed { error });
         }
@@ -73,13 +71,13 @@ impl Batch {
     /// Writes a job as the queue keeps it. Done when it is deferred, because nobody else can while it runs: at the end
     /// of a shutdown it may have to go to the queue from there.
     pub(super) fn encode<W: Work>(&self, entry: &mut Entry, work: &W) {
-        let error = match catch_unwind(AssertUnwindSafe(|| work.encode())) {
+        let error = match caught(|| work.encode()) {
             Ok(None) => return,
             Ok(Some(Ok(payload))) => return entry.set_payload(payload),
-            Ok(Some(Err(error))) => JobError::msg(error.to_string()),
-            Err(panic) => panic_error(panic),
+            Ok(Some(Err(error))) => error.into(),
+            Err(panic) => panic,
         };
-        let subject = Subject { name: entry.name, id: entry.id, attempt: 0 };
+        let subject = Subject::new(entry.name, entry.id);
         self.report(subject, JobEventKind::QueueFailed { error });
     }
 
@@ -89,6 +87,7 @@ impl Batch {
         let mut abandoned = Vec::new();
         let mut leaving = Vec::new();
         let mut retries = Vec::new();
+        let left_line;
         {
             let mut jobs = lock(&self.jobs);
             for (index, entry) in jobs.collector.open_entries() {
@@ -106,6 +105,7 @@ impl Batch {
                 }
             }
             // All at once, so that none of them starts because the one before it was stopped.
+            let waiting = jobs.collector.waiting();
             for index in
                 leaving.iter().map(|(index, _)| *index).chain(abandoned.iter().map(|(index, _)| *index))
             {
@@ -113,8 +113,10 @@ impl Batch {
                     self.runner.counters().stopped();
                 }
             }
-            self.leave_room(&mut jobs);
+            let stopped = waiting - jobs.collector.waiting();
+            left_line = jobs.left_line(stopped);
         }
+        left_line.apply(self);
         self.abort();
         retries.iter().for_each(AbortHandle::abort);
         let abandoned = abandoned.into_iter().map(|(index, job)| {
@@ -127,7 +129,7 @@ impl Batch {
     /// Ends a job that was on its way out: the queue has it, or nobody.
     pub(crate) fn end_left(&self, index: usize, queued: bool) {
         let (how, event) = if queued {
-            (Final::Queued, JobEventKind::Queued)
+            (Final::HandedOver, JobEventKind::Queued)
         } else {
             (Final::Abandoned, JobEventKind::Abandoned)
         };

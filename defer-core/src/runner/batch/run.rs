@@ -1,29 +1,28 @@
 //! A batch when its response is over: the steps of its jobs, one after another.
 
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use tokio::task::AbortHandle;
-use tracing::Span;
+use tracing::{Span, field::Empty};
 
 use super::state::{Batch, Jobs, Phase};
 use crate::{
     collector::{Condition, Entry, Step},
+    error::{JobError, caught},
     exchange::ResponseInfo,
-    lock::lock,
+    panic::drop_quietly,
     policy::Policy,
     runner::{
-        attempt::{Outcome, drop_quietly, panic_error},
+        attempt::Outcome,
         backoff,
+        builder::Overflow,
         event::{JobEventKind, Subject},
-        limits::{Gate, Permit},
+        gate::{Gate, Permit},
         line::Line,
         stats::Final,
         worker::Worker,
     },
+    sync::lock,
 };
 
 /// What follows an attempt.
@@ -42,39 +41,61 @@ impl Batch {
         if let Some(response) = response {
             let _ = self.response.set(response);
         }
-        let starts = {
+        if !self.runner.is_recording() {
+            self.start();
+        }
+    }
+
+    /// Runs what was collected. Only the first call does anything.
+    pub(crate) fn start(self: &Arc<Self>) {
+        let (shed, starts) = {
             let mut jobs = lock(&self.jobs);
-            if jobs.phase != Phase::Collecting || self.runner.is_recording() {
+            let recorded_nothing = self.runner.is_recording() && jobs.collector.waiting() == 0;
+            if jobs.phase != Phase::Collecting || recorded_nothing {
                 return;
             }
-            jobs.phase = Phase::Idle;
-            self.activate(&mut jobs)
+            let shed = self.take_room(&mut jobs);
+            let starts = jobs.collector.waiting() > 0;
+            jobs.phase = if starts { Phase::Active } else { Phase::Idle };
+            (shed, starts)
         };
+        for (subject, dropped) in shed {
+            drop_quietly(dropped);
+            self.count(subject, Final::Shed, JobEventKind::Shed);
+        }
         if starts {
             Gate::start(self.clone());
         }
     }
 
-    /// Runs what waits, unless that is being done.
-    #[cfg(feature = "testing")]
-    pub(crate) fn start(self: &Arc<Self>) {
-        let starts = self.activate(&mut lock(&self.jobs));
-        if starts {
-            Gate::start(self.clone());
+    /// Takes room for the jobs that are about to be released. Ends the newest of those that find none where such jobs
+    /// are shed, and returns them.
+    fn take_room(&self, jobs: &mut Jobs) -> Vec<(Subject, impl Send + use<>)> {
+        let (room, waiting) = (self.runner.room(), jobs.collector.waiting());
+        let excess = match self.runner.overflow() {
+            Overflow::Wait => {
+                room.take(waiting);
+                0
+            }
+            Overflow::Shed => waiting - room.take_free(waiting),
+        };
+        if excess == 0 {
+            return Vec::new();
         }
+        let waits = |(index, entry): (usize, &mut Entry)| (entry.step() == Step::Waiting).then_some(index);
+        let newest: Vec<_> = jobs.collector.open_entries().filter_map(waits).skip(waiting - excess).collect();
+        let mut shed = Vec::with_capacity(newest.len());
+        for index in newest {
+            let last = |entry: &mut Entry| (Subject::of(entry), entry.take_extras());
+            if let Some((_, (subject, extras))) = jobs.collector.end(index, |_| true, last) {
+                let work = jobs.collector.lines().find_map(|line| line.take(index));
+                shed.push((subject, (extras, work)));
+            }
+        }
+        shed
     }
 
-    /// Whether there is something to start, and a worker to be.
-    fn activate(&self, jobs: &mut Jobs) -> bool {
-        self.admit_anyway(jobs);
-        if jobs.phase == Phase::Active || jobs.collector.waiting() == 0 {
-            return false;
-        }
-        jobs.phase = Phase::Active;
-        true
-    }
-
-    pub(crate) fn spawn_worker(self: Arc<Self>, permit: Permit) {
+    pub(crate) fn spawn_worker(self: Arc<Self>, permit: Permit<Arc<Self>>) {
         let (first, before) = {
             let mut jobs = lock(&self.jobs);
             let Some(first) = jobs.take_line() else { return };
@@ -101,11 +122,22 @@ impl Batch {
         self.runner.has_hooks() || tracing::enabled!(tracing::Level::ERROR)
     }
 
+    /// The span of an attempt.
     pub(crate) fn span(&self, subject: Subject) -> Span {
-        let span =
-            tracing::info_span!("job", name = subject.name, id = %subject.id, attempt = subject.attempt);
+        let span = tracing::info_span!(
+            target: "defer",
+            "job",
+            name = subject.name,
+            id = %subject.id,
+            attempt = subject.attempt,
+            request = Empty,
+            request_id = Empty,
+        );
         if !span.is_disabled() {
             span.follows_from(self.origin.span.clone());
+            if let Some(request) = self.request.get() {
+                request.record(&span);
+            }
         }
         span
     }
@@ -124,11 +156,15 @@ impl Batch {
                 }
                 jobs = lock(&self.jobs);
             }
+            let waiting = jobs.collector.waiting();
             let entry = jobs.collector.start(index)?;
             let start = Start { subject: Subject::of(entry), policy: entry.policy };
             // Under the lock, because another may end the job at once.
             self.runner.counters().started();
-            self.leave_room(&mut jobs);
+            let started = waiting - jobs.collector.waiting();
+            let left_line = jobs.left_line(started);
+            drop(jobs);
+            left_line.apply(self);
             start
         };
         start.subject.tell(self.runner.hooks(), JobEventKind::Started);
@@ -142,22 +178,23 @@ impl Batch {
             Condition::None => return Ok(()),
             Condition::Success => response.is_success(),
             Condition::When(when) => {
-                let asked = catch_unwind(AssertUnwindSafe(|| when(response)));
-                asked.map_err(|panic| {
-                    let error = panic_error(panic);
+                let panicked = |error| {
                     let elapsed = Duration::ZERO;
                     (Final::Failed, JobEventKind::Panicked { error, elapsed })
-                })?
+                };
+                caught(|| when(response)).map_err(panicked)?
             }
         };
         if runs { Ok(()) } else { Err((Final::Skipped, JobEventKind::Skipped)) }
     }
 
-    pub(crate) fn finish(&self, index: usize, outcome: Outcome, elapsed: Duration) -> Next {
+    /// Takes the step that follows an attempt, and tells of it in the attempt's span.
+    pub(crate) fn finish(&self, index: usize, outcome: Outcome, elapsed: Duration, span: &Span) -> Next {
+        let _entered = span.enter();
         let fatal = matches!(&outcome, Outcome::Returned(Err(error)) if error.is_fatal());
         let (error, kind) = match outcome {
             Outcome::Returned(Ok(())) => {
-                self.end(index, Final::Succeeded, JobEventKind::Succeeded { elapsed });
+                self.end_in(span, index, Final::Succeeded, JobEventKind::Succeeded { elapsed });
                 return Next::Done;
             }
             Outcome::Returned(Err(error)) => (error.clone(), JobEventKind::Failed { error, elapsed }),
@@ -169,7 +206,7 @@ impl Batch {
         let (subject, policy) = (Subject::of(entry), entry.policy);
         if fatal || subject.attempt >= policy.tries() {
             drop(jobs);
-            self.end(index, Final::Failed, kind);
+            self.end_in(span, index, Final::Failed, kind);
             return Next::Done;
         }
         if jobs.collector.step(index, Step::Backoff).is_none() {
@@ -180,8 +217,8 @@ impl Batch {
         drop(jobs);
         let delay = backoff::delay(policy, subject.attempt);
         // It waits, and so it takes room; it has been let in before, and so it need not wait for that.
-        self.runner.room().take_anyway(1);
-        self.report(subject, JobEventKind::Retrying { error, delay });
+        self.runner.room().take(1);
+        self.report(subject.within(span), JobEventKind::Retrying { error, delay });
         Next::Retry(delay)
     }
 
@@ -191,6 +228,18 @@ impl Batch {
             Some(entry) if !matches!(entry.step(), Step::Leaving | Step::Ended) => entry.set_retry(retry),
             // It has ended meanwhile, or was stopped before it could be found.
             _ => retry.abort(),
+        }
+    }
+
+    /// Ends a job that cannot be tried again.
+    pub(crate) fn fail(&self, index: usize, error: JobError) {
+        self.end(index, Final::Failed, JobEventKind::Failed { error, elapsed: Duration::ZERO });
+    }
+
+    /// Like [`end`](Self::end), told in the span of the attempt.
+    fn end_in(&self, span: &Span, index: usize, how: Final, event: JobEventKind) {
+        if let Some(subject) = self.take_end(index, |step| step != Step::Leaving) {
+            self.count(subject.within(span), how, event);
         }
     }
 
@@ -207,21 +256,28 @@ impl Batch {
         how: Final,
         event: JobEventKind,
     ) -> bool {
+        let Some(subject) = self.take_end(index, from) else { return false };
+        self.count(subject, how, event);
+        true
+    }
+
+    fn take_end(&self, index: usize, from: impl FnOnce(Step) -> bool) -> Option<Subject> {
         let (subject, extras) = {
             let mut jobs = lock(&self.jobs);
             let last = |entry: &mut Entry| (Subject::of(entry), entry.take_extras());
-            let Some((step, seen)) = jobs.collector.end(index, from, last) else { return false };
+            let (step, seen) = jobs.collector.end(index, from, last)?;
             if step == Step::Running {
                 self.runner.counters().stopped();
             }
-            self.leave_room(&mut jobs);
+            let left_line = jobs.left_line(usize::from(step == Step::Waiting));
+            drop(jobs);
+            left_line.apply(self);
             seen
         };
         if let Some(extras) = extras {
             drop_quietly(extras);
         }
-        self.count(subject, how, event);
-        true
+        Some(subject)
     }
 
     /// Tells first and counts then: who sees that the runner is idle has been told everything.

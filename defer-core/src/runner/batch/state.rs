@@ -1,8 +1,11 @@
 //! What a batch is.
 
-use std::sync::{
-    Arc, Mutex, OnceLock, PoisonError,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::Waker,
 };
 
 use tokio::{runtime::Handle, task::JoinHandle};
@@ -13,8 +16,13 @@ use crate::{
     context::{Drain, Surroundings},
     error::DeferError,
     exchange::{RequestInfo, ResponseInfo},
-    runner::{Runner, line::Line},
+    runner::{
+        Runner,
+        gate::{Gate, Permit, Starts},
+        line::Line,
+    },
     state::State,
+    sync::lock,
 };
 
 pub(crate) struct Batch {
@@ -22,6 +30,8 @@ pub(crate) struct Batch {
     /// Where the runner's register has this batch.
     pub(super) key: AtomicUsize,
     pub(super) origin: Origin,
+    /// It collects for a request that a job makes, or for a scope that a job opens.
+    pub(super) in_job: bool,
     pub(super) request: OnceLock<RequestInfo>,
     pub(super) response: OnceLock<ResponseInfo>,
     pub(super) jobs: Mutex<Jobs>,
@@ -46,10 +56,8 @@ impl Origin {
 pub(super) struct Jobs {
     pub(super) collector: Collector<Box<dyn Line>>,
     pub(super) phase: Phase,
-    /// Whether the jobs collected so far were let in; those that follow then take room as they come.
-    pub(super) admitted: bool,
-    /// Room taken in the runner for jobs that have not started.
-    pub(super) room: u32,
+    /// Wakes the response that is held back.
+    pub(super) held: Option<Waker>,
     pub(super) worker: Option<JoinHandle<()>>,
     /// Counts workers that are gone or were stopped, so that the handle of such a one is not kept.
     pub(super) workers: u32,
@@ -57,7 +65,7 @@ pub(super) struct Jobs {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// The response has not been sent.
+    /// The response is not over. Later, each job that has not started takes room in the runner.
     Collecting,
     /// Released, and nothing is left to start.
     Idle,
@@ -66,18 +74,18 @@ pub(super) enum Phase {
 }
 
 impl Batch {
-    pub(crate) fn new(runner: Runner, origin: Origin) -> Arc<Self> {
+    pub(crate) fn new(runner: Runner, origin: Origin, in_job: bool) -> Arc<Self> {
         let batch = Arc::new(Self {
             runner,
             key: AtomicUsize::new(usize::MAX),
             origin,
+            in_job,
             request: OnceLock::new(),
             response: OnceLock::new(),
             jobs: Mutex::new(Jobs {
                 collector: Collector::new(),
                 phase: Phase::Collecting,
-                admitted: false,
-                room: 0,
+                held: None,
                 worker: None,
                 workers: 0,
             }),
@@ -93,9 +101,25 @@ impl Batch {
     pub(crate) fn runner(&self) -> &Runner {
         &self.runner
     }
+
+    /// Whether what is in this scope runs in a job, or after the response, as a job does.
+    pub(crate) fn is_in_job(&self) -> bool {
+        self.in_job || lock(&self.jobs).phase != Phase::Collecting
+    }
 }
 
 impl Jobs {
+    /// What follows from jobs that no longer wait to start: the room of so many of them to give back, and the response
+    /// to wake that is held for them. To be done without the lock.
+    #[must_use]
+    pub(super) fn left_line(&mut self, jobs: usize) -> LeftLine {
+        match self.phase {
+            _ if jobs == 0 => LeftLine { room: 0, held: None },
+            Phase::Collecting => LeftLine { room: 0, held: self.held.take() },
+            Phase::Idle | Phase::Active => LeftLine { room: jobs, held: None },
+        }
+    }
+
     /// The next line for a worker, which is gone if there is none.
     pub(super) fn take_line(&mut self) -> Option<Box<dyn Line>> {
         let line = self.collector.take_line();
@@ -106,9 +130,36 @@ impl Jobs {
     }
 
     pub(super) fn workerless(&mut self) {
-        self.phase = Phase::Idle;
+        if self.phase == Phase::Active {
+            self.phase = Phase::Idle;
+        }
         self.worker = None;
         self.workers = self.workers.wrapping_add(1);
+    }
+}
+
+/// What follows from jobs that no longer wait to start.
+pub(super) struct LeftLine {
+    room: usize,
+    held: Option<Waker>,
+}
+
+impl LeftLine {
+    pub(super) fn apply(self, batch: &Batch) {
+        batch.give_back_room(self.room);
+        if let Some(held) = self.held {
+            held.wake();
+        }
+    }
+}
+
+impl Starts for Arc<Batch> {
+    fn gate(&self) -> &Gate<Self> {
+        self.runner.gate()
+    }
+
+    fn start(self, permit: Permit<Self>) {
+        self.spawn_worker(permit);
     }
 }
 
