@@ -224,11 +224,14 @@ async fn a_body_that_fails_is_failed() {
             Body::from_stream(tokio_stream::iter(frames))
         }),
     );
-    let Setup { log, server, .. } = start(routes).await;
+    let Setup { log, server, wire } = start(routes).await;
     let mut client = Tcp::connect(server.addr).await;
     client.send_get("/").await;
     while client.fill().await {}
-    assert!(log.wait_for(1).await[0].starts_with("job Failed 3"));
+    // hyper throws away what it has not written by then.
+    let taken = if wire.accepted().ends_with(b"3\r\nabc\r\n") { 3 } else { 0 };
+    let lines = log.wait_for(1).await;
+    assert!(lines[0].starts_with(&format!("job Failed {taken} ")), "{lines:?}");
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use std::{
 use axum::body::Body;
 use bytes::Bytes;
 use defer_core::{Delivery, Scope};
+use http::{header::CONTENT_LENGTH, response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 
@@ -21,10 +22,19 @@ pub(super) fn is_complete(body: &impl HttpBody) -> bool {
     body.is_end_stream() || body.size_hint().exact().is_some_and(|length| length <= SHORT)
 }
 
+/// How many bytes the response says that its body has. A server need not ask such a body for its end (hyper 1.12 does not,
+/// over HTTP/1).
+pub(super) fn announced(head: &response::Parts, body: &impl HttpBody) -> Option<u64> {
+    let length = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    length.or_else(|| body.size_hint().exact())
+}
+
 /// A response body that is polled in the scope of its request.
 pub(super) struct DeferBody {
     body: Body,
     scope: Scope,
+    /// How many bytes the response says that the body has.
+    length: Option<u64>,
     /// For the first job, if there was none before this body.
     arrival: Option<Box<(Arrival, Head)>>,
     /// The jobs, if it is this body that sees the end of the response.
@@ -36,13 +46,20 @@ pub(super) struct DeferBody {
 
 impl DeferBody {
     /// A body of a request that has deferred nothing yet.
-    pub(super) fn streaming(body: Body, scope: Scope, arrival: Arrival, head: Head) -> Self {
-        Self { body, scope, arrival: Some(Box::new((arrival, head))), due: None, ended: None, bytes: 0 }
+    pub(super) fn streaming(
+        body: Body,
+        scope: Scope,
+        length: Option<u64>,
+        arrival: Arrival,
+        head: Head,
+    ) -> Self {
+        let arrival = Some(Box::new((arrival, head)));
+        Self { body, scope, length, arrival, due: None, ended: None, bytes: 0 }
     }
 
     /// A body of a request that has deferred something. `due` is what nobody further out releases.
-    pub(super) fn with_jobs(body: Body, scope: Scope, due: Option<Due>) -> Self {
-        Self { body, scope, arrival: None, due, ended: None, bytes: 0 }
+    pub(super) fn with_jobs(body: Body, scope: Scope, length: Option<u64>, due: Option<Due>) -> Self {
+        Self { body, scope, length, arrival: None, due, ended: None, bytes: 0 }
     }
 
     /// The body in a box, of the type that [`Body::new`] takes without another around it.
@@ -57,7 +74,17 @@ impl DeferBody {
         }
         let Some(jobs) = self.scope.collected() else { return };
         let Some((arrival, head)) = self.arrival.take().map(|seen| *seen) else { return };
-        self.due = Outer::attach(Due::new(jobs, arrival, head)).err();
+        self.due = Outer::attach(Due::new(jobs, arrival, Some(head))).err();
+    }
+
+    /// Whether there is nothing more to come, though nobody has asked for the end.
+    fn is_over(&self, body: &Body) -> bool {
+        let no_content = match (&self.due, &self.arrival) {
+            (Some(due), _) => due.has_no_content(),
+            (None, Some(seen)) => seen.0.is_head() || seen.1.has_no_content(),
+            (None, None) => false,
+        };
+        no_content || body.is_end_stream() || self.length.is_some_and(|length| self.bytes >= length)
     }
 
     /// The body has ended. What it defers later ends as it did: only the first call says how.
@@ -115,10 +142,9 @@ impl Drop for DeferBody {
             }
         }
         let body = std::mem::take(&mut self.body);
-        let ended = body.is_end_stream() || self.due.as_ref().is_some_and(Due::has_no_content);
         let delivery = if std::thread::panicking() {
             Delivery::Panicked
-        } else if ended {
+        } else if self.is_over(&body) {
             Delivery::Finished
         } else {
             Delivery::Disconnected

@@ -1,18 +1,24 @@
 //! Who releases a request's jobs, and when.
 //!
 //! The end of a response is seen best from outside of everything else. So whoever stands outermost collects what
-//! layers further in have: an [`Outer`] is set for the thread while `serve` polls its app, and a layer that finds one
-//! attaches its jobs there instead of releasing them itself.
+//! layers further in have: an [`Outer`] is set for the thread while `serve` polls its app, and a layer attaches its jobs
+//! there instead of releasing them itself. A request that was made in this process is polled there too, and is told
+//! from the one that `serve` received by the lack of a [`ServedRequest`]; a future that another request's task polls,
+//! by its [`OuterId`].
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     mem::{self, ManuallyDrop},
-    sync::Arc,
+    num::NonZeroU64,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Instant,
 };
 
 use defer_core::{Collected, Delivery, ResponseInfo};
-use http::{HeaderMap, StatusCode, response};
+use http::{Extensions, HeaderMap, StatusCode, response};
 
 use super::service::{Arrival, Shared};
 
@@ -20,25 +26,48 @@ thread_local! {
     // Whoever sets one takes it back, and so nothing is left here to be dropped when the thread ends: without a
     // destructor, an access is a plain one.
     static OUTER: RefCell<ManuallyDrop<Outer>> = const { RefCell::new(ManuallyDrop::new(Outer::none())) };
+
+    // Each thread has numbers of its own.
+    static NEXT: Cell<u64> = Cell::new(THREADS.fetch_add(1 << 40, Ordering::Relaxed) + 1);
 }
+
+static THREADS: AtomicU64 = AtomicU64::new(0);
 
 /// What layers hand to the outermost response.
 #[derive(Default)]
 pub(crate) struct Outer {
-    /// Whether there is anybody outside who takes it.
-    present: bool,
+    /// `None` if there is nobody outside.
+    id: Option<OuterId>,
     attached: Vec<Due>,
     /// A layer has a body that may defer later.
     streams: bool,
 }
 
+/// Tells one outermost response from all others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OuterId(NonZeroU64);
+
+/// In the extensions of a request that `serve` has received, and of no request that was made in this process, unless
+/// with the extensions of such a one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ServedRequest;
+
+impl OuterId {
+    /// The outermost response of this request, if `serve` has received it and polls it.
+    pub(super) fn of(extensions: &Extensions) -> Option<Self> {
+        let id = OUTER.with_borrow(|outer| outer.id)?;
+        extensions.get::<ServedRequest>().map(|_| id)
+    }
+}
+
 impl Outer {
     const fn none() -> Self {
-        Self { present: false, attached: Vec::new(), streams: false }
+        Self { id: None, attached: Vec::new(), streams: false }
     }
 
     pub(crate) fn new() -> Self {
-        Self { present: true, ..Self::none() }
+        let id = NEXT.with(|next| next.replace(next.get() + 1));
+        Self { id: NonZeroU64::new(id).map(OuterId), ..Self::none() }
     }
 
     /// Calls `f` with this as the outermost response.
@@ -57,11 +86,11 @@ impl Outer {
         f()
     }
 
-    /// Gives the outermost response something to release, or returns it if there is none.
+    /// Gives the outermost response of the request something to release, or returns it if that is not around.
     pub(super) fn attach(due: Due) -> Result<(), Due> {
         let mut due = Some(due);
         OUTER.with_borrow_mut(|outer| {
-            if outer.present {
+            if outer.id.is_some() && outer.id == due.as_ref().and_then(|due| due.outer) {
                 outer.attached.extend(due.take());
             }
         });
@@ -69,8 +98,8 @@ impl Outer {
     }
 
     /// Tells the outermost response that jobs may come while its body streams.
-    pub(super) fn expect_streaming() {
-        OUTER.with_borrow_mut(|outer| outer.streams = true);
+    pub(super) fn expect_streaming(id: Option<OuterId>) {
+        OUTER.with_borrow_mut(|outer| outer.streams |= id.is_some() && outer.id == id);
     }
 
     /// Whether the body need not be watched.
@@ -99,8 +128,10 @@ pub(crate) struct Due {
     jobs: Collected,
     since: Instant,
     shared: Arc<Shared>,
+    outer: Option<OuterId>,
     is_head: bool,
-    head: Head,
+    /// `None` where the service failed, until somebody further out has answered.
+    head: Option<Head>,
 }
 
 /// What jobs are told of a response's head.
@@ -113,36 +144,39 @@ impl Head {
     pub(super) fn new(head: &response::Parts, shared: &Shared) -> Self {
         Self { status: head.status, headers: shared.response_headers(&head.headers) }
     }
-}
-
-impl Due {
-    pub(super) fn new(jobs: Collected, arrival: Arrival, head: Head) -> Self {
-        let (since, shared, is_head) = (arrival.at, arrival.shared.clone(), arrival.is_head());
-        jobs.set_request(arrival.into_request());
-        Self { jobs, since, shared, is_head, head }
-    }
-
-    /// The last head that is seen is the one that goes out.
-    fn saw_head(&mut self, head: &response::Parts) {
-        self.head = Head::new(head, &self.shared);
-    }
 
     /// Whether the response has no content whatever its body says (RFC 9110, section 6.4.1). Servers drop such a body
     /// without a look.
     pub(super) fn has_no_content(&self) -> bool {
-        let status = self.head.status;
-        self.is_head
-            || status.is_informational()
-            || status == StatusCode::NO_CONTENT
-            || status == StatusCode::NOT_MODIFIED
+        let status = self.status;
+        status.is_informational() || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED
+    }
+}
+
+impl Due {
+    pub(super) fn new(jobs: Collected, arrival: Arrival, head: Option<Head>) -> Self {
+        let Arrival { at: since, outer, .. } = arrival;
+        let (shared, is_head) = (arrival.shared.clone(), arrival.is_head());
+        jobs.set_request(arrival.into_request());
+        Self { jobs, since, shared, outer, is_head, head }
+    }
+
+    /// The last head that is seen is the one that goes out.
+    fn saw_head(&mut self, head: &response::Parts) {
+        self.head = Some(Head::new(head, &self.shared));
+    }
+
+    pub(super) fn has_no_content(&self) -> bool {
+        self.is_head || self.head.as_ref().is_some_and(Head::has_no_content)
     }
 
     pub(super) fn release(self, delivery: Delivery, bytes: u64) {
+        let (status, headers) = self.head.map_or((None, None), |head| (Some(head.status), head.headers));
         let response = ResponseInfo::new(delivery)
-            .with_status(Some(self.head.status))
+            .with_status(status)
             .with_bytes_sent(bytes)
             .with_elapsed(self.since.elapsed())
-            .with_headers(self.head.headers);
+            .with_headers(headers);
         self.jobs.release(Some(response));
     }
 }
@@ -150,23 +184,32 @@ impl Due {
 /// The jobs of a response whose body has ended. Dropped without having [ended](Self::end), the client was gone.
 pub(crate) struct Ending {
     due: Vec<Due>,
+    /// What the body has yielded.
     bytes: u64,
 }
 
 impl Ending {
-    pub(crate) fn end(mut self, delivery: Delivery) {
-        self.release(delivery);
+    /// The response went out whole.
+    pub(crate) fn sent(mut self) {
+        let bytes = self.bytes;
+        self.release(Delivery::Sent, bytes);
     }
 
-    fn release(&mut self, delivery: Delivery) {
+    /// The response ended like this, when this many bytes were taken, of its body and perhaps of what follows it.
+    pub(crate) fn end(mut self, delivery: Delivery, taken: u64) {
+        let bytes = taken.min(self.bytes);
+        self.release(delivery, bytes);
+    }
+
+    fn release(&mut self, delivery: Delivery, bytes: u64) {
         for due in self.due.drain(..) {
-            due.release(delivery, self.bytes);
+            due.release(delivery, bytes);
         }
     }
 }
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        self.release(Delivery::Disconnected);
+        self.release(Delivery::Disconnected, 0);
     }
 }

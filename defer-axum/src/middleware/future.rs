@@ -13,7 +13,7 @@ use http_body::Body as HttpBody;
 use pin_project_lite::pin_project;
 
 use super::{
-    body::{DeferBody, is_complete},
+    body::{DeferBody, announced, is_complete},
     ending::{Due, Head, Outer},
     service::Arrival,
 };
@@ -91,11 +91,11 @@ where
             if !this.stage.has_jobs() && answer.as_ref().is_ok_and(is_over) {
                 return Poll::Ready(answer.map(|response| response.map(Body::new)));
             }
-            let Stage::Open(mut open) = mem::replace(this.stage, Stage::Over) else { return Poll::Pending };
+            let Stage::Open(open) = mem::replace(this.stage, Stage::Over) else { return Poll::Pending };
             let response = match answer {
                 Ok(response) => response.map(Body::new),
                 Err(error) => {
-                    drop(open.release_on_drop(Delivery::Disconnected));
+                    open.fail();
                     return Poll::Ready(Err(error));
                 }
             };
@@ -157,16 +157,26 @@ impl Open {
         let complete = is_complete(response.body());
         let (head, body) = response.into_parts();
         let seen = Head::new(&head, &arrival.shared);
+        let length = announced(&head, &body);
         let Some(jobs) = scope.collected() else {
-            Outer::expect_streaming();
-            let body = DeferBody::streaming(body, scope, arrival, seen);
+            Outer::expect_streaming(arrival.outer);
+            let body = DeferBody::streaming(body, scope, length, arrival, seen);
             return Response::from_parts(head, body.boxed());
         };
-        let body = match Outer::attach(Due::new(jobs, arrival, seen)) {
+        let body = match Outer::attach(Due::new(jobs, arrival, Some(seen))) {
             Ok(()) if complete => body,
-            attached => DeferBody::with_jobs(body, scope, attached.err()).boxed(),
+            attached => DeferBody::with_jobs(body, scope, length, attached.err()).boxed(),
         };
         Response::from_parts(head, body)
+    }
+
+    /// The service has failed, and whoever is further out answers.
+    fn fail(self) {
+        let Self { scope, arrival } = self;
+        let Some(jobs) = scope.collected() else { return };
+        if let Err(due) = Outer::attach(Due::new(jobs, arrival, None)) {
+            due.release(Delivery::Cancelled, 0);
+        }
     }
 
     /// For a request without a response that could end.

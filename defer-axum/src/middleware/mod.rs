@@ -21,9 +21,13 @@
 //! # When jobs are released
 //!
 //! Under [`serve`](crate::serve()) when the last byte of the response that finally goes out was accepted by the
-//! operating system, whatever stands between this layer and the server. Under any other server when this layer's
-//! response body has ended or was dropped. See [`Delivery`](crate::Delivery) for how a response can end; jobs are
-//! released exactly once in each case.
+//! operating system, whatever stands between this layer and the server. Under any other server, and for a request that
+//! was made in this process, when this layer's response body has ended or was dropped. See
+//! [`Delivery`](crate::Delivery) for how a response can end; jobs are released exactly once in each case.
+//!
+//! Where the service inside this layer fails with an error, a layer further out answers. Under [`serve`](crate::serve())
+//! the jobs wait for that answer; elsewhere it cannot be seen, and they are released at once, as
+//! [`Delivery::Cancelled`](crate::Delivery::Cancelled).
 //!
 //! # Bodies
 //!
@@ -47,5 +51,5 @@ mod future;
 mod layer;
 mod service;
 
-pub(crate) use self::ending::{Ending, Outer};
+pub(crate) use self::ending::{Ending, Outer, ServedRequest};
 pub use self::{future::ResponseFuture, layer::DeferLayer, service::DeferService};

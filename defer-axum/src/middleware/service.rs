@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, Method, Request, Response, Uri, Version};
 use http_body::Body as HttpBody;
 use tower_service::Service;
 
-use super::future::ResponseFuture;
+use super::{ending::OuterId, future::ResponseFuture};
 
 /// The service that [`DeferLayer`](super::DeferLayer) makes.
 #[derive(Clone)]
@@ -78,6 +78,7 @@ impl<S: fmt::Debug> fmt::Debug for DeferService<S> {
 pub(crate) struct Arrival {
     pub(crate) at: std::time::Instant,
     pub(crate) shared: Arc<Shared>,
+    pub(super) outer: Option<OuterId>,
     method: Method,
     uri: Uri,
     version: Version,
@@ -89,6 +90,7 @@ impl Arrival {
     fn new<B>(request: &Request<B>, shared: Arc<Shared>) -> Self {
         Self {
             at: std::time::Instant::now(),
+            outer: OuterId::of(request.extensions()),
             method: request.method().clone(),
             uri: request.uri().clone(),
             version: request.version(),

@@ -36,55 +36,111 @@ enum Protocol {
     Http1,
     /// hyper hands frames to h2, which writes them when the window and the socket allow.
     Http2 {
-        /// Trailers that wait for the guard before them to be handed over.
-        trailers: Option<HeaderMap>,
+        /// The last frame of a response with jobs, which is to follow.
+        next: Next,
         /// There was nothing to yield from the start.
         empty: bool,
     },
+    /// hyper drops the body when it has the head, and nothing tells when that is written.
+    Upgrade,
+}
+
+enum Next {
+    /// Not known.
+    Unknown,
+    /// The guard: all of the data has been yielded.
+    Guard,
+    /// Trailers, behind the guard.
+    Trailers(HeaderMap),
 }
 
 impl ServedBody {
     pub(super) fn http1(body: Body, outer: Outer, connection: Arc<Connection>) -> Self {
-        Self { body, outer, connection, protocol: Protocol::Http1, ended: false, failed: false, bytes: 0 }
+        Self::new(body, outer, connection, Protocol::Http1)
     }
 
     pub(super) fn http2(body: Body, outer: Outer, connection: Arc<Connection>) -> Self {
-        let protocol = Protocol::Http2 { trailers: None, empty: body.is_end_stream() };
+        let empty = body.is_end_stream();
         // Without jobs nobody asks for the end, and an end that is known stays known.
-        let ended = body.is_end_stream() && !outer.has_jobs();
-        Self { body, outer, connection, protocol, ended, failed: false, bytes: 0 }
+        let ended = empty && !outer.has_jobs();
+        let protocol = Protocol::Http2 { next: Next::Unknown, empty };
+        let mut served = Self::new(body, outer, connection, protocol);
+        served.ended = ended;
+        served
+    }
+
+    /// An upgrade over HTTP/2 (RFC 8441).
+    pub(super) fn upgrade(body: Body, outer: Outer, connection: Arc<Connection>) -> Self {
+        Self::new(body, outer, connection, Protocol::Upgrade)
+    }
+
+    fn new(body: Body, outer: Outer, connection: Arc<Connection>, protocol: Protocol) -> Self {
+        Self { body, outer, connection, protocol, ended: false, failed: false, bytes: 0 }
     }
 
     fn take_ending(&mut self) -> Ending {
         self.outer.take_ending(self.bytes)
     }
 
-    /// The frame is the last of an HTTP/1 response.
-    fn end_http1(&mut self, frame: Option<Frame<Bytes>>) -> Option<Frame<Bytes>> {
-        self.ended = true;
-        let ending = self.take_ending();
-        self.connection.sent_with_next_flush(ending);
-        frame
+    /// Releases jobs whose response did not get to its end.
+    fn break_off(&mut self, delivery: Delivery) {
+        let taken = match self.protocol {
+            Protocol::Http1 => self.connection.taken(),
+            Protocol::Http2 { .. } | Protocol::Upgrade => 0,
+        };
+        self.take_ending().end(delivery, taken);
     }
 
-    /// The frame is the last of an HTTP/2 response: a guarded one takes its place, or follows it, or goes before it.
-    fn end_http2(&mut self, frame: Option<Frame<Bytes>>) -> Option<Frame<Bytes>> {
+    fn guard(&mut self) -> Frame<Bytes> {
         let ending = self.take_ending();
-        let guarded = |data| Some(Frame::data(self.connection.last_frame(data, ending)));
-        match frame.map(Frame::into_data) {
-            None => {
+        Frame::data(self.connection.last_frame(ending))
+    }
+
+    /// What follows the last data of an HTTP/2 response with jobs.
+    fn next(&mut self) -> Option<Frame<Bytes>> {
+        let Protocol::Http2 { next, .. } = &mut self.protocol else { return None };
+        match mem::replace(next, Next::Unknown) {
+            Next::Unknown => None,
+            Next::Guard => {
                 self.ended = true;
-                guarded(Bytes::new())
+                Some(self.guard())
             }
-            Some(Ok(data)) => {
+            Next::Trailers(trailers) => {
                 self.ended = true;
-                guarded(data)
+                Some(Frame::trailers(trailers))
             }
-            Some(Err(frame)) => {
-                if let Protocol::Http2 { trailers, .. } = &mut self.protocol {
-                    *trailers = frame.into_trailers().ok();
+        }
+    }
+
+    /// The frame is the last that the body yields.
+    fn end(&mut self, frame: Option<Frame<Bytes>>) -> Option<Frame<Bytes>> {
+        match &mut self.protocol {
+            Protocol::Http2 { next, .. } if self.outer.has_jobs() => match frame.map(Frame::into_data) {
+                Some(Ok(data)) => {
+                    *next = Next::Guard;
+                    Some(Frame::data(data))
                 }
-                guarded(Bytes::new())
+                Some(Err(frame)) => {
+                    match frame.into_trailers() {
+                        Ok(trailers) => *next = Next::Trailers(trailers),
+                        Err(_) => self.ended = true,
+                    }
+                    Some(self.guard())
+                }
+                None => {
+                    self.ended = true;
+                    Some(self.guard())
+                }
+            },
+            Protocol::Http1 => {
+                self.ended = true;
+                let ending = self.take_ending();
+                self.connection.sent_with_next_flush(ending);
+                frame
+            }
+            Protocol::Http2 { .. } | Protocol::Upgrade => {
+                self.ended = true;
+                frame
             }
         }
     }
@@ -99,11 +155,8 @@ impl HttpBody for ServedBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let this = &mut *self;
-        if let Protocol::Http2 { trailers, .. } = &mut this.protocol {
-            if let Some(trailers) = trailers.take() {
-                this.ended = true;
-                return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
-            }
+        if let Some(frame) = this.next() {
+            return Poll::Ready(Some(Ok(frame)));
         }
         if this.ended {
             return Poll::Ready(None);
@@ -113,7 +166,7 @@ impl HttpBody for ServedBody {
             Some(Err(error)) => {
                 this.ended = true;
                 this.failed = true;
-                this.take_ending().end(Delivery::Failed);
+                this.break_off(Delivery::Failed);
                 return Poll::Ready(Some(Err(error)));
             }
             Some(Ok(frame)) => Some(frame),
@@ -126,22 +179,14 @@ impl HttpBody for ServedBody {
             Some(frame) => frame.is_trailers() || this.body.is_end_stream(),
             None => true,
         };
-        let frame = match this.protocol {
-            _ if !is_last => frame,
-            Protocol::Http1 => this.end_http1(frame),
-            Protocol::Http2 { .. } if this.outer.has_jobs() => this.end_http2(frame),
-            Protocol::Http2 { .. } => {
-                this.ended = true;
-                frame
-            }
-        };
+        let frame = if is_last { this.end(frame) } else { frame };
         Poll::Ready(frame.map(Ok))
     }
 
     fn is_end_stream(&self) -> bool {
         match self.protocol {
-            Protocol::Http1 => self.body.is_end_stream(),
             Protocol::Http2 { .. } => self.ended,
+            Protocol::Http1 | Protocol::Upgrade => self.body.is_end_stream(),
         }
     }
 
@@ -160,21 +205,23 @@ impl Drop for ServedBody {
         let body = mem::take(&mut self.body);
         self.outer.enter(|| drop(body));
         if !self.outer.has_jobs() {
+            self.connection.stop_counting();
             return;
         }
-        let ending = self.take_ending();
         if std::thread::panicking() {
-            ending.end(Delivery::Panicked);
-            return;
+            return self.break_off(Delivery::Panicked);
         }
         if self.failed {
-            ending.end(Delivery::Failed);
-            return;
+            return self.break_off(Delivery::Failed);
         }
         match self.protocol {
-            Protocol::Http1 => self.connection.sent_with_next_flush(ending),
+            Protocol::Http1 => {
+                let ending = self.take_ending();
+                self.connection.sent_with_next_flush(ending);
+            }
+            Protocol::Upgrade if !self.connection.is_closed() => self.break_off(Delivery::Finished),
             // The stream was reset, or the connection is lost.
-            Protocol::Http2 { .. } => ending.end(Delivery::Disconnected),
+            Protocol::Http2 { .. } | Protocol::Upgrade => self.break_off(Delivery::Disconnected),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 
 use axum::serve::{Listener, TapIo};
 
-use super::connection::ServedIo;
+use super::io::ServedIo;
 
 /// A listener whose connections are watched.
 #[derive(Debug)]

@@ -29,13 +29,22 @@
 //! Over HTTP/1, the last byte of the response was written to the connection's I/O object and flushed. hyper 1.12
 //! empties its write buffer before it flushes, so the first flush that succeeds after the body's end is the moment.
 //!
-//! Over HTTP/2, the last DATA frame was written and flushed. The last frame of a response that has jobs carries a
-//! guard, which h2 0.4 drops when it has written the frame, or when it throws the frame away because the stream was
-//! reset. A response without content ends with an empty DATA frame for that (9 bytes) instead of on its HEADERS
-//! frame. Trailers follow the guard, and may be outstanding.
+//! Over HTTP/2, the last DATA frame was written and flushed. A response that has jobs ends with an empty DATA frame
+//! (9 bytes), which carries a guard. h2 0.4 drops the guard when it has written the frame, or when it throws the frame
+//! away because the stream was reset. Trailers follow the guard, and may be outstanding. An upgrade over HTTP/2
+//! (extended CONNECT, RFC 8441) has no end of its own: its jobs start when the server has taken the head, and are told
+//! [`Finished`](crate::Delivery::Finished).
 //!
 //! No job starts before that; while the socket is full it may start a little later, because h2 puts the frames of
 //! several streams into one buffer (16 KiB) and flushes when all of it was written.
+//!
+//! The response that counts is the outermost one, outside of every layer: a layer may buffer or replace it, or answer
+//! for a service that failed. A response to a request that was made in this process, such as with `router.oneshot(..)`
+//! in a handler, a job or a stream, is not that one: its jobs start when its own body has ended, and are told of its own
+//! status. What tells the two apart is a mark in the request's extensions. So a handler that makes a request of the
+//! extensions of its own passes that mark on: the jobs of such a request belong to the response that goes out. And a
+//! middleware that runs the rest of the request in a task of its own, with `tokio::spawn`, hides its response: that
+//! is [`Finished`](crate::Delivery::Finished) when its body has ended, as under another server.
 //!
 //! What the operating system accepted is in its send buffer. That the client has received it only the client can say.
 //!
@@ -47,13 +56,14 @@
 
 mod body;
 mod connection;
-mod frames;
+mod io;
 mod listener;
 mod server;
 mod service;
+mod taken;
 
 pub use self::{
-    connection::ServedIo,
+    io::ServedIo,
     listener::{ServedListener, Watched},
     server::{Serve, WithGracefulShutdown, serve},
 };

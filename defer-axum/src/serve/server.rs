@@ -19,7 +19,7 @@ use defer_core::{BoxFuture, Runner, ShutdownReport};
 use tower_service::Service;
 
 use super::{
-    connection::ServedIo,
+    io::ServedIo,
     listener::{ServedListener, Watched},
     service::MakeServed,
 };

@@ -21,7 +21,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{body::ServedBody, connection::Connection, listener::ServedListener};
-use crate::middleware::Outer;
+use crate::middleware::{Outer, ServedRequest};
 
 /// Makes a [`Served`] for each connection.
 pub(super) struct MakeServed<M> {
@@ -101,10 +101,11 @@ where
         let is_http2 = request.version() == Version::HTTP_2;
         let is_connect = request.method() == Method::CONNECT;
         request.extensions_mut().insert(self.peer.clone());
+        request.extensions_mut().insert(ServedRequest);
         let mut outer = Outer::new();
         let inner = outer.enter(|| self.app.call(request));
         let connection = self.connection.clone();
-        ServedFuture { inner, held: Held { outer, connection, is_http2, is_connect } }
+        ServedFuture { inner, held: Held { outer, connection, is_http2, is_connect, response: None } }
     }
 }
 
@@ -116,12 +117,14 @@ pin_project! {
     }
 }
 
-/// What layers gave, until there is a response.
+/// What layers gave, until there is a response that can go out.
 struct Held {
     outer: Outer,
     connection: Arc<Connection>,
     is_http2: bool,
     is_connect: bool,
+    /// The response, while it waits for what is before it.
+    response: Option<Box<Response>>,
 }
 
 impl<F: Future<Output = Result<Response, Infallible>>> Future for ServedFuture<F> {
@@ -129,7 +132,17 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for ServedFuture<F
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let response = ready!(this.held.outer.enter(|| this.inner.poll(cx)))?;
+        let response = match this.held.response.take() {
+            Some(response) => *response,
+            None => ready!(this.held.outer.enter(|| this.inner.poll(cx)))?,
+        };
+        if this.held.outer.is_done() {
+            return Poll::Ready(Ok(response));
+        }
+        if !this.held.is_http2 && this.held.connection.poll_begin(cx).is_pending() {
+            this.held.response = Some(Box::new(response));
+            return Poll::Pending;
+        }
         Poll::Ready(Ok(this.held.watch(response)))
     }
 }
@@ -137,17 +150,15 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for ServedFuture<F
 impl Held {
     fn watch(&mut self, response: Response) -> Response {
         let mut outer = std::mem::take(&mut self.outer);
-        if outer.is_done() {
-            return response;
-        }
         let (head, body) = response.into_parts();
         outer.saw_head(&head);
-        let upgrades = self.is_connect && head.status.is_success();
         let connection = self.connection.clone();
-        let body = if self.is_http2 && !upgrades {
-            ServedBody::http2(body, outer, connection)
-        } else {
+        let body = if !self.is_http2 {
             ServedBody::http1(body, outer, connection)
+        } else if self.is_connect && head.status.is_success() {
+            ServedBody::upgrade(body, outer, connection)
+        } else {
+            ServedBody::http2(body, outer, connection)
         };
         // A box of the type that `Body::new` takes without another around it.
         Response::from_parts(head, Body::new(UnsyncBoxBody::new(body)))
@@ -156,10 +167,13 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
+        let response = self.response.take();
+        // What is held back may defer while it is dropped.
+        self.outer.enter(|| drop(response));
         if self.outer.has_jobs() {
             let panicked = std::thread::panicking();
             let delivery = if panicked { Delivery::Panicked } else { Delivery::Disconnected };
-            self.outer.take_ending(0).end(delivery);
+            self.outer.take_ending(0).end(delivery, 0);
         }
     }
 }

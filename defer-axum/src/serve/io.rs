@@ -1,0 +1,121 @@
+//! One connection's I/O object: the listener's own, whose progress is watched.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::connection::Connection;
+
+/// The I/O object of a connection under [`serve`](super::serve()): the listener's own, whose progress is watched.
+///
+/// It delays nothing, and vectored writes stay vectored.
+#[derive(Debug)]
+pub struct ServedIo<I> {
+    io: I,
+    closes: Closes,
+}
+
+/// Closes the connection when the I/O object is dropped.
+#[derive(Debug)]
+struct Closes(Arc<Connection>);
+
+impl<I> ServedIo<I> {
+    pub(super) fn new(io: I) -> Self {
+        Self { io, closes: Closes(Arc::default()) }
+    }
+
+    /// The listener's I/O object.
+    pub fn get_ref(&self) -> &I {
+        &self.io
+    }
+
+    /// The listener's I/O object.
+    pub fn get_mut(&mut self) -> &mut I {
+        &mut self.io
+    }
+
+    pub(super) fn connection(&self) -> &Arc<Connection> {
+        &self.closes.0
+    }
+
+    /// A write came this far, or a flush that did not succeed.
+    fn wrote<T>(&self, polled: &Poll<io::Result<T>>) {
+        self.connection().writes();
+        match polled {
+            Poll::Ready(Ok(_)) => {}
+            Poll::Ready(Err(_)) => self.connection().close(),
+            Poll::Pending => self.connection().received(false),
+        }
+    }
+}
+
+impl<I: AsyncRead + Unpin> AsyncRead for ServedIo<I> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.io).poll_read(cx, buf);
+        self.connection().received(polled.is_ready());
+        polled
+    }
+}
+
+impl<I: AsyncWrite + Unpin> AsyncWrite for ServedIo<I> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.io).poll_write(cx, buf);
+        if let (&Poll::Ready(Ok(written)), true) = (&polled, self.connection().is_counting()) {
+            self.connection().wrote([&buf[..written]]);
+        }
+        self.wrote(&polled);
+        polled
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        if let (&Poll::Ready(Ok(written)), true) = (&polled, self.connection().is_counting()) {
+            let mut left = written;
+            self.connection().wrote(bufs.iter().map(|buf| {
+                let part = left.min(buf.len());
+                left -= part;
+                &buf[..part]
+            }));
+        }
+        self.wrote(&polled);
+        polled
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.io).poll_flush(cx);
+        match polled {
+            Poll::Ready(Ok(())) => self.connection().flushed(),
+            _ => self.wrote(&polled),
+        }
+        polled
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Servers flush before they shut down, and send nothing after it.
+        self.connection().close();
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+impl Drop for Closes {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}

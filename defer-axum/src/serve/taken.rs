@@ -1,0 +1,160 @@
+//! How much of an HTTP/1 response's body the operating system has taken, by the bytes that were written.
+
+/// Follows one response from the first byte of its head on (RFC 9112).
+#[derive(Debug)]
+pub(super) struct Taken {
+    part: Part,
+    /// Bytes of the body, without its transfer coding.
+    body: u64,
+}
+
+/// What comes next.
+#[derive(Debug)]
+enum Part {
+    Head(Head),
+    /// A body without a transfer coding, and whatever follows it.
+    Plain,
+    ChunkSize(u64),
+    /// This much of a chunk.
+    Chunk(u64),
+    /// Trailers, and whatever follows them.
+    Over,
+}
+
+#[derive(Debug, Default)]
+struct Head {
+    /// The start of a line that was written in part.
+    line: Vec<u8>,
+    /// The status line has been written.
+    begun: bool,
+    /// It is that of an interim response, such as `100 Continue`: another head follows.
+    interim: bool,
+    chunked: bool,
+}
+
+impl Taken {
+    pub(super) fn new() -> Self {
+        Self { part: Part::Head(Head::default()), body: 0 }
+    }
+
+    /// How many bytes of the body were written. Where it has no transfer coding, what follows the response is counted
+    /// too.
+    pub(super) fn body(&self) -> u64 {
+        self.body
+    }
+
+    /// Goes on by bytes that were written.
+    pub(super) fn wrote(&mut self, mut bytes: &[u8]) {
+        while let Some(&first) = bytes.first() {
+            match &mut self.part {
+                Part::Head(head) => {
+                    let line =
+                        bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |end| end + 1);
+                    if let Some(next) = head.wrote(&bytes[..line]) {
+                        self.part = next;
+                    }
+                    bytes = &bytes[line..];
+                }
+                Part::Plain => {
+                    self.body += bytes.len() as u64;
+                    return;
+                }
+                Part::ChunkSize(size) => {
+                    match (char::from(first).to_digit(16), first) {
+                        (Some(digit), _) => *size = *size * 16 + u64::from(digit),
+                        (None, b'\n') if *size == 0 => self.part = Part::Over,
+                        (None, b'\n') => self.part = Part::Chunk(*size + 2),
+                        (None, _) => {}
+                    }
+                    bytes = &bytes[1..];
+                }
+                // With the line break that ends it.
+                Part::Chunk(left) => {
+                    let some = (*left).min(bytes.len() as u64);
+                    self.body += some.min(left.saturating_sub(2));
+                    *left -= some;
+                    if *left == 0 {
+                        self.part = Part::ChunkSize(0);
+                    }
+                    bytes = &bytes[some as usize..];
+                }
+                Part::Over => return,
+            }
+        }
+    }
+}
+
+impl Head {
+    /// Goes on by a line or a part of one. Returns what follows the head, if it ends here.
+    fn wrote(&mut self, part: &[u8]) -> Option<Part> {
+        if !part.ends_with(b"\n") {
+            self.line.extend_from_slice(part);
+            return None;
+        }
+        if self.line.is_empty() {
+            return self.wrote_line(part);
+        }
+        let mut line = std::mem::take(&mut self.line);
+        line.extend_from_slice(part);
+        self.wrote_line(&line)
+    }
+
+    fn wrote_line(&mut self, line: &[u8]) -> Option<Part> {
+        const CODING: &[u8] = b"transfer-encoding:";
+        match line {
+            b"\r\n" if self.interim => return Some(Part::Head(Self::default())),
+            b"\r\n" if self.chunked => return Some(Part::ChunkSize(0)),
+            b"\r\n" => return Some(Part::Plain),
+            _ if !self.begun => {
+                // `101 Switching Protocols` is no interim response, and what follows it is no body.
+                self.begun = true;
+                self.interim = line.get(9) == Some(&b'1') && line.get(9..12) != Some(b"101");
+            }
+            _ => {
+                let is_coding =
+                    line.get(..CODING.len()).is_some_and(|name| name.eq_ignore_ascii_case(CODING));
+                self.chunked |= is_coding;
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How much of the body is in the first so many bytes, for each number of them and each way to cut them.
+    fn check(response: &str, body: impl Fn(usize) -> u64) {
+        for end in 0..=response.len() {
+            for cut in 1..=end.max(1) {
+                let mut taken = Taken::new();
+                response.as_bytes()[..end].chunks(cut).for_each(|part| taken.wrote(part));
+                assert_eq!(taken.body(), body(end), "{end} bytes, cut into {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_body_of_known_length_is_counted_from_the_end_of_its_head() {
+        let head = "HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\n";
+        check(&format!("{head}content"), |end| end.saturating_sub(head.len()) as u64);
+    }
+
+    #[test]
+    fn an_interim_response_is_not_the_response() {
+        let heads = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nx: transfer-encoding: chunked\r\n\r\n";
+        check(&format!("{heads}content"), |end| end.saturating_sub(heads.len()) as u64);
+    }
+
+    #[test]
+    fn of_a_chunked_body_only_the_content_counts() {
+        let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let response =
+            format!("{head}3\r\nabc\r\n11\r\n0123456789abcdef0\r\n0\r\nx-sum: 1\r\n\r\nHTTP/1.1 200 OK");
+        let (first, second) = (head.len() + 3, head.len() + 3 + 5 + 4);
+        check(&response, |end| {
+            (end.saturating_sub(first).min(3) + end.saturating_sub(second).min(17)) as u64
+        });
+    }
+}
