@@ -31,16 +31,20 @@ thread_local! {
     // Whoever enters a scope leaves it, and so nothing is left here to be dropped when the thread ends: without a
     // destructor, an access is a plain one.
     static CURRENT: Cell<ManuallyDrop<Slot>> = const { Cell::new(ManuallyDrop::new(Slot::None)) };
+
+    static IN_JOB: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread runs a job, at whatever depth of scopes inside it.
+pub(crate) fn is_in_job() -> bool {
+    IN_JOB.get()
 }
 
 /// What the thread is in the scope of.
 pub(crate) enum Slot {
     None,
-    /// A request that has deferred nothing. It may be one that a job makes.
-    Empty {
-        runner: Runner,
-        in_job: bool,
-    },
+    /// A request that has deferred nothing.
+    Empty(Runner),
     Open(Arc<Batch>),
 }
 
@@ -64,18 +68,6 @@ impl Slot {
         *self = Self::replace_current(mine);
     }
 
-    /// Whether this thread is in a job, at whatever depth.
-    fn is_in_job() -> bool {
-        let current = Self::replace_current(Self::None);
-        let in_job = match &current {
-            Self::None => false,
-            Self::Empty { in_job, .. } => *in_job,
-            Self::Open(batch) => batch.is_in_job(),
-        };
-        Self::replace_current(current);
-        in_job
-    }
-
     fn replace_current(slot: Self) -> Self {
         ManuallyDrop::into_inner(CURRENT.replace(ManuallyDrop::new(slot)))
     }
@@ -90,25 +82,25 @@ fn current() -> Option<Result<Arc<Batch>, DeferError>> {
             Slot::replace_current(Slot::Open(batch));
             Some(Ok(current))
         }
-        Slot::Empty { runner, in_job } => Some(open(runner, in_job)),
+        Slot::Empty(runner) => Some(open(runner)),
     }
 }
 
 /// Makes the batch of the scope around. The scope is back whatever the subscriber does that is asked for the current
 /// span.
-fn open(runner: Runner, in_job: bool) -> Result<Arc<Batch>, DeferError> {
+fn open(runner: Runner) -> Result<Arc<Batch>, DeferError> {
     struct PutBack(Slot);
     impl Drop for PutBack {
         fn drop(&mut self) {
             Slot::replace_current(mem::replace(&mut self.0, Slot::None));
         }
     }
-    let mut slot = PutBack(Slot::Empty { runner, in_job });
+    let mut slot = PutBack(Slot::Empty(runner));
     let origin = Origin::current()?;
-    let Slot::Empty { runner, .. } = mem::replace(&mut slot.0, Slot::None) else {
+    let Slot::Empty(runner) = mem::replace(&mut slot.0, Slot::None) else {
         return Err(DeferError::NoRuntime);
     };
-    let batch = Batch::new(runner, origin, in_job);
+    let batch = Batch::new(runner, origin);
     slot.0 = Slot::Open(batch.clone());
     Ok(batch)
 }
@@ -178,7 +170,7 @@ fn with_batch(name: &'static str, push: impl FnOnce(Arc<Batch>) -> Deferred) -> 
     if let Some(batch) = current() {
         return Ok(push(batch?));
     }
-    let batch = Batch::new(Runner::global(), Origin::current()?, true);
+    let batch = Batch::new(Runner::global(), Origin::current()?);
     tracing::warn!(
         target: "defer",
         name,
@@ -337,13 +329,15 @@ impl fmt::Debug for Deferred {
 #[derive(Clone)]
 pub struct Defer {
     batch: Arc<Batch>,
+    /// It was asked for in a job.
+    in_job: bool,
 }
 
 impl Defer {
     /// The list of the scope around; `None` outside of any, and outside of a Tokio runtime.
     pub fn current() -> Option<Self> {
         let batch = current()?.ok()?;
-        Some(Self { batch })
+        Some(Self { batch, in_job: is_in_job() })
     }
 
     /// Defers a job.
@@ -394,7 +388,7 @@ impl Defer {
     /// # }
     /// ```
     pub fn scope<F: Future>(&self, future: F) -> Scoped<F> {
-        Scoped::new(self.batch.clone(), future)
+        Scoped { slot: Slot::Open(self.batch.clone()), in_job: self.in_job, future: Some(future) }
     }
 }
 
@@ -409,6 +403,7 @@ pin_project! {
     #[must_use = "futures do nothing unless polled"]
     pub struct Scoped<F> {
         slot: Slot,
+        in_job: bool,
         #[pin]
         future: Option<F>,
     }
@@ -423,8 +418,9 @@ pin_project! {
 }
 
 impl<F> Scoped<F> {
-    pub(crate) fn new(batch: Arc<Batch>, future: F) -> Self {
-        Self { slot: Slot::Open(batch), future: Some(future) }
+    /// The scope of a job.
+    pub(crate) fn of_job(batch: Arc<Batch>, future: F) -> Self {
+        Self { slot: Slot::Open(batch), in_job: true, future: Some(future) }
     }
 }
 
@@ -434,7 +430,25 @@ impl<F: Future> Future for Scoped<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
         let future = this.future.as_pin_mut().expect("a future is there until it is dropped");
+        let _job = InJob::enter(*this.in_job);
         this.slot.enter(|| future.poll(cx))
+    }
+}
+
+/// While it is there, the thread runs a job.
+struct InJob {
+    before: bool,
+}
+
+impl InJob {
+    fn enter(in_job: bool) -> Self {
+        Self { before: IN_JOB.replace(in_job || IN_JOB.get()) }
+    }
+}
+
+impl Drop for InJob {
+    fn drop(&mut self) {
+        IN_JOB.set(self.before);
     }
 }
 
@@ -529,7 +543,7 @@ pub struct Scope {
 impl Scope {
     /// A scope without jobs.
     pub fn new(runner: Runner) -> Self {
-        Self { slot: Slot::Empty { runner, in_job: Slot::is_in_job() } }
+        Self { slot: Slot::Empty(runner) }
     }
 
     /// Calls `f` in this scope: jobs deferred in it are collected here.

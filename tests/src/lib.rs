@@ -18,5 +18,5 @@ pub use self::{
     log::Log,
     pipe::{Pipe, PipeClient, PipeIo, PipeListener},
     server::Server,
-    wire::{Wire, WireIo, WireListener, http1_ends, http2_ends},
+    wire::{Wire, WireIo, WireListener, http1_bodies, http1_ends, http2_bodies, http2_ends},
 };

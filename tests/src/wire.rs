@@ -164,12 +164,33 @@ pub fn http1_ends(mut bytes: &[u8]) -> Vec<usize> {
     ends
 }
 
+/// How many bytes of the body of each HTTP/1 response are among these, without its transfer coding. The last one need not
+/// be complete; none may be without content but for its status.
+pub fn http1_bodies(mut bytes: &[u8]) -> Vec<usize> {
+    let mut bodies = Vec::new();
+    loop {
+        let mut body = 0;
+        let rest = after_body(bytes, &mut body);
+        if rest.is_none() && find(bytes, b"\r\n\r\n").is_none() {
+            return bodies;
+        }
+        bodies.push(body);
+        let Some(rest) = rest else { return bodies };
+        bytes = rest;
+    }
+}
+
 fn after_response(bytes: &[u8]) -> Option<&[u8]> {
+    after_body(bytes, &mut 0)
+}
+
+/// What follows the first response, if that is complete. Counts the bytes of its body.
+fn after_body<'a>(bytes: &'a [u8], body: &mut usize) -> Option<&'a [u8]> {
     let head = find(bytes, b"\r\n\r\n")?;
     let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();
     let mut rest = &bytes[head + 4..];
     if text.starts_with("http/1.1 100") {
-        return after_response(rest);
+        return after_body(rest, body);
     }
     if text.contains("transfer-encoding: chunked") {
         loop {
@@ -180,11 +201,14 @@ fn after_response(bytes: &[u8]) -> Option<&[u8]> {
                 let end = find(&rest[line..], b"\r\n\r\n")?;
                 return Some(&rest[line + end + 4..]);
             }
+            *body += size.min(rest.len() - line - 2);
             rest = rest.get(line + 2 + size + 2..)?;
         }
     }
     let length = text.lines().find_map(|line| line.strip_prefix("content-length: "));
-    rest.get(length.map_or(0, |length| length.parse().expect("a length"))..)
+    let length = length.map_or(0, |length| length.parse().expect("a length"));
+    *body += rest.len().min(length);
+    rest.get(length..)
 }
 
 fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
@@ -195,18 +219,42 @@ fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
 pub fn http2_ends(bytes: &[u8]) -> BTreeMap<u32, usize> {
     const END_STREAM: u8 = 1;
     let mut ends = BTreeMap::new();
-    let mut at = 0;
-    while let Some(head) = bytes.get(at..at + 9) {
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
-        let end = at + 9 + length;
-        if end > bytes.len() {
-            break;
+    for Http2Frame { kind, flags, stream, payload } in http2_frames(bytes) {
+        let is_response = kind == 0 || kind == 1;
+        if is_response && flags & END_STREAM != 0 && payload.end <= bytes.len() {
+            ends.insert(stream, payload.end);
         }
-        let is_response = head[3] == 0 || head[3] == 1;
-        if is_response && head[4] & END_STREAM != 0 {
-            ends.insert(u32::from_be_bytes([head[5], head[6], head[7], head[8]]), end);
-        }
-        at = end;
     }
     ends
+}
+
+/// How many bytes of DATA are among these, by their stream.
+pub fn http2_bodies(bytes: &[u8]) -> BTreeMap<u32, usize> {
+    let mut bodies = BTreeMap::new();
+    for Http2Frame { kind, stream, payload, .. } in http2_frames(bytes) {
+        if kind == 0 {
+            *bodies.entry(stream).or_default() += payload.end.min(bytes.len()) - payload.start;
+        }
+    }
+    bodies
+}
+
+struct Http2Frame {
+    kind: u8,
+    flags: u8,
+    stream: u32,
+    payload: std::ops::Range<usize>,
+}
+
+/// The frames whose heads are among these bytes.
+fn http2_frames(bytes: &[u8]) -> impl Iterator<Item = Http2Frame> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let head = bytes.get(at..at + 9)?;
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+        let start = at + 9;
+        at = start + length;
+        let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+        Some(Http2Frame { kind: head[3], flags: head[4], stream, payload: start..at })
+    })
 }

@@ -1,18 +1,30 @@
-//! Whatever the order of partial writes, pending flushes, errors and drops: each response's jobs are released
-//! exactly once, and as sent exactly when its last byte was accepted and flushed.
+//! Whatever the order of partial writes, pending flushes, errors and drops, and whatever memory responses share: each
+//! response's jobs are released exactly once, and as sent exactly when its last byte was accepted and flushed.
 
-use std::{collections::BTreeSet, convert::Infallible, future::poll_fn};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
+    future::poll_fn,
+};
 
-use axum::{Router, body::Body, extract::Path, routing::get};
+use axum::{
+    Router,
+    body::Body,
+    extract::Path,
+    http::{Response, header::CONTENT_LENGTH},
+    routing::get,
+};
 use bytes::Bytes;
 use defer_axum::{DeferLayer, Runner, defer_fn};
-use defer_tests::{Log, Pipe, PipeClient, PipeListener, http1_ends, http2_ends};
+use defer_tests::{
+    By, Log, Pipe, PipeClient, PipeListener, http1_bodies, http1_ends, http2_bodies, http2_ends,
+};
 use proptest::prelude::*;
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// A request, for this many bytes, full or streamed.
-    Request(usize, bool),
+    /// A request for this many bytes.
+    Request(usize, Kind),
     Allow(usize),
     BlockFlushes(bool),
     /// The client resets the n-th of its streams (HTTP/2).
@@ -21,10 +33,86 @@ enum Step {
     Leave,
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+/// What the handler answers.
+#[derive(Clone, Copy, Debug)]
+struct Kind {
+    shape: Shape,
+    memory: Memory,
+    jobs: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Shape {
+    Full,
+    Streamed,
+    /// Streamed, with a content-length.
+    Announced,
+}
+
+/// Where the bytes lie.
+#[derive(Clone, Copy, Debug)]
+enum Memory {
+    Own,
+    /// The same for all.
+    Cached,
+    /// A part of a static, from here on.
+    Static(usize),
+}
+
+static STATIC: [u8; 50_000] = [b'x'; 50_000];
+
+impl Memory {
+    fn bytes(self, size: usize, cached: &Bytes) -> Bytes {
+        match self {
+            Self::Own => vec![b'x'; size].into(),
+            Self::Cached => cached.slice(..size),
+            Self::Static(from) => Bytes::from_static(&STATIC[from..from + size]),
+        }
+    }
+}
+
+impl Shape {
+    fn response(self, bytes: Bytes) -> Response<Body> {
+        let (length, all) = (bytes.len(), bytes.clone());
+        let chunks = (0..length).step_by(3_000).map(move |at| all.slice(at..length.min(at + 3_000)));
+        let response = Response::builder();
+        let stream = |chunks| Body::from_stream(tokio_stream::iter(chunks));
+        match self {
+            Self::Full => response.body(Body::from(bytes)),
+            Self::Streamed => response.body(stream(chunks.map(Ok::<_, Infallible>))),
+            Self::Announced => {
+                response.header(CONTENT_LENGTH, length).body(stream(chunks.map(Ok::<_, Infallible>)))
+            }
+        }
+        .expect("a response")
+    }
+}
+
+/// Full and streamed, each with memory of its own.
+fn own() -> impl Strategy<Value = Kind> {
+    prop_oneof![Just(Shape::Full), Just(Shape::Streamed)].prop_map(|shape| Kind {
+        shape,
+        memory: Memory::Own,
+        jobs: true,
+    })
+}
+
+/// All there is.
+fn any_kind() -> impl Strategy<Value = Kind> {
+    let shapes = prop_oneof![Just(Shape::Full), Just(Shape::Streamed), Just(Shape::Announced)];
+    let memory = prop_oneof![
+        Just(Memory::Own),
+        Just(Memory::Cached),
+        Just(Memory::Static(0)),
+        (0..10_000_usize).prop_map(Memory::Static),
+    ];
+    (shapes, memory, prop::bool::weighted(0.8)).prop_map(|(shape, memory, jobs)| Kind { shape, memory, jobs })
+}
+
+fn steps(kind: impl Strategy<Value = Kind>) -> impl Strategy<Value = Vec<Step>> {
     let sizes = prop_oneof![Just(0), 1..300_usize, 200..40_000_usize];
     let step = prop_oneof![
-        5 => (sizes, any::<bool>()).prop_map(|(size, full)| Step::Request(size, full)),
+        5 => (sizes, kind).prop_map(|(size, kind)| Step::Request(size, kind)),
         8 => prop_oneof![1..400_usize, 1..50_000_usize].prop_map(Step::Allow),
         2 => any::<bool>().prop_map(Step::BlockFlushes),
         2 => (0..20_usize).prop_map(Step::Reset),
@@ -49,44 +137,51 @@ async fn settle(pipe: &Pipe, log: &Log) {
 /// The requests whose jobs were released with this delivery.
 fn released(log: &Log, delivery: &str) -> BTreeSet<usize> {
     let lines = log.lines();
-    let of = lines.iter().filter_map(|line| line.strip_suffix(delivery)?.trim_end().parse().ok());
-    of.collect()
+    let of = lines.iter().filter(|line| line.ends_with(delivery));
+    of.map(|line| line.split(' ').next().and_then(|n| n.parse().ok()).expect("a number")).collect()
 }
 
-fn serve(pipe: &Pipe, log: &Log) -> Runner {
+/// Serves one connection. The n-th response is of the n-th kind.
+fn serve(by: By, pipe: &Pipe, log: &Log, kinds: Vec<Kind>) -> Runner {
     let runner = Runner::builder().state(log.clone()).build();
-    let route = |Path((n, size, full)): Path<(usize, usize, bool)>| async move {
-        defer_fn(move |cx| async move {
-            let delivery = cx.response().expect("a request's job").delivery();
-            cx.state::<Log>()?.add(format!("{n} {delivery:?}"));
-            Ok(())
-        });
-        if full {
-            return Body::from(vec![b'x'; size]);
+    let cached = Bytes::from(vec![b'x'; 50_000]);
+    let route = async move |Path((n, size)): Path<(usize, usize)>| {
+        let Kind { shape, memory, jobs } = kinds[n];
+        if jobs {
+            defer_fn(move |cx| async move {
+                let response = cx.response().expect("a request's job");
+                cx.state::<Log>()?.add(format!("{n} {} {:?}", response.bytes_sent(), response.delivery()));
+                Ok(())
+            });
         }
-        let chunks = vec![b'x'; size];
-        let chunks: Vec<_> = chunks.chunks(3_000).map(|chunk| Ok::<_, Infallible>(chunk.to_vec())).collect();
-        Body::from_stream(tokio_stream::iter(chunks))
+        shape.response(memory.bytes(size, &cached))
     };
-    let app = Router::new().route("/{n}/{size}/{full}", get(route)).layer(DeferLayer::new(runner.clone()));
+    let app = Router::new().route("/{n}/{size}", get(route)).layer(DeferLayer::new(runner.clone()));
     let (connect, listener) = PipeListener::new();
     connect.send(pipe.clone()).expect("the listener is there");
-    tokio::spawn(defer_axum::serve(listener, app, runner.clone()).into_future());
+    match by {
+        By::Defer => drop(tokio::spawn(defer_axum::serve(listener, app, runner.clone()).into_future())),
+        By::Axum => drop(tokio::spawn(axum::serve(listener, app).into_future())),
+    }
     runner
 }
 
-/// Plays the steps. `ends` says which requests' responses were accepted in full, of the bytes accepted.
+/// Plays the steps, and checks after each that what was said to be sent is what was accepted in full.
 async fn play<C: Client>(steps: Vec<Step>, per_write: usize, vectored: bool) -> Result<(), TestCaseError> {
     let (pipe, log) = (Pipe::new(per_write, vectored), Log::new());
-    let runner = serve(&pipe, &log);
+    let kinds = kinds(&steps);
+    let runner = serve(By::Defer, &pipe, &log, kinds.clone());
     let mut client = C::connect(&pipe).await;
-    let (mut requests, mut blocked, mut over) = (0, false, false);
+    let (mut sizes, mut blocked, mut over) = (Vec::new(), false, false);
+    let ended = |pipe: &Pipe| -> BTreeSet<usize> {
+        C::ended(&pipe.accepted()).into_iter().filter(|n| kinds[*n].jobs).collect()
+    };
     for step in steps {
         match step {
-            Step::Request(size, full) => {
+            Step::Request(size, _) => {
                 if !over {
-                    client.request(&pipe, &format!("/{requests}/{size}/{full}")).await;
-                    requests += 1;
+                    client.request(&pipe, &format!("/{}/{size}", sizes.len())).await;
+                    sizes.push(size);
                 }
             }
             Step::Allow(bytes) => pipe.allow(bytes),
@@ -105,30 +200,92 @@ async fn play<C: Client>(steps: Vec<Step>, per_write: usize, vectored: bool) -> 
             }
         }
         settle(&pipe, &log).await;
-        let sent = released(&log, "Sent");
-        let ended = C::ended(&pipe.accepted());
+        let (sent, ended) = (released(&log, "Sent"), ended(&pipe));
         prop_assert!(sent.is_subset(&ended), "sent {sent:?}, but accepted only {ended:?}");
         if !blocked && !over && (C::IS_EXACT || pipe.has_room()) {
             prop_assert_eq!(&sent, &ended, "accepted in full, but not said to be sent");
         }
     }
+    end(&pipe, &log, &mut client).await;
+    check_counts(&runner, &log).await?;
+    let accepted = pipe.accepted();
+    prop_assert!(released(&log, "Sent").is_subset(&C::ended(&accepted)));
+    let taken = C::taken(&accepted);
+    for line in log.lines() {
+        let [n, bytes, delivery] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
+        let (n, bytes): (usize, usize) = (n.parse().expect("a number"), bytes.parse().expect("a number"));
+        let taken = taken.get(&n).copied().unwrap_or(0);
+        if delivery == "Sent" || C::IS_EXACT {
+            prop_assert_eq!(bytes, taken, "{}", line);
+        } else {
+            prop_assert!(bytes <= taken, "{line}: {taken} were taken");
+        }
+        prop_assert!(delivery != "Sent" || bytes == sizes[n], "{line}, of {}", sizes[n]);
+    }
+    Ok(())
+}
+
+/// Plays the steps under `axum::serve`, and checks that nobody is said to have left who got everything.
+async fn play_under_axum<C: Client>(
+    steps: Vec<Step>,
+    per_write: usize,
+    vectored: bool,
+) -> Result<(), TestCaseError> {
+    let (pipe, log) = (Pipe::new(per_write, vectored), Log::new());
+    let runner = serve(By::Axum, &pipe, &log, kinds(&steps));
+    let mut client = C::connect(&pipe).await;
+    let (mut requests, mut over) = (0, false);
+    for step in steps {
+        match step {
+            Step::Request(size, _) if !over => {
+                client.request(&pipe, &format!("/{requests}/{size}")).await;
+                requests += 1;
+            }
+            Step::Request(..) => {}
+            Step::Allow(bytes) => pipe.allow(bytes),
+            Step::BlockFlushes(block) => pipe.block_flushes(block),
+            Step::Reset(n) => client.reset(n),
+            Step::BreakWrites => {
+                pipe.break_writes();
+                over = true;
+            }
+            Step::Leave => {
+                client.leave(&pipe);
+                over = true;
+            }
+        }
+        settle(&pipe, &log).await;
+    }
+    end(&pipe, &log, &mut client).await;
+    check_counts(&runner, &log).await?;
+    let (gone, ended) = (released(&log, "Disconnected"), C::ended(&pipe.accepted()));
+    prop_assert!(gone.is_disjoint(&ended), "said to have left: {gone:?}, but had everything: {ended:?}");
+    Ok(())
+}
+
+/// Lets everything through, and leaves.
+async fn end(pipe: &Pipe, log: &Log, client: &mut impl Client) {
     pipe.block_flushes(false);
     pipe.allow(usize::MAX);
-    settle(&pipe, &log).await;
-    client.leave(&pipe);
-    settle(&pipe, &log).await;
+    settle(pipe, log).await;
+    client.leave(pipe);
+    settle(pipe, log).await;
+}
+
+/// Each job has run once.
+async fn check_counts(runner: &Runner, log: &Log) -> Result<(), TestCaseError> {
     runner.idle().await;
-    let lines = log.lines();
-    let stats = runner.stats();
+    let (lines, stats) = (log.lines(), runner.stats());
     prop_assert_eq!(stats.deferred, lines.len() as u64);
     prop_assert_eq!(stats.succeeded, stats.deferred);
     let distinct: BTreeSet<_> = lines.iter().map(|line| line.split(' ').next()).collect();
     prop_assert_eq!(distinct.len(), lines.len(), "released twice: {:?}", lines);
-    prop_assert!(released(&log, "Sent").is_subset(&C::ended(&pipe.accepted())));
-    if !over {
-        prop_assert_eq!(lines.len(), requests.min(lines.len()), "lost: {:?}", lines);
-    }
     Ok(())
+}
+
+fn kinds(steps: &[Step]) -> Vec<Kind> {
+    let kind = |step: &Step| if let Step::Request(_, kind) = step { Some(*kind) } else { None };
+    steps.iter().filter_map(kind).collect()
 }
 
 trait Client {
@@ -142,6 +299,8 @@ trait Client {
     fn leave(&mut self, pipe: &Pipe);
     /// Which requests' responses end in these bytes.
     fn ended(bytes: &[u8]) -> BTreeSet<usize>;
+    /// How many bytes of each response's body are among these.
+    fn taken(bytes: &[u8]) -> BTreeMap<usize, usize>;
 }
 
 struct Http1;
@@ -165,6 +324,10 @@ impl Client for Http1 {
 
     fn ended(bytes: &[u8]) -> BTreeSet<usize> {
         (0..http1_ends(bytes).len()).collect()
+    }
+
+    fn taken(bytes: &[u8]) -> BTreeMap<usize, usize> {
+        http1_bodies(bytes).into_iter().enumerate().collect()
     }
 }
 
@@ -218,20 +381,37 @@ impl Client for Http2 {
     fn ended(bytes: &[u8]) -> BTreeSet<usize> {
         http2_ends(bytes).keys().map(|stream| *stream as usize / 2).collect()
     }
+
+    fn taken(bytes: &[u8]) -> BTreeMap<usize, usize> {
+        http2_bodies(bytes).into_iter().map(|(stream, bytes)| (stream as usize / 2, bytes)).collect()
+    }
 }
 
-fn run<C: Client>(steps: Vec<Step>, per_write: usize, vectored: bool) -> Result<(), TestCaseError> {
+fn block_on<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(play::<C>(steps, per_write, vectored))
+    runtime.block_on(future)
 }
+
+const OWN: Kind = Kind { shape: Shape::Full, memory: Memory::Own, jobs: true };
 
 /// The frame that is being written when the reset comes is written to its end, and the last byte is not in it.
 #[test]
 fn data_of_which_a_reset_leaves_a_byte_unwritten_are_not_sent() {
     use Step::{Allow, Request, Reset};
-    let steps = [Request(16_385, true), Allow(39), Reset(0), Request(0, false), Request(0, false)];
+    let steps = [Request(16_385, OWN), Allow(39), Reset(0), Request(0, OWN), Request(0, OWN)];
     for vectored in [false, true] {
-        run::<Http2>(steps.to_vec(), 1, vectored).unwrap();
+        block_on(play::<Http2>(steps.to_vec(), 1, vectored)).unwrap();
+    }
+}
+
+#[test]
+fn a_reset_of_one_response_says_nothing_of_another_of_the_same_bytes() {
+    use Step::{Allow, Request, Reset};
+    let kind = Kind { memory: Memory::Static(0), ..OWN };
+    let steps =
+        [Allow(1), Request(16_385, kind), Request(16_386, kind), Allow(16_512), Reset(1), Allow(40_000)];
+    for vectored in [false, true] {
+        block_on(play::<Http2>(steps.to_vec(), 1, vectored)).unwrap();
     }
 }
 
@@ -240,15 +420,47 @@ proptest! {
 
     #[test]
     fn http1_jobs_are_released_once_and_never_before_the_last_byte(
-        steps in steps(), per_write in 1..20_000_usize, vectored: bool,
+        steps in steps(own()), per_write in 1..20_000_usize, vectored: bool,
     ) {
-        run::<Http1>(steps, per_write, vectored)?;
+        block_on(play::<Http1>(steps, per_write, vectored))?;
     }
 
     #[test]
     fn http2_jobs_are_released_once_and_never_before_the_last_byte(
-        steps in steps(), per_write in 1..20_000_usize, vectored: bool,
+        steps in steps(own()), per_write in 1..20_000_usize, vectored: bool,
     ) {
-        run::<Http2>(steps, per_write, vectored)?;
+        block_on(play::<Http2>(steps, per_write, vectored))?;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2_000) })]
+
+    #[test]
+    fn so_it_is_over_http1_where_responses_share_memory(
+        steps in steps(any_kind()), per_write in 1..20_000_usize, vectored: bool,
+    ) {
+        block_on(play::<Http1>(steps, per_write, vectored))?;
+    }
+
+    #[test]
+    fn so_it_is_over_http2_where_responses_share_memory(
+        steps in steps(any_kind()), per_write in 1..20_000_usize, vectored: bool,
+    ) {
+        block_on(play::<Http2>(steps, per_write, vectored))?;
+    }
+
+    #[test]
+    fn under_axum_s_server_no_http1_response_is_cut_off_that_was_accepted_in_full(
+        steps in steps(any_kind()), per_write in 1..20_000_usize, vectored: bool,
+    ) {
+        block_on(play_under_axum::<Http1>(steps, per_write, vectored))?;
+    }
+
+    #[test]
+    fn under_axum_s_server_no_http2_response_is_cut_off_that_was_accepted_in_full(
+        steps in steps(any_kind()), per_write in 1..20_000_usize, vectored: bool,
+    ) {
+        block_on(play_under_axum::<Http2>(steps, per_write, vectored))?;
     }
 }

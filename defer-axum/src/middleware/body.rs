@@ -6,7 +6,7 @@ use std::{
 use axum::body::Body;
 use bytes::Bytes;
 use defer_core::{Delivery, Scope};
-use http::{header::CONTENT_LENGTH, response};
+use http::{HeaderMap, header::CONTENT_LENGTH};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 
@@ -24,9 +24,9 @@ pub(super) fn is_complete(body: &impl HttpBody) -> bool {
 
 /// How many bytes the response says that its body has. A server need not ask such a body for its end (hyper 1.12 does not,
 /// over HTTP/1).
-pub(super) fn announced(head: &response::Parts, body: &impl HttpBody) -> Option<u64> {
-    let length = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    length.or_else(|| body.size_hint().exact())
+pub(super) fn announced(headers: &HeaderMap, body: &impl HttpBody) -> Option<u64> {
+    let length = || headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok();
+    body.size_hint().exact().or_else(length)
 }
 
 /// A response body that is polled in the scope of its request.

@@ -157,15 +157,19 @@ impl Open {
         let complete = is_complete(response.body());
         let (head, body) = response.into_parts();
         let seen = Head::new(&head, &arrival.shared);
-        let length = announced(&head, &body);
+        let length = |body: &Body| announced(&head.headers, body);
         let Some(jobs) = scope.collected() else {
             Outer::expect_streaming(arrival.outer);
+            let length = length(&body);
             let body = DeferBody::streaming(body, scope, length, arrival, seen);
             return Response::from_parts(head, body.boxed());
         };
         let body = match Outer::attach(Due::new(jobs, arrival, Some(seen))) {
             Ok(()) if complete => body,
-            attached => DeferBody::with_jobs(body, scope, length, attached.err()).boxed(),
+            attached => {
+                let length = length(&body);
+                DeferBody::with_jobs(body, scope, length, attached.err()).boxed()
+            }
         };
         Response::from_parts(head, body)
     }

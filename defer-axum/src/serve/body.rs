@@ -205,7 +205,9 @@ impl Drop for ServedBody {
         let body = mem::take(&mut self.body);
         self.outer.enter(|| drop(body));
         if !self.outer.has_jobs() {
-            self.connection.stop_counting();
+            if !self.ended {
+                self.connection.stop_counting();
+            }
             return;
         }
         if std::thread::panicking() {

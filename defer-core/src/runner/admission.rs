@@ -57,15 +57,22 @@ impl Drop for Admission {
 
 impl Batch {
     /// Gives back the room of this many jobs.
+    #[inline]
     pub(super) fn give_back_room(&self, jobs: usize) {
-        if jobs > 0 {
-            self.ushers(self.runner().room().give_back(jobs));
-        }
+        self.ushers(self.runner().room().give_back(jobs));
     }
 
     /// Sees to it that those are let through who have to be later.
+    #[inline]
     fn ushers(&self, admitted: Admitted) {
-        if admitted == Admitted::MoreSoon && !self.runner().inner.ushered.swap(true, Ordering::SeqCst) {
+        if admitted == Admitted::MoreSoon {
+            self.usher();
+        }
+    }
+
+    #[cold]
+    fn usher(&self) {
+        if !self.runner().inner.ushered.swap(true, Ordering::SeqCst) {
             let usher = Usher { runner: self.runner().clone(), done: false };
             drop(self.runtime().spawn(usher.run()));
         }

@@ -46,12 +46,13 @@ pin_project! {
 }
 
 impl<'a, F: Future<Output = JobResult>> Attempt<'a, F> {
-    /// # Errors
-    ///
-    /// If the job has a time limit, and the runtime no timer.
-    pub(crate) fn new(future: F, span: &'a Span, policy: &'static Policy) -> Result<Self, JobError> {
-        let limit = policy.timeout().map(timer).transpose()?;
-        Ok(Self { future: Some(future), span, policy, limit })
+    pub(crate) fn new(
+        future: F,
+        span: &'a Span,
+        policy: &'static Policy,
+        limit: Option<Pin<Box<Sleep>>>,
+    ) -> Self {
+        Self { future: Some(future), span, policy, limit }
     }
 }
 

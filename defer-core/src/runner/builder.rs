@@ -7,15 +7,15 @@ use std::{
 
 use slab::Slab;
 
+#[cfg(feature = "testing")]
+use super::batch::Batch;
 use super::{
-    Inner, Runner,
+    Inner, Recorded, Runner,
     event::{Hook, JobEvent},
     gate::Gate,
     room::Room,
     stats::Counters,
 };
-#[cfg(feature = "testing")]
-use super::{Recorded, batch::Batch};
 use crate::{context::Drain, error::GlobalRunnerExists, queue::Queue, state::State};
 
 /// What happens when `max_pending` jobs are waiting.

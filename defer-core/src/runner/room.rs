@@ -18,13 +18,18 @@ use crate::sync::{
 
 pub(crate) struct Room {
     capacity: usize,
-    /// How many jobs take room. More than `capacity` where jobs were released that nobody could hold back.
+    /// [`JOB`] times how many jobs take room, and [`WAITING`]. More than `capacity` jobs take room where some were
+    /// released that nobody could hold back.
+    ///
+    /// One word, changed by read-modify-write alone: either whoever gives back sees that a response waits, or that sees
+    /// what was given back.
     taken: AtomicUsize,
-    /// The length of `Queue::waiting`, readable without the lock. Written and read as `SeqCst`, as `taken` is: either
-    /// whoever gives back sees the response that waits, or that sees what was given back.
-    waiting: AtomicUsize,
     queue: Mutex<Queue>,
 }
+
+/// A response waits, or did a moment ago. Set and unset under the queue's lock.
+const WAITING: usize = 1;
+const JOB: usize = 2;
 
 #[derive(Default)]
 struct Queue {
@@ -54,12 +59,7 @@ pub(crate) enum Admitted {
 
 impl Room {
     pub(crate) fn new(capacity: usize) -> Self {
-        Self {
-            capacity,
-            taken: AtomicUsize::new(0),
-            waiting: AtomicUsize::new(0),
-            queue: Mutex::new(Queue::default()),
-        }
+        Self { capacity, taken: AtomicUsize::new(0), queue: Mutex::new(Queue::default()) }
     }
 
     pub(crate) fn capacity(&self) -> usize {
@@ -68,36 +68,36 @@ impl Room {
 
     /// Whether there is room for this many jobs, and no response waits for it.
     pub(crate) fn has(&self, jobs: usize) -> bool {
-        self.waiting.load(Ordering::SeqCst) == 0 && jobs.min(self.capacity) <= self.free()
+        let taken = self.taken.load(Ordering::Acquire);
+        taken & WAITING == 0 && jobs.min(self.capacity) <= self.free(taken)
     }
 
     /// Takes room for this many jobs, whether there is any or not.
     pub(crate) fn take(&self, jobs: usize) {
-        self.taken.fetch_add(jobs, Ordering::SeqCst);
+        self.taken.fetch_add(jobs * JOB, Ordering::AcqRel);
     }
 
     /// Takes room for at most this many jobs, as far as there is any. Returns for how many.
     pub(crate) fn take_free(&self, jobs: usize) -> usize {
         let mut got = 0;
         let take = |taken: usize| {
-            got = jobs.min(self.capacity.saturating_sub(taken));
-            (got > 0).then(|| taken + got)
+            got = jobs.min(self.free(taken));
+            (got > 0).then(|| taken + got * JOB)
         };
-        let took = self.taken.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).is_ok();
+        let took = self.taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).is_ok();
         if took { got } else { 0 }
     }
 
     /// Gives back the room of this many jobs, and lets through whoever finds room then.
+    #[inline]
     pub(crate) fn give_back(&self, jobs: usize) -> Admitted {
-        self.taken.fetch_sub(jobs, Ordering::SeqCst);
-        self.admit()
+        let before = self.taken.fetch_sub(jobs * JOB, Ordering::AcqRel);
+        if before & WAITING == 0 { Admitted::All } else { self.admit() }
     }
 
     /// Lets responses through, in their order, as long as there is room for their jobs.
+    #[cold]
     pub(crate) fn admit(&self) -> Admitted {
-        if self.waiting.load(Ordering::SeqCst) == 0 {
-            return Admitted::All;
-        }
         let (wakers, admitted) = self.admit_from(&mut lock(&self.queue));
         wakers.into_iter().for_each(Waker::wake);
         admitted
@@ -131,16 +131,14 @@ impl Room {
         let left = {
             let mut queue = lock(&self.queue);
             let at = queue.position(ticket).ok();
-            let left = at.and_then(|at| queue.waiting.remove(at));
-            self.waiting.store(queue.waiting.len(), Ordering::SeqCst);
-            left
+            at.and_then(|at| queue.waiting.remove(at))
         };
         drop(left);
         self.admit()
     }
 
-    fn free(&self) -> usize {
-        self.capacity.saturating_sub(self.taken.load(Ordering::SeqCst))
+    fn free(&self, taken: usize) -> usize {
+        self.capacity.saturating_sub(taken / JOB)
     }
 
     /// Puts a response into the queue, or brings its place there up to date. Returns a waker to be dropped.
@@ -150,7 +148,6 @@ impl Room {
             queue.next += 1;
             place.0 = Some(ticket);
             queue.waiting.push_back(Waiter { ticket, jobs, waker: waker.clone() });
-            self.waiting.store(queue.waiting.len(), Ordering::SeqCst);
             return None;
         };
         let at = queue.position(ticket).ok()?;
@@ -161,7 +158,8 @@ impl Room {
 
     /// Takes those from the queue that find room, and returns what wakes them.
     fn admit_from(&self, queue: &mut Queue) -> (Vec<Waker>, Admitted) {
-        let free = self.free();
+        // Before the count is looked at: what is given back later sees that somebody waits.
+        let free = self.free(self.taken.fetch_or(WAITING, Ordering::AcqRel));
         let mut left = free;
         let mut wakers = Vec::new();
         let mut admitted = Admitted::All;
@@ -176,8 +174,8 @@ impl Room {
             left -= jobs;
             wakers.extend(queue.waiting.pop_front().map(|waiter| waiter.waker));
         }
-        if !wakers.is_empty() {
-            self.waiting.store(queue.waiting.len(), Ordering::SeqCst);
+        if queue.waiting.is_empty() {
+            self.taken.fetch_and(!WAITING, Ordering::AcqRel);
         }
         (wakers, admitted)
     }

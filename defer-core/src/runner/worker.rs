@@ -43,7 +43,7 @@ impl Worker {
             }
             self.end();
         };
-        batch.runtime().spawn(Scoped::new(scope, run))
+        batch.runtime().spawn(Scoped::of_job(scope, run))
     }
 
     /// Runs the jobs of a line, from the first to the last.
@@ -95,8 +95,8 @@ async fn attempt<W: Work>(batch: &Arc<Batch>, index: usize, work: &mut W) -> Nex
     let span = batch.span(subject);
     let started = batch.is_watched().then(Instant::now);
     let cx = JobContext::new(batch.clone(), subject.id, subject.attempt);
-    let outcome = match Attempt::new(work.run(&cx), &span, policy) {
-        Ok(attempt) => attempt.await,
+    let outcome = match policy.timeout().map(timer).transpose() {
+        Ok(limit) => Attempt::new(work.run(&cx), &span, policy, limit).await,
         Err(error) => Outcome::Returned(Err(error)),
     };
     let elapsed = started.map_or(Duration::ZERO, |started| started.elapsed());
@@ -116,7 +116,7 @@ impl<W: Work> Retry<W> {
     fn spawn(batch: &Arc<Batch>, index: usize, work: W, delay: Duration) {
         let mut retry = Self { batch: batch.clone(), index, work: Some(work), has_room: true };
         let Some(backoff) = retry.backoff(delay) else { return };
-        let task = batch.runtime().spawn(Scoped::new(batch.clone(), retry.run(backoff)));
+        let task = batch.runtime().spawn(Scoped::of_job(batch.clone(), retry.run(backoff)));
         batch.keep_retry(index, task.abort_handle());
     }
 

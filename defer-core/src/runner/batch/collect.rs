@@ -19,6 +19,7 @@ use crate::{
         line::{Row, Work},
         stats::Final,
     },
+    scope::is_in_job,
     sync::lock,
 };
 
@@ -96,10 +97,10 @@ impl Batch {
         }
     }
 
-    /// Whether the response waits for room. Not that to a request which a job makes: it may be the very job that has to
-    /// end first.
+    /// Whether the response waits for room. One to a request that a job makes does not: that may be the very job that has
+    /// to end first. Asked where the response is polled, and so inside of the job.
     fn is_held(&self) -> bool {
-        self.runner.overflow() == Overflow::Wait && !self.in_job && !self.runner.is_recording()
+        self.runner.overflow() == Overflow::Wait && !is_in_job() && !self.runner.is_recording()
     }
 
     /// The response is held back: keeps what wakes it when its jobs are gone. Returns for how many jobs it is held.

@@ -156,15 +156,15 @@ impl Batch {
                 }
                 jobs = lock(&self.jobs);
             }
-            let waiting = jobs.collector.waiting();
+            let first = jobs.collector.entry(index)?.step() == Step::Waiting;
             let entry = jobs.collector.start(index)?;
             let start = Start { subject: Subject::of(entry), policy: entry.policy };
             // Under the lock, because another may end the job at once.
             self.runner.counters().started();
-            let started = waiting - jobs.collector.waiting();
-            let left_line = jobs.left_line(started);
             drop(jobs);
-            left_line.apply(self);
+            if first {
+                self.give_back_room(1);
+            }
             start
         };
         start.subject.tell(self.runner.hooks(), JobEventKind::Started);
@@ -269,9 +269,11 @@ impl Batch {
             if step == Step::Running {
                 self.runner.counters().stopped();
             }
-            let left_line = jobs.left_line(usize::from(step == Step::Waiting));
-            drop(jobs);
-            left_line.apply(self);
+            if step == Step::Waiting {
+                let left_line = jobs.left_line(1);
+                drop(jobs);
+                left_line.apply(self);
+            }
             seen
         };
         if let Some(extras) = extras {

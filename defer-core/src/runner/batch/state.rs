@@ -22,7 +22,6 @@ use crate::{
         line::Line,
     },
     state::State,
-    sync::lock,
 };
 
 pub(crate) struct Batch {
@@ -30,8 +29,6 @@ pub(crate) struct Batch {
     /// Where the runner's register has this batch.
     pub(super) key: AtomicUsize,
     pub(super) origin: Origin,
-    /// It collects for a request that a job makes, or for a scope that a job opens.
-    pub(super) in_job: bool,
     pub(super) request: OnceLock<RequestInfo>,
     pub(super) response: OnceLock<ResponseInfo>,
     pub(super) jobs: Mutex<Jobs>,
@@ -74,12 +71,11 @@ pub(super) enum Phase {
 }
 
 impl Batch {
-    pub(crate) fn new(runner: Runner, origin: Origin, in_job: bool) -> Arc<Self> {
+    pub(crate) fn new(runner: Runner, origin: Origin) -> Arc<Self> {
         let batch = Arc::new(Self {
             runner,
             key: AtomicUsize::new(usize::MAX),
             origin,
-            in_job,
             request: OnceLock::new(),
             response: OnceLock::new(),
             jobs: Mutex::new(Jobs {
@@ -100,11 +96,6 @@ impl Batch {
 
     pub(crate) fn runner(&self) -> &Runner {
         &self.runner
-    }
-
-    /// Whether what is in this scope runs in a job, or after the response, as a job does.
-    pub(crate) fn is_in_job(&self) -> bool {
-        self.in_job || lock(&self.jobs).phase != Phase::Collecting
     }
 }
 
@@ -146,7 +137,9 @@ pub(super) struct LeftLine {
 
 impl LeftLine {
     pub(super) fn apply(self, batch: &Batch) {
-        batch.give_back_room(self.room);
+        if self.room > 0 {
+            batch.give_back_room(self.room);
+        }
         if let Some(held) = self.held {
             held.wake();
         }

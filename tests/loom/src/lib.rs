@@ -1,0 +1,18 @@
+//! The hand-written concurrency of `defer-core`, compiled a second time against [loom]'s primitives, and explored in
+//! every order that a few threads can take: `cargo test -p defer-loom`.
+//!
+//! [loom]: https://docs.rs/loom
+
+#![cfg_attr(not(test), allow(dead_code, reason = "only the tests use the sources"))]
+#![allow(unreachable_pub, reason = "the sources are those of another crate")]
+
+#[path = "../../../defer-core/src/runner/gate.rs"]
+mod gate;
+#[path = "../../../defer-core/src/runner/room.rs"]
+mod room;
+#[path = "../../../defer-core/src/runner/stats.rs"]
+mod stats;
+mod sync;
+
+#[cfg(test)]
+mod tests;

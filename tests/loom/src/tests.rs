@@ -1,0 +1,253 @@
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    task::{Context, Poll, Waker},
+};
+
+use loom::{
+    future::block_on,
+    model::Builder,
+    sync::{Arc, atomic::Ordering},
+    thread,
+};
+
+use crate::{
+    gate::{Gate, Permit, Starts},
+    room::{Admitted, Place, Room},
+    stats::{Counters, Final},
+};
+
+/// Every order of the threads' steps that has at most this many switches where a thread could have gone on.
+fn explore(switches: usize, model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = Builder::new();
+    builder.preemption_bound = Some(switches);
+    builder.check(model);
+}
+
+/// Waits for room, as a response does that is held back.
+async fn admitted(room: &Room, jobs: usize) {
+    let mut place = Place::default();
+    poll_fn(|cx| {
+        let (polled, admitted) = room.poll(&mut place, jobs, cx);
+        usher(room, admitted);
+        polled
+    })
+    .await;
+}
+
+/// What the runner's usher does, without giving others time for it.
+fn usher(room: &Room, mut admitted: Admitted) {
+    while admitted == Admitted::MoreSoon {
+        admitted = room.admit();
+    }
+}
+
+fn give_back(room: &Room, jobs: usize) {
+    let admitted = room.give_back(jobs);
+    usher(room, admitted);
+}
+
+#[test]
+fn a_response_that_waits_for_room_hears_of_it() {
+    explore(3, || {
+        let room = Arc::new(Room::new(1));
+        room.take(1);
+        let job = {
+            let room = room.clone();
+            thread::spawn(move || give_back(&room, 1))
+        };
+        block_on(admitted(&room, 1));
+        job.join().expect("it does not panic");
+        assert!(room.has(1), "nobody has taken anything");
+    });
+}
+
+#[test]
+fn two_responses_that_wait_are_both_let_through_whoever_is_first() {
+    explore(2, || {
+        let room = Arc::new(Room::new(2));
+        room.take(2);
+        let waits = |jobs: usize| {
+            let room = room.clone();
+            thread::spawn(move || {
+                block_on(admitted(&room, jobs));
+                // Its jobs are released, and start.
+                room.take(jobs);
+                give_back(&room, jobs);
+            })
+        };
+        let threads = [waits(2), waits(1)];
+        give_back(&room, 1);
+        give_back(&room, 1);
+        threads.into_iter().for_each(|thread| thread.join().expect("it does not panic"));
+        assert!(room.has(2), "all that was taken was given back");
+    });
+}
+
+#[test]
+fn a_response_that_leaves_its_place_keeps_nobody_waiting() {
+    explore(3, || {
+        let room = Arc::new(Room::new(1));
+        room.take(1);
+        let leaves = {
+            let room = room.clone();
+            thread::spawn(move || {
+                let mut place = Place::default();
+                let (_, admitted) = room.poll(&mut place, 1, &mut Context::from_waker(Waker::noop()));
+                usher(&room, admitted);
+                let admitted = room.leave(&mut place);
+                usher(&room, admitted);
+            })
+        };
+        let job = {
+            let room = room.clone();
+            thread::spawn(move || give_back(&room, 1))
+        };
+        block_on(admitted(&room, 1));
+        leaves.join().expect("it does not panic");
+        job.join().expect("it does not panic");
+    });
+}
+
+#[test]
+fn room_is_never_taken_twice_where_jobs_are_shed() {
+    explore(3, || {
+        let room = Arc::new(Room::new(2));
+        let takes = || {
+            let room = room.clone();
+            thread::spawn(move || room.take_free(2))
+        };
+        let threads = [takes(), takes()];
+        let taken: usize = threads.map(|thread| thread.join().expect("it does not panic")).iter().sum();
+        assert_eq!(taken, 2);
+    });
+}
+
+/// A list of jobs that runs one of them, on the thread that starts it.
+#[derive(Clone)]
+struct List(Arc<Shared>);
+
+struct Shared {
+    gate: Gate<List>,
+    running: loom::sync::atomic::AtomicUsize,
+    ran: loom::sync::atomic::AtomicUsize,
+}
+
+impl List {
+    fn new(permits: usize) -> Self {
+        let zero = || loom::sync::atomic::AtomicUsize::new(0);
+        Self(Arc::new(Shared { gate: Gate::new(permits), running: zero(), ran: zero() }))
+    }
+
+    fn run(&self) {
+        assert_eq!(self.0.running.fetch_add(1, Ordering::SeqCst), 0, "one at a time");
+        self.0.running.fetch_sub(1, Ordering::SeqCst);
+        self.0.ran.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn ran(&self) -> usize {
+        self.0.ran.load(Ordering::SeqCst)
+    }
+}
+
+impl Starts for List {
+    fn gate(&self) -> &Gate<Self> {
+        &self.0.gate
+    }
+
+    fn start(self, permit: Permit<Self>) {
+        self.run();
+        drop(permit);
+    }
+}
+
+#[test]
+fn every_list_gets_its_permit_and_no_two_run_at_a_time() {
+    explore(3, || {
+        let list = List::new(1);
+        let starts = || {
+            let list = list.clone();
+            thread::spawn(move || Gate::start(list))
+        };
+        let threads = [starts(), starts()];
+        block_on(async {
+            let permit = Gate::acquire(&list).await;
+            list.run();
+            let permit = if permit.is_wanted() { permit.turn().await } else { permit };
+            list.run();
+            drop(permit);
+        });
+        threads.into_iter().for_each(|thread| thread.join().expect("it does not panic"));
+        assert_eq!(list.ran(), 4);
+    });
+}
+
+#[test]
+fn a_permit_that_comes_for_a_task_that_is_gone_is_passed_on() {
+    explore(3, || {
+        let list = List::new(1);
+        let first = block_on(Gate::acquire(&list));
+        let gone = {
+            let list = list.clone();
+            thread::spawn(move || {
+                let mut turn = pin!(Gate::acquire(&list));
+                let polled = turn.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+                if let Poll::Ready(permit) = polled {
+                    drop(permit);
+                }
+            })
+        };
+        let starts = {
+            let list = list.clone();
+            thread::spawn(move || Gate::start(list))
+        };
+        drop(first);
+        gone.join().expect("it does not panic");
+        starts.join().expect("it does not panic");
+        drop(block_on(Gate::acquire(&list)));
+        assert_eq!(list.ran(), 1);
+    });
+}
+
+#[test]
+fn whoever_waits_for_an_idle_runner_sees_every_count() {
+    explore(3, || {
+        let counters = Arc::new(Counters::default());
+        counters.deferred();
+        counters.deferred();
+        let ends = |how| {
+            let counters = counters.clone();
+            thread::spawn(move || {
+                counters.started();
+                counters.stopped();
+                counters.ended(how);
+            })
+        };
+        let threads = [ends(Final::Succeeded), ends(Final::Abandoned)];
+        block_on(counters.idle());
+        let stats = counters.snapshot();
+        assert_eq!((stats.pending, stats.running, stats.deferred), (0, 0, 2));
+        assert_eq!((stats.succeeded, stats.abandoned), (1, 1));
+        assert_eq!(counters.completed_so_far(), 1);
+        threads.into_iter().for_each(|thread| thread.join().expect("it does not panic"));
+    });
+}
+
+#[test]
+fn what_two_shutdowns_report_as_completed_never_shrinks() {
+    explore(3, || {
+        let counters = Arc::new(Counters::default());
+        (0..2).for_each(|_| counters.deferred());
+        let ends = {
+            let counters = counters.clone();
+            thread::spawn(move || {
+                counters.ended(Final::Abandoned);
+                counters.ended(Final::Succeeded);
+            })
+        };
+        let before = counters.completed_so_far();
+        let after = counters.completed_so_far();
+        assert!(before <= after && after <= 1, "{before}, then {after}");
+        ends.join().expect("it does not panic");
+    });
+}
