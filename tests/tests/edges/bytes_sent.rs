@@ -40,7 +40,7 @@ fn routes() -> Router {
 struct Setup {
     wire: Wire,
     log: Log,
-    _server: Server,
+    server: Server,
     client: Tcp,
 }
 
@@ -50,7 +50,7 @@ async fn start() -> Setup {
     let app = routes().layer(DeferLayer::new(runner.clone()));
     let server = Server::start_on(WireListener::bind(&wire).await, app, runner);
     let client = Tcp::connect(server.addr).await;
-    Setup { wire, log, _server: server, client }
+    Setup { wire, log, server, client }
 }
 
 /// How many bytes of a body there are in this record of a response that may not be whole.
@@ -78,7 +78,7 @@ fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
 
 /// A client that sends this, and leaves when the socket's buffers are full and it has read 50,000 bytes of the body.
 async fn a_client_that_leaves(request: &str) {
-    let Setup { wire, log, mut client, .. } = start().await;
+    let Setup { wire, log, mut client, server: _server } = start().await;
     client.send(request).await;
     in_time(wire.blocked()).await;
     client.reply("HEAD").await;
@@ -114,7 +114,7 @@ async fn of_a_body_that_ends_with_the_connection_what_was_taken_counts() {
 
 #[tokio::test]
 async fn a_body_that_ends_with_the_connection_is_counted_to_its_end() {
-    let Setup { wire, log, mut client, .. } = start().await;
+    let Setup { wire, log, mut client, server: _server } = start().await;
     client.send("GET /small HTTP/1.0\r\nhost: test\r\n\r\n").await;
     assert_eq!(client.reply("GET").await.body.len(), SMALL);
     assert_eq!(log.wait_for(1).await, [format!("Sent 200 {SMALL}")]);
@@ -123,7 +123,7 @@ async fn a_body_that_ends_with_the_connection_is_counted_to_its_end() {
 
 #[tokio::test]
 async fn a_response_to_head_has_no_bytes() {
-    let Setup { log, mut client, .. } = start().await;
+    let Setup { log, mut client, server: _server, .. } = start().await;
     for (n, path) in ["/full", "/chunked", "/announced"].into_iter().enumerate() {
         client.send(format!("HEAD {path} HTTP/1.1\r\nhost: test\r\n\r\n")).await;
         assert_eq!(client.reply("HEAD").await.status, 200);
@@ -134,7 +134,7 @@ async fn a_response_to_head_has_no_bytes() {
 #[tokio::test]
 async fn of_pipelined_responses_each_counts_its_own() {
     for path in ["/chunked", "/full", "/announced"] {
-        let Setup { wire, log, mut client, .. } = start().await;
+        let Setup { wire, log, mut client, server: _server } = start().await;
         let get = |path| format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n");
         client.send(get("/nothing") + &get(path)).await;
         in_time(wire.blocked()).await;
@@ -153,7 +153,7 @@ async fn of_pipelined_responses_each_counts_its_own() {
 
 #[tokio::test]
 async fn a_client_that_leaves_between_pipelined_responses_has_nothing_of_the_second() {
-    let Setup { wire, log, mut client, .. } = start().await;
+    let Setup { wire, log, mut client, server: _server } = start().await;
     let get = |path| format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n");
     client.send(get("/full") + &get("/chunked")).await;
     in_time(wire.blocked()).await;
