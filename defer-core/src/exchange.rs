@@ -79,7 +79,7 @@ impl RequestInfo {
     /// method: a path may hold a token.
     pub(crate) fn record(&self, span: &tracing::Span) {
         match self.matched_path() {
-            Some(path) => span.record("request", format_args!("{} {path}", self.method)),
+            Some(path) => span.record("request", format!("{} {path}", self.method).as_str()),
             None => span.record("request", self.method.as_str()),
         };
         if let Some(id) = self.headers().get("x-request-id").and_then(|id| id.to_str().ok()) {

@@ -15,7 +15,9 @@ use std::{
     time::Duration,
 };
 
-use defer_core::{Deferrable, Job, JobContext, JobError, JobResult, Policy, Runner, defer, defer_fn, scope};
+use defer_core::{
+    BoxError, Deferrable, Job, JobContext, JobError, JobResult, Policy, Runner, defer, defer_fn, scope,
+};
 use support::{
     Does, Events, Journal, Kind, Limited, LimitedThrice, Log, OnDrop, Other, Plain, Release, SECOND, Thrice,
     Twice, assert_all_accounted_for, assert_room_for, defer_note, quiet_panics,
@@ -359,4 +361,67 @@ async fn what_a_job_logs_before_it_returns_its_future_is_in_its_span() {
     scope(&runner, async { drop(defer(Eager { panics: false })) }).await;
     runner.idle().await;
     assert_eq!(log.lines_with(&["eager", "job{name=\"Eager\""]), 1, "{}", log.text());
+}
+
+/// An error whose `Drop` panics, wherever its last clone goes.
+#[derive(Debug, thiserror::Error)]
+#[error("out of order")]
+struct PanicsOnDrop;
+
+impl Drop for PanicsOnDrop {
+    fn drop(&mut self) {
+        panic!("on purpose");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_whose_drop_panics_touches_no_other_job() {
+    let (events, errors) = between_others(Plain::job(|_| async { Err(PanicsOnDrop.into()) })).await;
+    assert_eq!(events, ["Deferred 0", "Started 1", "Failed 1"]);
+    assert_eq!(errors, ["out of order"]);
+    let (events, _) = between_others(Twice::job(|_| async { Err(PanicsOnDrop.into()) })).await;
+    assert_eq!(events, ["Deferred 0", "Started 1", "Retrying 1", "Started 2", "Failed 2"]);
+}
+
+/// Runs a job of this type between two others on a runtime without a timer, and returns its events and errors.
+fn without_a_timer<K: Kind>(job: Does<K>) -> (Vec<String>, Vec<String>) {
+    quiet_panics();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(between_others(job))
+}
+
+#[test]
+fn on_a_runtime_without_a_timer_a_job_that_needs_one_fails_and_says_so() {
+    let (events, errors) = without_a_timer(Limited::job(|_| async { Ok(()) }));
+    assert_eq!(events, ["Deferred 0", "Started 1", "Failed 1"]);
+    assert!(errors[0].contains("enable_time"), "{errors:?}");
+
+    let (events, errors) = without_a_timer(failing::<Twice>());
+    assert_eq!(events, ["Deferred 0", "Started 1", "Retrying 1", "Failed 1"]);
+    assert!(errors[1].contains("enable_time"), "{errors:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn any_error_converts_with_a_question_mark() {
+    fn boxed() -> Result<(), BoxError> {
+        Err("a boxed error".into())
+    }
+    fn of_anyhow() -> anyhow::Result<()> {
+        Err(anyhow::anyhow!("no such host").context("cannot send the mail"))
+    }
+    type Fails = fn() -> JobResult;
+    let cases: [(Fails, &str); 6] = [
+        (|| Ok(drop("x".parse::<u8>()?)), "invalid digit found in string"),
+        (|| Ok(boxed()?), "a boxed error"),
+        (|| Ok(of_anyhow()?), "cannot send the mail: no such host"),
+        (|| Err("a str")?, "a str"),
+        (|| Err(String::from("a string"))?, "a string"),
+        (|| Err(JobError::msg("a job's own"))?, "a job's own"),
+    ];
+    for (fails, text) in cases {
+        let (_, errors) = between_others(Plain::job(move |_| async move { fails() })).await;
+        assert_eq!(errors, [text]);
+    }
+    let error = JobError::from("x".parse::<u8>().unwrap_err());
+    assert!(error.as_error().downcast_ref::<std::num::ParseIntError>().is_some());
 }

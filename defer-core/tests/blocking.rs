@@ -16,9 +16,10 @@ use std::{
 
 use defer_core::{JobError, Runner, defer, defer_fn, scope};
 use support::{
-    Blocking, BlockingLimited, BlockingTwice, Events, Journal, Kind, assert_all_accounted_for, defer_note,
-    quiet_panics,
+    Blocking, BlockingLimited, BlockingTwice, Does, Events, Journal, Kind, OnDrop, SECOND,
+    assert_all_accounted_for, defer_note, quiet_panics,
 };
+use tokio::sync::Notify;
 
 #[tokio::test]
 async fn a_blocking_job_runs_on_another_thread_and_may_block_it() {
@@ -202,4 +203,67 @@ async fn no_more_than_max_running_blocking_jobs_run() {
     runner.idle().await;
     assert!(most.load(Ordering::SeqCst) <= 2);
     assert_eq!(runner.stats().succeeded, 20);
+}
+
+/// Tells when it is dropped.
+fn hangs<K: Kind>(dropped: &Arc<Notify>) -> Does<K> {
+    let dropped = dropped.clone();
+    K::job(move |_| {
+        let dropped = dropped.clone();
+        async move {
+            let _dropped = OnDrop(move || dropped.notify_one());
+            std::future::pending().await
+        }
+    })
+}
+
+#[tokio::test]
+async fn a_blocking_job_that_awaits_is_dropped_at_its_timeout() {
+    let (runner, dropped) = (Runner::default(), Arc::new(Notify::new()));
+    scope(&runner, async { drop(defer(hangs::<BlockingLimited>(&dropped))) }).await;
+    runner.idle().await;
+    assert_eq!(runner.stats().failed, 1);
+    tokio::time::timeout(SECOND * 30, dropped.notified()).await.expect("it does not pin its thread");
+}
+
+#[tokio::test]
+async fn a_blocking_job_that_awaits_is_dropped_at_the_end_of_a_shutdown() {
+    let (runner, dropped) = (Runner::default(), Arc::new(Notify::new()));
+    scope(&runner, async { drop(defer(hangs::<Blocking>(&dropped))) }).await;
+    let report = runner.shutdown(Duration::from_millis(20)).await;
+    assert_eq!(report.unfinished.len(), 1);
+    tokio::time::timeout(SECOND * 30, dropped.notified()).await.expect("it does not pin its thread");
+}
+
+/// As `#[tokio::main]` does when `main` returns.
+#[test]
+fn a_runtime_that_is_dropped_does_not_wait_for_a_blocking_job_that_awaits() {
+    let (done, ended) = mpsc::channel();
+    thread::spawn(move || {
+        for multi_thread in [false, true] {
+            let mut runtime = if multi_thread {
+                tokio::runtime::Builder::new_multi_thread()
+            } else {
+                tokio::runtime::Builder::new_current_thread()
+            };
+            let runtime = runtime.enable_all().build().unwrap();
+            let runner = Runner::default();
+            runtime.block_on(async {
+                let (started, starts) = tokio::sync::oneshot::channel();
+                let started = Mutex::new(Some(started));
+                scope(&runner, async {
+                    defer(Blocking::job(move |_| {
+                        started.lock().unwrap().take().unwrap().send(()).unwrap();
+                        std::future::pending()
+                    }));
+                })
+                .await;
+                starts.await.unwrap();
+            });
+            drop(runtime);
+            assert_eq!(runner.stats().abandoned, 1);
+        }
+        done.send(()).unwrap();
+    });
+    ended.recv_timeout(SECOND * 60).expect("the process ends when `main` returns");
 }

@@ -341,3 +341,44 @@ async fn a_job_that_cannot_be_written_runs_here_and_an_event_says_so() {
         assert_all_accounted_for(&runner);
     }
 }
+
+/// An error that cannot be written.
+#[derive(Debug)]
+struct Unprintable;
+
+impl std::fmt::Display for Unprintable {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        panic!("on purpose");
+    }
+}
+
+impl std::error::Error for Unprintable {}
+
+/// A queue whose errors cannot be written.
+struct Broken;
+
+impl Queue for Broken {
+    fn push(&self, _: Vec<Envelope>) -> BoxFuture<'_, Result<(), BoxError>> {
+        Box::pin(async { Err(Unprintable.into()) })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_whose_error_panics_when_it_is_written_breaks_nothing() {
+    quiet_panics();
+    let journal = Journal::default();
+    let runner = Runner::builder().queue(Broken).build();
+    let answer = scope(&runner, async {
+        defer(noting::<Queued>(&journal));
+        defer(noting::<Plain>(&journal));
+        42
+    });
+    assert_eq!(answer.await, 42);
+    runner.idle().await;
+    assert_eq!(journal.lines(), ["Queued", "Plain"]);
+    assert_all_accounted_for(&runner);
+
+    scope(&runner, async { drop(defer(hanging::<Queued>(&journal))) }).await;
+    assert_eq!(runner.shutdown(SECOND).await.unfinished.len(), 1);
+    assert_all_accounted_for(&runner);
+}

@@ -541,3 +541,44 @@ async fn idle_is_never_missed() {
         turns.try_acquire().expect("the job has run").forget();
     }
 }
+
+/// Jobs that are stopped by one shutdown while the other counts what has ended, and scopes that are dropped unreleased
+/// beside both.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn two_shutdowns_at_once_count_only_what_has_ended() {
+    for round in 0..300 {
+        let runner = Runner::builder().max_running(4).build();
+        for _ in 0..20 {
+            scope(&runner, async {
+                defer(Plain::job(|_| async { Ok(()) }));
+                defer(Plain::job(|_| std::future::pending()));
+                (0..3).for_each(|_| drop(defer(Plain::job(|_| async { Ok(()) }))));
+            })
+            .await;
+        }
+        let dropped = tokio::spawn({
+            let runner = runner.clone();
+            async move {
+                for _ in 0..20 {
+                    let mut lost = defer_core::Scope::new(runner.clone());
+                    lost.enter(|| (0..5).for_each(|_| drop(defer(Plain::job(|_| async { Ok(()) })))));
+                    drop(lost);
+                }
+            }
+        });
+        let shutdown = |after: u64| {
+            let runner = runner.clone();
+            tokio::spawn(async move { runner.shutdown(Duration::from_micros(after)).await })
+        };
+        let (one, other) = (shutdown(round), shutdown(round * 2));
+        let (one, other) = (one.await.unwrap(), other.await.unwrap());
+        dropped.await.unwrap();
+        runner.shutdown(Duration::ZERO).await;
+        assert_all_accounted_for(&runner);
+        let (stats, named) = (runner.stats(), one.unfinished.len() + other.unfinished.len());
+        for report in [&one, &other] {
+            assert!(report.completed as u64 <= stats.succeeded, "{report:?} {stats:?}");
+        }
+        assert!(named as u64 <= stats.abandoned, "{one:?} {other:?} {stats:?}");
+    }
+}

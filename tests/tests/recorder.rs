@@ -9,7 +9,9 @@ use axum::{
     http::Request,
     routing::{get, post},
 };
-use defer_axum::{Defer, Deferrable, Job, JobContext, JobResult, Runner, defer_fn, testing::Recorder};
+use defer_axum::{
+    Defer, Deferrable, Job, JobContext, JobResult, Overflow, Runner, defer_fn, testing::Recorder,
+};
 use defer_tests::{By, Feed, Log, Note, NoteEnding, Tcp};
 use http_body_util::BodyExt;
 use tower::ServiceExt;
@@ -294,4 +296,48 @@ async fn a_job_with_a_condition_is_seen_and_asked_when_it_runs() {
     recorder.run_all().await;
     assert_eq!(log.lines(), ["welcome, always"]);
     assert_eq!(recorder.runner().stats().skipped, 1);
+}
+
+#[tokio::test]
+async fn a_predicate_may_ask_the_recorder() {
+    let recorder = Recorder::new();
+    let app = Router::new().route("/{name}", post(sign_up)).layer(recorder.layer());
+    for name in ["ada", "grace"] {
+        app.clone().oneshot(post_to(&format!("/{name}"))).await.unwrap();
+    }
+    let (done, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        recorder.assert_deferred::<SendWelcome>(|job| {
+            recorder.assert_deferred_times::<SendWelcome>(4);
+            recorder.deferred::<SendWelcome>().iter().any(|other| other.to != job.to)
+        });
+        done.send(()).unwrap();
+    });
+    ended.recv_timeout(std::time::Duration::from_secs(30)).expect("it does not wait for itself");
+}
+
+#[tokio::test]
+async fn a_recorder_frees_its_runner_and_the_state_with_it() {
+    let state = std::sync::Arc::new(());
+    let recorder = Recorder::with(Runner::builder().state(state.clone()));
+    let app = Router::new().route("/{name}", post(sign_up)).layer(recorder.layer());
+    app.clone().oneshot(post_to("/ada")).await.unwrap();
+    assert_eq!(std::sync::Arc::strong_count(&state), 2);
+    drop((app, recorder));
+    assert_eq!(std::sync::Arc::strong_count(&state), 1);
+}
+
+#[tokio::test]
+async fn more_may_be_recorded_than_there_is_room_for() {
+    for overflow in [Overflow::Wait, Overflow::Shed] {
+        let recorder = Recorder::with(Runner::builder().max_pending(2).max_running(1).overflow(overflow));
+        let app = Router::new().route("/{name}", post(sign_up)).layer(recorder.layer());
+        for _ in 0..5 {
+            let response = app.clone().oneshot(post_to("/ada"));
+            tokio::time::timeout(std::time::Duration::from_secs(30), response).await.unwrap().unwrap();
+        }
+        recorder.assert_deferred_times::<SendWelcome>(10);
+        recorder.run_all().await;
+        assert_eq!(recorder.runner().stats().shed, 0);
+    }
 }

@@ -72,7 +72,7 @@ impl Batch {
     /// are shed, and returns them.
     fn take_room(&self, jobs: &mut Jobs) -> Vec<(Subject, impl Send + use<>)> {
         let (room, waiting) = (self.runner.room(), jobs.collector.waiting());
-        let excess = match self.runner.overflow() {
+        let excess = match self.overflow() {
             Overflow::Wait => {
                 room.take(waiting);
                 0

@@ -1,0 +1,124 @@
+//! What a service's log says of its jobs, as somebody reads it who looks for a request.
+
+use std::{
+    io,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use axum::{Router, body::Body, extract::Path, http::Request, routing::post};
+use defer_axum::{DeferLayer, Deferrable, Job, JobContext, JobError, JobResult, Runner};
+use tower::ServiceExt;
+use tracing::subscriber::DefaultGuard;
+
+/// Fails once, and for good if it is told to.
+#[derive(Deferrable)]
+#[defer(tries = 2, backoff = "1ms")]
+struct SendWelcome {
+    to: String,
+    fails: bool,
+}
+
+impl Job for SendWelcome {
+    async fn run(&self, cx: &JobContext) -> JobResult {
+        tracing::info!("the job's own line");
+        match (cx.attempt(), self.fails) {
+            (1, _) | (_, true) => Err(JobError::msg("no such host")),
+            (..) => Ok(()),
+        }
+    }
+}
+
+async fn sign_up(Path((name, fails)): Path<(String, bool)>) {
+    SendWelcome::defer(format!("{name}@example.com"), fails);
+}
+
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Lines {
+    fn capture(level: tracing::Level) -> (Self, DefaultGuard) {
+        let lines = Self::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .without_time()
+            .with_writer(move || writer.clone())
+            .with_max_level(level)
+            .finish();
+        (lines, tracing::subscriber::set_default(subscriber))
+    }
+
+    /// The lines, without ids and times.
+    fn all(&self) -> Vec<String> {
+        let text = String::from_utf8(self.0.lock().unwrap_or_else(PoisonError::into_inner).clone());
+        let text = text.expect("text");
+        text.lines().map(|line| without(&without(&without(line, " id="), " elapsed="), " delay=")).collect()
+    }
+}
+
+/// The line without this field, which is there once at most.
+fn without(line: &str, field: &str) -> String {
+    let Some((before, after)) = line.split_once(field) else { return line.trim().to_owned() };
+    assert!(!after.contains(field), "{field} is repeated: {line}");
+    let end = after.find([' ', '}']).unwrap_or(after.len());
+    format!("{before}{}", &after[end..]).trim().to_owned()
+}
+
+/// Signs up somebody, and returns what is logged from this level on.
+async fn logged(level: tracing::Level, path: &str) -> Vec<String> {
+    let (lines, _guard) = Lines::capture(level);
+    let runner = Runner::default();
+    let layer = DeferLayer::new(runner.clone()).capture_request_headers(["x-request-id"]);
+    let app = Router::new().route("/sign-up/{name}/{fails}", post(sign_up)).layer(layer);
+    let request = Request::post(path).header("x-request-id", "r-17").body(Body::empty()).expect("a request");
+    drop(app.oneshot(request).await);
+    runner.idle().await;
+    lines.all()
+}
+
+const SPAN: &str =
+    r#"job{name="SendWelcome" attempt=N request="POST /sign-up/{name}/{fails}" request_id="r-17"}: "#;
+
+fn expected(lines: &[(&str, u32, &str)]) -> Vec<String> {
+    let line = |(level, attempt, text): &(&str, u32, &str)| {
+        format!("{level} {}{text}", SPAN.replace('N', &attempt.to_string()))
+    };
+    lines.iter().map(line).collect()
+}
+
+#[tokio::test]
+async fn a_job_s_lines_are_found_by_its_request_and_repeat_nothing() {
+    assert_eq!(
+        logged(tracing::Level::DEBUG, "/sign-up/ada/false").await,
+        expected(&[
+            ("INFO", 1, "logs: the job's own line"),
+            ("WARN", 1, "defer: job failed, trying again error=no such host"),
+            ("INFO", 2, "logs: the job's own line"),
+            ("DEBUG", 2, "defer: job done"),
+        ])
+    );
+    let failed = logged(tracing::Level::DEBUG, "/sign-up/ada/true").await;
+    assert_eq!(failed[3..], expected(&[("ERROR", 2, "defer: job failed error=no such host")]));
+}
+
+#[tokio::test]
+async fn a_success_is_no_line_of_its_own_by_default() {
+    let lines = logged(tracing::Level::INFO, "/sign-up/ada/false").await;
+    assert!(!lines.iter().any(|line| line.contains("job done")), "{lines:?}");
+}
+
+#[tokio::test]
+async fn where_spans_are_not_logged_the_line_itself_says_which_job() {
+    let lines = logged(tracing::Level::ERROR, "/sign-up/ada/true").await;
+    assert_eq!(lines, [r#"ERROR defer: job failed name="SendWelcome" attempt=2 error=no such host"#]);
+}
