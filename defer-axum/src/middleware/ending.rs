@@ -3,8 +3,8 @@
 //! The end of a response is seen best from outside of everything else. So whoever stands outermost collects what
 //! layers further in have: an [`Outer`] is set for the thread while `serve` polls its app, and a layer attaches its jobs
 //! there instead of releasing them itself. A request that was made in this process is polled there too, and is told
-//! from the one that `serve` received by the lack of a [`ServedRequest`]; a future that another request's task polls,
-//! by its [`OuterId`].
+//! from the one that `serve` received by its extensions; a future that another request's task polls, by its
+//! [`OuterId`].
 
 use std::{
     cell::{Cell, RefCell},
@@ -34,10 +34,10 @@ thread_local! {
 static THREADS: AtomicU64 = AtomicU64::new(0);
 
 /// What layers hand to the outermost response.
-#[derive(Default)]
 pub(crate) struct Outer {
     /// `None` if there is nobody outside.
     id: Option<OuterId>,
+    is_received: fn(&Extensions) -> bool,
     attached: Vec<Due>,
     /// A layer has a body that may defer later.
     streams: bool,
@@ -47,27 +47,24 @@ pub(crate) struct Outer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OuterId(NonZeroU64);
 
-/// In the extensions of a request that `serve` has received, and of no request that was made in this process, unless
-/// with the extensions of such a one.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ServedRequest;
-
 impl OuterId {
     /// The outermost response of this request, if `serve` has received it and polls it.
     pub(super) fn of(extensions: &Extensions) -> Option<Self> {
-        let id = OUTER.with_borrow(|outer| outer.id)?;
-        extensions.get::<ServedRequest>().map(|_| id)
+        let (id, is_received) = OUTER.with_borrow(|outer| (outer.id, outer.is_received));
+        id.filter(|_| is_received(extensions))
     }
 }
 
 impl Outer {
     const fn none() -> Self {
-        Self { id: None, attached: Vec::new(), streams: false }
+        Self { id: None, is_received: |_| false, attached: Vec::new(), streams: false }
     }
 
-    pub(crate) fn new() -> Self {
+    /// An outermost response. `is_received` tells a request that came over the connection from one that was made in this
+    /// process, by its extensions.
+    pub(crate) fn new(is_received: fn(&Extensions) -> bool) -> Self {
         let id = NEXT.with(|next| next.replace(next.get() + 1));
-        Self { id: NonZeroU64::new(id).map(OuterId), ..Self::none() }
+        Self { id: NonZeroU64::new(id).map(OuterId), is_received, ..Self::none() }
     }
 
     /// Calls `f` with this as the outermost response.
@@ -120,6 +117,12 @@ impl Outer {
     /// Takes what was attached, to be released together.
     pub(crate) fn take_ending(&mut self, bytes: u64) -> Ending {
         Ending { due: mem::take(&mut self.attached), bytes }
+    }
+}
+
+impl Default for Outer {
+    fn default() -> Self {
+        Self::none()
     }
 }
 

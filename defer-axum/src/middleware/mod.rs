@@ -51,5 +51,5 @@ mod future;
 mod layer;
 mod service;
 
-pub(crate) use self::ending::{Ending, Outer, ServedRequest};
+pub(crate) use self::ending::{Ending, Outer};
 pub use self::{future::ResponseFuture, layer::DeferLayer, service::DeferService};

@@ -41,10 +41,11 @@
 //! The response that counts is the outermost one, outside of every layer: a layer may buffer or replace it, or answer
 //! for a service that failed. A response to a request that was made in this process, such as with `router.oneshot(..)`
 //! in a handler, a job or a stream, is not that one: its jobs start when its own body has ended, and are told of its own
-//! status. What tells the two apart is a mark in the request's extensions. So a handler that makes a request of the
-//! extensions of its own passes that mark on: the jobs of such a request belong to the response that goes out. And a
-//! middleware that runs the rest of the request in a task of its own, with `tokio::spawn`, hides its response: that
-//! is [`Finished`](crate::Delivery::Finished) when its body has ended, as under another server.
+//! status. What tells the two apart is the `ConnectInfo` that `serve` puts into the extensions of what it receives. So a
+//! handler that makes a request with the extensions of its own, or with its `ConnectInfo`, passes that on: the jobs of
+//! such a request belong to the response that goes out. And a middleware that runs the rest of the request in a task of
+//! its own, with `tokio::spawn`, hides its response: that is [`Finished`](crate::Delivery::Finished) when its body has
+//! ended, as under another server.
 //!
 //! What the operating system accepted is in its send buffer. That the client has received it only the client can say.
 //!

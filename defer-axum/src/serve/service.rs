@@ -21,7 +21,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{body::ServedBody, connection::Connection, listener::ServedListener};
-use crate::middleware::{Outer, ServedRequest};
+use crate::middleware::Outer;
 
 /// Makes a [`Served`] for each connection.
 pub(super) struct MakeServed<M> {
@@ -101,8 +101,8 @@ where
         let is_http2 = request.version() == Version::HTTP_2;
         let is_connect = request.method() == Method::CONNECT;
         request.extensions_mut().insert(self.peer.clone());
-        request.extensions_mut().insert(ServedRequest);
-        let mut outer = Outer::new();
+        // What was put there just now is what a request lacks that was made in this process.
+        let mut outer = Outer::new(|extensions| extensions.get::<ConnectInfo<A>>().is_some());
         let inner = outer.enter(|| self.app.call(request));
         let connection = self.connection.clone();
         ServedFuture { inner, held: Held { outer, connection, is_http2, is_connect, response: None } }

@@ -48,8 +48,7 @@ impl Taken {
         while let Some(&first) = bytes.first() {
             match &mut self.part {
                 Part::Head(head) => {
-                    let line =
-                        bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |end| end + 1);
+                    let line = memchr::memchr(b'\n', bytes).map_or(bytes.len(), |end| end + 1);
                     if let Some(next) = head.wrote(&bytes[..line]) {
                         self.part = next;
                     }
