@@ -27,6 +27,8 @@ pub(crate) struct JobType<'a> {
     pub(crate) policy: Policy,
     /// The path of `defer-axum` or `defer-core`.
     pub(crate) krate: Path,
+    /// The struct or one of its fields is deprecated, and the expansion uses it all the same.
+    pub(crate) is_deprecated: bool,
 }
 
 /// How the struct is written.
@@ -85,6 +87,8 @@ impl<'a> JobType<'a> {
             Fields::Unnamed(_) => Shape::Tuple,
             Fields::Unit => Shape::Unit,
         };
+        let is_deprecated =
+            is_deprecated(&input.attrs) || fields.iter().any(|field| is_deprecated(&field.attrs));
         let fields = fields
             .iter()
             .enumerate()
@@ -101,19 +105,20 @@ impl<'a> JobType<'a> {
             name: attributes.name.unwrap_or_else(|| input.ident.unraw().to_string()),
             policy: attributes.policy,
             krate: attributes.krate.unwrap_or_else(find_crate),
+            is_deprecated,
         })
     }
 }
 
 impl<'a> JobField<'a> {
     fn parse(index: usize, field: &'a Field, generics: &Generics, errors: &mut Errors) -> Self {
-        let (member, argument) = match &field.ident {
-            Some(ident) => (Member::from(ident.clone()), ident.clone()),
-            None => (Member::from(index), format_ident!("arg{index}")),
+        let member = match &field.ident {
+            Some(ident) => Member::from(ident.clone()),
+            None => Member::from(index),
         };
         let source = match default_attribute(&field.attrs, errors) {
             Some(default) => Source::Default(default),
-            None => Source::Argument(distinct_from_generics(argument, generics)),
+            None => Source::Argument(argument(&member, generics)),
         };
         Self { member, ty: &field.ty, source }
     }
@@ -346,6 +351,10 @@ fn literal<'m>(entry: &'m Meta, expected: &str) -> syn::Result<&'m Lit> {
     }
 }
 
+fn is_deprecated(attrs: &[Attribute]) -> bool {
+    attrs.iter().any(|attr| attr.path().is_ident("deprecated"))
+}
+
 fn struct_fields<'a>(input: &'a DeriveInput, errors: &mut Errors) -> Option<&'a Fields> {
     let (token, kind) = match &input.data {
         Data::Struct(data) => return Some(&data.fields),
@@ -379,15 +388,21 @@ fn check_owned(generics: &Generics, fields: &[JobField<'_>], errors: &mut Errors
     borrows.is_empty().then_some(())
 }
 
-/// A const parameter of the same name would make the argument a pattern.
-fn distinct_from_generics(argument: Ident, generics: &Generics) -> Ident {
+/// The name of a field's argument. Not the field's own: a constant or a unit struct of that name, somewhere in scope,
+/// would make the argument a pattern, and hygiene does not tell a binding from an item. A const parameter would too.
+fn argument(member: &Member, generics: &Generics) -> Ident {
     let collides = |ident: &Ident| {
         generics.params.iter().any(|param| match param {
             GenericParam::Const(param) => param.ident == *ident,
             GenericParam::Type(_) | GenericParam::Lifetime(_) => false,
         })
     };
-    let mut argument = argument;
+    let (mut argument, span) = match member {
+        Member::Named(ident) => (format_ident!("{}_", ident.unraw()), ident.span()),
+        Member::Unnamed(index) => (format_ident!("arg{}_", index.index), index.span),
+    };
+    // The expansion's own, which lints leave alone, and shown at the field.
+    argument.set_span(Span::call_site().located_at(span));
     while collides(&argument) {
         argument = format_ident!("{argument}_");
     }
@@ -395,8 +410,8 @@ fn distinct_from_generics(argument: Ident, generics: &Generics) -> Ident {
 }
 
 fn find_crate() -> Path {
-    // Inside `defer-axum` itself, and in its tests, the name resolves too: it says
-    // `extern crate self as defer_axum`. So does `defer-core`.
+    // `Itself` is what a crate's own tests, examples and doc tests find, for which it is a crate of that name. (The crate
+    // itself derives nothing.)
     let name = |found, itself: &str| match found {
         FoundCrate::Itself => itself.to_owned(),
         FoundCrate::Name(name) => name,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
-use syn::{Ident, WhereClause, parse_quote, spanned::Spanned};
+use syn::{Ident, Member, WhereClause, parse_quote, spanned::Spanned};
 
 use crate::attributes::{JobField, JobType, On, Policy, Shape, Source};
 
@@ -22,6 +22,7 @@ fn impl_deferrable(job: &JobType<'_>) -> TokenStream {
     let (impl_generics, type_generics, where_clause) = job.generics.split_for_impl();
     let where_clause = where_job(job, where_clause);
     let policy = policy(job);
+    let allow = allow(job);
     let encode = job.policy.queue.map(|queue| {
         let encode = quote_spanned!(at(queue)=> #krate::__private::encode::<Self>);
         quote! {
@@ -33,7 +34,7 @@ fn impl_deferrable(job: &JobType<'_>) -> TokenStream {
 
     quote! {
         #[automatically_derived]
-        #[allow(deprecated, nonstandard_style)]
+        #allow
         impl #impl_generics #krate::Deferrable for #ident #type_generics #where_clause {
             const NAME: &'static ::core::primitive::str = #name;
             const POLICY: #krate::Policy = #policy;
@@ -54,18 +55,10 @@ fn impl_functions(job: &JobType<'_>) -> TokenStream {
     let try_defer_doc =
         format!("Defers `{pattern}` until the response has been sent, if there is a Tokio runtime.");
 
+    let allow = allow(job);
     quote! {
-        #[allow(
-            dead_code,
-            deprecated,
-            nonstandard_style,
-            private_bounds,
-            private_interfaces,
-            unreachable_pub,
-            clippy::impl_trait_in_params,
-            clippy::too_many_arguments,
-            clippy::used_underscore_binding,
-        )]
+        #allow
+        #[allow(clippy::impl_trait_in_params)]
         impl #impl_generics #ident #type_generics #where_clause {
             #[doc = #defer_doc]
             ///
@@ -94,6 +87,12 @@ fn impl_functions(job: &JobType<'_>) -> TokenStream {
             }
         }
     }
+}
+
+/// The only lint of rustc's that finds something in the expansion, and only where the user has put it. Nothing is allowed
+/// that needs not be, so that a crate may forbid what it likes.
+fn allow(job: &JobType<'_>) -> Option<TokenStream> {
+    job.is_deprecated.then(|| quote!(#[allow(deprecated)]))
 }
 
 /// For a generic struct, that it is a job: only with some of its types it may be.
@@ -171,7 +170,12 @@ fn at(span: Span) -> Span {
 /// The struct as its documentation shows it: `SendWelcome { to, .. }`.
 fn pattern(job: &JobType<'_>) -> String {
     let ident = job.ident;
-    let mut fields: Vec<String> = job.fields.iter().filter_map(argument).map(Ident::to_string).collect();
+    let of_argument = |field: &&JobField<'_>| argument(field).is_some();
+    let name = |field: &JobField<'_>| match &field.member {
+        Member::Named(ident) => ident.to_string(),
+        Member::Unnamed(index) => format!("arg{}", index.index),
+    };
+    let mut fields: Vec<String> = job.fields.iter().filter(of_argument).map(name).collect();
     if fields.len() < job.fields.len() {
         fields.push("..".to_owned());
     }

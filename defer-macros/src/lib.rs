@@ -52,12 +52,19 @@ use crate::attributes::{Errors, JobType};
 /// # Arguments
 ///
 /// `defer` and `try_defer` take one argument per field, in the order of the fields, each an
-/// `impl Into<Field>`: a `String` field takes a `&str`. An argument is named after its field; those of a
-/// tuple struct are `arg0`, `arg1` and so on. A number literal needs its type where the field's is not
+/// `impl Into<Field>`: a `String` field takes a `&str`. An argument is named after its field, with an underscore
+/// behind it, so that it is no pattern where a constant has the field's name: `to_`; those of a tuple struct are
+/// `arg0_`, `arg1_` and so on. A number literal needs its type where the field's is not
 /// `i32`, `i64` or `f64`: `ChargeCard::defer(42_u64)`.
 ///
 /// Unit, tuple, named and generic structs work. The struct has to own what it holds, since a job outlives
 /// the request that deferred it.
+///
+/// # Large jobs
+///
+/// A job is moved several times on its way into the request's list, and in a debug build each move is a copy on the
+/// stack: a struct with a field of 128 KiB overflows that of a worker thread. Put what is larger than a few KiB into
+/// a `Box`, a `Vec` or an `Arc`.
 ///
 /// # Attributes of the struct
 ///
