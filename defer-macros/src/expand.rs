@@ -56,9 +56,11 @@ fn impl_functions(job: &JobType<'_>) -> TokenStream {
         format!("Defers `{pattern}` until the response has been sent, if there is a Tokio runtime.");
 
     let allow = allow(job);
+    let allow_arguments = (parameters.len() > 7).then(|| quote!(#[allow(clippy::too_many_arguments)]));
     quote! {
         #allow
         #[allow(clippy::impl_trait_in_params)]
+        #allow_arguments
         impl #impl_generics #ident #type_generics #where_clause {
             #[doc = #defer_doc]
             ///
