@@ -79,7 +79,8 @@ impl Policy {
         self
     }
 
-    /// Runs the job on Tokio's blocking pool.
+    /// Runs the job on Tokio's blocking pool, where it may block its thread. While it does, nothing stops it: at its
+    /// timeout and at the end of a shutdown it is left behind, and dropped at its next `.await`.
     #[must_use]
     pub const fn with_blocking(mut self) -> Self {
         self.blocking = true;

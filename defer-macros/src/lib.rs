@@ -75,7 +75,7 @@ use crate::attributes::{Errors, JobType};
 /// | `backoff = "500ms..30s"` | a duration, or two with `..` between | the shortest and the longest wait before another try, which doubles from one to the other, with jitter; a single duration is both | `"500ms..30s"` |
 /// | `timeout = "10s"` | a duration | how long one try may take | no limit |
 /// | `on = "..."` | `"always"` or `"success"` | whether the job also runs after a response that failed | `"always"` |
-/// | `blocking` | | the job runs on Tokio's blocking pool | it runs on the runtime |
+/// | `blocking` | | the job runs on Tokio's blocking pool, where it may block; one that awaits is dropped at its timeout and at the end of a shutdown, as others are | it runs on the runtime |
 /// | `queue` | | the job goes to the runner's queue; the struct has to be `serde::Serialize` | it runs in this process |
 /// | `crate = "path"` | a path | where `defer-axum` or `defer-core` is found | see below |
 ///

@@ -335,6 +335,25 @@ async fn of_a_hundred_streams_each_tells_the_truth_though_some_are_reset() {
     }
 }
 
+/// The empty frame behind a response's data needs no window of its own (hyper 1.12, h2 0.4.20).
+#[tokio::test]
+async fn a_response_that_uses_up_the_window_is_sent_without_a_further_one() {
+    for (path, size) in [("/full/65535", 65_535), ("/streamed/60000", 60_000), ("/empty", 0), ("/204", 0)] {
+        let Setup { wire, log, mut client, server: _server, .. } = start(Some(65_535)).await;
+        let first = send(&mut client, Method::GET, &format!("/full/{}", 65_535 - size)).await;
+        let mut first = body_of(first).await;
+        assert_eq!(read(&mut first, 65_536).await, 65_535 - size);
+        let response = send(&mut client, Method::GET, path).await;
+        let mut body = body_of(response).await;
+        // To the end, and nothing of the window is given back.
+        assert_eq!(read(&mut body, size + 1).await, size, "{path}");
+        assert!(body.is_end_stream(), "{path}");
+        let lines = log.wait_for(2).await;
+        assert!(lines[1].contains(&format!("Sent {size} ")), "{path}: {lines:?}");
+        check_order(&lines, &wire, &[1, 3]);
+    }
+}
+
 #[tokio::test]
 async fn a_response_without_jobs_is_left_as_it_is() {
     let Setup { wire, log, mut client, server: _server, .. } = start(None).await;

@@ -38,4 +38,11 @@ mod tests {
             assert!(delay >= least && delay <= max.min(least * 2), "{attempts}: {delay:?}");
         }
     }
+
+    #[test]
+    fn jobs_that_failed_together_do_not_come_back_together() {
+        let policy = Policy::new().with_backoff(Duration::from_millis(500), Duration::from_secs(30));
+        let delays: std::collections::BTreeSet<_> = (0..100).map(|_| delay(&policy, 1)).collect();
+        assert!(delays.len() > 90, "{} of 100 differ", delays.len());
+    }
 }

@@ -55,7 +55,7 @@ async fn run() -> Result<ShutdownReport, Error> {
 #[tokio::main]
 async fn main() -> ExitCode {
     // Without the library's own lines: `notify::follow` logs what becomes of each attempt.
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,defer_core=off"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,defer=off"));
     tracing_subscriber::fmt()
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())

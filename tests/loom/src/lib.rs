@@ -3,7 +3,7 @@
 //!
 //! [loom]: https://docs.rs/loom
 
-#![cfg_attr(not(test), allow(dead_code, reason = "only the tests use the sources"))]
+#![allow(dead_code, reason = "the models use a part of the sources")]
 #![allow(unreachable_pub, reason = "the sources are those of another crate")]
 
 #[path = "../../../defer-core/src/runner/gate.rs"]
