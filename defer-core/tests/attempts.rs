@@ -403,17 +403,25 @@ fn on_a_runtime_without_a_timer_a_job_that_needs_one_fails_and_says_so() {
 
 #[tokio::test(start_paused = true)]
 async fn any_error_converts_with_a_question_mark() {
-    fn boxed() -> Result<(), BoxError> {
-        Err("a boxed error".into())
+    fn of_std() -> JobResult {
+        let _: u8 = "x".parse()?;
+        Ok(())
     }
-    fn of_anyhow() -> anyhow::Result<()> {
-        Err(anyhow::anyhow!("no such host").context("cannot send the mail"))
+    fn boxed() -> JobResult {
+        let fails: Result<(), BoxError> = Err("a boxed error".into());
+        fails?;
+        Ok(())
+    }
+    fn of_anyhow() -> JobResult {
+        let fails = Err(anyhow::anyhow!("no such host"));
+        fails.context("cannot send the mail")?;
+        Ok(())
     }
     type Fails = fn() -> JobResult;
     let cases: [(Fails, &str); 6] = [
-        (|| Ok(drop("x".parse::<u8>()?)), "invalid digit found in string"),
-        (|| Ok(boxed()?), "a boxed error"),
-        (|| Ok(of_anyhow()?), "cannot send the mail: no such host"),
+        (of_std, "invalid digit found in string"),
+        (boxed, "a boxed error"),
+        (of_anyhow, "cannot send the mail: no such host"),
         (|| Err("a str")?, "a str"),
         (|| Err(String::from("a string"))?, "a string"),
         (|| Err(JobError::msg("a job's own"))?, "a job's own"),
