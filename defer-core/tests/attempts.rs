@@ -413,8 +413,8 @@ async fn any_error_converts_with_a_question_mark() {
         Ok(())
     }
     fn of_anyhow() -> JobResult {
-        let fails = Err(anyhow::anyhow!("no such host"));
-        fails.context("cannot send the mail")?;
+        let fails: anyhow::Result<()> = Err(anyhow::anyhow!("no such host"));
+        anyhow::Context::context(fails, "cannot send the mail")?;
         Ok(())
     }
     type Fails = fn() -> JobResult;
