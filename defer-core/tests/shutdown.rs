@@ -22,6 +22,7 @@ use support::{
 };
 use tokio::{
     sync::{Notify, Semaphore, oneshot},
+    task::JoinSet,
     time::Instant,
 };
 
@@ -542,43 +543,38 @@ async fn idle_is_never_missed() {
     }
 }
 
-/// Jobs that are stopped by one shutdown while the other counts what has ended, and scopes that are dropped unreleased
-/// beside both.
+/// While scopes are dropped unreleased, whose jobs are abandoned one after another.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn two_shutdowns_at_once_count_only_what_has_ended() {
-    for round in 0..300 {
-        let runner = Runner::builder().max_running(4).build();
-        for _ in 0..20 {
-            scope(&runner, async {
-                defer(Plain::job(|_| async { Ok(()) }));
-                defer(Plain::job(|_| std::future::pending()));
-                (0..3).for_each(|_| drop(defer(Plain::job(|_| async { Ok(()) }))));
-            })
-            .await;
-        }
-        let dropped = tokio::spawn({
-            let runner = runner.clone();
-            async move {
-                for _ in 0..20 {
-                    let mut lost = defer_core::Scope::new(runner.clone());
-                    lost.enter(|| (0..5).for_each(|_| drop(defer(Plain::job(|_| async { Ok(()) })))));
-                    drop(lost);
-                }
+async fn shutdowns_at_once_count_only_what_has_ended() {
+    let runner = Runner::default();
+    scope(&runner, async { (0..10).for_each(|_| drop(defer(Plain::job(|_| async { Ok(()) })))) }).await;
+    runner.idle().await;
+    let mut tasks = JoinSet::new();
+    for _ in 0..2 {
+        let runner = runner.clone();
+        tasks.spawn(async move {
+            for _ in 0..2_000 {
+                let mut lost = defer_core::Scope::new(runner.clone());
+                lost.enter(|| (0..100).for_each(|_| drop(defer(Plain::job(|_| async { Ok(()) })))));
+                drop(lost);
             }
+            Vec::new()
         });
-        let shutdown = |after: u64| {
-            let runner = runner.clone();
-            tokio::spawn(async move { runner.shutdown(Duration::from_micros(after)).await })
-        };
-        let (one, other) = (shutdown(round), shutdown(round * 2));
-        let (one, other) = (one.await.unwrap(), other.await.unwrap());
-        dropped.await.unwrap();
-        runner.shutdown(Duration::ZERO).await;
-        assert_all_accounted_for(&runner);
-        let (stats, named) = (runner.stats(), one.unfinished.len() + other.unfinished.len());
-        for report in [&one, &other] {
-            assert!(report.completed as u64 <= stats.succeeded, "{report:?} {stats:?}");
-        }
-        assert!(named as u64 <= stats.abandoned, "{one:?} {other:?} {stats:?}");
+    }
+    for _ in 0..2 {
+        let runner = runner.clone();
+        tasks.spawn(async move {
+            let mut reports = Vec::new();
+            for _ in 0..5_000 {
+                reports.push(runner.shutdown(Duration::ZERO).await);
+            }
+            reports
+        });
+    }
+    let reports: Vec<ShutdownReport> = tasks.join_all().await.into_iter().flatten().collect();
+    assert_all_accounted_for(&runner);
+    assert_eq!(runner.stats().succeeded, 10);
+    for report in reports {
+        assert_eq!(report.completed, 0, "nothing but what was abandoned has ended: {report:?}");
     }
 }
