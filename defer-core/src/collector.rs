@@ -218,17 +218,18 @@ impl<L> Collector<L> {
         self.waiting
     }
 
-    /// Begins an attempt of a job that has not ended and is not leaving.
-    pub(crate) fn start(&mut self, index: usize) -> Option<&mut Entry> {
+    /// Begins an attempt of a job that has not ended and is not leaving. Returns whether it is the first too.
+    pub(crate) fn start(&mut self, index: usize) -> Option<(&mut Entry, bool)> {
         let entry = self.entries.get_mut(index.checked_sub(self.base)?)?;
-        match entry.step {
+        let first = match entry.step {
             Step::Leaving | Step::Ended => return None,
-            Step::Waiting => self.waiting -= 1,
-            Step::Running | Step::Backoff => {}
-        }
+            Step::Waiting => true,
+            Step::Running | Step::Backoff => false,
+        };
+        self.waiting -= usize::from(first);
         entry.step = Step::Running;
         entry.attempts += 1;
-        Some(entry)
+        Some((entry, first))
     }
 
     /// Moves a job on that has neither ended nor is leaving, and returns what it was at.

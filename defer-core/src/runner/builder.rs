@@ -150,7 +150,8 @@ impl RunnerBuilder {
                 state: self.state,
                 hooks: self.hooks,
                 queue: self.queue,
-                overflow: self.overflow,
+                // A recorder keeps what finds no room.
+                overflow: if self.recorded.is_some() { Overflow::Wait } else { self.overflow },
                 gate: Gate::new(self.max_running),
                 room: Room::new(self.max_pending),
                 counters: Counters::default(),

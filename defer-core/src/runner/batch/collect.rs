@@ -58,15 +58,10 @@ impl Batch {
         (id, index)
     }
 
-    /// What happens to jobs that find no room. A recorder keeps them.
-    pub(super) fn overflow(&self) -> Overflow {
-        if self.runner.is_recording() { Overflow::Wait } else { self.runner.overflow() }
-    }
-
     /// Takes room for one more job once the response is over. Returns whether the job may join.
     fn makes_room(&self, jobs: &Jobs) -> bool {
         let room = self.runner.room();
-        match (self.overflow(), jobs.phase) {
+        match (self.runner.overflow(), jobs.phase) {
             (Overflow::Wait, Phase::Collecting) => true,
             (Overflow::Wait, _) => {
                 room.take(1);

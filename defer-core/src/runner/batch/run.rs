@@ -72,7 +72,7 @@ impl Batch {
     /// are shed, and returns them.
     fn take_room(&self, jobs: &mut Jobs) -> Vec<(Subject, impl Send + use<>)> {
         let (room, waiting) = (self.runner.room(), jobs.collector.waiting());
-        let excess = match self.overflow() {
+        let excess = match self.runner.overflow() {
             Overflow::Wait => {
                 room.take(waiting);
                 0
@@ -156,8 +156,7 @@ impl Batch {
                 }
                 jobs = lock(&self.jobs);
             }
-            let first = jobs.collector.entry(index)?.step() == Step::Waiting;
-            let entry = jobs.collector.start(index)?;
+            let (entry, first) = jobs.collector.start(index)?;
             let start = Start { subject: Subject::of(entry), policy: entry.policy };
             // Under the lock, because another may end the job at once.
             self.runner.counters().started();
