@@ -158,8 +158,8 @@ impl ResponseInfo {
     /// Body bytes of this response that the operating system has taken, without any transfer coding.
     ///
     /// Under `defer_axum::serve` they are exact where the delivery is [`Sent`](Delivery::Sent), and over HTTP/1
-    /// always; otherwise, over HTTP/2, never more than were taken. Under another server they are the bytes that were
-    /// handed over to it.
+    /// always. Otherwise, over HTTP/2, they are never more than were taken: none as of now, because nothing tells how far
+    /// a stream came that was broken off. Under another server they are the bytes that were handed over to it.
     pub fn bytes_sent(&self) -> u64 {
         self.bytes_sent
     }

@@ -166,52 +166,90 @@ fn serve(by: By, pipe: &Pipe, log: &Log, kinds: Vec<Kind>) -> Runner {
     runner
 }
 
-/// Plays the steps, and checks after each that what was said to be sent is what was accepted in full.
-async fn play<C: Client>(steps: Vec<Step>, per_write: usize, vectored: bool) -> Result<(), TestCaseError> {
-    let (pipe, log) = (Pipe::new(per_write, vectored), Log::new());
-    let kinds = kinds(&steps);
-    let runner = serve(By::Defer, &pipe, &log, kinds.clone());
-    let mut client = C::connect(&pipe).await;
-    let (mut sizes, mut blocked, mut over) = (Vec::new(), false, false);
-    let ended = |pipe: &Pipe| -> BTreeSet<usize> {
-        C::ended(&pipe.accepted()).into_iter().filter(|n| kinds[*n].jobs).collect()
-    };
-    for step in steps {
+/// A client and the server's connection, and how far they have come.
+struct Play<C> {
+    client: C,
+    pipe: Pipe,
+    log: Log,
+    runner: Runner,
+    /// The sizes of the responses asked for.
+    sizes: Vec<usize>,
+    flushes_blocked: bool,
+    /// The client has left, or nothing can be written.
+    over: bool,
+}
+
+impl<C: Client> Play<C> {
+    async fn begin(by: By, kinds: Vec<Kind>, per_write: usize, vectored: bool) -> Self {
+        let (pipe, log) = (Pipe::new(per_write, vectored), Log::new());
+        let runner = serve(by, &pipe, &log, kinds);
+        let client = C::connect(&pipe).await;
+        Self { client, pipe, log, runner, sizes: Vec::new(), flushes_blocked: false, over: false }
+    }
+
+    async fn step(&mut self, step: Step) {
+        let Self { client, pipe, .. } = self;
         match step {
-            Step::Request(size, _) => {
-                if !over {
-                    client.request(&pipe, &format!("/{}/{size}", sizes.len())).await;
-                    sizes.push(size);
-                }
+            Step::Request(size, _) if !self.over => {
+                client.request(pipe, &format!("/{}/{size}", self.sizes.len())).await;
+                self.sizes.push(size);
             }
+            Step::Request(..) => {}
             Step::Allow(bytes) => pipe.allow(bytes),
             Step::BlockFlushes(block) => {
                 pipe.block_flushes(block);
-                blocked = block;
+                self.flushes_blocked = block;
             }
             Step::Reset(n) => client.reset(n),
             Step::BreakWrites => {
                 pipe.break_writes();
-                over = true;
+                self.over = true;
             }
             Step::Leave => {
-                client.leave(&pipe);
-                over = true;
+                client.leave(pipe);
+                self.over = true;
             }
         }
-        settle(&pipe, &log).await;
-        let (sent, ended) = (released(&log, "Sent"), ended(&pipe));
+        settle(pipe, &self.log).await;
+    }
+
+    /// Lets everything through, leaves, and checks that each job has run once.
+    async fn end(&mut self) -> Result<(), TestCaseError> {
+        let Self { client, pipe, log, runner, .. } = self;
+        pipe.block_flushes(false);
+        pipe.allow(usize::MAX);
+        settle(pipe, log).await;
+        client.leave(pipe);
+        settle(pipe, log).await;
+        runner.idle().await;
+        let (lines, stats) = (log.lines(), runner.stats());
+        prop_assert_eq!(stats.deferred, lines.len() as u64);
+        prop_assert_eq!(stats.succeeded, stats.deferred);
+        let distinct: BTreeSet<_> = lines.iter().map(|line| line.split(' ').next()).collect();
+        prop_assert_eq!(distinct.len(), lines.len(), "released twice: {:?}", lines);
+        Ok(())
+    }
+}
+
+/// Plays the steps, and checks after each that what was said to be sent is what was accepted in full.
+async fn play<C: Client>(steps: Vec<Step>, per_write: usize, vectored: bool) -> Result<(), TestCaseError> {
+    let kinds = kinds(&steps);
+    let mut play = Play::<C>::begin(By::Defer, kinds.clone(), per_write, vectored).await;
+    for step in steps {
+        play.step(step).await;
+        let sent = released(&play.log, "Sent");
+        let ended = C::ended(&play.pipe.accepted());
+        let ended: BTreeSet<usize> = ended.into_iter().filter(|n| kinds[*n].jobs).collect();
         prop_assert!(sent.is_subset(&ended), "sent {sent:?}, but accepted only {ended:?}");
-        if !blocked && !over && (C::IS_EXACT || pipe.has_room()) {
+        if !play.flushes_blocked && !play.over && (C::IS_EXACT || play.pipe.has_room()) {
             prop_assert_eq!(&sent, &ended, "accepted in full, but not said to be sent");
         }
     }
-    end(&pipe, &log, &mut client).await;
-    check_counts(&runner, &log).await?;
-    let accepted = pipe.accepted();
-    prop_assert!(released(&log, "Sent").is_subset(&C::ended(&accepted)));
+    play.end().await?;
+    let accepted = play.pipe.accepted();
+    prop_assert!(released(&play.log, "Sent").is_subset(&C::ended(&accepted)));
     let taken = C::taken(&accepted);
-    for line in log.lines() {
+    for line in play.log.lines() {
         let [n, bytes, delivery] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
         let (n, bytes): (usize, usize) = (n.parse().expect("a number"), bytes.parse().expect("a number"));
         let taken = taken.get(&n).copied().unwrap_or(0);
@@ -220,7 +258,7 @@ async fn play<C: Client>(steps: Vec<Step>, per_write: usize, vectored: bool) -> 
         } else {
             prop_assert!(bytes <= taken, "{line}: {taken} were taken");
         }
-        prop_assert!(delivery != "Sent" || bytes == sizes[n], "{line}, of {}", sizes[n]);
+        prop_assert!(delivery != "Sent" || bytes == play.sizes[n], "{line}, of {}", play.sizes[n]);
     }
     Ok(())
 }
@@ -231,55 +269,13 @@ async fn play_under_axum<C: Client>(
     per_write: usize,
     vectored: bool,
 ) -> Result<(), TestCaseError> {
-    let (pipe, log) = (Pipe::new(per_write, vectored), Log::new());
-    let runner = serve(By::Axum, &pipe, &log, kinds(&steps));
-    let mut client = C::connect(&pipe).await;
-    let (mut requests, mut over) = (0, false);
+    let mut play = Play::<C>::begin(By::Axum, kinds(&steps), per_write, vectored).await;
     for step in steps {
-        match step {
-            Step::Request(size, _) if !over => {
-                client.request(&pipe, &format!("/{requests}/{size}")).await;
-                requests += 1;
-            }
-            Step::Request(..) => {}
-            Step::Allow(bytes) => pipe.allow(bytes),
-            Step::BlockFlushes(block) => pipe.block_flushes(block),
-            Step::Reset(n) => client.reset(n),
-            Step::BreakWrites => {
-                pipe.break_writes();
-                over = true;
-            }
-            Step::Leave => {
-                client.leave(&pipe);
-                over = true;
-            }
-        }
-        settle(&pipe, &log).await;
+        play.step(step).await;
     }
-    end(&pipe, &log, &mut client).await;
-    check_counts(&runner, &log).await?;
-    let (gone, ended) = (released(&log, "Disconnected"), C::ended(&pipe.accepted()));
+    play.end().await?;
+    let (gone, ended) = (released(&play.log, "Disconnected"), C::ended(&play.pipe.accepted()));
     prop_assert!(gone.is_disjoint(&ended), "said to have left: {gone:?}, but had everything: {ended:?}");
-    Ok(())
-}
-
-/// Lets everything through, and leaves.
-async fn end(pipe: &Pipe, log: &Log, client: &mut impl Client) {
-    pipe.block_flushes(false);
-    pipe.allow(usize::MAX);
-    settle(pipe, log).await;
-    client.leave(pipe);
-    settle(pipe, log).await;
-}
-
-/// Each job has run once.
-async fn check_counts(runner: &Runner, log: &Log) -> Result<(), TestCaseError> {
-    runner.idle().await;
-    let (lines, stats) = (log.lines(), runner.stats());
-    prop_assert_eq!(stats.deferred, lines.len() as u64);
-    prop_assert_eq!(stats.succeeded, stats.deferred);
-    let distinct: BTreeSet<_> = lines.iter().map(|line| line.split(' ').next()).collect();
-    prop_assert_eq!(distinct.len(), lines.len(), "released twice: {:?}", lines);
     Ok(())
 }
 

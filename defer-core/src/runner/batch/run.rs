@@ -119,7 +119,7 @@ impl Batch {
 
     /// Whether anybody may be told how long an attempt took.
     pub(crate) fn is_watched(&self) -> bool {
-        self.runner.has_hooks() || tracing::enabled!(tracing::Level::ERROR)
+        self.runner.has_hooks() || tracing::enabled!(target: "defer", tracing::Level::ERROR)
     }
 
     /// The span of an attempt.
