@@ -406,3 +406,35 @@ async fn jobs_that_defer_jobs_do_not_keep_a_response_waiting_for_ever() {
     let two = scope(&runner, async { (0..2).for_each(|_| drop(defer_fn(|_| async {}))) });
     tokio::time::timeout(SECOND * 60, two).await.expect("its turn comes");
 }
+
+/// Neither with what it has deferred when its response is over, nor with what one of its jobs defers.
+#[tokio::test(start_paused = true)]
+async fn one_request_with_many_jobs_does_not_keep_the_others_out() {
+    fn hundred(ran: &Arc<AtomicUsize>) {
+        for _ in 0..100 {
+            let ran = ran.clone();
+            defer_fn(|_| async move {
+                ran.fetch_add(1, Ordering::SeqCst);
+                tokio::time::sleep(SECOND).await;
+            });
+        }
+    }
+    for by_a_job in [false, true] {
+        let runner = Runner::builder().max_running(1).max_pending(4).build();
+        let ran = Arc::new(AtomicUsize::new(0));
+        scope(&runner, async {
+            let ran = ran.clone();
+            if by_a_job { drop(defer_fn(move |_| async move { hundred(&ran) })) } else { hundred(&ran) }
+        })
+        .await;
+        settle().await;
+        for _ in 0..4 {
+            scope(&runner, async { drop(defer_fn(|_| async {})) }).await;
+        }
+        let before = ran.load(Ordering::SeqCst);
+        assert!(before <= 10, "{before} of the others were first");
+        runner.idle().await;
+        assert_all_accounted_for(&runner);
+        assert_room_for(&runner, 4);
+    }
+}

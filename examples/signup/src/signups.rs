@@ -102,7 +102,7 @@ impl SignUps {
     /// When it cannot be opened or written.
     pub async fn open(options: SqliteConnectOptions) -> Result<Self, sqlx::Error> {
         let pool = SqlitePoolOptions::new()
-            .min_connections(1)
+            // Opened by one connection alone: two that turn to the write-ahead log at once may find each other's lock.
             // An in-memory database lives as long as its last connection.
             .idle_timeout(None)
             .max_lifetime(None)

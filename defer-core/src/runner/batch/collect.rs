@@ -40,7 +40,7 @@ impl Batch {
             self.encode(&mut entry, &work);
         }
         let mut jobs = lock(&self.jobs);
-        if !self.makes_room(&jobs) {
+        if !self.makes_room(&mut jobs) {
             drop(jobs);
             drop_quietly((work, entry));
             self.count(subject, Final::Shed, JobEventKind::Shed);
@@ -59,18 +59,23 @@ impl Batch {
     }
 
     /// Takes room for one more job once the response is over. Returns whether the job may join.
-    fn makes_room(&self, jobs: &Jobs) -> bool {
+    fn makes_room(&self, jobs: &mut Jobs) -> bool {
         let room = self.runner.room();
-        match (self.runner.overflow(), jobs.phase) {
-            (Overflow::Wait, Phase::Collecting) => true,
-            (Overflow::Wait, _) => {
-                room.take(1);
-                true
-            }
+        let sheds = self.runner.overflow() == Overflow::Shed;
+        if jobs.phase == Phase::Collecting {
             // Those beyond the bound would be shed at the release.
-            (Overflow::Shed, Phase::Collecting) => jobs.collector.waiting() < room.capacity(),
-            (Overflow::Shed, _) => room.take_free(1) == 1,
+            return !sheds || jobs.collector.waiting() < room.capacity();
         }
+        let taken = if sheds {
+            room.take_free(1)
+        } else if jobs.room < room.capacity() {
+            room.take(1);
+            1
+        } else {
+            0
+        };
+        jobs.room += taken;
+        taken > 0 || !sheds
     }
 
     /// Lets jobs know the request. Only the first call does anything.

@@ -74,10 +74,14 @@ impl Batch {
         let (room, waiting) = (self.runner.room(), jobs.collector.waiting());
         let excess = match self.runner.overflow() {
             Overflow::Wait => {
-                room.take(waiting);
+                jobs.room = waiting.min(room.capacity());
+                room.take(jobs.room);
                 0
             }
-            Overflow::Shed => waiting - room.take_free(waiting),
+            Overflow::Shed => {
+                jobs.room = room.take_free(waiting);
+                waiting - jobs.room
+            }
         };
         if excess == 0 {
             return Vec::new();
@@ -160,9 +164,10 @@ impl Batch {
             let start = Start { subject: Subject::of(entry), policy: entry.policy };
             // Under the lock, because another may end the job at once.
             self.runner.counters().started();
+            let left = jobs.leave_room(usize::from(first));
             drop(jobs);
-            if first {
-                self.give_back_room(1);
+            if left > 0 {
+                self.give_back_room(left);
             }
             start
         };

@@ -53,6 +53,9 @@ impl Origin {
 pub(super) struct Jobs {
     pub(super) collector: Collector<Box<dyn Line>>,
     pub(super) phase: Phase,
+    /// For how many of the jobs that have not started the runner's room is taken, once the response is over. Not for more
+    /// than there is room for: one request with many jobs would keep the others out until most of them had started.
+    pub(super) room: usize,
     /// Wakes the response that is held back.
     pub(super) held: Option<Waker>,
     pub(super) worker: Option<JoinHandle<()>>,
@@ -62,7 +65,7 @@ pub(super) struct Jobs {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// The response is not over. Later, each job that has not started takes room in the runner.
+    /// The response is not over.
     Collecting,
     /// Released, and nothing is left to start.
     Idle,
@@ -81,6 +84,7 @@ impl Batch {
             jobs: Mutex::new(Jobs {
                 collector: Collector::new(),
                 phase: Phase::Collecting,
+                room: 0,
                 held: None,
                 worker: None,
                 workers: 0,
@@ -104,11 +108,15 @@ impl Jobs {
     /// to wake that is held for them. To be done without the lock.
     #[must_use]
     pub(super) fn left_line(&mut self, jobs: usize) -> LeftLine {
-        match self.phase {
-            _ if jobs == 0 => LeftLine { room: 0, held: None },
-            Phase::Collecting => LeftLine { room: 0, held: self.held.take() },
-            Phase::Idle | Phase::Active => LeftLine { room: jobs, held: None },
-        }
+        let held = if jobs > 0 { self.held.take() } else { None };
+        LeftLine { room: self.leave_room(jobs), held }
+    }
+
+    /// The room that these many jobs leave which no longer wait to start.
+    pub(super) fn leave_room(&mut self, jobs: usize) -> usize {
+        let left = jobs.min(self.room);
+        self.room -= left;
+        left
     }
 
     /// The next line for a worker, which is gone if there is none.
