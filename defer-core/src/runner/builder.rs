@@ -25,7 +25,8 @@ pub enum Overflow {
     /// The response that deferred jobs is held back until there is room for them: the clients wait, nothing is lost.
     ///
     /// Responses that are let through at the same time may together bring more jobs than there is room for; those that
-    /// follow are held the longer. A response to a request that a job makes in this process is never held, and neither
+    /// follow are held the longer. Of one request no more jobs count than there is room for, so that it does not keep the
+    /// others out. A response to a request that a job makes in this process is never held, and neither
     /// is a scope that a job opens: the room could be the job's own. That is known by the scope, so run a future that
     /// a job gives to `tokio::spawn` in [`Defer::scope`](crate::Defer::scope). A job that calls this process over
     /// the network is not recognized.
