@@ -1,18 +1,12 @@
-//! What a job is told when it runs.
+//! The context a job runs in.
 
 use std::{fmt, sync::Arc};
 
-use crate::{
-    error::MissingState,
-    exchange::{RequestInfo, ResponseInfo},
-    job::JobId,
-    state::State,
-};
+use crate::{error::MissingState, id::JobId, request::RequestInfo, response::ResponseInfo, state::TypeMap};
 
-/// What a job is told when it runs: its id and attempt, the state its runner holds, and the request and response
-/// it comes from.
+/// The context a job runs in: its id and attempt, its runner's state, and the request and response it comes from.
 ///
-/// A clone is the same context and costs a reference count.
+/// Cloning is cheap: a clone is the same context.
 ///
 /// ```
 /// use defer_core::{Job, JobContext, JobResult};
@@ -35,7 +29,7 @@ use crate::{
 ///     }
 /// }
 ///
-/// /// Stops early when the process is to end.
+/// /// Stops early when the process shuts down.
 /// struct Tidy;
 ///
 /// impl Job for Tidy {
@@ -57,9 +51,9 @@ pub struct JobContext {
     attempt: u32,
 }
 
-/// Where a job's context finds what is not its own. Hides from jobs who runs them.
+/// What all jobs of one list see. Hides the list and its runner from the context.
 pub(crate) trait Surroundings: Send + Sync {
-    fn state(&self) -> &State;
+    fn state(&self) -> &TypeMap;
     fn request(&self) -> Option<&RequestInfo>;
     fn response(&self) -> Option<&ResponseInfo>;
     fn drain(&self) -> &Drain;
@@ -70,40 +64,43 @@ impl JobContext {
         Self { surroundings, id, attempt }
     }
 
-    /// The state of this type.
+    /// Returns the runner's state of this type.
     ///
     /// # Errors
     ///
-    /// [`MissingState`], which names the type, if the runner was built without it. `?` turns it into the job's
-    /// error.
+    /// Returns [`MissingState`], which names the type, if the runner was built without it. `?` converts it into the
+    /// job's error.
     pub fn state<T: Send + Sync + 'static>(&self) -> Result<&T, MissingState> {
         self.surroundings.state().get()
     }
 
-    /// The request that deferred the job; `None` for a job deferred outside of a request.
+    /// Returns the request that deferred the job, or `None` for a job deferred outside of a request.
     pub fn request(&self) -> Option<&RequestInfo> {
         self.surroundings.request()
     }
 
-    /// How the response to that request ended; `None` for a job deferred outside of a request.
+    /// Returns how the response to that request ended, or `None` for a job deferred outside of a request.
     pub fn response(&self) -> Option<&ResponseInfo> {
         self.surroundings.response()
     }
 
-    /// The job's id, the same in each attempt.
+    /// Returns the job's id, which is the same in each attempt.
     pub fn id(&self) -> JobId {
         self.id
     }
 
-    /// Which attempt this is, from 1.
+    /// Returns the number of this attempt, counted from 1.
     pub fn attempt(&self) -> u32 {
         self.attempt
     }
 
-    /// Completes when the runner begins to shut down, at once if it has begun. A long job can `select!` on it and
-    /// stop at a good place, before it is stopped at any.
+    /// Waits until the runner begins to shut down. Completes at once if it has begun.
     ///
-    /// Cancel safe.
+    /// Use it in a long job, with `select!`, to stop at a good place before the deadline stops the job anywhere.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: dropping it loses nothing.
     pub async fn shutting_down(&self) {
         self.surroundings.drain().begun().await;
     }
@@ -134,7 +131,7 @@ impl Drain {
     }
 
     async fn begun(&self) {
-        // The sender is borrowed here, so that it cannot be gone.
+        // An error means that the sender is gone, and it is borrowed here.
         let _ = self.begun.subscribe().wait_for(|begun| *begun).await;
     }
 }

@@ -1,12 +1,6 @@
-//! What a job is.
+//! The traits of a job.
 
-use std::{
-    fmt,
-    future::Future,
-    sync::atomic::{AtomicU64, Ordering},
-};
-
-use serde::{Deserialize, Serialize};
+use std::future::Future;
 
 use crate::{
     context::JobContext,
@@ -14,7 +8,7 @@ use crate::{
     policy::Policy,
 };
 
-/// Work to do after the response: a struct with what the work needs to know, and how to do it.
+/// Work to do after the response: a struct that holds the input, and a method that does the work.
 ///
 /// ```
 /// use defer_core::{Job, JobContext, JobResult};
@@ -38,16 +32,19 @@ use crate::{
 /// }
 /// ```
 ///
-/// `run` borrows the job, because it may be called again after an error. What it awaits may be dropped at any
-/// `.await`: at a time-out or at the end of a shutdown.
+/// `run` borrows the job, because it is called again when an attempt fails and another follows.
+///
+/// # Cancel safety
+///
+/// The future of `run` may be dropped at any `.await`: when the attempt times out, and at the end of a shutdown. A job
+/// that must not be interrupted half-way does that part in a task of its own.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a job: it does not implement `Job`",
     label = "this type has no `impl Job`",
     note = "say what the job does: `impl Job for {Self} {{ async fn run(&self, cx: &JobContext) -> JobResult {{ .. }} }}`"
 )]
 pub trait Job: Send + Sync + 'static {
-    /// Does the work. An error or a panic fails this attempt; whether there is another is up to the job's
-    /// [`Policy`].
+    /// Does the work. An error or a panic fails this attempt; the job's [`Policy`] decides whether another follows.
     fn run(&self, cx: &JobContext) -> impl Future<Output = JobResult> + Send;
 }
 
@@ -60,39 +57,15 @@ pub trait Job: Send + Sync + 'static {
 pub trait Deferrable: Job {
     /// The job's name in events, logs and queues.
     const NAME: &'static str;
-    /// How the job is run.
+    /// How its jobs are run.
     const POLICY: Policy;
-    /// How the job is written for a queue; `None` for a type that is never queued.
+    /// Serializes the job for a queue; `None` for a type that is never queued.
     #[doc(hidden)]
     const ENCODE: Option<Encode<Self>> = None;
 }
 
-/// Writes a job as a queue keeps it.
+/// Serializes a job for a queue.
 pub type Encode<J> = fn(&J) -> Result<Vec<u8>, BoxError>;
-
-/// Identifies a job within this process, from its deferral to its end. The next process begins at 1 again: with others,
-/// such as an API that wants an idempotency key, use it together with something that lasts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct JobId(u64);
-
-impl JobId {
-    pub(crate) fn next() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        Self(NEXT.fetch_add(1, Ordering::Relaxed))
-    }
-
-    /// The id as a number, from 1, in the order in which jobs were deferred.
-    pub fn as_u64(self) -> u64 {
-        self.0
-    }
-}
-
-impl fmt::Display for JobId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
 
 /// What a deferred closure may return: nothing, or a [`JobResult`].
 #[diagnostic::on_unimplemented(
@@ -101,7 +74,7 @@ impl fmt::Display for JobId {
     note = "end the block with `;`, or with `Ok(())` where it uses `?`"
 )]
 pub trait IntoJobResult: sealed::Sealed {
-    /// The result of the job.
+    /// Converts the closure's output into the job's result.
     fn into_job_result(self) -> JobResult;
 }
 

@@ -1,12 +1,12 @@
-//! Panics in the drop of what is the user's.
+//! Panics in `Drop`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Drops something of the user's, whose `Drop` may panic.
+/// Drops a value that holds user code, and logs a panic in its `Drop`.
 pub(crate) fn drop_quietly<T>(value: T) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
-        tracing::error!(target: "defer", "a job, or what it held, panicked while it was dropped");
-        // The payload's own `Drop` may panic too, and there is no end to that.
+        tracing::error!(target: "defer", "a job, or a value it held, panicked while it was dropped");
+        // The payload's own `Drop` may panic too, and so may that panic's payload.
         std::mem::forget(panic);
     }
 }

@@ -1,10 +1,10 @@
-//! How a job type is run: how often it is tried, how long it may take, and after which responses.
+//! How jobs of one type are run: how many attempts, how long each may take, and after which responses.
 
 use std::time::Duration;
 
-/// How the jobs of one type are run; what the attributes of `#[derive(Deferrable)]` set.
+/// How the jobs of one type are run, as the attributes of `#[derive(Deferrable)]` set it.
 ///
-/// The default is one try, no time limit, after any response, on the runtime's worker threads.
+/// The default is one attempt, no timeout, after any response, on the runtime's worker threads.
 ///
 /// ```
 /// use defer_core::Policy;
@@ -30,15 +30,15 @@ pub struct Policy {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum On {
-    /// Whatever became of the response.
+    /// After any response.
     #[default]
     Always,
-    /// If [`ResponseInfo::is_success`](crate::ResponseInfo::is_success).
+    /// After a response that [is a success](crate::ResponseInfo::is_success).
     Success,
 }
 
 impl Policy {
-    /// The policy of a job type without attributes.
+    /// Creates the policy of a job type without attributes.
     pub const fn new() -> Self {
         Self {
             tries: 1,
@@ -50,36 +50,36 @@ impl Policy {
         }
     }
 
-    /// How often a job is tried in all; 0 counts as 1.
+    /// Sets the number of attempts in all; 0 counts as 1.
     #[must_use]
     pub const fn with_tries(mut self, tries: u32) -> Self {
         self.tries = if tries == 0 { 1 } else { tries };
         self
     }
 
-    /// The shortest and the longest wait before another try (500 ms and 30 s unless set). The wait doubles from
-    /// one to the other, with jitter.
+    /// Sets the shortest and the longest wait before another attempt (500 ms and 30 s by default). The wait doubles
+    /// from one to the other, with jitter.
     #[must_use]
     pub const fn with_backoff(mut self, min: Duration, max: Duration) -> Self {
         self.backoff = (min, max);
         self
     }
 
-    /// How long one attempt may take. One that takes longer is dropped and counts as failed.
+    /// Sets how long one attempt may take. An attempt that takes longer is dropped and has failed.
     #[must_use]
     pub const fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
-    /// After which responses a job runs.
+    /// Sets after which responses a job runs.
     #[must_use]
     pub const fn with_on(mut self, on: On) -> Self {
         self.on = on;
         self
     }
 
-    /// Runs the job on Tokio's blocking pool, where it may block its thread. While it does, nothing stops it: at its
+    /// Runs the job on Tokio's blocking pool, where it may block its thread. Nothing can stop it while it blocks: at its
     /// timeout and at the end of a shutdown it is left behind, and dropped at its next `.await`.
     #[must_use]
     pub const fn with_blocking(mut self) -> Self {
@@ -94,32 +94,32 @@ impl Policy {
         self
     }
 
-    /// How often a job is tried in all, at least 1.
+    /// Returns the number of attempts in all, at least 1.
     pub const fn tries(&self) -> u32 {
         self.tries
     }
 
-    /// The shortest and the longest wait before another try.
+    /// Returns the shortest and the longest wait before another attempt.
     pub const fn backoff(&self) -> (Duration, Duration) {
         self.backoff
     }
 
-    /// How long one attempt may take.
+    /// Returns how long one attempt may take.
     pub const fn timeout(&self) -> Option<Duration> {
         self.timeout
     }
 
-    /// After which responses a job runs.
+    /// Returns after which responses a job runs.
     pub const fn on(&self) -> On {
         self.on
     }
 
-    /// Whether the job runs on Tokio's blocking pool.
+    /// Returns whether the job runs on Tokio's blocking pool.
     pub const fn is_blocking(&self) -> bool {
         self.blocking
     }
 
-    /// Whether the job is pushed to the runner's queue.
+    /// Returns whether the job is pushed to the runner's queue.
     pub const fn is_queued(&self) -> bool {
         self.queue
     }

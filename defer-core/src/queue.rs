@@ -1,4 +1,4 @@
-//! The interface to a queue outside of this process.
+//! The interface to a queue outside this process.
 
 use std::{
     future::{Future, poll_fn},
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::{BoxError, JobResult, caught},
-    job::JobId,
+    id::JobId,
     panic::drop_quietly,
     policy::Policy,
 };
@@ -18,47 +18,59 @@ use crate::{
 /// A boxed future.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// Where jobs of a `#[defer(queue)]` type go, given to [`RunnerBuilder::queue`](crate::RunnerBuilder::queue).
+/// Stores jobs outside this process. Give one to [`RunnerBuilder::queue`](crate::RunnerBuilder::queue); jobs of a
+/// `#[defer(queue)]` type go there.
 pub trait Queue: Send + Sync + 'static {
-    /// Takes jobs over. When this returns `Ok`, the queue has all of them where a crash of this process does not
-    /// reach them; when it returns an error, it has none: they are run in this process.
+    /// Stores jobs where a crash of this process does not lose them.
+    ///
+    /// Store all of them or none. After `Ok` they are the queue's; after an error they run in this process.
+    ///
+    /// # Errors
+    ///
+    /// If none of the jobs was stored. A panic counts as an error.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future is dropped half-way when the client leaves, and at the end of a shutdown when the queue takes longer
+    /// than 5 s. The jobs then stay in this process, whatever the queue did: if it stored them all the same, they run
+    /// twice, never not at all. A queue that can ignores an id that it has already.
     fn push(&self, jobs: Vec<Envelope>) -> BoxFuture<'_, Result<(), BoxError>>;
 }
 
-/// A job on its way to a queue.
+/// A job as a queue stores it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Envelope {
-    /// The job's id in the process that deferred it.
+    /// The job's id, unique within the process that deferred it.
     pub id: JobId,
     /// The job type's name, by which a worker finds it.
     pub name: String,
-    /// How it is to be run.
+    /// How to run it.
     pub policy: Policy,
     /// The job as JSON, by `serde_json`.
     pub payload: Vec<u8>,
 }
 
-/// Used by the derive.
+/// Serializes a job. Used by the derive.
 pub fn encode<J: Serialize>(job: &J) -> Result<Vec<u8>, BoxError> {
     Ok(serde_json::to_vec(job)?)
 }
 
-/// A job type that can be queued. Used by the derive, in the bounds of a generic one.
+/// A job type that can be queued. The derive puts it into the bounds of a generic type.
 pub trait Queued: Serialize {}
 
 impl<J: Serialize> Queued for J {}
 
-/// Reads what [`encode`] wrote.
+/// Deserializes a job from the payload of its [`Envelope`].
 ///
 /// # Errors
 ///
-/// If the payload is not JSON of a `J`.
+/// If the payload is not the JSON of a `J`.
 pub fn decode<J: for<'de> Deserialize<'de>>(payload: &[u8]) -> Result<J, serde_json::Error> {
     serde_json::from_slice(payload)
 }
 
-/// Pushes jobs to a queue, whose panics become errors.
+/// Pushes jobs to a queue. Its panics become errors.
 pub(crate) async fn push(queue: &dyn Queue, jobs: Vec<Envelope>) -> JobResult {
     let mut future = caught(|| queue.push(jobs))?;
     let result = poll_fn(|cx| match caught(|| future.as_mut().poll(cx)) {

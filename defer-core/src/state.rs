@@ -1,4 +1,4 @@
-//! What jobs need and do not carry themselves, such as a mailer or a pool, found by its type.
+//! The values that jobs share, such as a mailer or a pool, found by their type.
 
 use std::{
     any::{Any, TypeId, type_name},
@@ -8,12 +8,13 @@ use std::{
 
 use crate::error::MissingState;
 
+/// One value of each type.
 #[derive(Default)]
-pub(crate) struct State {
+pub(crate) struct TypeMap {
     by_type: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
 }
 
-impl State {
+impl TypeMap {
     pub(crate) fn insert<T: Send + Sync + 'static>(&mut self, value: T) {
         self.by_type.insert(TypeId::of::<T>(), Box::new(value));
     }
@@ -26,8 +27,8 @@ impl State {
     }
 }
 
-impl fmt::Debug for State {
+impl fmt::Debug for TypeMap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "State({} types)", self.by_type.len())
+        write!(f, "TypeMap({} types)", self.by_type.len())
     }
 }

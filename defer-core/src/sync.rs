@@ -1,15 +1,14 @@
-//! The primitives that hand-written concurrency is built on: `std`'s and Tokio's here, `loom`'s in `tests/loom`,
-//! which compiles the same sources against its own module of this name.
+//! The primitives under the hand-written concurrency: `std`'s and Tokio's here, `loom`'s in `tests/loom`, which
+//! compiles the same sources against its own module of this name.
 
 use std::sync::{MutexGuard, PoisonError};
 
 pub(crate) use std::sync::{Mutex, atomic};
 pub(crate) use tokio::sync::{Notify, oneshot};
 
-/// Locks a mutex that may be poisoned.
+/// Locks a mutex, poisoned or not.
 ///
-/// What these mutexes guard is whole wherever user code could panic, because none runs under them: a poisoned one
-/// is as good as another.
+/// No user code runs under these mutexes, so what they guard is consistent even after a panic.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

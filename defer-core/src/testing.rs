@@ -1,24 +1,22 @@
-//! Seeing in a test what was deferred. With the feature `testing`.
+//! Test what was deferred. With the feature `testing`.
 
-use std::{
-    any::type_name,
-    fmt,
-    sync::{Arc, Mutex},
-};
+use std::{any::type_name, fmt, sync::Arc};
 
 use crate::{
+    builder::RunnerBuilder,
     job::Deferrable,
-    runner::{Batch, Runner, RunnerBuilder},
+    list::{JobList, Recorded},
+    runner::Runner,
     sync::lock,
 };
 
 /// Records deferred jobs instead of running them.
 ///
-/// Each recorder sees the jobs of its own runner alone, so that tests in parallel do not see each other's. What was
-/// deferred can be asked for at once, before the response's body was read. Predicates may ask the recorder too.
+/// A recorder sees the jobs of its own runner only, so tests can run in parallel. Jobs are recorded at once: you need not
+/// read the response's body. Predicates may use the recorder too.
 ///
-/// The recorder keeps what it records, without a bound and without holding a response back. When its last clone is
-/// dropped, what has not run is dropped too, and counts as abandoned.
+/// The recorder keeps what it records, without a bound and without holding responses back. When its last clone is dropped,
+/// the jobs that have not run are dropped too, and are counted as abandoned.
 ///
 /// ```
 /// # use defer_core::{Deferrable, Job, JobContext, JobResult, Policy, defer, scope, testing::Recorder};
@@ -41,53 +39,52 @@ use crate::{
 #[derive(Clone)]
 pub struct Recorder {
     runner: Runner,
-    recorded: Arc<Mutex<Vec<Arc<Batch>>>>,
+    recorded: Arc<Recorded>,
 }
 
 impl Recorder {
-    /// A recorder with nothing recorded.
+    /// Creates a recorder with a default runner.
     pub fn new() -> Self {
         Self::with(Runner::builder())
     }
 
-    /// A recorder whose [`run_all`](Self::run_all) runs jobs on the runner that this makes: with state, bounds and
-    /// hooks.
+    /// Creates a recorder from this builder, for a [`run_all`](Self::run_all) with state, bounds and hooks.
     pub fn with(runner: RunnerBuilder) -> Self {
         let recorded = Arc::default();
         Self { runner: runner.recording(&recorded).build(), recorded }
     }
 
-    /// The runner that collects for this recorder.
+    /// Returns the runner whose jobs are recorded.
     pub fn runner(&self) -> &Runner {
         &self.runner
     }
 
-    /// The jobs of type `J` that `see` picks something from, in the order deferred within each request. A job that
-    /// was cancelled or has run is not among them.
+    /// Returns what `see` picks from the jobs of type `J`, in the order deferred within each request. Jobs that were
+    /// cancelled or have run are not among them.
     fn pick<J: Deferrable, T>(&self, see: impl Fn(&J) -> Option<T>) -> Vec<T> {
         let mut picked = Vec::new();
-        for batch in self.batches() {
-            let jobs = batch.inspect().into_iter().filter_map(|(_, job)| job);
+        for list in self.lists() {
+            let jobs = list.inspect().into_iter().filter_map(|(_, job)| job);
             picked.extend(jobs.filter_map(|job| see(job.downcast_ref()?)));
         }
         picked
     }
 
-    /// A copy: whoever looks at the jobs may ask the recorder meanwhile.
-    fn batches(&self) -> Vec<Arc<Batch>> {
+    /// Returns a copy, because a user's predicate may use the recorder.
+    fn lists(&self) -> Vec<Arc<JobList>> {
         lock(&self.recorded).clone()
     }
 
-    /// Copies of the jobs of type `J` that were deferred and have not run.
+    /// Returns copies of the jobs of type `J` that were deferred and have not run.
     pub fn deferred<J: Deferrable + Clone>(&self) -> Vec<J> {
         self.pick(|job: &J| Some(job.clone()))
     }
 
-    /// Checks that a job of type `J` was deferred for which `predicate` is true.
+    /// Asserts that a job of type `J` was deferred for which `predicate` returns true.
     ///
     /// # Panics
     ///
-    /// If there is none; the message says what was deferred instead.
+    /// If there is none. The message lists what was deferred.
     #[track_caller]
     pub fn assert_deferred<J: Deferrable>(&self, predicate: impl Fn(&J) -> bool) {
         let matching = self.pick(|job: &J| predicate(job).then_some(())).len();
@@ -100,11 +97,11 @@ impl Recorder {
         }
     }
 
-    /// Checks that exactly `times` jobs of type `J` were deferred.
+    /// Asserts that exactly `times` jobs of type `J` were deferred.
     ///
     /// # Panics
     ///
-    /// If there are more or fewer; the message says what was deferred instead.
+    /// If there are more or fewer. The message lists what was deferred.
     #[track_caller]
     pub fn assert_deferred_times<J: Deferrable>(&self, times: usize) {
         let found = self.pick(|_: &J| Some(())).len();
@@ -113,11 +110,11 @@ impl Recorder {
         }
     }
 
-    /// Checks that nothing was deferred.
+    /// Asserts that nothing was deferred.
     ///
     /// # Panics
     ///
-    /// If something was; the message says what.
+    /// If something was. The message lists it.
     #[track_caller]
     pub fn assert_nothing_deferred(&self) {
         if !self.names().is_empty() {
@@ -125,17 +122,17 @@ impl Recorder {
         }
     }
 
-    /// Runs what was recorded and has not run, in the order deferred within each request, and waits for it and for
-    /// what it defers. Responses need not have been read. Look at [`Runner::stats`] for how the jobs ended.
+    /// Runs the recorded jobs that have not run, in the order deferred within each request, and waits for them and for the
+    /// jobs that they defer. You need not have read the responses. See [`Runner::stats`] for how the jobs ended.
     pub async fn run_all(&self) {
-        for batch in self.batches() {
-            batch.start();
+        for list in self.lists() {
+            list.start_jobs();
         }
         self.runner.idle().await;
     }
 
     fn names(&self) -> Vec<&'static str> {
-        self.batches().iter().flat_map(|batch| batch.inspect()).map(|(name, _)| name).collect()
+        self.lists().iter().flat_map(|list| list.inspect()).map(|(name, _)| name).collect()
     }
 }
 
@@ -145,7 +142,7 @@ impl Default for Recorder {
     }
 }
 
-/// The names of the jobs that were deferred and have not run.
+/// Lists the names of the jobs that were deferred and have not run.
 impl fmt::Debug for Recorder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.names()).finish()

@@ -332,14 +332,14 @@ async fn serve(runner: Runner, seen: Arc<Seen>, number: usize, request: Request)
         End::Response { .. } | End::Lost => {
             let mut list = Scope::new(runner);
             list.enter(|| request.jobs.iter().for_each(|job| seen.clone().defer(number, job)));
-            let Some(collected) = list.collected() else { return };
+            let Some(jobs) = list.list() else { return };
             let End::Response { status, admitted } = request.end else { return };
-            if admitted && !collected.try_admit() {
-                collected.admit().await;
+            if admitted && !jobs.try_admit() {
+                jobs.admit().await;
             }
             tokio::time::sleep(Duration::from_millis(request.takes)).await;
             let status = StatusCode::from_u16(status).ok();
-            collected.release(Some(ResponseInfo::new(Delivery::Sent).with_status(status)));
+            jobs.release(Some(ResponseInfo::new(Delivery::Sent).with_status(status)));
         }
     }
 }

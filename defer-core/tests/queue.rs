@@ -172,7 +172,7 @@ async fn a_job_with_a_condition_runs_here_because_it_is_not_known_before_the_res
             defer(noting::<Queued>(&journal)).when(|response| response.is_success());
             defer(noting::<QueuedOnSuccess>(&journal)).always();
         });
-        request.collected().unwrap().admit().await;
+        request.list().unwrap().admit().await;
         request.release(Some(ResponseInfo::new(Delivery::Sent).with_status(Some(status))));
         runner.idle().await;
         assert_eq!(runner.stats().skipped, skipped);

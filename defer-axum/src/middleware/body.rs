@@ -72,7 +72,7 @@ impl DeferBody {
         if self.arrival.is_none() {
             return;
         }
-        let Some(jobs) = self.scope.collected() else { return };
+        let Some(jobs) = self.scope.list() else { return };
         let Some((arrival, head)) = self.arrival.take().map(|seen| *seen) else { return };
         self.due = Outer::attach(Due::new(jobs, arrival, Some(head))).err();
     }

@@ -17,7 +17,7 @@ use std::{
     time::Instant,
 };
 
-use defer_core::{Collected, Delivery, ResponseInfo};
+use defer_core::{Delivery, JobList, ResponseInfo};
 use http::{Extensions, HeaderMap, StatusCode, response};
 
 use super::service::{Arrival, Shared};
@@ -128,7 +128,7 @@ impl Default for Outer {
 
 /// One layer's jobs, and what it saw of their response.
 pub(crate) struct Due {
-    jobs: Collected,
+    jobs: Arc<JobList>,
     since: Instant,
     shared: Arc<Shared>,
     outer: Option<OuterId>,
@@ -157,7 +157,7 @@ impl Head {
 }
 
 impl Due {
-    pub(super) fn new(jobs: Collected, arrival: Arrival, head: Option<Head>) -> Self {
+    pub(super) fn new(jobs: Arc<JobList>, arrival: Arrival, head: Option<Head>) -> Self {
         let Arrival { at: since, outer, .. } = arrival;
         let (shared, is_head) = (arrival.shared.clone(), arrival.is_head());
         jobs.set_request(arrival.into_request());

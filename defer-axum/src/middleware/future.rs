@@ -99,7 +99,7 @@ where
                     return Poll::Ready(Err(error));
                 }
             };
-            let Some(jobs) = open.scope.collected().filter(|jobs| !jobs.try_admit()) else {
+            let Some(jobs) = open.scope.list().filter(|jobs| !jobs.try_admit()) else {
                 return Poll::Ready(Ok(open.send(response)));
             };
             let unsent = Unsent(Some((open, response)));
@@ -158,7 +158,7 @@ impl Open {
         let (head, body) = response.into_parts();
         let seen = Head::new(&head, &arrival.shared);
         let length = |body: &Body| announced(&head.headers, body);
-        let Some(jobs) = scope.collected() else {
+        let Some(jobs) = scope.list() else {
             Outer::expect_streaming(arrival.outer);
             let length = length(&body);
             let body = DeferBody::streaming(body, scope, length, arrival, seen);
@@ -177,7 +177,7 @@ impl Open {
     /// The service has failed, and whoever is further out answers.
     fn fail(self) {
         let Self { scope, arrival } = self;
-        let Some(jobs) = scope.collected() else { return };
+        let Some(jobs) = scope.list() else { return };
         if let Err(due) = Outer::attach(Due::new(jobs, arrival, None)) {
             due.release(Delivery::Cancelled, 0);
         }
@@ -198,7 +198,7 @@ struct ReleaseOnDrop<'a> {
 
 impl Drop for ReleaseOnDrop<'_> {
     fn drop(&mut self) {
-        if let Some(jobs) = self.scope.collected() {
+        if let Some(jobs) = self.scope.list() {
             let response = ResponseInfo::new(self.delivery).with_elapsed(self.arrival.at.elapsed());
             jobs.set_request(self.arrival.clone().into_request());
             jobs.release(Some(response));

@@ -1,4 +1,4 @@
-//! How long to wait before another try.
+//! How long to wait before another attempt.
 
 use std::time::Duration;
 
@@ -6,11 +6,11 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 
 use crate::policy::Policy;
 
-/// The wait after this many attempts: doubled each time, with up to as much again of jitter, never above the
+/// Returns the wait after this many attempts: doubled each time, with up to as much again of jitter, at most the
 /// policy's longest.
 pub(crate) fn delay(policy: &Policy, attempts: u32) -> Duration {
     let (min, max) = policy.backoff();
-    // From here on every wait is the longest, and the numbers of larger attempts stay out of the way.
+    // Later waits are all the longest, so the attempt number is capped.
     let nth = attempts.saturating_sub(1).min(63) as usize;
     ExponentialBuilder::new()
         .with_min_delay(min)

@@ -1,25 +1,26 @@
-//! The end of a runner: waits for its jobs, and says which it could not wait for.
+//! Shutting a runner down: waits for its jobs, then stops and names those that are left.
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Runner, batch::Batch};
+use super::{jobs::Jobs, runner::Runner};
 use crate::{
     error::{JobError, caught},
-    job::JobId,
+    event::JobRef,
+    id::JobId,
     queue::{Envelope, push},
 };
 
 /// How long the queue may take for the jobs that are left at the deadline.
-const HAND_OVER: Duration = Duration::from_secs(5);
+const HANDOVER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What came of a shutdown.
+/// The result of a shutdown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ShutdownReport {
-    /// Jobs that ended while the runner was draining.
+    /// Number of jobs that ended while the runner was draining.
     pub completed: usize,
-    /// Jobs that had not ended at the deadline. They were stopped, and count as abandoned.
+    /// Jobs that had not ended at the deadline. They were stopped, and are counted as abandoned.
     pub unfinished: Vec<UnfinishedJob>,
-    /// Jobs that had not ended at the deadline and were pushed to the queue.
+    /// Number of jobs that had not ended at the deadline and were pushed to the queue.
     pub queued: usize,
 }
 
@@ -32,17 +33,26 @@ pub struct UnfinishedJob {
     pub name: String,
 }
 
+impl From<JobRef> for UnfinishedJob {
+    fn from(job: JobRef) -> Self {
+        Self { id: job.id, name: job.name.to_owned() }
+    }
+}
+
 impl Runner {
-    /// Waits until all jobs have ended, for at most `grace`; then stops those that have not, and names them.
+    /// Waits until all jobs have ended, for at most `grace`, then stops and names those that have not.
     ///
-    /// Jobs deferred meanwhile still count, and run if time allows. [`JobContext::shutting_down`] tells long jobs
-    /// that it has begun. A job that holds its thread without an `.await` cannot be stopped; it is named all the
+    /// Jobs that are deferred meanwhile count too, and run if time allows. [`JobContext::shutting_down`] tells long jobs
+    /// that the shutdown has begun. A job that holds its thread without an `.await` cannot be stopped; it is named all the
     /// same. A second shutdown is harmless: it waits for what is left.
     ///
-    /// Unfinished jobs of a type for the queue are stopped and pushed to it; for that the queue has 5 s, after which
-    /// they are named too.
+    /// Unfinished jobs of a queued type are stopped and pushed to the queue. Those that the queue does not take within 5 s
+    /// are named too.
     ///
-    /// Dropped before the deadline, it stops nothing, and can be called again.
+    /// # Cancel safety
+    ///
+    /// Dropped before the deadline it stops nothing, and can be called again. Dropped while it pushes to the queue, it has
+    /// stopped the jobs, and those on their way to the queue are counted as abandoned.
     ///
     /// # Panics
     ///
@@ -62,26 +72,23 @@ impl Runner {
         report
     }
 
-    /// Ends every job that has not ended. Those for the queue are stopped too, and then pushed to it.
+    /// Stops every job that has not ended, and pushes those to the queue that it can take.
     async fn stop(&self, report: &mut ShutdownReport) {
-        let mut leaving = Leaving(Vec::new());
+        let mut handover = Handover(Vec::new());
         let mut envelopes = Vec::new();
-        for batch in self.batches() {
-            let stopped = batch.stop(self.queue().is_some());
-            report.unfinished.extend(stopped.abandoned);
-            for (index, envelope) in stopped.leaving {
-                leaving.0.push((batch.clone(), index));
+        for list in self.lists() {
+            let stopped = list.stop(self.queue().is_some());
+            report.unfinished.extend(stopped.abandoned.into_iter().map(UnfinishedJob::from));
+            for (index, envelope) in stopped.handed_over {
+                let job = UnfinishedJob { id: envelope.id, name: envelope.name.clone() };
+                handover.0.push((list.clone(), index, job));
                 envelopes.push(envelope);
             }
         }
-        let left: Vec<_> = envelopes
-            .iter()
-            .map(|envelope| UnfinishedJob { id: envelope.id, name: envelope.name.clone() })
-            .collect();
-        let taken = !envelopes.is_empty() && self.hand_over(envelopes).await;
-        for ((batch, index), job) in leaving.0.drain(..).zip(left) {
-            batch.end_left(index, taken);
-            if taken {
+        let queued = !envelopes.is_empty() && self.push_in_time(envelopes).await;
+        for (list, index, job) in handover.0.drain(..) {
+            list.end_handover(index, queued);
+            if queued {
                 report.queued += 1;
             } else {
                 report.unfinished.push(job);
@@ -90,30 +97,29 @@ impl Runner {
         report.unfinished.sort_by_key(|job| job.id);
     }
 
-    /// Pushes what is left to the queue. Returns whether it has it.
-    async fn hand_over(&self, envelopes: Vec<Envelope>) -> bool {
+    /// Pushes jobs to the queue. Returns whether it took them in time.
+    async fn push_in_time(&self, jobs: Vec<Envelope>) -> bool {
         let Some(queue) = self.queue() else { return false };
-        let pushed = tokio::time::timeout(HAND_OVER, push(queue, envelopes)).await;
-        let error: JobError = match pushed {
+        let error: JobError = match tokio::time::timeout(HANDOVER_TIMEOUT, push(queue, jobs)).await {
             Ok(Ok(())) => return true,
             Ok(Err(error)) => error,
             Err(elapsed) => elapsed.into(),
         };
         let what = "the queue did not take the jobs that are left";
         if caught(|| tracing::error!(target: "defer", %error, "{what}")).is_err() {
-            tracing::error!(target: "defer", "{what}, and its error panicked while it was written");
+            tracing::error!(target: "defer", "{what}, and its error panicked while it was formatted");
         }
         false
     }
 }
 
-/// Jobs that are on their way to the queue. Dropped before the queue has them, they count as abandoned.
-struct Leaving(Vec<(Arc<Batch>, usize)>);
+/// Jobs on their way to the queue. Dropped before the queue has them, it counts them as abandoned.
+struct Handover(Vec<(Arc<dyn Jobs>, usize, UnfinishedJob)>);
 
-impl Drop for Leaving {
+impl Drop for Handover {
     fn drop(&mut self) {
-        for (batch, index) in self.0.drain(..) {
-            batch.end_left(index, false);
+        for (list, index, _) in self.0.drain(..) {
+            list.end_handover(index, false);
         }
     }
 }

@@ -207,8 +207,8 @@ pub(crate) fn assert_all_accounted_for(runner: &Runner) {
 pub(crate) fn assert_room_for(runner: &Runner, max_pending: usize) {
     let mut scope = Scope::new(runner.clone());
     scope.enter(|| (0..max_pending).for_each(|_| drop(defer_fn(|_| async {}))));
-    let collected = scope.collected().expect("something was deferred");
-    assert!(collected.try_admit(), "there is not room for {max_pending} jobs");
+    let list = scope.list().expect("something was deferred");
+    assert!(list.try_admit(), "there is not room for {max_pending} jobs");
 }
 
 /// Keeps panics that a test is about out of its output.

@@ -6,11 +6,11 @@
 #![allow(dead_code, reason = "the models use a part of the sources")]
 #![allow(unreachable_pub, reason = "the sources are those of another crate")]
 
-#[path = "../../../defer-core/src/runner/gate.rs"]
-mod gate;
-#[path = "../../../defer-core/src/runner/room.rs"]
-mod room;
-#[path = "../../../defer-core/src/runner/stats.rs"]
+#[path = "../../../defer-core/src/runner/capacity.rs"]
+mod capacity;
+#[path = "../../../defer-core/src/runner/semaphore.rs"]
+mod semaphore;
+#[path = "../../../defer-core/src/stats.rs"]
 mod stats;
 mod sync;
 

@@ -12,8 +12,8 @@ use loom::{
 };
 
 use crate::{
-    gate::{Gate, Permit, Starts},
-    room::{Admitted, Place, Room},
+    capacity::{Admitted, Capacity, Place},
+    semaphore::{Permit, Semaphore, Start},
     stats::{Counters, Final},
 };
 
@@ -25,85 +25,85 @@ fn explore(switches: usize, model: impl Fn() + Send + Sync + 'static) {
 }
 
 /// Waits for room, as a response does that is held back.
-async fn admitted(room: &Room, jobs: usize) {
+async fn admitted(capacity: &Capacity, jobs: usize) {
     let mut place = Place::default();
     poll_fn(|cx| {
-        let (polled, admitted) = room.poll(&mut place, jobs, cx);
-        usher(room, admitted);
+        let (polled, admitted) = capacity.poll(&mut place, jobs, cx);
+        usher(capacity, admitted);
         polled
     })
     .await;
 }
 
 /// What the runner's usher does, without giving others time for it.
-fn usher(room: &Room, mut admitted: Admitted) {
+fn usher(capacity: &Capacity, mut admitted: Admitted) {
     while admitted == Admitted::MoreSoon {
-        admitted = room.admit();
+        admitted = capacity.admit();
     }
 }
 
-fn give_back(room: &Room, jobs: usize) {
-    let admitted = room.give_back(jobs);
-    usher(room, admitted);
+fn give_back(capacity: &Capacity, jobs: usize) {
+    let admitted = capacity.give_back(jobs);
+    usher(capacity, admitted);
 }
 
 #[test]
 fn a_response_that_waits_for_room_hears_of_it() {
     explore(3, || {
-        let room = Arc::new(Room::new(1));
-        room.take(1);
+        let capacity = Arc::new(Capacity::new(1));
+        capacity.take(1);
         let job = {
-            let room = room.clone();
-            thread::spawn(move || give_back(&room, 1))
+            let capacity = capacity.clone();
+            thread::spawn(move || give_back(&capacity, 1))
         };
-        block_on(admitted(&room, 1));
+        block_on(admitted(&capacity, 1));
         job.join().expect("it does not panic");
-        assert!(room.has(1), "nobody has taken anything");
+        assert!(capacity.has(1), "nobody has taken anything");
     });
 }
 
 #[test]
 fn two_responses_that_wait_are_both_let_through_whoever_is_first() {
     explore(2, || {
-        let room = Arc::new(Room::new(2));
-        room.take(2);
+        let capacity = Arc::new(Capacity::new(2));
+        capacity.take(2);
         let waits = |jobs: usize| {
-            let room = room.clone();
+            let capacity = capacity.clone();
             thread::spawn(move || {
-                block_on(admitted(&room, jobs));
+                block_on(admitted(&capacity, jobs));
                 // Its jobs are released, and start.
-                room.take(jobs);
-                give_back(&room, jobs);
+                capacity.take(jobs);
+                give_back(&capacity, jobs);
             })
         };
         let threads = [waits(2), waits(1)];
-        give_back(&room, 1);
-        give_back(&room, 1);
+        give_back(&capacity, 1);
+        give_back(&capacity, 1);
         threads.into_iter().for_each(|thread| thread.join().expect("it does not panic"));
-        assert!(room.has(2), "all that was taken was given back");
+        assert!(capacity.has(2), "all that was taken was given back");
     });
 }
 
 #[test]
 fn a_response_that_leaves_its_place_keeps_nobody_waiting() {
     explore(3, || {
-        let room = Arc::new(Room::new(1));
-        room.take(1);
+        let capacity = Arc::new(Capacity::new(1));
+        capacity.take(1);
         let leaves = {
-            let room = room.clone();
+            let capacity = capacity.clone();
             thread::spawn(move || {
                 let mut place = Place::default();
-                let (_, admitted) = room.poll(&mut place, 1, &mut Context::from_waker(Waker::noop()));
-                usher(&room, admitted);
-                let admitted = room.leave(&mut place);
-                usher(&room, admitted);
+                let (_, admitted) = capacity.poll(&mut place, 1, &mut Context::from_waker(Waker::noop()));
+                usher(&capacity, admitted);
+                let admitted = capacity.leave(&mut place);
+                usher(&capacity, admitted);
             })
         };
         let job = {
-            let room = room.clone();
-            thread::spawn(move || give_back(&room, 1))
+            let capacity = capacity.clone();
+            thread::spawn(move || give_back(&capacity, 1))
         };
-        block_on(admitted(&room, 1));
+        block_on(admitted(&capacity, 1));
         leaves.join().expect("it does not panic");
         job.join().expect("it does not panic");
     });
@@ -112,10 +112,10 @@ fn a_response_that_leaves_its_place_keeps_nobody_waiting() {
 #[test]
 fn room_is_never_taken_twice_where_jobs_are_shed() {
     explore(3, || {
-        let room = Arc::new(Room::new(2));
+        let capacity = Arc::new(Capacity::new(2));
         let takes = || {
-            let room = room.clone();
-            thread::spawn(move || room.take_free(2))
+            let capacity = capacity.clone();
+            thread::spawn(move || capacity.take_free(2))
         };
         let threads = [takes(), takes()];
         let taken: usize = threads.map(|thread| thread.join().expect("it does not panic")).iter().sum();
@@ -128,7 +128,7 @@ fn room_is_never_taken_twice_where_jobs_are_shed() {
 struct List(Arc<Shared>);
 
 struct Shared {
-    gate: Gate<List>,
+    semaphore: Semaphore<List>,
     running: loom::sync::atomic::AtomicUsize,
     ran: loom::sync::atomic::AtomicUsize,
 }
@@ -136,7 +136,7 @@ struct Shared {
 impl List {
     fn new(permits: usize) -> Self {
         let zero = || loom::sync::atomic::AtomicUsize::new(0);
-        Self(Arc::new(Shared { gate: Gate::new(permits), running: zero(), ran: zero() }))
+        Self(Arc::new(Shared { semaphore: Semaphore::new(permits), running: zero(), ran: zero() }))
     }
 
     fn run(&self) {
@@ -150,9 +150,9 @@ impl List {
     }
 }
 
-impl Starts for List {
-    fn gate(&self) -> &Gate<Self> {
-        &self.0.gate
+impl Start for List {
+    fn semaphore(&self) -> &Semaphore<Self> {
+        &self.0.semaphore
     }
 
     fn start(self, permit: Permit<Self>) {
@@ -167,11 +167,11 @@ fn every_list_gets_its_permit_and_no_two_run_at_a_time() {
         let list = List::new(1);
         let starts = || {
             let list = list.clone();
-            thread::spawn(move || Gate::start(list))
+            thread::spawn(move || Semaphore::start(list))
         };
         let threads = [starts(), starts()];
         block_on(async {
-            let permit = Gate::acquire(&list).await;
+            let permit = Semaphore::acquire(&list).await;
             list.run();
             let permit = if permit.is_wanted() { permit.turn().await } else { permit };
             list.run();
@@ -186,11 +186,11 @@ fn every_list_gets_its_permit_and_no_two_run_at_a_time() {
 fn a_permit_that_comes_for_a_task_that_is_gone_is_passed_on() {
     explore(3, || {
         let list = List::new(1);
-        let first = block_on(Gate::acquire(&list));
+        let first = block_on(Semaphore::acquire(&list));
         let gone = {
             let list = list.clone();
             thread::spawn(move || {
-                let mut turn = pin!(Gate::acquire(&list));
+                let mut turn = pin!(Semaphore::acquire(&list));
                 let polled = turn.as_mut().poll(&mut Context::from_waker(Waker::noop()));
                 if let Poll::Ready(permit) = polled {
                     drop(permit);
@@ -199,12 +199,12 @@ fn a_permit_that_comes_for_a_task_that_is_gone_is_passed_on() {
         };
         let starts = {
             let list = list.clone();
-            thread::spawn(move || Gate::start(list))
+            thread::spawn(move || Semaphore::start(list))
         };
         drop(first);
         gone.join().expect("it does not panic");
         starts.join().expect("it does not panic");
-        drop(block_on(Gate::acquire(&list)));
+        drop(block_on(Semaphore::acquire(&list)));
         assert_eq!(list.ran(), 1);
     });
 }
@@ -218,8 +218,8 @@ fn whoever_waits_for_an_idle_runner_sees_every_count() {
         let ends = |how| {
             let counters = counters.clone();
             thread::spawn(move || {
-                counters.started();
-                counters.stopped();
+                counters.running_changed(0, 1);
+                counters.running_changed(1, 0);
                 counters.ended(how);
             })
         };

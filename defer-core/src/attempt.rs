@@ -1,6 +1,7 @@
-//! One attempt of a job: in its span, within its time, its panics caught.
+//! One attempt of a job: in its span, within its timeout, with its panics caught.
 
 use std::{
+    cell::Cell,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
@@ -12,11 +13,61 @@ use pin_project_lite::pin_project;
 use tokio::time::Sleep;
 use tracing::Span;
 
+#[cfg(feature = "testing")]
+use std::{any::Any, sync::Arc};
+
 use crate::{
-    error::{JobError, JobResult},
+    context::JobContext,
+    error::{BoxError, JobError, JobResult},
+    event::JobEventKind,
     panic::drop_quietly,
     policy::Policy,
 };
+
+/// What an attempt runs: a job or a closure.
+pub(crate) trait Work: Send + 'static {
+    /// Does nothing until it is polled.
+    fn run(&mut self, cx: &JobContext) -> impl Future<Output = JobResult> + Send;
+
+    /// Returns the job as a queue stores it; `None` for one that is not for a queue.
+    fn encode(&self) -> Option<Result<Vec<u8>, BoxError>>;
+
+    /// Returns the job, if it is shared.
+    #[cfg(feature = "testing")]
+    fn job(&self) -> Option<SharedJob> {
+        None
+    }
+}
+
+/// A job that a test may look at while another owner has it.
+#[cfg(feature = "testing")]
+pub(crate) type SharedJob = Arc<dyn Any + Send + Sync>;
+
+thread_local! {
+    static IN_JOB: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Returns whether this thread polls a job, through however many scopes inside it.
+pub(crate) fn is_in_job() -> bool {
+    IN_JOB.get()
+}
+
+/// Marks the thread as polling a job until it is dropped.
+pub(crate) struct InJob {
+    before: bool,
+}
+
+impl InJob {
+    pub(crate) fn enter() -> Self {
+        Self { before: IN_JOB.replace(true) }
+    }
+}
+
+impl Drop for InJob {
+    fn drop(&mut self) {
+        IN_JOB.set(self.before);
+    }
+}
 
 /// How an attempt ended.
 pub(crate) enum Outcome {
@@ -25,19 +76,48 @@ pub(crate) enum Outcome {
     TimedOut(JobError),
 }
 
+impl Outcome {
+    /// Returns whether another attempt could succeed.
+    pub(crate) fn may_retry(&self) -> bool {
+        match self {
+            Self::Returned(Ok(())) => false,
+            Self::Returned(Err(error)) => !error.is_fatal(),
+            Self::Panicked(_) | Self::TimedOut(_) => true,
+        }
+    }
+
+    pub(crate) fn into_error(self) -> Option<JobError> {
+        match self {
+            Self::Returned(result) => result.err(),
+            Self::Panicked(error) | Self::TimedOut(error) => Some(error),
+        }
+    }
+
+    /// Returns the event of a job that ends with this attempt.
+    pub(crate) fn into_event(self, elapsed: Duration) -> JobEventKind {
+        match self {
+            Self::Returned(Ok(())) => JobEventKind::Succeeded { elapsed },
+            Self::Returned(Err(error)) => JobEventKind::Failed { error, elapsed },
+            Self::Panicked(error) => JobEventKind::Panicked { error, elapsed },
+            Self::TimedOut(error) => JobEventKind::TimedOut { error, elapsed },
+        }
+    }
+}
+
 pin_project! {
-    /// Completes with the outcome of a job's future, whatever that future does.
+    /// Completes with the outcome of a job's future, also if that panics or never completes.
     pub(crate) struct Attempt<'a, F> {
         #[pin]
         future: Option<F>,
         span: &'a Span,
         policy: &'static Policy,
-        // Boxed: most jobs have none, and a timer is larger than most jobs.
+        // Boxed, because most jobs have none and a timer is larger than most jobs.
         limit: Option<Pin<Box<Sleep>>>,
     }
 
     impl<F> PinnedDrop for Attempt<'_, F> {
         fn drop(this: Pin<&mut Self>) {
+            let _in_job = InJob::enter();
             if let Err(panic) = this.drop_future() {
                 drop_quietly(panic);
             }
@@ -57,7 +137,7 @@ impl<'a, F: Future<Output = JobResult>> Attempt<'a, F> {
 }
 
 impl<F> Attempt<'_, F> {
-    /// Drops what the future still holds, where a panic harms nobody.
+    /// Drops the future, and returns its panic.
     fn drop_future(self: Pin<&mut Self>) -> std::thread::Result<()> {
         let mut this = self.project();
         let _entered = this.span.enter();
@@ -69,6 +149,7 @@ impl<F: Future<Output = JobResult>> Future for Attempt<'_, F> {
     type Output = Outcome;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
+        let _in_job = InJob::enter();
         let mut this = self.as_mut().project();
         let entered = this.span.enter();
         let polled = catch_unwind(AssertUnwindSafe(|| {
@@ -96,7 +177,7 @@ impl<F: Future<Output = JobResult>> Future for Attempt<'_, F> {
     }
 }
 
-/// A timer, which Tokio makes with a panic on a runtime that has none.
+/// Creates a timer. On a runtime without one Tokio panics, and this returns an error.
 pub(crate) fn timer(duration: Duration) -> Result<Pin<Box<Sleep>>, JobError> {
     catch_unwind(|| Box::pin(tokio::time::sleep(duration))).map_err(|panic| {
         drop_quietly(panic);

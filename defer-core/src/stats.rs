@@ -1,18 +1,18 @@
-//! How many jobs are where.
+//! How many jobs are pending and running, and how the others ended.
 
 use crate::sync::{
     Notify,
     atomic::{AtomicU64, Ordering},
 };
 
-/// How many jobs a runner has, and how the others ended.
+/// How many jobs a runner has now, and how the others ended.
 ///
 /// Every deferred job ends in exactly one of `succeeded`, `failed`, `skipped`, `cancelled`, `shed`, `queued` and
-/// `abandoned`: once a runner is idle they add up to `deferred`. While jobs run, the numbers are read one after
-/// another and may be a step apart.
+/// `abandoned`, so once a runner is idle they add up to `deferred`. The numbers are read one after another: while jobs
+/// run, one may be a step ahead of the next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Deferred, and neither running nor ended: collected by a request, waiting, or between two tries.
+    /// Deferred, and neither running nor ended: collected by a request, waiting to start, or between two attempts.
     pub pending: u64,
     /// In an attempt.
     pub running: u64,
@@ -22,21 +22,21 @@ pub struct Stats {
     pub retried: u64,
     /// Returned `Ok`.
     pub succeeded: u64,
-    /// Returned an error, panicked or took too long, without tries left.
+    /// Returned an error, panicked or timed out, with no attempts left.
     pub failed: u64,
     /// Their condition said no.
     pub skipped: u64,
-    /// Cancelled, or replaced by a later job with their key.
+    /// Cancelled, or replaced by a later job with the same key.
     pub cancelled: u64,
     /// Dropped because too many were pending.
     pub shed: u64,
     /// Taken by the queue.
     pub queued: u64,
-    /// Not ended when the runner or the runtime was stopped.
+    /// Not ended when the runner or its runtime was stopped.
     pub abandoned: u64,
 }
 
-/// The final counts.
+/// How a job is counted when it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Final {
     Succeeded,
@@ -45,14 +45,14 @@ pub(crate) enum Final {
     Cancelled,
     Shed,
     Queued,
-    /// Stopped at the end of a shutdown, and pushed to the queue. Counts as queued.
+    /// Stopped at the end of a shutdown and pushed to the queue. Counts as `queued`.
     HandedOver,
     Abandoned,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    /// Deferred and not ended. What was deferred in all is this and the final counts.
+    /// Deferred and not ended. This and the final counts add up to all that were deferred.
     live: AtomicU64,
     running: AtomicU64,
     retried: AtomicU64,
@@ -65,12 +65,13 @@ impl Counters {
         self.live.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn started(&self) {
-        self.running.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn stopped(&self) {
-        self.running.fetch_sub(1, Ordering::Relaxed);
+    /// Adds the change in how many jobs of one list run.
+    pub(crate) fn running_changed(&self, before: usize, after: usize) {
+        if after > before {
+            self.running.fetch_add((after - before) as u64, Ordering::Relaxed);
+        } else if after < before {
+            self.running.fetch_sub((before - after) as u64, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn retried(&self) {
@@ -79,7 +80,7 @@ impl Counters {
 
     pub(crate) fn ended(&self, how: Final) {
         self.finals[how as usize].fetch_add(1, Ordering::Relaxed);
-        // Release, and acquire in `idle`: who sees that nothing is live sees all the counts.
+        // Release here and acquire in `idle`: a reader that sees none live sees all the counts.
         if self.live.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.idle.notify_waiters();
         }
@@ -89,8 +90,8 @@ impl Counters {
         self.finals.iter().map(|count| count.load(Ordering::Relaxed)).sum()
     }
 
-    /// How many have ended other than by being stopped. Never less than an earlier call said: a sum of counts that only
-    /// grow, though each is read by itself.
+    /// Returns how many have ended other than by being stopped. It never decreases: it is a sum of counts that only
+    /// grow.
     pub(crate) fn completed_so_far(&self) -> u64 {
         use Final::{Cancelled, Failed, Queued, Shed, Skipped, Succeeded};
         [Succeeded, Failed, Skipped, Cancelled, Shed, Queued].into_iter().map(|how| self.ended_as(how)).sum()

@@ -1,9 +1,8 @@
-//! Room for `max_pending` released jobs, and the responses that are held back until there is some.
+//! The capacity for `max_pending` released jobs, and the queue of responses that are held until there is room.
 //!
-//! Nobody keeps room while waiting for more: only jobs whose response is over take it, and a response that is let
-//! through takes none before its jobs are released. So whoever waits here waits for jobs that are free to start, and
-//! never for another response. The price is that responses which are let through at the same time may together
-//! release more jobs than there is room for.
+//! Only released jobs take room. A held response keeps none while it waits, and takes none when it is let through, so
+//! every response waits for jobs that are free to start and never for another response. The price: responses that are
+//! let through at the same time may together release more jobs than there is room for.
 
 use std::{
     collections::VecDeque,
@@ -16,25 +15,26 @@ use crate::sync::{
     lock,
 };
 
-pub(crate) struct Room {
-    capacity: usize,
-    /// [`JOB`] times how many jobs take room, and [`WAITING`]. More than `capacity` jobs take room where some were
-    /// released that nobody could hold back.
+/// Room for a number of jobs.
+pub(crate) struct Capacity {
+    max: usize,
+    /// [`JOB`] times the number of jobs that take room, plus [`WAITING`]. It exceeds `max` jobs when jobs were released
+    /// whose response could not be held.
     ///
-    /// One word, changed by read-modify-write alone: either whoever gives back sees that a response waits, or that sees
-    /// what was given back.
+    /// One word, changed by read-modify-write alone, so that either the one that gives back sees the response that waits,
+    /// or that response sees the room.
     taken: AtomicUsize,
     queue: Mutex<Queue>,
 }
 
-/// A response waits, or did a moment ago. Set and unset under the queue's lock.
+/// A response waits. Set and unset under the queue's lock, so it may lag behind.
 const WAITING: usize = 1;
 const JOB: usize = 2;
 
 #[derive(Default)]
 struct Queue {
     next: u64,
-    /// First come, first served. In the order of their tickets.
+    /// In the order of their tickets: first come, first served.
     waiting: VecDeque<Waiter>,
 }
 
@@ -44,40 +44,42 @@ struct Waiter {
     waker: Waker,
 }
 
-/// A response's place among those that wait. A ticket that is no longer in the queue was let through.
+/// A response's place in the queue. A ticket that is no longer in the queue was let through.
 #[derive(Debug, Default)]
 pub(crate) struct Place(Option<u64>);
 
-/// Whether a call let responses through while another one waits that would have found room too. Jobs of the first are
-/// not released yet, and may never be: [`Room::admit`] is to be called again when they had time for it.
+/// Whether a call let through all responses that there was room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Admitted {
     All,
+    /// Another response waits that would have found room by itself. Those that were let through have not released their
+    /// jobs yet, and may never do so: call [`Capacity::admit`] again once they had time to.
     MoreSoon,
 }
 
-impl Room {
-    pub(crate) fn new(capacity: usize) -> Self {
-        Self { capacity, taken: AtomicUsize::new(0), queue: Mutex::new(Queue::default()) }
+impl Capacity {
+    pub(crate) fn new(max: usize) -> Self {
+        Self { max, taken: AtomicUsize::new(0), queue: Mutex::new(Queue::default()) }
     }
 
-    pub(crate) fn capacity(&self) -> usize {
-        self.capacity
+    /// Returns how many jobs there is room for when none takes any.
+    pub(crate) fn max(&self) -> usize {
+        self.max
     }
 
-    /// Whether there is room for this many jobs, and no response waits for it.
+    /// Returns whether there is room for this many jobs and no response waits for it.
     pub(crate) fn has(&self, jobs: usize) -> bool {
         let taken = self.taken.load(Ordering::Acquire);
-        taken & WAITING == 0 && jobs.min(self.capacity) <= self.free(taken)
+        taken & WAITING == 0 && jobs.min(self.max) <= self.free(taken)
     }
 
-    /// Takes room for this many jobs, whether there is any or not.
+    /// Takes room for this many jobs, also beyond what there is.
     pub(crate) fn take(&self, jobs: usize) {
         self.taken.fetch_add(jobs * JOB, Ordering::AcqRel);
     }
 
-    /// Takes room for at most this many jobs, as far as there is any. Returns for how many.
+    /// Takes the room there is, for at most this many jobs. Returns for how many.
     pub(crate) fn take_free(&self, jobs: usize) -> usize {
         let mut got = 0;
         let take = |taken: usize| {
@@ -88,14 +90,14 @@ impl Room {
         if took { got } else { 0 }
     }
 
-    /// Gives back the room of this many jobs, and lets through whoever finds room then.
+    /// Gives back the room of this many jobs, and lets through the responses that now find room.
     #[inline]
     pub(crate) fn give_back(&self, jobs: usize) -> Admitted {
         let before = self.taken.fetch_sub(jobs * JOB, Ordering::AcqRel);
         if before & WAITING == 0 { Admitted::All } else { self.admit() }
     }
 
-    /// Lets responses through, in their order, as long as there is room for their jobs.
+    /// Lets responses through, in order, while there is room for their jobs.
     #[cold]
     pub(crate) fn admit(&self) -> Admitted {
         let (wakers, admitted) = self.admit_from(&mut lock(&self.queue));
@@ -103,12 +105,11 @@ impl Room {
         admitted
     }
 
-    /// Waits until there is room for the jobs of a response. `Ready` is said once; a response with more jobs than
-    /// there is ever room for waits for all of it.
+    /// Polls for room for the jobs of a response. A response with more than `max` jobs waits for all the room.
     pub(crate) fn poll(&self, place: &mut Place, jobs: usize, cx: &mut Context<'_>) -> (Poll<()>, Admitted) {
         let (old, wakers, admitted, polled) = {
             let mut queue = lock(&self.queue);
-            let old = self.stand_in(&mut queue, place, jobs, cx.waker());
+            let old = self.enqueue(&mut queue, place, jobs, cx.waker());
             let (wakers, admitted) = self.admit_from(&mut queue);
             let polled = match place.0 {
                 Some(ticket) if queue.position(ticket).is_ok() => Poll::Pending,
@@ -119,13 +120,13 @@ impl Room {
         if polled.is_ready() {
             place.0 = None;
         }
-        // Wakers are somebody else's code: nothing of them runs under the lock.
+        // A waker may be user code: drop and wake it only after releasing the lock.
         drop(old);
         wakers.into_iter().for_each(Waker::wake);
         (polled, admitted)
     }
 
-    /// Gives up a place. Whoever stood behind it may find room.
+    /// Leaves the queue. Responses behind may find room now.
     pub(crate) fn leave(&self, place: &mut Place) -> Admitted {
         let Some(ticket) = place.0.take() else { return Admitted::All };
         let left = {
@@ -138,11 +139,11 @@ impl Room {
     }
 
     fn free(&self, taken: usize) -> usize {
-        self.capacity.saturating_sub(taken / JOB)
+        self.max.saturating_sub(taken / JOB)
     }
 
-    /// Puts a response into the queue, or brings its place there up to date. Returns a waker to be dropped.
-    fn stand_in(&self, queue: &mut Queue, place: &mut Place, jobs: usize, waker: &Waker) -> Option<Waker> {
+    /// Puts a response into the queue, or updates its entry. Returns the waker it replaced.
+    fn enqueue(&self, queue: &mut Queue, place: &mut Place, jobs: usize, waker: &Waker) -> Option<Waker> {
         let Some(ticket) = place.0 else {
             let ticket = queue.next;
             queue.next += 1;
@@ -156,15 +157,15 @@ impl Room {
         (!waiter.waker.will_wake(waker)).then(|| std::mem::replace(&mut waiter.waker, waker.clone()))
     }
 
-    /// Takes those from the queue that find room, and returns what wakes them.
+    /// Takes the responses that find room from the queue, and returns their wakers.
     fn admit_from(&self, queue: &mut Queue) -> (Vec<Waker>, Admitted) {
-        // Before the count is looked at: what is given back later sees that somebody waits.
+        // Set before the count is read: whoever gives back room later sees that a response waits.
         let free = self.free(self.taken.fetch_or(WAITING, Ordering::AcqRel));
         let mut left = free;
         let mut wakers = Vec::new();
         let mut admitted = Admitted::All;
         while let Some(first) = queue.waiting.front() {
-            let jobs = first.jobs.min(self.capacity);
+            let jobs = first.jobs.min(self.max);
             if jobs > left {
                 if jobs <= free {
                     admitted = Admitted::MoreSoon;

@@ -1,4 +1,4 @@
-//! What happened to a job, told to hooks and to the log.
+//! What happened to a job, as hooks and the log are told.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -7,11 +7,11 @@ use std::{
 
 use tracing::Span;
 
-use crate::{collector::Entry, error::JobError, job::JobId, panic::drop_quietly, scope::Slot};
+use crate::{error::JobError, id::JobId, panic::drop_quietly, stats::Final};
 
-/// A step in the life of a job.
+/// Something that happened to a job.
 ///
-/// It carries no field of the job itself: those hold addresses and tokens.
+/// It carries none of the job's fields, which may hold addresses and tokens.
 #[derive(Clone, Debug)]
 pub struct JobEvent {
     name: &'static str,
@@ -20,29 +20,29 @@ pub struct JobEvent {
     kind: JobEventKind,
 }
 
-/// Which step, with what is known of it.
+/// What happened, with its data.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum JobEventKind {
-    /// A request, or another job, deferred it.
+    /// It was deferred.
     Deferred,
-    /// An attempt began.
+    /// An attempt started.
     Started,
-    /// Final: it returned `Ok`.
+    /// Final: an attempt returned `Ok`.
     #[non_exhaustive]
     Succeeded {
         /// How long the attempt took.
         elapsed: Duration,
     },
-    /// An attempt failed, panicked or took too long, and another follows.
+    /// An attempt failed, panicked or timed out, and another follows.
     #[non_exhaustive]
     Retrying {
-        /// What was wrong with the attempt.
+        /// The error of the attempt.
         error: JobError,
-        /// How long until the next.
+        /// How long until the next attempt.
         delay: Duration,
     },
-    /// Final: it returned an error and has no tries left, or the error was fatal.
+    /// Final: it returned an error and has no attempts left, or the error was fatal.
     #[non_exhaustive]
     Failed {
         /// The error.
@@ -50,7 +50,7 @@ pub enum JobEventKind {
         /// How long the attempt took.
         elapsed: Duration,
     },
-    /// Final: it panicked and has no tries left.
+    /// Final: it panicked and has no attempts left.
     #[non_exhaustive]
     Panicked {
         /// The panic's message.
@@ -58,93 +58,105 @@ pub enum JobEventKind {
         /// How long the attempt took.
         elapsed: Duration,
     },
-    /// Final: it took longer than its time limit and has no tries left.
+    /// Final: it timed out and has no attempts left.
     #[non_exhaustive]
     TimedOut {
-        /// The limit, in words.
+        /// An error that names the timeout.
         error: JobError,
         /// How long the attempt took.
         elapsed: Duration,
     },
-    /// Final: its condition said no.
+    /// Final: its condition was false.
     Skipped,
-    /// Final: it was cancelled, or replaced by a later job with its key.
+    /// Final: it was cancelled, or replaced by a later job with the same key.
     Cancelled,
-    /// Final: `max_pending` jobs were waiting, and the runner sheds.
+    /// Final: there was no room for it, and the runner sheds.
     Shed,
-    /// Final here: the queue has it.
+    /// Final in this process: the queue has it.
     Queued,
-    /// The queue would not take it; it runs in this process.
+    /// The queue did not take it, so it runs in this process.
     #[non_exhaustive]
     QueueFailed {
-        /// What the queue said.
+        /// The queue's error.
         error: JobError,
     },
-    /// Final: it had not ended when the runner or the runtime was stopped.
+    /// Final: it had not ended when the runner or its runtime was stopped.
     Abandoned,
 }
 
-/// Told of every step of every job.
+/// A user's function that is told of every event.
 pub(crate) type Hook = Box<dyn Fn(&JobEvent) + Send + Sync>;
 
 impl JobEvent {
-    /// The job's name.
+    /// Returns the job's name.
     pub fn name(&self) -> &'static str {
         self.name
     }
 
-    /// The job's id.
+    /// Returns the job's id.
     pub fn id(&self) -> JobId {
         self.id
     }
 
-    /// The attempt the event belongs to, from 1; 0 before the first.
+    /// Returns the attempt that the event belongs to, counted from 1; 0 before the first.
     pub fn attempt(&self) -> u32 {
         self.attempt
     }
 
-    /// What happened.
+    /// Returns what happened.
     pub fn kind(&self) -> JobEventKind {
         self.kind.clone()
     }
 }
 
-/// The job an event describes.
-#[derive(Clone, Copy)]
-pub(crate) struct Subject {
+impl JobEventKind {
+    /// Returns how a job is counted that ends with this event; `None` if more events follow.
+    pub(crate) fn final_count(&self) -> Option<Final> {
+        match self {
+            Self::Succeeded { .. } => Some(Final::Succeeded),
+            Self::Failed { .. } | Self::Panicked { .. } | Self::TimedOut { .. } => Some(Final::Failed),
+            Self::Skipped => Some(Final::Skipped),
+            Self::Cancelled => Some(Final::Cancelled),
+            Self::Shed => Some(Final::Shed),
+            Self::Queued => Some(Final::Queued),
+            Self::Abandoned => Some(Final::Abandoned),
+            Self::Deferred | Self::Started | Self::Retrying { .. } | Self::QueueFailed { .. } => None,
+        }
+    }
+}
+
+/// The job that an event is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct JobRef {
     pub(crate) name: &'static str,
     pub(crate) id: JobId,
+    /// The attempt, counted from 1; 0 before the first.
     pub(crate) attempt: u32,
-    /// The event is logged in the span of the attempt, which has the fields above.
+    /// Whether the event is logged inside the attempt's span, which has the fields above.
     in_span: bool,
 }
 
-impl Subject {
-    pub(crate) fn new(name: &'static str, id: JobId) -> Self {
-        Self { name, id, attempt: 0, in_span: false }
+impl JobRef {
+    pub(crate) fn new(name: &'static str, id: JobId, attempt: u32) -> Self {
+        Self { name, id, attempt, in_span: false }
     }
 
-    pub(crate) fn of(entry: &Entry) -> Self {
-        Self { attempt: entry.attempts, ..Self::new(entry.name, entry.id) }
-    }
-
-    /// The same in the span of an attempt, if that is enabled.
+    /// Returns the same job, for an event that is logged inside this span.
     pub(crate) fn within(self, span: &Span) -> Self {
         Self { in_span: !span.is_disabled(), ..self }
     }
 
-    /// Logs the event and tells the hooks. Called without a lock held: hooks are user code, and so is the text of an
-    /// error.
+    /// Logs an event and calls the hooks. No lock may be held: hooks are user code, and so is an error's `Display`.
     pub(crate) fn report(self, hooks: &[Hook], kind: JobEventKind) {
         let Self { name, id, attempt, .. } = self;
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.log(&kind))) {
             drop_quietly(panic);
-            tracing::error!(target: "defer", name, %id, attempt, "a job's error panicked while it was written");
+            tracing::error!(target: "defer", name, %id, attempt, "a job's error panicked while it was formatted");
         }
         self.tell(hooks, kind);
     }
 
-    /// Tells the hooks of an event that is not logged.
+    /// Calls the hooks for an event that is not logged.
     #[inline]
     pub(crate) fn tell(self, hooks: &[Hook], kind: JobEventKind) {
         if !hooks.is_empty() {
@@ -156,9 +168,7 @@ impl Subject {
         let Self { name, id, attempt, .. } = self;
         let event = JobEvent { name, id, attempt, kind };
         for hook in hooks {
-            // In no scope: a hook that defers at the end of a job would go on for ever if the job it defers had a hook.
-            let told = Slot::None.enter(|| catch_unwind(AssertUnwindSafe(|| hook(&event))));
-            if let Err(panic) = told {
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| hook(&event))) {
                 drop_quietly(panic);
                 tracing::error!(target: "defer", name, %id, "an `on_event` hook panicked");
             }

@@ -1,0 +1,177 @@
+//! Building a runner, and the process-wide one.
+
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
+
+#[cfg(feature = "testing")]
+use crate::list::Recorded;
+use crate::{
+    error::GlobalRunnerExists,
+    event::JobEvent,
+    queue::Queue,
+    runner::{Config, Overflow, Runner},
+    scope::current::outside,
+    state::TypeMap,
+};
+
+static GLOBAL: OnceLock<Runner> = OnceLock::new();
+
+impl Runner {
+    /// Returns a builder, to set state, bounds and hooks.
+    pub fn builder() -> RunnerBuilder {
+        RunnerBuilder::default()
+    }
+
+    /// Returns the process-wide runner, which `DeferLayer::default()` and calls outside of a scope use. It has no state,
+    /// unless [`RunnerBuilder::install_global`] has installed another.
+    pub fn global() -> Self {
+        GLOBAL.get_or_init(Self::default).clone()
+    }
+}
+
+impl Default for Runner {
+    fn default() -> Self {
+        Self::builder().build()
+    }
+}
+
+/// Builds a [`Runner`].
+pub struct RunnerBuilder {
+    config: Config,
+}
+
+impl RunnerBuilder {
+    /// Adds a value that jobs get by its type, with [`JobContext::state`](crate::JobContext::state). A second value of the
+    /// same type replaces the first.
+    #[must_use]
+    pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
+        self.config.state.insert(value);
+        self
+    }
+
+    /// Sets how many jobs run at the same time (1024 by default; at least 1). One request's jobs run one after another, so
+    /// this also bounds how many requests have a job that runs.
+    #[must_use]
+    pub fn max_running(mut self, jobs: usize) -> Self {
+        self.config.max_running = jobs.max(1);
+        self
+    }
+
+    /// Sets how many jobs wait (65,536 by default; at least 1): those whose response is over and that have not started,
+    /// and those between two attempts.
+    #[must_use]
+    pub fn max_pending(mut self, jobs: usize) -> Self {
+        self.config.max_pending = jobs.max(1);
+        self
+    }
+
+    /// Sets what happens when `max_pending` jobs wait: [`Overflow::Wait`] by default.
+    #[must_use]
+    pub fn overflow(mut self, overflow: Overflow) -> Self {
+        self.config.overflow = overflow;
+        self
+    }
+
+    /// Adds a hook that is called at each event of each job, on the thread where it happens: a slow hook delays the
+    /// request or the job. May be called several times.
+    ///
+    /// A hook that panics is logged, with no other effect. A job that a hook defers runs on [`Runner::global`].
+    ///
+    /// ```
+    /// use defer_core::{JobEventKind, Runner};
+    ///
+    /// let runner = Runner::builder()
+    ///     .on_event(|event| match event.kind() {
+    ///         JobEventKind::Failed { error, .. } => eprintln!("{} {}: {error}", event.name(), event.id()),
+    ///         JobEventKind::Skipped => println!("{} was skipped", event.name()),
+    ///         _ => {}
+    ///     })
+    ///     .build();
+    /// ```
+    #[must_use]
+    pub fn on_event(mut self, hook: impl Fn(&JobEvent) + Send + Sync + 'static) -> Self {
+        // In no scope: if a hook defers at the end of a job, and the job it defers is reported to it, that goes on for ever.
+        self.config.hooks.push(Box::new(move |event| outside(|| hook(event))));
+        self
+    }
+
+    /// Sets the queue for jobs of `#[defer(queue)]` types.
+    #[must_use]
+    pub fn queue(mut self, queue: impl Queue) -> Self {
+        self.config.queue = Some(Arc::new(queue));
+        self
+    }
+
+    /// Makes a runner whose lists are kept there and not run.
+    #[cfg(feature = "testing")]
+    pub(crate) fn recording(mut self, recorded: &Arc<Recorded>) -> Self {
+        let recorded = Arc::downgrade(recorded);
+        self.config.recorded = Some(recorded);
+        self
+    }
+
+    /// Builds the runner and installs it as [`Runner::global`]. Use it for jobs that need state and are deferred outside of
+    /// a request: in a ticker, a consumer, a callback or on a thread. Call it once, before anything uses the global runner.
+    ///
+    /// ```
+    /// use defer_core::{Runner, defer_fn};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let runner = Runner::builder().state(String::from("Ada")).install_global()?;
+    /// // No request, no scope: it runs at once, on the runner above.
+    /// defer_fn(|cx| async move {
+    ///     println!("welcome, {}", cx.state::<String>()?);
+    ///     Ok(())
+    /// });
+    /// runner.idle().await;
+    /// assert_eq!(runner.stats().succeeded, 1);
+    /// assert!(Runner::builder().install_global().is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns [`GlobalRunnerExists`] if there is a global runner, installed or created by its first use. The builder is
+    /// dropped.
+    pub fn install_global(self) -> Result<Runner, GlobalRunnerExists> {
+        let runner = self.build();
+        GLOBAL.set(runner.clone()).map_err(|_| GlobalRunnerExists)?;
+        Ok(runner)
+    }
+
+    /// Builds the runner.
+    pub fn build(self) -> Runner {
+        Runner::new(self.config)
+    }
+}
+
+impl Default for RunnerBuilder {
+    fn default() -> Self {
+        Self {
+            config: Config {
+                state: TypeMap::default(),
+                hooks: Vec::new(),
+                queue: None,
+                max_running: 1024,
+                max_pending: 65_536,
+                overflow: Overflow::default(),
+                recorded: None,
+            },
+        }
+    }
+}
+
+impl fmt::Debug for RunnerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunnerBuilder")
+            .field("state", &self.config.state)
+            .field("max_running", &self.config.max_running)
+            .field("max_pending", &self.config.max_pending)
+            .field("overflow", &self.config.overflow)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,323 @@
+//! Deferring: the functions that take a job, and the handles they return.
+
+use std::{fmt, future::Future, sync::Arc};
+
+#[cfg(feature = "testing")]
+use crate::work::RecordedJob;
+use crate::{
+    attempt::{Work, is_in_job},
+    context::JobContext,
+    error::DeferError,
+    id::JobId,
+    job::{Deferrable, IntoJobResult},
+    list::{Entry, JobList, Origin, Predicate},
+    policy::{On, Policy},
+    response::ResponseInfo,
+    runner::Runner,
+    scope::{Scoped, current::Current},
+    work::{AsyncJob, BlockingJob, Once},
+};
+
+/// Defers a job until the response of the current request is over.
+///
+/// Outside of any scope, the job runs at once on [`Runner::global`], and a warning says so.
+///
+/// # Panics
+///
+/// Outside of a Tokio runtime, where nothing could run the job: see [`try_defer`].
+#[track_caller]
+pub fn defer<J: Deferrable>(job: J) -> Deferred {
+    deferred(try_defer(job))
+}
+
+/// Like [`defer`], with an error instead of a panic.
+///
+/// # Errors
+///
+/// [`DeferError::NoRuntime`] outside of a Tokio runtime. The job is dropped.
+pub fn try_defer<J: Deferrable>(job: J) -> Result<Deferred, DeferError> {
+    with_list(J::NAME, |list| push(list, job))
+}
+
+/// Defers a closure until the response of the current request is over. It takes a [`JobContext`], returns `()` or a
+/// [`JobResult`](crate::JobResult), and runs once.
+///
+/// Its name in events is the compiler's name for it, which contains the function that it is in. Outside of any scope it
+/// runs at once on [`Runner::global`], and a warning says so.
+///
+/// # Panics
+///
+/// Outside of a Tokio runtime, where nothing could run it: see [`try_defer_fn`].
+#[track_caller]
+pub fn defer_fn<F, Fut>(work: F) -> Deferred
+where
+    F: FnOnce(JobContext) -> Fut + Send + 'static,
+    Fut: Future<Output: IntoJobResult> + Send + 'static,
+{
+    deferred(try_defer_fn(work))
+}
+
+/// Like [`defer_fn`], with an error instead of a panic.
+///
+/// # Errors
+///
+/// [`DeferError::NoRuntime`] outside of a Tokio runtime. The closure is dropped.
+pub fn try_defer_fn<F, Fut>(work: F) -> Result<Deferred, DeferError>
+where
+    F: FnOnce(JobContext) -> Fut + Send + 'static,
+    Fut: Future<Output: IntoJobResult> + Send + 'static,
+{
+    with_list(closure_name::<F>(), |list| push_fn(list, work))
+}
+
+#[track_caller]
+fn deferred(deferred: Result<Deferred, DeferError>) -> Deferred {
+    match deferred {
+        Ok(deferred) => deferred,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Pushes a job of this name to the current list or, outside of any scope, to one of the global runner, which runs it at
+/// once.
+fn with_list(
+    name: &'static str,
+    push: impl FnOnce(Arc<JobList>) -> Deferred,
+) -> Result<Deferred, DeferError> {
+    if let Some(list) = Current::list() {
+        return Ok(push(list?));
+    }
+    let list = JobList::new(Runner::global(), Origin::current()?);
+    tracing::warn!(
+        target: "defer",
+        name,
+        "a job was deferred outside of a request and runs at once on the global runner: add `DeferLayer` to \
+         the router, or hand the scope to the task that defers with `Defer::scope`"
+    );
+    let deferred = push(list.clone());
+    list.release(None);
+    Ok(deferred)
+}
+
+fn push<J: Deferrable>(list: Arc<JobList>, job: J) -> Deferred {
+    let policy: &'static Policy = const { &J::POLICY };
+    #[cfg(feature = "testing")]
+    if list.runner().is_recording() && !policy.is_blocking() {
+        return push_work(list, RecordedJob(Arc::new(job)), J::NAME, policy);
+    }
+    if policy.is_blocking() {
+        push_work(list, BlockingJob(Arc::new(job)), J::NAME, policy)
+    } else {
+        push_work(list, AsyncJob(job), J::NAME, policy)
+    }
+}
+
+fn push_fn<F, Fut>(list: Arc<JobList>, work: F) -> Deferred
+where
+    F: FnOnce(JobContext) -> Fut + Send + 'static,
+    Fut: Future<Output: IntoJobResult> + Send + 'static,
+{
+    push_work(list, Once(Some(work)), closure_name::<F>(), const { &Policy::new() })
+}
+
+fn push_work<W: Work>(list: Arc<JobList>, work: W, name: &'static str, policy: &'static Policy) -> Deferred {
+    let id = JobId::next();
+    let index = list.push(Entry::new(id, name, policy), work);
+    Deferred { list, index, id }
+}
+
+fn closure_name<F>() -> &'static str {
+    std::any::type_name::<F>()
+}
+
+/// A handle to one deferred job, of use until the job starts.
+///
+/// Dropping it changes nothing. Its methods have no effect on a job that has started. A job that is deferred after the
+/// response, or outside of a request, starts at once.
+///
+/// ```
+/// # use defer_core::{Deferrable, Job, JobContext, JobResult, Policy, Runner, defer, defer_fn, scope};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// # let runner = Runner::default();
+/// # scope(&runner, async {
+/// let mail = defer_fn(|_| async { println!("your order is on its way") });
+/// mail.on_success();
+/// let out_of_stock = true;
+/// if out_of_stock {
+///     assert!(mail.cancel());
+/// }
+/// # }).await;
+/// # runner.idle().await;
+/// # assert_eq!(runner.stats().cancelled, 1);
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Deferred {
+    list: Arc<JobList>,
+    /// `None` for a job that was shed at once.
+    index: Option<usize>,
+    id: JobId,
+}
+
+impl Deferred {
+    /// Returns the job's id.
+    pub fn id(&self) -> JobId {
+        self.id
+    }
+
+    /// Cancels the job, unless it has started. Returns whether this call cancelled it.
+    pub fn cancel(&self) -> bool {
+        self.index.is_some_and(|index| self.list.cancel(index))
+    }
+
+    /// Runs the job only after a response that [is a success](ResponseInfo::is_success). Replaces the job's other
+    /// conditions, including that of its type.
+    pub fn on_success(&self) -> Self {
+        self.change(On::Success, Entry::set_on);
+        self.clone()
+    }
+
+    /// Runs the job after any response. Replaces the job's other conditions, including that of its type.
+    pub fn always(&self) -> Self {
+        self.change(On::Always, Entry::set_on);
+        self.clone()
+    }
+
+    /// Runs the job only if `predicate` returns true. It is called once, when the job is about to start. Replaces the
+    /// job's other conditions, including that of its type. A predicate that panics fails the job.
+    ///
+    /// Outside of a request there is no response to ask about, and the job runs.
+    ///
+    /// ```
+    /// use defer_core::{Delivery, defer_fn};
+    ///
+    /// fn warn_if_the_download_was_cut_short() {
+    ///     defer_fn(|_| async { println!("the client left before it had everything") })
+    ///         .when(|response| response.delivery() == Delivery::Disconnected);
+    /// }
+    /// ```
+    pub fn when(&self, predicate: impl FnOnce(&ResponseInfo) -> bool + Send + 'static) -> Self {
+        self.change(Box::new(predicate) as Predicate, Entry::set_when);
+        self.clone()
+    }
+
+    /// Gives the job a key within its request. Earlier jobs with the same key are cancelled: the last one stays, in its own
+    /// place in the order.
+    ///
+    /// ```
+    /// # use defer_core::{Defer, Runner, defer_fn, scope};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let runner = Runner::default();
+    /// # scope(&runner, async {
+    /// for change in 1..=3 {
+    ///     defer_fn(move |_| async move { println!("saved as of change {change}") }).key("cart:42");
+    /// }
+    /// let defer = Defer::current().expect("this is in a request");
+    /// assert_eq!(defer.len(), 1); // the third
+    /// assert!(defer.forget("cart:42"));
+    /// assert!(defer.is_empty());
+    /// # }).await;
+    /// # runner.idle().await;
+    /// # assert_eq!(runner.stats().cancelled, 3);
+    /// # }
+    /// ```
+    pub fn key(&self, key: impl AsRef<str>) -> Self {
+        let key = key.as_ref();
+        if self.change(key, |entry, key| entry.set_key(key)) {
+            self.list.cancel_key(key, self.index);
+        }
+        self.clone()
+    }
+
+    /// Changes the job, unless it has started. Returns whether it did.
+    fn change<V, T>(&self, value: V, change: fn(&mut Entry, V) -> T) -> bool {
+        self.index.is_some_and(|index| self.list.change(index, value, change).is_ok())
+    }
+}
+
+impl fmt::Debug for Deferred {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Deferred").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// A handle to the list of the current request's jobs.
+///
+/// Use it to defer jobs where the request's scope does not reach: in another task, on a thread, in a callback. A clone is
+/// a handle to the same list. A job that is pushed after the response was sent runs at once.
+///
+/// In axum it is an extractor. Creating one allocates even if nothing is deferred; [`defer`] and its siblings do not need
+/// it.
+#[derive(Clone)]
+pub struct Defer {
+    list: Arc<JobList>,
+    /// Whether it was asked for inside a job.
+    in_job: bool,
+}
+
+impl Defer {
+    /// Returns a handle to the list of the current scope. `None` outside of any scope, and outside of a Tokio runtime.
+    pub fn current() -> Option<Self> {
+        let list = Current::list()?.ok()?;
+        Some(Self { list, in_job: is_in_job() })
+    }
+
+    /// Defers a job.
+    pub fn push<J: Deferrable>(&self, job: J) -> Deferred {
+        push(self.list.clone(), job)
+    }
+
+    /// Defers a closure, as [`defer_fn`] does.
+    pub fn push_fn<F, Fut>(&self, work: F) -> Deferred
+    where
+        F: FnOnce(JobContext) -> Fut + Send + 'static,
+        Fut: Future<Output: IntoJobResult> + Send + 'static,
+    {
+        push_fn(self.list.clone(), work)
+    }
+
+    /// Cancels the jobs with this key that have not started. Returns whether there was any.
+    pub fn forget(&self, key: impl AsRef<str>) -> bool {
+        self.list.cancel_key(key.as_ref(), None)
+    }
+
+    /// Returns how many of the request's jobs have not started.
+    pub fn len(&self) -> usize {
+        self.list.waiting()
+    }
+
+    /// Returns whether all of the request's jobs have started.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Runs a future in this scope. Use it for a future that you give to `tokio::spawn`, which would have no scope.
+    ///
+    /// ```
+    /// # use defer_core::{Defer, Runner, defer_fn, scope};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let runner = Runner::default();
+    /// # scope(&runner, async {
+    /// let defer = Defer::current().expect("this is in a request");
+    /// let task = tokio::spawn(defer.scope(async {
+    ///     defer_fn(|_| async { println!("after the response") });
+    /// }));
+    /// # task.await.unwrap();
+    /// # }).await;
+    /// # runner.idle().await;
+    /// # assert_eq!(runner.stats().succeeded, 1);
+    /// # }
+    /// ```
+    pub fn scope<F: Future>(&self, future: F) -> Scoped<F> {
+        Scoped::of_list(self.list.clone(), self.in_job, future)
+    }
+}
+
+impl fmt::Debug for Defer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Defer").field("len", &self.len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,85 @@
+//! What a transition leaves to do once the lock is released.
+
+use std::task::Waker;
+
+use tokio::task::{AbortHandle, JoinHandle};
+
+use super::entry::{Condition, Extras};
+use crate::{event::JobRef, policy::Policy, queue::Envelope};
+
+/// A job that was added.
+pub(super) struct Pushed {
+    pub(super) index: usize,
+    /// The list has to be started.
+    pub(super) starts: bool,
+}
+
+/// Whether an attempt was started.
+pub(super) enum Start {
+    /// The job has ended, or is handed over.
+    Gone,
+    /// This has to be asked first, without the lock.
+    Ask(Condition),
+    Started(Started),
+}
+
+/// An attempt that was started.
+pub(super) struct Started {
+    pub(super) job: JobRef,
+    pub(super) policy: &'static Policy,
+    /// For how many jobs to give back room.
+    pub(super) room: usize,
+}
+
+/// What follows an attempt.
+pub(super) enum AttemptEnd {
+    /// The job has ended meanwhile, or is handed over.
+    Gone,
+    Ended(Ended),
+    Retry(JobRef, &'static Policy),
+}
+
+/// A job that ended. Each job yields exactly one, which is to be counted.
+#[must_use]
+pub(super) struct Ended {
+    pub(super) job: JobRef,
+    pub(super) freed: Freed,
+    /// To be dropped, quietly.
+    pub(super) extras: Option<Box<Extras>>,
+    pub(super) work: Option<Box<dyn Send>>,
+}
+
+/// What jobs leave behind that no longer wait.
+#[must_use]
+#[derive(Default)]
+pub(super) struct Freed {
+    /// For how many jobs to give back room.
+    pub(super) room: usize,
+    /// The response to wake that was held for them.
+    pub(super) held: Option<Waker>,
+}
+
+/// What a release leaves to do.
+pub(super) struct Released {
+    pub(super) shed: Vec<Ended>,
+    /// The list has to be started.
+    pub(super) starts: bool,
+}
+
+/// Jobs that were stopped, and what is to be aborted and dropped with them.
+#[must_use]
+pub(super) struct Halted<S> {
+    pub(super) abandoned: Vec<Ended>,
+    pub(super) handed_over: Vec<(usize, Envelope)>,
+    pub(super) freed: Freed,
+    pub(super) worker: Option<JoinHandle<()>>,
+    pub(super) retries: Vec<AbortHandle>,
+    pub(super) segments: Vec<S>,
+}
+
+impl Freed {
+    pub(super) fn add(&mut self, other: Self) {
+        self.room += other.room;
+        self.held = self.held.take().or(other.held);
+    }
+}

@@ -1,0 +1,340 @@
+//! The list of one request's jobs: a lock around its [`State`], and what follows from each transition.
+
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+
+use tokio::{
+    runtime::Handle,
+    task::{AbortHandle, JoinHandle},
+};
+use tracing::{Span, level_filters::LevelFilter};
+
+use super::{
+    effects::{Ended, Freed, Halted, Pushed},
+    entry::Entry,
+    segment::{Segment, Slots},
+    state::{Bounds, State},
+};
+#[cfg(feature = "testing")]
+use crate::attempt::SharedJob;
+use crate::{
+    attempt::Work,
+    context::{Drain, Surroundings},
+    error::{DeferError, caught},
+    event::{JobEventKind, JobRef},
+    panic::drop_quietly,
+    queue::BoxFuture,
+    request::RequestInfo,
+    response::ResponseInfo,
+    runner::{
+        Runner,
+        jobs::{Jobs, Permit, Stopped},
+        semaphore::Semaphore,
+    },
+    state::TypeMap,
+    stats::Final,
+    sync::lock,
+};
+
+/// The list of one request's jobs, from the first deferral to the last end.
+///
+/// Use it to build your own middleware: [`Scope::list`](crate::Scope::list) returns it, and the jobs wait on it until you
+/// [release](Self::release) them.
+pub struct JobList {
+    runner: Runner,
+    /// Unregisters the list.
+    key: usize,
+    pub(super) origin: Origin,
+    request: OnceLock<RequestInfo>,
+    response: OnceLock<ResponseInfo>,
+    state: Mutex<State<Box<dyn RunSegment>>>,
+}
+
+/// Where a list is from.
+pub(crate) struct Origin {
+    /// Its jobs run there.
+    runtime: Handle,
+    /// The span of the request.
+    pub(super) span: Option<tracing::span::Id>,
+}
+
+/// A segment that can be run. `worker` implements it, where the type of the jobs is known.
+pub(crate) trait RunSegment: Slots {
+    /// Spawns a worker that begins with this segment.
+    fn spawn(self: Box<Self>, list: Arc<JobList>, permit: Permit) -> JoinHandle<()>;
+
+    /// Runs the jobs, from the first to the last.
+    fn run<'a>(&'a mut self, list: &'a Arc<JobList>, permit: &'a mut Option<Permit>) -> BoxFuture<'a, ()>;
+}
+
+/// The lists that a recorder keeps.
+#[cfg(feature = "testing")]
+pub(crate) type Recorded = Mutex<Vec<Arc<JobList>>>;
+
+impl Origin {
+    pub(crate) fn current() -> Result<Self, DeferError> {
+        let runtime = Handle::try_current().map_err(|_| DeferError::NoRuntime)?;
+        let traced = LevelFilter::current() != LevelFilter::OFF;
+        Ok(Self { runtime, span: if traced { Span::current().id() } else { None } })
+    }
+}
+
+impl JobList {
+    pub(crate) fn new(runner: Runner, origin: Origin) -> Arc<Self> {
+        let list = Arc::new_cyclic(|list: &Weak<Self>| Self {
+            key: runner.register(list.clone()),
+            runner,
+            origin,
+            request: OnceLock::new(),
+            response: OnceLock::new(),
+            state: Mutex::new(State::new()),
+        });
+        #[cfg(feature = "testing")]
+        if let Some(recorded) = list.runner.recorded::<Recorded>() {
+            lock(&recorded).push(list.clone());
+        }
+        list
+    }
+
+    pub(crate) fn runner(&self) -> &Runner {
+        &self.runner
+    }
+
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.origin.runtime
+    }
+
+    /// Lets the jobs see the request that they come from. Only the first call has an effect.
+    pub fn set_request(&self, request: RequestInfo) {
+        let _ = self.request.set(request);
+    }
+
+    /// Releases the jobs: the response is over, and they may start. Jobs that join later start at once. Only the first
+    /// call has an effect.
+    pub fn release(self: &Arc<Self>, response: Option<ResponseInfo>) {
+        if let Some(response) = response {
+            let _ = self.response.set(response);
+        }
+        if !self.runner.is_recording() {
+            self.start_jobs();
+        }
+    }
+
+    /// Starts what was collected. Only the first call has an effect; a recorder's may come before there is a job.
+    pub(crate) fn start_jobs(self: &Arc<Self>) {
+        let released = self.transition(|state| {
+            let is_early = self.runner.is_recording() && state.waiting() == 0;
+            if is_early { None } else { state.release(self.bounds()) }
+        });
+        let Some(released) = released else { return };
+        for ended in released.shed {
+            self.ended(ended, JobEventKind::Shed);
+        }
+        if released.starts {
+            self.request_permit();
+        }
+    }
+
+    /// Adds a job. Returns its index, or `None` if it was shed. After the release it starts at once.
+    pub(crate) fn push<W: Work>(self: &Arc<Self>, mut entry: Entry, work: W) -> Option<usize>
+    where
+        Segment<W>: RunSegment,
+    {
+        let job = entry.job();
+        self.runner.counters().deferred();
+        job.tell(self.runner.hooks(), JobEventKind::Deferred);
+        if entry.policy.is_queued() && self.runner.queue().is_some() {
+            self.encode(&mut entry, &work);
+        }
+        match self.transition(|state| state.push(entry, work, self.bounds(), |segment| Box::new(segment))) {
+            Ok(Pushed { index, starts }) => {
+                if starts {
+                    self.request_permit();
+                }
+                Some(index)
+            }
+            Err(shed) => {
+                drop_quietly(shed);
+                self.count(job, JobEventKind::Shed, Final::Shed);
+                None
+            }
+        }
+    }
+
+    /// Encodes a job for the queue. Done at `defer`, because a running job can no longer be borrowed, and at the end of a
+    /// shutdown the queue may have to take it.
+    fn encode<W: Work>(&self, entry: &mut Entry, work: &W) {
+        let error = match caught(|| work.encode()) {
+            Ok(None) => return,
+            Ok(Some(Ok(payload))) => return entry.set_payload(payload),
+            Ok(Some(Err(error))) => error.into(),
+            Err(panic) => panic,
+        };
+        self.report(entry.job(), JobEventKind::QueueFailed { error });
+    }
+
+    /// Changes a job that has not started. Returns the value if it has, so that it is dropped without the lock.
+    pub(crate) fn change<V, T>(
+        &self,
+        index: usize,
+        value: V,
+        change: fn(&mut Entry, V) -> T,
+    ) -> Result<T, V> {
+        match self.lock().waiting_entry(index) {
+            Some(entry) => Ok(change(entry, value)),
+            None => Err(value),
+        }
+    }
+
+    /// Cancels a job that has not started. Returns whether this call did.
+    pub(crate) fn cancel(&self, index: usize) -> bool {
+        let ended = self.transition(|state| state.cancel(index));
+        ended.map(|ended| self.ended(ended, JobEventKind::Cancelled)).is_some()
+    }
+
+    /// Cancels the jobs with this key that have not started, except one. Returns whether there was any.
+    pub(crate) fn cancel_key(&self, key: &str, except: Option<usize>) -> bool {
+        let cancelled = self.transition(|state| state.cancel_key(key, except));
+        let any = !cancelled.is_empty();
+        for ended in cancelled {
+            self.ended(ended, JobEventKind::Cancelled);
+        }
+        any
+    }
+
+    /// Returns how many jobs have not started.
+    pub(crate) fn waiting(&self) -> usize {
+        self.lock().waiting()
+    }
+
+    /// Returns the names of the jobs that have not ended, and the jobs themselves if no worker has them.
+    #[cfg(feature = "testing")]
+    pub(crate) fn inspect(&self) -> Vec<(&'static str, Option<SharedJob>)> {
+        self.lock().inspect()
+    }
+
+    /// Ends a job that has not ended. Returns whether this call did.
+    pub(crate) fn end(&self, index: usize, event: JobEventKind) -> bool {
+        let ended = self.transition(|state| state.end(index));
+        ended.map(|ended| self.ended(ended, event)).is_some()
+    }
+
+    /// The worker is gone: ends what it would have run.
+    pub(crate) fn lose_worker(&self) {
+        let halted = self.transition(State::lose_worker);
+        self.halted(halted);
+    }
+
+    pub(crate) fn give_back_room(&self, jobs: usize) {
+        if jobs > 0 {
+            self.runner.give_back_room(jobs, self.runtime());
+        }
+    }
+
+    /// Locks the state, for transitions that start, stop or end no job.
+    pub(super) fn lock(&self) -> MutexGuard<'_, State<Box<dyn RunSegment>>> {
+        lock(&self.state)
+    }
+
+    /// Runs a transition under the lock.
+    pub(super) fn transition<T>(&self, transition: impl FnOnce(&mut State<Box<dyn RunSegment>>) -> T) -> T {
+        let mut state = self.lock();
+        let before = state.running();
+        let result = transition(&mut state);
+        // Counted under the lock, because another thread may end the job at once.
+        self.runner.counters().running_changed(before, state.running());
+        result
+    }
+
+    fn bounds(&self) -> Bounds<'_> {
+        Bounds { capacity: self.runner.capacity(), overflow: self.runner.overflow() }
+    }
+
+    fn request_permit(self: &Arc<Self>) {
+        Semaphore::start(self.clone() as Arc<dyn Jobs>);
+    }
+
+    /// Follows up on the end of a job.
+    pub(super) fn ended(&self, ended: Ended, event: JobEventKind) {
+        let how = event.final_count().expect("a job ends with a final event");
+        self.ended_as(ended, event, how);
+    }
+
+    /// Follows up on the end of a job, and counts it like this.
+    pub(super) fn ended_as(&self, ended: Ended, event: JobEventKind, how: Final) {
+        let Ended { job, freed, extras, work } = ended;
+        self.freed(freed);
+        if extras.is_some() || work.is_some() {
+            drop_quietly(extras);
+            drop_quietly(work);
+        }
+        self.count(job, event, how);
+    }
+
+    fn freed(&self, freed: Freed) {
+        self.give_back_room(freed.room);
+        if let Some(held) = freed.held {
+            held.wake();
+        }
+    }
+
+    /// Reports the end of a job and then counts it: whoever sees the runner idle has been told everything.
+    fn count(&self, job: JobRef, event: JobEventKind, how: Final) {
+        self.report(job, event);
+        self.runner.counters().ended(how);
+    }
+
+    pub(super) fn report(&self, job: JobRef, event: JobEventKind) {
+        job.report(self.runner.hooks(), event);
+    }
+
+    /// Follows up on jobs that were stopped. Returns them.
+    pub(super) fn halted(&self, halted: Halted<Box<dyn RunSegment>>) -> Stopped {
+        let Halted { abandoned, handed_over, freed, worker, retries, segments } = halted;
+        self.freed(freed);
+        if let Some(worker) = worker {
+            worker.abort();
+        }
+        retries.iter().for_each(AbortHandle::abort);
+        segments.into_iter().for_each(drop_quietly);
+        let abandoned = abandoned.into_iter().map(|ended| {
+            let job = ended.job;
+            self.ended(ended, JobEventKind::Abandoned);
+            job
+        });
+        Stopped { abandoned: abandoned.collect(), handed_over }
+    }
+}
+
+impl Surroundings for JobList {
+    fn state(&self) -> &TypeMap {
+        self.runner.state()
+    }
+
+    fn request(&self) -> Option<&RequestInfo> {
+        self.request.get()
+    }
+
+    fn response(&self) -> Option<&ResponseInfo> {
+        self.response.get()
+    }
+
+    fn drain(&self) -> &Drain {
+        self.runner.drain()
+    }
+}
+
+impl Drop for JobList {
+    /// No handle is left, so nothing of the list can run.
+    fn drop(&mut self) {
+        self.runner.unregister(self.key);
+        if self.state.get_mut().unwrap_or_else(PoisonError::into_inner).open() > 0 {
+            self.lose_worker();
+        }
+    }
+}
+
+impl std::fmt::Debug for JobList {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("JobList").field("waiting", &self.waiting()).finish_non_exhaustive()
+    }
+}

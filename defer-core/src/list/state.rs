@@ -1,0 +1,390 @@
+//! The state of a list: plain data, and every transition of it.
+//!
+//! A transition runs under the list's lock. It drops nothing of the user's, calls nothing and wakes nobody: it returns
+//! what is left to do, and the list does that after it has unlocked.
+
+use std::task::Waker;
+
+use tokio::task::{AbortHandle, JoinHandle};
+
+use super::{
+    effects::{AttemptEnd, Ended, Freed, Halted, Pushed, Released, Start, Started},
+    entry::{Entries, Entry, JobState},
+    segment::{Segment, Segments, Slots},
+};
+#[cfg(feature = "testing")]
+use crate::attempt::SharedJob;
+use crate::{
+    attempt::Work,
+    runner::{Overflow, capacity::Capacity},
+};
+
+/// The jobs of a list in segments of type `S`, and how far they are.
+pub(super) struct State<S> {
+    entries: Entries,
+    /// Those that no worker has taken.
+    segments: Segments<S>,
+    /// How many jobs have not ended, wait to start, and run.
+    open: usize,
+    waiting: usize,
+    running: usize,
+    list: ListState,
+    /// For how many waiting jobs the runner's room is taken, once they are released. At most for as many as there is room
+    /// for: one request with many jobs would else keep the others out until most of them had started.
+    room: usize,
+    /// Wakes the held response.
+    held: Option<Waker>,
+    worker: Option<JoinHandle<()>>,
+    /// Counts workers that stopped or were stopped, so that the handle of one of those is not kept.
+    worker_epoch: u32,
+}
+
+/// How far a list is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ListState {
+    /// Its response is not over.
+    Collecting,
+    /// Released, with nothing left to start.
+    Idle,
+    /// Released, with a worker or a place in the semaphore's queue.
+    Active,
+}
+
+/// The runner's bounds, as a transition needs them.
+#[derive(Clone, Copy)]
+pub(super) struct Bounds<'a> {
+    pub(super) capacity: &'a Capacity,
+    pub(super) overflow: Overflow,
+}
+
+impl<S: Slots> State<S> {
+    pub(super) fn new() -> Self {
+        Self {
+            entries: Entries::default(),
+            segments: Segments::default(),
+            open: 0,
+            waiting: 0,
+            running: 0,
+            list: ListState::Collecting,
+            room: 0,
+            held: None,
+            worker: None,
+            worker_epoch: 0,
+        }
+    }
+
+    /// Returns how many jobs have not ended.
+    pub(super) fn open(&self) -> usize {
+        self.open
+    }
+
+    /// Returns how many jobs have not started.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// Returns how many jobs run.
+    pub(super) fn running(&self) -> usize {
+        self.running
+    }
+
+    /// Adds a job, in a segment that `boxed` boxes where a new one is needed. Returns the job if it has to be shed.
+    pub(super) fn push<W: Work>(
+        &mut self,
+        entry: Entry,
+        work: W,
+        bounds: Bounds<'_>,
+        boxed: impl FnOnce(Segment<W>) -> S,
+    ) -> Result<Pushed, (Entry, W)> {
+        if !self.makes_room(bounds) {
+            return Err((entry, work));
+        }
+        let index = self.entries.push(entry);
+        self.open += 1;
+        self.waiting += 1;
+        if let Some(segment) = Segment::append(self.segments.last_mut(), index, work) {
+            self.segments.push(boxed(segment));
+        }
+        let starts = self.list == ListState::Idle;
+        if starts {
+            self.list = ListState::Active;
+        }
+        Ok(Pushed { index, starts })
+    }
+
+    /// Takes room for one more job, once the list is released. Returns whether the job may join.
+    fn makes_room(&mut self, bounds: Bounds<'_>) -> bool {
+        let Bounds { capacity, overflow } = bounds;
+        let sheds = overflow == Overflow::Shed;
+        if self.list == ListState::Collecting {
+            // A job beyond the bound would be shed at the release.
+            return !sheds || self.waiting < capacity.max();
+        }
+        let taken = if sheds {
+            capacity.take_free(1)
+        } else if self.room < capacity.max() {
+            capacity.take(1);
+            1
+        } else {
+            0
+        };
+        self.room += taken;
+        taken > 0 || !sheds
+    }
+
+    /// Returns the entry of a job that has not started.
+    pub(super) fn waiting_entry(&mut self, index: usize) -> Option<&mut Entry> {
+        self.entries.get_mut(index).filter(|entry| entry.state == JobState::Waiting)
+    }
+
+    /// Iterates over the jobs that have not started, with their indices.
+    pub(super) fn waiting_entries(&mut self) -> impl Iterator<Item = (usize, &mut Entry)> {
+        self.entries.open().filter(|(_, entry)| entry.state == JobState::Waiting)
+    }
+
+    /// Keeps the waker of the held response. Returns for how many jobs it is held, 0 if no longer, and a waker to drop.
+    pub(super) fn hold(&mut self, waker: Waker) -> (usize, Option<Waker>) {
+        match self.list {
+            ListState::Collecting if self.waiting > 0 => (self.waiting, self.held.replace(waker)),
+            _ => (0, Some(waker)),
+        }
+    }
+
+    /// Forgets the held response.
+    pub(super) fn let_go(&mut self) -> Option<Waker> {
+        self.held.take()
+    }
+
+    /// Cancels a job that has not started.
+    pub(super) fn cancel(&mut self, index: usize) -> Option<Ended> {
+        self.remove(index, |state| state == JobState::Waiting)
+    }
+
+    /// Cancels the jobs with this key that have not started, except one.
+    pub(super) fn cancel_key(&mut self, key: &str, except: Option<usize>) -> Vec<Ended> {
+        let same: Vec<usize> = self
+            .waiting_entries()
+            .filter(|(index, entry)| Some(*index) != except && entry.has_key(key))
+            .map(|(index, _)| index)
+            .collect();
+        same.into_iter().filter_map(|index| self.cancel(index)).collect()
+    }
+
+    /// The response is over: jobs may start. `None` if they were released before.
+    pub(super) fn release(&mut self, bounds: Bounds<'_>) -> Option<Released> {
+        if self.list != ListState::Collecting {
+            return None;
+        }
+        let (room, kept) = match bounds.overflow {
+            Overflow::Wait => {
+                let room = self.waiting.min(bounds.capacity.max());
+                bounds.capacity.take(room);
+                (room, self.waiting)
+            }
+            Overflow::Shed => {
+                let room = bounds.capacity.take_free(self.waiting);
+                (room, room)
+            }
+        };
+        let newest = if kept < self.waiting {
+            self.waiting_entries().skip(kept).map(|(index, _)| index).collect()
+        } else {
+            Vec::new()
+        };
+        let shed = newest.into_iter().filter_map(|index| self.cancel(index)).collect();
+        self.room = room;
+        let starts = self.waiting > 0;
+        self.list = if starts { ListState::Active } else { ListState::Idle };
+        Some(Released { shed, starts })
+    }
+
+    /// Takes the next segment for a worker. Without one the worker is gone.
+    pub(super) fn take_segment(&mut self) -> Option<S> {
+        let segment = self.segments.take_next();
+        if segment.is_none() {
+            self.forget_worker();
+        }
+        segment
+    }
+
+    /// Returns what [`keep_worker`](Self::keep_worker) asks for.
+    pub(super) fn worker_epoch(&self) -> u32 {
+        self.worker_epoch
+    }
+
+    /// Keeps the handle of a worker that was spawned in this epoch. Returns it if that worker is gone, or was to be stopped
+    /// before its handle was here.
+    pub(super) fn keep_worker(&mut self, epoch: u32, worker: JoinHandle<()>) -> Option<JoinHandle<()>> {
+        if self.worker_epoch != epoch {
+            return Some(worker);
+        }
+        self.worker = Some(worker);
+        None
+    }
+
+    /// Starts an attempt, or takes the condition to ask first.
+    pub(super) fn start(&mut self, index: usize) -> Start {
+        let Some(entry) = self.entries.get_mut(index) else { return Start::Gone };
+        if entry.state == JobState::Waiting && !entry.is_unconditional() {
+            return Start::Ask(entry.take_condition());
+        }
+        self.start_unasked(index).map_or(Start::Gone, Start::Started)
+    }
+
+    /// Starts an attempt of a job whose condition is true. `None` if the job cannot start any more.
+    pub(super) fn start_unasked(&mut self, index: usize) -> Option<Started> {
+        let entry = self.entries.get_mut(index)?;
+        let before = entry.state;
+        if matches!(before, JobState::HandedOver | JobState::Ended) {
+            return None;
+        }
+        entry.state = JobState::Running;
+        entry.attempts += 1;
+        let (job, policy) = (entry.job(), entry.policy);
+        self.running += usize::from(before != JobState::Running);
+        let room = if before == JobState::Waiting { self.no_longer_waiting() } else { 0 };
+        Some(Started { job, policy, room })
+    }
+
+    /// Ends an attempt, and with it the job, unless the attempt `may_retry` and the policy has attempts left.
+    pub(super) fn end_attempt(&mut self, index: usize, may_retry: bool) -> AttemptEnd {
+        if may_retry {
+            let Some(entry) = self.entries.get_mut(index) else { return AttemptEnd::Gone };
+            if entry.state == JobState::Running && entry.attempts < entry.policy.tries() {
+                entry.state = JobState::Backoff;
+                self.running -= 1;
+                return AttemptEnd::Retry(entry.job(), entry.policy);
+            }
+        }
+        self.end(index).map_or(AttemptEnd::Gone, AttemptEnd::Ended)
+    }
+
+    /// Keeps the task that runs the later attempts. Returns it if the job has been stopped meanwhile.
+    pub(super) fn keep_retry(&mut self, index: usize, retry: AbortHandle) -> Option<AbortHandle> {
+        match self.entries.get_mut(index) {
+            Some(entry) if !matches!(entry.state, JobState::HandedOver | JobState::Ended) => {
+                entry.set_retry(retry);
+                None
+            }
+            _ => Some(retry),
+        }
+    }
+
+    /// Ends a job that has not ended and is not handed over.
+    pub(super) fn end(&mut self, index: usize) -> Option<Ended> {
+        self.end_from(index, |state| state != JobState::HandedOver)
+    }
+
+    /// Ends a job that the queue took, as [`end`](Self::end) does, and takes it out of its segment.
+    pub(super) fn end_queued(&mut self, index: usize) -> Option<Ended> {
+        self.remove(index, |state| state != JobState::HandedOver)
+    }
+
+    /// Ends a job that was handed over.
+    pub(super) fn end_handover(&mut self, index: usize) -> Option<Ended> {
+        self.end_from(index, |state| state == JobState::HandedOver)
+    }
+
+    /// Stops everything at the end of a shutdown, in one step: none of the jobs starts because the one before it was
+    /// stopped. Jobs that a queue can take are handed over, if there is one.
+    pub(super) fn stop(&mut self, has_queue: bool) -> Halted<S> {
+        let mut handed_over = Vec::new();
+        let mut freed = Freed::default();
+        let mut retries = Vec::new();
+        for index in self.open_indices(|state| state != JobState::HandedOver) {
+            let Some(entry) = self.entries.get_mut(index) else { continue };
+            retries.extend(entry.take_retry());
+            // Whether a condition lets a job run is known once it has run.
+            let may_leave = has_queue && (entry.attempts > 0 || entry.is_unconditional());
+            let Some(envelope) = entry.envelope().filter(|_| may_leave) else { continue };
+            match std::mem::replace(&mut entry.state, JobState::HandedOver) {
+                JobState::Waiting => freed.add(self.free()),
+                JobState::Running => self.running -= 1,
+                JobState::Backoff | JobState::HandedOver | JobState::Ended => {}
+            }
+            handed_over.push((index, envelope));
+        }
+        let abandoned = self.end_all(|state| state != JobState::HandedOver);
+        let worker = self.worker.take();
+        self.worker_epoch = self.worker_epoch.wrapping_add(1);
+        Halted { abandoned, handed_over, freed, worker, retries, segments: self.segments.take_all() }
+    }
+
+    /// The worker is gone, with a runtime that was dropped or by an abort: ends what it would have run. Jobs between two
+    /// attempts have tasks of their own.
+    pub(super) fn lose_worker(&mut self) -> Halted<S> {
+        self.forget_worker();
+        Halted {
+            abandoned: self.end_all(|state| !matches!(state, JobState::Backoff | JobState::HandedOver)),
+            handed_over: Vec::new(),
+            freed: Freed::default(),
+            worker: None,
+            retries: Vec::new(),
+            segments: self.segments.take_all(),
+        }
+    }
+
+    /// Returns the names of the jobs that have not ended, and the jobs that are shared and that no worker has taken.
+    #[cfg(feature = "testing")]
+    pub(super) fn inspect(&mut self) -> Vec<(&'static str, Option<SharedJob>)> {
+        let open: Vec<_> = self.entries.open().map(|(index, entry)| (index, entry.name)).collect();
+        let mut job = |index| self.segments.iter_mut().find_map(|segment| segment.job(index));
+        open.into_iter().map(|(index, name)| (name, job(index))).collect()
+    }
+
+    fn remove(&mut self, index: usize, from: impl FnOnce(JobState) -> bool) -> Option<Ended> {
+        let mut ended = self.end_from(index, from)?;
+        ended.work = self.segments.iter_mut().find_map(|segment| segment.take(index));
+        Some(ended)
+    }
+
+    fn end_all(&mut self, from: impl Fn(JobState) -> bool) -> Vec<Ended> {
+        let indices = self.open_indices(&from);
+        indices.into_iter().filter_map(|index| self.end_from(index, &from)).collect()
+    }
+
+    /// Every end of a job is here.
+    fn end_from(&mut self, index: usize, from: impl FnOnce(JobState) -> bool) -> Option<Ended> {
+        let entry = self.entries.get_mut(index)?;
+        let before = entry.state;
+        if before == JobState::Ended || !from(before) {
+            return None;
+        }
+        entry.state = JobState::Ended;
+        let (job, extras) = (entry.job(), entry.take_extras());
+        self.running -= usize::from(before == JobState::Running);
+        let freed = if before == JobState::Waiting { self.free() } else { Freed::default() };
+        self.open -= 1;
+        if self.open == 0 {
+            self.entries.clear();
+        } else {
+            self.entries.forget_ended();
+        }
+        Some(Ended { job, freed, extras, work: None })
+    }
+
+    fn open_indices(&mut self, state: impl Fn(JobState) -> bool) -> Vec<usize> {
+        self.entries.open().filter(|(_, entry)| state(entry.state)).map(|(index, _)| index).collect()
+    }
+
+    /// A job no longer waits, and did not start.
+    fn free(&mut self) -> Freed {
+        Freed { room: self.no_longer_waiting(), held: self.held.take() }
+    }
+
+    /// A job no longer waits. Returns for how many jobs to give back room.
+    fn no_longer_waiting(&mut self) -> usize {
+        self.waiting -= 1;
+        let room = self.room.min(1);
+        self.room -= room;
+        room
+    }
+
+    fn forget_worker(&mut self) {
+        if self.list == ListState::Active {
+            self.list = ListState::Idle;
+        }
+        self.worker = None;
+        self.worker_epoch = self.worker_epoch.wrapping_add(1);
+    }
+}

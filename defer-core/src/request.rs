@@ -1,0 +1,95 @@
+//! What a job can know about the request that deferred it.
+
+use std::sync::{Arc, LazyLock};
+
+use http::{HeaderMap, Method, Uri, Version};
+
+/// The request that deferred a job.
+///
+/// ```
+/// use defer_core::RequestInfo;
+/// use http::{Method, Version};
+///
+/// let request = RequestInfo::new(Method::GET, "/users/7?tab=mail".parse()?, Version::HTTP_11)
+///     .with_matched_path(Some("/users/{id}".into()));
+/// assert_eq!(request.uri().query(), Some("tab=mail"));
+/// assert_eq!(request.matched_path(), Some("/users/{id}"));
+/// assert!(request.headers().is_empty()); // only what the layer was told to capture
+/// # Ok::<_, http::uri::InvalidUri>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct RequestInfo {
+    method: Method,
+    uri: Uri,
+    version: Version,
+    matched_path: Option<Arc<str>>,
+    headers: Option<Box<HeaderMap>>,
+}
+
+impl RequestInfo {
+    /// Creates a request without a matched path and without headers.
+    pub fn new(method: Method, uri: Uri, version: Version) -> Self {
+        Self { method, uri, version, matched_path: None, headers: None }
+    }
+
+    /// Sets the route that the request matched, such as `/users/{id}`.
+    #[must_use]
+    pub fn with_matched_path(mut self, path: Option<Arc<str>>) -> Self {
+        self.matched_path = path;
+        self
+    }
+
+    /// Sets the headers that jobs may see.
+    #[must_use]
+    pub fn with_headers(mut self, headers: Option<Box<HeaderMap>>) -> Self {
+        self.headers = headers;
+        self
+    }
+
+    /// Returns the method.
+    pub fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// Returns the URI as the layer saw it: the path and query; over HTTP/2 the scheme and authority too.
+    pub fn uri(&self) -> &Uri {
+        &self.uri
+    }
+
+    /// Returns the HTTP version.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Returns the route that matched, such as `/users/{id}`. `None` if the layer is outside the router, or if no route
+    /// matched.
+    pub fn matched_path(&self) -> Option<&str> {
+        self.matched_path.as_deref()
+    }
+
+    /// Returns the headers that the layer was told to capture.
+    pub fn headers(&self) -> &HeaderMap {
+        headers_or_none(&self.headers)
+    }
+
+    /// Records the fields `request` and `request_id` of a job's span. Without a matched path it records the method
+    /// alone: a raw path may hold a token.
+    pub(crate) fn record(&self, span: &tracing::Span) {
+        match self.matched_path() {
+            Some(path) => span.record("request", format!("{} {path}", self.method).as_str()),
+            None => span.record("request", self.method.as_str()),
+        };
+        if let Some(id) = self.headers().get("x-request-id").and_then(|id| id.to_str().ok()) {
+            span.record("request_id", id);
+        }
+    }
+}
+
+/// Returns the captured headers, or an empty map.
+pub(crate) fn headers_or_none(headers: &Option<Box<HeaderMap>>) -> &HeaderMap {
+    static NONE: LazyLock<HeaderMap> = LazyLock::new(HeaderMap::new);
+    match headers {
+        Some(headers) => headers,
+        None => &NONE,
+    }
+}

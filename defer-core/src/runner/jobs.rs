@@ -1,0 +1,45 @@
+//! What the runner sees of a list of jobs.
+
+use std::sync::Arc;
+
+use super::semaphore::{self, Semaphore};
+use crate::{event::JobRef, queue::Envelope};
+
+/// A list of jobs, as the runner sees it.
+pub(crate) trait Jobs: Send + Sync {
+    /// Returns the runner's semaphore.
+    fn semaphore(&self) -> &Semaphore<Arc<dyn Jobs>>;
+
+    /// Starts to run the jobs with this permit.
+    fn start(self: Arc<Self>, permit: Permit);
+
+    /// Stops every job that has not ended. Those that the queue can take are handed over: [`end_handover`] must follow
+    /// for each.
+    ///
+    /// [`end_handover`]: Self::end_handover
+    fn stop(&self, has_queue: bool) -> Stopped;
+
+    /// Ends a job that was handed over: as queued, or as abandoned if the queue did not take it.
+    fn end_handover(&self, index: usize, queued: bool);
+}
+
+/// The right to run one job at a time.
+pub(crate) type Permit = semaphore::Permit<Arc<dyn Jobs>>;
+
+/// What [`Jobs::stop`] has stopped.
+#[derive(Default)]
+pub(crate) struct Stopped {
+    pub(crate) abandoned: Vec<JobRef>,
+    /// Jobs for the queue, with their indices.
+    pub(crate) handed_over: Vec<(usize, Envelope)>,
+}
+
+impl semaphore::Start for Arc<dyn Jobs> {
+    fn semaphore(&self) -> &Semaphore<Self> {
+        Jobs::semaphore(&**self)
+    }
+
+    fn start(self, permit: Permit) {
+        Jobs::start(self, permit);
+    }
+}

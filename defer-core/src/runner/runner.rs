@@ -1,0 +1,216 @@
+//! The runner, and what all its lists of jobs share.
+
+use std::{
+    any::Any,
+    fmt,
+    sync::{Arc, Mutex, Weak, atomic::AtomicBool},
+};
+
+use slab::Slab;
+
+use super::{capacity::Capacity, jobs::Jobs, semaphore::Semaphore};
+use crate::{
+    context::Drain,
+    event::Hook,
+    queue::Queue,
+    state::TypeMap,
+    stats::{Counters, Stats},
+    sync::lock,
+};
+
+/// What happens to jobs that find no room, because [`max_pending`](crate::RunnerBuilder::max_pending) jobs wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Overflow {
+    /// Holds the response back until there is room for its jobs. Clients wait, and nothing is lost.
+    ///
+    /// Responses that are let through at the same time may together bring more jobs than there is room for; those that
+    /// follow wait longer. A request's jobs count up to `max_pending`, so that one request cannot keep the others out.
+    ///
+    /// Inside a job nothing is held, neither the response to a request that the job makes in this process nor a scope
+    /// that it opens: the room it would wait for could be the job's own. The job is recognized by its scope, so wrap a
+    /// future that a job gives to `tokio::spawn` in [`Defer::scope`](crate::Defer::scope). A job that calls its own
+    /// process over the network is not recognized.
+    #[default]
+    Wait,
+    /// Drops the jobs that find no room when their response is over, the newest first, each with an event.
+    Shed,
+}
+
+/// Runs deferred jobs: bounded, isolated from each other's errors and panics, and each accounted for.
+///
+/// One request's jobs run one after another, in the order deferred. Those of different requests run at the same time, up
+/// to [`max_running`](crate::RunnerBuilder::max_running). Jobs run on the Tokio runtime of the request that deferred
+/// them. A runner has no threads or tasks of its own, and an idle one costs nothing.
+///
+/// Cloning is cheap: a clone is the same runner.
+///
+/// ```
+/// use defer_core::{Runner, defer_fn, scope};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let runner = Runner::builder().state(String::from("Ada")).build();
+/// scope(&runner, async {
+///     defer_fn(|cx| async move {
+///         println!("welcome, {}", cx.state::<String>()?);
+///         Ok(())
+///     });
+///     println!("this comes first");
+/// })
+/// .await;
+/// runner.idle().await;
+/// assert_eq!(runner.stats().succeeded, 1);
+/// # }
+/// ```
+///
+/// # Compared with `tokio::spawn` and `TaskTracker`
+///
+/// A task that a handler spawns starts at once, beside the response, and nobody knows of it. [`TaskTracker`] knows how
+/// many tasks there are, and can wait for them at a shutdown. A runner in addition
+///
+/// - starts a job when its response is over, and tells it how that ended;
+/// - bounds how many jobs run and wait, and holds responses back or sheds jobs beyond that;
+/// - gives jobs attempts, backoff and timeouts;
+/// - counts every job exactly once, in [`stats`](Self::stats), and reports what happens to it to
+///   [`on_event`](crate::RunnerBuilder::on_event);
+/// - at a [`shutdown`](Self::shutdown) waits for jobs until a deadline, then stops and names the others.
+///
+/// Take `tokio::spawn` for work that the response waits for, and for work that has to start at once whatever the load.
+/// Take `TaskTracker` for tasks that live as long as the process, such as listeners and tickers.
+///
+/// [`TaskTracker`]: https://docs.rs/tokio-util/latest/tokio_util/task/task_tracker/struct.TaskTracker.html
+#[derive(Clone)]
+pub struct Runner {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: Config,
+    semaphore: Semaphore<Arc<dyn Jobs>>,
+    capacity: Capacity,
+    counters: Counters,
+    drain: Drain,
+    /// Every list that exists, for a shutdown to find.
+    register: Mutex<Slab<Weak<dyn Jobs>>>,
+    /// Whether a task lets held responses through.
+    ushered: AtomicBool,
+}
+
+/// What a runner is made from.
+pub(crate) struct Config {
+    pub(crate) state: TypeMap,
+    pub(crate) hooks: Vec<Hook>,
+    pub(crate) queue: Option<Arc<dyn Queue>>,
+    pub(crate) max_running: usize,
+    pub(crate) max_pending: usize,
+    pub(crate) overflow: Overflow,
+    /// Where a recorder keeps its lists, of a type that only lists know. The lists know their runner, so the recorder
+    /// keeps them alive.
+    pub(crate) recorded: Option<Weak<dyn Any + Send + Sync>>,
+}
+
+impl Runner {
+    pub(crate) fn new(mut config: Config) -> Self {
+        if config.recorded.is_some() {
+            // A recorder keeps jobs that find no room.
+            config.overflow = Overflow::Wait;
+        }
+        Self {
+            inner: Arc::new(Inner {
+                semaphore: Semaphore::new(config.max_running),
+                capacity: Capacity::new(config.max_pending),
+                counters: Counters::default(),
+                drain: Drain::new(),
+                register: Mutex::new(Slab::new()),
+                ushered: AtomicBool::new(false),
+                config,
+            }),
+        }
+    }
+
+    /// Returns how many jobs are pending and running, and how the others ended.
+    pub fn stats(&self) -> Stats {
+        self.inner.counters.snapshot()
+    }
+
+    /// Waits until every job that was deferred so far, and every job that those defer, has ended. This includes the jobs
+    /// of requests whose response is not over.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: dropping it changes nothing.
+    pub async fn idle(&self) {
+        self.inner.counters.idle().await;
+    }
+
+    pub(crate) fn state(&self) -> &TypeMap {
+        &self.inner.config.state
+    }
+
+    pub(crate) fn hooks(&self) -> &[Hook] {
+        &self.inner.config.hooks
+    }
+
+    pub(crate) fn queue(&self) -> Option<&dyn Queue> {
+        self.inner.config.queue.as_deref()
+    }
+
+    pub(crate) fn overflow(&self) -> Overflow {
+        self.inner.config.overflow
+    }
+
+    pub(crate) fn semaphore(&self) -> &Semaphore<Arc<dyn Jobs>> {
+        &self.inner.semaphore
+    }
+
+    pub(crate) fn capacity(&self) -> &Capacity {
+        &self.inner.capacity
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.inner.counters
+    }
+
+    pub(crate) fn drain(&self) -> &Drain {
+        &self.inner.drain
+    }
+
+    pub(super) fn ushered(&self) -> &AtomicBool {
+        &self.inner.ushered
+    }
+
+    /// Returns whether lists are kept for a recorder rather than run.
+    pub(crate) fn is_recording(&self) -> bool {
+        self.inner.config.recorded.is_some()
+    }
+
+    /// Returns where the recorder keeps its lists, while it exists.
+    #[cfg(feature = "testing")]
+    pub(crate) fn recorded<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        self.inner.config.recorded.as_ref()?.upgrade()?.downcast().ok()
+    }
+
+    /// Registers a list, and returns the key that unregisters it.
+    pub(crate) fn register(&self, list: Weak<dyn Jobs>) -> usize {
+        lock(&self.inner.register).insert(list)
+    }
+
+    pub(crate) fn unregister(&self, key: usize) {
+        lock(&self.inner.register).try_remove(key);
+    }
+
+    pub(super) fn lists(&self) -> Vec<Arc<dyn Jobs>> {
+        let register = lock(&self.inner.register);
+        register.iter().filter_map(|(_, list)| list.upgrade()).collect()
+    }
+}
+
+impl fmt::Debug for Runner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runner")
+            .field("state", self.state())
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,143 @@
+//! The semaphore that bounds how many jobs run, and its queue.
+
+use std::collections::VecDeque;
+
+use crate::sync::{
+    Mutex,
+    atomic::{AtomicUsize, Ordering},
+    lock, oneshot,
+};
+
+/// A list of jobs that a [`Semaphore`] starts.
+pub(crate) trait Start: Clone + Sized {
+    /// Returns the semaphore that bounds the list.
+    fn semaphore(&self) -> &Semaphore<Self>;
+
+    /// Starts to run the jobs, one at a time. May drop the permit at once.
+    fn start(self, permit: Permit<Self>);
+}
+
+/// Hands out `max_running` permits, first come, first served. Unlike Tokio's semaphore it can start a list that waits,
+/// so that a list without a permit is a pointer rather than a task.
+pub(crate) struct Semaphore<L: Start> {
+    state: Mutex<State<L>>,
+    /// The length of `State::waiting`, readable without the lock.
+    waiting: AtomicUsize,
+}
+
+struct State<L: Start> {
+    free: usize,
+    waiting: VecDeque<Waiter<L>>,
+    /// A call of `release` is handing out permits, and will hand out those that come back meanwhile.
+    granting: bool,
+}
+
+enum Waiter<L: Start> {
+    /// A list to start.
+    List(L),
+    /// A task of that list, which waits for its permit.
+    Task(L, oneshot::Sender<Permit<L>>),
+}
+
+/// The right to run one job at a time. Dropped, it goes to the next in the queue.
+pub(crate) struct Permit<L: Start> {
+    // Leads to the semaphore. Not the runner itself: all requests would contend for its reference count.
+    list: L,
+}
+
+impl<L: Start> Semaphore<L> {
+    pub(crate) fn new(permits: usize) -> Self {
+        Self {
+            state: Mutex::new(State { free: permits, waiting: VecDeque::new(), granting: false }),
+            waiting: AtomicUsize::new(0),
+        }
+    }
+
+    /// Starts a list of jobs, now or when its turn comes.
+    pub(crate) fn start(list: L) {
+        {
+            let semaphore = list.semaphore();
+            let mut state = lock(&semaphore.state);
+            if state.free == 0 || !state.waiting.is_empty() {
+                semaphore.enqueue(&mut state, Waiter::List(list.clone()));
+                return;
+            }
+            state.free -= 1;
+        }
+        let permit = Permit { list: list.clone() };
+        list.start(permit);
+    }
+
+    /// Waits for a permit. Cancel safe: a permit that was granted meanwhile goes to the next in the queue.
+    pub(crate) async fn acquire(list: &L) -> Permit<L> {
+        let turn = {
+            let semaphore = list.semaphore();
+            let mut state = lock(&semaphore.state);
+            if state.free > 0 && state.waiting.is_empty() {
+                state.free -= 1;
+                return Permit { list: list.clone() };
+            }
+            let (grant, turn) = oneshot::channel();
+            semaphore.enqueue(&mut state, Waiter::Task(list.clone(), grant));
+            turn
+        };
+        turn.await.expect(GRANTED)
+    }
+
+    fn enqueue(&self, state: &mut State<L>, waiter: Waiter<L>) {
+        state.waiting.push_back(waiter);
+        self.waiting.store(state.waiting.len(), Ordering::Relaxed);
+    }
+
+    fn release(&self) {
+        let mut state = lock(&self.state);
+        state.free += 1;
+        // A permit that is granted to a waiter that is gone comes straight back here. One loop grants, and what comes back
+        // meanwhile only raises the count, so that many such waiters do not recurse.
+        if state.granting {
+            return;
+        }
+        while state.free > 0 {
+            let Some(waiter) = state.waiting.pop_front() else { break };
+            self.waiting.store(state.waiting.len(), Ordering::Relaxed);
+            state.free -= 1;
+            state.granting = true;
+            drop(state);
+            match waiter {
+                Waiter::List(list) => {
+                    let permit = Permit { list: list.clone() };
+                    list.start(permit);
+                }
+                Waiter::Task(list, grant) => drop(grant.send(Permit { list })),
+            }
+            state = lock(&self.state);
+            state.granting = false;
+        }
+    }
+}
+
+const GRANTED: &str = "the semaphore keeps a waiter until it grants a permit, and outlives it";
+
+impl<L: Start> Permit<L> {
+    /// Returns whether others wait for a permit.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.list.semaphore().waiting.load(Ordering::Relaxed) > 0
+    }
+
+    /// Goes to the end of the queue, between two jobs.
+    pub(crate) async fn turn(self) -> Self {
+        let (grant, turn) = oneshot::channel();
+        {
+            let semaphore = self.list.semaphore();
+            semaphore.enqueue(&mut lock(&semaphore.state), Waiter::Task(self.list.clone(), grant));
+        }
+        drop(self);
+        turn.await.expect(GRANTED)
+    }
+}
+
+impl<L: Start> Drop for Permit<L> {
+    fn drop(&mut self) {
+        self.list.semaphore().release();
+    }
+}

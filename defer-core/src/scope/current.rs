@@ -1,0 +1,173 @@
+//! The scope that a thread is in: a thread-local that is set while a future is polled, as Tokio's task-locals are.
+//!
+//! Unlike a task-local it holds no list until the first job is deferred, so a request without jobs allocates nothing.
+
+use std::{
+    cell::Cell,
+    fmt,
+    future::Future,
+    mem::{self, ManuallyDrop},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use pin_project_lite::pin_project;
+
+use crate::{
+    attempt::{InJob, is_in_job},
+    error::DeferError,
+    list::{JobList, Origin},
+    runner::Runner,
+};
+
+thread_local! {
+    // Without a destructor an access is a plain one. Nothing is left here to drop: a scope that is entered is left too.
+    static CURRENT: Cell<ManuallyDrop<Current>> = const { Cell::new(ManuallyDrop::new(Current::Outside)) };
+}
+
+/// The scope that a thread is in.
+pub(crate) enum Current {
+    Outside,
+    /// A request that has deferred nothing.
+    Unused(Runner),
+    Used(Arc<JobList>),
+}
+
+impl Current {
+    /// Calls `f` in this scope. The scope around it is back when `f` returns or panics.
+    #[inline]
+    pub(crate) fn enter<R>(&mut self, f: impl FnOnce() -> R) -> R {
+        let swap = |current: &mut Self| {
+            let mine = mem::replace(current, Self::Outside);
+            *current = Self::replace(mine);
+        };
+        while_swapped(self, swap, f)
+    }
+
+    fn replace(current: Self) -> Self {
+        ManuallyDrop::into_inner(CURRENT.replace(ManuallyDrop::new(current)))
+    }
+
+    /// Returns the list of the current scope, and creates it for the first to ask. `None` outside of any scope.
+    pub(crate) fn list() -> Option<Result<Arc<JobList>, DeferError>> {
+        match Self::replace(Self::Outside) {
+            Self::Outside => None,
+            Self::Used(list) => {
+                Self::replace(Self::Used(list.clone()));
+                Some(Ok(list))
+            }
+            Self::Unused(runner) => Some(Self::create_list(runner)),
+        }
+    }
+
+    fn create_list(runner: Runner) -> Result<Arc<JobList>, DeferError> {
+        /// Puts the scope back, also if the subscriber panics that is asked for the current span.
+        struct PutBack(Current);
+        impl Drop for PutBack {
+            fn drop(&mut self) {
+                Current::replace(mem::replace(&mut self.0, Current::Outside));
+            }
+        }
+        let mut scope = PutBack(Self::Unused(runner));
+        let origin = Origin::current()?;
+        let Self::Unused(runner) = mem::replace(&mut scope.0, Self::Outside) else {
+            return Err(DeferError::NoRuntime);
+        };
+        let list = JobList::new(runner, origin);
+        scope.0 = Self::Used(list.clone());
+        Ok(list)
+    }
+}
+
+/// Swaps a value with the thread's while `f` runs, and back when `f` returns or panics.
+#[inline]
+pub fn while_swapped<T, R>(value: &mut T, swap: impl Fn(&mut T), f: impl FnOnce() -> R) -> R {
+    struct SwapBack<'a, T, S: Fn(&mut T)>(&'a mut T, S);
+    impl<T, S: Fn(&mut T)> Drop for SwapBack<'_, T, S> {
+        fn drop(&mut self) {
+            (self.1)(self.0);
+        }
+    }
+    swap(value);
+    let _back = SwapBack(value, swap);
+    f()
+}
+
+/// Calls `f` outside of any scope.
+pub(crate) fn outside<R>(f: impl FnOnce() -> R) -> R {
+    Current::Outside.enter(f)
+}
+
+pin_project! {
+    /// A future in a scope. Made by [`Defer::scope`](crate::Defer::scope).
+    #[must_use = "futures do nothing unless polled"]
+    pub struct Scoped<F> {
+        current: Current,
+        in_job: bool,
+        // `None` once it has completed.
+        #[pin]
+        future: Option<F>,
+    }
+
+    impl<F> PinnedDrop for Scoped<F> {
+        fn drop(this: Pin<&mut Self>) {
+            this.drop_future();
+        }
+    }
+}
+
+impl<F> Scoped<F> {
+    pub(super) fn new(current: Current, future: F) -> Self {
+        Self { current, in_job: false, future: Some(future) }
+    }
+
+    /// A future in the scope of this list. What it polls is in a job if `in_job` says so.
+    pub(crate) fn of_list(list: Arc<JobList>, in_job: bool, future: F) -> Self {
+        Self { current: Current::Used(list), in_job, future: Some(future) }
+    }
+
+    /// A future in the scope that the thread is in, if any.
+    pub(crate) fn inherit(future: F) -> Self {
+        let current = match Current::list() {
+            Some(Ok(list)) => Current::Used(list),
+            Some(Err(_)) | None => Current::Outside,
+        };
+        Self { current, in_job: is_in_job(), future: Some(future) }
+    }
+
+    pub(super) fn current(&self) -> &Current {
+        &self.current
+    }
+
+    /// Drops the future in its scope: what it holds may defer while it is dropped.
+    pub(super) fn drop_future(self: Pin<&mut Self>) {
+        let mut this = self.project();
+        if this.future.is_some() {
+            this.current.enter(|| this.future.set(None));
+        }
+    }
+}
+
+impl<F: Future> Future for Scoped<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let mut this = self.project();
+        let _in_job = this.in_job.then(InJob::enter);
+        this.current.enter(|| {
+            let future = this.future.as_mut().as_pin_mut();
+            let polled = future.expect("a future is not polled after it completed").poll(cx);
+            if polled.is_ready() {
+                this.future.set(None);
+            }
+            polled
+        })
+    }
+}
+
+impl<F> fmt::Debug for Scoped<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scoped").finish_non_exhaustive()
+    }
+}

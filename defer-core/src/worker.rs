@@ -1,0 +1,175 @@
+//! The tasks that run a list's jobs: one worker for those in line, and one task for each job that is retried.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, Sleep},
+};
+
+use crate::{
+    attempt::{Attempt, Outcome, Work, timer},
+    context::JobContext,
+    event::JobEventKind,
+    list::{JobList, RunSegment, Segment},
+    panic::drop_quietly,
+    queue::BoxFuture,
+    runner::{
+        jobs::{Jobs, Permit},
+        semaphore::Semaphore,
+    },
+    scope::Scoped,
+};
+
+impl<W: Work> RunSegment for Segment<W> {
+    fn spawn(self: Box<Self>, list: Arc<JobList>, permit: Permit) -> JoinHandle<()> {
+        Worker { list, permit: Some(permit), done: false }.spawn(self)
+    }
+
+    fn run<'a>(&'a mut self, list: &'a Arc<JobList>, permit: &'a mut Option<Permit>) -> BoxFuture<'a, ()> {
+        Box::pin(run(self, list, permit))
+    }
+}
+
+/// Runs a list's jobs until none is left. Dropped earlier, it ends those that it would have run. It is created before its
+/// task, because a runtime that was shut down drops the task without a poll.
+struct Worker {
+    list: Arc<JobList>,
+    /// `None` while it waits for its turn.
+    permit: Option<Permit>,
+    done: bool,
+}
+
+impl Worker {
+    /// Spawns the worker. The first segment runs inside its future; later ones are boxed.
+    fn spawn<W: Work>(mut self, mut first: Box<Segment<W>>) -> JoinHandle<()> {
+        let list = self.list.clone();
+        let scope = list.clone();
+        // Not an `async fn`, whose future would have room for each argument twice.
+        let task = async move {
+            run(&mut first, &self.list, &mut self.permit).await;
+            drop_quietly(first);
+            while let Some(mut segment) = self.list.take_segment() {
+                pause(&mut self.permit).await;
+                segment.run(&self.list, &mut self.permit).await;
+            }
+            self.finish();
+        };
+        list.runtime().spawn(Scoped::of_list(scope, false, task))
+    }
+
+    fn finish(&mut self) {
+        self.done = true;
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if !self.done {
+            self.list.lose_worker();
+        }
+    }
+}
+
+/// Runs the jobs of a segment, from the first to the last.
+async fn run<W: Work>(segment: &mut Segment<W>, list: &Arc<JobList>, permit: &mut Option<Permit>) {
+    for index in segment.indices() {
+        if index > segment.indices().start {
+            pause(permit).await;
+        }
+        let Some(slot) = segment.slot(index) else { continue };
+        let Some(work) = slot else { continue };
+        match attempt(list, index, work).await {
+            None => drop_quietly(slot.take()),
+            Some(delay) => {
+                if let Some(work) = slot.take() {
+                    Retry::spawn(list, index, work, delay);
+                }
+            }
+        }
+    }
+}
+
+/// Lets other tasks and other lists go first, between two jobs.
+async fn pause(permit: &mut Option<Permit>) {
+    // Jobs that are ready at once would keep the thread for the whole list.
+    tokio::task::consume_budget().await;
+    if let Some(wanted) = permit.take_if(|permit| permit.is_wanted()) {
+        *permit = Some(wanted.turn().await);
+    }
+}
+
+/// Runs one attempt of a job. Returns the wait for the next one, if another follows.
+async fn attempt<W: Work>(list: &Arc<JobList>, index: usize, work: &mut W) -> Option<Duration> {
+    let (job, policy) = list.start_attempt(index)?;
+    let span = list.span(job);
+    let started = list.is_observed().then(Instant::now);
+    let cx = JobContext::new(list.clone(), job.id, job.attempt);
+    let outcome = match policy.timeout().map(timer).transpose() {
+        Ok(timeout) => Attempt::new(work.run(&cx), &span, policy, timeout).await,
+        Err(error) => Outcome::Returned(Err(error)),
+    };
+    let elapsed = started.map_or(Duration::ZERO, |started| started.elapsed());
+    list.end_attempt(index, outcome, elapsed, &span)
+}
+
+/// A job between two attempts, and in those after the first.
+struct Retry<W> {
+    list: Arc<JobList>,
+    index: usize,
+    work: Option<W>,
+    has_room: bool,
+}
+
+impl<W: Work> Retry<W> {
+    /// Runs the later attempts of a job in a task of their own, so that the jobs behind it need not wait.
+    fn spawn(list: &Arc<JobList>, index: usize, work: W, delay: Duration) {
+        let mut retry = Self { list: list.clone(), index, work: Some(work), has_room: true };
+        let Some(backoff) = retry.backoff(delay) else { return };
+        let task = list.runtime().spawn(Scoped::of_list(list.clone(), false, retry.run(backoff)));
+        list.keep_retry(index, task.abort_handle());
+    }
+
+    /// Returns the wait for the next attempt. Without a timer the job fails.
+    fn backoff(&mut self, delay: Duration) -> Option<Pin<Box<Sleep>>> {
+        let backoff = timer(delay);
+        if let Err(error) = backoff {
+            drop_quietly(self.work.take());
+            self.list.end(self.index, JobEventKind::Failed { error, elapsed: Duration::ZERO });
+            return None;
+        }
+        backoff.ok()
+    }
+
+    async fn run(mut self, mut backoff: Pin<Box<Sleep>>) {
+        let list = self.list.clone();
+        loop {
+            backoff.await;
+            let permit = Semaphore::acquire(&(list.clone() as Arc<dyn Jobs>)).await;
+            self.has_room = false;
+            list.give_back_room(1);
+            let Some(work) = &mut self.work else { return };
+            let next = attempt(&list, self.index, work).await;
+            drop(permit);
+            let Some(delay) = next else {
+                drop_quietly(self.work.take());
+                return;
+            };
+            self.has_room = true;
+            let Some(next) = self.backoff(delay) else { return };
+            backoff = next;
+        }
+    }
+}
+
+impl<W> Drop for Retry<W> {
+    fn drop(&mut self) {
+        if self.has_room {
+            self.list.give_back_room(1);
+        }
+        if let Some(work) = self.work.take() {
+            drop_quietly(work);
+            self.list.end(self.index, JobEventKind::Abandoned);
+        }
+    }
+}
