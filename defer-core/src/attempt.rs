@@ -117,9 +117,9 @@ pin_project! {
 
     impl<F> PinnedDrop for Attempt<'_, F> {
         fn drop(this: Pin<&mut Self>) {
-            let _in_job = InJob::enter();
-            if let Err(panic) = this.drop_future() {
-                drop_quietly(panic);
+            if this.future.is_some() {
+                let _in_job = InJob::enter();
+                this.drop_future();
             }
         }
     }
@@ -137,11 +137,13 @@ impl<'a, F: Future<Output = JobResult>> Attempt<'a, F> {
 }
 
 impl<F> Attempt<'_, F> {
-    /// Drops the future, and returns its panic.
-    fn drop_future(self: Pin<&mut Self>) -> std::thread::Result<()> {
+    /// Drops the future in the job's span, quietly.
+    fn drop_future(self: Pin<&mut Self>) {
         let mut this = self.project();
         let _entered = this.span.enter();
-        catch_unwind(AssertUnwindSafe(|| this.future.set(None)))
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| this.future.set(None))) {
+            drop_quietly(panic);
+        }
     }
 }
 
@@ -152,14 +154,23 @@ impl<F: Future<Output = JobResult>> Future for Attempt<'_, F> {
         let _in_job = InJob::enter();
         let mut this = self.as_mut().project();
         let entered = this.span.enter();
-        let polled = catch_unwind(AssertUnwindSafe(|| {
+        let mut returned = None;
+        let caught = catch_unwind(AssertUnwindSafe(|| {
             let future = this.future.as_mut().as_pin_mut();
-            future.expect("an attempt is not polled after it completed").poll(cx)
+            let polled = future.expect("an attempt is not polled after it completed").poll(cx);
+            if let Poll::Ready(result) = polled {
+                returned = Some(result);
+                this.future.set(None);
+            }
         }));
-        let outcome = match polled {
-            Ok(Poll::Ready(result)) => Outcome::Returned(result),
-            Err(panic) => Outcome::Panicked(JobError::panicked(panic)),
-            Ok(Poll::Pending) => {
+        let outcome = match (returned, caught) {
+            (Some(result), Ok(())) => return Poll::Ready(Outcome::Returned(result)),
+            (None | Some(Ok(())), Err(panic)) => Outcome::Panicked(JobError::panicked(panic)),
+            (Some(Err(error)), Err(panic)) => {
+                drop_quietly(panic);
+                Outcome::Returned(Err(error))
+            }
+            (None, Ok(())) => {
                 let Some(limit) = this.limit else { return Poll::Pending };
                 if limit.as_mut().poll(cx).is_pending() {
                     return Poll::Pending;
@@ -169,11 +180,8 @@ impl<F: Future<Output = JobResult>> Future for Attempt<'_, F> {
             }
         };
         drop(entered);
-        let dropped = self.drop_future().map_err(JobError::panicked);
-        Poll::Ready(match (outcome, dropped) {
-            (Outcome::Returned(Ok(())), Err(error)) => Outcome::Panicked(error),
-            (outcome, _) => outcome,
-        })
+        self.drop_future();
+        Poll::Ready(outcome)
     }
 }
 

@@ -146,10 +146,10 @@ impl JobRef {
         Self { in_span: !span.is_disabled(), ..self }
     }
 
-    /// Logs an event and calls the hooks. No lock may be held: hooks are user code, and so is an error's `Display`.
-    pub(crate) fn report(self, hooks: &[Hook], kind: JobEventKind) {
-        let Self { name, id, attempt, .. } = self;
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.log(&kind))) {
+    /// Logs an event and calls the hooks. No lock may be held: hooks, subscribers and an error's `Display` are user code.
+    pub(crate) fn report(self, hooks: &[Hook], kind: &JobEventKind) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.log(kind))) {
+            let Self { name, id, attempt, .. } = self;
             drop_quietly(panic);
             tracing::error!(target: "defer", name, %id, attempt, "a job's error panicked while it was formatted");
         }
@@ -158,15 +158,15 @@ impl JobRef {
 
     /// Calls the hooks for an event that is not logged.
     #[inline]
-    pub(crate) fn tell(self, hooks: &[Hook], kind: JobEventKind) {
+    pub(crate) fn tell(self, hooks: &[Hook], kind: &JobEventKind) {
         if !hooks.is_empty() {
             self.call(hooks, kind);
         }
     }
 
-    fn call(self, hooks: &[Hook], kind: JobEventKind) {
+    fn call(self, hooks: &[Hook], kind: &JobEventKind) {
         let Self { name, id, attempt, .. } = self;
-        let event = JobEvent { name, id, attempt, kind };
+        let event = JobEvent { name, id, attempt, kind: kind.clone() };
         for hook in hooks {
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| hook(&event))) {
                 drop_quietly(panic);

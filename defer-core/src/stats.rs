@@ -67,10 +67,9 @@ impl Counters {
 
     /// Adds the change in how many jobs of one list run.
     pub(crate) fn running_changed(&self, before: usize, after: usize) {
-        if after > before {
-            self.running.fetch_add((after - before) as u64, Ordering::Relaxed);
-        } else if after < before {
-            self.running.fetch_sub((before - after) as u64, Ordering::Relaxed);
+        let change = (after as u64).wrapping_sub(before as u64);
+        if change != 0 {
+            self.running.fetch_add(change, Ordering::Relaxed);
         }
     }
 

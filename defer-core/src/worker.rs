@@ -11,79 +11,53 @@ use crate::{
     attempt::{Attempt, Outcome, Work, timer},
     context::JobContext,
     event::JobEventKind,
-    list::{JobList, RunSegment, Segment},
+    list::{JobList, RunSegment, Segment, Worker},
     panic::drop_quietly,
     queue::BoxFuture,
-    runner::{
-        jobs::{Jobs, Permit},
-        semaphore::Semaphore,
-    },
+    runner::{jobs::Jobs, semaphore::Semaphore},
     scope::Scoped,
 };
 
 impl<W: Work> RunSegment for Segment<W> {
-    fn spawn(self: Box<Self>, list: Arc<JobList>, permit: Permit) -> JoinHandle<()> {
-        Worker { list, permit: Some(permit), done: false }.spawn(self)
+    fn spawn(self: Box<Self>, worker: Worker) -> JoinHandle<()> {
+        spawn(worker, self)
     }
 
-    fn run<'a>(&'a mut self, list: &'a Arc<JobList>, permit: &'a mut Option<Permit>) -> BoxFuture<'a, ()> {
-        Box::pin(run(self, list, permit))
-    }
-}
-
-/// Runs a list's jobs until none is left. Dropped earlier, it ends those that it would have run. It is created before its
-/// task, because a runtime that was shut down drops the task without a poll.
-struct Worker {
-    list: Arc<JobList>,
-    /// `None` while it waits for its turn.
-    permit: Option<Permit>,
-    done: bool,
-}
-
-impl Worker {
-    /// Spawns the worker. The first segment runs inside its future; later ones are boxed.
-    fn spawn<W: Work>(mut self, mut first: Box<Segment<W>>) -> JoinHandle<()> {
-        let list = self.list.clone();
-        let scope = list.clone();
-        // Not an `async fn`, whose future would have room for each argument twice.
-        let task = async move {
-            run(&mut first, &self.list, &mut self.permit).await;
-            drop_quietly(first);
-            while let Some(mut segment) = self.list.take_segment() {
-                pause(&mut self.permit).await;
-                segment.run(&self.list, &mut self.permit).await;
-            }
-            self.finish();
-        };
-        list.runtime().spawn(Scoped::of_list(scope, false, task))
-    }
-
-    fn finish(&mut self) {
-        self.done = true;
+    fn run<'a>(&'a mut self, worker: &'a mut Worker) -> BoxFuture<'a, ()> {
+        Box::pin(run(worker, self))
     }
 }
 
-impl Drop for Worker {
-    fn drop(&mut self) {
-        if !self.done {
-            self.list.lose_worker();
+/// Spawns a worker. Its first segment runs inside its future; later ones are boxed.
+fn spawn<W: Work>(mut worker: Worker, mut first: Box<Segment<W>>) -> JoinHandle<()> {
+    let list = worker.list.clone();
+    let scope = list.clone();
+    // Not an `async fn`, whose future would have room for each argument twice.
+    let task = async move {
+        run(&mut worker, &mut first).await;
+        drop_quietly(first);
+        while let Some(mut segment) = worker.list.take_segment() {
+            pause(&mut worker).await;
+            segment.run(&mut worker).await;
         }
-    }
+        worker.finish();
+    };
+    list.runtime().spawn(Scoped::of_list(scope, false, task))
 }
 
 /// Runs the jobs of a segment, from the first to the last.
-async fn run<W: Work>(segment: &mut Segment<W>, list: &Arc<JobList>, permit: &mut Option<Permit>) {
+async fn run<W: Work>(worker: &mut Worker, segment: &mut Segment<W>) {
     for index in segment.indices() {
         if index > segment.indices().start {
-            pause(permit).await;
+            pause(worker).await;
         }
         let Some(slot) = segment.slot(index) else { continue };
         let Some(work) = slot else { continue };
-        match attempt(list, index, work).await {
+        match attempt(&worker.list, index, work).await {
             None => drop_quietly(slot.take()),
             Some(delay) => {
                 if let Some(work) = slot.take() {
-                    Retry::spawn(list, index, work, delay);
+                    Retry::spawn(&worker.list, index, work, delay);
                 }
             }
         }
@@ -91,11 +65,13 @@ async fn run<W: Work>(segment: &mut Segment<W>, list: &Arc<JobList>, permit: &mu
 }
 
 /// Lets other tasks and other lists go first, between two jobs.
-async fn pause(permit: &mut Option<Permit>) {
+async fn pause(worker: &mut Worker) {
     // Jobs that are ready at once would keep the thread for the whole list.
     tokio::task::consume_budget().await;
-    if let Some(wanted) = permit.take_if(|permit| permit.is_wanted()) {
-        *permit = Some(wanted.turn().await);
+    if worker.list.runner().semaphore().is_wanted() {
+        if let Some(permit) = worker.permit.take() {
+            worker.permit = Some(permit.turn().await);
+        }
     }
 }
 
@@ -135,7 +111,7 @@ impl<W: Work> Retry<W> {
         let backoff = timer(delay);
         if let Err(error) = backoff {
             drop_quietly(self.work.take());
-            self.list.end(self.index, JobEventKind::Failed { error, elapsed: Duration::ZERO });
+            self.list.end(self.index, &JobEventKind::Failed { error, elapsed: Duration::ZERO });
             return None;
         }
         backoff.ok()
@@ -169,7 +145,7 @@ impl<W> Drop for Retry<W> {
         }
         if let Some(work) = self.work.take() {
             drop_quietly(work);
-            self.list.end(self.index, JobEventKind::Abandoned);
+            self.list.end(self.index, &JobEventKind::Abandoned);
         }
     }
 }

@@ -35,7 +35,7 @@ pub(super) struct Started {
 pub(super) enum AttemptEnd {
     /// The job has ended meanwhile, or is handed over.
     Gone,
-    Ended(Ended),
+    Ended(JobRef, Option<Box<Extras>>),
     Retry(JobRef, &'static Policy),
 }
 

@@ -140,22 +140,29 @@ pub(super) struct Entries {
     /// The index of `entries[0]`.
     base: usize,
     entries: SmallVec<[Entry; 1]>,
-    /// How many entries at the front have ended.
+    /// So many entries at the front are known to have ended.
     ended: usize,
 }
 
 impl Entries {
     /// Adds an entry and returns its index.
+    #[inline(always)]
     pub(super) fn push(&mut self, entry: Entry) -> usize {
-        // Grows faster than by doubling from one, so that a request with ten jobs allocates once for them.
         if self.entries.len() == self.entries.capacity() {
-            self.entries.reserve(self.entries.len().max(3) * 3);
+            self.grow();
         }
         let index = self.base + self.entries.len();
         self.entries.push(entry);
         index
     }
 
+    /// Grows faster than by doubling from one, so that a request with ten jobs allocates once for them.
+    #[cold]
+    fn grow(&mut self) {
+        self.entries.reserve(self.entries.len().max(3) * 3);
+    }
+
+    #[inline(always)]
     pub(super) fn get_mut(&mut self, index: usize) -> Option<&mut Entry> {
         self.entries.get_mut(index.checked_sub(self.base)?)
     }
@@ -167,19 +174,24 @@ impl Entries {
         entries.filter(|(entry, _)| entry.state != JobState::Ended).map(|(entry, index)| (index, entry))
     }
 
-    /// Removes all entries.
-    pub(super) fn clear(&mut self) {
-        self.base += self.entries.len();
-        self.entries.clear();
-        self.ended = 0;
+    /// Removes ended entries, when `open` have not ended, so that jobs which defer jobs for ever need bounded memory.
+    #[inline]
+    pub(super) fn forget_ended(&mut self, open: usize) {
+        if open == 0 {
+            self.base += self.entries.len();
+            self.entries.clear();
+            self.ended = 0;
+        } else if self.entries.len() >= 64 && self.entries.len() >= open * 2 {
+            self.drain_ended();
+        }
     }
 
-    /// Removes ended entries at the front, so that jobs which defer jobs for ever need bounded memory.
-    pub(super) fn forget_ended(&mut self) {
+    /// Removes the ended entries at the front, if they are more than those behind, which are moved.
+    #[cold]
+    fn drain_ended(&mut self) {
         let behind = self.entries[self.ended..].iter();
         self.ended += behind.take_while(|entry| entry.state == JobState::Ended).count();
-        // Draining moves the entries behind: wait until fewer move than go.
-        if self.ended >= 32 && self.ended * 2 >= self.entries.len() {
+        if self.ended * 2 >= self.entries.len() {
             self.entries.drain(..self.ended);
             self.base += self.ended;
             self.ended = 0;

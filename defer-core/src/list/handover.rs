@@ -23,7 +23,7 @@ impl JobList {
             Ok(()) => {
                 for index in indices {
                     if let Some(ended) = self.transition(|state| state.end_queued(index)) {
-                        self.ended(ended, JobEventKind::Queued);
+                        self.ended(ended, &JobEventKind::Queued);
                     }
                 }
             }
@@ -33,7 +33,7 @@ impl JobList {
 
     fn queue_failed(&self, index: usize, error: JobError) {
         if let Ok(job) = self.change(index, (), |entry: &mut Entry, ()| entry.job()) {
-            self.report(job, JobEventKind::QueueFailed { error });
+            self.report(job, &JobEventKind::QueueFailed { error });
         }
     }
 }

@@ -60,10 +60,45 @@ pub(crate) struct Origin {
 /// A segment that can be run. `worker` implements it, where the type of the jobs is known.
 pub(crate) trait RunSegment: Slots {
     /// Spawns a worker that begins with this segment.
-    fn spawn(self: Box<Self>, list: Arc<JobList>, permit: Permit) -> JoinHandle<()>;
+    fn spawn(self: Box<Self>, worker: Worker) -> JoinHandle<()>;
 
     /// Runs the jobs, from the first to the last.
-    fn run<'a>(&'a mut self, list: &'a Arc<JobList>, permit: &'a mut Option<Permit>) -> BoxFuture<'a, ()>;
+    fn run<'a>(&'a mut self, worker: &'a mut Worker) -> BoxFuture<'a, ()>;
+}
+
+/// Runs a list's jobs until none is left. Dropped earlier, it ends those that it would have run. It is created before its
+/// task, because a runtime that was shut down drops the task without a poll.
+pub(crate) struct Worker {
+    pub(crate) list: Arc<JobList>,
+    /// `None` while it waits for its turn.
+    pub(crate) permit: Option<Permit>,
+    done: bool,
+}
+
+impl Worker {
+    pub(super) fn new(list: Arc<JobList>, permit: Permit) -> Self {
+        Self { list, permit: Some(permit), done: false }
+    }
+
+    /// No job is left.
+    pub(crate) fn finish(&mut self) {
+        self.done = true;
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if !self.done {
+            self.list.lose_worker();
+        }
+    }
+}
+
+/// Drops a job or what belongs to it, if there is anything.
+pub(super) fn drop_some<T>(value: Option<T>) {
+    if value.is_some() {
+        drop_quietly(value);
+    }
 }
 
 /// The lists that a recorder keeps.
@@ -127,7 +162,7 @@ impl JobList {
         });
         let Some(released) = released else { return };
         for ended in released.shed {
-            self.ended(ended, JobEventKind::Shed);
+            self.ended(ended, &JobEventKind::Shed);
         }
         if released.starts {
             self.request_permit();
@@ -141,23 +176,23 @@ impl JobList {
     {
         let job = entry.job();
         self.runner.counters().deferred();
-        job.tell(self.runner.hooks(), JobEventKind::Deferred);
+        job.tell(self.runner.hooks(), &JobEventKind::Deferred);
         if entry.policy.is_queued() && self.runner.queue().is_some() {
             self.encode(&mut entry, &work);
         }
-        match self.transition(|state| state.push(entry, work, self.bounds(), |segment| Box::new(segment))) {
-            Ok(Pushed { index, starts }) => {
-                if starts {
-                    self.request_permit();
-                }
-                Some(index)
-            }
-            Err(shed) => {
-                drop_quietly(shed);
-                self.count(job, JobEventKind::Shed, Final::Shed);
-                None
-            }
+        let mut state = self.lock();
+        if !state.makes_room(self.bounds()) {
+            drop(state);
+            drop_quietly((entry, work));
+            self.count(job, &JobEventKind::Shed);
+            return None;
         }
+        let Pushed { index, starts } = state.push(entry, work, |segment| Box::new(segment));
+        drop(state);
+        if starts {
+            self.request_permit();
+        }
+        Some(index)
     }
 
     /// Encodes a job for the queue. Done at `defer`, because a running job can no longer be borrowed, and at the end of a
@@ -169,7 +204,7 @@ impl JobList {
             Ok(Some(Err(error))) => error.into(),
             Err(panic) => panic,
         };
-        self.report(entry.job(), JobEventKind::QueueFailed { error });
+        self.report(entry.job(), &JobEventKind::QueueFailed { error });
     }
 
     /// Changes a job that has not started. Returns the value if it has, so that it is dropped without the lock.
@@ -187,16 +222,16 @@ impl JobList {
 
     /// Cancels a job that has not started. Returns whether this call did.
     pub(crate) fn cancel(&self, index: usize) -> bool {
-        let ended = self.transition(|state| state.cancel(index));
-        ended.map(|ended| self.ended(ended, JobEventKind::Cancelled)).is_some()
+        let ended = self.lock().cancel(index);
+        ended.map(|ended| self.ended(ended, &JobEventKind::Cancelled)).is_some()
     }
 
     /// Cancels the jobs with this key that have not started, except one. Returns whether there was any.
     pub(crate) fn cancel_key(&self, key: &str, except: Option<usize>) -> bool {
-        let cancelled = self.transition(|state| state.cancel_key(key, except));
+        let cancelled = self.lock().cancel_key(key, except);
         let any = !cancelled.is_empty();
         for ended in cancelled {
-            self.ended(ended, JobEventKind::Cancelled);
+            self.ended(ended, &JobEventKind::Cancelled);
         }
         any
     }
@@ -213,7 +248,7 @@ impl JobList {
     }
 
     /// Ends a job that has not ended. Returns whether this call did.
-    pub(crate) fn end(&self, index: usize, event: JobEventKind) -> bool {
+    pub(crate) fn end(&self, index: usize, event: &JobEventKind) -> bool {
         let ended = self.transition(|state| state.end(index));
         ended.map(|ended| self.ended(ended, event)).is_some()
     }
@@ -254,20 +289,17 @@ impl JobList {
     }
 
     /// Follows up on the end of a job.
-    pub(super) fn ended(&self, ended: Ended, event: JobEventKind) {
-        let how = event.final_count().expect("a job ends with a final event");
-        self.ended_as(ended, event, how);
+    pub(super) fn ended(&self, ended: Ended, event: &JobEventKind) {
+        let job = self.clean_up(ended);
+        self.count(job, event);
     }
 
-    /// Follows up on the end of a job, and counts it like this.
-    pub(super) fn ended_as(&self, ended: Ended, event: JobEventKind, how: Final) {
+    pub(super) fn clean_up(&self, ended: Ended) -> JobRef {
         let Ended { job, freed, extras, work } = ended;
         self.freed(freed);
-        if extras.is_some() || work.is_some() {
-            drop_quietly(extras);
-            drop_quietly(work);
-        }
-        self.count(job, event, how);
+        drop_some(extras);
+        drop_some(work);
+        job
     }
 
     fn freed(&self, freed: Freed) {
@@ -277,13 +309,21 @@ impl JobList {
         }
     }
 
+    /// Reports the end of a job and counts it.
+    #[inline]
+    pub(super) fn count(&self, job: JobRef, event: &JobEventKind) {
+        let how = event.final_count().expect("a job ends with a final event");
+        self.count_as(job, event, how);
+    }
+
     /// Reports the end of a job and then counts it: whoever sees the runner idle has been told everything.
-    fn count(&self, job: JobRef, event: JobEventKind, how: Final) {
+    #[inline]
+    pub(super) fn count_as(&self, job: JobRef, event: &JobEventKind, how: Final) {
         self.report(job, event);
         self.runner.counters().ended(how);
     }
 
-    pub(super) fn report(&self, job: JobRef, event: JobEventKind) {
+    pub(super) fn report(&self, job: JobRef, event: &JobEventKind) {
         job.report(self.runner.hooks(), event);
     }
 
@@ -298,7 +338,7 @@ impl JobList {
         segments.into_iter().for_each(drop_quietly);
         let abandoned = abandoned.into_iter().map(|ended| {
             let job = ended.job;
-            self.ended(ended, JobEventKind::Abandoned);
+            self.ended(ended, &JobEventKind::Abandoned);
             job
         });
         Stopped { abandoned: abandoned.collect(), handed_over }

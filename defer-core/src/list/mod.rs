@@ -49,6 +49,6 @@ pub use self::list::JobList;
 pub(crate) use self::list::Recorded;
 pub(crate) use self::{
     entry::{Entry, Predicate},
-    list::{Origin, RunSegment},
+    list::{Origin, RunSegment, Worker},
     segment::Segment,
 };

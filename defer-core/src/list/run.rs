@@ -6,9 +6,9 @@ use tokio::task::AbortHandle;
 use tracing::{Span, field::Empty};
 
 use super::{
-    effects::{AttemptEnd, Ended, Start, Started},
+    effects::{AttemptEnd, Start, Started},
     entry::Condition,
-    list::{JobList, RunSegment},
+    list::{JobList, RunSegment, Worker, drop_some},
 };
 use crate::{
     attempt::Outcome,
@@ -37,7 +37,7 @@ impl JobList {
             Start::Started(started) => started,
             Start::Ask(condition) => {
                 if let Err(event) = self.check(condition) {
-                    self.end(index, event);
+                    self.end(index, &event);
                     return None;
                 }
                 self.transition(|state| state.start_unasked(index))?
@@ -45,7 +45,7 @@ impl JobList {
         };
         let Started { job, policy, room } = started;
         self.give_back_room(room);
-        job.tell(self.runner().hooks(), JobEventKind::Started);
+        job.tell(self.runner().hooks(), &JobEventKind::Started);
         Some((job, policy))
     }
 
@@ -72,9 +72,9 @@ impl JobList {
         let _entered = span.enter();
         let (job, policy) = match self.transition(|state| state.end_attempt(index, outcome.may_retry())) {
             AttemptEnd::Gone => return None,
-            AttemptEnd::Ended(ended) => {
-                let ended = Ended { job: ended.job.within(span), ..ended };
-                self.ended(ended, outcome.into_event(elapsed));
+            AttemptEnd::Ended(job, extras) => {
+                drop_some(extras);
+                self.count(job.within(span), &outcome.into_event(elapsed));
                 return None;
             }
             AttemptEnd::Retry(job, policy) => (job, policy),
@@ -84,7 +84,7 @@ impl JobList {
         // A job between two attempts takes room, and was let in before: it need not wait for that.
         self.runner().capacity().take(1);
         if let Some(error) = outcome.into_error() {
-            self.report(job.within(span), JobEventKind::Retrying { error, delay });
+            self.report(job.within(span), &JobEventKind::Retrying { error, delay });
         }
         Some(delay)
     }
@@ -135,7 +135,7 @@ impl Jobs for JobList {
             (segment, state.worker_epoch())
         };
         // Not under the lock: a runtime that was shut down drops the worker here, which locks.
-        let worker = segment.spawn(self.clone(), permit);
+        let worker = segment.spawn(Worker::new(self.clone(), permit));
         let too_late = self.lock().keep_worker(epoch, worker);
         if let Some(worker) = too_late {
             worker.abort();
@@ -150,9 +150,10 @@ impl Jobs for JobList {
     fn end_handover(&self, index: usize, queued: bool) {
         let Some(ended) = self.transition(|state| state.end_handover(index)) else { return };
         if queued {
-            self.ended_as(ended, JobEventKind::Queued, Final::HandedOver);
+            let job = self.clean_up(ended);
+            self.count_as(job, &JobEventKind::Queued, Final::HandedOver);
         } else {
-            self.ended(ended, JobEventKind::Abandoned);
+            self.ended(ended, &JobEventKind::Abandoned);
         }
     }
 }

@@ -9,13 +9,14 @@ use tokio::task::{AbortHandle, JoinHandle};
 
 use super::{
     effects::{AttemptEnd, Ended, Freed, Halted, Pushed, Released, Start, Started},
-    entry::{Entries, Entry, JobState},
+    entry::{Entries, Entry, Extras, JobState},
     segment::{Segment, Segments, Slots},
 };
 #[cfg(feature = "testing")]
 use crate::attempt::SharedJob;
 use crate::{
     attempt::Work,
+    event::JobRef,
     runner::{Overflow, capacity::Capacity},
 };
 
@@ -24,14 +25,8 @@ pub(super) struct State<S> {
     entries: Entries,
     /// Those that no worker has taken.
     segments: Segments<S>,
-    /// How many jobs have not ended, wait to start, and run.
-    open: usize,
-    waiting: usize,
-    running: usize,
+    counts: Counts,
     list: ListState,
-    /// For how many waiting jobs the runner's room is taken, once they are released. At most for as many as there is room
-    /// for: one request with many jobs would else keep the others out until most of them had started.
-    room: usize,
     /// Wakes the held response.
     held: Option<Waker>,
     worker: Option<JoinHandle<()>>,
@@ -50,6 +45,18 @@ enum ListState {
     Active,
 }
 
+/// How many jobs of a list are in which state.
+#[derive(Default)]
+struct Counts {
+    /// Not ended.
+    open: usize,
+    waiting: usize,
+    running: usize,
+    /// Waiting jobs for which the runner's room is taken, once they are released. At most as many as there is room for:
+    /// otherwise one request with many jobs would keep the others out until most of its jobs had started.
+    room: usize,
+}
+
 /// The runner's bounds, as a transition needs them.
 #[derive(Clone, Copy)]
 pub(super) struct Bounds<'a> {
@@ -57,16 +64,38 @@ pub(super) struct Bounds<'a> {
     pub(super) overflow: Overflow,
 }
 
+impl Counts {
+    /// Starts an attempt of a job, unless it has ended or is handed over.
+    #[inline]
+    fn start(&mut self, entry: &mut Entry) -> Option<Started> {
+        let room = match entry.state {
+            JobState::Waiting => self.stop_waiting(),
+            JobState::Running | JobState::Backoff => 0,
+            JobState::HandedOver | JobState::Ended => return None,
+        };
+        self.running += usize::from(entry.state != JobState::Running);
+        entry.state = JobState::Running;
+        entry.attempts += 1;
+        Some(Started { job: entry.job(), policy: entry.policy, room })
+    }
+
+    /// A job no longer waits. Returns for how many jobs to give back room.
+    #[inline]
+    fn stop_waiting(&mut self) -> usize {
+        self.waiting -= 1;
+        let room = self.room.min(1);
+        self.room -= room;
+        room
+    }
+}
+
 impl<S: Slots> State<S> {
     pub(super) fn new() -> Self {
         Self {
             entries: Entries::default(),
             segments: Segments::default(),
-            open: 0,
-            waiting: 0,
-            running: 0,
+            counts: Counts::default(),
             list: ListState::Collecting,
-            room: 0,
             held: None,
             worker: None,
             worker_epoch: 0,
@@ -75,33 +104,29 @@ impl<S: Slots> State<S> {
 
     /// Returns how many jobs have not ended.
     pub(super) fn open(&self) -> usize {
-        self.open
+        self.counts.open
     }
 
     /// Returns how many jobs have not started.
     pub(super) fn waiting(&self) -> usize {
-        self.waiting
+        self.counts.waiting
     }
 
     /// Returns how many jobs run.
     pub(super) fn running(&self) -> usize {
-        self.running
+        self.counts.running
     }
 
-    /// Adds a job, in a segment that `boxed` boxes where a new one is needed. Returns the job if it has to be shed.
+    /// Adds a job for which [`makes_room`](Self::makes_room), in a segment that `boxed` boxes where a new one is needed.
     pub(super) fn push<W: Work>(
         &mut self,
         entry: Entry,
         work: W,
-        bounds: Bounds<'_>,
         boxed: impl FnOnce(Segment<W>) -> S,
-    ) -> Result<Pushed, (Entry, W)> {
-        if !self.makes_room(bounds) {
-            return Err((entry, work));
-        }
+    ) -> Pushed {
         let index = self.entries.push(entry);
-        self.open += 1;
-        self.waiting += 1;
+        self.counts.open += 1;
+        self.counts.waiting += 1;
         if let Some(segment) = Segment::append(self.segments.last_mut(), index, work) {
             self.segments.push(boxed(segment));
         }
@@ -109,26 +134,26 @@ impl<S: Slots> State<S> {
         if starts {
             self.list = ListState::Active;
         }
-        Ok(Pushed { index, starts })
+        Pushed { index, starts }
     }
 
     /// Takes room for one more job, once the list is released. Returns whether the job may join.
-    fn makes_room(&mut self, bounds: Bounds<'_>) -> bool {
+    pub(super) fn makes_room(&mut self, bounds: Bounds<'_>) -> bool {
         let Bounds { capacity, overflow } = bounds;
         let sheds = overflow == Overflow::Shed;
         if self.list == ListState::Collecting {
             // A job beyond the bound would be shed at the release.
-            return !sheds || self.waiting < capacity.max();
+            return !sheds || self.counts.waiting < capacity.max();
         }
         let taken = if sheds {
             capacity.take_free(1)
-        } else if self.room < capacity.max() {
+        } else if self.counts.room < capacity.max() {
             capacity.take(1);
             1
         } else {
             0
         };
-        self.room += taken;
+        self.counts.room += taken;
         taken > 0 || !sheds
     }
 
@@ -145,7 +170,9 @@ impl<S: Slots> State<S> {
     /// Keeps the waker of the held response. Returns for how many jobs it is held, 0 if no longer, and a waker to drop.
     pub(super) fn hold(&mut self, waker: Waker) -> (usize, Option<Waker>) {
         match self.list {
-            ListState::Collecting if self.waiting > 0 => (self.waiting, self.held.replace(waker)),
+            ListState::Collecting if self.counts.waiting > 0 => {
+                (self.counts.waiting, self.held.replace(waker))
+            }
             _ => (0, Some(waker)),
         }
     }
@@ -177,23 +204,23 @@ impl<S: Slots> State<S> {
         }
         let (room, kept) = match bounds.overflow {
             Overflow::Wait => {
-                let room = self.waiting.min(bounds.capacity.max());
+                let room = self.counts.waiting.min(bounds.capacity.max());
                 bounds.capacity.take(room);
-                (room, self.waiting)
+                (room, self.counts.waiting)
             }
             Overflow::Shed => {
-                let room = bounds.capacity.take_free(self.waiting);
+                let room = bounds.capacity.take_free(self.counts.waiting);
                 (room, room)
             }
         };
-        let newest = if kept < self.waiting {
+        let newest = if kept < self.counts.waiting {
             self.waiting_entries().skip(kept).map(|(index, _)| index).collect()
         } else {
             Vec::new()
         };
         let shed = newest.into_iter().filter_map(|index| self.cancel(index)).collect();
-        self.room = room;
-        let starts = self.waiting > 0;
+        self.counts.room = room;
+        let starts = self.counts.waiting > 0;
         self.list = if starts { ListState::Active } else { ListState::Idle };
         Some(Released { shed, starts })
     }
@@ -223,27 +250,18 @@ impl<S: Slots> State<S> {
     }
 
     /// Starts an attempt, or takes the condition to ask first.
+    #[inline]
     pub(super) fn start(&mut self, index: usize) -> Start {
         let Some(entry) = self.entries.get_mut(index) else { return Start::Gone };
         if entry.state == JobState::Waiting && !entry.is_unconditional() {
             return Start::Ask(entry.take_condition());
         }
-        self.start_unasked(index).map_or(Start::Gone, Start::Started)
+        self.counts.start(entry).map_or(Start::Gone, Start::Started)
     }
 
     /// Starts an attempt of a job whose condition is true. `None` if the job cannot start any more.
     pub(super) fn start_unasked(&mut self, index: usize) -> Option<Started> {
-        let entry = self.entries.get_mut(index)?;
-        let before = entry.state;
-        if matches!(before, JobState::HandedOver | JobState::Ended) {
-            return None;
-        }
-        entry.state = JobState::Running;
-        entry.attempts += 1;
-        let (job, policy) = (entry.job(), entry.policy);
-        self.running += usize::from(before != JobState::Running);
-        let room = if before == JobState::Waiting { self.no_longer_waiting() } else { 0 };
-        Some(Started { job, policy, room })
+        self.counts.start(self.entries.get_mut(index)?)
     }
 
     /// Ends an attempt, and with it the job, unless the attempt `may_retry` and the policy has attempts left.
@@ -252,11 +270,12 @@ impl<S: Slots> State<S> {
             let Some(entry) = self.entries.get_mut(index) else { return AttemptEnd::Gone };
             if entry.state == JobState::Running && entry.attempts < entry.policy.tries() {
                 entry.state = JobState::Backoff;
-                self.running -= 1;
+                self.counts.running -= 1;
                 return AttemptEnd::Retry(entry.job(), entry.policy);
             }
         }
-        self.end(index).map_or(AttemptEnd::Gone, AttemptEnd::Ended)
+        let ended = self.end_entry(index, |state| state != JobState::HandedOver);
+        ended.map_or(AttemptEnd::Gone, |(_, job, extras)| AttemptEnd::Ended(job, extras))
     }
 
     /// Keeps the task that runs the later attempts. Returns it if the job has been stopped meanwhile.
@@ -299,7 +318,7 @@ impl<S: Slots> State<S> {
             let Some(envelope) = entry.envelope().filter(|_| may_leave) else { continue };
             match std::mem::replace(&mut entry.state, JobState::HandedOver) {
                 JobState::Waiting => freed.add(self.free()),
-                JobState::Running => self.running -= 1,
+                JobState::Running => self.counts.running -= 1,
                 JobState::Backoff | JobState::HandedOver | JobState::Ended => {}
             }
             handed_over.push((index, envelope));
@@ -343,8 +362,19 @@ impl<S: Slots> State<S> {
         indices.into_iter().filter_map(|index| self.end_from(index, &from)).collect()
     }
 
-    /// Every end of a job is here.
     fn end_from(&mut self, index: usize, from: impl FnOnce(JobState) -> bool) -> Option<Ended> {
+        let (before, job, extras) = self.end_entry(index, from)?;
+        let freed = if before == JobState::Waiting { self.free() } else { Freed::default() };
+        Some(Ended { job, freed, extras, work: None })
+    }
+
+    /// Every job ends here. Returns its last state, and what it leaves behind.
+    #[inline(always)]
+    fn end_entry(
+        &mut self,
+        index: usize,
+        from: impl FnOnce(JobState) -> bool,
+    ) -> Option<(JobState, JobRef, Option<Box<Extras>>)> {
         let entry = self.entries.get_mut(index)?;
         let before = entry.state;
         if before == JobState::Ended || !from(before) {
@@ -352,32 +382,19 @@ impl<S: Slots> State<S> {
         }
         entry.state = JobState::Ended;
         let (job, extras) = (entry.job(), entry.take_extras());
-        self.running -= usize::from(before == JobState::Running);
-        let freed = if before == JobState::Waiting { self.free() } else { Freed::default() };
-        self.open -= 1;
-        if self.open == 0 {
-            self.entries.clear();
-        } else {
-            self.entries.forget_ended();
-        }
-        Some(Ended { job, freed, extras, work: None })
+        self.counts.open -= 1;
+        self.counts.running -= usize::from(before == JobState::Running);
+        self.entries.forget_ended(self.counts.open);
+        Some((before, job, extras))
     }
 
     fn open_indices(&mut self, state: impl Fn(JobState) -> bool) -> Vec<usize> {
         self.entries.open().filter(|(_, entry)| state(entry.state)).map(|(index, _)| index).collect()
     }
 
-    /// A job no longer waits, and did not start.
+    /// A job no longer waits, and does not start.
     fn free(&mut self) -> Freed {
-        Freed { room: self.no_longer_waiting(), held: self.held.take() }
-    }
-
-    /// A job no longer waits. Returns for how many jobs to give back room.
-    fn no_longer_waiting(&mut self) -> usize {
-        self.waiting -= 1;
-        let room = self.room.min(1);
-        self.room -= room;
-        room
+        Freed { room: self.counts.stop_waiting(), held: self.held.take() }
     }
 
     fn forget_worker(&mut self) {

@@ -84,6 +84,11 @@ impl<L: Start> Semaphore<L> {
         turn.await.expect(GRANTED)
     }
 
+    /// Returns whether somebody waits for a permit.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
     fn enqueue(&self, state: &mut State<L>, waiter: Waiter<L>) {
         state.waiting.push_back(waiter);
         self.waiting.store(state.waiting.len(), Ordering::Relaxed);
@@ -119,11 +124,6 @@ impl<L: Start> Semaphore<L> {
 const GRANTED: &str = "the semaphore keeps a waiter until it grants a permit, and outlives it";
 
 impl<L: Start> Permit<L> {
-    /// Returns whether others wait for a permit.
-    pub(crate) fn is_wanted(&self) -> bool {
-        self.list.semaphore().waiting.load(Ordering::Relaxed) > 0
-    }
-
     /// Goes to the end of the queue, between two jobs.
     pub(crate) async fn turn(self) -> Self {
         let (grant, turn) = oneshot::channel();

@@ -173,7 +173,7 @@ fn every_list_gets_its_permit_and_no_two_run_at_a_time() {
         block_on(async {
             let permit = Semaphore::acquire(&list).await;
             list.run();
-            let permit = if permit.is_wanted() { permit.turn().await } else { permit };
+            let permit = if list.semaphore().is_wanted() { permit.turn().await } else { permit };
             list.run();
             drop(permit);
         });
