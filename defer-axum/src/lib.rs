@@ -49,7 +49,10 @@
 pub mod middleware;
 pub mod serve;
 
+mod capture;
 mod extract;
+mod outermost;
+mod release;
 #[cfg(feature = "testing")]
 pub mod testing;
 
@@ -70,7 +73,7 @@ pub use self::{
     serve::serve,
 };
 
-/// For the code that the derive writes.
+/// For the derive.
 #[doc(hidden)]
 pub mod __private {
     pub use defer_core::__private::*;

@@ -1,4 +1,4 @@
-//! From the syntax model to the code: nothing here can fail.
+//! Expands the syntax model into code. Nothing here can fail.
 
 use std::time::Duration;
 
@@ -6,7 +6,10 @@ use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::{Ident, Member, WhereClause, parse_quote, spanned::Spanned};
 
-use crate::attributes::{JobField, JobType, On, Policy, Shape, Source};
+use crate::{
+    ast::{JobField, JobType, Shape, Source},
+    attr::{On, Policy},
+};
 
 pub(crate) fn expand(job: &JobType<'_>) -> TokenStream {
     let deferrable = impl_deferrable(job);
@@ -91,15 +94,15 @@ fn impl_functions(job: &JobType<'_>) -> TokenStream {
     }
 }
 
-/// The only lint of rustc's that finds something in the expansion, and only where the user has put it. Nothing is allowed
-/// that needs not be, so that a crate may forbid what it likes.
+/// The only lint of rustc that fires in the expansion, and only if the user's struct is deprecated. Nothing else is allowed,
+/// so that a crate may forbid any lint.
 fn allow(job: &JobType<'_>) -> Option<TokenStream> {
     job.is_deprecated.then(|| quote!(#[allow(deprecated)]))
 }
 
-/// For a generic struct, that it is a job: only with some of its types it may be.
+/// Adds a bound for a generic struct, which may be a job only for some of its types.
 ///
-/// Without a type parameter the compiler checks that by itself, and says so at the struct's name.
+/// Without a type parameter the compiler checks that by itself, and reports it at the struct's name.
 fn where_job(job: &JobType<'_>, clause: Option<&WhereClause>) -> Option<WhereClause> {
     let mut clause = clause.cloned();
     if job.generics.type_params().next().is_some() {
@@ -152,7 +155,7 @@ fn argument<'a>(field: &'a JobField<'_>) -> Option<&'a Ident> {
     }
 }
 
-/// `member: value`, which is how a tuple and a unit struct can be written too.
+/// Returns `member: value`, which works for a tuple struct too.
 fn value(field: &JobField<'_>) -> TokenStream {
     let member = &field.member;
     match &field.source {
@@ -164,12 +167,12 @@ fn value(field: &JobField<'_>) -> TokenStream {
     }
 }
 
-/// Where an error of the expansion is shown; its names stay the expansion's.
+/// Moves to where an error is shown, and keeps names resolved at the expansion.
 fn at(span: Span) -> Span {
     Span::call_site().located_at(span)
 }
 
-/// The struct as its documentation shows it: `SendWelcome { to, .. }`.
+/// Returns the struct as its documentation shows it: `SendWelcome { to, .. }`.
 fn pattern(job: &JobType<'_>) -> String {
     let ident = job.ident;
     let of_argument = |field: &&JobField<'_>| argument(field).is_some();

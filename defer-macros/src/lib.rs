@@ -6,13 +6,15 @@
 //! [`defer-axum`]: https://docs.rs/defer-axum
 //! [`defer-core`]: https://docs.rs/defer-core
 
-mod attributes;
+mod ast;
+mod attr;
 mod expand;
+mod valid;
 
 use proc_macro::TokenStream;
 use syn::{DeriveInput, parse_macro_input};
 
-use crate::attributes::{Errors, JobType};
+use crate::{ast::JobType, attr::Errors};
 
 /// Makes a struct a job that can be deferred: `SendWelcome::defer("ada@example.com")`.
 ///
@@ -71,9 +73,9 @@ use crate::attributes::{Errors, JobType};
 /// | `#[defer(...)]` | value | meaning | without it |
 /// |---|---|---|---|
 /// | `name = "..."` | any text | the job's name in traces, events and queues | the struct's name |
-/// | `tries = N` | 1 to 4294967295 | how often the job is tried in all | 1 |
-/// | `backoff = "500ms..30s"` | a duration, or two with `..` between | the shortest and the longest wait before another try, which doubles from one to the other, with jitter; a single duration is both | `"500ms..30s"` |
-/// | `timeout = "10s"` | a duration | how long one try may take | no limit |
+/// | `tries = N` | 1 to 4294967295 | the number of attempts in all | 1 |
+/// | `backoff = "500ms..30s"` | a duration, or two with `..` between | the shortest and the longest wait before another attempt, which doubles from one to the other, with jitter; a single duration is both | `"500ms..30s"` |
+/// | `timeout = "10s"` | a duration | how long one attempt may take | no limit |
 /// | `on = "..."` | `"always"` or `"success"` | whether the job also runs after a response that failed | `"always"` |
 /// | `blocking` | | the job runs on Tokio's blocking pool, where it may block; one that awaits is dropped at its timeout and at the end of a shutdown, as others are | it runs on the runtime |
 /// | `queue` | | the job goes to the runner's queue; the struct has to be `serde::Serialize` | it runs in this process |
@@ -123,8 +125,8 @@ pub fn derive_deferrable(input: TokenStream) -> TokenStream {
     let mut errors = Errors::default();
     let job = JobType::parse(&input, &mut errors);
     let mut tokens = errors.into_compile_errors();
-    // A struct whose attributes are wrong is expanded all the same. Otherwise each of its uses would be
-    // an error of its own and hide the one that matters.
+    // A struct with wrong attributes is expanded all the same. Otherwise each use of it would be an error that hides the
+    // one that matters.
     tokens.extend(job.as_ref().map(expand::expand));
     tokens.into()
 }

@@ -8,70 +8,70 @@ use std::{
 
 use axum::{body::Body, response::Response};
 use bytes::Bytes;
-use defer_core::{BoxError, BoxFuture, Delivery, ResponseInfo, Scope};
+use defer_core::{BoxError, BoxFuture, Delivery, Scope};
 use http_body::Body as HttpBody;
 use pin_project_lite::pin_project;
 
-use super::{
-    body::{DeferBody, announced, is_complete},
-    ending::{Due, Head, Outer},
-    service::Arrival,
+use super::body::{DeferBody, announced, is_complete};
+use crate::{
+    capture::{RequestHead, ResponseHead},
+    outermost::Outermost,
+    release::{Release, Unanswered, dropped},
 };
 
 pin_project! {
     /// The future of [`DeferService`](super::DeferService).
     pub struct ResponseFuture<F> {
-        // `None` when it has answered.
+        // `None` once it has answered.
         #[pin]
         handler: Option<F>,
-        stage: Stage,
+        state: ResponseState,
     }
 
     impl<F> PinnedDrop for ResponseFuture<F> {
-        // What a handler holds that is cancelled may defer while it is dropped.
+        // What a cancelled handler holds may defer while it is dropped.
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
             if this.handler.is_none() {
                 return;
             }
-            let delivery = match this.stage {
-                Stage::Open(_) if !std::thread::panicking() => Delivery::Cancelled,
-                _ => Delivery::Panicked,
+            let (request, delivery) = match this.state {
+                ResponseState::Open(request) => (request, dropped(Delivery::Cancelled)),
+                ResponseState::Panicked(request) => (request, Delivery::Panicked),
+                ResponseState::Held(_) | ResponseState::Over => return,
             };
-            if let Stage::Open(open) | Stage::Panicked(open) = this.stage {
-                let release = open.release_on_drop(delivery);
-                release.scope.enter(|| this.handler.set(None));
-            }
+            let unanswered = request.unanswered(delivery);
+            unanswered.scope.enter(|| this.handler.set(None));
         }
     }
 }
 
-/// How far a request has come.
-enum Stage {
-    /// There is no response, or none that needs more of this.
-    Open(Open),
-    /// The handler has panicked, and somebody further out has caught that and kept this future.
-    Panicked(Open),
-    /// The response waits until its jobs are let in.
+/// How far a response is.
+enum ResponseState {
+    /// The handler has not answered.
+    Open(Request),
+    /// The handler has panicked, and a layer further out caught that and kept this future.
+    Panicked(Request),
+    /// The response is held until its jobs are admitted.
     Held(BoxFuture<'static, Response>),
-    /// The response is out, and has what there was.
+    /// The response is out.
     Over,
 }
 
-/// What is kept for a request's jobs until there is a response.
-struct Open {
+/// A request without a response.
+struct Request {
     scope: Scope,
-    arrival: Arrival,
+    head: RequestHead,
 }
 
 impl<F> ResponseFuture<F> {
-    /// Calls the service in the scope of the request: it may do its work, and defer, before it returns a future.
+    /// Calls the service in the request's scope: it may do its work, and defer, before it returns a future.
     #[inline]
-    pub(super) fn new(mut scope: Scope, arrival: Arrival, call: impl FnOnce() -> F) -> Self {
-        let on_panic = ReleaseOnDrop { scope: &mut scope, arrival: &arrival, delivery: Delivery::Panicked };
+    pub(super) fn new(mut scope: Scope, head: RequestHead, call: impl FnOnce() -> F) -> Self {
+        let on_panic = Unanswered { scope: &mut scope, request: &head, delivery: Delivery::Panicked };
         let handler = on_panic.scope.enter(call);
         mem::forget(on_panic);
-        Self { handler: Some(handler), stage: Stage::Open(Open { scope, arrival }) }
+        Self { handler: Some(handler), state: ResponseState::Open(Request { scope, head }) }
     }
 }
 
@@ -84,56 +84,60 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        if let Stage::Open(_) = this.stage {
-            let answer = ready!(this.stage.poll_handler(this.handler, cx));
-            // First of all, and in place: this is the way of a request that defers nothing.
+        if let ResponseState::Open(_) = this.state {
+            let answer = ready!(this.state.poll_handler(this.handler, cx));
+            // First, and in place: most requests defer nothing.
             let is_over = |response: &http::Response<B>| is_complete(response.body());
-            if !this.stage.has_jobs() && answer.as_ref().is_ok_and(is_over) {
+            if !this.state.has_jobs() && answer.as_ref().is_ok_and(is_over) {
                 return Poll::Ready(answer.map(|response| response.map(Body::new)));
             }
-            let Stage::Open(open) = mem::replace(this.stage, Stage::Over) else { return Poll::Pending };
+            let ResponseState::Open(request) = mem::replace(this.state, ResponseState::Over) else {
+                return Poll::Pending;
+            };
             let response = match answer {
                 Ok(response) => response.map(Body::new),
                 Err(error) => {
-                    open.fail();
+                    request.fail();
                     return Poll::Ready(Err(error));
                 }
             };
-            let Some(jobs) = open.scope.list().filter(|jobs| !jobs.try_admit()) else {
-                return Poll::Ready(Ok(open.send(response)));
+            let Some(list) = request.scope.list().filter(|list| !list.try_admit()) else {
+                return Poll::Ready(Ok(request.answer(response)));
             };
-            let unsent = Unsent(Some((open, response)));
-            *this.stage = Stage::Held(Box::pin(async move {
-                jobs.admit().await;
-                unsent.send()
+            let held = HeldResponse(Some((request, response)));
+            *this.state = ResponseState::Held(Box::pin(async move {
+                list.admit().await;
+                held.let_go()
             }));
         }
-        let Stage::Held(held) = this.stage else { panic!("a future is not polled after it completed") };
+        let ResponseState::Held(held) = this.state else {
+            panic!("a future is not polled after it completed")
+        };
         let response = ready!(held.as_mut().poll(cx));
-        *this.stage = Stage::Over;
+        *this.state = ResponseState::Over;
         Poll::Ready(Ok(response))
     }
 }
 
-impl Stage {
-    /// Polls the handler, and drops it when it has answered: what it holds then may defer too.
+impl ResponseState {
+    /// Polls the handler, and drops it once it has answered: what it holds may defer while it is dropped.
     fn poll_handler<F: Future>(
         &mut self,
         mut handler: Pin<&mut Option<F>>,
         cx: &mut Context<'_>,
     ) -> Poll<F::Output> {
-        struct OnPanic<'a>(&'a mut Stage);
+        struct OnPanic<'a>(&'a mut ResponseState);
         impl Drop for OnPanic<'_> {
             fn drop(&mut self) {
-                if let Stage::Open(mut open) = mem::replace(self.0, Stage::Over) {
-                    drop(open.release_on_drop(Delivery::Panicked));
-                    *self.0 = Stage::Panicked(open);
+                if let ResponseState::Open(mut request) = mem::replace(self.0, ResponseState::Over) {
+                    drop(request.unanswered(Delivery::Panicked));
+                    *self.0 = ResponseState::Panicked(request);
                 }
             }
         }
         let on_panic = OnPanic(self);
-        let Self::Open(open) = &mut *on_panic.0 else { return Poll::Pending };
-        let polled = open.scope.enter(|| {
+        let Self::Open(request) = &mut *on_panic.0 else { return Poll::Pending };
+        let polled = request.scope.enter(|| {
             let future = handler.as_mut().as_pin_mut();
             let polled = future.expect("a future is not polled after it completed").poll(cx);
             if polled.is_ready() {
@@ -146,25 +150,25 @@ impl Stage {
     }
 
     fn has_jobs(&self) -> bool {
-        matches!(self, Self::Open(open) if open.scope.is_used())
+        matches!(self, Self::Open(request) if request.scope.is_used())
     }
 }
 
-impl Open {
+impl Request {
     /// Lets the response go, and hands the jobs to whoever sees its end.
-    fn send(self, response: Response) -> Response {
-        let Self { scope, arrival } = self;
+    fn answer(self, response: Response) -> Response {
+        let Self { scope, head: request } = self;
         let complete = is_complete(response.body());
         let (head, body) = response.into_parts();
-        let seen = Head::new(&head, &arrival.shared);
+        let seen = ResponseHead::new(&head, &request.config);
         let length = |body: &Body| announced(&head.headers, body);
-        let Some(jobs) = scope.list() else {
-            Outer::expect_streaming(arrival.outer);
+        let Some(list) = scope.list() else {
+            Outermost::expect_streaming(request.exchange);
             let length = length(&body);
-            let body = DeferBody::streaming(body, scope, length, arrival, seen);
+            let body = DeferBody::streaming(body, scope, length, request, seen);
             return Response::from_parts(head, body.boxed());
         };
-        let body = match Outer::attach(Due::new(jobs, arrival, Some(seen))) {
+        let body = match Outermost::attach(Release::new(list, request, Some(seen))) {
             Ok(()) if complete => body,
             attached => {
                 let length = length(&body);
@@ -174,56 +178,36 @@ impl Open {
         Response::from_parts(head, body)
     }
 
-    /// The service has failed, and whoever is further out answers.
+    /// The service has failed, and a layer further out answers.
     fn fail(self) {
-        let Self { scope, arrival } = self;
-        let Some(jobs) = scope.list() else { return };
-        if let Err(due) = Outer::attach(Due::new(jobs, arrival, None)) {
-            due.release(Delivery::Cancelled, 0);
+        let Self { scope, head } = self;
+        let Some(list) = scope.list() else { return };
+        if let Err(release) = Outermost::attach(Release::new(list, head, None)) {
+            release.release(Delivery::Cancelled, 0);
         }
     }
 
-    /// For a request without a response that could end.
-    fn release_on_drop(&mut self, delivery: Delivery) -> ReleaseOnDrop<'_> {
-        ReleaseOnDrop { scope: &mut self.scope, arrival: &self.arrival, delivery }
+    fn unanswered(&mut self, delivery: Delivery) -> Unanswered<'_> {
+        Unanswered { scope: &mut self.scope, request: &self.head, delivery }
     }
 }
 
-/// Releases what was collected, also if user code panics meanwhile.
-struct ReleaseOnDrop<'a> {
-    scope: &'a mut Scope,
-    arrival: &'a Arrival,
-    delivery: Delivery,
+/// A response that is held. Dropped, nobody waits for it any more.
+struct HeldResponse(Option<(Request, Response)>);
+
+impl HeldResponse {
+    fn let_go(mut self) -> Response {
+        let (request, response) = self.0.take().expect("a response is held until it is let go or dropped");
+        request.answer(response)
+    }
 }
 
-impl Drop for ReleaseOnDrop<'_> {
+impl Drop for HeldResponse {
     fn drop(&mut self) {
-        if let Some(jobs) = self.scope.list() {
-            let response = ResponseInfo::new(self.delivery).with_elapsed(self.arrival.at.elapsed());
-            jobs.set_request(self.arrival.clone().into_request());
-            jobs.release(Some(response));
-        }
-    }
-}
-
-/// A response that is not out. Dropped, nobody waits for it any more.
-struct Unsent(Option<(Open, Response)>);
-
-impl Unsent {
-    fn send(mut self) -> Response {
-        let (open, response) = self.0.take().expect("a response is there until it is sent or dropped");
-        open.send(response)
-    }
-}
-
-impl Drop for Unsent {
-    fn drop(&mut self) {
-        let Some((mut open, response)) = self.0.take() else { return };
-        let panicking = std::thread::panicking();
-        let delivery = if panicking { Delivery::Panicked } else { Delivery::Disconnected };
-        let release = open.release_on_drop(delivery);
+        let Some((mut request, response)) = self.0.take() else { return };
+        let unanswered = request.unanswered(dropped(Delivery::Disconnected));
         // A body may defer while it is dropped.
-        release.scope.enter(|| drop(response));
+        unanswered.scope.enter(|| drop(response));
     }
 }
 

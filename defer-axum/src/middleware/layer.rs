@@ -4,26 +4,25 @@ use defer_core::Runner;
 use http::HeaderName;
 use tower_layer::Layer;
 
-use super::service::{Captured, DeferService};
+use super::service::DeferService;
+use crate::capture::LayerConfig;
 
 /// Collects the jobs that requests defer, and hands them to its runner when the response is over.
 ///
-/// Put it on the outside of other layers, with `.layer(..)` after the routes: then those can defer as well. See the
-/// [module](super) for what it promises.
+/// Add it last, outside the other layers, so that those can defer too. The [module](super) documents what it promises.
 #[derive(Clone)]
 pub struct DeferLayer {
-    runner: Runner,
-    captured: Captured,
+    config: LayerConfig,
 }
 
 impl DeferLayer {
-    /// A layer whose jobs this runner runs.
+    /// Creates a layer whose jobs this runner runs.
     pub fn new(runner: Runner) -> Self {
-        Self { runner, captured: Captured::default() }
+        Self { config: LayerConfig::new(runner) }
     }
 
-    /// Lets jobs see these request headers, in [`RequestInfo::headers`](crate::RequestInfo::headers). None unless
-    /// set: headers carry cookies and tokens.
+    /// Lets jobs see these request headers, in [`RequestInfo::headers`](crate::RequestInfo::headers). By default they see
+    /// none, because headers carry cookies and tokens.
     ///
     /// ```
     /// use axum::http::header::CONTENT_TYPE;
@@ -48,12 +47,12 @@ impl DeferLayer {
     where
         I: IntoIterator<Item: TryInto<HeaderName, Error: fmt::Display>>,
     {
-        self.captured.request = header_names(names);
+        self.config.request_headers = header_names(names);
         self
     }
 
     /// Lets jobs see these headers of the response that goes out, in
-    /// [`ResponseInfo::headers`](crate::ResponseInfo::headers). None unless set.
+    /// [`ResponseInfo::headers`](crate::ResponseInfo::headers). By default they see none.
     ///
     /// # Panics
     ///
@@ -63,12 +62,12 @@ impl DeferLayer {
     where
         I: IntoIterator<Item: TryInto<HeaderName, Error: fmt::Display>>,
     {
-        self.captured.response = header_names(names);
+        self.config.response_headers = header_names(names);
         self
     }
 }
 
-/// A layer on [`Runner::global`].
+/// Creates a layer on [`Runner::global`].
 impl Default for DeferLayer {
     fn default() -> Self {
         Self::new(Runner::global())
@@ -79,13 +78,13 @@ impl<S> Layer<S> for DeferLayer {
     type Service = DeferService<S>;
 
     fn layer(&self, inner: S) -> DeferService<S> {
-        DeferService::new(inner, self.runner.clone(), self.captured.clone())
+        DeferService::new(inner, self.config.clone())
     }
 }
 
 impl fmt::Debug for DeferLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DeferLayer").field("runner", &self.runner).field("captured", &self.captured).finish()
+        f.debug_struct("DeferLayer").field("config", &self.config).finish()
     }
 }
 

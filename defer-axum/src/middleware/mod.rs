@@ -46,10 +46,8 @@
 //! A panic passes through. The request's jobs are released as [`Delivery::Panicked`](crate::Delivery::Panicked).
 
 mod body;
-mod ending;
 mod future;
 mod layer;
 mod service;
 
-pub(crate) use self::ending::{Ending, Outer};
 pub use self::{future::ResponseFuture, layer::DeferLayer, service::DeferService};

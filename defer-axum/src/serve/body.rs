@@ -1,4 +1,4 @@
-//! The body of the response that goes out: sees its end, and leaves the rest to the connection.
+//! The body of the response that goes out: watches for its end, and leaves the rest to the connection.
 
 use std::{
     mem,
@@ -13,87 +13,89 @@ use defer_core::Delivery;
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use super::connection::Connection;
-use crate::middleware::{Ending, Outer};
+use super::{connection::Connection, last_frame::last_frame};
+use crate::{
+    outermost::Outermost,
+    release::{ReleaseGuard, dropped},
+};
 
 pub(super) struct ServedBody {
     body: Body,
-    outer: Outer,
+    outermost: Outermost,
     connection: Arc<Connection>,
     protocol: Protocol,
-    /// The server has, or is about to have, everything.
+    /// The server has all of the body, or gets the rest with this poll.
     ended: bool,
-    /// The body yielded an error. It may still defer while it is dropped.
+    /// The body yielded an error. It may defer after that, while it is dropped.
     failed: bool,
     bytes: u64,
 }
 
 enum Protocol {
-    /// hyper encodes what a body yields, and then flushes, without anything in between that could be flushed too
-    /// early. It drops a body unpolled, or before its end, where the response has no or no more content: what it
-    /// then flushes is the end of the response. (It drops the I/O object before the body where the connection is
-    /// lost. Seen in hyper 1.12.)
+    /// As of hyper 1.12: hyper encodes what a body yields and then flushes, with nothing in between that could be flushed too
+    /// early. It drops a body unpolled, or before its end, when the response has no more content; the next flush is then
+    /// the end of the response. When the connection is lost it drops the I/O object before the body.
     Http1,
-    /// hyper hands frames to h2, which writes them when the window and the socket allow.
+    /// hyper hands frames to h2, which writes them as the window and the socket allow.
     Http2 {
-        /// The last frame of a response with jobs, which is to follow.
+        /// What follows the last data of a response with jobs.
         next: Next,
-        /// There was nothing to yield from the start.
+        /// The body was empty from the start.
         empty: bool,
     },
-    /// hyper drops the body when it has the head, and nothing tells when that is written.
+    /// hyper drops the body once it has the head, and nothing tells when the head was written.
     Upgrade,
 }
 
 enum Next {
     /// Not known.
     Unknown,
-    /// The guard: all of the data has been yielded.
+    /// The guarded last frame: all of the data was yielded.
     Guard,
-    /// Trailers, behind the guard.
+    /// Trailers, after the guarded last frame.
     Trailers(HeaderMap),
 }
 
 impl ServedBody {
-    pub(super) fn http1(body: Body, outer: Outer, connection: Arc<Connection>) -> Self {
-        Self::new(body, outer, connection, Protocol::Http1)
+    pub(super) fn http1(body: Body, outermost: Outermost, connection: Arc<Connection>) -> Self {
+        Self::new(body, outermost, connection, Protocol::Http1)
     }
 
-    pub(super) fn http2(body: Body, outer: Outer, connection: Arc<Connection>) -> Self {
+    pub(super) fn http2(body: Body, outermost: Outermost, connection: Arc<Connection>) -> Self {
         let empty = body.is_end_stream();
-        // Without jobs nobody asks for the end, and an end that is known stays known.
-        let ended = empty && !outer.has_jobs();
+        // Without jobs the end need not be watched for, and one that is known stays known.
+        let ended = empty && !outermost.has_jobs();
         let protocol = Protocol::Http2 { next: Next::Unknown, empty };
-        let mut served = Self::new(body, outer, connection, protocol);
+        let mut served = Self::new(body, outermost, connection, protocol);
         served.ended = ended;
         served
     }
 
     /// An upgrade over HTTP/2 (RFC 8441).
-    pub(super) fn upgrade(body: Body, outer: Outer, connection: Arc<Connection>) -> Self {
-        Self::new(body, outer, connection, Protocol::Upgrade)
+    pub(super) fn upgrade(body: Body, outermost: Outermost, connection: Arc<Connection>) -> Self {
+        Self::new(body, outermost, connection, Protocol::Upgrade)
     }
 
-    fn new(body: Body, outer: Outer, connection: Arc<Connection>, protocol: Protocol) -> Self {
-        Self { body, outer, connection, protocol, ended: false, failed: false, bytes: 0 }
+    fn new(body: Body, outermost: Outermost, connection: Arc<Connection>, protocol: Protocol) -> Self {
+        Self { body, outermost, connection, protocol, ended: false, failed: false, bytes: 0 }
     }
 
-    fn take_ending(&mut self) -> Ending {
-        self.outer.take_ending(self.bytes)
+    fn take_guard(&mut self) -> ReleaseGuard {
+        self.outermost.take_guard(self.bytes)
     }
 
-    /// Releases jobs whose response did not get to its end.
+    /// Releases the jobs of a response that did not get to its end.
     fn break_off(&mut self, delivery: Delivery) {
         let taken = match self.protocol {
             Protocol::Http1 => self.connection.taken(),
             Protocol::Http2 { .. } | Protocol::Upgrade => 0,
         };
-        self.take_ending().end(delivery, taken);
+        self.take_guard().end(delivery, taken);
     }
 
-    fn guard(&mut self) -> Frame<Bytes> {
-        let ending = self.take_ending();
-        Frame::data(self.connection.last_frame(ending))
+    fn last_frame(&mut self) -> Frame<Bytes> {
+        let guard = self.take_guard();
+        Frame::data(last_frame(&self.connection, guard))
     }
 
     /// What follows the last data of an HTTP/2 response with jobs.
@@ -103,7 +105,7 @@ impl ServedBody {
             Next::Unknown => None,
             Next::Guard => {
                 self.ended = true;
-                Some(self.guard())
+                Some(self.last_frame())
             }
             Next::Trailers(trailers) => {
                 self.ended = true;
@@ -115,7 +117,7 @@ impl ServedBody {
     /// The frame is the last that the body yields.
     fn end(&mut self, frame: Option<Frame<Bytes>>) -> Option<Frame<Bytes>> {
         match &mut self.protocol {
-            Protocol::Http2 { next, .. } if self.outer.has_jobs() => match frame.map(Frame::into_data) {
+            Protocol::Http2 { next, .. } if self.outermost.has_jobs() => match frame.map(Frame::into_data) {
                 Some(Ok(data)) => {
                     *next = Next::Guard;
                     Some(Frame::data(data))
@@ -125,17 +127,17 @@ impl ServedBody {
                         Ok(trailers) => *next = Next::Trailers(trailers),
                         Err(_) => self.ended = true,
                     }
-                    Some(self.guard())
+                    Some(self.last_frame())
                 }
                 None => {
                     self.ended = true;
-                    Some(self.guard())
+                    Some(self.last_frame())
                 }
             },
             Protocol::Http1 => {
                 self.ended = true;
-                let ending = self.take_ending();
-                self.connection.sent_with_next_flush(ending);
+                let guard = self.take_guard();
+                self.connection.sent_with_next_flush(guard);
                 frame
             }
             Protocol::Http2 { .. } | Protocol::Upgrade => {
@@ -162,7 +164,7 @@ impl HttpBody for ServedBody {
             return Poll::Ready(None);
         }
         let body = &mut this.body;
-        let frame = match ready!(this.outer.enter(|| Pin::new(body).poll_frame(cx))) {
+        let frame = match ready!(this.outermost.enter(|| Pin::new(body).poll_frame(cx))) {
             Some(Err(error)) => {
                 this.ended = true;
                 this.failed = true;
@@ -203,27 +205,25 @@ impl Drop for ServedBody {
     fn drop(&mut self) {
         // The layer's body may defer while it is dropped.
         let body = mem::take(&mut self.body);
-        self.outer.enter(|| drop(body));
-        if !self.outer.has_jobs() {
+        self.outermost.enter(|| drop(body));
+        if !self.outermost.has_jobs() {
             if !self.ended {
                 self.connection.stop_counting();
             }
             return;
         }
-        if std::thread::panicking() {
-            return self.break_off(Delivery::Panicked);
-        }
-        if self.failed {
-            return self.break_off(Delivery::Failed);
-        }
-        match self.protocol {
-            Protocol::Http1 => {
-                let ending = self.take_ending();
-                self.connection.sent_with_next_flush(ending);
-            }
-            Protocol::Upgrade if !self.connection.is_closed() => self.break_off(Delivery::Finished),
+        let delivery = dropped(match self.protocol {
+            _ if self.failed => Delivery::Failed,
+            Protocol::Http1 => Delivery::Sent,
+            Protocol::Upgrade if !self.connection.is_closed() => Delivery::Finished,
             // The stream was reset, or the connection is lost.
-            Protocol::Http2 { .. } | Protocol::Upgrade => self.break_off(Delivery::Disconnected),
+            Protocol::Http2 { .. } | Protocol::Upgrade => Delivery::Disconnected,
+        });
+        if delivery == Delivery::Sent {
+            let guard = self.take_guard();
+            self.connection.sent_with_next_flush(guard);
+        } else {
+            self.break_off(delivery);
         }
     }
 }

@@ -58,6 +58,7 @@
 mod body;
 mod connection;
 mod io;
+mod last_frame;
 mod listener;
 mod server;
 mod service;

@@ -1,4 +1,4 @@
-//! The outermost service: takes what layers further in have to release, and sees the end of the response.
+//! The outermost service: collects what layers have to release, and watches for the end of the response.
 
 use std::{
     convert::Infallible,
@@ -21,7 +21,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{body::ServedBody, connection::Connection, listener::ServedListener};
-use crate::middleware::Outer;
+use crate::{outermost::Outermost, release::dropped};
 
 /// Makes a [`Served`] for each connection.
 pub(super) struct MakeServed<M> {
@@ -101,11 +101,14 @@ where
         let is_http2 = request.version() == Version::HTTP_2;
         let is_connect = request.method() == Method::CONNECT;
         request.extensions_mut().insert(self.peer.clone());
-        // What was put there just now is what a request lacks that was made in this process.
-        let mut outer = Outer::new(|extensions| extensions.get::<ConnectInfo<A>>().is_some());
-        let inner = outer.enter(|| self.app.call(request));
+        // A request that was made in this process lacks what was inserted just now.
+        let mut outermost = Outermost::new(|extensions| extensions.get::<ConnectInfo<A>>().is_some());
+        let inner = outermost.enter(|| self.app.call(request));
         let connection = self.connection.clone();
-        ServedFuture { inner, held: Held { outer, connection, is_http2, is_connect, response: None } }
+        ServedFuture {
+            inner,
+            exchange: Exchange { outermost, connection, is_http2, is_connect, response: None },
+        }
     }
 }
 
@@ -113,17 +116,17 @@ pin_project! {
     pub(super) struct ServedFuture<F> {
         #[pin]
         inner: F,
-        held: Held,
+        exchange: Exchange,
     }
 }
 
-/// What layers gave, until there is a response that can go out.
-struct Held {
-    outer: Outer,
+/// A request that was received, until its response goes out.
+struct Exchange {
+    outermost: Outermost,
     connection: Arc<Connection>,
     is_http2: bool,
     is_connect: bool,
-    /// The response, while it waits for what is before it.
+    /// The response, while it waits for the flush of what is before it.
     response: Option<Box<Response>>,
 }
 
@@ -132,48 +135,46 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for ServedFuture<F
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let response = match this.held.response.take() {
+        let response = match this.exchange.response.take() {
             Some(response) => *response,
-            None => ready!(this.held.outer.enter(|| this.inner.poll(cx)))?,
+            None => ready!(this.exchange.outermost.enter(|| this.inner.poll(cx)))?,
         };
-        if this.held.outer.is_done() {
+        if this.exchange.outermost.is_done() {
             return Poll::Ready(Ok(response));
         }
-        if !this.held.is_http2 && this.held.connection.poll_begin(cx).is_pending() {
-            this.held.response = Some(Box::new(response));
+        if !this.exchange.is_http2 && this.exchange.connection.poll_begin(cx).is_pending() {
+            this.exchange.response = Some(Box::new(response));
             return Poll::Pending;
         }
-        Poll::Ready(Ok(this.held.watch(response)))
+        Poll::Ready(Ok(this.exchange.watch(response)))
     }
 }
 
-impl Held {
+impl Exchange {
     fn watch(&mut self, response: Response) -> Response {
-        let mut outer = std::mem::take(&mut self.outer);
+        let mut outermost = std::mem::take(&mut self.outermost);
         let (head, body) = response.into_parts();
-        outer.saw_head(&head);
+        outermost.saw_head(&head);
         let connection = self.connection.clone();
         let body = if !self.is_http2 {
-            ServedBody::http1(body, outer, connection)
+            ServedBody::http1(body, outermost, connection)
         } else if self.is_connect && head.status.is_success() {
-            ServedBody::upgrade(body, outer, connection)
+            ServedBody::upgrade(body, outermost, connection)
         } else {
-            ServedBody::http2(body, outer, connection)
+            ServedBody::http2(body, outermost, connection)
         };
-        // A box of the type that `Body::new` takes without another around it.
+        // Boxed in the type that `Body::new` takes as it is.
         Response::from_parts(head, Body::new(UnsyncBoxBody::new(body)))
     }
 }
 
-impl Drop for Held {
+impl Drop for Exchange {
     fn drop(&mut self) {
         let response = self.response.take();
-        // What is held back may defer while it is dropped.
-        self.outer.enter(|| drop(response));
-        if self.outer.has_jobs() {
-            let panicked = std::thread::panicking();
-            let delivery = if panicked { Delivery::Panicked } else { Delivery::Disconnected };
-            self.outer.take_ending(0).end(delivery, 0);
+        // The response may defer while it is dropped.
+        self.outermost.enter(|| drop(response));
+        if self.outermost.has_jobs() {
+            self.outermost.take_guard(0).end(dropped(Delivery::Disconnected), 0);
         }
     }
 }

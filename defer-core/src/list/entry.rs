@@ -24,7 +24,7 @@ pub(crate) struct Entry {
 }
 
 /// Where a job is on its way. The [module](super) has the table of transitions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum JobState {
     /// Not started.
     Waiting,

@@ -65,15 +65,15 @@ pub(super) struct Bounds<'a> {
 }
 
 impl Counts {
-    /// Starts an attempt of a job, unless it has ended or is handed over.
+    /// Starts an attempt of a job that waits or is between two attempts.
     #[inline]
     fn start(&mut self, entry: &mut Entry) -> Option<Started> {
         let room = match entry.state {
             JobState::Waiting => self.stop_waiting(),
-            JobState::Running | JobState::Backoff => 0,
-            JobState::HandedOver | JobState::Ended => return None,
+            JobState::Backoff => 0,
+            JobState::Running | JobState::HandedOver | JobState::Ended => return None,
         };
-        self.running += usize::from(entry.state != JobState::Running);
+        self.running += 1;
         entry.state = JobState::Running;
         entry.attempts += 1;
         Some(Started { job: entry.job(), policy: entry.policy, room })
@@ -274,7 +274,7 @@ impl<S: Slots> State<S> {
                 return AttemptEnd::Retry(entry.job(), entry.policy);
             }
         }
-        let ended = self.end_entry(index, |state| state != JobState::HandedOver);
+        let ended = self.end_entry(index, |state| state == JobState::Running);
         ended.map_or(AttemptEnd::Gone, |(_, job, extras)| AttemptEnd::Ended(job, extras))
     }
 
@@ -405,3 +405,6 @@ impl<S: Slots> State<S> {
         self.worker_epoch = self.worker_epoch.wrapping_add(1);
     }
 }
+
+#[cfg(test)]
+mod tests;

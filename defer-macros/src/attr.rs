@@ -1,13 +1,11 @@
-//! The syntax model: what a struct and its `#[defer(...)]` attributes say, checked, with spans.
+//! The `#[defer(...)]` attributes: what they say, and every mistake in them at its place.
 
 use std::time::Duration;
 
-use proc_macro_crate::{FoundCrate, crate_name};
 use proc_macro2::{Span, TokenStream};
-use quote::{ToTokens, format_ident};
+use quote::ToTokens;
 use syn::{
-    Attribute, Data, DeriveInput, Expr, ExprLit, Field, Fields, GenericParam, Generics, Ident, Lit, LitInt,
-    LitStr, Member, Meta, Path, Token, Type, Visibility, ext::IdentExt, punctuated::Punctuated,
+    Attribute, Expr, ExprLit, Lit, LitInt, LitStr, Meta, Path, Token, punctuated::Punctuated,
     spanned::Spanned,
 };
 
@@ -16,44 +14,7 @@ const STRUCT_KEYS: &str =
 const FIELD_KEYS: &str = "only `default` is allowed on a field";
 const DURATION: &str = "a number and a unit (ms, s, m, h), as in \"500ms\" or \"2m 30s\"";
 
-/// A struct that derives `Deferrable`.
-pub(crate) struct JobType<'a> {
-    pub(crate) ident: &'a Ident,
-    pub(crate) visibility: &'a Visibility,
-    pub(crate) generics: &'a Generics,
-    pub(crate) shape: Shape,
-    pub(crate) fields: Vec<JobField<'a>>,
-    pub(crate) name: String,
-    pub(crate) policy: Policy,
-    /// The path of `defer-axum` or `defer-core`.
-    pub(crate) krate: Path,
-    /// The struct or one of its fields is deprecated, and the expansion uses it all the same.
-    pub(crate) is_deprecated: bool,
-}
-
-/// How the struct is written.
-#[derive(Clone, Copy)]
-pub(crate) enum Shape {
-    Named,
-    Tuple,
-    Unit,
-}
-
-pub(crate) struct JobField<'a> {
-    pub(crate) member: Member,
-    pub(crate) ty: &'a Type,
-    pub(crate) source: Source,
-}
-
-/// Where a field's value comes from.
-pub(crate) enum Source {
-    /// This argument of `defer`.
-    Argument(Ident),
-    /// `Default::default()`, as `#[defer(default)]` at this place says.
-    Default(Span),
-}
-
-/// What the attributes say of the job's policy; what they leave out stays the policy's default.
+/// What the attributes say about the policy. What they leave out keeps the policy's default.
 #[derive(Default)]
 pub(crate) struct Policy {
     pub(crate) tries: Option<u32>,
@@ -61,7 +22,7 @@ pub(crate) struct Policy {
     pub(crate) timeout: Option<Duration>,
     pub(crate) on: Option<On>,
     pub(crate) blocking: bool,
-    /// Where it says `queue`, if it does.
+    /// Where the attributes say `queue`.
     pub(crate) queue: Option<Span>,
 }
 
@@ -77,84 +38,16 @@ pub(crate) enum On {
     Success,
 }
 
-impl<'a> JobType<'a> {
-    /// Reads the whole input, also after an error. `None` if it has a shape that cannot be a job.
-    pub(crate) fn parse(input: &'a DeriveInput, errors: &mut Errors) -> Option<Self> {
-        let attributes = StructAttributes::parse(&input.attrs, errors);
-        let fields = struct_fields(input, errors)?;
-        let shape = match fields {
-            Fields::Named(_) => Shape::Named,
-            Fields::Unnamed(_) => Shape::Tuple,
-            Fields::Unit => Shape::Unit,
-        };
-        let is_deprecated =
-            is_deprecated(&input.attrs) || fields.iter().any(|field| is_deprecated(&field.attrs));
-        let fields = fields
-            .iter()
-            .enumerate()
-            .map(|(index, field)| JobField::parse(index, field, &input.generics, errors));
-        let fields: Vec<JobField<'_>> = fields.collect();
-        check_owned(&input.generics, &fields, errors)?;
-
-        Some(Self {
-            ident: &input.ident,
-            visibility: &input.vis,
-            generics: &input.generics,
-            shape,
-            fields,
-            name: attributes.name.unwrap_or_else(|| input.ident.unraw().to_string()),
-            policy: attributes.policy,
-            krate: attributes.krate.unwrap_or_else(find_crate),
-            is_deprecated,
-        })
-    }
-}
-
-impl<'a> JobField<'a> {
-    fn parse(index: usize, field: &'a Field, generics: &Generics, errors: &mut Errors) -> Self {
-        let member = match &field.ident {
-            Some(ident) => Member::from(ident.clone()),
-            None => Member::from(index),
-        };
-        let source = match default_attribute(&field.attrs, errors) {
-            Some(default) => Source::Default(default),
-            None => Source::Argument(argument(&member, generics)),
-        };
-        Self { member, ty: &field.ty, source }
-    }
-}
-
-/// All the errors of one input, reported together.
+/// What a struct's attributes say.
 #[derive(Default)]
-pub(crate) struct Errors(Option<syn::Error>);
-
-impl Errors {
-    fn push(&mut self, error: syn::Error) {
-        match &mut self.0 {
-            Some(errors) => errors.combine(error),
-            None => self.0 = Some(error),
-        }
-    }
-
-    /// Notes the error, if there is one, and goes on without the value.
-    fn ok<T>(&mut self, result: syn::Result<T>) -> Option<T> {
-        result.map_err(|error| self.push(error)).ok()
-    }
-
-    pub(crate) fn into_compile_errors(self) -> TokenStream {
-        self.0.map(syn::Error::into_compile_error).unwrap_or_default()
-    }
-}
-
-#[derive(Default)]
-struct StructAttributes {
-    name: Option<String>,
-    policy: Policy,
-    krate: Option<Path>,
+pub(crate) struct StructAttributes {
+    pub(crate) name: Option<String>,
+    pub(crate) policy: Policy,
+    pub(crate) krate: Option<Path>,
 }
 
 impl StructAttributes {
-    fn parse(attrs: &[Attribute], errors: &mut Errors) -> Self {
+    pub(crate) fn parse(attrs: &[Attribute], errors: &mut Errors) -> Self {
         let mut attributes = Self::default();
         for entry in distinct_entries(attrs, errors) {
             errors.ok(attributes.set(&entry));
@@ -195,8 +88,8 @@ impl StructAttributes {
     }
 }
 
-/// Where the field says `#[defer(default)]`, if it does.
-fn default_attribute(attrs: &[Attribute], errors: &mut Errors) -> Option<Span> {
+/// Returns where the field says `#[defer(default)]`.
+pub(crate) fn default_attribute(attrs: &[Attribute], errors: &mut Errors) -> Option<Span> {
     let mut default = None;
     for entry in distinct_entries(attrs, errors) {
         match key(&entry).as_str() {
@@ -213,7 +106,7 @@ fn default_attribute(attrs: &[Attribute], errors: &mut Errors) -> Option<Span> {
     default
 }
 
-/// The entries of all `#[defer(...)]` attributes, without those whose key has been there before.
+/// Returns the entries of all `#[defer(...)]` attributes. A key that was there before is an error.
 fn distinct_entries(attrs: &[Attribute], errors: &mut Errors) -> Vec<Meta> {
     let mut entries: Vec<Meta> = Vec::new();
     for attr in attrs.iter().filter(|attr| attr.path().is_ident("defer")) {
@@ -237,7 +130,7 @@ fn key(entry: &Meta) -> String {
     entry.path().to_token_stream().to_string().replace(' ', "")
 }
 
-// One function per kind of value. Each error points at the value, or at the key if there is none.
+// One function for each key. An error points at the value, or at the key if there is none.
 
 fn name(entry: &Meta) -> syn::Result<String> {
     let expected = "expected a name in quotes, as in `name = \"send-welcome\"`";
@@ -341,7 +234,7 @@ fn literal<'m>(entry: &'m Meta, expected: &str) -> syn::Result<&'m Lit> {
         return Err(syn::Error::new_spanned(entry, expected));
     };
     let mut value = &pair.value;
-    // What a `macro_rules!` passes on as `$value:expr`.
+    // A `macro_rules!` passes `$value:expr` on as a group.
     while let Expr::Group(group) = value {
         value = &group.expr;
     }
@@ -351,75 +244,24 @@ fn literal<'m>(entry: &'m Meta, expected: &str) -> syn::Result<&'m Lit> {
     }
 }
 
-fn is_deprecated(attrs: &[Attribute]) -> bool {
-    attrs.iter().any(|attr| attr.path().is_ident("deprecated"))
-}
+/// The errors of one input, which are reported together.
+#[derive(Default)]
+pub(crate) struct Errors(Option<syn::Error>);
 
-fn struct_fields<'a>(input: &'a DeriveInput, errors: &mut Errors) -> Option<&'a Fields> {
-    let (token, kind) = match &input.data {
-        Data::Struct(data) => return Some(&data.fields),
-        Data::Enum(data) => (data.enum_token.span, "enum"),
-        Data::Union(data) => (data.union_token.span, "union"),
-    };
-    let ident = &input.ident;
-    errors.push(syn::Error::new(
-        token,
-        format!("only a struct can be a job: wrap the {kind} in one, as in `struct {ident}Job({ident});`"),
-    ));
-    None
-}
-
-/// An error at each lifetime parameter, and at each field that is a reference and lacks one.
-/// `None` if there is any.
-fn check_owned(generics: &Generics, fields: &[JobField<'_>], errors: &mut Errors) -> Option<()> {
-    let lifetimes = generics.lifetimes().map(|param| param.lifetime.span());
-    let references = fields.iter().filter_map(|field| match field.ty {
-        Type::Reference(reference) if reference.lifetime.is_none() => Some(reference.and_token.span),
-        _ => None,
-    });
-    let borrows: Vec<Span> = lifetimes.chain(references).collect();
-    for borrow in &borrows {
-        errors.push(syn::Error::new(
-            *borrow,
-            "a job outlives the request that defers it, so it cannot borrow: \
-             own the data (`String` instead of `&str`, or an `Arc`)",
-        ));
+impl Errors {
+    pub(crate) fn push(&mut self, error: syn::Error) {
+        match &mut self.0 {
+            Some(errors) => errors.combine(error),
+            None => self.0 = Some(error),
+        }
     }
-    borrows.is_empty().then_some(())
-}
 
-/// The name of a field's argument. Not the field's own: a constant or a unit struct of that name, somewhere in scope,
-/// would make the argument a pattern, and hygiene does not tell a binding from an item. A const parameter would too.
-fn argument(member: &Member, generics: &Generics) -> Ident {
-    let collides = |ident: &Ident| {
-        generics.params.iter().any(|param| match param {
-            GenericParam::Const(param) => param.ident == *ident,
-            GenericParam::Type(_) | GenericParam::Lifetime(_) => false,
-        })
-    };
-    let (mut argument, span) = match member {
-        Member::Named(ident) => (format_ident!("{}_", ident.unraw()), ident.span()),
-        Member::Unnamed(index) => (format_ident!("arg{}_", index.index), index.span),
-    };
-    // The expansion's own, which lints leave alone, and shown at the field.
-    argument.set_span(Span::call_site().located_at(span));
-    while collides(&argument) {
-        argument = format_ident!("{argument}_");
+    /// Keeps the error, if there is one, and goes on without the value.
+    fn ok<T>(&mut self, result: syn::Result<T>) -> Option<T> {
+        result.map_err(|error| self.push(error)).ok()
     }
-    argument
-}
 
-fn find_crate() -> Path {
-    // `Itself` is what a crate's own tests, examples and doc tests find, for which it is a crate of that name. (The crate
-    // itself derives nothing.)
-    let name = |found, itself: &str| match found {
-        FoundCrate::Itself => itself.to_owned(),
-        FoundCrate::Name(name) => name,
-    };
-    let name = crate_name("defer-axum")
-        .map(|found| name(found, "defer_axum"))
-        .or_else(|_| crate_name("defer-core").map(|found| name(found, "defer_core")))
-        .unwrap_or_else(|_| "defer_axum".to_owned());
-    let ident = Ident::new(&name, Span::call_site());
-    syn::parse_quote!(::#ident)
+    pub(crate) fn into_compile_errors(self) -> TokenStream {
+        self.0.map(syn::Error::into_compile_error).unwrap_or_default()
+    }
 }

@@ -1,0 +1,137 @@
+//! What is kept of a request's and of a response's head, for the jobs.
+
+use std::{
+    cell::Cell,
+    num::NonZeroU64,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use axum::extract::MatchedPath;
+use defer_core::{RequestInfo, Runner};
+use http::{HeaderMap, HeaderName, Method, Request, StatusCode, Uri, Version, response};
+
+/// What a `DeferLayer` was told, and what its services share with their clones: axum clones a service for each request.
+#[derive(Clone, Debug)]
+pub(crate) struct LayerConfig {
+    pub(crate) runner: Runner,
+    /// The headers that jobs may see.
+    pub(crate) request_headers: Box<[HeaderName]>,
+    pub(crate) response_headers: Box<[HeaderName]>,
+    /// The route's pattern. A router layers each route by itself, so a service nearly always sees the same one, and jobs can
+    /// share a copy.
+    route: OnceLock<Arc<str>>,
+}
+
+impl LayerConfig {
+    pub(crate) fn new(runner: Runner) -> Self {
+        Self {
+            runner,
+            request_headers: Box::default(),
+            response_headers: Box::default(),
+            route: OnceLock::new(),
+        }
+    }
+
+    fn route(&self, pattern: &str) -> Arc<str> {
+        let known = self.route.get_or_init(|| pattern.into());
+        if **known == *pattern { known.clone() } else { pattern.into() }
+    }
+}
+
+/// What is kept of a request until it is known whether it defers anything. None of it is allocated for that.
+#[derive(Clone)]
+pub(crate) struct RequestHead {
+    pub(crate) received: Instant,
+    pub(crate) config: Arc<LayerConfig>,
+    /// The exchange that the request belongs to, if `serve` has received it.
+    pub(crate) exchange: Option<ExchangeId>,
+    method: Method,
+    uri: Uri,
+    version: Version,
+    headers: Option<Box<HeaderMap>>,
+    route: Option<MatchedPath>,
+}
+
+impl RequestHead {
+    pub(crate) fn new<B>(
+        request: &Request<B>,
+        config: Arc<LayerConfig>,
+        exchange: Option<ExchangeId>,
+    ) -> Self {
+        Self {
+            received: Instant::now(),
+            exchange,
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            version: request.version(),
+            headers: captured(&config.request_headers, request.headers()),
+            route: request.extensions().get::<MatchedPath>().cloned(),
+            config,
+        }
+    }
+
+    pub(crate) fn is_head(&self) -> bool {
+        self.method == Method::HEAD
+    }
+
+    /// Converts it into what jobs see of the request.
+    pub(crate) fn into_info(self) -> RequestInfo {
+        let route = self.route.map(|route| self.config.route(route.as_str()));
+        RequestInfo::new(self.method, self.uri, self.version)
+            .with_matched_path(route)
+            .with_headers(self.headers)
+    }
+}
+
+/// What jobs see of a response's head.
+pub(crate) struct ResponseHead {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: Option<Box<HeaderMap>>,
+}
+
+impl ResponseHead {
+    pub(crate) fn new(head: &response::Parts, config: &LayerConfig) -> Self {
+        Self { status: head.status, headers: captured(&config.response_headers, &head.headers) }
+    }
+
+    /// Returns whether the response has no content, whatever its body says (RFC 9110, section 6.4.1). Servers drop such a
+    /// body without polling it.
+    pub(crate) fn has_no_content(&self) -> bool {
+        let status = self.status;
+        status.is_informational() || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED
+    }
+}
+
+/// Tells a request that a server has received, and its outermost response, from all others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ExchangeId(NonZeroU64);
+
+impl ExchangeId {
+    pub(crate) fn next() -> Option<Self> {
+        static THREADS: AtomicU64 = AtomicU64::new(0);
+        thread_local! {
+            // Each thread counts in a range of its own.
+            static NEXT: Cell<u64> = Cell::new(THREADS.fetch_add(1 << 40, Ordering::Relaxed) + 1);
+        }
+        NonZeroU64::new(NEXT.with(|next| next.replace(next.get() + 1))).map(Self)
+    }
+}
+
+#[inline]
+fn captured(names: &[HeaderName], headers: &HeaderMap) -> Option<Box<HeaderMap>> {
+    if names.is_empty() { None } else { copied(names, headers) }
+}
+
+fn copied(names: &[HeaderName], headers: &HeaderMap) -> Option<Box<HeaderMap>> {
+    let mut kept: Option<Box<HeaderMap>> = None;
+    for name in names {
+        for value in headers.get_all(name) {
+            kept.get_or_insert_default().append(name.clone(), value.clone());
+        }
+    }
+    kept
+}

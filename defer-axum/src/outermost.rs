@@ -1,0 +1,106 @@
+//! How layers hand their jobs to whoever sees the end of the response.
+//!
+//! The end of a response is seen best from outside of everything else. While `serve` polls its app, an [`Outermost`] is
+//! set for the thread, and layers attach their jobs to it instead of releasing them. A request that was made in this
+//! process is polled there too. Its extensions tell it from the request that `serve` received, and an [`ExchangeId`] tells
+//! a future that another request's task polls.
+
+use std::{
+    cell::RefCell,
+    mem::{self, ManuallyDrop},
+};
+
+use defer_core::__private::while_swapped;
+use http::{Extensions, response};
+
+use crate::{
+    capture::ExchangeId,
+    release::{Release, ReleaseGuard},
+};
+
+thread_local! {
+    // Without a destructor an access is a plain one. Nothing is left here to drop: what is set is taken back.
+    static OUTERMOST: RefCell<ManuallyDrop<Outermost>> =
+        const { RefCell::new(ManuallyDrop::new(Outermost::none())) };
+}
+
+/// What layers attach to the outermost response.
+pub(crate) struct Outermost {
+    /// `None` if nobody is outside.
+    id: Option<ExchangeId>,
+    is_received: fn(&Extensions) -> bool,
+    attached: Vec<Release>,
+    /// A layer has a body that may defer later.
+    streams: bool,
+}
+
+impl Outermost {
+    const fn none() -> Self {
+        Self { id: None, is_received: |_| false, attached: Vec::new(), streams: false }
+    }
+
+    /// `is_received` tells a request that came over the connection from one that was made in this process, by its
+    /// extensions.
+    pub(crate) fn new(is_received: fn(&Extensions) -> bool) -> Self {
+        Self { id: ExchangeId::next(), is_received, ..Self::none() }
+    }
+
+    /// Calls `f` with this as the thread's outermost response.
+    pub(crate) fn enter<R>(&mut self, f: impl FnOnce() -> R) -> R {
+        let swap = |outermost: &mut Self| {
+            OUTERMOST.with_borrow_mut(|current| mem::swap(&mut **current, outermost));
+        };
+        while_swapped(self, swap, f)
+    }
+
+    /// Returns the exchange that the request with these extensions belongs to, if `serve` has received it and polls it.
+    pub(crate) fn exchange(extensions: &Extensions) -> Option<ExchangeId> {
+        let (id, is_received) = OUTERMOST.with_borrow(|outermost| (outermost.id, outermost.is_received));
+        id.filter(|_| is_received(extensions))
+    }
+
+    /// Attaches jobs to the outermost response of their exchange. Returns them if that response is not around.
+    pub(crate) fn attach(release: Release) -> Result<(), Release> {
+        let mut release = Some(release);
+        OUTERMOST.with_borrow_mut(|outermost| {
+            let exchange = release.as_ref().and_then(Release::exchange);
+            if exchange.is_some() && outermost.id == exchange {
+                outermost.attached.extend(release.take());
+            }
+        });
+        release.map_or(Ok(()), Err)
+    }
+
+    /// Tells the outermost response of an exchange that jobs may come while its body streams.
+    pub(crate) fn expect_streaming(exchange: Option<ExchangeId>) {
+        OUTERMOST.with_borrow_mut(|outermost| {
+            outermost.streams |= exchange.is_some() && outermost.id == exchange;
+        });
+    }
+
+    /// Returns whether the end of the response need not be watched for.
+    pub(crate) fn is_done(&self) -> bool {
+        self.attached.is_empty() && !self.streams
+    }
+
+    pub(crate) fn has_jobs(&self) -> bool {
+        !self.attached.is_empty()
+    }
+
+    pub(crate) fn saw_head(&mut self, head: &response::Parts) {
+        for release in &mut self.attached {
+            release.saw_head(head);
+        }
+    }
+
+    /// Takes what was attached, to release it together once the body has yielded this many bytes.
+    pub(crate) fn take_guard(&mut self, bytes: u64) -> ReleaseGuard {
+        ReleaseGuard::new(mem::take(&mut self.attached), bytes)
+    }
+}
+
+impl Default for Outermost {
+    fn default() -> Self {
+        Self::none()
+    }
+}

@@ -1,0 +1,112 @@
+//! Releasing the jobs of a request, with what was seen of its response.
+
+use std::{sync::Arc, time::Instant};
+
+use defer_core::{Delivery, JobList, ResponseInfo, Scope};
+use http::response;
+
+use crate::capture::{ExchangeId, LayerConfig, RequestHead, ResponseHead};
+
+/// Returns how a response ended that was dropped: a panic on this thread comes before `otherwise`.
+pub(crate) fn dropped(otherwise: Delivery) -> Delivery {
+    if std::thread::panicking() { Delivery::Panicked } else { otherwise }
+}
+
+/// The jobs that one layer has collected for a request, to be released when its response is over.
+pub(crate) struct Release {
+    list: Arc<JobList>,
+    received: Instant,
+    config: Arc<LayerConfig>,
+    exchange: Option<ExchangeId>,
+    is_head: bool,
+    /// `None` after a service failed, until a layer further out has answered.
+    head: Option<ResponseHead>,
+}
+
+impl Release {
+    pub(crate) fn new(list: Arc<JobList>, request: RequestHead, head: Option<ResponseHead>) -> Self {
+        let RequestHead { received, exchange, .. } = request;
+        let (config, is_head) = (request.config.clone(), request.is_head());
+        list.set_request(request.into_info());
+        Self { list, received, config, exchange, is_head, head }
+    }
+
+    pub(crate) fn exchange(&self) -> Option<ExchangeId> {
+        self.exchange
+    }
+
+    /// Keeps the head of a response. The last one that is seen is the one that goes out.
+    pub(crate) fn saw_head(&mut self, head: &response::Parts) {
+        self.head = Some(ResponseHead::new(head, &self.config));
+    }
+
+    pub(crate) fn has_no_content(&self) -> bool {
+        self.is_head || self.head.as_ref().is_some_and(ResponseHead::has_no_content)
+    }
+
+    pub(crate) fn release(self, delivery: Delivery, bytes: u64) {
+        let (status, headers) = self.head.map_or((None, None), |head| (Some(head.status), head.headers));
+        let response = ResponseInfo::new(delivery)
+            .with_status(status)
+            .with_bytes_sent(bytes)
+            .with_elapsed(self.received.elapsed())
+            .with_headers(headers);
+        self.list.release(Some(response));
+    }
+}
+
+/// What all layers have to release when a response is over. Dropped before it is told how the response ended, the client
+/// was gone.
+pub(crate) struct ReleaseGuard {
+    releases: Vec<Release>,
+    /// How many bytes the body has yielded.
+    bytes: u64,
+}
+
+impl ReleaseGuard {
+    pub(crate) fn new(releases: Vec<Release>, bytes: u64) -> Self {
+        Self { releases, bytes }
+    }
+
+    /// The response went out whole.
+    pub(crate) fn sent(mut self) {
+        let bytes = self.bytes;
+        self.release(Delivery::Sent, bytes);
+    }
+
+    /// The response ended like this, after this many bytes of its body, and maybe of what follows it, were accepted.
+    pub(crate) fn end(mut self, delivery: Delivery, accepted: u64) {
+        let bytes = accepted.min(self.bytes);
+        self.release(delivery, bytes);
+    }
+
+    fn release(&mut self, delivery: Delivery, bytes: u64) {
+        for release in self.releases.drain(..) {
+            release.release(delivery, bytes);
+        }
+    }
+}
+
+impl Drop for ReleaseGuard {
+    fn drop(&mut self) {
+        self.release(Delivery::Disconnected, 0);
+    }
+}
+
+/// A request that ends without a response: dropped, it releases what the scope has collected, also if user code panics
+/// meanwhile.
+pub(crate) struct Unanswered<'a> {
+    pub(crate) scope: &'a mut Scope,
+    pub(crate) request: &'a RequestHead,
+    pub(crate) delivery: Delivery,
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if let Some(list) = self.scope.list() {
+            let response = ResponseInfo::new(self.delivery).with_elapsed(self.request.received.elapsed());
+            list.set_request(self.request.clone().into_info());
+            list.release(Some(response));
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! Every transition from every state that a list of up to three jobs can reach, in whatever order, held against the tables
+//! in the documentation of [`list`](super::super).
+
+use std::{
+    collections::{HashSet, VecDeque},
+    task::Waker,
+};
+
+use super::*;
+use crate::{
+    context::JobContext,
+    error::{BoxError, JobResult},
+    id::JobId,
+    list::effects::{AttemptEnd, Ended, Freed, Start},
+    policy::{On, Policy},
+};
+
+const JOBS: usize = 3;
+const ATTEMPTS: u32 = 2;
+
+struct Noop;
+
+impl Work for Noop {
+    async fn run(&mut self, _: &JobContext) -> JobResult {
+        Ok(())
+    }
+
+    fn encode(&self) -> Option<Result<Vec<u8>, BoxError>> {
+        None
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Kind {
+    Plain,
+    Queued,
+    Conditional,
+}
+
+impl Kind {
+    fn entry(self) -> Entry {
+        const PLAIN: &Policy = &Policy::new().with_tries(ATTEMPTS);
+        const CONDITIONAL: &Policy = &Policy::new().with_tries(ATTEMPTS).with_on(On::Success);
+        let policy = if self == Self::Conditional { CONDITIONAL } else { PLAIN };
+        let mut entry = Entry::new(JobId::next(), "Noop", policy);
+        if self == Self::Queued {
+            entry.set_payload(Vec::new());
+        }
+        entry
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Push,
+    Hold,
+    Release,
+    TakeSegment,
+    Cancel(usize),
+    EndQueued(usize),
+    Start(usize),
+    /// Starts a job whose condition was asked, and is true.
+    StartUnasked(usize),
+    EndAttempt(usize, bool),
+    End(usize),
+    Stop(bool),
+    EndHandover(usize),
+    LoseWorker,
+}
+
+fn steps() -> impl Iterator<Item = Step> {
+    let of_job = |job| {
+        [
+            Step::Cancel(job),
+            Step::EndQueued(job),
+            Step::Start(job),
+            Step::StartUnasked(job),
+            Step::EndAttempt(job, true),
+            Step::EndAttempt(job, false),
+            Step::End(job),
+            Step::EndHandover(job),
+        ]
+    };
+    let of_list = [
+        Step::Push,
+        Step::Hold,
+        Step::Release,
+        Step::TakeSegment,
+        Step::Stop(false),
+        Step::Stop(true),
+        Step::LoseWorker,
+    ];
+    of_list.into_iter().chain((0..JOBS).flat_map(of_job))
+}
+
+/// What the documentation says of one job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Expected {
+    kind: Kind,
+    state: JobState,
+    attempts: u32,
+    /// How often it was counted.
+    ends: u32,
+}
+
+impl Expected {
+    fn is_stoppable(&self) -> bool {
+        !matches!(self.state, JobState::HandedOver | JobState::Ended)
+    }
+
+    /// The table of a job's transitions.
+    fn after(&self, step: Step, job: usize) -> JobState {
+        use JobState::{Backoff, Ended, HandedOver, Running, Waiting};
+        let on_this = match step {
+            Step::Cancel(at)
+            | Step::EndQueued(at)
+            | Step::Start(at)
+            | Step::StartUnasked(at)
+            | Step::EndAttempt(at, _)
+            | Step::End(at)
+            | Step::EndHandover(at) => at == job,
+            Step::Stop(_) | Step::LoseWorker => true,
+            Step::Push | Step::Hold | Step::Release | Step::TakeSegment => false,
+        };
+        if !on_this {
+            return self.state;
+        }
+        match (self.state, step) {
+            (Waiting, Step::Cancel(_)) => Ended,
+            (Waiting, Step::Start(_)) if self.kind == Kind::Conditional => Waiting,
+            (Waiting | Backoff, Step::Start(_) | Step::StartUnasked(_)) => Running,
+            (Running, Step::EndAttempt(_, true)) if self.attempts < ATTEMPTS => Backoff,
+            (Running, Step::EndAttempt(..)) => Ended,
+            (Waiting | Running | Backoff, Step::End(_) | Step::EndQueued(_)) => Ended,
+            (Waiting | Running | Backoff, Step::Stop(true))
+                if self.kind == Kind::Queued && (self.attempts > 0 || self.kind != Kind::Conditional) =>
+            {
+                HandedOver
+            }
+            (Waiting | Running | Backoff, Step::Stop(_)) => Ended,
+            (Waiting | Running, Step::LoseWorker) => Ended,
+            (HandedOver, Step::EndHandover(_)) => Ended,
+            (state, _) => state,
+        }
+    }
+}
+
+/// A list, and what is known of it from outside.
+struct Model {
+    state: State<Segment<Noop>>,
+    capacity: Capacity,
+    overflow: Overflow,
+    kinds: [Kind; JOBS],
+    jobs: Vec<Expected>,
+    /// The index of each job; `None` for one that was shed at once.
+    indices: Vec<Option<usize>>,
+    ids: Vec<JobId>,
+    /// The list is to be started and has not been.
+    starts: bool,
+    is_held: bool,
+}
+
+impl Model {
+    fn new(kinds: [Kind; JOBS], overflow: Overflow, capacity: usize) -> Self {
+        Self {
+            state: State::new(),
+            capacity: Capacity::new(capacity),
+            overflow,
+            kinds,
+            jobs: Vec::new(),
+            indices: Vec::new(),
+            ids: Vec::new(),
+            starts: false,
+            is_held: false,
+        }
+    }
+
+    fn index(&self, job: usize) -> Option<usize> {
+        self.indices.get(job).copied().flatten()
+    }
+
+    /// Takes a step, and checks what it did against what the documentation says.
+    fn take(&mut self, step: Step) {
+        let was_collecting = self.state.list == ListState::Collecting;
+        let mut expected: Vec<JobState> =
+            self.jobs.iter().enumerate().map(|(job, expected)| expected.after(step, job)).collect();
+        let bounds = Bounds { capacity: &self.capacity, overflow: self.overflow };
+        let mut ended: Vec<Ended> = Vec::new();
+        match step {
+            Step::Push => {
+                let kind = self.kinds[self.jobs.len()];
+                let entry = kind.entry();
+                self.ids.push(entry.id);
+                let mut job = Expected { kind, state: JobState::Waiting, attempts: 0, ends: 0 };
+                if self.state.makes_room(bounds) {
+                    let pushed = self.state.push(entry, Noop, |segment| segment);
+                    assert!(!(pushed.starts && self.starts), "the list is started once");
+                    self.starts |= pushed.starts;
+                    self.indices.push(Some(pushed.index));
+                } else {
+                    assert_eq!(self.overflow, Overflow::Shed);
+                    job = Expected { state: JobState::Ended, ends: 1, ..job };
+                    self.indices.push(None);
+                }
+                expected.push(job.state);
+                self.jobs.push(job);
+            }
+            Step::Hold => {
+                let (held_for, _) = self.state.hold(Waker::noop().clone());
+                let waiting = self.count(JobState::Waiting);
+                assert_eq!(held_for, if was_collecting { waiting } else { 0 });
+                self.is_held |= held_for > 0;
+            }
+            Step::Release => {
+                let released = self.state.release(bounds);
+                assert_eq!(released.is_some(), was_collecting, "a list is released once");
+                if let Some(released) = released {
+                    self.starts = released.starts;
+                    for shed in &released.shed {
+                        let job = self.ids.iter().position(|id| *id == shed.job.id).expect("it was pushed");
+                        assert!(shed.work.is_some(), "a job that is shed is dropped");
+                        assert_eq!(self.overflow, Overflow::Shed);
+                        expected[job] = JobState::Ended;
+                    }
+                    ended = released.shed;
+                }
+            }
+            Step::TakeSegment => {
+                self.starts = false;
+                drop(self.state.take_segment());
+            }
+            Step::Cancel(job) => ended.extend(self.index(job).and_then(|index| self.state.cancel(index))),
+            Step::EndQueued(job) => {
+                ended.extend(self.index(job).and_then(|index| self.state.end_queued(index)));
+            }
+            Step::Start(job) => match self.index(job).map(|index| self.state.start(index)) {
+                None | Some(Start::Gone) => {}
+                Some(Start::Ask(_)) => assert_eq!(self.jobs[job].kind, Kind::Conditional),
+                Some(Start::Started(started)) => self.started(job, started),
+            },
+            Step::StartUnasked(job) => {
+                let started = self.index(job).and_then(|index| self.state.start_unasked(index));
+                started.into_iter().for_each(|started| self.started(job, started));
+            }
+            Step::EndAttempt(job, may_retry) => {
+                match self.index(job).map(|index| self.state.end_attempt(index, may_retry)) {
+                    Some(AttemptEnd::Ended(job, extras)) => {
+                        ended.push(Ended { job, freed: Freed::default(), extras, work: None });
+                    }
+                    None | Some(AttemptEnd::Gone | AttemptEnd::Retry(..)) => {}
+                }
+            }
+            Step::End(job) => ended.extend(self.index(job).and_then(|index| self.state.end(index))),
+            Step::EndHandover(job) => {
+                ended.extend(self.index(job).and_then(|index| self.state.end_handover(index)));
+            }
+            Step::Stop(has_queue) => {
+                let halted = self.state.stop(has_queue);
+                self.freed(halted.freed);
+                ended = halted.abandoned;
+                assert!(self.state.segments.iter_mut().next().is_none(), "what was stopped is dropped");
+            }
+            Step::LoseWorker => {
+                self.starts = false;
+                ended = self.state.lose_worker().abandoned;
+            }
+        }
+        for ended in ended {
+            let job = self.ids.iter().position(|id| *id == ended.job.id).expect("it was pushed");
+            self.jobs[job].ends += 1;
+            assert_eq!(ended.job.attempt, self.jobs[job].attempts);
+            self.freed(ended.freed);
+        }
+        for (job, expected) in self.jobs.iter_mut().zip(expected) {
+            job.state = expected;
+        }
+    }
+
+    fn started(&mut self, job: usize, started: Started) {
+        self.jobs[job].attempts += 1;
+        assert_eq!(started.job.attempt, self.jobs[job].attempts);
+        let _ = self.capacity.give_back(started.room);
+    }
+
+    fn freed(&mut self, freed: Freed) {
+        let _ = self.capacity.give_back(freed.room);
+        if freed.held.is_some() {
+            assert!(self.is_held, "a response is woken that was held");
+            self.is_held = false;
+        }
+    }
+
+    fn count(&self, state: JobState) -> usize {
+        self.jobs.iter().filter(|job| job.state == state).count()
+    }
+
+    fn check(&mut self, step: Step) {
+        let found: Vec<(JobId, JobState, u32)> =
+            self.state.entries.open().map(|(_, entry)| (entry.id, entry.state, entry.attempts)).collect();
+        let open: Vec<(JobId, JobState, u32)> = self
+            .jobs
+            .iter()
+            .zip(&self.ids)
+            .filter(|(job, _)| job.state != JobState::Ended)
+            .map(|(job, id)| (*id, job.state, job.attempts))
+            .collect();
+        assert_eq!(found, open, "after {step:?}");
+        for job in &self.jobs {
+            let ends = u32::from(job.state == JobState::Ended);
+            assert_eq!(job.ends, ends, "a job is counted once, when it ends: after {step:?}");
+        }
+        let counts = &self.state.counts;
+        assert_eq!(counts.open, open.len());
+        assert_eq!(counts.waiting, self.count(JobState::Waiting));
+        assert_eq!(counts.running, self.count(JobState::Running));
+        assert!(counts.room <= counts.waiting, "room is taken for jobs that wait");
+        assert!(
+            self.capacity.has(self.capacity.max().saturating_sub(counts.room)),
+            "room is given back, after {step:?}"
+        );
+        let active = self.state.list == ListState::Active;
+        assert!(active || !self.starts, "a list that is to be started is active");
+    }
+
+    /// What the transitions that may follow depend on.
+    fn fingerprint(&mut self) -> impl Eq + std::hash::Hash + use<> {
+        let held = self.state.held.is_some();
+        let list = self.state.list as u8;
+        let segments: Vec<_> = self.state.segments.iter_mut().map(|segment| segment.indices()).collect();
+        (self.jobs.clone(), self.state.counts.room, held, list, segments, self.starts)
+    }
+
+    /// Ends what is left, as a shutdown does.
+    fn finish(&mut self) {
+        self.take(Step::Stop(true));
+        (0..JOBS).for_each(|job| self.take(Step::EndHandover(job)));
+        assert!(self.jobs.iter().all(|job| job.ends == 1), "every job ends");
+        assert_eq!(self.state.open(), 0);
+        assert!(self.capacity.has(self.capacity.max()), "all room is given back");
+    }
+}
+
+/// Explores all states breadth first, each by the shortest way to it. Returns how many transitions were taken.
+fn explore(kinds: [Kind; JOBS], overflow: Overflow, capacity: usize) -> usize {
+    let model = |way: &[Step]| {
+        let mut model = Model::new(kinds, overflow, capacity);
+        way.iter().for_each(|step| model.take(*step));
+        model
+    };
+    let mut seen = HashSet::from([model(&[]).fingerprint()]);
+    let mut ways = VecDeque::from([Vec::new()]);
+    let mut transitions = 0;
+    while let Some(way) = ways.pop_front() {
+        for step in steps() {
+            let mut model = model(&way);
+            if step == Step::Push && model.jobs.len() == JOBS {
+                continue;
+            }
+            model.take(step);
+            model.check(step);
+            transitions += 1;
+            if seen.insert(model.fingerprint()) {
+                model.finish();
+                ways.push_back(way.iter().copied().chain([step]).collect());
+            }
+        }
+    }
+    transitions
+}
+
+#[test]
+fn every_job_ends_once_and_is_counted_once_in_every_order_of_transitions() {
+    let kinds = [Kind::Plain, Kind::Queued, Kind::Conditional];
+    let transitions: usize =
+        [(Overflow::Wait, 1), (Overflow::Wait, 2), (Overflow::Shed, 1), (Overflow::Shed, 2)]
+            .into_iter()
+            .map(|(overflow, capacity)| explore(kinds, overflow, capacity))
+            .sum();
+    assert!(transitions > 100_000, "only {transitions} transitions were explored");
+}

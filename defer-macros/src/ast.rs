@@ -1,0 +1,138 @@
+//! The syntax model: a struct that derives `Deferrable`, checked, with spans.
+
+use proc_macro_crate::{FoundCrate, crate_name};
+use proc_macro2::Span;
+use quote::format_ident;
+use syn::{
+    Attribute, DeriveInput, Field, Fields, GenericParam, Generics, Ident, Member, Path, Type, Visibility,
+    ext::IdentExt,
+};
+
+use crate::{
+    attr::{Errors, Policy, StructAttributes, default_attribute},
+    valid::{check_owned, struct_fields},
+};
+
+/// A struct that derives `Deferrable`.
+pub(crate) struct JobType<'a> {
+    pub(crate) ident: &'a Ident,
+    pub(crate) visibility: &'a Visibility,
+    pub(crate) generics: &'a Generics,
+    pub(crate) shape: Shape,
+    pub(crate) fields: Vec<JobField<'a>>,
+    pub(crate) name: String,
+    pub(crate) policy: Policy,
+    /// The path of `defer-axum` or `defer-core`.
+    pub(crate) krate: Path,
+    /// The struct or one of its fields is deprecated, which the expansion must use all the same.
+    pub(crate) is_deprecated: bool,
+}
+
+/// How the struct is written.
+#[derive(Clone, Copy)]
+pub(crate) enum Shape {
+    Named,
+    Tuple,
+    Unit,
+}
+
+pub(crate) struct JobField<'a> {
+    pub(crate) member: Member,
+    pub(crate) ty: &'a Type,
+    pub(crate) source: Source,
+}
+
+/// Where a field's value comes from.
+pub(crate) enum Source {
+    /// This argument of `defer`.
+    Argument(Ident),
+    /// `Default::default()`, as `#[defer(default)]` at this place says.
+    Default(Span),
+}
+
+impl<'a> JobType<'a> {
+    /// Parses the whole input, also after an error. `None` if it cannot be a job.
+    pub(crate) fn parse(input: &'a DeriveInput, errors: &mut Errors) -> Option<Self> {
+        let attributes = StructAttributes::parse(&input.attrs, errors);
+        let fields = struct_fields(input, errors)?;
+        let shape = match fields {
+            Fields::Named(_) => Shape::Named,
+            Fields::Unnamed(_) => Shape::Tuple,
+            Fields::Unit => Shape::Unit,
+        };
+        let is_deprecated =
+            is_deprecated(&input.attrs) || fields.iter().any(|field| is_deprecated(&field.attrs));
+        let job_fields = fields
+            .iter()
+            .enumerate()
+            .map(|(index, field)| JobField::parse(index, field, &input.generics, errors));
+        let job_fields = job_fields.collect();
+        check_owned(&input.generics, fields, errors)?;
+
+        Some(Self {
+            ident: &input.ident,
+            visibility: &input.vis,
+            generics: &input.generics,
+            shape,
+            fields: job_fields,
+            name: attributes.name.unwrap_or_else(|| input.ident.unraw().to_string()),
+            policy: attributes.policy,
+            krate: attributes.krate.unwrap_or_else(find_crate),
+            is_deprecated,
+        })
+    }
+}
+
+impl<'a> JobField<'a> {
+    fn parse(index: usize, field: &'a Field, generics: &Generics, errors: &mut Errors) -> Self {
+        let member = match &field.ident {
+            Some(ident) => Member::from(ident.clone()),
+            None => Member::from(index),
+        };
+        let source = match default_attribute(&field.attrs, errors) {
+            Some(default) => Source::Default(default),
+            None => Source::Argument(argument(&member, generics)),
+        };
+        Self { member, ty: &field.ty, source }
+    }
+}
+
+fn is_deprecated(attrs: &[Attribute]) -> bool {
+    attrs.iter().any(|attr| attr.path().is_ident("deprecated"))
+}
+
+/// Returns the name of a field's argument. It differs from the field's: a constant or unit struct of that name in scope
+/// would turn the argument into a pattern, and hygiene does not tell a binding from an item. So would a const parameter.
+fn argument(member: &Member, generics: &Generics) -> Ident {
+    let collides = |ident: &Ident| {
+        generics.params.iter().any(|param| match param {
+            GenericParam::Const(param) => param.ident == *ident,
+            GenericParam::Type(_) | GenericParam::Lifetime(_) => false,
+        })
+    };
+    let (mut argument, span) = match member {
+        Member::Named(ident) => (format_ident!("{}_", ident.unraw()), ident.span()),
+        Member::Unnamed(index) => (format_ident!("arg{}_", index.index), index.span),
+    };
+    // Resolved at the expansion, which lints leave alone, and shown at the field.
+    argument.set_span(Span::call_site().located_at(span));
+    while collides(&argument) {
+        argument = format_ident!("{argument}_");
+    }
+    argument
+}
+
+fn find_crate() -> Path {
+    // The tests, examples and doc tests of `defer-axum` and `defer-core` find `Itself`: for them it is a dependency of that
+    // name. Neither library derives anything itself, where `crate` would be right.
+    let name = |found, itself: &str| match found {
+        FoundCrate::Itself => itself.to_owned(),
+        FoundCrate::Name(name) => name,
+    };
+    let name = crate_name("defer-axum")
+        .map(|found| name(found, "defer_axum"))
+        .or_else(|_| crate_name("defer-core").map(|found| name(found, "defer_core")))
+        .unwrap_or_else(|_| "defer_axum".to_owned());
+    let ident = Ident::new(&name, Span::call_site());
+    syn::parse_quote!(::#ident)
+}
