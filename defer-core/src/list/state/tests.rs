@@ -104,10 +104,6 @@ struct Expected {
 }
 
 impl Expected {
-    fn is_stoppable(&self) -> bool {
-        !matches!(self.state, JobState::HandedOver | JobState::Ended)
-    }
-
     /// The table of a job's transitions.
     fn after(&self, step: Step, job: usize) -> JobState {
         use JobState::{Backoff, Ended, HandedOver, Running, Waiting};
