@@ -19,8 +19,12 @@ struct Row {
     allocations: Bound,
 }
 
-/// What is aimed at, and what fails the check: a little above what is reached. How the compiler inlines changes with
-/// what else is in the program, and with it the figures by a tenth or so.
+/// What is aimed at, and what fails the check: a little above what is reached.
+///
+/// The compiler inlines differently as the program around changes, and with that a figure moves by a tenth or so. Those of
+/// spawned tasks move more: where the allocator happens to place ten tasks, freeing them takes 20,400 to 24,100
+/// instructions a request. So jobs are held against a request without any, which stays the same, and the limits beside
+/// spawned tasks are wide.
 struct Bound {
     target: i64,
     limit: i64,
@@ -32,7 +36,7 @@ const fn bound(target: i64, limit: i64) -> Bound {
 
 const NONE: Case = Case::new(Way::Spawn, 0);
 
-const ROWS: [Row; 4] = [
+const ROWS: [Row; 6] = [
     Row {
         what: "no job",
         measured: Case::new(Way::Defer, 0),
@@ -51,8 +55,22 @@ const ROWS: [Row; 4] = [
         what: "ten jobs",
         measured: Case::new(Way::Defer, 10),
         compared: Case::new(Way::Spawn, 10),
-        instructions: bound(0, 400),
+        instructions: bound(0, 1_600),
         allocations: bound(0, 0),
+    },
+    Row {
+        what: "one job, over none",
+        measured: Case::new(Way::Defer, 1),
+        compared: NONE,
+        instructions: bound(3_000, 6_100),
+        allocations: bound(4, 4),
+    },
+    Row {
+        what: "ten jobs, over none",
+        measured: Case::new(Way::Defer, 10),
+        compared: NONE,
+        instructions: bound(14_000, 15_400),
+        allocations: bound(6, 6),
     },
     Row {
         what: "each further job",

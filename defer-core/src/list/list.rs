@@ -9,17 +9,13 @@ use tokio::{
 use tracing::{Span, level_filters::LevelFilter};
 
 use super::{
-    effects::{Ended, Freed, Halted, Pushed},
-    entry::Entry,
-    segment::{Segment, Slots},
+    effects::{Ended, Freed, Halted},
+    segment::Slots,
     state::{Bounds, State},
 };
-#[cfg(feature = "testing")]
-use crate::attempt::SharedJob;
 use crate::{
-    attempt::Work,
     context::{Drain, Surroundings},
-    error::{DeferError, caught},
+    error::DeferError,
     event::{JobEventKind, JobRef},
     panic::drop_quietly,
     queue::BoxFuture,
@@ -169,84 +165,6 @@ impl JobList {
         }
     }
 
-    /// Adds a job. Returns its index, or `None` if it was shed. After the release it starts at once.
-    pub(crate) fn push<W: Work>(self: &Arc<Self>, mut entry: Entry, work: W) -> Option<usize>
-    where
-        Segment<W>: RunSegment,
-    {
-        let job = entry.job();
-        self.runner.counters().deferred();
-        job.tell(self.runner.hooks(), &JobEventKind::Deferred);
-        if entry.policy.is_queued() && self.runner.queue().is_some() {
-            self.encode(&mut entry, &work);
-        }
-        let mut state = self.lock();
-        if !state.makes_room(self.bounds()) {
-            drop(state);
-            drop_quietly((entry, work));
-            self.count(job, &JobEventKind::Shed);
-            return None;
-        }
-        let Pushed { index, starts } = state.push(entry, work, |segment| Box::new(segment));
-        drop(state);
-        if starts {
-            self.request_permit();
-        }
-        Some(index)
-    }
-
-    /// Encodes a job for the queue. Done at `defer`, because a running job can no longer be borrowed, and at the end of a
-    /// shutdown the queue may have to take it.
-    fn encode<W: Work>(&self, entry: &mut Entry, work: &W) {
-        let error = match caught(|| work.encode()) {
-            Ok(None) => return,
-            Ok(Some(Ok(payload))) => return entry.set_payload(payload),
-            Ok(Some(Err(error))) => error.into(),
-            Err(panic) => panic,
-        };
-        self.report(entry.job(), &JobEventKind::QueueFailed { error });
-    }
-
-    /// Changes a job that has not started. Returns the value if it has, so that it is dropped without the lock.
-    pub(crate) fn change<V, T>(
-        &self,
-        index: usize,
-        value: V,
-        change: fn(&mut Entry, V) -> T,
-    ) -> Result<T, V> {
-        match self.lock().waiting_entry(index) {
-            Some(entry) => Ok(change(entry, value)),
-            None => Err(value),
-        }
-    }
-
-    /// Cancels a job that has not started. Returns whether this call did.
-    pub(crate) fn cancel(&self, index: usize) -> bool {
-        let ended = self.lock().cancel(index);
-        ended.map(|ended| self.ended(ended, &JobEventKind::Cancelled)).is_some()
-    }
-
-    /// Cancels the jobs with this key that have not started, except one. Returns whether there was any.
-    pub(crate) fn cancel_key(&self, key: &str, except: Option<usize>) -> bool {
-        let cancelled = self.lock().cancel_key(key, except);
-        let any = !cancelled.is_empty();
-        for ended in cancelled {
-            self.ended(ended, &JobEventKind::Cancelled);
-        }
-        any
-    }
-
-    /// Returns how many jobs have not started.
-    pub(crate) fn waiting(&self) -> usize {
-        self.lock().waiting()
-    }
-
-    /// Returns the names of the jobs that have not ended, and the jobs themselves if no worker has them.
-    #[cfg(feature = "testing")]
-    pub(crate) fn inspect(&self) -> Vec<(&'static str, Option<SharedJob>)> {
-        self.lock().inspect()
-    }
-
     /// Ends a job that has not ended. Returns whether this call did.
     pub(crate) fn end(&self, index: usize, event: &JobEventKind) -> bool {
         let ended = self.transition(|state| state.end(index));
@@ -280,11 +198,11 @@ impl JobList {
         result
     }
 
-    fn bounds(&self) -> Bounds<'_> {
+    pub(super) fn bounds(&self) -> Bounds<'_> {
         Bounds { capacity: self.runner.capacity(), overflow: self.runner.overflow() }
     }
 
-    fn request_permit(self: &Arc<Self>) {
+    pub(super) fn request_permit(self: &Arc<Self>) {
         Semaphore::start(self.clone() as Arc<dyn Jobs>);
     }
 

@@ -35,6 +35,7 @@
 //! A list that turns `Active` asks the runner for a permit, and with that it spawns its worker.
 
 mod admission;
+mod collect;
 mod effects;
 mod entry;
 mod handover;

@@ -8,7 +8,7 @@ use std::task::Waker;
 use tokio::task::{AbortHandle, JoinHandle};
 
 use super::{
-    effects::{AttemptEnd, Ended, Freed, Halted, Pushed, Released, Start, Started},
+    effects::{AttemptEnd, Ended, Freed, Pushed, Released, Start, Started},
     entry::{Entries, Entry, Extras, JobState},
     segment::{Segment, Segments, Slots},
 };
@@ -304,45 +304,6 @@ impl<S: Slots> State<S> {
         self.end_from(index, |state| state == JobState::HandedOver)
     }
 
-    /// Stops everything at the end of a shutdown, in one step: none of the jobs starts because the one before it was
-    /// stopped. Jobs that a queue can take are handed over, if there is one.
-    pub(super) fn stop(&mut self, has_queue: bool) -> Halted<S> {
-        let mut handed_over = Vec::new();
-        let mut freed = Freed::default();
-        let mut retries = Vec::new();
-        for index in self.open_indices(|state| state != JobState::HandedOver) {
-            let Some(entry) = self.entries.get_mut(index) else { continue };
-            retries.extend(entry.take_retry());
-            // Whether a condition lets a job run is known once it has run.
-            let may_leave = has_queue && (entry.attempts > 0 || entry.is_unconditional());
-            let Some(envelope) = entry.envelope().filter(|_| may_leave) else { continue };
-            match std::mem::replace(&mut entry.state, JobState::HandedOver) {
-                JobState::Waiting => freed.add(self.free()),
-                JobState::Running => self.counts.running -= 1,
-                JobState::Backoff | JobState::HandedOver | JobState::Ended => {}
-            }
-            handed_over.push((index, envelope));
-        }
-        let abandoned = self.end_all(|state| state != JobState::HandedOver);
-        let worker = self.worker.take();
-        self.worker_epoch = self.worker_epoch.wrapping_add(1);
-        Halted { abandoned, handed_over, freed, worker, retries, segments: self.segments.take_all() }
-    }
-
-    /// The worker is gone, with a runtime that was dropped or by an abort: ends what it would have run. Jobs between two
-    /// attempts have tasks of their own.
-    pub(super) fn lose_worker(&mut self) -> Halted<S> {
-        self.forget_worker();
-        Halted {
-            abandoned: self.end_all(|state| !matches!(state, JobState::Backoff | JobState::HandedOver)),
-            handed_over: Vec::new(),
-            freed: Freed::default(),
-            worker: None,
-            retries: Vec::new(),
-            segments: self.segments.take_all(),
-        }
-    }
-
     /// Returns the names of the jobs that have not ended, and the jobs that are shared and that no worker has taken.
     #[cfg(feature = "testing")]
     pub(super) fn inspect(&mut self) -> Vec<(&'static str, Option<SharedJob>)> {
@@ -355,11 +316,6 @@ impl<S: Slots> State<S> {
         let mut ended = self.end_from(index, from)?;
         ended.work = self.segments.iter_mut().find_map(|segment| segment.take(index));
         Some(ended)
-    }
-
-    fn end_all(&mut self, from: impl Fn(JobState) -> bool) -> Vec<Ended> {
-        let indices = self.open_indices(&from);
-        indices.into_iter().filter_map(|index| self.end_from(index, &from)).collect()
     }
 
     fn end_from(&mut self, index: usize, from: impl FnOnce(JobState) -> bool) -> Option<Ended> {
@@ -388,10 +344,6 @@ impl<S: Slots> State<S> {
         Some((before, job, extras))
     }
 
-    fn open_indices(&mut self, state: impl Fn(JobState) -> bool) -> Vec<usize> {
-        self.entries.open().filter(|(_, entry)| state(entry.state)).map(|(index, _)| index).collect()
-    }
-
     /// A job no longer waits, and does not start.
     fn free(&mut self) -> Freed {
         Freed { room: self.counts.stop_waiting(), held: self.held.take() }
@@ -406,5 +358,6 @@ impl<S: Slots> State<S> {
     }
 }
 
+mod stop;
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,58 @@
+//! The transitions that stop jobs: at the end of a shutdown, and when a worker is lost.
+
+use super::State;
+use crate::list::{
+    effects::{Ended, Freed, Halted},
+    entry::JobState,
+    segment::Slots,
+};
+
+impl<S: Slots> State<S> {
+    /// Stops everything at the end of a shutdown, in one step: none of the jobs starts because the one before it was
+    /// stopped. Jobs that a queue can take are handed over, if there is one.
+    pub(in crate::list) fn stop(&mut self, has_queue: bool) -> Halted<S> {
+        let mut handed_over = Vec::new();
+        let mut freed = Freed::default();
+        let mut retries = Vec::new();
+        for index in self.open_indices(|state| state != JobState::HandedOver) {
+            let Some(entry) = self.entries.get_mut(index) else { continue };
+            retries.extend(entry.take_retry());
+            // Whether a condition lets a job run is known once it has run.
+            let may_leave = has_queue && (entry.attempts > 0 || entry.is_unconditional());
+            let Some(envelope) = entry.envelope().filter(|_| may_leave) else { continue };
+            match std::mem::replace(&mut entry.state, JobState::HandedOver) {
+                JobState::Waiting => freed.add(self.free()),
+                JobState::Running => self.counts.running -= 1,
+                JobState::Backoff | JobState::HandedOver | JobState::Ended => {}
+            }
+            handed_over.push((index, envelope));
+        }
+        let abandoned = self.end_all(|state| state != JobState::HandedOver);
+        let worker = self.worker.take();
+        self.worker_epoch = self.worker_epoch.wrapping_add(1);
+        Halted { abandoned, handed_over, freed, worker, retries, segments: self.segments.take_all() }
+    }
+
+    /// The worker is gone, with a runtime that was dropped or by an abort: ends what it would have run. Jobs between two
+    /// attempts have tasks of their own.
+    pub(in crate::list) fn lose_worker(&mut self) -> Halted<S> {
+        self.forget_worker();
+        Halted {
+            abandoned: self.end_all(|state| !matches!(state, JobState::Backoff | JobState::HandedOver)),
+            handed_over: Vec::new(),
+            freed: Freed::default(),
+            worker: None,
+            retries: Vec::new(),
+            segments: self.segments.take_all(),
+        }
+    }
+
+    fn end_all(&mut self, from: impl Fn(JobState) -> bool) -> Vec<Ended> {
+        let indices = self.open_indices(&from);
+        indices.into_iter().filter_map(|index| self.end_from(index, &from)).collect()
+    }
+
+    fn open_indices(&mut self, state: impl Fn(JobState) -> bool) -> Vec<usize> {
+        self.entries.open().filter(|(_, entry)| state(entry.state)).map(|(index, _)| index).collect()
+    }
+}
