@@ -1,9 +1,9 @@
-//! What the tests over sockets have in common: servers, a log of what happened in which order, and clients that
-//! misbehave.
+//! What the tests share: servers, a log of what happened in which order, and clients that misbehave.
 
-mod by;
+mod ask;
 mod client;
 mod feed;
+pub mod http2;
 mod jobs;
 mod log;
 mod pipe;
@@ -11,12 +11,12 @@ mod server;
 mod wire;
 
 pub use self::{
-    by::By,
+    ask::{all_have_run, ask, in_time, read},
     client::{Reply, Tcp},
     feed::{FedBody, Feed},
     jobs::{Note, NoteEnding, runner},
-    log::Log,
+    log::{Log, Traced},
     pipe::{Pipe, PipeClient, PipeIo, PipeListener},
-    server::Server,
+    server::{By, Server},
     wire::{Wire, WireIo, WireListener, http1_bodies, http1_ends, http2_bodies, http2_ends},
 };

@@ -1,11 +1,14 @@
 //! What happened, in order.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use tokio::sync::watch;
+use tracing::subscriber::DefaultGuard;
+use tracing_subscriber::fmt::MakeWriter;
 
 /// How long a test waits for what does not come.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -48,5 +51,55 @@ impl Log {
 impl Default for Log {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// What a thread logs through `tracing`, as `tracing_subscriber` writes it. A clone is the same.
+#[derive(Clone, Debug, Default)]
+pub struct Traced(Arc<Mutex<Vec<u8>>>);
+
+impl Traced {
+    /// Keeps what this thread logs from this level up, until the guard is dropped.
+    pub fn start(level: tracing::Level) -> (Self, DefaultGuard) {
+        let traced = Self::default();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .without_time()
+            .with_writer(traced.clone())
+            .with_max_level(level)
+            .finish();
+        (traced, tracing::subscriber::set_default(subscriber))
+    }
+
+    /// All that was logged so far.
+    pub fn text(&self) -> String {
+        String::from_utf8(self.bytes().clone()).expect("text")
+    }
+
+    /// Forgets what was logged so far.
+    pub fn clear(&self) {
+        self.bytes().clear();
+    }
+
+    fn bytes(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl io::Write for Traced {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.bytes().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Traced {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
     }
 }

@@ -1,70 +1,88 @@
-//! Servers on a free port of the loopback interface.
+//! Servers. Most promises hold whoever serves.
 
-use std::{io, net::SocketAddr};
+use std::{borrow::Borrow, fmt, future::IntoFuture, io, net::SocketAddr};
 
 use axum::{Router, serve::Listener};
-use defer_axum::{DeferLayer, Runner, ShutdownReport};
+use defer_axum::{DeferLayer, Delivery, Runner, ShutdownReport};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
-/// A running server, stopped by the end of the test's runtime or by [`stop`](Self::stop).
+/// Who serves an app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// `defer_axum::serve`.
+    Defer,
+    /// `axum::serve`.
+    Axum,
+}
+
+impl By {
+    /// The one and the other.
+    pub const BOTH: [Self; 2] = [Self::Defer, Self::Axum];
+
+    /// What a job is told of a response that went out whole.
+    pub fn whole(self) -> Delivery {
+        match self {
+            Self::Defer => Delivery::Sent,
+            Self::Axum => Delivery::Finished,
+        }
+    }
+
+    /// Serves routes under a `DeferLayer`, on a free port.
+    pub async fn serve(self, routes: Router, runner: impl Borrow<Runner>) -> Server {
+        let app = routes.layer(DeferLayer::new(runner.borrow().clone()));
+        self.serve_app(app, runner).await
+    }
+
+    /// Serves an app that has its layers, on a free port.
+    pub async fn serve_app(self, app: Router, runner: impl Borrow<Runner>) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        self.serve_on(listener, app, runner)
+    }
+
+    /// Serves an app that has its layers, on this listener.
+    pub fn serve_on<L>(self, listener: L, app: Router, runner: impl Borrow<Runner>) -> Server<L::Addr>
+    where
+        L: Listener<Addr: fmt::Debug + Clone + Sync + 'static>,
+    {
+        let runner = runner.borrow().clone();
+        let addr = listener.local_addr().expect("a bound listener has an address");
+        let (signal, stopped) = oneshot::channel::<()>();
+        let stopped = async move { drop(stopped.await) };
+        let task = match self {
+            Self::Defer => {
+                let serve = defer_axum::serve(listener, app, runner.clone()).with_graceful_shutdown(stopped);
+                tokio::spawn(serve.into_future())
+            }
+            Self::Axum => {
+                let serve = axum::serve(listener, app).with_graceful_shutdown(stopped);
+                tokio::spawn(async { serve.await.map(|()| ShutdownReport::default()) })
+            }
+        };
+        Server { addr, runner, signal: Some(signal), task }
+    }
+}
+
+/// A running server. Dropped, it shuts down gracefully.
 #[derive(Debug)]
-pub struct Server {
+pub struct Server<A = SocketAddr> {
     /// Where it listens.
-    pub addr: SocketAddr,
+    pub addr: A,
     /// The runner of its layer.
     pub runner: Runner,
     signal: Option<oneshot::Sender<()>>,
     task: JoinHandle<io::Result<ShutdownReport>>,
 }
 
-impl Server {
-    /// Serves routes under a `DeferLayer` by `defer_axum::serve`.
-    pub async fn start(routes: Router, runner: Runner) -> Self {
-        let app = routes.layer(DeferLayer::new(runner.clone()));
-        Self::start_app(app, runner).await
-    }
-
-    /// Serves an app that has its layers by `defer_axum::serve`.
-    pub async fn start_app(app: Router, runner: Runner) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        Self::start_on(listener, app, runner)
-    }
-
-    /// Serves an app by `defer_axum::serve` on this listener.
-    pub fn start_on<L>(listener: L, app: Router, runner: Runner) -> Self
-    where
-        L: Listener<Addr = SocketAddr>,
-    {
-        let addr = listener.local_addr().expect("a bound listener has an address");
-        let (signal, stopped) = oneshot::channel::<()>();
-        let serve = defer_axum::serve(listener, app, runner.clone())
-            .with_graceful_shutdown(async move { drop(stopped.await) });
-        Self { addr, runner, signal: Some(signal), task: tokio::spawn(serve.into_future()) }
-    }
-
-    /// Serves routes under a `DeferLayer` by `axum::serve`.
-    pub async fn start_plain(routes: Router, runner: Runner) -> Self {
-        let app = routes.layer(DeferLayer::new(runner.clone()));
-        Self::start_plain_app(app, runner).await
-    }
-
-    /// Serves an app that has its layers by `axum::serve`.
-    pub async fn start_plain_app(app: Router, runner: Runner) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let addr = listener.local_addr().expect("a bound listener has an address");
-        let (signal, stopped) = oneshot::channel::<()>();
-        let task = tokio::spawn(async move {
-            let serve = axum::serve(listener, app);
-            serve.with_graceful_shutdown(async move { drop(stopped.await) }).await?;
-            Ok(ShutdownReport::default())
-        });
-        Self { addr, runner, signal: Some(signal), task }
-    }
-
+impl<A> Server<A> {
     /// Shuts down gracefully, and waits for it.
     pub async fn stop(mut self) -> ShutdownReport {
         drop(self.signal.take());
         let stopped = self.task.await.expect("the server does not panic");
         stopped.expect("the server does not fail")
+    }
+
+    /// Lets the server run until the end of the test's runtime.
+    pub fn detach(self) {
+        std::mem::forget(self.signal);
     }
 }

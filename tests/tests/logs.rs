@@ -1,14 +1,9 @@
-//! What a service's log says of its jobs, as somebody reads it who looks for a request.
-
-use std::{
-    io,
-    sync::{Arc, Mutex, PoisonError},
-};
+//! What a service's log says of its jobs. Apart from other tests, because callsites are enabled for a whole process.
 
 use axum::{Router, body::Body, extract::Path, http::Request, routing::post};
 use defer_axum::{DeferLayer, Deferrable, Job, JobContext, JobError, JobResult, Runner};
+use defer_tests::Traced;
 use tower::ServiceExt;
-use tracing::subscriber::DefaultGuard;
 
 /// Fails once, and for good if it is told to.
 #[derive(Deferrable)]
@@ -33,39 +28,11 @@ async fn sign_up(Path((name, fails)): Path<(String, bool)>) {
     SendWelcome::defer(format!("{name}@example.com"), fails);
 }
 
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Lines {
-    fn capture(level: tracing::Level) -> (Self, DefaultGuard) {
-        let lines = Self::default();
-        let writer = lines.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_ansi(false)
-            .without_time()
-            .with_writer(move || writer.clone())
-            .with_max_level(level)
-            .finish();
-        (lines, tracing::subscriber::set_default(subscriber))
-    }
-
-    /// The lines, without ids and times.
-    fn all(&self) -> Vec<String> {
-        let text = String::from_utf8(self.0.lock().unwrap_or_else(PoisonError::into_inner).clone());
-        let text = text.expect("text");
-        assert!(!text.contains('@'), "a job's field: {text}");
-        text.lines().map(|line| without(&without(&without(line, " id="), " elapsed="), " delay=")).collect()
-    }
+/// The lines, without ids and times.
+fn lines(traced: &Traced) -> Vec<String> {
+    let text = traced.text();
+    assert!(!text.contains('@'), "a job's field: {text}");
+    text.lines().map(|line| without(&without(&without(line, " id="), " elapsed="), " delay=")).collect()
 }
 
 /// The line without this field, which is there once at most.
@@ -78,14 +45,14 @@ fn without(line: &str, field: &str) -> String {
 
 /// Signs up somebody, and returns what is logged from this level on.
 async fn logged(level: tracing::Level, path: &str) -> Vec<String> {
-    let (lines, _guard) = Lines::capture(level);
+    let (traced, _logging) = Traced::start(level);
     let runner = Runner::default();
     let layer = DeferLayer::new(runner.clone()).capture_request_headers(["x-request-id"]);
     let app = Router::new().route("/sign-up/{name}/{fails}", post(sign_up)).layer(layer);
     let request = Request::post(path).header("x-request-id", "r-17").body(Body::empty()).expect("a request");
     drop(app.oneshot(request).await);
     runner.idle().await;
-    lines.all()
+    lines(&traced)
 }
 
 const SPAN: &str =

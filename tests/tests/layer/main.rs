@@ -3,6 +3,7 @@
 mod bodies;
 mod dropped;
 mod endings;
+mod nesting;
 mod order;
 mod told;
 

@@ -16,7 +16,7 @@ use http::StatusCode;
 use tokio_stream::StreamExt;
 use tower::ServiceExt;
 
-use crate::{all_have_run, ask, in_time, read};
+use defer_tests::{all_have_run, ask, in_time, read};
 
 const LARGE: usize = 1_000_000;
 

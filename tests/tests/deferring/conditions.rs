@@ -135,32 +135,6 @@ async fn a_panic_of_the_handler_is_no_success() {
 }
 
 #[tokio::test]
-async fn a_predicate_that_panics_fails_its_job_and_no_other() {
-    async fn handler() {
-        Note::defer("before");
-        Note::defer("asked").when(|_| panic!("the predicate's panic"));
-        Note::defer("after");
-    }
-    for by in By::BOTH {
-        let log = Log::new();
-        let errors = Arc::new(Mutex::new(Vec::new()));
-        let seen = errors.clone();
-        let runner = Runner::builder().state(log.clone()).on_event(move |event| {
-            if let JobEventKind::Panicked { error, .. } = event.kind() {
-                seen.lock().expect("no panic").push(format!("{} {error}", event.name()));
-            }
-        });
-        let runner = runner.build();
-        let server = by.serve(Router::new().route("/", get(handler)), &runner).await;
-        Tcp::connect(server.addr).await.get("/").await;
-        runner.idle().await;
-        assert_eq!(log.lines(), ["before", "after"], "{by:?}");
-        assert_eq!((runner.stats().succeeded, runner.stats().failed), (2, 1), "{by:?}");
-        assert_eq!(*errors.lock().expect("no panic"), ["Note panicked: the predicate's panic"], "{by:?}");
-    }
-}
-
-#[tokio::test]
 async fn a_job_that_is_skipped_is_an_event() {
     async fn handler() -> StatusCode {
         Receipt::defer("bought");

@@ -1,17 +1,4 @@
-//! Where layers, runners, requests and protocols meet: every promise holds there too.
-
-mod answered_outside;
-mod bounds;
-mod bounds_streams;
-mod bytes_sent;
-mod bytes_sent_http2;
-mod cancelled;
-mod connect;
-mod http2;
-mod lengths;
-mod progress;
-mod shared_memory;
-mod within;
+//! Requests that are made in this process, and waiting for the runner.
 
 use std::{future::Future, time::Duration};
 
@@ -25,24 +12,24 @@ use defer_axum::{Runner, Stats};
 use tower::ServiceExt;
 
 /// Waits for something that a deadlock would prevent.
-async fn in_time<F: Future>(future: F) -> F::Output {
+pub async fn in_time<F: Future>(future: F) -> F::Output {
     let limited = tokio::time::timeout(Duration::from_secs(60), future).await;
     limited.expect("everything makes progress")
 }
 
 /// Makes a request in this process.
-async fn ask(router: &Router, path: &str) -> Response {
+pub async fn ask(router: &Router, path: &str) -> Response {
     let request = Request::get(path).body(Body::empty()).expect("a request");
     router.clone().oneshot(request).await.unwrap_or_else(|never| match never {})
 }
 
 /// Reads a response to its end, and returns its length.
-async fn read(response: Response) -> usize {
+pub async fn read(response: Response) -> usize {
     to_bytes(response.into_body(), usize::MAX).await.expect("the body does not fail").len()
 }
 
-/// Waits until the runner is idle: all that was deferred has run.
-async fn all_have_run(runner: &Runner) -> u64 {
+/// Waits until the runner is idle, and checks that every job succeeded. Returns how many there were.
+pub async fn all_have_run(runner: &Runner) -> u64 {
     in_time(runner.idle()).await;
     let Stats { deferred, succeeded, pending, running, .. } = runner.stats();
     assert_eq!((pending, running, succeeded), (0, 0, deferred));

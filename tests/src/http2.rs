@@ -11,18 +11,19 @@ use http::{Method, Request};
 use tokio::net::TcpStream;
 
 /// A connection, driven by a task of its own. A clone is the same connection.
-#[derive(Clone)]
-pub(crate) struct Client {
-    pub(crate) send: SendRequest<Bytes>,
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// Sends requests.
+    pub send: SendRequest<Bytes>,
 }
 
 /// Connects with the windows of the default size.
-pub(crate) async fn connect(addr: SocketAddr) -> Client {
+pub async fn connect(addr: SocketAddr) -> Client {
     connect_with(addr, &Builder::new()).await
 }
 
 /// Connects with these settings.
-pub(crate) async fn connect_with(addr: SocketAddr, settings: &Builder) -> Client {
+pub async fn connect_with(addr: SocketAddr, settings: &Builder) -> Client {
     let io = TcpStream::connect(addr).await.expect("the server listens");
     let (send, connection) = settings.handshake(io).await.expect("an HTTP/2 server");
     tokio::spawn(async move { drop(connection.await) });
@@ -31,7 +32,7 @@ pub(crate) async fn connect_with(addr: SocketAddr, settings: &Builder) -> Client
 
 impl Client {
     /// Sends a GET request.
-    pub(crate) async fn get(&mut self, path: &str) -> ResponseFuture {
+    pub async fn get(&mut self, path: &str) -> ResponseFuture {
         poll_fn(|cx| self.send.poll_ready(cx)).await.expect("the connection is open");
         let uri = format!("http://test{path}");
         let request = Request::builder().method(Method::GET).uri(uri).body(()).expect("a request");
@@ -40,12 +41,12 @@ impl Client {
 }
 
 /// Waits for the head.
-pub(crate) async fn body_of(response: ResponseFuture) -> RecvStream {
+pub async fn body_of(response: ResponseFuture) -> RecvStream {
     response.await.expect("a response").into_body()
 }
 
 /// Reads at least this many bytes, or to the end, and gives the window back. Returns how many they were.
-pub(crate) async fn read(body: &mut RecvStream, bytes: usize) -> usize {
+pub async fn read(body: &mut RecvStream, bytes: usize) -> usize {
     let mut read = 0;
     while read < bytes {
         let Some(data) = body.data().await else { break };
@@ -57,14 +58,14 @@ pub(crate) async fn read(body: &mut RecvStream, bytes: usize) -> usize {
 }
 
 /// Reads to the end, and gives the window back. Returns how many bytes they were.
-pub(crate) async fn drain(body: &mut RecvStream) -> usize {
+pub async fn drain(body: &mut RecvStream) -> usize {
     let read = read(body, usize::MAX).await;
     drop(body.trailers().await);
     read
 }
 
 /// How many bytes of DATA there are in this record of what a server wrote on this stream.
-pub(crate) fn data_bytes(mut wire: &[u8], stream: u32) -> usize {
+pub fn data_bytes(mut wire: &[u8], stream: u32) -> usize {
     const DATA: u8 = 0;
     let mut data = 0;
     while let Some((head, rest)) = wire.split_at_checked(9) {

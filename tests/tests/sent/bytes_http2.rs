@@ -5,10 +5,10 @@ use std::convert::Infallible;
 use axum::{Router, body::Body, routing::get};
 use bytes::Bytes;
 use defer_axum::{DeferLayer, Runner};
-use defer_tests::{Log, NoteEnding, Server, Wire, WireListener};
+use defer_tests::{By, Log, NoteEnding, Wire, WireListener};
 use h2::client::Builder;
 
-use crate::http2::{self, body_of, data_bytes, drain, read};
+use defer_tests::http2::{self, body_of, data_bytes, drain, read};
 
 const LARGE: usize = 8_000_000;
 
@@ -33,7 +33,7 @@ async fn of_a_stream_that_is_reset_no_more_counts_than_was_taken() {
                 let (wire, log) = (Wire::new(), Log::new());
                 let runner = Runner::builder().state(log.clone()).build();
                 let app = routes().layer(DeferLayer::new(runner.clone()));
-                let server = Server::start_on(WireListener::bind(&wire).await, app, runner);
+                let server = By::Defer.serve_on(WireListener::bind(&wire).await, app, runner);
                 let mut settings = Builder::new();
                 settings.initial_window_size(window).initial_connection_window_size(window);
                 let mut client = http2::connect_with(server.addr, &settings).await;
@@ -56,7 +56,7 @@ async fn of_a_stream_that_is_sent_all_that_was_taken_counts() {
         let (wire, log) = (Wire::new(), Log::new());
         let runner = Runner::builder().state(log.clone()).build();
         let app = routes().layer(DeferLayer::new(runner.clone()));
-        let server = Server::start_on(WireListener::bind(&wire).await, app, runner);
+        let server = By::Defer.serve_on(WireListener::bind(&wire).await, app, runner);
         let mut client = http2::connect(server.addr).await;
         assert_eq!(drain(&mut body_of(client.get(path).await).await).await, LARGE);
         assert_eq!(log.wait_for(1).await, [format!("Sent 200 {LARGE}")], "{path}");

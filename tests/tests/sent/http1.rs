@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use axum::{Router, body::Body, http::StatusCode, response::IntoResponse, routing::get};
 use bytes::Bytes;
 use defer_axum::{DeferLayer, Runner, defer_fn};
-use defer_tests::{Log, Server, Tcp, Wire, WireListener, http1_ends};
+use defer_tests::{By, Log, Server, Tcp, Wire, WireListener, http1_ends};
 use tokio::io::AsyncWriteExt;
 
 const LARGE: usize = 8 * 1024 * 1024;
@@ -35,7 +35,7 @@ async fn start(routes: Router) -> Setup {
 }
 
 async fn start_app(app: Router, runner: Runner, wire: Wire, log: Log) -> Setup {
-    let server = Server::start_on(WireListener::bind(&wire).await, app, runner);
+    let server = By::Defer.serve_on(WireListener::bind(&wire).await, app, runner);
     Setup { server, wire, log }
 }
 

@@ -1,18 +1,14 @@
 //! Deferring where there is no request.
 
-use std::{
-    io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::sync::{Arc, Mutex};
 
 use axum::{Router, routing::get};
 use defer_axum::{
     Defer, DeferError, Deferrable, Job, JobContext, JobResult, Runner, defer, defer_fn, try_defer,
     try_defer_fn,
 };
-use defer_tests::{By, Tcp};
+use defer_tests::{By, Tcp, Traced};
 use tokio::sync::mpsc;
-use tracing_subscriber::fmt::MakeWriter;
 
 /// Says what it was told.
 #[derive(Deferrable)]
@@ -28,51 +24,13 @@ impl Job for Orphan {
     }
 }
 
-/// What was logged.
-#[derive(Clone, Debug, Default)]
-struct Logged(Arc<Mutex<Vec<u8>>>);
-
-impl Logged {
-    fn bytes(&self) -> MutexGuard<'_, Vec<u8>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.bytes()).into_owned()
-    }
-
-    /// Logs what happens on this thread.
-    fn start(&self) -> tracing::subscriber::DefaultGuard {
-        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(self.clone()).finish();
-        tracing::subscriber::set_default(subscriber)
-    }
-}
-
-impl io::Write for Logged {
-    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-        self.bytes().write(text)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Logged {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        self.clone()
-    }
-}
-
 fn orphan() -> (Orphan, mpsc::UnboundedReceiver<String>) {
     let (told, tells) = mpsc::unbounded_channel();
     (Orphan { told }, tells)
 }
 
 /// The line of the log that warns.
-fn warning(logged: &Logged) -> String {
+fn warning(logged: &Traced) -> String {
     let text = logged.text();
     let mut warnings = text.lines().filter(|line| line.contains(" WARN "));
     let warning = warnings.next().unwrap_or_else(|| panic!("no warning: {text}"));
@@ -105,8 +63,7 @@ fn outside_of_tokio_defer_panics_with_the_text_of_the_error() {
 
 #[tokio::test]
 async fn outside_of_a_request_a_job_runs_at_once_with_a_warning() {
-    let logged = Logged::default();
-    let _logging = logged.start();
+    let (logged, _logging) = Traced::start(tracing::Level::INFO);
     let (job, mut tells) = orphan();
     let deferred = try_defer(job).expect("there is a runtime");
     assert_eq!(tells.recv().await.expect("the job runs"), "false false");
@@ -120,8 +77,7 @@ async fn outside_of_a_request_a_job_runs_at_once_with_a_warning() {
 
 #[tokio::test]
 async fn outside_of_a_request_a_closure_runs_at_once_with_a_warning() {
-    let logged = Logged::default();
-    let _logging = logged.start();
+    let (logged, _logging) = Traced::start(tracing::Level::INFO);
     let (job, mut tells) = orphan();
     defer_fn(move |cx| async move { job.run(&cx).await });
     assert_eq!(tells.recv().await.expect("the job runs"), "false false");
@@ -133,8 +89,7 @@ async fn outside_of_a_request_a_closure_runs_at_once_with_a_warning() {
 
 #[tokio::test]
 async fn a_task_without_the_scope_is_outside_of_the_request() {
-    let logged = Logged::default();
-    let _logging = logged.start();
+    let (logged, _logging) = Traced::start(tracing::Level::INFO);
     for by in By::BOTH {
         let (job, mut tells) = orphan();
         let job = Arc::new(Mutex::new(Some(job)));
@@ -151,14 +106,13 @@ async fn a_task_without_the_scope_is_outside_of_the_request() {
         assert_eq!(runner.stats().deferred, 0, "{by:?}: it is not the layer's runner that runs it");
         let warning = warning(&logged);
         assert!(warning.contains("Orphan") && warning.contains("`DeferLayer`"), "{by:?} {warning}");
-        logged.bytes().clear();
+        logged.clear();
     }
 }
 
 #[tokio::test]
 async fn a_handler_without_the_layer_still_gets_its_jobs_run() {
-    let logged = Logged::default();
-    let _logging = logged.start();
+    let (logged, _logging) = Traced::start(tracing::Level::INFO);
     for by in By::BOTH {
         let (job, mut tells) = orphan();
         let told = job.told;
@@ -172,6 +126,6 @@ async fn a_handler_without_the_layer_still_gets_its_jobs_run() {
         assert_eq!(tells.recv().await.expect("the job runs"), "false false", "{by:?}");
         let warning = warning(&logged);
         assert!(warning.contains("Orphan") && warning.contains("`DeferLayer`"), "{by:?} {warning}");
-        logged.bytes().clear();
+        logged.clear();
     }
 }

@@ -116,23 +116,6 @@ async fn a_job_can_cancel_a_later_one() {
 }
 
 #[tokio::test]
-async fn of_jobs_with_the_same_key_the_last_stays_in_its_own_place() {
-    async fn handler() {
-        Note::defer("first of the cart").key("cart:42");
-        Note::defer("another cart").key("cart:43");
-        Note::defer("second of the cart").key("cart:42");
-        Note::defer("without a key");
-        Note::defer("last of the cart").key(String::from("cart:42"));
-        Note::defer("end");
-    }
-    for by in By::BOTH {
-        let (log, stats) = log_and_stats(by, handler).await;
-        assert_eq!(log, ["another cart", "without a key", "last of the cart", "end"], "{by:?}");
-        assert_eq!((stats.succeeded, stats.cancelled), (4, 2), "{by:?}");
-    }
-}
-
-#[tokio::test]
 async fn keys_of_different_requests_are_different() {
     async fn handler() {
         Note::defer("job").key("key");

@@ -12,10 +12,10 @@ use axum::{
     serve::ListenerExt,
 };
 use defer_axum::{DeferLayer, Runner, defer_fn};
-use defer_tests::{Log, Server, Tcp, Wire, WireListener, http1_ends};
+use defer_tests::{By, Log, Server, Tcp, Wire, WireListener, http1_ends};
 use http::StatusCode;
 use std::net::SocketAddr;
-use tower_http::{catch_panic::CatchPanicLayer, compression::CompressionLayer, timeout::TimeoutLayer};
+use tower_http::compression::CompressionLayer;
 
 const LARGE: usize = 8 * 1024 * 1024;
 
@@ -49,7 +49,7 @@ async fn start(routes: Router, around: impl FnOnce(Router) -> Router) -> Setup {
     let runner = Runner::builder().state(wire.clone()).state(log.clone()).build();
     let layer = DeferLayer::new(runner.clone()).capture_response_headers(["content-encoding"]);
     let app = around(routes.layer(layer));
-    let server = Server::start_on(WireListener::bind(&wire).await, app, runner);
+    let server = By::Defer.serve_on(WireListener::bind(&wire).await, app, runner);
     Setup { server, wire, log }
 }
 
@@ -105,37 +105,6 @@ async fn a_layer_outside_that_replaces_the_response_gives_its_status() {
 }
 
 #[tokio::test]
-async fn a_time_limit_outside_cancels_the_handler() {
-    let routes = Router::new().route(
-        "/",
-        get(|| async {
-            defer_report();
-            std::future::pending::<()>().await;
-        }),
-    );
-    let limit = TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, Duration::from_millis(1));
-    let Setup { server, log, .. } = start(routes, |app| app.layer(limit)).await;
-    assert_eq!(Tcp::connect(server.addr).await.get("/").await.status, 408);
-    assert!(log.wait_for(1).await[0].starts_with("0 Cancelled 0 "), "{:?}", log.lines());
-}
-
-#[tokio::test]
-async fn a_panic_that_a_layer_outside_catches_is_still_a_panic() {
-    let routes = Router::new().route(
-        "/",
-        get(|| async {
-            defer_report();
-            if true {
-                panic!("on purpose");
-            }
-        }),
-    );
-    let Setup { server, log, .. } = start(routes, |app| app.layer(CatchPanicLayer::new())).await;
-    assert_eq!(Tcp::connect(server.addr).await.get("/").await.status, 500);
-    assert!(log.wait_for(1).await[0].starts_with("0 Panicked 0 "), "{:?}", log.lines());
-}
-
-#[tokio::test]
 async fn two_layers_release_theirs_with_the_same_response() {
     let (log, outer_log) = (Log::new(), Log::new());
     let inner = Runner::builder().state(log.clone()).state(Wire::new()).build();
@@ -149,7 +118,7 @@ async fn two_layers_release_theirs_with_the_same_response() {
         .layer(DeferLayer::new(inner))
         .layer(from_fn(also))
         .layer(DeferLayer::new(outer.clone()));
-    let server = Server::start_app(app, outer).await;
+    let server = By::Defer.serve_app(app, outer).await;
     Tcp::connect(server.addr).await.get("/").await;
     for log in [log, outer_log] {
         assert!(log.wait_for(1).await[0].starts_with(&format!("200 Sent {LARGE} ")), "{:?}", log.lines());

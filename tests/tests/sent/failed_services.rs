@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use axum::{BoxError, Router, error_handling::HandleErrorLayer, routing::get};
 use defer_axum::{DeferLayer, Runner, defer_fn};
-use defer_tests::{By, Log, NoteEnding, Server, Tcp, Wire, WireListener, http1_ends, runner};
+use defer_tests::{By, Log, NoteEnding, Tcp, Wire, WireListener, http1_ends, runner};
 use http::StatusCode;
 use tower::{ServiceBuilder, timeout::TimeoutLayer};
 
-use crate::in_time;
+use defer_tests::in_time;
 
 const PAGE: usize = 4 * 1024 * 1024;
 
@@ -43,7 +43,7 @@ async fn a_job_waits_for_the_whole_page_that_says_that_its_handler_failed() {
             Ok(())
         });
     });
-    let server = Server::start_on(WireListener::bind(&wire).await, app, runner);
+    let server = By::Defer.serve_on(WireListener::bind(&wire).await, app, runner);
     let mut client = Tcp::connect(server.addr).await;
     client.send_get("/").await;
     in_time(wire.blocked()).await;

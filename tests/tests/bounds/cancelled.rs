@@ -7,7 +7,7 @@ use defer_axum::{DeferLayer, Deferred, Runner, defer_fn};
 use defer_tests::{By, Log, Note, Tcp};
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::{ask, in_time};
+use defer_tests::{ask, in_time};
 
 /// An app on a runner that has room for one job, and runs one.
 struct Setup {

@@ -5,7 +5,7 @@ use defer_axum::{DeferLayer, Runner};
 use defer_tests::{By, FedBody, Feed, Log, Note, Tcp};
 use tokio_stream::StreamExt;
 
-use crate::{all_have_run, ask, in_time, read};
+use defer_tests::{all_have_run, ask, in_time, read};
 
 fn runner(max_running: usize, max_pending: usize) -> Runner {
     Runner::builder().state(Log::new()).max_running(max_running).max_pending(max_pending).build()

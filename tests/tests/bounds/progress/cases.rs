@@ -50,11 +50,7 @@ impl Case {
     where
         L: Listener<Addr: std::fmt::Debug + Clone + Sync + 'static>,
     {
-        let (app, runner) = (app(world), world.runner.clone());
-        match self.by {
-            By::Defer => tokio::spawn(async { drop(defer_axum::serve(listener, app, runner).await) }),
-            By::Axum => tokio::spawn(async { drop(axum::serve(listener, app).await) }),
-        };
+        self.by.serve_on(listener, app(world), &world.runner).detach();
     }
 
     /// Over connections in memory. With a paused clock what waits for ever is seen at once.

@@ -13,7 +13,7 @@ use defer_axum::{DeferLayer, JobResult, Runner, defer_fn, scope};
 use defer_tests::{By, Log, Note, Tcp};
 use tokio::{sync::Barrier, task::JoinSet};
 
-use crate::{all_have_run, ask, in_time, read};
+use defer_tests::{all_have_run, ask, in_time, read};
 
 fn runner(log: &Log, max_running: usize, max_pending: usize) -> Runner {
     Runner::builder().state(log.clone()).max_running(max_running).max_pending(max_pending).build()

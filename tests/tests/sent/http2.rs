@@ -5,7 +5,7 @@ use std::{convert::Infallible, future::poll_fn};
 use axum::{Router, body::Body, extract::Path, http::StatusCode, routing::get};
 use bytes::Bytes;
 use defer_axum::{DeferLayer, Runner, defer_fn};
-use defer_tests::{Log, Server, Wire, WireListener, http2_ends};
+use defer_tests::{By, Log, Server, Wire, WireListener, http2_ends};
 use h2::{
     RecvStream,
     client::{ResponseFuture, SendRequest},
@@ -88,7 +88,7 @@ async fn start(window: Option<u32>) -> Setup {
     let (wire, log) = (Wire::new(), Log::new());
     let runner = Runner::builder().state(wire.clone()).state(log.clone()).build();
     let app = routes().layer(DeferLayer::new(runner.clone()));
-    let server = Server::start_on(WireListener::bind(&wire).await, app, runner);
+    let server = By::Defer.serve_on(WireListener::bind(&wire).await, app, runner);
     let io = TcpStream::connect(server.addr).await.expect("the server listens");
     let mut builder = h2::client::Builder::new();
     if let Some(window) = window {
@@ -171,7 +171,7 @@ async fn no_job_starts_while_the_socket_is_full() {
         let (wire, log) = (Wire::new(), Log::new());
         let runner = Runner::builder().state(wire.clone()).state(log.clone()).build();
         let app = routes().layer(DeferLayer::new(runner.clone()));
-        let server = Server::start_on(WireListener::bind(&wire).await, app, runner);
+        let server = By::Defer.serve_on(WireListener::bind(&wire).await, app, runner);
         let io = TcpStream::connect(server.addr).await.unwrap();
         let mut builder = h2::client::Builder::new();
         builder.initial_window_size(16_000_000).initial_connection_window_size(16_000_000);

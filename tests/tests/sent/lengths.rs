@@ -17,7 +17,7 @@ use defer_tests::{By, Feed, Log, NoteEnding, Tcp, runner};
 use tokio_stream::StreamExt;
 use tower_http::services::ServeFile;
 
-use crate::{all_have_run, ask, http2};
+use defer_tests::{all_have_run, ask, http2};
 
 /// A stream that yields `size` bytes, and announces that.
 async fn streamed(Path(size): Path<usize>) -> Response {

@@ -5,9 +5,9 @@ use std::convert::Infallible;
 use axum::{Router, body::Body, http::header::CONTENT_LENGTH, routing::get};
 use bytes::Bytes;
 use defer_axum::{DeferLayer, Runner};
-use defer_tests::{Log, NoteEnding, Server, Tcp, Wire, WireListener};
+use defer_tests::{By, Log, NoteEnding, Server, Tcp, Wire, WireListener};
 
-use crate::in_time;
+use defer_tests::in_time;
 
 /// More than the socket's buffers take.
 const LARGE: usize = 64 * 1024 * 1024;
@@ -48,7 +48,7 @@ async fn start() -> Setup {
     let (wire, log) = (Wire::new(), Log::new());
     let runner = Runner::builder().state(log.clone()).build();
     let app = routes().layer(DeferLayer::new(runner.clone()));
-    let server = Server::start_on(WireListener::bind(&wire).await, app, runner);
+    let server = By::Defer.serve_on(WireListener::bind(&wire).await, app, runner);
     let client = Tcp::connect(server.addr).await;
     Setup { wire, log, server, client }
 }

@@ -10,7 +10,7 @@ use defer_tests::{By, Log, NoteEnding, runner};
 use h2::{RecvStream, SendStream, ext::Protocol};
 use http::{Method, Request, Version};
 
-use crate::{
+use defer_tests::{
     http2::{self, Client},
     in_time,
 };

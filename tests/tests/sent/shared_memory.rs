@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use axum::{Router, extract::Path, routing::get};
 use bytes::Bytes;
 use defer_axum::{DeferLayer, JobResult, Runner, defer_fn};
-use defer_tests::{Log, Server, Wire, WireListener, http2_ends};
+use defer_tests::{By, Log, Wire, WireListener, http2_ends};
 use h2::client::Builder;
 use tokio::task::JoinSet;
 
-use crate::{
+use defer_tests::{
     all_have_run,
     http2::{self, body_of, drain, read},
 };
@@ -30,7 +30,7 @@ async fn round(bodies: impl Fn(usize) -> Bytes + Clone + Send + Sync + 'static) 
         bodies(n)
     };
     let app = Router::new().route("/{n}", get(handler)).layer(DeferLayer::new(runner.clone()));
-    let server = Server::start_on(WireListener::bind(&wire).await, app, runner.clone());
+    let server = By::Defer.serve_on(WireListener::bind(&wire).await, app, runner.clone());
     let mut settings = Builder::new();
     settings.initial_window_size(40_000).initial_connection_window_size(60_000);
     let mut client = http2::connect_with(server.addr, &settings).await;

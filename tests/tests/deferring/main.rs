@@ -1,4 +1,4 @@
-//! What the `Defer` extractor promises, the handles to single jobs, and deferring where there is no request.
+//! Deferring: the `Defer` extractor, the handle to a job and its conditions, and deferring outside of a request.
 
 mod conditions;
 mod extract;

@@ -159,10 +159,7 @@ fn serve(by: By, pipe: &Pipe, log: &Log, kinds: Vec<Kind>) -> Runner {
     let app = Router::new().route("/{n}/{size}", get(route)).layer(DeferLayer::new(runner.clone()));
     let (connect, listener) = PipeListener::new();
     connect.send(pipe.clone()).expect("the listener is there");
-    match by {
-        By::Defer => drop(tokio::spawn(defer_axum::serve(listener, app, runner.clone()).into_future())),
-        By::Axum => drop(tokio::spawn(axum::serve(listener, app).into_future())),
-    }
+    by.serve_on(listener, app, &runner).detach();
     runner
 }
 

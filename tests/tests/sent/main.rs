@@ -1,0 +1,13 @@
+//! What "sent" means: no job starts before the last byte of its response was accepted, and each is told how it ended.
+
+mod bytes;
+mod bytes_http2;
+mod connect;
+mod failed_services;
+mod http1;
+mod http2;
+mod lengths;
+mod outermost;
+mod schedules;
+mod shared_memory;
+mod within;
