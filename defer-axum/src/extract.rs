@@ -1,4 +1,4 @@
-//! The extractor.
+//! The `Defer` extractor.
 
 use std::{convert::Infallible, ops::Deref};
 
@@ -10,8 +10,8 @@ use http::{StatusCode, request::Parts};
 
 /// The list of the current request's jobs, as an extractor.
 ///
-/// Handlers that defer with [`defer`](crate::defer) or `MyJob::defer` do not need it. It is for deferring where the
-/// request's scope does not reach, such as in a task of one's own, and for looking at the list:
+/// Handlers that defer with [`defer`](crate::defer) or `MyJob::defer` do not need it. Use it to defer where the request's
+/// scope does not reach, such as in a task that you spawn, and to look at the list:
 ///
 /// ```
 /// use axum::{Router, routing::get};
@@ -28,12 +28,12 @@ use http::{StatusCode, request::Parts};
 /// let app: Router = Router::new().route("/", get(handler)).layer(DeferLayer::default());
 /// ```
 ///
-/// `Option<Defer>` is `None` where the layer is missing; `Defer` alone answers with [`MissingDeferLayer`] there.
+/// Without the layer, `Option<Defer>` is `None`, and `Defer` rejects the request with [`MissingDeferLayer`].
 #[derive(Clone, Debug)]
 pub struct Defer(defer_core::Defer);
 
 impl Defer {
-    /// The list of the request whose handler, middleware or body this is called in; `None` outside of any.
+    /// Returns the list of the request whose handler, middleware or body calls this. `None` outside of any request.
     pub fn current() -> Option<Self> {
         defer_core::Defer::current().map(Self)
     }
@@ -63,7 +63,8 @@ impl<S: Sync> OptionalFromRequestParts<S> for Defer {
     }
 }
 
-/// The [`Defer`] extractor was used on a route without [`DeferLayer`](crate::DeferLayer). A response with status 500.
+/// The [`Defer`] extractor was used on a route without [`DeferLayer`](crate::DeferLayer). Converts into a response with
+/// status 500.
 #[derive(Clone, Copy, Debug)]
 pub struct MissingDeferLayer;
 

@@ -34,17 +34,16 @@
 //! }
 //! ```
 //!
-//! A handler defers jobs and returns. [`DeferLayer`] collects them, and when the response is over its [`Runner`] runs
-//! them, one after another, whatever became of the response. [`serve`](serve()) serves an app as `axum::serve` does
-//! and adds what makes "over" exact: there, jobs start when the operating system has accepted the response's last
-//! byte.
+//! A handler defers jobs and returns. [`DeferLayer`] collects them. When the response is over, its [`Runner`] runs them, one
+//! after another, however the response ended. [`serve`](serve()) serves an app as `axum::serve` does and makes "over"
+//! exact: jobs start when the operating system has accepted the response's last byte.
 //!
 //! # Features
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `http2` | HTTP/2 in [`serve`](serve()), by axum's feature of that name |
-//! | `testing` | [`testing::Recorder`]: see in a test what was deferred |
+//! | `http2` | HTTP/2 in [`serve`](serve()), with axum's feature of that name |
+//! | `testing` | [`testing::Recorder`]: test what was deferred |
 
 pub mod middleware;
 pub mod serve;

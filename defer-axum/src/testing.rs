@@ -1,4 +1,4 @@
-//! Seeing in a test what a handler deferred. With the feature `testing`.
+//! Test what a handler deferred. With the feature `testing`.
 
 use std::ops::Deref;
 
@@ -6,7 +6,7 @@ use defer_core::RunnerBuilder;
 
 use crate::DeferLayer;
 
-/// Records what handlers defer, instead of running it.
+/// Records the jobs that handlers defer, instead of running them.
 ///
 /// ```
 /// use axum::{Router, body::Body, http::Request, routing::get};
@@ -39,22 +39,22 @@ use crate::DeferLayer;
 /// # }
 /// ```
 ///
-/// What it can be asked is on [`defer_core::testing::Recorder`], to which it dereferences.
+/// Dereferences to [`defer_core::testing::Recorder`], which has the assertions.
 #[derive(Clone, Debug, Default)]
 pub struct Recorder(defer_core::testing::Recorder);
 
 impl Recorder {
-    /// A recorder with nothing recorded.
+    /// Creates a recorder with a default runner.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A recorder whose `run_all` runs jobs on the runner that this makes: with state, bounds and hooks.
+    /// Creates a recorder from this builder, for a `run_all` with state, bounds and hooks.
     pub fn with(runner: RunnerBuilder) -> Self {
         Self(defer_core::testing::Recorder::with(runner))
     }
 
-    /// The layer to put in the place of the app's own.
+    /// Returns a layer to use in place of the app's own.
     pub fn layer(&self) -> DeferLayer {
         DeferLayer::new(self.0.runner().clone())
     }

@@ -1,4 +1,4 @@
-//! What can go wrong: in a job, when deferring one, and when a job asks for state that is not there.
+//! Errors: of a job, of deferring one, and of a job that asks for state that is missing.
 
 use std::{
     any::Any,
@@ -14,17 +14,17 @@ use crate::panic::drop_quietly;
 /// A boxed error of any type, as tower and axum use it.
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
-/// What [`Job::run`](crate::Job::run) returns.
+/// The result of [`Job::run`](crate::Job::run).
 pub type JobResult = Result<(), JobError>;
 
 /// Why one attempt of a job failed.
 ///
-/// Any error converts into it, so `?` works in a job: those of the standard library, boxed ones, `anyhow`'s, and a
-/// string. An attempt that fails is tried again while the job's
-/// policy has tries left; [`fatal`](JobError::fatal) says that this would be of no use.
+/// Any error converts into it, so `?` works in a job: errors of the standard library, boxed errors, `anyhow`'s, and
+/// strings. After a failed attempt another follows, while the job's policy has attempts left. Mark an error as
+/// [`fatal`](JobError::fatal) when another attempt would not help.
 ///
-/// Like `anyhow::Error` it does not implement [`Error`] itself, which is what makes that conversion possible;
-/// [`as_error`](JobError::as_error) gives the error inside. Cloning is cheap.
+/// Like `anyhow::Error` it does not implement [`Error`] itself, which makes that conversion possible.
+/// [`as_error`](JobError::as_error) returns the error inside. Cloning is cheap.
 ///
 /// ```
 /// use defer_core::{JobError, JobResult};
@@ -46,7 +46,7 @@ pub struct JobError {
     fatal: bool,
 }
 
-/// A user's error. Its `Drop` may panic, wherever the last clone goes.
+/// A user's error, whose `Drop` may panic wherever the last clone is dropped.
 #[derive(Clone)]
 struct Source(Option<Arc<dyn Error + Send + Sync>>);
 
@@ -63,12 +63,12 @@ impl Drop for Source {
 }
 
 impl JobError {
-    /// An error that is only a message.
+    /// Creates an error that is only a message.
     pub fn msg(message: impl Into<Cow<'static, str>>) -> Self {
         Self::from(Message(message.into()))
     }
 
-    /// The message of a panic.
+    /// Creates an error with the message of a panic.
     pub(crate) fn panicked(panic: Box<dyn Any + Send>) -> Self {
         let message = if let Some(message) = panic.downcast_ref::<&'static str>() {
             Self::msg(format!("panicked: {message}"))
@@ -81,19 +81,19 @@ impl JobError {
         message
     }
 
-    /// The same error, marked as one that another attempt would not mend: the job is not tried again.
+    /// Marks the error as one that another attempt would not mend: the job gets no more attempts.
     #[must_use = "this returns the marked error"]
     pub fn fatal(mut self) -> Self {
         self.fatal = true;
         self
     }
 
-    /// Whether the job is not to be tried again.
+    /// Returns whether the job gets no more attempts.
     pub fn is_fatal(&self) -> bool {
         self.fatal
     }
 
-    /// The error inside, for its sources or a downcast.
+    /// Returns the error inside, for its sources or a downcast.
     pub fn as_error(&self) -> &(dyn Error + Send + Sync + 'static) {
         self.source.get()
     }
@@ -105,7 +105,7 @@ impl<E: Into<BoxError>> From<E> for JobError {
     }
 }
 
-/// The error and the chain of its sources, separated by `: `.
+/// Writes the error and its sources, separated by `: `.
 impl fmt::Display for JobError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let error = self.source.get();
@@ -125,7 +125,7 @@ impl fmt::Debug for JobError {
     }
 }
 
-/// Calls user code, and turns its panic into an error.
+/// Calls user code and converts its panic into an error.
 pub(crate) fn caught<T>(f: impl FnOnce() -> T) -> Result<T, JobError> {
     catch_unwind(AssertUnwindSafe(f)).map_err(JobError::panicked)
 }
@@ -146,7 +146,7 @@ pub enum DeferError {
     NoRuntime,
 }
 
-/// [`RunnerBuilder::install_global`](crate::RunnerBuilder::install_global) came too late.
+/// [`RunnerBuilder::install_global`](crate::RunnerBuilder::install_global) was called too late.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the global runner is there already: install it once, early in `main`, before anything is deferred outside of a \
@@ -163,7 +163,7 @@ pub struct MissingState {
 }
 
 impl MissingState {
-    /// The type that was asked for, as [`std::any::type_name`] writes it.
+    /// Returns the type that was asked for, as [`std::any::type_name`] writes it.
     pub fn type_name(&self) -> &'static str {
         self.type_name
     }

@@ -26,7 +26,7 @@ use crate::{ast::JobType, attr::Errors};
 /// | `defer(..)` | `Deferred` | panics |
 /// | `try_defer(..)` | `Result<Deferred, DeferError>` | returns `DeferError::NoRuntime` |
 ///
-/// What the job does is the `Job` trait's, which is yours to implement.
+/// You implement the `Job` trait, which says what the job does.
 ///
 /// ```
 /// use defer_axum::{Deferrable, Job, JobContext, JobResult};
@@ -54,13 +54,13 @@ use crate::{ast::JobType, attr::Errors};
 /// # Arguments
 ///
 /// `defer` and `try_defer` take one argument per field, in the order of the fields, each an
-/// `impl Into<Field>`: a `String` field takes a `&str`. An argument is named after its field, with an underscore
-/// behind it, so that it is no pattern where a constant has the field's name: `to_`; those of a tuple struct are
-/// `arg0_`, `arg1_` and so on. A number literal needs its type where the field's is not
-/// `i32`, `i64` or `f64`: `ChargeCard::defer(42_u64)`.
+/// `impl Into<Field>`: a `String` field takes a `&str`. An argument has the name of its field with an underscore
+/// appended, such as `to_`, so that it does not become a pattern when a constant has the field's name. Those of a tuple
+/// struct are `arg0_`, `arg1_` and so on. A number literal needs its type if the field's is not `i32`, `i64` or `f64`:
+/// `ChargeCard::defer(42_u64)`.
 ///
-/// Unit, tuple, named and generic structs work. The struct has to own what it holds, since a job outlives
-/// the request that deferred it.
+/// Unit, tuple, named and generic structs work. The struct must own what it holds, because a job outlives the request
+/// that deferred it.
 ///
 /// # Large jobs
 ///
@@ -117,8 +117,8 @@ use crate::{ast::JobType, attr::Errors};
 ///
 /// # Errors
 ///
-/// All mistakes in the attributes of a struct are reported in one compilation, each where it stands. An
-/// enum or a union is an error; put it in a struct.
+/// All mistakes in a struct's attributes are reported in one compilation, each at its place. An enum or a union is an
+/// error: wrap it in a struct.
 #[proc_macro_derive(Deferrable, attributes(defer))]
 pub fn derive_deferrable(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);

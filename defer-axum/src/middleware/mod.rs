@@ -1,4 +1,4 @@
-//! The middleware: collects the jobs that a request defers, and releases them when its response is over.
+//! The middleware that collects the jobs of a request and releases them when its response is over.
 //!
 //! ```
 //! use axum::{Router, routing::get};
@@ -20,22 +20,21 @@
 //!
 //! # When jobs are released
 //!
-//! Under [`serve`](crate::serve()) when the last byte of the response that finally goes out was accepted by the
-//! operating system, whatever stands between this layer and the server. Under any other server, and for a request that
-//! was made in this process, when this layer's response body has ended or was dropped. See
-//! [`Delivery`](crate::Delivery) for how a response can end; jobs are released exactly once in each case.
+//! Under [`serve`](crate::serve()), jobs are released when the operating system has accepted the last byte of the response
+//! that goes out, whatever stands between this layer and the server. Under any other server, and for a request that was
+//! made in this process, they are released when this layer's response body has ended or was dropped.
+//! [`Delivery`](crate::Delivery) lists how a response can end. In each case jobs are released exactly once.
 //!
-//! Where the service inside this layer fails with an error, a layer further out answers. Under [`serve`](crate::serve())
-//! the jobs wait for that answer; elsewhere it cannot be seen, and they are released at once, as
+//! If the service inside this layer fails with an error, a layer further out answers. Under [`serve`](crate::serve()) the
+//! jobs wait for that answer. Elsewhere the layer cannot see it and releases them at once, as
 //! [`Delivery::Cancelled`](crate::Delivery::Cancelled).
 //!
 //! # Bodies
 //!
-//! A body is polled inside the scope, so that jobs deferred while it streams count too. A request that has deferred
-//! nothing gets its body back untouched if that is at its end or is short and of known length (up to 16 KiB): such
-//! a body is complete, and wrapping it would cost an allocation. A body of one's own that announces such a length
-//! *and* defers jobs while it is polled, in a request that had deferred none, is therefore outside of the scope;
-//! extract [`Defer`](crate::Defer) in the handler and push to that.
+//! A body is polled inside the scope, so jobs that it defers while it streams are collected too. There is one exception: in a
+//! request that has deferred nothing, a body that is empty, or short and of known length (up to 16 KiB), is passed on as it
+//! is, because wrapping it would cost an allocation. If your own body type announces such a length *and* defers jobs while
+//! it is polled, extract [`Defer`](crate::Defer) in the handler and push to that.
 //!
 //! # Nested layers
 //!

@@ -1,4 +1,4 @@
-//! One connection's I/O object: the listener's own, whose progress is watched.
+//! The I/O object of a connection, whose progress is watched.
 
 use std::{
     io::{self, IoSlice},
@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::connection::Connection;
 
-/// The I/O object of a connection under [`serve`](super::serve()): the listener's own, whose progress is watched.
+/// The I/O object of a connection under [`serve`](super::serve()). It wraps the listener's and watches its progress.
 ///
 /// It delays nothing, and vectored writes stay vectored.
 #[derive(Debug)]
@@ -29,12 +29,12 @@ impl<I> ServedIo<I> {
         Self { io, closes: Closes(Arc::default()) }
     }
 
-    /// The listener's I/O object.
+    /// Returns a reference to the listener's I/O object.
     pub fn get_ref(&self) -> &I {
         &self.io
     }
 
-    /// The listener's I/O object.
+    /// Returns a mutable reference to the listener's I/O object.
     pub fn get_mut(&mut self) -> &mut I {
         &mut self.io
     }
@@ -43,7 +43,7 @@ impl<I> ServedIo<I> {
         &self.closes.0
     }
 
-    /// A write came this far, or a flush that did not succeed.
+    /// Tells the connection of a write, or of a flush that did not succeed.
     fn wrote<T>(&self, polled: &Poll<io::Result<T>>) {
         self.connection().writes();
         match polled {

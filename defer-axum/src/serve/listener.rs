@@ -1,4 +1,4 @@
-//! The listener that gives out watched connections.
+//! The listener, whose connections are watched.
 
 use std::io;
 
@@ -12,9 +12,8 @@ pub struct Watched<L>(pub(super) L);
 
 /// The listener that [`serve`](super::serve()) gives to axum.
 ///
-/// The tap does nothing. It is there because axum implements `Connected` for the address type of any listener with
-/// a tap, and for that of no other listener but `TcpListener`: this is what lets
-/// `into_make_service_with_connect_info::<SocketAddr>()` work here.
+/// Its tap does nothing. axum implements `Connected` only for the address types of `TcpListener` and of listeners with a tap,
+/// so this is what makes `into_make_service_with_connect_info::<SocketAddr>()` work.
 pub type ServedListener<L> = TapIo<Watched<L>, fn(&mut ServedIo<<L as Listener>::Io>)>;
 
 impl<L: Listener> Listener for Watched<L> {

@@ -1,8 +1,8 @@
-//! Serving an app so that jobs start when a response has really been sent.
+//! A server whose jobs start when their response has really been sent.
 //!
-//! [`serve`] is `axum::serve` with one addition: it knows when the operating system has accepted the last byte of
-//! each response. Under any other server, a job starts when the response's body has ended, and then much of it may
-//! still be in the server's buffers or wait for the client's flow-control window.
+//! [`serve`] is `axum::serve` with one addition: it knows when the operating system has accepted the last byte of each
+//! response. Under any other server, a job starts when the response's body has ended. Much of the body may then still be
+//! in the server's buffers, or wait for the client's flow-control window.
 //!
 //! ```no_run
 //! use axum::{Router, routing::get};
@@ -26,34 +26,36 @@
 //!
 //! # What "sent" means
 //!
-//! Over HTTP/1, the last byte of the response was written to the connection's I/O object and flushed. hyper 1.12
-//! empties its write buffer before it flushes, so the first flush that succeeds after the body's end is the moment.
+//! Over HTTP/1, the last byte of the response was written to the connection's I/O object and flushed. hyper 1.12 empties its
+//! write buffer before it flushes, so the response is sent at the first flush that succeeds after the body's end.
 //!
-//! Over HTTP/2, the last DATA frame was written and flushed. A response that has jobs ends with an empty DATA frame
-//! (9 bytes), which carries a guard. h2 0.4 drops the guard when it has written the frame, or when it throws the frame
-//! away because the stream was reset. Trailers follow the guard, and may be outstanding. An upgrade over HTTP/2
-//! (extended CONNECT, RFC 8441) has no end of its own: its jobs start when the server has taken the head, and are told
+//! Over HTTP/2, the last DATA frame was written and flushed. A response with jobs ends with an empty DATA frame (9 bytes) that
+//! carries a guard. h2 0.4 drops the guard when it has written the frame, or when it throws the frame away because the
+//! stream was reset. Trailers follow that frame and may still be outstanding. An upgrade over HTTP/2 (extended CONNECT,
+//! RFC 8441) has no end of its own: its jobs start when the server has taken the head, with
 //! [`Finished`](crate::Delivery::Finished).
 //!
-//! No job starts before that; while the socket is full it may start a little later, because h2 puts the frames of
-//! several streams into one buffer (16 KiB) and flushes when all of it was written.
+//! No job starts earlier. While the socket is full a job may start a little later, because h2 puts the frames of several
+//! streams into one buffer (16 KiB) and flushes once all of it is written.
 //!
-//! The response that counts is the outermost one, outside of every layer: a layer may buffer or replace it, or answer
-//! for a service that failed. A response to a request that was made in this process, such as with `router.oneshot(..)`
-//! in a handler, a job or a stream, is not that one: its jobs start when its own body has ended, and are told of its own
-//! status. What tells the two apart is the `ConnectInfo` that `serve` puts into the extensions of what it receives. So a
-//! handler that makes a request with the extensions of its own, or with its `ConnectInfo`, passes that on: the jobs of
-//! such a request belong to the response that goes out. And a middleware that runs the rest of the request in a task of
-//! its own, with `tokio::spawn`, hides its response: that is [`Finished`](crate::Delivery::Finished) when its body has
-//! ended, as under another server.
+//! The outermost response counts, outside of every layer: a layer may buffer or replace a response, or answer for a service
+//! that failed. A request that is made in this process, such as with `router.oneshot(..)` in a handler, a job or a stream,
+//! has a response of its own. Its jobs start when the body of that response has ended, and see its status. `serve` tells
+//! the two apart by the `ConnectInfo` that it inserts into the extensions of each request it receives. This has two
+//! consequences:
 //!
-//! What the operating system accepted is in its send buffer. That the client has received it only the client can say.
+//! - If a handler makes a request with its own request's extensions, or its `ConnectInfo`, the jobs of that request belong to
+//!   the response that goes out.
+//! - If a middleware runs the rest of the request in another task, with `tokio::spawn`, that response cannot be seen. It is
+//!   [`Finished`](crate::Delivery::Finished) when its body has ended, as under another server.
+//!
+//! What the operating system has accepted is in its send buffer. Only the client can say that it was received.
 //!
 //! # Connection info
 //!
-//! `ConnectInfo<SocketAddr>` works with a plain [`Router`](axum::Router), and with
-//! `into_make_service_with_connect_info`. For a type of one's own, implement
-//! [`Connected`](axum::extract::connect_info::Connected) for `IncomingStream<'_, ServedListener<L>>`.
+//! `ConnectInfo<SocketAddr>` works with a plain [`Router`](axum::Router) and with `into_make_service_with_connect_info`. For
+//! your own type, implement [`Connected`](axum::extract::connect_info::Connected) for
+//! `IncomingStream<'_, ServedListener<L>>`.
 
 mod body;
 mod connection;

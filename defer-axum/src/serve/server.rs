@@ -1,4 +1,4 @@
-//! The server: axum's, with a watched listener, and a drain at its end.
+//! The server: axum's, with a watched listener and a drain at its end.
 
 use std::{
     convert::Infallible,
@@ -27,13 +27,13 @@ use super::{
 /// How long a shutdown waits for jobs, unless set.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Serves an app as [`axum::serve`](axum::serve()) does; in addition jobs start when their response has been sent, and a graceful
-/// shutdown waits for them.
+/// Serves an app as [`axum::serve`](axum::serve()) does. In addition, jobs start when their response has been sent, and a
+/// graceful shutdown waits for them.
 ///
-/// `runner` is the one to drain at the shutdown: the one that the app's [`DeferLayer`](crate::DeferLayer) has.
+/// Pass the runner of the app's [`DeferLayer`](crate::DeferLayer), which is drained at the shutdown.
 ///
-/// The listener may be a TCP or Unix one, one with a tap, or one of your own, such as for TLS. The app may be a
-/// `Router`, a `MethodRouter`, or a make-service. See the [module](super) for what "sent" means.
+/// The listener may be a TCP or Unix listener, one with a tap, or your own, such as for TLS. The app may be a `Router`, a
+/// `MethodRouter`, or a make-service. The [module](super) says what "sent" means.
 ///
 /// ```no_run
 /// # use axum::Router;
@@ -56,9 +56,18 @@ where
     Serve { listener, app, runner, drain_timeout: DRAIN_TIMEOUT }
 }
 
-/// A server to be awaited. Made by [`serve`].
+/// A server that runs once you await it. Returned by [`serve`].
 ///
-/// It never completes: see [`with_graceful_shutdown`](Self::with_graceful_shutdown).
+/// It never completes: use [`with_graceful_shutdown`](Self::with_graceful_shutdown) to stop it.
+///
+/// # Errors
+///
+/// None: the output is an `io::Result` as that of `axum::serve` is, which handles errors of `accept` by itself (axum 0.8).
+///
+/// # Cancel safety
+///
+/// Dropped, it accepts no more connections. Those that are open go on, each in a task of its own, and so do their jobs: shut
+/// the runner down to wait for them.
 #[must_use = "futures must be awaited or polled"]
 pub struct Serve<L, M> {
     listener: L,
@@ -68,10 +77,10 @@ pub struct Serve<L, M> {
 }
 
 impl<L: Listener, M> Serve<L, M> {
-    /// Stops when `signal` completes: accepts no more connections, finishes the requests that are open, and then
-    /// drains the runner for at most the [drain timeout](WithGracefulShutdown::drain_timeout).
+    /// Stops when `signal` completes: accepts no more connections, finishes the open requests, and then drains the runner for
+    /// at most the [drain timeout](WithGracefulShutdown::drain_timeout).
     ///
-    /// As with axum, a response that never ends keeps the server from stopping: end streams at the signal too.
+    /// As with axum, a response that never ends keeps the server from stopping. End your streams at the signal too.
     pub fn with_graceful_shutdown<F>(self, signal: F) -> WithGracefulShutdown<L, M, F>
     where
         F: Future<Output = ()> + Send + 'static,
@@ -79,25 +88,34 @@ impl<L: Listener, M> Serve<L, M> {
         WithGracefulShutdown { serve: self, signal }
     }
 
-    /// How long a graceful shutdown waits for jobs once the requests are finished; 30 s unless set.
+    /// Sets how long a graceful shutdown waits for jobs once the requests are finished: 30 s by default.
     pub fn drain_timeout(mut self, timeout: Duration) -> Self {
         self.drain_timeout = timeout;
         self
     }
 
-    /// The address the listener is bound to.
+    /// Returns the address that the listener is bound to.
     ///
     /// # Errors
     ///
-    /// The listener's.
+    /// Returns the listener's error.
     pub fn local_addr(&self) -> io::Result<L::Addr> {
         self.listener.local_addr()
     }
 }
 
-/// A server to be awaited, which stops at a signal. Made by [`Serve::with_graceful_shutdown`].
+/// A server that runs once you await it, and stops at a signal. Returned by [`Serve::with_graceful_shutdown`].
 ///
-/// It completes with what came of the jobs that were left when the last request was finished.
+/// It completes with a report of the jobs that were left when the last request was finished.
+///
+/// # Errors
+///
+/// None: the output is an `io::Result` as that of `axum::serve` is, which handles errors of `accept` by itself (axum 0.8).
+///
+/// # Cancel safety
+///
+/// Dropped while it serves, it accepts no more connections. Those that are open go on, and finish when the signal comes.
+/// Dropped while it drains, it stops no job.
 #[must_use = "futures must be awaited or polled"]
 pub struct WithGracefulShutdown<L, M, F> {
     serve: Serve<L, M>,
@@ -105,18 +123,18 @@ pub struct WithGracefulShutdown<L, M, F> {
 }
 
 impl<L: Listener, M, F> WithGracefulShutdown<L, M, F> {
-    /// How long to wait for jobs once the requests are finished; 30 s unless set. Those that have not ended by then
-    /// are stopped, and named in the [`ShutdownReport`].
+    /// Sets how long to wait for jobs once the requests are finished: 30 s by default. Jobs that have not ended by then are
+    /// stopped, and named in the [`ShutdownReport`].
     pub fn drain_timeout(mut self, timeout: Duration) -> Self {
         self.serve.drain_timeout = timeout;
         self
     }
 
-    /// The address the listener is bound to.
+    /// Returns the address that the listener is bound to.
     ///
     /// # Errors
     ///
-    /// The listener's.
+    /// Returns the listener's error.
     pub fn local_addr(&self) -> io::Result<L::Addr> {
         self.serve.local_addr()
     }

@@ -1,6 +1,6 @@
-//! How much of an HTTP/1 response's body the operating system has taken, by the bytes that were written.
+//! Counts how much of an HTTP/1 response's body was written, from the bytes on the wire.
 
-/// Follows one response from the first byte of its head on (RFC 9112).
+/// Parses one response from the first byte of its head (RFC 9112).
 #[derive(Debug)]
 pub(super) struct Taken {
     part: Part,
@@ -27,7 +27,7 @@ struct Head {
     line: Vec<u8>,
     /// The status line has been written.
     begun: bool,
-    /// It is that of an interim response, such as `100 Continue`: another head follows.
+    /// The status is that of an interim response, such as `100 Continue`: another head follows.
     interim: bool,
     chunked: bool,
 }
@@ -37,13 +37,12 @@ impl Taken {
         Self { part: Part::Head(Head::default()), body: 0 }
     }
 
-    /// How many bytes of the body were written. Where it has no transfer coding, what follows the response is counted
-    /// too.
+    /// Returns how many bytes of the body were written. Without a transfer coding, bytes that follow the response count too.
     pub(super) fn body(&self) -> u64 {
         self.body
     }
 
-    /// Goes on by bytes that were written.
+    /// Parses bytes that were written.
     pub(super) fn wrote(&mut self, mut bytes: &[u8]) {
         while let Some(&first) = bytes.first() {
             match &mut self.part {
@@ -84,7 +83,7 @@ impl Taken {
 }
 
 impl Head {
-    /// Goes on by a line or a part of one. Returns what follows the head, if it ends here.
+    /// Parses a line or a part of one. Returns what follows the head, if it ends here.
     fn wrote(&mut self, part: &[u8]) -> Option<Part> {
         if !part.ends_with(b"\n") {
             self.line.extend_from_slice(part);

@@ -1,13 +1,13 @@
-//! The runner: what all lists of jobs share, and the end of it all.
+//! The runner: what all lists of jobs share, and the shutdown.
 //!
 //! | file | hides |
 //! |---|---|
 //! | `runner` | where the shared parts are, and which lists exist |
 //! | `shutdown` | how a shutdown waits, stops and hands over |
 //! | `usher` | how held responses are let through a few at a time |
-//! | `jobs` | what a list is, from the runner |
-//! | `semaphore` | who gets the next of `max_running` permits |
-//! | `capacity` | who finds room among `max_pending` jobs |
+//! | `jobs` | what a list is |
+//! | `semaphore` | which list gets the next of `max_running` permits |
+//! | `capacity` | which jobs find room among `max_pending` |
 //! | `backoff` | how long the wait before another attempt is |
 
 pub(crate) mod backoff;
