@@ -19,7 +19,7 @@
 // `cancel` (`list/collect`), a release without room (`list/list`), the queue (`list/handover`), a shutdown
 // (`runner/shutdown`), a lost worker (`list/list`).
 //
-// Imports point down, from the top of this list:
+// Imports point down, and in a line from left to right:
 //
 //     testing  defer  work  builder
 //     worker

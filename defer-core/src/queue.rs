@@ -31,9 +31,9 @@ pub trait Queue: Send + Sync + 'static {
     ///
     /// # Cancel safety
     ///
-    /// The future is dropped half-way when the client leaves, and at the end of a shutdown when the queue takes longer
-    /// than 5 s. The jobs then stay in this process, whatever the queue did: if it stored them all the same, they run
-    /// twice, never not at all. A queue that can ignores an id that it has already.
+    /// The future is dropped half-way when the client leaves. The jobs then run in this process, whatever the queue did: if
+    /// it stored them all the same, they run twice, never not at all. It is also dropped when the queue takes longer than
+    /// 5 s at the end of a shutdown. The jobs are then reported as unfinished.
     fn push(&self, jobs: Vec<Envelope>) -> BoxFuture<'_, Result<(), BoxError>>;
 }
 

@@ -12,8 +12,8 @@
 //! | | `push`, no room, and the runner sheds | | `shed` |
 //! | `Waiting` | `cancel`, `cancel_key` | `Ended` | `cancelled` |
 //! | `Waiting` | `release`, no room, and the runner sheds | `Ended` | `shed` |
-//! | `Waiting` | `end_queued`: the queue has it | `Ended` | `queued` |
 //! | `Waiting` | `end`: its condition is false, or panics | `Ended` | `skipped`, `failed` |
+//! | `Waiting`, `Running`, `Backoff` | `end_queued`: the queue has it | `Ended` | `queued` |
 //! | `Waiting`, `Backoff` | `start`: an attempt starts | `Running` | |
 //! | `Running` | `end_attempt`: it succeeded, or no attempt follows | `Ended` | `succeeded`, `failed` |
 //! | `Running` | `end_attempt`: another attempt follows | `Backoff` | `retried` |
@@ -23,7 +23,7 @@
 //! | `Waiting`, `Running`, `Backoff` | `stop`: the queue is asked to take it | `HandedOver` | |
 //! | `HandedOver` | `end_handover` | `Ended` | `queued`, `abandoned` |
 //!
-//! What the table does not name leaves the job as it is. A list:
+//! Any other transition leaves the job as it is. A list:
 //!
 //! | state | what happens | next state |
 //! |---|---|---|

@@ -33,7 +33,9 @@ impl Work for Noop {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Kind {
     Plain,
+    /// For the queue.
     Queued,
+    /// For the queue, after a success alone.
     Conditional,
 }
 
@@ -43,7 +45,7 @@ impl Kind {
         const CONDITIONAL: &Policy = &Policy::new().with_tries(ATTEMPTS).with_on(On::Success);
         let policy = if self == Self::Conditional { CONDITIONAL } else { PLAIN };
         let mut entry = Entry::new(JobId::next(), "Noop", policy);
-        if self == Self::Queued {
+        if self != Self::Plain {
             entry.set_payload(Vec::new());
         }
         entry
@@ -129,7 +131,7 @@ impl Expected {
             (Running, Step::EndAttempt(..)) => Ended,
             (Waiting | Running | Backoff, Step::End(_) | Step::EndQueued(_)) => Ended,
             (Waiting | Running | Backoff, Step::Stop(true))
-                if self.kind == Kind::Queued && (self.attempts > 0 || self.kind != Kind::Conditional) =>
+                if self.kind == Kind::Queued || self.kind == Kind::Conditional && self.attempts > 0 =>
             {
                 HandedOver
             }
