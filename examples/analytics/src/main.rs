@@ -1,7 +1,7 @@
 //! `cargo run -p analytics`: a small site that notes every response in SQLite *after* it was sent, so that no
 //! visitor waits for the statistics, and draws what it noted at `/stats`.
 //!
-//! `PORT` (3000) says where it listens, `DATABASE_URL` (`sqlite:analytics.db`) where it notes.
+//! `PORT` (3000) is where it listens, `DATABASE_URL` (`sqlite:analytics.db`) its database.
 
 mod page;
 mod site;
@@ -27,7 +27,7 @@ use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use crate::visits::{RecordVisit, Visits};
 
-/// The one line that makes this site one with analytics: every request defers a job, whatever it asks for.
+/// Defers a job for every request. This line is what adds analytics to the site.
 async fn record_visit(request: Request, next: Next) -> Response {
     RecordVisit::defer();
     next.run(request).await
@@ -107,7 +107,7 @@ fn setting(variable: &'static str, default: &str) -> Result<String, Error> {
     }
 }
 
-/// Ends at Ctrl-C, and on Unix at SIGTERM, which is how a service manager asks a process to stop.
+/// Completes at Ctrl-C and, on Unix, at SIGTERM, which service managers send to stop a process.
 fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     #[cfg(unix)]
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;

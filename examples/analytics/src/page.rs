@@ -7,7 +7,7 @@ use crate::visits::{Counts, Filter, Latency, Route};
 /// The height of the highest column, in pixels.
 const HIGHEST: f64 = 150.0;
 
-/// What the page may be asked to look back, in minutes.
+/// How far the page may look back, in minutes.
 const SPANS: [(u32, &str); 4] = [
     (5, "the last 5 minutes"),
     (60, "the last hour"),
@@ -20,7 +20,7 @@ const SPANS: [(u32, &str); 4] = [
 pub(crate) struct Page {
     pub(crate) counts: Counts,
     pub(crate) filter: Filter,
-    /// What the page may be narrowed to.
+    /// The filters that the page offers.
     pub(crate) routes: Vec<String>,
 }
 
@@ -91,12 +91,12 @@ fn ratio(part: i64, whole: i64) -> f64 {
     part as f64 / whole as f64
 }
 
-/// A duration as people read it: 0.8 ms, 43 ms, 1.5 s.
+/// Formats a duration for people: 0.8 ms, 43 ms, 1.5 s.
 fn duration(micros: i64) -> String {
     in_units(micros as f64 / 1e3, "ms", &["s"])
 }
 
-/// The number in the largest unit that leaves it above one. Each unit is a thousand of the one before.
+/// Formats the number in the largest unit that leaves it above one. Each unit is a thousand of the one before.
 fn in_units(mut number: f64, mut unit: &'static str, larger: &[&'static str]) -> String {
     for next in larger {
         if number >= 999.5 {
@@ -107,7 +107,7 @@ fn in_units(mut number: f64, mut unit: &'static str, larger: &[&'static str]) ->
     format!("{number:.digits$} {unit}")
 }
 
-/// What the template says after a `|`.
+/// The template's filters.
 mod filters {
     use askama::{Result, Values};
 

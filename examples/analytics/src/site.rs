@@ -1,4 +1,4 @@
-//! The site itself. Nothing in here knows that its visits are counted.
+//! The site itself, which does not know that its visits are counted.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -33,7 +33,7 @@ pub(crate) fn routes() -> Router {
         .fallback(nothing_here)
 }
 
-/// A page with the headers that every page of this site has.
+/// Returns a page with the headers of every page of this site.
 pub(crate) fn page(template: &impl Template) -> Response {
     const POLICY: &str = "default-src 'none'; connect-src 'self'; script-src 'self'; style-src 'self'; \
         img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
@@ -71,12 +71,12 @@ async fn search(Query(Search { q }): Query<Search>) -> String {
     format!("Nothing is known about {q}.\n")
 }
 
-/// Two megabytes: most of the time is the client's.
+/// Two megabytes, so that most of the time is the client's.
 async fn download() -> impl IntoResponse {
     ([(CONTENT_TYPE, "application/octet-stream")], vec![0_u8; 2_000_000])
 }
 
-/// A response that takes a second, one line after the other. It is noted when the last line was sent.
+/// A response that takes a second, line by line. It is noted once the last line was sent.
 async fn countdown() -> impl IntoResponse {
     let lines = stream::unfold(10_u32, |left| async move {
         let next = left.checked_sub(1)?;

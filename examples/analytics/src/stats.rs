@@ -1,4 +1,4 @@
-//! `/stats` and `/stats.json`: what was noted, as a page and as data.
+//! `/stats` and `/stats.json`: the statistics, as a page and as data.
 
 use axum::{
     Json, Router,
@@ -26,7 +26,7 @@ pub(crate) fn routes(visits: Visits) -> Router {
     Router::new().route("/stats", get(show)).route("/stats.json", get(show_json)).with_state(visits)
 }
 
-/// What may be asked for. An empty value is no value, as the form on the page sends it.
+/// The query. An empty value counts as none, because the form on the page sends those.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Asked {

@@ -1,4 +1,4 @@
-//! Noting visits, after the response, and counting them.
+//! Stores visits, after the response, and counts them.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow},
 };
 
-/// Notes the response that it was deferred with. All it needs to know it is told when that response is over.
+/// Stores the response that it was deferred with. Its context has all that it needs.
 #[derive(Deferrable)]
 #[defer(tries = 3, backoff = "100ms..2s", timeout = "10s")]
 pub(crate) struct RecordVisit;
@@ -108,7 +108,7 @@ pub(crate) struct Visit {
 }
 
 impl Visits {
-    /// Opens the database, and makes it where there is none.
+    /// Opens the database, and creates it if there is none.
     pub(crate) async fn open(url: &str) -> Result<Self, sqlx::Error> {
         // sqlx takes any text for the name of a file, `postgres://..` too.
         match url.strip_prefix("sqlite:") {
@@ -146,7 +146,7 @@ impl Visits {
         Ok(())
     }
 
-    /// Counts the visits of the filter, all at one moment.
+    /// Counts the visits that match the filter, from one snapshot.
     pub(crate) async fn count(&self, filter: &Filter) -> Result<Counts, sqlx::Error> {
         let mut now = self.pool.begin().await?;
         let totals = filter.select(&mut now, "COUNT(*), COALESCE(SUM(bytes), 0)", "").await?;
@@ -176,7 +176,7 @@ impl Visits {
         })
     }
 
-    /// The routes that were ever visited.
+    /// Returns the routes that were ever visited.
     pub(crate) async fn routes(&self) -> Result<Vec<String>, sqlx::Error> {
         sqlx::query_scalar("SELECT DISTINCT route FROM visits WHERE route IS NOT NULL ORDER BY route")
             .fetch_all(&self.pool)
@@ -208,7 +208,7 @@ impl Filter {
     }
 }
 
-/// All columns of the histogram, also those that nothing is in.
+/// Returns all columns of the histogram, including empty ones.
 fn latency(steps: &[(i64, i64)]) -> Vec<Latency> {
     let froms = std::iter::once(0).chain(LATENCY_STEPS);
     let belows = LATENCY_STEPS.into_iter().map(Some).chain([None]);

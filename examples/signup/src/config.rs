@@ -11,10 +11,10 @@ use std::{
 use lettre::{AsyncSmtpTransport, Tokio1Executor, message::Mailbox};
 use sqlx::sqlite::SqliteConnectOptions;
 
-/// Longest time that `MAIL_DELAY_MS` and `DRAIN_TIMEOUT_SECS` may name.
+/// The longest time that `MAIL_DELAY_MS` and `DRAIN_TIMEOUT_SECS` accept.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What the service is told by its environment. Nothing is opened or created yet.
+/// The service's configuration, from the environment. Reading it opens and creates nothing.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where to listen: `HOST` (127.0.0.1) and `PORT` (3000; 0 takes a free one).
@@ -25,7 +25,7 @@ pub struct Config {
     pub mail_route: MailRoute,
     /// The sender of the mails, `MAIL_FROM`.
     pub mail_from: Mailbox,
-    /// How long each mail is held back before it is sent, `MAIL_DELAY_MS` (0).
+    /// How long each mail is delayed before it is sent, `MAIL_DELAY_MS` (0).
     pub mail_delay: Duration,
     /// How long the deferred jobs may take after a stop signal, `DRAIN_TIMEOUT_SECS` (30).
     pub drain_timeout: Duration,
@@ -40,7 +40,7 @@ pub enum MailRoute {
     Smtp(String),
 }
 
-/// A variable of the environment has a value the service cannot start with.
+/// An environment variable has a value that the service cannot start with.
 #[derive(Debug, thiserror::Error)]
 #[error("{variable}={value:?} is not usable: {reason}; {allowed}")]
 pub struct ConfigError {
@@ -55,7 +55,7 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// Names the first variable whose value cannot be used, that value, and what is allowed.
+    /// Returns an error that names the first variable with an unusable value, the value, and what is allowed.
     pub fn from_env() -> Result<Self, ConfigError> {
         Self::from_vars(|name| env::var_os(name))
     }
@@ -128,7 +128,7 @@ impl ConfigError {
     }
 }
 
-/// A variable's name, and what it may be.
+/// A variable's name and its allowed values.
 type Variable = (&'static str, &'static str);
 
 const HOST: Variable = ("HOST", "allowed is the IP address to listen on, such as 127.0.0.1 or ::");
@@ -200,7 +200,7 @@ fn causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// The value as it may stand in a log: `smtp://…@host` for `smtp://user:secret@host`.
+/// Returns the value without its secrets, for a log: `smtp://…@host` for `smtp://user:secret@host`.
 fn without_password(value: &str) -> String {
     match (value.split_once("://"), value.rsplit_once('@')) {
         (Some((scheme, _)), Some((_, host))) => format!("{scheme}://…@{host}"),

@@ -12,9 +12,9 @@ use crate::{
     signups::SignUps,
 };
 
-/// Which sign-ups have changed, for everyone who has the page open.
+/// Tells every open page which sign-ups have changed.
 ///
-/// It carries numbers alone: each stream reads the row when it sends it, so a row on the page
+/// It carries only their numbers. Each stream reads the row when it sends it, so a row on the page
 /// never goes back to an older state.
 #[derive(Clone, Debug)]
 pub struct Feed {
@@ -22,7 +22,7 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// A feed without readers.
+    /// Creates a feed without readers.
     pub fn new() -> Self {
         let (changed, _) = broadcast::channel(256);
         Self { changed }
@@ -34,7 +34,7 @@ impl Feed {
         let _ = self.changed.send(id);
     }
 
-    /// The recent rows, oldest first, and then every row that changes, until `stop`.
+    /// Returns a stream of the recent rows, oldest first, and then of every row that changes, until `stop`.
     ///
     /// It ends early when its reader is slow and has missed a change; the browser connects again
     /// and begins with the recent rows.
@@ -66,7 +66,7 @@ impl Default for Feed {
     }
 }
 
-/// The row's HTML as a JSON string, which has no line breaks that would end the event.
+/// Returns the row's HTML as a JSON string, which has no line breaks that would end the event.
 fn event(row: Row<'_>) -> Option<Event> {
     Event::default().json_data(row.render().ok()?).ok()
 }

@@ -2,10 +2,10 @@ use lettre::Address;
 use serde::{Deserialize, Serialize};
 
 const LONGEST_NAME: usize = 100;
-/// What an SMTP server has to take (RFC 5321, 4.5.3.1.3, less the brackets).
+/// The longest address that an SMTP server must accept (RFC 5321, 4.5.3.1.3, without the brackets).
 const LONGEST_EMAIL: usize = 254;
 
-/// The form as it arrives. A missing field is told like every other mistake.
+/// The form as it arrives. A missing field is reported like any other mistake.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct Form {
     pub(crate) name: Option<String>,
@@ -19,7 +19,7 @@ pub(crate) struct NewSignUp {
     pub(crate) email: Address,
 }
 
-/// What is wrong, and with which field; with none of them where the request itself is wrong.
+/// The mistakes by field. Without any, the request itself is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Mistake {
     pub(crate) field: Option<Field>,
@@ -34,7 +34,7 @@ pub(crate) enum Field {
 }
 
 impl Form {
-    /// Takes the form if it is right, otherwise says all that is wrong with it.
+    /// Validates the form. Returns all its mistakes.
     pub(crate) fn check(&self) -> Result<NewSignUp, Vec<Mistake>> {
         let name = check_name(self.name.as_deref());
         let email = check_email(self.email.as_deref());

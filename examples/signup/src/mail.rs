@@ -19,9 +19,9 @@ use crate::{Config, ConfigError, Feed, MailRoute, SignUps};
 pub struct SendWelcome {
     /// The number of the sign-up.
     pub signup: i64,
-    /// Whom the mail greets.
+    /// The name that the mail greets.
     pub name: String,
-    /// Where it goes.
+    /// The recipient's address.
     pub to: String,
 }
 
@@ -63,11 +63,11 @@ enum Transport {
 }
 
 impl Mailer {
-    /// A mailer that takes the route of the configuration. An SMTP server is not called yet.
+    /// Creates a mailer for the configured route. It does not connect to an SMTP server yet.
     ///
     /// # Errors
     ///
-    /// When the outbox is not there and cannot be created.
+    /// If the outbox does not exist and cannot be created.
     pub fn new(config: &Config) -> Result<Self, ConfigError> {
         Ok(Self {
             transport: match &config.mail_route {

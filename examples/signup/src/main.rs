@@ -63,7 +63,7 @@ async fn run() -> Result<ShutdownReport, Error> {
     Ok(report)
 }
 
-/// Ends at Ctrl-C, and on Unix at SIGTERM, which is how a service manager asks a process to stop.
+/// Completes at Ctrl-C and, on Unix, at SIGTERM, which service managers send to stop a process.
 fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     #[cfg(unix)]
     {

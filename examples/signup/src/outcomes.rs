@@ -10,8 +10,8 @@ struct Failure {
     given_up: bool,
 }
 
-/// Notes with the sign-up what a [`SendWelcome`] cannot say itself: that an attempt failed, ran
-/// out of time or panicked, and whether another comes. The result is a hook for `on_event`.
+/// Stores what a [`SendWelcome`] cannot say itself: that an attempt failed, timed out or panicked, and
+/// whether another follows. Returns a hook for `on_event`.
 ///
 /// The runner calls the hook between two jobs, so it only passes the event on; a task writes it.
 pub(crate) fn record_failures(signups: SignUps, feed: Feed) -> impl Fn(&JobEvent) + Send + Sync + 'static {
@@ -39,9 +39,9 @@ pub(crate) fn record_failures(signups: SignUps, feed: Feed) -> impl Fn(&JobEvent
     }
 }
 
-/// What the attempt ended with, and whether it was the last; `None` if it did not fail.
+/// Returns the error of an attempt and whether it was the last. `None` if it did not fail.
 ///
-/// A job that a shutdown abandons is not given up: it is deferred again at the next start.
+/// A job that a shutdown abandons has not failed: it is deferred again at the next start.
 fn failure(kind: JobEventKind) -> Option<(JobError, bool)> {
     match kind {
         JobEventKind::Retrying { error, .. } => Some((error, false)),

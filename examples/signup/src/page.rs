@@ -64,7 +64,7 @@ impl Row<'_> {
     }
 }
 
-/// A duration as people read it: 0.8 ms, 43 ms, 1.5 s, 62 s.
+/// Formats a duration for people: 0.8 ms, 43 ms, 1.5 s, 62 s.
 struct Span(Duration);
 
 impl Span {

@@ -4,12 +4,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{Config, ConfigError, Feed, Mailer, SendWelcome, SignUps, outcomes, web};
 
-/// The service, ready to be served.
+/// The service: its routes and its runner.
 #[derive(Debug)]
 pub struct Service {
-    /// The routes, with the layer that collects what they defer.
+    /// The routes, with the layer that collects their jobs.
     pub app: Router,
-    /// Runs what was deferred.
+    /// Runs the jobs.
     pub runner: Runner,
     /// Ends the open event streams, which would otherwise keep a graceful shutdown waiting.
     pub stop: CancellationToken,
@@ -20,7 +20,7 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// Names the variable that leads to a database or an outbox that cannot be used.
+    /// Returns an error that names the variable of a database or an outbox that cannot be used.
     pub async fn open(config: &Config) -> Result<Self, ConfigError> {
         let mailer = Mailer::new(config)?;
         if SendWelcome::POLICY.timeout().is_some_and(|timeout| timeout <= config.mail_delay) {

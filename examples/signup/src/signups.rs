@@ -41,16 +41,16 @@ pub struct SignUp {
     pub email: String,
     /// When it was stored, as `2026-01-31T12:00:00Z`.
     pub created_at: String,
-    /// What is known of the answer to the person who signed up.
+    /// What is known about the response.
     pub answer: Answer,
     /// Where the welcome mail is.
     pub mail: Mail,
 }
 
-/// What is known of the answer to a sign-up.
+/// What is known about the response to a sign-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// Nothing: it is on its way, or the process ended before it was noted.
+    /// Nothing: it is on its way, or the process ended before it was stored.
     Unknown,
     /// Sent this long after the request was received.
     SentAfter(Duration),
@@ -76,7 +76,7 @@ pub enum Mail {
         /// From the answer to the hand-over.
         after: Duration,
     },
-    /// Out of tries, or refused for good.
+    /// Out of attempts, or refused for good.
     GivenUp {
         /// What the last attempt ended with.
         problem: String,
@@ -89,13 +89,13 @@ pub enum StoreError {
     /// The address is stored already, in this spelling or with other capitals.
     #[error("this address has signed up already")]
     Duplicate,
-    /// The database said no.
+    /// The database returned an error.
     #[error("the database failed")]
     Database(#[from] sqlx::Error),
 }
 
 impl SignUps {
-    /// Opens the database, and makes its table where there is none.
+    /// Opens the database, and creates its table if there is none.
     ///
     /// # Errors
     ///
@@ -133,7 +133,7 @@ impl SignUps {
         }
     }
 
-    /// The sign-up of this number.
+    /// Returns the sign-up with this number.
     ///
     /// # Errors
     ///
@@ -146,7 +146,7 @@ impl SignUps {
             .await
     }
 
-    /// The latest sign-ups, the newest first.
+    /// Returns the latest sign-ups, newest first.
     pub async fn recent(&self, limit: u32) -> Result<Vec<SignUp>, sqlx::Error> {
         sqlx::query(&format!("{COLUMNS} ORDER BY id DESC LIMIT ?"))
             .bind(limit)
@@ -155,7 +155,7 @@ impl SignUps {
             .await
     }
 
-    /// Those whose mail neither went out nor was given up, the oldest first.
+    /// Returns the sign-ups whose mail was neither sent nor given up, oldest first.
     pub async fn unsent(&self) -> Result<Vec<SignUp>, sqlx::Error> {
         sqlx::query(&format!("{COLUMNS} WHERE sent_ms IS NULL AND NOT given_up ORDER BY id"))
             .try_map(sign_up)
@@ -163,9 +163,9 @@ impl SignUps {
             .await
     }
 
-    /// Notes that an attempt to send the mail begins: the answer has been sent.
+    /// Stores that an attempt to send the mail starts, which means that the response has been sent.
     ///
-    /// Returns whether the mail is still to be sent. Of `answered_after` the first is kept.
+    /// Returns whether the mail still has to be sent. Keeps the first `answered_after`.
     pub async fn attempt_begins(
         &self,
         id: i64,
@@ -186,7 +186,7 @@ impl SignUps {
         Ok(noted.rows_affected() == 1)
     }
 
-    /// Notes that the mail went out now.
+    /// Stores that the mail was sent now.
     pub async fn mail_sent(&self, id: i64) -> Result<(), sqlx::Error> {
         sqlx::query("UPDATE signups SET sent_ms = ?, problem = NULL WHERE id = ?")
             .bind(now_ms())
@@ -196,7 +196,7 @@ impl SignUps {
         Ok(())
     }
 
-    /// Notes how an attempt of this job failed; returns the sign-up, if the job has one.
+    /// Stores how an attempt of this job failed. Returns the sign-up, if the job has one.
     pub async fn attempt_failed(
         &self,
         job: &str,
@@ -217,7 +217,7 @@ impl SignUps {
 }
 
 impl SignUp {
-    /// Since the answer, until the mail went out or, while it has not, until now.
+    /// Returns the time from the response to the mail, or to now while it has not been sent.
     pub fn mail_took(&self) -> Option<Duration> {
         match self.mail {
             Mail::Waiting { since } | Mail::Retrying { since, .. } => Some(since),

@@ -21,7 +21,7 @@ use crate::{
     page::{Page, RECENT},
 };
 
-/// The style is the page's own, but for the lengths of the bars, which stand in the rows.
+/// The style comes from the page's own sheet, except the lengths of the bars, which are in the rows.
 const POLICY: &str = "default-src 'none'; connect-src 'self'; script-src 'self'; \
     style-src 'self' 'unsafe-inline'; img-src data:; form-action 'self'; base-uri 'none'; \
     frame-ancestors 'none'";
@@ -51,8 +51,8 @@ async fn show_page(State(site): State<Site>) -> Result<Response, Broken> {
     site.page(Form::default(), Vec::new()).await
 }
 
-/// Answers with JSON to a client that asks for it, as the page's script does, and otherwise with
-/// a page or the way to one, so that the form works without a script.
+/// Answers with JSON if the client asks for it, as the page's script does. Otherwise answers with a
+/// page or a redirect to one, so that the form works without a script.
 async fn sign_up(
     State(site): State<Site>,
     headers: HeaderMap,
@@ -137,7 +137,7 @@ impl Site {
     }
 }
 
-/// The request cannot be taken as it is. Nothing was stored and nothing deferred.
+/// The request is not acceptable. Nothing was stored and nothing deferred.
 struct Refusal {
     status: StatusCode,
     mistakes: Vec<Mistake>,
@@ -160,7 +160,7 @@ impl From<FormRejection> for Refusal {
     }
 }
 
-/// The service's own fault: a 500, and the cause in the log.
+/// An internal error: a 500, with the cause in the log.
 struct Broken(Box<dyn std::error::Error>);
 
 impl<E: std::error::Error + 'static> From<E> for Broken {
@@ -177,7 +177,7 @@ impl IntoResponse for Broken {
     }
 }
 
-/// An error's text as a sentence: with a capital and a full stop.
+/// Formats an error as a sentence, with a capital and a full stop.
 fn sentence(text: &str) -> String {
     let mut letters = text.chars();
     match letters.next() {

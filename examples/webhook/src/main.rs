@@ -1,8 +1,8 @@
-//! `cargo run -p webhook`: takes orders, and tells a partner of each *after* it was answered, again and again until
-//! the partner has understood.
+//! `cargo run -p webhook`: takes orders, and tells a partner about each one *after* the response, with more attempts until
+//! the partner accepts.
 //!
-//! `PORT` (3000) says where it listens, `PARTNER_URL` where the partner does. Without one it brings a partner of its
-//! own, who is unwell at first.
+//! `PORT` (3000) is where it listens, `PARTNER_URL` where the partner does. Without one it starts a partner of its own,
+//! which fails at first.
 
 mod notify;
 mod orders;
@@ -99,7 +99,7 @@ fn setting(variable: &'static str) -> Result<Option<String>, Error> {
     }
 }
 
-/// Ends at Ctrl-C, and on Unix at SIGTERM, which is how a service manager asks a process to stop.
+/// Completes at Ctrl-C and, on Unix, at SIGTERM, which service managers send to stop a process.
 fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     #[cfg(unix)]
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;

@@ -1,4 +1,4 @@
-//! Telling the partner, after the response.
+//! The job that tells the partner, after the response.
 
 use defer_axum::{Deferrable, Job, JobContext, JobError, JobEvent, JobEventKind, JobResult};
 use reqwest::{Client, StatusCode, Url, redirect};
@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::orders::{Delivery, Orders, State};
 
-/// Tells the partner of one order: what is serialized is what the partner reads.
+/// Tells the partner about one order. The partner reads what is serialized.
 #[derive(Deferrable, Serialize)]
 #[defer(tries = 5, backoff = "200ms..5s", timeout = "5s", on = "success")]
 pub(crate) struct NotifyPartner {
@@ -37,7 +37,7 @@ impl Job for NotifyPartner {
     }
 }
 
-/// Any 4xx but those that say "later".
+/// Returns whether the status is a 4xx other than those that mean "later".
 fn is_refusal(status: StatusCode) -> bool {
     status.is_client_error() && !matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS)
 }
@@ -46,7 +46,7 @@ fn answered(status: StatusCode) -> JobError {
     JobError::msg(format!("the partner answered {status}"))
 }
 
-/// Whom to tell, and with what.
+/// The partner's address and the client to call it with.
 pub(crate) struct Partner {
     client: Client,
     url: Url,
@@ -69,7 +69,7 @@ impl Partner {
     }
 }
 
-/// Logs every attempt, and keeps the orders' delivery up to date. A hook for `on_event`.
+/// Logs every attempt and updates the orders' delivery. A hook for `on_event`.
 pub(crate) fn follow(orders: Orders) -> impl Fn(&JobEvent) + Send + Sync + 'static {
     move |event| {
         let (job, attempt) = (event.id(), event.attempt());

@@ -1,4 +1,4 @@
-//! The orders, and how far the partner has been told of each.
+//! The orders, and whether the partner knows each.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -24,11 +24,11 @@ pub(crate) struct Order {
     job: Option<JobId>,
 }
 
-/// How far the partner has been told.
+/// Whether the partner knows the order.
 #[derive(Clone, Default, Serialize)]
 pub(crate) struct Delivery {
     pub(crate) state: State,
-    /// Begun so far.
+    /// Attempts started so far.
     pub(crate) attempts: u32,
     /// What the last attempt ended with.
     pub(crate) error: Option<String>,
@@ -37,14 +37,14 @@ pub(crate) struct Delivery {
 #[derive(Clone, Copy, Default, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum State {
-    /// Until the first attempt, and between two.
+    /// Before the first attempt, and between two.
     #[default]
     Waiting,
     /// In an attempt.
     Trying,
     /// The partner accepted it.
     Delivered,
-    /// Refused, or out of tries.
+    /// Refused, or out of attempts.
     Failed,
 }
 
@@ -55,8 +55,8 @@ impl Order {
 }
 
 impl Orders {
-    /// Stores a new or a changed order, and defers telling the partner. One request may do so many times: the
-    /// key lets only the last of its jobs run, and the partner is told once, of the order as it is in the end.
+    /// Stores a new or changed order, and defers the call to the partner. One request may do so several times: the key lets
+    /// only the last of its jobs run, so the partner is told once, about the final order.
     pub(crate) fn save(&self, mut order: Order) -> Order {
         let job =
             NotifyPartner::defer(order.id, order.item.as_str(), order.quantity).key(order.id.to_string());
@@ -73,7 +73,7 @@ impl Orders {
         self.lock().clone()
     }
 
-    /// Notes how far this job, if it is the latest of an order, has come.
+    /// Stores the progress of this job, if it is the latest of an order.
     pub(crate) fn set_delivery(&self, job: JobId, delivery: Delivery) {
         if let Some(order) = self.lock().iter_mut().find(|order| order.job == Some(job)) {
             order.delivery = delivery;

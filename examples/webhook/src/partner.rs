@@ -1,4 +1,4 @@
-//! A partner for trying the example out: fails the first two calls for each order, and then accepts it.
+//! A partner to try the example with. It fails the first two calls for each order, and then accepts it.
 
 use std::{
     collections::HashMap,
@@ -15,11 +15,11 @@ use axum::{
 };
 use tokio::net::TcpListener;
 
-/// How often each idempotency key has called.
+/// How many calls there were with each idempotency key.
 #[derive(Clone, Default)]
 struct Calls(Arc<Mutex<HashMap<String, u32>>>);
 
-/// Starts the partner on a port of its own, and returns where to tell it of orders.
+/// Starts the partner on a free port. Returns the URL for orders.
 pub(crate) async fn start() -> io::Result<String> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let url = format!("http://{}/orders", listener.local_addr()?);

@@ -1,4 +1,4 @@
-//! The service as its customers meet it.
+//! The service's HTTP interface.
 
 use axum::{
     Json, Router,
@@ -60,7 +60,7 @@ impl NewOrder {
     }
 }
 
-/// The order cannot be taken as it is. Nothing was stored, and nothing deferred.
+/// The order is not acceptable. Nothing was stored and nothing deferred.
 struct Refusal {
     status: StatusCode,
     message: String,
