@@ -20,7 +20,7 @@ const SPANS: [(u32, &str); 4] = [
 pub(crate) struct Page {
     pub(crate) counts: Counts,
     pub(crate) filter: Filter,
-    /// The filters that the page offers.
+    /// The routes that the page can be filtered by.
     pub(crate) routes: Vec<String>,
 }
 

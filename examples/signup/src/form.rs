@@ -19,7 +19,7 @@ pub(crate) struct NewSignUp {
     pub(crate) email: Address,
 }
 
-/// The mistakes by field. Without any, the request itself is wrong.
+/// What is wrong, and with which field. Without a field, the request itself is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Mistake {
     pub(crate) field: Option<Field>,
