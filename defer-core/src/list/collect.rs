@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::{
-    effects::Pushed,
     entry::Entry,
     list::{JobList, RunSegment},
     segment::Segment,
@@ -31,7 +30,7 @@ impl JobList {
             self.count(job, &JobEventKind::Shed);
             return None;
         }
-        let Pushed { index, starts } = state.push(entry, work, |segment| Box::new(segment));
+        let (index, starts) = state.push(entry, work, |segment| Box::new(segment));
         drop(state);
         if starts {
             self.request_permit();

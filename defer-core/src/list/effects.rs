@@ -7,28 +7,14 @@ use tokio::task::{AbortHandle, JoinHandle};
 use super::entry::{Condition, Extras};
 use crate::{event::JobRef, policy::Policy, queue::Envelope};
 
-/// A job that was added.
-pub(super) struct Pushed {
-    pub(super) index: usize,
-    /// The list has to be started.
-    pub(super) starts: bool,
-}
-
 /// Whether an attempt was started.
 pub(super) enum Start {
     /// The job has ended, or is handed over.
     Gone,
     /// This has to be asked first, without the lock.
     Ask(Condition),
-    Started(Started),
-}
-
-/// An attempt that was started.
-pub(super) struct Started {
-    pub(super) job: JobRef,
-    pub(super) policy: &'static Policy,
-    /// For how many jobs to give back room.
-    pub(super) room: usize,
+    /// It was, and the room of so many jobs is to be given back.
+    Started { job: JobRef, policy: &'static Policy, room: usize },
 }
 
 /// What follows an attempt.
@@ -57,13 +43,6 @@ pub(super) struct Freed {
     pub(super) room: usize,
     /// The response to wake that was held for them.
     pub(super) held: Option<Waker>,
-}
-
-/// What a release leaves to do.
-pub(super) struct Released {
-    pub(super) shed: Vec<Ended>,
-    /// The list has to be started.
-    pub(super) starts: bool,
 }
 
 /// Jobs that were stopped, and what is to be aborted and dropped with them.

@@ -156,11 +156,11 @@ impl JobList {
             let is_early = self.runner.is_recording() && state.waiting() == 0;
             if is_early { None } else { state.release(self.bounds()) }
         });
-        let Some(released) = released else { return };
-        for ended in released.shed {
+        let Some((shed, starts)) = released else { return };
+        for ended in shed {
             self.ended(ended, &JobEventKind::Shed);
         }
-        if released.starts {
+        if starts {
             self.request_permit();
         }
     }

@@ -6,7 +6,7 @@ use tokio::task::AbortHandle;
 use tracing::{Span, field::Empty};
 
 use super::{
-    effects::{AttemptEnd, Start, Started},
+    effects::{AttemptEnd, Start},
     entry::Condition,
     list::{JobList, RunSegment, Worker, drop_some},
 };
@@ -32,18 +32,15 @@ impl JobList {
 
     /// Starts an attempt of a job, unless the job has ended or its condition is false.
     pub(crate) fn start_attempt(&self, index: usize) -> Option<(JobRef, &'static Policy)> {
-        let started = match self.transition(|state| state.start(index)) {
-            Start::Gone => return None,
-            Start::Started(started) => started,
-            Start::Ask(condition) => {
-                if let Err(event) = self.check(condition) {
-                    self.end(index, &event);
-                    return None;
-                }
-                self.transition(|state| state.start_unasked(index))?
+        let mut start = self.transition(|state| state.start(index));
+        if let Start::Ask(condition) = start {
+            if let Err(event) = self.check(condition) {
+                self.end(index, &event);
+                return None;
             }
-        };
-        let Started { job, policy, room } = started;
+            start = self.transition(|state| state.start_unasked(index));
+        }
+        let Start::Started { job, policy, room } = start else { return None };
         self.give_back_room(room);
         job.tell(self.runner().hooks(), &JobEventKind::Started);
         Some((job, policy))

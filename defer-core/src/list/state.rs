@@ -8,7 +8,7 @@ use std::task::Waker;
 use tokio::task::{AbortHandle, JoinHandle};
 
 use super::{
-    effects::{AttemptEnd, Ended, Freed, Pushed, Released, Start, Started},
+    effects::{AttemptEnd, Ended, Freed, Start},
     entry::{Entries, Entry, Extras, JobState},
     segment::{Segment, Segments, Slots},
 };
@@ -67,16 +67,16 @@ pub(super) struct Bounds<'a> {
 impl Counts {
     /// Starts an attempt of a job that waits or is between two attempts.
     #[inline]
-    fn start(&mut self, entry: &mut Entry) -> Option<Started> {
+    fn start(&mut self, entry: &mut Entry) -> Start {
         let room = match entry.state {
             JobState::Waiting => self.stop_waiting(),
             JobState::Backoff => 0,
-            JobState::Running | JobState::HandedOver | JobState::Ended => return None,
+            JobState::Running | JobState::HandedOver | JobState::Ended => return Start::Gone,
         };
         self.running += 1;
         entry.state = JobState::Running;
         entry.attempts += 1;
-        Some(Started { job: entry.job(), policy: entry.policy, room })
+        Start::Started { job: entry.job(), policy: entry.policy, room }
     }
 
     /// A job no longer waits. Returns for how many jobs to give back room.
@@ -118,12 +118,13 @@ impl<S: Slots> State<S> {
     }
 
     /// Adds a job for which [`makes_room`](Self::makes_room), in a segment that `boxed` boxes where a new one is needed.
+    /// Returns its index, and whether the list has to be started.
     pub(super) fn push<W: Work>(
         &mut self,
         entry: Entry,
         work: W,
         boxed: impl FnOnce(Segment<W>) -> S,
-    ) -> Pushed {
+    ) -> (usize, bool) {
         let index = self.entries.push(entry);
         self.counts.open += 1;
         self.counts.waiting += 1;
@@ -134,7 +135,7 @@ impl<S: Slots> State<S> {
         if starts {
             self.list = ListState::Active;
         }
-        Pushed { index, starts }
+        (index, starts)
     }
 
     /// Takes room for one more job, once the list is released. Returns whether the job may join.
@@ -197,8 +198,9 @@ impl<S: Slots> State<S> {
         same.into_iter().filter_map(|index| self.cancel(index)).collect()
     }
 
-    /// The response is over: jobs may start. `None` if they were released before.
-    pub(super) fn release(&mut self, bounds: Bounds<'_>) -> Option<Released> {
+    /// The response is over: jobs may start. Returns those that are shed, and whether the list has to be started. `None` if
+    /// it was released before.
+    pub(super) fn release(&mut self, bounds: Bounds<'_>) -> Option<(Vec<Ended>, bool)> {
         if self.list != ListState::Collecting {
             return None;
         }
@@ -222,7 +224,7 @@ impl<S: Slots> State<S> {
         self.counts.room = room;
         let starts = self.counts.waiting > 0;
         self.list = if starts { ListState::Active } else { ListState::Idle };
-        Some(Released { shed, starts })
+        Some((shed, starts))
     }
 
     /// Takes the next segment for a worker. Without one the worker is gone.
@@ -256,12 +258,12 @@ impl<S: Slots> State<S> {
         if entry.state == JobState::Waiting && !entry.is_unconditional() {
             return Start::Ask(entry.take_condition());
         }
-        self.counts.start(entry).map_or(Start::Gone, Start::Started)
+        self.counts.start(entry)
     }
 
-    /// Starts an attempt of a job whose condition is true. `None` if the job cannot start any more.
-    pub(super) fn start_unasked(&mut self, index: usize) -> Option<Started> {
-        self.counts.start(self.entries.get_mut(index)?)
+    /// Starts an attempt of a job whose condition was asked, and is true.
+    pub(super) fn start_unasked(&mut self, index: usize) -> Start {
+        self.entries.get_mut(index).map_or(Start::Gone, |entry| self.counts.start(entry))
     }
 
     /// Ends an attempt, and with it the job, unless the attempt `may_retry` and the policy has attempts left.

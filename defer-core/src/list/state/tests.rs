@@ -191,10 +191,10 @@ impl Model {
                 self.ids.push(entry.id);
                 let mut job = Expected { kind, state: JobState::Waiting, attempts: 0, ends: 0 };
                 if self.state.makes_room(bounds) {
-                    let pushed = self.state.push(entry, Noop, |segment| segment);
-                    assert!(!(pushed.starts && self.starts), "the list is started once");
-                    self.starts |= pushed.starts;
-                    self.indices.push(Some(pushed.index));
+                    let (index, starts) = self.state.push(entry, Noop, |segment| segment);
+                    assert!(!(starts && self.starts), "the list is started once");
+                    self.starts |= starts;
+                    self.indices.push(Some(index));
                 } else {
                     assert_eq!(self.overflow, Overflow::Shed);
                     job = Expected { state: JobState::Ended, ends: 1, ..job };
@@ -212,15 +212,15 @@ impl Model {
             Step::Release => {
                 let released = self.state.release(bounds);
                 assert_eq!(released.is_some(), was_collecting, "a list is released once");
-                if let Some(released) = released {
-                    self.starts = released.starts;
-                    for shed in &released.shed {
+                if let Some((shed, starts)) = released {
+                    self.starts = starts;
+                    for shed in &shed {
                         let job = self.ids.iter().position(|id| *id == shed.job.id).expect("it was pushed");
                         assert!(shed.work.is_some(), "a job that is shed is dropped");
                         assert_eq!(self.overflow, Overflow::Shed);
                         expected[job] = JobState::Ended;
                     }
-                    ended = released.shed;
+                    ended = shed;
                 }
             }
             Step::TakeSegment => {
@@ -231,14 +231,17 @@ impl Model {
             Step::EndQueued(job) => {
                 ended.extend(self.index(job).and_then(|index| self.state.end_queued(index)));
             }
-            Step::Start(job) => match self.index(job).map(|index| self.state.start(index)) {
-                None | Some(Start::Gone) => {}
-                Some(Start::Ask(_)) => assert_eq!(self.jobs[job].kind, Kind::Conditional),
-                Some(Start::Started(started)) => self.started(job, started),
-            },
+            Step::Start(job) => {
+                if let Some(index) = self.index(job) {
+                    let start = self.state.start(index);
+                    self.started(job, &start);
+                }
+            }
             Step::StartUnasked(job) => {
-                let started = self.index(job).and_then(|index| self.state.start_unasked(index));
-                started.into_iter().for_each(|started| self.started(job, started));
+                if let Some(index) = self.index(job) {
+                    let start = self.state.start_unasked(index);
+                    self.started(job, &start);
+                }
             }
             Step::EndAttempt(job, may_retry) => {
                 match self.index(job).map(|index| self.state.end_attempt(index, may_retry)) {
@@ -274,10 +277,16 @@ impl Model {
         }
     }
 
-    fn started(&mut self, job: usize, started: Started) {
-        self.jobs[job].attempts += 1;
-        assert_eq!(started.job.attempt, self.jobs[job].attempts);
-        let _ = self.capacity.give_back(started.room);
+    fn started(&mut self, at: usize, start: &Start) {
+        match start {
+            Start::Gone => {}
+            Start::Ask(_) => assert_eq!(self.jobs[at].kind, Kind::Conditional),
+            Start::Started { job, room, .. } => {
+                self.jobs[at].attempts += 1;
+                assert_eq!(job.attempt, self.jobs[at].attempts);
+                let _ = self.capacity.give_back(*room);
+            }
+        }
     }
 
     fn freed(&mut self, freed: Freed) {
