@@ -3,21 +3,25 @@
 //! A service on axum depends on `defer-axum` alone, which re-exports what is here. Depend on this crate to defer outside
 //! of HTTP, with [`scope()`], or to build a middleware for another framework, with [`Scope`].
 
-// For maintainers: the way of a job, and the files it passes.
+// For maintainers: how a job gets from `defer` to its end, and which file does each step.
 //
-// 1. `defer` takes the job (`MyJob::defer` calls it), and asks `scope/current` for the list of the current request.
-// 2. `list/collect` adds the job to that list: an entry, and the job in a segment beside others of its type.
-// 3. The response is over: `list/list` releases the list. Its first transition to `Active` asks for a permit.
+// 1. `defer` takes the job (`MyJob::defer` calls it), and asks `scope/current` for the list of the current request. The
+//    first job of a request creates the list.
+// 2. `list/collect` encodes a job for the queue and adds the job to the list: an entry, and the job itself in a segment,
+//    beside others of its type.
+// 3. The response is over. A middleware or `scope/scope` calls `release` in `list/list`, and the list becomes `Active`, as it
+//    does later whenever a job joins an idle one. Each time it requests a permit.
 // 4. `runner/semaphore` grants the permit, and `list/run` takes the first segment and makes a worker.
-// 5. `worker` spawns the task that runs the segments, and starts one attempt after another.
-// 6. `list/run` asks the job's condition and starts the attempt.
+// 5. `worker` is the task that goes through the segments, one job after another.
+// 6. `list/run` asks the job's condition, if there is one and a response to ask about, and starts the attempt.
 // 7. `attempt` polls the job, in its span and within its timeout. `work` has the kinds of jobs.
-// 8. `list/run` ends the attempt: the job ends and is reported by `event` and counted by `stats`, or `worker` retries it in
-//    a task of its own.
+// 8. `list/run` ends the attempt: the job ends and is reported by `event` and counted by `stats`, or a task in `worker` waits,
+//    gets a permit of its own, and goes back to step 6.
 //
-// Every step that changes a job or a list is a transition in `list/state`; the tables are in `list`. What else ends a job:
-// `cancel` (`list/collect`), a release without room (`list/list`), the queue (`list/handover`), a shutdown
-// (`runner/shutdown`), a lost worker (`list/list`).
+// Every step that changes a job or a list is a transition in `list/state`; the tables are in `list`. What else ends a job: no
+// room at step 2 or 3, `cancel` (`list/collect`), the queue (`list/handover`), a condition that is false or panics
+// (`list/run`), a shutdown (`runner/shutdown`, and `list/run` where the queue was asked), a lost worker (`list/list`), and a
+// retry whose task is lost or that finds no timer (`worker`). A recorder (`testing`) keeps the list at step 3.
 //
 // Imports point down, and in a line from left to right:
 //

@@ -126,7 +126,7 @@ impl Recorder {
     /// jobs that they defer. You need not have read the responses. See [`Runner::stats`] for how the jobs ended.
     pub async fn run_all(&self) {
         for list in self.lists() {
-            list.start_jobs();
+            list.release_now();
         }
         self.runner.idle().await;
     }

@@ -11,7 +11,7 @@ use crate::{
     attempt::{Attempt, Outcome, Work, timer},
     context::JobContext,
     event::JobEventKind,
-    list::{JobList, RunSegment, Segment, Worker},
+    list::{JobList, RunSegment, Segment, WorkerGuard},
     panic::drop_quietly,
     queue::BoxFuture,
     runner::{jobs::Jobs, semaphore::Semaphore},
@@ -19,45 +19,45 @@ use crate::{
 };
 
 impl<W: Work> RunSegment for Segment<W> {
-    fn spawn(self: Box<Self>, worker: Worker) -> JoinHandle<()> {
-        spawn(worker, self)
+    fn spawn(self: Box<Self>, guard: WorkerGuard) -> JoinHandle<()> {
+        spawn(guard, self)
     }
 
-    fn run<'a>(&'a mut self, worker: &'a mut Worker) -> BoxFuture<'a, ()> {
-        Box::pin(run(worker, self))
+    fn run<'a>(&'a mut self, guard: &'a mut WorkerGuard) -> BoxFuture<'a, ()> {
+        Box::pin(run(guard, self))
     }
 }
 
 /// Spawns a worker. Its first segment runs inside its future; later ones are boxed.
-fn spawn<W: Work>(mut worker: Worker, mut first: Box<Segment<W>>) -> JoinHandle<()> {
-    let list = worker.list.clone();
+fn spawn<W: Work>(mut guard: WorkerGuard, mut first: Box<Segment<W>>) -> JoinHandle<()> {
+    let list = guard.list.clone();
     let scope = list.clone();
     // Not an `async fn`, whose future would have room for each argument twice.
     let task = async move {
-        run(&mut worker, &mut first).await;
+        run(&mut guard, &mut first).await;
         drop_quietly(first);
-        while let Some(mut segment) = worker.list.take_segment() {
-            pause(&mut worker).await;
-            segment.run(&mut worker).await;
+        while let Some(mut segment) = guard.list.take_segment() {
+            pause(&mut guard).await;
+            segment.run(&mut guard).await;
         }
-        worker.finish();
+        guard.finish();
     };
     list.runtime().spawn(Scoped::of_list(scope, false, task))
 }
 
 /// Runs the jobs of a segment, from the first to the last.
-async fn run<W: Work>(worker: &mut Worker, segment: &mut Segment<W>) {
+async fn run<W: Work>(guard: &mut WorkerGuard, segment: &mut Segment<W>) {
     for index in segment.indices() {
         if index > segment.indices().start {
-            pause(worker).await;
+            pause(guard).await;
         }
         let Some(slot) = segment.slot(index) else { continue };
         let Some(work) = slot else { continue };
-        match attempt(&worker.list, index, work).await {
+        match run_attempt(&guard.list, index, work).await {
             None => drop_quietly(slot.take()),
             Some(delay) => {
                 if let Some(work) = slot.take() {
-                    Retry::spawn(&worker.list, index, work, delay);
+                    Retry::spawn(&guard.list, index, work, delay);
                 }
             }
         }
@@ -65,18 +65,18 @@ async fn run<W: Work>(worker: &mut Worker, segment: &mut Segment<W>) {
 }
 
 /// Lets other tasks and other lists go first, between two jobs.
-async fn pause(worker: &mut Worker) {
+async fn pause(guard: &mut WorkerGuard) {
     // Jobs that are ready at once would keep the thread for the whole list.
     tokio::task::consume_budget().await;
-    if worker.list.runner().semaphore().is_wanted() {
-        if let Some(permit) = worker.permit.take() {
-            worker.permit = Some(permit.turn().await);
+    if guard.list.runner().semaphore().is_wanted() {
+        if let Some(permit) = guard.permit.take() {
+            guard.permit = Some(permit.turn().await);
         }
     }
 }
 
 /// Runs one attempt of a job. Returns the wait for the next one, if another follows.
-async fn attempt<W: Work>(list: &Arc<JobList>, index: usize, work: &mut W) -> Option<Duration> {
+async fn run_attempt<W: Work>(list: &Arc<JobList>, index: usize, work: &mut W) -> Option<Duration> {
     let (job, policy) = list.start_attempt(index)?;
     let span = list.span(job);
     let started = list.is_observed().then(Instant::now);
@@ -125,7 +125,7 @@ impl<W: Work> Retry<W> {
             self.has_room = false;
             list.give_back_room(1);
             let Some(work) = &mut self.work else { return };
-            let next = attempt(&list, self.index, work).await;
+            let next = run_attempt(&list, self.index, work).await;
             drop(permit);
             let Some(delay) = next else {
                 drop_quietly(self.work.take());

@@ -1,4 +1,4 @@
-//! A list whose response is not over: jobs join it, are changed, and are cancelled.
+//! What a request does with its list: it adds jobs, changes them and cancels them.
 
 use std::sync::Arc;
 
@@ -50,7 +50,7 @@ impl JobList {
         self.report(entry.job(), &JobEventKind::QueueFailed { error });
     }
 
-    /// Changes a job that has not started. Returns the value if it has, so that it is dropped without the lock.
+    /// Changes a job that has not started. Otherwise returns the value, which must not be dropped under the lock.
     pub(crate) fn change<V, T>(
         &self,
         index: usize,

@@ -47,7 +47,7 @@ pub struct JobList {
 
 /// Where a list is from.
 pub(crate) struct Origin {
-    /// Its jobs run there.
+    /// Where its jobs run.
     runtime: Handle,
     /// The span of the request.
     pub(super) span: Option<tracing::span::Id>,
@@ -56,22 +56,22 @@ pub(crate) struct Origin {
 /// A segment that can be run. `worker` implements it, where the type of the jobs is known.
 pub(crate) trait RunSegment: Slots {
     /// Spawns a worker that begins with this segment.
-    fn spawn(self: Box<Self>, worker: Worker) -> JoinHandle<()>;
+    fn spawn(self: Box<Self>, guard: WorkerGuard) -> JoinHandle<()>;
 
     /// Runs the jobs, from the first to the last.
-    fn run<'a>(&'a mut self, worker: &'a mut Worker) -> BoxFuture<'a, ()>;
+    fn run<'a>(&'a mut self, guard: &'a mut WorkerGuard) -> BoxFuture<'a, ()>;
 }
 
-/// Runs a list's jobs until none is left. Dropped earlier, it ends those that it would have run. It is created before its
-/// task, because a runtime that was shut down drops the task without a poll.
-pub(crate) struct Worker {
+/// A worker has this for as long as jobs are left for it. Dropped before that, it ends those that the worker would have run.
+/// It is created before the worker's task, because a runtime that was shut down drops the task without a poll.
+pub(crate) struct WorkerGuard {
     pub(crate) list: Arc<JobList>,
     /// `None` while it waits for its turn.
     pub(crate) permit: Option<Permit>,
     done: bool,
 }
 
-impl Worker {
+impl WorkerGuard {
     pub(super) fn new(list: Arc<JobList>, permit: Permit) -> Self {
         Self { list, permit: Some(permit), done: false }
     }
@@ -82,7 +82,7 @@ impl Worker {
     }
 }
 
-impl Drop for Worker {
+impl Drop for WorkerGuard {
     fn drop(&mut self) {
         if !self.done {
             self.list.lose_worker();
@@ -146,12 +146,13 @@ impl JobList {
             let _ = self.response.set(response);
         }
         if !self.runner.is_recording() {
-            self.start_jobs();
+            self.release_now();
         }
     }
 
-    /// Starts what was collected. Only the first call has an effect; a recorder's may come before there is a job.
-    pub(crate) fn start_jobs(self: &Arc<Self>) {
+    /// Releases the jobs, also those that a recorder keeps. Only the first call has an effect; a recorder's may come before
+    /// there is a job.
+    pub(crate) fn release_now(self: &Arc<Self>) {
         let released = self.transition(|state| {
             let is_early = self.runner.is_recording() && state.waiting() == 0;
             if is_early { None } else { state.release(self.bounds()) }
@@ -183,7 +184,7 @@ impl JobList {
         }
     }
 
-    /// Locks the state, for transitions that start, stop or end no job.
+    /// Locks the state, for transitions that do not change how many jobs run.
     pub(super) fn lock(&self) -> MutexGuard<'_, State<Box<dyn RunSegment>>> {
         lock(&self.state)
     }
@@ -203,7 +204,7 @@ impl JobList {
     }
 
     pub(super) fn request_permit(self: &Arc<Self>) {
-        Semaphore::start(self.clone() as Arc<dyn Jobs>);
+        Semaphore::request(self.clone() as Arc<dyn Jobs>);
     }
 
     /// Follows up on the end of a job.

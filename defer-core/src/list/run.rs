@@ -8,7 +8,7 @@ use tracing::{Span, field::Empty};
 use super::{
     effects::{AttemptEnd, Start},
     entry::Condition,
-    list::{JobList, RunSegment, Worker, drop_some},
+    list::{JobList, RunSegment, WorkerGuard, drop_some},
 };
 use crate::{
     attempt::Outcome,
@@ -25,7 +25,7 @@ use crate::{
 };
 
 impl JobList {
-    /// Takes the next segment for the worker, which is gone if there is none.
+    /// Takes the next segment for the worker. If there is none, the worker must end: the next job gets a new one.
     pub(crate) fn take_segment(&self) -> Option<Box<dyn RunSegment>> {
         self.lock().take_segment()
     }
@@ -78,7 +78,7 @@ impl JobList {
         };
         self.runner().counters().retried();
         let delay = backoff::delay(policy, job.attempt);
-        // A job between two attempts takes room, and was let in before: it need not wait for that.
+        // A job between two attempts takes room. It does not wait for it: its response has been let through.
         self.runner().capacity().take(1);
         if let Some(error) = outcome.into_error() {
             self.report(job.within(span), &JobEventKind::Retrying { error, delay });
@@ -94,7 +94,7 @@ impl JobList {
         }
     }
 
-    /// Returns whether anybody may be told how long an attempt took.
+    /// Returns whether a hook or a subscriber may want to know how long an attempt took.
     pub(crate) fn is_observed(&self) -> bool {
         !self.runner().hooks().is_empty() || tracing::enabled!(target: "defer", tracing::Level::ERROR)
     }
@@ -125,14 +125,14 @@ impl Jobs for JobList {
         self.runner().semaphore()
     }
 
-    fn start(self: Arc<Self>, permit: Permit) {
+    fn granted(self: Arc<Self>, permit: Permit) {
         let (segment, epoch) = {
             let mut state = self.lock();
             let Some(segment) = state.take_segment() else { return };
             (segment, state.worker_epoch())
         };
         // Not under the lock: a runtime that was shut down drops the worker here, which locks.
-        let worker = segment.spawn(Worker::new(self.clone(), permit));
+        let worker = segment.spawn(WorkerGuard::new(self.clone(), permit));
         let too_late = self.lock().keep_worker(epoch, worker);
         if let Some(worker) = too_late {
             worker.abort();

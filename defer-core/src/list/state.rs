@@ -20,7 +20,7 @@ use crate::{
     runner::{Overflow, capacity::Capacity},
 };
 
-/// The jobs of a list in segments of type `S`, and how far they are.
+/// The jobs of a list, in segments of type `S`, and the state of each.
 pub(super) struct State<S> {
     entries: Entries,
     /// Those that no worker has taken.
@@ -34,7 +34,7 @@ pub(super) struct State<S> {
     worker_epoch: u32,
 }
 
-/// How far a list is.
+/// What a list does now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ListState {
     /// Its response is not over.
@@ -117,7 +117,9 @@ impl<S: Slots> State<S> {
         self.counts.running
     }
 
-    /// Adds a job for which [`makes_room`](Self::makes_room), in a segment that `boxed` boxes where a new one is needed.
+    /// Adds a job for which [`makes_room`](Self::makes_room) returned true. It joins the last segment if that is of its type.
+    /// Otherwise it gets a new one, which `boxed` boxes.
+    ///
     /// Returns its index, and whether the list has to be started.
     pub(super) fn push<W: Work>(
         &mut self,
@@ -227,7 +229,7 @@ impl<S: Slots> State<S> {
         Some((shed, starts))
     }
 
-    /// Takes the next segment for a worker. Without one the worker is gone.
+    /// Takes the next segment for the worker. If there is none, the worker is forgotten.
     pub(super) fn take_segment(&mut self) -> Option<S> {
         let segment = self.segments.take_next();
         if segment.is_none() {
@@ -346,7 +348,7 @@ impl<S: Slots> State<S> {
         Some((before, job, extras))
     }
 
-    /// A job no longer waits, and does not start.
+    /// Counts a job that waited and ends without an attempt.
     fn free(&mut self) -> Freed {
         Freed { room: self.counts.stop_waiting(), held: self.held.take() }
     }

@@ -10,8 +10,8 @@ pub(crate) trait Jobs: Send + Sync {
     /// Returns the runner's semaphore.
     fn semaphore(&self) -> &Semaphore<Arc<dyn Jobs>>;
 
-    /// Starts to run the jobs with this permit.
-    fn start(self: Arc<Self>, permit: Permit);
+    /// Runs the jobs with this permit.
+    fn granted(self: Arc<Self>, permit: Permit);
 
     /// Stops every job that has not ended. Those that the queue can take are handed over: [`end_handover`] must follow
     /// for each.
@@ -34,12 +34,12 @@ pub(crate) struct Stopped {
     pub(crate) handed_over: Vec<(usize, Envelope)>,
 }
 
-impl semaphore::Start for Arc<dyn Jobs> {
+impl semaphore::Grantee for Arc<dyn Jobs> {
     fn semaphore(&self) -> &Semaphore<Self> {
         Jobs::semaphore(&**self)
     }
 
-    fn start(self, permit: Permit) {
-        Jobs::start(self, permit);
+    fn granted(self, permit: Permit) {
+        Jobs::granted(self, permit);
     }
 }

@@ -8,44 +8,44 @@ use crate::sync::{
     lock, oneshot,
 };
 
-/// A list of jobs that a [`Semaphore`] starts.
-pub(crate) trait Start: Clone + Sized {
+/// A list of jobs, to which a [`Semaphore`] grants permits.
+pub(crate) trait Grantee: Clone + Sized {
     /// Returns the semaphore that bounds the list.
     fn semaphore(&self) -> &Semaphore<Self>;
 
-    /// Starts to run the jobs, one at a time. May drop the permit at once.
-    fn start(self, permit: Permit<Self>);
+    /// Takes the permit that was [requested](Semaphore::request), and runs the jobs with it, one at a time. May drop the permit at once.
+    fn granted(self, permit: Permit<Self>);
 }
 
-/// Hands out `max_running` permits, first come, first served. Unlike Tokio's semaphore it can start a list that waits,
+/// Hands out `max_running` permits, first come, first served. Unlike Tokio's semaphore it calls the list whose turn it is,
 /// so that a list without a permit is a pointer rather than a task.
-pub(crate) struct Semaphore<L: Start> {
+pub(crate) struct Semaphore<L: Grantee> {
     state: Mutex<State<L>>,
     /// The length of `State::waiting`, readable without the lock.
     waiting: AtomicUsize,
 }
 
-struct State<L: Start> {
+struct State<L: Grantee> {
     free: usize,
     waiting: VecDeque<Waiter<L>>,
     /// A call of `release` is handing out permits, and will hand out those that come back meanwhile.
     granting: bool,
 }
 
-enum Waiter<L: Start> {
-    /// A list to start.
+enum Waiter<L: Grantee> {
+    /// A list that [requests](Semaphore::request) a permit.
     List(L),
     /// A task of that list, which waits for its permit.
     Task(L, oneshot::Sender<Permit<L>>),
 }
 
 /// The right to run one job at a time. Dropped, it goes to the next in the queue.
-pub(crate) struct Permit<L: Start> {
+pub(crate) struct Permit<L: Grantee> {
     // Leads to the semaphore. Not the runner itself: all requests would contend for its reference count.
     list: L,
 }
 
-impl<L: Start> Semaphore<L> {
+impl<L: Grantee> Semaphore<L> {
     pub(crate) fn new(permits: usize) -> Self {
         Self {
             state: Mutex::new(State { free: permits, waiting: VecDeque::new(), granting: false }),
@@ -53,8 +53,8 @@ impl<L: Start> Semaphore<L> {
         }
     }
 
-    /// Starts a list of jobs, now or when its turn comes.
-    pub(crate) fn start(list: L) {
+    /// Grants a permit to a list, now or when its turn comes.
+    pub(crate) fn request(list: L) {
         {
             let semaphore = list.semaphore();
             let mut state = lock(&semaphore.state);
@@ -65,7 +65,7 @@ impl<L: Start> Semaphore<L> {
             state.free -= 1;
         }
         let permit = Permit { list: list.clone() };
-        list.start(permit);
+        list.granted(permit);
     }
 
     /// Waits for a permit. Cancel safe: a permit that was granted meanwhile goes to the next in the queue.
@@ -111,7 +111,7 @@ impl<L: Start> Semaphore<L> {
             match waiter {
                 Waiter::List(list) => {
                     let permit = Permit { list: list.clone() };
-                    list.start(permit);
+                    list.granted(permit);
                 }
                 Waiter::Task(list, grant) => drop(grant.send(Permit { list })),
             }
@@ -123,7 +123,7 @@ impl<L: Start> Semaphore<L> {
 
 const GRANTED: &str = "the semaphore keeps a waiter until it grants a permit, and outlives it";
 
-impl<L: Start> Permit<L> {
+impl<L: Grantee> Permit<L> {
     /// Goes to the end of the queue, between two jobs.
     pub(crate) async fn turn(self) -> Self {
         let (grant, turn) = oneshot::channel();
@@ -136,7 +136,7 @@ impl<L: Start> Permit<L> {
     }
 }
 
-impl<L: Start> Drop for Permit<L> {
+impl<L: Grantee> Drop for Permit<L> {
     fn drop(&mut self) {
         self.list.semaphore().release();
     }

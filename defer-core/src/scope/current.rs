@@ -22,7 +22,7 @@ use crate::{
 };
 
 thread_local! {
-    // Without a destructor an access is a plain one. Nothing is left here to drop: a scope that is entered is left too.
+    // Without a destructor an access is a plain one. There is nothing to destroy: `enter` always puts back what it found.
     static CURRENT: Cell<ManuallyDrop<Current>> = const { Cell::new(ManuallyDrop::new(Current::Outside)) };
 }
 
@@ -62,7 +62,7 @@ impl Current {
     }
 
     fn create_list(runner: Runner) -> Result<Arc<JobList>, DeferError> {
-        /// Puts the scope back, also if the subscriber panics that is asked for the current span.
+        /// Puts the scope back. A subscriber may panic below, when it is asked for the current span.
         struct PutBack(Current);
         impl Drop for PutBack {
             fn drop(&mut self) {
@@ -122,7 +122,7 @@ impl<F> Scoped<F> {
         Self { current, in_job: false, future: Some(future) }
     }
 
-    /// A future in the scope of this list. What it polls is in a job if `in_job` says so.
+    /// A future in the scope of this list. `in_job` tells whether it is part of a job, which waits for no room.
     pub(crate) fn of_list(list: Arc<JobList>, in_job: bool, future: F) -> Self {
         Self { current: Current::Used(list), in_job, future: Some(future) }
     }

@@ -13,7 +13,7 @@ use loom::{
 
 use crate::{
     capacity::{Admitted, Capacity, Place},
-    semaphore::{Permit, Semaphore, Start},
+    semaphore::{Grantee, Permit, Semaphore},
     stats::{Counters, Final},
 };
 
@@ -150,7 +150,7 @@ impl List {
     }
 }
 
-impl Start for List {
+impl Grantee for List {
     fn semaphore(&self) -> &Semaphore<Self> {
         &self.0.semaphore
     }

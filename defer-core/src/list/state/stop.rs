@@ -3,7 +3,7 @@
 use super::State;
 use crate::list::{
     effects::{Ended, Freed, Halted},
-    entry::JobState,
+    entry::{Entry, JobState},
     segment::Slots,
 };
 
@@ -14,7 +14,7 @@ impl<S: Slots> State<S> {
         let mut handed_over = Vec::new();
         let mut freed = Freed::default();
         let mut retries = Vec::new();
-        for index in self.open_indices(|state| state != JobState::HandedOver) {
+        for index in self.open_indices(|entry| entry.state != JobState::HandedOver) {
             let Some(entry) = self.entries.get_mut(index) else { continue };
             retries.extend(entry.take_retry());
             // Whether a condition lets a job run is known once it has run.
@@ -27,18 +27,22 @@ impl<S: Slots> State<S> {
             }
             handed_over.push((index, envelope));
         }
-        let abandoned = self.end_all(|state| state != JobState::HandedOver);
+        let abandoned = self.end_all(|entry| entry.state != JobState::HandedOver);
         let worker = self.worker.take();
         self.worker_epoch = self.worker_epoch.wrapping_add(1);
         Halted { abandoned, handed_over, freed, worker, retries, segments: self.segments.take_all() }
     }
 
-    /// The worker is gone, with a runtime that was dropped or by an abort: ends what it would have run. Jobs between two
-    /// attempts have tasks of their own.
+    /// The worker is gone, with a runtime that was dropped or by an abort: ends what it would have run. A job that has had an
+    /// attempt before is run by a task of its own, which goes on.
     pub(in crate::list) fn lose_worker(&mut self) -> Halted<S> {
         self.forget_worker();
         Halted {
-            abandoned: self.end_all(|state| !matches!(state, JobState::Backoff | JobState::HandedOver)),
+            abandoned: self.end_all(|entry| match entry.state {
+                JobState::Waiting => true,
+                JobState::Running => entry.attempts == 1,
+                JobState::Backoff | JobState::HandedOver | JobState::Ended => false,
+            }),
             handed_over: Vec::new(),
             freed: Freed::default(),
             worker: None,
@@ -47,12 +51,12 @@ impl<S: Slots> State<S> {
         }
     }
 
-    fn end_all(&mut self, from: impl Fn(JobState) -> bool) -> Vec<Ended> {
-        let indices = self.open_indices(&from);
-        indices.into_iter().filter_map(|index| self.end_from(index, &from)).collect()
+    fn end_all(&mut self, which: impl Fn(&Entry) -> bool) -> Vec<Ended> {
+        let indices = self.open_indices(which);
+        indices.into_iter().filter_map(|index| self.end_from(index, |_| true)).collect()
     }
 
-    fn open_indices(&mut self, state: impl Fn(JobState) -> bool) -> Vec<usize> {
-        self.entries.open().filter(|(_, entry)| state(entry.state)).map(|(index, _)| index).collect()
+    fn open_indices(&mut self, which: impl Fn(&Entry) -> bool) -> Vec<usize> {
+        self.entries.open().filter(|(_, entry)| which(entry)).map(|(index, _)| index).collect()
     }
 }

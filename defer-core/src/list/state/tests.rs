@@ -136,7 +136,8 @@ impl Expected {
                 HandedOver
             }
             (Waiting | Running | Backoff, Step::Stop(_)) => Ended,
-            (Waiting | Running, Step::LoseWorker) => Ended,
+            (Waiting, Step::LoseWorker) => Ended,
+            (Running, Step::LoseWorker) if self.attempts == 1 => Ended,
             (HandedOver, Step::EndHandover(_)) => Ended,
             (state, _) => state,
         }
