@@ -155,7 +155,7 @@ impl Grantee for List {
         &self.0.semaphore
     }
 
-    fn start(self, permit: Permit<Self>) {
+    fn granted(self, permit: Permit<Self>) {
         self.run();
         drop(permit);
     }
@@ -167,7 +167,7 @@ fn every_list_gets_its_permit_and_no_two_run_at_a_time() {
         let list = List::new(1);
         let starts = || {
             let list = list.clone();
-            thread::spawn(move || Semaphore::start(list))
+            thread::spawn(move || Semaphore::request(list))
         };
         let threads = [starts(), starts()];
         block_on(async {
@@ -199,7 +199,7 @@ fn a_permit_that_comes_for_a_task_that_is_gone_is_passed_on() {
         };
         let starts = {
             let list = list.clone();
-            thread::spawn(move || Semaphore::start(list))
+            thread::spawn(move || Semaphore::request(list))
         };
         drop(first);
         gone.join().expect("it does not panic");
