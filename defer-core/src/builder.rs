@@ -3,6 +3,7 @@
 use std::{
     fmt,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 #[cfg(feature = "testing")]
@@ -104,6 +105,14 @@ impl RunnerBuilder {
         self
     }
 
+    /// Sets how long a push to the queue may take: 5 s by default. Jobs whose push takes longer run in this process, and a
+    /// response is not held any longer for them.
+    #[must_use]
+    pub fn push_timeout(mut self, timeout: Duration) -> Self {
+        self.config.push_timeout = timeout;
+        self
+    }
+
     /// Makes a runner whose lists are kept there and not run.
     #[cfg(feature = "testing")]
     pub(crate) fn recording(mut self, recorded: &Arc<Recorded>) -> Self {
@@ -159,6 +168,7 @@ impl Default for RunnerBuilder {
                 max_running: 1024,
                 max_pending: 65_536,
                 overflow: Overflow::default(),
+                push_timeout: Duration::from_secs(5),
                 recorded: None,
             },
         }

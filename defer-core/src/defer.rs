@@ -1,6 +1,6 @@
 //! Deferring: the functions that take a job, and the handles they return.
 
-use std::{fmt, future::Future, sync::Arc};
+use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 #[cfg(feature = "testing")]
 use crate::work::RecordedJob;
@@ -102,14 +102,26 @@ fn with_list(
 fn push<J: Deferrable>(list: Arc<JobList>, job: J) -> Deferred {
     let policy: &'static Policy = const { &J::POLICY };
     #[cfg(feature = "testing")]
-    if list.runner().is_recording() && !policy.is_blocking() {
-        return push_work(list, RecordedJob(Arc::new(job)), J::NAME, policy);
+    if list.runner().is_recording() {
+        let job = Arc::new(through_queue(job));
+        if !policy.is_blocking() {
+            return push_work(list, RecordedJob(job), J::NAME, policy);
+        }
+        return push_work(list, BlockingJob(job), J::NAME, policy);
     }
     if policy.is_blocking() {
         push_work(list, BlockingJob(Arc::new(job)), J::NAME, policy)
     } else {
         push_work(list, AsyncJob(job), J::NAME, policy)
     }
+}
+
+/// Sends a job of a queued type through JSON, as a queue does, so that a test fails for one that does not come back.
+#[cfg(feature = "testing")]
+fn through_queue<J: Deferrable>(job: J) -> J {
+    let (Some(encode), Some(decode)) = (J::ENCODE, J::DECODE) else { return job };
+    let decoded = encode(&job).and_then(|payload| decode(&payload));
+    decoded.unwrap_or_else(|error| panic!("a `{}` does not survive the queue: {error}", J::NAME))
 }
 
 fn push_fn<F, Fut>(list: Arc<JobList>, work: F) -> Deferred
@@ -166,7 +178,8 @@ impl Deferred {
         self.id
     }
 
-    /// Cancels the job, unless it has started. Returns whether this call cancelled it.
+    /// Cancels the job, unless it has started or is on its way to the queue. Returns whether this call cancelled it. If so, it
+    /// runs nowhere.
     pub fn cancel(&self) -> bool {
         self.index.is_some_and(|index| self.list.cancel(index))
     }
@@ -227,6 +240,26 @@ impl Deferred {
         let key = key.as_ref();
         if self.change(key, |entry, key| entry.set_key(key)) {
             self.list.cancel_key(key, self.index);
+        }
+        self.clone()
+    }
+
+    /// Starts the job not before this long after its response. The jobs behind it do not wait for it.
+    ///
+    /// In this process a timer waits, and the job does not count among those that are bounded by
+    /// [`max_pending`](crate::RunnerBuilder::max_pending) until it is due. A shutdown waits for the job as for others, and names it if its time has not come by the
+    /// deadline. On a queue the time counts from the push, in whole seconds.
+    ///
+    /// ```
+    /// # use defer_core::defer_fn;
+    /// # use std::time::Duration;
+    /// fn remind() {
+    ///     defer_fn(|_| async { println!("your cart is still here") }).delay(Duration::from_secs(3600));
+    /// }
+    /// ```
+    pub fn delay(&self, delay: Duration) -> Self {
+        if let Some(index) = self.index {
+            self.list.set_delay(index, delay);
         }
         self.clone()
     }

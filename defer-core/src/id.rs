@@ -1,34 +1,138 @@
 //! The id of a job.
 
 use std::{
+    collections::hash_map::RandomState,
     fmt,
-    sync::atomic::{AtomicU64, Ordering},
+    hash::{BuildHasher, Hasher},
+    str::FromStr,
+    sync::{
+        LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{SystemTime, UNIX_EPOCH},
 };
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-/// Identifies a job within this process, from its deferral to its end.
+/// Identifies a job from its deferral to its end, in every process: on a queue, a job keeps its id. Use it as an idempotency
+/// key where another side must not do a job twice.
 ///
-/// The next process starts at 1 again. Where an id has to be unique for longer, such as for an API's idempotency key,
-/// combine it with something that lasts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct JobId(u64);
+/// It is written as a [ULID]: 26 letters and digits. The first part is the time at which the process deferred its first job
+/// and 40 random bits, the second part counts the process's jobs. So the ids of one process are ordered as its jobs were
+/// deferred.
+///
+/// [ULID]: https://github.com/ulid/spec
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JobId {
+    // Not one `u128`, which would be aligned to 16 bytes.
+    high: u64,
+    low: u64,
+}
+
+/// How many low bits count the jobs of a process.
+const COUNTER_BITS: u32 = 40;
+const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+const LENGTH: usize = 26;
 
 impl JobId {
     pub(crate) fn next() -> Self {
+        static PROCESS: LazyLock<u128> = LazyLock::new(|| {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            // Seeded by the operating system.
+            let random = RandomState::new().build_hasher().finish();
+            (now.as_millis() << 80) | (u128::from(random >> (64 - 40)) << COUNTER_BITS)
+        });
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+        Self::from(*PROCESS + u128::from(NEXT.fetch_add(1, Ordering::Relaxed)))
     }
+}
 
-    /// Returns the id as a number. Ids count from 1, in the order in which jobs were deferred.
-    pub fn as_u64(self) -> u64 {
-        self.0
+impl From<u128> for JobId {
+    fn from(id: u128) -> Self {
+        #[allow(clippy::cast_possible_truncation, reason = "each is one half")]
+        Self { high: (id >> 64) as u64, low: id as u64 }
+    }
+}
+
+impl From<JobId> for u128 {
+    fn from(id: JobId) -> Self {
+        Self::from(id.high) << 64 | Self::from(id.low)
     }
 }
 
 impl fmt::Display for JobId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        let id = u128::from(*self);
+        let mut text = [0; LENGTH];
+        for (at, letter) in text.iter_mut().enumerate() {
+            *letter = ALPHABET[(id >> (5 * (LENGTH - 1 - at)) & 31) as usize];
+        }
+        f.pad(std::str::from_utf8(&text).unwrap_or_default())
+    }
+}
+
+impl fmt::Debug for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "JobId({self})")
+    }
+}
+
+/// A text that is not a [`JobId`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a job's id has 26 letters and digits, as a ULID has")]
+#[non_exhaustive]
+pub struct InvalidJobId;
+
+impl FromStr for JobId {
+    type Err = InvalidJobId;
+
+    /// Reads an id as [`Display`](fmt::Display) writes it; small letters too.
+    fn from_str(text: &str) -> Result<Self, InvalidJobId> {
+        // 26 letters have room for 130 bits.
+        if text.len() != LENGTH || text.as_bytes()[0] > b'7' {
+            return Err(InvalidJobId);
+        }
+        let id = text.bytes().try_fold(0_u128, |id, letter| {
+            let value = ALPHABET.iter().position(|known| *known == letter.to_ascii_uppercase());
+            value.map(|value| id << 5 | value as u128)
+        });
+        id.map(Self::from).ok_or(InvalidJobId)
+    }
+}
+
+impl Serialize for JobId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for JobId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_read_as_it_is_written() {
+        let (first, second) = (JobId::next(), JobId::next());
+        assert!(first < second);
+        for id in [first, second, JobId::from(0), JobId::from(u128::MAX)] {
+            assert_eq!(id.to_string().parse(), Ok(id));
+            assert_eq!(id.to_string().to_lowercase().parse(), Ok(id));
+        }
+        assert_eq!(JobId::from(u128::MAX).to_string(), "7ZZZZZZZZZZZZZZZZZZZZZZZZZ");
+    }
+
+    #[test]
+    fn what_is_no_id_is_refused() {
+        for text in
+            ["", "1", "8ZZZZZZZZZZZZZZZZZZZZZZZZZ", "0000000000000000000000000U", "é000000000000000000000000"]
+        {
+            assert_eq!(text.parse::<JobId>(), Err(InvalidJobId), "{text}");
+        }
     }
 }

@@ -54,7 +54,7 @@ pub trait Job: Send + Sync + 'static {
     label = "this type is not deferrable",
     note = "put `#[derive(Deferrable)]` on it, or defer a closure with `defer_fn(|cx| async move {{ .. }})`"
 )]
-pub trait Deferrable: Job {
+pub trait Deferrable: Job + Sized {
     /// The job's name in events, logs and queues.
     const NAME: &'static str;
     /// How its jobs are run.
@@ -62,7 +62,16 @@ pub trait Deferrable: Job {
     /// Serializes the job for a queue; `None` for a type that is never queued.
     #[doc(hidden)]
     const ENCODE: Option<Encode<Self>> = None;
+    /// Deserializes a job that went through [`ENCODE`](Self::ENCODE).
+    #[doc(hidden)]
+    const DECODE: Option<Decode<Self>> = None;
+    /// Names that the type had before, by which a worker finds its jobs too.
+    #[doc(hidden)]
+    const ALIASES: &'static [&'static str] = &[];
 }
+
+/// Deserializes a job from a queue.
+pub type Decode<J> = fn(&[u8]) -> Result<J, BoxError>;
 
 /// Serializes a job for a queue.
 pub type Encode<J> = fn(&J) -> Result<Vec<u8>, BoxError>;

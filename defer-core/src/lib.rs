@@ -19,16 +19,16 @@
 //    gets a permit of its own, and goes back to step 6.
 //
 // Every step that changes a job or a list is a transition in `list/state`; the tables are in `list`. What else ends a job: no
-// room at step 2 or 3, `cancel` (`list/collect`), the queue (`list/handover`), a condition that is false or panics
+// room at step 2 or 3, `cancel` (`list/collect`), the queue (`list/push`), a condition that is false or panics
 // (`list/run`), a shutdown (`runner/shutdown`, and `list/run` where the queue was asked), a lost worker (`list/list`), and a
 // retry whose task is lost or that finds no timer (`worker`). A recorder (`testing`) keeps the list at step 3.
 //
 // Imports point down, and in a line from left to right:
 //
-//     testing  defer  work  builder
+//     testing  defer  resume  work  builder
 //     worker
 //     scope: scope, current
-//     list:  admission, handover, collect, run, list, state, effects, segment, entry
+//     list:  collect, admission, run, push, list, state, effects, segment, entry
 //     runner: shutdown, usher, runner, jobs, capacity, semaphore, backoff
 //     attempt
 //     job, context, event, queue
@@ -48,6 +48,7 @@ mod policy;
 mod queue;
 mod request;
 mod response;
+mod resume;
 mod runner;
 mod scope;
 mod state;
@@ -64,13 +65,14 @@ pub use self::{
     defer::{Defer, Deferred, defer, defer_fn, try_defer, try_defer_fn},
     error::{BoxError, DeferError, GlobalRunnerExists, JobError, JobResult, MissingState},
     event::{JobEvent, JobEventKind},
-    id::JobId,
+    id::{InvalidJobId, JobId},
     job::{Deferrable, IntoJobResult, Job},
     list::JobList,
     policy::{On, Policy},
-    queue::{BoxFuture, Envelope, Queue, decode},
+    queue::{BoxFuture, Envelope, Metadata, Queue, Ran, decode},
     request::RequestInfo,
     response::{Delivery, ResponseInfo},
+    resume::{Resume, Resumed},
     runner::{Overflow, Runner, ShutdownReport, UnfinishedJob},
     scope::{Scope, Scoped, scope},
     stats::Stats,
@@ -80,8 +82,8 @@ pub use self::{
 #[doc(hidden)]
 pub mod __private {
     pub use crate::{
-        job::Encode,
-        queue::{Queued, encode},
+        job::{Decode, Encode},
+        queue::{Queued, decode_job, encode},
         scope::current::while_swapped,
     };
 }

@@ -1,16 +1,20 @@
 //! The interface to a queue outside this process.
 
 use std::{
+    collections::BTreeMap,
     future::{Future, poll_fn},
     pin::Pin,
     task::Poll,
+    time::Duration,
 };
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
-    error::{BoxError, JobResult, caught},
+    error::{BoxError, JobError, JobResult, caught},
+    event::JobEventKind,
     id::JobId,
+    job::Deferrable,
     panic::drop_quietly,
     policy::Policy,
 };
@@ -23,7 +27,8 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub trait Queue: Send + Sync + 'static {
     /// Stores jobs where a crash of this process does not lose them.
     ///
-    /// Store all of them or none. After `Ok` they are the queue's; after an error they run in this process.
+    /// Store all of them or none, and none whose id is stored already: a job may be pushed again that was pushed before. After
+    /// `Ok` they are the queue's; after an error they run in this process.
     ///
     /// # Errors
     ///
@@ -31,17 +36,22 @@ pub trait Queue: Send + Sync + 'static {
     ///
     /// # Cancel safety
     ///
-    /// The future is dropped half-way when the client leaves. The jobs then run in this process, whatever the queue did: if
-    /// it stored them all the same, they run twice, never not at all. It is also dropped when the queue takes longer than
-    /// 5 s at the end of a shutdown. The jobs are then reported as unfinished.
+    /// The future is dropped half-way when it takes longer than the
+    /// [push timeout](crate::RunnerBuilder::push_timeout), and when the runtime stops. The jobs then run in this process,
+    /// whatever the queue did: if it stored them all the same, they run twice, never not at all. At the end of a shutdown they
+    /// are reported as unfinished instead. A client that leaves does not stop a push.
     fn push(&self, jobs: Vec<Envelope>) -> BoxFuture<'_, Result<(), BoxError>>;
 }
+
+/// What a queued job takes along besides itself: `route` (the method and the route's pattern, such as `POST /signup`) and
+/// `request_id`, where that header was captured.
+pub type Metadata = BTreeMap<String, String>;
 
 /// A job as a queue stores it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Envelope {
-    /// The job's id, unique within the process that deferred it.
+    /// The job's id.
     pub id: JobId,
     /// The job type's name, by which a worker finds it.
     pub name: String,
@@ -49,6 +59,63 @@ pub struct Envelope {
     pub policy: Policy,
     /// The job as JSON, by `serde_json`.
     pub payload: Vec<u8>,
+    /// What is known of the request that it comes from.
+    pub metadata: Metadata,
+    /// How long it is to wait from now.
+    pub delay: Duration,
+}
+
+impl Envelope {
+    /// Creates an envelope without metadata, for a job that need not wait.
+    pub fn new(id: JobId, name: impl Into<String>, policy: Policy, payload: Vec<u8>) -> Self {
+        Self { id, name: name.into(), policy, payload, metadata: Metadata::new(), delay: Duration::ZERO }
+    }
+
+    /// Creates the envelope of a job that was not deferred: one that is stored in a transaction, or by a program that runs no
+    /// jobs itself. The job gets an id of its own.
+    ///
+    /// # Errors
+    ///
+    /// If the job cannot be written as JSON.
+    pub fn of<J: Deferrable + Serialize>(job: &J) -> Result<Self, BoxError> {
+        Ok(Self::new(JobId::next(), J::NAME, J::POLICY, encode(job)?))
+    }
+}
+
+/// How a job ended that a queue's worker gave to a runner with [`Runner::resume`](crate::Runner::resume).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Ran {
+    /// It succeeded: forget it.
+    Succeeded,
+    /// It failed for good.
+    #[non_exhaustive]
+    Failed {
+        /// The error of its last attempt.
+        error: JobError,
+    },
+    /// The attempt failed, and another is to follow.
+    #[non_exhaustive]
+    Retry {
+        /// The error of the attempt.
+        error: JobError,
+        /// How long until the next attempt.
+        delay: Duration,
+    },
+    /// It was stopped before it had ended, and is to be run again.
+    Unfinished,
+}
+
+impl From<&JobEventKind> for Ran {
+    fn from(event: &JobEventKind) -> Self {
+        match event {
+            JobEventKind::Succeeded { .. } => Self::Succeeded,
+            JobEventKind::Failed { error, .. }
+            | JobEventKind::Panicked { error, .. }
+            | JobEventKind::TimedOut { error, .. } => Self::Failed { error: error.clone() },
+            _ => Self::Unfinished,
+        }
+    }
 }
 
 /// Serializes a job. Used by the derive.
@@ -57,9 +124,14 @@ pub fn encode<J: Serialize>(job: &J) -> Result<Vec<u8>, BoxError> {
 }
 
 /// A job type that can be queued. The derive puts it into the bounds of a generic type.
-pub trait Queued: Serialize {}
+pub trait Queued: Serialize + DeserializeOwned {}
 
-impl<J: Serialize> Queued for J {}
+impl<J: Serialize + DeserializeOwned> Queued for J {}
+
+/// Deserializes a job, as a worker does. Used by the derive.
+pub fn decode_job<J: DeserializeOwned>(payload: &[u8]) -> Result<J, BoxError> {
+    Ok(decode(payload)?)
+}
 
 /// Deserializes a job from the payload of its [`Envelope`].
 ///

@@ -72,16 +72,26 @@ impl RequestInfo {
         headers_or_none(&self.headers)
     }
 
-    /// Records the fields `request` and `request_id` of a job's span. Without a matched path it records the method
-    /// alone: a raw path may hold a token.
+    /// Records the fields `request` and `request_id` of a job's span.
     pub(crate) fn record(&self, span: &tracing::Span) {
-        match self.matched_path() {
-            Some(path) => span.record("request", format!("{} {path}", self.method).as_str()),
-            None => span.record("request", self.method.as_str()),
-        };
-        if let Some(id) = self.headers().get("x-request-id").and_then(|id| id.to_str().ok()) {
+        span.record("request", self.route().as_str());
+        if let Some(id) = self.request_id() {
             span.record("request_id", id);
         }
+    }
+
+    /// Returns the method and the route's pattern. Without a matched path it is the method alone: a raw path may hold a
+    /// token.
+    pub(crate) fn route(&self) -> String {
+        match self.matched_path() {
+            Some(path) => format!("{} {path}", self.method),
+            None => self.method.to_string(),
+        }
+    }
+
+    /// Returns the request's id, if that header was captured.
+    pub(crate) fn request_id(&self) -> Option<&str> {
+        self.headers().get("x-request-id")?.to_str().ok()
     }
 }
 

@@ -97,8 +97,12 @@ impl ResponseInfo {
     /// A client that left early does not make the response a failure; [`delivery`](Self::delivery) tells that.
     pub fn is_success(&self) -> bool {
         !matches!(self.delivery, Delivery::Cancelled | Delivery::Panicked)
-            && self.status.is_some_and(|status| status.as_u16() < 400)
+            && self.status.is_some_and(is_success)
     }
+}
+
+pub(crate) fn is_success(status: StatusCode) -> bool {
+    status.as_u16() < 400
 }
 
 /// How far a response got.

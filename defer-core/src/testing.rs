@@ -6,6 +6,7 @@ use crate::{
     builder::RunnerBuilder,
     job::Deferrable,
     list::{JobList, Recorded},
+    response::ResponseInfo,
     runner::Runner,
     sync::lock,
 };
@@ -120,6 +121,42 @@ impl Recorder {
         if !self.names().is_empty() {
             panic!("something was deferred: {self:?}");
         }
+    }
+
+    /// Asserts that no job of type `J` was deferred for which `predicate` returns true.
+    ///
+    /// # Panics
+    ///
+    /// If there is one. The message lists what was deferred.
+    #[track_caller]
+    pub fn assert_not_deferred<J: Deferrable>(&self, predicate: impl Fn(&J) -> bool) {
+        let matching = self.pick(|job: &J| predicate(job).then_some(())).len();
+        if matching > 0 {
+            panic!("{matching} `{}` deferred that match; deferred: {self:?}", type_name::<J>());
+        }
+    }
+
+    /// Runs the recorded jobs as after this response, which the conditions of jobs are asked about, and waits as
+    /// [`run_all`](Self::run_all) does. Where a request's response is over, its jobs see that one.
+    ///
+    /// ```
+    /// # use defer_core::{Delivery, ResponseInfo, defer_fn, scope, testing::Recorder};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let recorder = Recorder::new();
+    /// let list = scope(recorder.runner(), async {
+    ///     defer_fn(|_| async {}).on_success();
+    /// });
+    /// list.await;
+    /// recorder.run_all_after(ResponseInfo::new(Delivery::Disconnected)).await;
+    /// assert_eq!(recorder.runner().stats().skipped, 1);
+    /// # }
+    /// ```
+    pub async fn run_all_after(&self, response: ResponseInfo) {
+        for list in self.lists() {
+            list.set_response(response.clone());
+        }
+        self.run_all().await;
     }
 
     /// Runs the recorded jobs that have not run, in the order deferred within each request, and waits for them and for the

@@ -1,6 +1,6 @@
-//! The tasks that run a list's jobs: one worker for those in line, and one task for each job that is retried.
+//! The tasks that run a list's jobs: one worker for those in line, and one task for each job that is retried or delayed.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{mem, pin::Pin, sync::Arc, time::Duration};
 
 use tokio::{
     task::JoinHandle,
@@ -10,9 +10,10 @@ use tokio::{
 use crate::{
     attempt::{Attempt, Outcome, Work, timer},
     context::JobContext,
-    event::JobEventKind,
-    list::{JobList, RunSegment, Segment, WorkerGuard},
+    event::{JobEventKind, JobRef},
+    list::{JobList, Next, RunSegment, Segment, WorkerGuard},
     panic::drop_quietly,
+    policy::Policy,
     queue::BoxFuture,
     runner::{jobs::Jobs, semaphore::Semaphore},
     scope::Scoped,
@@ -53,15 +54,33 @@ async fn run<W: Work>(guard: &mut WorkerGuard, segment: &mut Segment<W>) {
         }
         let Some(slot) = segment.slot(index) else { continue };
         let Some(work) = slot else { continue };
-        match run_attempt(&guard.list, index, work).await {
+        let mut next = guard.list.start_attempt(index);
+        if let Next::Push = next {
+            wait_for_push(guard, index).await;
+            next = guard.list.start_attempt(index);
+        }
+        let (delay, has_room) = match next {
+            Next::Attempt(job, policy) => (run_attempt(&guard.list, index, work, job, policy).await, true),
+            Next::Delay(delay) => (Some(delay), false),
+            Next::Nothing | Next::Push => (None, false),
+        };
+        match delay {
             None => drop_quietly(slot.take()),
             Some(delay) => {
                 if let Some(work) = slot.take() {
-                    Retry::spawn(&guard.list, index, work, delay);
+                    Retry::spawn(&guard.list, index, work, delay, has_room);
                 }
             }
         }
     }
+}
+
+/// Waits until the queue has a job or has failed. Other lists may run jobs meanwhile.
+#[cold]
+async fn wait_for_push(guard: &mut WorkerGuard, index: usize) {
+    drop(guard.permit.take());
+    guard.list.pushed(index).await;
+    guard.permit = Some(Semaphore::acquire(&(guard.list.clone() as Arc<dyn Jobs>)).await);
 }
 
 /// Lets other tasks and other lists go first, between two jobs.
@@ -75,9 +94,14 @@ async fn pause(guard: &mut WorkerGuard) {
     }
 }
 
-/// Runs one attempt of a job. Returns the wait for the next one, if another follows.
-async fn run_attempt<W: Work>(list: &Arc<JobList>, index: usize, work: &mut W) -> Option<Duration> {
-    let (job, policy) = list.start_attempt(index)?;
+/// Runs an attempt of a job, which has started. Returns the wait for the next one, if another follows.
+async fn run_attempt<W: Work>(
+    list: &Arc<JobList>,
+    index: usize,
+    work: &mut W,
+    job: JobRef,
+    policy: &'static Policy,
+) -> Option<Duration> {
     let span = list.span(job);
     let started = list.is_observed().then(Instant::now);
     let cx = JobContext::new(list.clone(), job.id, job.attempt);
@@ -89,7 +113,7 @@ async fn run_attempt<W: Work>(list: &Arc<JobList>, index: usize, work: &mut W) -
     list.end_attempt(index, outcome, elapsed, &span)
 }
 
-/// A job between two attempts, and in those after the first.
+/// A job with a task of its own: between two attempts and in those after the first, or delayed.
 struct Retry<W> {
     list: Arc<JobList>,
     index: usize,
@@ -98,9 +122,9 @@ struct Retry<W> {
 }
 
 impl<W: Work> Retry<W> {
-    /// Runs the later attempts of a job in a task of their own, so that the jobs behind it need not wait.
-    fn spawn(list: &Arc<JobList>, index: usize, work: W, delay: Duration) {
-        let mut retry = Self { list: list.clone(), index, work: Some(work), has_room: true };
+    /// Runs a job after this long in a task of its own, so that the jobs behind it need not wait.
+    fn spawn(list: &Arc<JobList>, index: usize, work: W, delay: Duration, has_room: bool) {
+        let mut retry = Self { list: list.clone(), index, work: Some(work), has_room };
         let Some(backoff) = retry.backoff(delay) else { return };
         let task = list.runtime().spawn(Scoped::of_list(list.clone(), false, retry.run(backoff)));
         list.keep_retry(index, task.abort_handle());
@@ -122,10 +146,12 @@ impl<W: Work> Retry<W> {
         loop {
             backoff.await;
             let permit = Semaphore::acquire(&(list.clone() as Arc<dyn Jobs>)).await;
-            self.has_room = false;
-            list.give_back_room(1);
+            list.give_back_room(usize::from(mem::take(&mut self.has_room)));
             let Some(work) = &mut self.work else { return };
-            let next = run_attempt(&list, self.index, work).await;
+            let next = match list.start_attempt(self.index) {
+                Next::Attempt(job, policy) => run_attempt(&list, self.index, work, job, policy).await,
+                Next::Push | Next::Delay(_) | Next::Nothing => None,
+            };
             drop(permit);
             let Some(delay) = next else {
                 drop_quietly(self.work.take());

@@ -335,7 +335,7 @@ async fn serve(runner: Runner, seen: Arc<Seen>, number: usize, request: Request)
             let Some(jobs) = list.list() else { return };
             let End::Response { status, admitted } = request.end else { return };
             if admitted && !jobs.try_admit() {
-                jobs.admit().await;
+                jobs.admit(None).await;
             }
             tokio::time::sleep(Duration::from_millis(request.takes)).await;
             let status = StatusCode::from_u16(status).ok();

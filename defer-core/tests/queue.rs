@@ -10,10 +10,10 @@ use std::sync::{
 };
 
 use defer_core::{
-    BoxError, BoxFuture, Defer, Delivery, Envelope, JobError, Queue, ResponseInfo, Runner, Scope, defer,
-    scope,
+    BoxError, BoxFuture, Defer, Delivery, Envelope, JobError, Metadata, Queue, Ran, RequestInfo,
+    ResponseInfo, Resume, Runner, Scope, defer, scope,
 };
-use http::StatusCode;
+use http::{Method, StatusCode, Version};
 use support::{
     Does, Events, Journal, Kind, OnDrop, Plain, Queued, QueuedOnSuccess, QueuedTwice, SECOND,
     assert_all_accounted_for, defer_note, quiet_panics,
@@ -151,34 +151,254 @@ async fn without_a_queue_its_jobs_run_here() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_response_that_is_dropped_while_the_queue_is_asked_loses_nothing() {
+async fn a_client_that_leaves_does_not_stop_the_push() {
     let (queue, journal) = (Memory::new(&[Push::Waits]), Journal::default());
     let runner = Runner::builder().queue(queue.clone()).build();
     let response = scope(&runner, async { drop(defer(noting::<Queued>(&journal))) });
     tokio::time::timeout(SECOND, response).await.unwrap_err();
+    queue.turns.add_permits(1);
     runner.idle().await;
-    assert_eq!((journal.lines().len(), queue.names().len()), (1, 0));
+    assert_eq!((journal.lines().len(), queue.names().len()), (0, 1));
     assert_all_accounted_for(&runner);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_with_a_condition_runs_here_because_it_is_not_known_before_the_response() {
+async fn a_push_that_takes_longer_than_its_limit_lets_the_response_go_and_the_job_runs_here() {
+    let (events, queue, journal) = (Events::default(), Memory::new(&[Push::Waits]), Journal::default());
+    let runner = events.runner().queue(queue.clone()).build();
+    let before = tokio::time::Instant::now();
+    scope(&runner, async { drop(defer(noting::<Queued>(&journal))) }).await;
+    assert_eq!(before.elapsed().as_secs(), 5);
+    runner.idle().await;
+    assert_eq!(journal.lines(), ["Queued"]);
+    assert_eq!(events.errors_of("Queued"), ["the queue took longer than 5s"]);
+    assert_all_accounted_for(&runner);
+}
+
+#[tokio::test(start_paused = true)]
+async fn cancel_returns_true_only_for_a_job_that_the_queue_does_not_get() {
+    let (queue, journal) = (Memory::new(&[Push::Waits, Push::Fails, Push::Waits]), Journal::default());
+    let runner = Runner::builder().queue(queue.clone()).push_timeout(SECOND).build();
+    let defer_one = || {
+        let mut request = Scope::new(runner.clone());
+        let job = request.enter(|| defer(noting::<Queued>(&journal)));
+        let list = request.list().unwrap();
+        (job, tokio::spawn(async move { list.admit(None).await }), request)
+    };
+    // It is pushed after all.
+    let (job, admitted, request) = defer_one();
+    tokio::task::yield_now().await;
+    assert!(!job.cancel());
+    queue.turns.add_permits(1);
+    admitted.await.unwrap();
+    assert!(!job.cancel());
+    drop(request);
+    // The queue says that it has not got it.
+    let (job, admitted, request) = defer_one();
+    admitted.await.unwrap();
+    assert!(job.cancel());
+    drop(request);
+    // It may have got it.
+    let (job, admitted, request) = defer_one();
+    admitted.await.unwrap();
+    assert!(!job.cancel());
+    request.release(None);
+    runner.idle().await;
+    assert_eq!((runner.stats().queued, runner.stats().cancelled, runner.stats().succeeded), (1, 1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_condition_is_asked_as_early_as_it_can_be_known() {
     let (queue, journal) = (Memory::new(&[]), Journal::default());
     let runner = Runner::builder().queue(queue.clone()).build();
-    for (status, skipped) in [(StatusCode::OK, 0), (StatusCode::NOT_FOUND, 2)] {
+    for (status, at_head, skipped) in [(StatusCode::OK, 2, 0), (StatusCode::NOT_FOUND, 1, 2)] {
+        let before = queue.names().len();
         let mut request = Scope::new(runner.clone());
         request.enter(|| {
             defer(noting::<QueuedOnSuccess>(&journal));
             defer(noting::<Queued>(&journal)).when(|response| response.is_success());
             defer(noting::<QueuedOnSuccess>(&journal)).always();
         });
-        request.list().unwrap().admit().await;
+        request.list().unwrap().admit(Some(status)).await;
+        assert_eq!(queue.names().len() - before, at_head);
         request.release(Some(ResponseInfo::new(Delivery::Sent).with_status(Some(status))));
         runner.idle().await;
         assert_eq!(runner.stats().skipped, skipped);
     }
-    assert_eq!(journal.lines(), ["QueuedOnSuccess", "Queued"]);
-    assert_eq!(queue.names(), ["QueuedOnSuccess", "QueuedOnSuccess"]);
+    assert_eq!(journal.lines(), Vec::<String>::new());
+    assert_eq!(queue.names(), ["QueuedOnSuccess", "QueuedOnSuccess", "Queued", "QueuedOnSuccess"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_condition_that_panics_fails_its_job_and_the_others_are_pushed() {
+    quiet_panics();
+    let (events, queue, journal) = (Events::default(), Memory::new(&[]), Journal::default());
+    let runner = events.runner().queue(queue.clone()).build();
+    let mut request = Scope::new(runner.clone());
+    request.enter(|| {
+        defer(noting::<QueuedTwice>(&journal)).when(|_| panic!("on purpose"));
+        defer(noting::<Queued>(&journal));
+    });
+    request.release(Some(ResponseInfo::new(Delivery::Sent)));
+    runner.idle().await;
+    assert_eq!(queue.names(), ["Queued"]);
+    assert_eq!(events.of("QueuedTwice"), ["Deferred 0", "Panicked 0"]);
+    assert_all_accounted_for(&runner);
+}
+
+#[tokio::test(start_paused = true)]
+async fn however_a_request_ends_and_wherever_a_job_is_deferred_it_reaches_the_queue() {
+    let (queue, journal) = (Memory::new(&[]), Journal::default());
+    let runner = Runner::builder().max_running(1).queue(queue.clone()).build();
+    let all_queued = async |how: &str| {
+        runner.idle().await;
+        assert_eq!((queue.names().len(), journal.lines().len()), (1, 0), "{how}");
+        queue.envelopes.lock().unwrap().clear();
+    };
+    for delivery in [Delivery::Panicked, Delivery::Cancelled, Delivery::Disconnected, Delivery::Failed] {
+        let mut request = Scope::new(runner.clone());
+        request.enter(|| defer(noting::<Queued>(&journal)));
+        request.release(Some(ResponseInfo::new(delivery)));
+        all_queued(delivery.as_str()).await;
+    }
+    let late = scope(&runner, async { Defer::current().unwrap() }).await;
+    late.push(noting::<Queued>(&journal));
+    all_queued("through a `Defer` after the response").await;
+    let of_job = journal.clone();
+    scope(&runner, async {
+        defer(Plain::job(move |_| {
+            defer(noting::<Queued>(&of_job));
+            // A handle is of use until its job starts.
+            defer(noting::<QueuedTwice>(&of_job)).cancel();
+            async { Ok(()) }
+        }));
+    })
+    .await;
+    all_queued("by another job").await;
+    assert_all_accounted_for(&runner);
+}
+
+#[tokio::test(start_paused = true)]
+async fn jobs_behind_one_that_is_pushed_slowly_wait_for_it_and_other_requests_do_not() {
+    let (queue, journal) = (Memory::new(&[Push::Waits]), Journal::default());
+    let runner = Runner::builder().max_running(1).queue(queue.clone()).build();
+    let mut request = Scope::new(runner.clone());
+    request.enter(|| {
+        defer(noting::<Queued>(&journal));
+        defer_note(&journal, "behind it");
+    });
+    request.release(None);
+    scope(&runner, async { defer_note(&journal, "another request") }).await;
+    tokio::time::sleep(SECOND).await;
+    assert_eq!(journal.lines(), ["another request"]);
+    tokio::time::sleep(SECOND * 5).await;
+    assert_eq!(journal.lines(), ["another request", "Queued", "behind it"], "in the order deferred");
+    assert_all_accounted_for(&runner);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_takes_its_request_s_route_and_its_delay_along() {
+    let (queue, journal) = (Memory::new(&[]), Journal::default());
+    let runner = Runner::builder().queue(queue.clone()).build();
+    let mut request = Scope::new(runner.clone());
+    request.enter(|| defer(noting::<Queued>(&journal)).delay(SECOND * 60));
+    let list = request.list().unwrap();
+    let info = RequestInfo::new(Method::POST, "/users/7?token=x".parse().unwrap(), Version::HTTP_11);
+    list.set_request(info.with_matched_path(Some("/users/{id}".into())));
+    list.admit(Some(StatusCode::OK)).await;
+    let envelopes = queue.envelopes.lock().unwrap();
+    assert_eq!(envelopes[0].metadata["route"], "POST /users/{id}");
+    assert_eq!(envelopes[0].delay, SECOND * 60);
+}
+
+/// What a queue's worker does: one attempt after another.
+#[tokio::test(start_paused = true)]
+async fn a_job_from_a_queue_runs_as_any_job_and_its_next_attempt_is_the_queues() {
+    let (events, queue) = (Events::default(), Memory::new(&[]));
+    let runner = events.runner().queue(queue.clone()).build();
+    let id = scope(&runner, async { defer(QueuedTwice::job(|_| async { Ok(()) })).id() }).await;
+    for (attempts, expected) in [(0, "Retry"), (1, "Failed")] {
+        let resume = Resume { id, attempts, metadata: Metadata::new() };
+        let job = QueuedTwice::job(|_| async { Err(JobError::msg("the disk is full")) });
+        let ran = runner.resume(job, resume).unwrap().ran().await;
+        match ran {
+            Ran::Retry { error, delay, .. } => {
+                assert_eq!(
+                    (error.to_string(), delay, "Retry"),
+                    ("the disk is full".into(), SECOND, expected)
+                );
+            }
+            Ran::Failed { error, .. } => {
+                assert_eq!((error.to_string(), "Failed"), ("the disk is full".into(), expected));
+            }
+            ran => panic!("{ran:?}"),
+        }
+    }
+    let expected = ["Deferred 0", "Queued 0", "Deferred 0", "Started 1", "Retrying 1"];
+    assert_eq!(events.of("QueuedTwice")[..5], expected);
+    assert_eq!(events.of("QueuedTwice")[5..], ["Deferred 1", "Started 2", "Failed 2"]);
+    assert_eq!(queue.names().len(), 1, "it never goes back by itself");
+    let stats = runner.stats();
+    assert_eq!((stats.queued, stats.retried, stats.failed), (2, 1, 1));
+    assert_all_accounted_for(&runner);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_from_a_queue_that_is_stopped_is_unfinished_and_no_longer_runs() {
+    let journal = Journal::default();
+    let resumed = |runner: &Runner| {
+        let id = Envelope::of(&Written).unwrap().id;
+        let resume = Resume { id, attempts: 0, metadata: Metadata::new() };
+        runner.resume(hanging::<Queued>(&journal), resume).unwrap()
+    };
+    let runner = Runner::default();
+    let mut job = resumed(&runner);
+    let report = runner.shutdown(SECOND).await;
+    assert_eq!((report.queued, report.unfinished), (1, vec![]));
+    assert!(matches!(job.ran().await, Ran::Unfinished));
+    let runner = Runner::default();
+    let job = resumed(&runner);
+    tokio::task::yield_now().await;
+    drop(job);
+    tokio::task::yield_now().await;
+    assert_eq!(journal.lines(), ["stopped", "stopped"]);
+    assert_all_accounted_for(&runner);
+}
+
+#[derive(serde::Serialize)]
+struct Written;
+
+impl defer_core::Job for Written {
+    async fn run(&self, _: &defer_core::JobContext) -> defer_core::JobResult {
+        Ok(())
+    }
+}
+
+impl defer_core::Deferrable for Written {
+    const NAME: &'static str = "Written";
+    const POLICY: defer_core::Policy = defer_core::Policy::new();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delayed_job_starts_that_long_after_its_response_and_others_do_not_wait_for_it() {
+    let (events, journal) = (Events::default(), Journal::default());
+    let runner = events.runner().max_running(1).max_pending(1).build();
+    scope(&runner, async {
+        defer(noting::<Plain>(&journal)).delay(SECOND * 60);
+        defer_note(&journal, "behind it");
+        tokio::time::sleep(SECOND * 10).await;
+    })
+    .await;
+    scope(&runner, async { defer_note(&journal, "another request") }).await;
+    tokio::time::sleep(SECOND * 59).await;
+    assert_eq!(journal.lines(), ["behind it", "another request"]);
+    tokio::time::sleep(SECOND * 2).await;
+    assert_eq!(journal.lines(), ["behind it", "another request", "Plain"]);
+    // One that is not due at the deadline is named.
+    scope(&runner, async { drop(defer(noting::<Plain>(&journal)).delay(SECOND * 60)) }).await;
+    let report = runner.shutdown(SECOND).await;
+    assert_eq!((report.unfinished.len(), journal.lines().len()), (1, 3));
+    assert_all_accounted_for(&runner);
 }
 
 /// A hanging job of a queue type, its attempt's number and its being stopped noted.
@@ -222,24 +442,18 @@ async fn at_the_end_of_a_shutdown_unfinished_jobs_for_the_queue_go_there() {
 
 /// However it came to run here: a job of a queue type that is left goes to the queue.
 #[tokio::test(start_paused = true)]
-async fn at_the_end_of_a_shutdown_jobs_go_to_the_queue_that_were_never_pushed_before() {
-    let (journal, queue) = (Journal::default(), Memory::new(&[]));
-    let runner = Runner::builder().queue(queue.clone()).build();
-    let of_job = journal.clone();
-    scope(&runner, async {
-        defer(Plain::job(move |_| {
-            defer(hanging::<Queued>(&of_job));
-            defer(noting::<Queued>(&of_job));
-            async { Ok(()) }
-        }))
-    })
-    .await;
+async fn at_the_end_of_a_shutdown_jobs_go_to_the_queue_whose_push_has_not_ended() {
+    let (journal, queue) = (Journal::default(), Memory::new(&[Push::Waits]));
+    let runner = Runner::builder().push_timeout(SECOND * 60).queue(queue.clone()).build();
     let list = scope(&runner, async { Defer::current().expect("a scope") }).await;
-    list.push(hanging::<Queued>(&journal));
     list.push(noting::<Queued>(&journal));
     let report = runner.shutdown(SECOND).await;
-    assert_eq!((report.queued, report.unfinished), (4, vec![]));
-    assert_eq!((queue.names().len(), runner.stats().queued), (4, 4));
+    assert_eq!((report.queued, report.unfinished), (1, vec![]));
+    assert_eq!((queue.names().len(), runner.stats().queued), (1, 1));
+    // The first push ends too late to count.
+    queue.turns.add_permits(1);
+    tokio::time::sleep(SECOND).await;
+    assert_eq!((queue.names().len(), runner.stats().queued, journal.lines().len()), (2, 1, 0));
     assert_all_accounted_for(&runner);
 }
 

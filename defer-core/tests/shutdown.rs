@@ -227,10 +227,10 @@ async fn every_unfinished_job_is_named_whichever_thread_stops_it() {
 async fn at_any_moment_the_report_and_the_counts_agree() {
     async fn busy(cx: JobContext) -> JobResult {
         tokio::task::yield_now().await;
-        if cx.id().as_u64() % 3 == 0 {
+        if u128::from(cx.id()) % 3 == 0 {
             defer_fn(|_| async { tokio::task::yield_now().await });
         }
-        if cx.id().as_u64() % 5 == 0 { Err(JobError::msg("again")) } else { Ok(()) }
+        if u128::from(cx.id()) % 5 == 0 { Err(JobError::msg("again")) } else { Ok(()) }
     }
     for round in 0..200 {
         let events = Events::default();

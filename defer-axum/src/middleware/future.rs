@@ -104,9 +104,12 @@ where
             let Some(list) = request.scope.list().filter(|list| !list.try_admit()) else {
                 return Poll::Ready(Ok(request.answer(response)));
             };
+            // The queue stores the route with a job.
+            list.set_request(request.head.clone().into_info());
+            let status = response.status();
             let held = HeldResponse(Some((request, response)));
             *this.state = ResponseState::Held(Box::pin(async move {
-                list.admit().await;
+                list.admit(Some(status)).await;
                 held.let_go()
             }));
         }

@@ -3,10 +3,13 @@
 use std::{
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
-use super::list::JobList;
+use http::StatusCode;
+
+use super::{list::JobList, push::Pushed};
 use crate::{
     attempt::is_in_job,
     runner::{Overflow, capacity::Place},
@@ -15,7 +18,7 @@ use crate::{
 impl JobList {
     /// Does what [`admit`](Self::admit) does if there is nothing to wait for. Returns whether that was so.
     pub fn try_admit(&self) -> bool {
-        if self.runner().queue().is_some() {
+        if self.runner().queue().is_some() && !self.runner().is_recording() && self.has_due() {
             return false;
         }
         if !self.is_bounded() {
@@ -28,14 +31,27 @@ impl JobList {
     /// Waits until the queue has the jobs that are for it and the runner has room for the others. Hold the response back
     /// until then.
     ///
+    /// The status is that of the response, which answers for jobs that run after a success alone. `None` means that there
+    /// will be no response, so that every job runs.
+    ///
     /// # Cancel safety
     ///
-    /// Cancel safe: the jobs stay as they are, though the queue may have some of them already.
-    pub async fn admit(&self) {
-        self.push_to_queue().await;
+    /// Cancel safe: the jobs are pushed all the same, in a task of its own.
+    pub async fn admit(self: &Arc<Self>, status: Option<StatusCode>) {
+        if !self.runner().is_recording() {
+            if let Some(push) = self.begin_push(status.map_or(Pushed::AtEnd, Pushed::AtHead)) {
+                // An error means that the runtime stops. The jobs are back then.
+                let _ = push.await;
+            }
+        }
         if self.is_bounded() {
             Admission { list: self, place: Place::default() }.await;
         }
+    }
+
+    /// Returns whether a job is to be pushed to the queue.
+    fn has_due(&self) -> bool {
+        self.lock().has_due()
     }
 
     /// Returns whether the response waits for room. Inside a job it does not, because that may be the very job that has to

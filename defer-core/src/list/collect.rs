@@ -1,15 +1,21 @@
 //! What a request does with its list: it adds jobs, changes them and cancels them.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     entry::Entry,
     list::{JobList, RunSegment},
+    push::Pushed,
     segment::Segment,
 };
 #[cfg(feature = "testing")]
 use crate::attempt::SharedJob;
-use crate::{attempt::Work, error::caught, event::JobEventKind, panic::drop_quietly};
+use crate::{
+    attempt::{Work, is_in_job},
+    error::caught,
+    event::JobEventKind,
+    panic::drop_quietly,
+};
 
 impl JobList {
     /// Adds a job. Returns its index, or `None` if it was shed. After the release it starts at once.
@@ -20,7 +26,7 @@ impl JobList {
         let job = entry.job();
         self.runner().counters().deferred();
         job.tell(self.runner().hooks(), &JobEventKind::Deferred);
-        if entry.policy.is_queued() && self.runner().queue().is_some() {
+        if entry.policy.is_queued() && !entry.is_from_queue() && self.runner().queue().is_some() {
             self.encode(&mut entry, &work);
         }
         let mut state = self.lock();
@@ -31,11 +37,20 @@ impl JobList {
             return None;
         }
         let (index, starts) = state.push(entry, work, |segment| Box::new(segment));
+        let is_released = state.is_released();
         drop(state);
         if starts {
             self.request_permit();
         }
+        if is_released && !is_in_job() {
+            drop(self.begin_push(Pushed::AtEnd));
+        }
         Some(index)
+    }
+
+    /// Sets how long after its response a job that has not started starts at the earliest.
+    pub(crate) fn set_delay(&self, index: usize, delay: Duration) {
+        self.lock().set_delay(index, delay);
     }
 
     /// Encodes a job for the queue. Done at `defer`, because a running job can no longer be borrowed, and at the end of a

@@ -1,6 +1,6 @@
 //! What a transition leaves to do once the lock is released.
 
-use std::task::Waker;
+use std::{task::Waker, time::Duration};
 
 use tokio::task::{AbortHandle, JoinHandle};
 
@@ -13,6 +13,12 @@ pub(super) enum Start {
     Gone,
     /// This has to be asked first, without the lock.
     Ask(Condition),
+    /// It has to be pushed to the queue first, which is done when [`poll_pushed`] is ready.
+    ///
+    /// [`poll_pushed`]: super::state::State::poll_pushed
+    Push,
+    /// A task of its own starts it after this long. The room is to be given back.
+    Delay { delay: Duration, room: usize },
     /// It was, and the room of so many jobs is to be given back.
     Started { job: JobRef, policy: &'static Policy, room: usize },
 }
@@ -23,6 +29,8 @@ pub(super) enum AttemptEnd {
     Gone,
     Ended(JobRef, Option<Box<Extras>>),
     Retry(JobRef, &'static Policy),
+    /// The queue that the job comes from runs the next attempt.
+    Return(JobRef, &'static Policy, Option<Box<Extras>>),
 }
 
 /// A job that ended. Each job yields exactly one, which is to be counted.
@@ -33,6 +41,8 @@ pub(super) struct Ended {
     /// To be dropped, quietly.
     pub(super) extras: Option<Box<Extras>>,
     pub(super) work: Option<Box<dyn Send>>,
+    /// The worker to wake that waited for it.
+    pub(super) worker: Option<Waker>,
 }
 
 /// What jobs leave behind that no longer wait.
@@ -45,11 +55,21 @@ pub(super) struct Freed {
     pub(super) held: Option<Waker>,
 }
 
+/// What follows when a push has failed: what to wake, and whether the list has to be started.
+#[must_use]
+#[derive(Default)]
+pub(super) struct PushFailed {
+    pub(super) job: Option<JobRef>,
+    pub(super) worker: Option<Waker>,
+    pub(super) starts: bool,
+}
+
 /// Jobs that were stopped, and what is to be aborted and dropped with them.
 #[must_use]
 pub(super) struct Halted<S> {
     pub(super) abandoned: Vec<Ended>,
-    pub(super) handed_over: Vec<(usize, Envelope)>,
+    /// Without an envelope the queue has the job already.
+    pub(super) handed_over: Vec<(usize, JobRef, Option<Envelope>)>,
     pub(super) freed: Freed,
     pub(super) worker: Option<JoinHandle<()>>,
     pub(super) retries: Vec<AbortHandle>,

@@ -1,13 +1,15 @@
 //! What a list knows of each of its jobs beside the job itself.
 
+use std::time::Duration;
+
 use smallvec::SmallVec;
-use tokio::task::AbortHandle;
+use tokio::{sync::oneshot, task::AbortHandle, time::Instant};
 
 use crate::{
     event::JobRef,
     id::JobId,
     policy::{On, Policy},
-    queue::Envelope,
+    queue::{Envelope, Ran},
     response::ResponseInfo,
 };
 
@@ -19,6 +21,9 @@ pub(crate) struct Entry {
     pub(super) attempts: u32,
     pub(super) state: JobState,
     on: On,
+    pub(super) queue: InQueue,
+    /// A task of its own runs it, or waits to run it, rather than the worker.
+    pub(super) has_task: bool,
     /// Rarely used fields, boxed to keep `Entry` small.
     extras: Option<Box<Extras>>,
 }
@@ -28,6 +33,8 @@ pub(crate) struct Entry {
 pub(crate) enum JobState {
     /// Not started.
     Waiting,
+    /// Waits for its push to the queue.
+    Pushing,
     /// In an attempt.
     Running,
     /// Between two attempts.
@@ -38,13 +45,46 @@ pub(crate) enum JobState {
     Ended,
 }
 
+/// What a queue has to do with a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum InQueue {
+    /// Nothing.
+    No,
+    /// The job is to be pushed.
+    Due,
+    /// It was not pushed, so it runs here.
+    Failed,
+    /// It may have been pushed all the same, and runs here.
+    Unsure,
+    /// It comes from the queue, which gets it back unless it ends here.
+    Source,
+}
+
 /// Holds user code: drop it only after releasing the lock.
 #[derive(Default)]
 pub(crate) struct Extras {
     when: Option<Predicate>,
     key: Option<Box<str>>,
+    delay: Option<Delay>,
     payload: Option<Vec<u8>>,
     retry: Option<AbortHandle>,
+    observer: Option<oneshot::Sender<Ran>>,
+}
+
+/// How long a job waits after its response.
+enum Delay {
+    /// The response is not over.
+    After(Duration),
+    Until(Instant),
+}
+
+impl Delay {
+    fn left(&self) -> Duration {
+        match self {
+            Self::After(delay) => *delay,
+            Self::Until(at) => at.saturating_duration_since(Instant::now()),
+        }
+    }
 }
 
 /// A user's condition for a job to run.
@@ -59,7 +99,36 @@ pub(crate) enum Condition {
 
 impl Entry {
     pub(crate) fn new(id: JobId, name: &'static str, policy: &'static Policy) -> Self {
-        Self { id, name, policy, attempts: 0, state: JobState::Waiting, on: policy.on(), extras: None }
+        Self {
+            id,
+            name,
+            policy,
+            attempts: 0,
+            state: JobState::Waiting,
+            on: policy.on(),
+            queue: InQueue::No,
+            has_task: false,
+            extras: None,
+        }
+    }
+
+    /// A job from a queue, which is told how it ends. It has one attempt here, and had so many before.
+    pub(crate) fn from_queue(
+        id: JobId,
+        name: &'static str,
+        policy: &'static Policy,
+        attempts: u32,
+        observer: oneshot::Sender<Ran>,
+    ) -> Self {
+        let mut entry =
+            Self { attempts, on: On::Always, queue: InQueue::Source, ..Self::new(id, name, policy) };
+        entry.extras().observer = Some(observer);
+        entry
+    }
+
+    /// Returns whether the job comes from a queue.
+    pub(super) fn is_from_queue(&self) -> bool {
+        self.queue == InQueue::Source
     }
 
     pub(crate) fn job(&self) -> JobRef {
@@ -81,38 +150,76 @@ impl Entry {
         self.extras().key = Some(key.into());
     }
 
+    /// Sets how long after its response the job starts at the earliest.
+    pub(crate) fn set_delay(&mut self, delay: Duration) {
+        self.extras().delay = Some(Delay::After(delay));
+    }
+
+    /// The response is over: the delay counts from here.
+    pub(super) fn begin_delay(&mut self, now: Instant) {
+        let Some(extras) = &mut self.extras else { return };
+        if let Some(Delay::After(delay)) = extras.delay {
+            // One that is too long for the clock counts from when the job's turn comes.
+            if let Some(at) = now.checked_add(delay) {
+                extras.delay = Some(Delay::Until(at));
+            }
+        }
+    }
+
+    /// Takes what is left of the delay.
+    pub(super) fn take_delay(&mut self) -> Option<Duration> {
+        let delay = self.extras.as_mut()?.delay.take()?.left();
+        (!delay.is_zero()).then_some(delay)
+    }
+
     pub(super) fn has_key(&self, key: &str) -> bool {
         self.extras.as_ref().is_some_and(|extras| extras.key.as_deref() == Some(key))
     }
 
+    /// Takes the condition, to be asked. Until [`pass`](Self::pass) the job counts as conditional.
     pub(super) fn take_condition(&mut self) -> Condition {
         let when = self.extras.as_mut().and_then(|extras| extras.when.take());
         match (when, self.on) {
-            (Some(when), _) => Condition::When(when),
+            (Some(when), _) => {
+                self.on = On::Success;
+                Condition::When(when)
+            }
             (None, On::Success) => Condition::Success,
             (None, On::Always) => Condition::None,
         }
     }
 
-    /// Returns whether the job runs after any response.
-    pub(super) fn is_unconditional(&self) -> bool {
-        self.on == On::Always && self.extras.as_ref().is_none_or(|extras| extras.when.is_none())
+    /// The condition was asked, and lets the job run.
+    pub(super) fn pass(&mut self) {
+        self.on = On::Always;
     }
 
-    /// Keeps the job as a queue stores it.
+    /// Returns whether the job runs after any response.
+    pub(super) fn is_unconditional(&self) -> bool {
+        self.on == On::Always && !self.has_predicate()
+    }
+
+    /// Returns whether the job runs after every response with a status that is a success.
+    pub(super) fn runs_after_success(&self) -> bool {
+        !self.has_predicate()
+    }
+
+    fn has_predicate(&self) -> bool {
+        self.extras.as_ref().is_some_and(|extras| extras.when.is_some())
+    }
+
+    /// Makes the job one for the queue, which stores it like this.
     pub(crate) fn set_payload(&mut self, payload: Vec<u8>) {
         self.extras().payload = Some(payload);
+        self.queue = InQueue::Due;
     }
 
     /// Returns the job as a queue stores it; `None` for one that is not for a queue.
     pub(super) fn envelope(&self) -> Option<Envelope> {
         let payload = self.extras.as_ref()?.payload.as_ref()?;
-        Some(Envelope {
-            id: self.id,
-            name: self.name.to_owned(),
-            policy: *self.policy,
-            payload: payload.clone(),
-        })
+        let mut envelope = Envelope::new(self.id, self.name, *self.policy, payload.clone());
+        envelope.delay = self.extras.as_ref()?.delay.as_ref().map(Delay::left).unwrap_or_default();
+        Some(envelope)
     }
 
     /// Keeps the task that runs the later attempts.
@@ -130,6 +237,12 @@ impl Entry {
 
     fn extras(&mut self) -> &mut Extras {
         self.extras.get_or_insert_default()
+    }
+}
+
+impl Extras {
+    pub(super) fn take_observer(&mut self) -> Option<oneshot::Sender<Ran>> {
+        self.observer.take()
     }
 }
 

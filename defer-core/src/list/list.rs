@@ -4,12 +4,15 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use tokio::{
     runtime::Handle,
+    sync::oneshot,
     task::{AbortHandle, JoinHandle},
 };
 use tracing::{Span, level_filters::LevelFilter};
 
 use super::{
     effects::{Ended, Freed, Halted},
+    entry::Extras,
+    push::Pushed,
     segment::Slots,
     state::{Bounds, State},
 };
@@ -18,11 +21,11 @@ use crate::{
     error::DeferError,
     event::{JobEventKind, JobRef},
     panic::drop_quietly,
-    queue::BoxFuture,
+    queue::{BoxFuture, Metadata, Ran},
     request::RequestInfo,
     response::ResponseInfo,
     runner::{
-        Runner,
+        Overflow, Runner,
         jobs::{Jobs, Permit, Stopped},
         semaphore::Semaphore,
     },
@@ -48,9 +51,11 @@ pub struct JobList {
 /// Where a list is from.
 pub(crate) struct Origin {
     /// Where its jobs run.
-    runtime: Handle,
+    pub(crate) runtime: Handle,
     /// The span of the request.
-    pub(super) span: Option<tracing::span::Id>,
+    pub(crate) span: Option<tracing::span::Id>,
+    /// What a queued job brought along of the request that it comes from.
+    pub(crate) queued: Option<Metadata>,
 }
 
 /// A segment that can be run. `worker` implements it, where the type of the jobs is known.
@@ -97,6 +102,11 @@ pub(super) fn drop_some<T>(value: Option<T>) {
     }
 }
 
+/// Returns whom to tell how a job ended that comes from a queue.
+pub(super) fn observer(extras: Option<&mut Extras>) -> Option<oneshot::Sender<Ran>> {
+    extras?.take_observer()
+}
+
 /// The lists that a recorder keeps.
 #[cfg(feature = "testing")]
 pub(crate) type Recorded = Mutex<Vec<Arc<JobList>>>;
@@ -105,7 +115,7 @@ impl Origin {
     pub(crate) fn current() -> Result<Self, DeferError> {
         let runtime = Handle::try_current().map_err(|_| DeferError::NoRuntime)?;
         let traced = LevelFilter::current() != LevelFilter::OFF;
-        Ok(Self { runtime, span: if traced { Span::current().id() } else { None } })
+        Ok(Self { runtime, span: if traced { Span::current().id() } else { None }, queued: None })
     }
 }
 
@@ -143,16 +153,24 @@ impl JobList {
     /// call has an effect.
     pub fn release(self: &Arc<Self>, response: Option<ResponseInfo>) {
         if let Some(response) = response {
-            let _ = self.response.set(response);
+            self.set_response(response);
         }
         if !self.runner.is_recording() {
             self.release_now();
         }
     }
 
+    /// Lets the jobs see how the response ended. Only the first call has an effect.
+    pub(crate) fn set_response(&self, response: ResponseInfo) {
+        let _ = self.response.set(response);
+    }
+
     /// Releases the jobs, also those that a recorder keeps. Only the first call has an effect; a recorder's may come before
     /// there is a job.
     pub(crate) fn release_now(self: &Arc<Self>) {
+        if !self.runner.is_recording() {
+            drop(self.begin_push(Pushed::AtEnd));
+        }
         let released = self.transition(|state| {
             let is_early = self.runner.is_recording() && state.waiting() == 0;
             if is_early { None } else { state.release(self.bounds()) }
@@ -200,7 +218,9 @@ impl JobList {
     }
 
     pub(super) fn bounds(&self) -> Bounds<'_> {
-        Bounds { capacity: self.runner.capacity(), overflow: self.runner.overflow() }
+        // A queue would only bring a job again that is shed.
+        let overflow = if self.origin.queued.is_some() { Overflow::Wait } else { self.runner.overflow() };
+        Bounds { capacity: self.runner.capacity(), overflow }
     }
 
     pub(super) fn request_permit(self: &Arc<Self>) {
@@ -208,20 +228,27 @@ impl JobList {
     }
 
     /// Follows up on the end of a job.
-    pub(super) fn ended(&self, ended: Ended, event: &JobEventKind) {
+    pub(super) fn ended(&self, mut ended: Ended, event: &JobEventKind) {
+        let observer = observer(ended.extras.as_deref_mut());
         let job = self.clean_up(ended);
         self.count(job, event);
+        if let Some(observer) = observer {
+            let _ = observer.send(Ran::from(event));
+        }
     }
 
     pub(super) fn clean_up(&self, ended: Ended) -> JobRef {
-        let Ended { job, freed, extras, work } = ended;
+        let Ended { job, freed, extras, work, worker } = ended;
         self.freed(freed);
+        if let Some(worker) = worker {
+            worker.wake();
+        }
         drop_some(extras);
         drop_some(work);
         job
     }
 
-    fn freed(&self, freed: Freed) {
+    pub(super) fn freed(&self, freed: Freed) {
         self.give_back_room(freed.room);
         if let Some(held) = freed.held {
             held.wake();

@@ -2,20 +2,21 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::task::AbortHandle;
+use tokio::{sync::oneshot, task::AbortHandle};
 use tracing::{Span, field::Empty};
 
 use super::{
     effects::{AttemptEnd, Start},
     entry::Condition,
-    list::{JobList, RunSegment, WorkerGuard, drop_some},
+    list::{JobList, RunSegment, WorkerGuard, drop_some, observer},
 };
 use crate::{
     attempt::Outcome,
     context::Surroundings,
-    error::caught,
+    error::{JobError, caught},
     event::{JobEventKind, JobRef},
     policy::Policy,
+    queue::Ran,
     runner::{
         backoff,
         jobs::{Jobs, Permit, Stopped},
@@ -30,24 +31,34 @@ impl JobList {
         self.lock().take_segment()
     }
 
-    /// Starts an attempt of a job, unless the job has ended or its condition is false.
-    pub(crate) fn start_attempt(&self, index: usize) -> Option<(JobRef, &'static Policy)> {
+    /// Starts an attempt of a job, unless something else has to be done first.
+    pub(crate) fn start_attempt(&self, index: usize) -> Next {
         let mut start = self.transition(|state| state.start(index));
         if let Start::Ask(condition) = start {
             if let Err(event) = self.check(condition) {
                 self.end(index, &event);
-                return None;
+                return Next::Nothing;
             }
             start = self.transition(|state| state.start_unasked(index));
         }
-        let Start::Started { job, policy, room } = start else { return None };
-        self.give_back_room(room);
-        job.tell(self.runner().hooks(), &JobEventKind::Started);
-        Some((job, policy))
+        match start {
+            Start::Started { job, policy, room } => {
+                self.give_back_room(room);
+                job.tell(self.runner().hooks(), &JobEventKind::Started);
+                Next::Attempt(job, policy)
+            }
+            Start::Push => Next::Push,
+            Start::Delay { delay, room } => {
+                // It takes no room until it is due: others would wait for the clock.
+                self.give_back_room(room);
+                Next::Delay(delay)
+            }
+            Start::Gone | Start::Ask(_) => Next::Nothing,
+        }
     }
 
     /// Asks a job's condition. Without a response there is nothing to ask about, and the job runs.
-    fn check(&self, condition: Condition) -> Result<(), JobEventKind> {
+    pub(super) fn check(&self, condition: Condition) -> Result<(), JobEventKind> {
         let Some(response) = self.response() else { return Ok(()) };
         let runs = match condition {
             Condition::None => return Ok(()),
@@ -69,9 +80,20 @@ impl JobList {
         let _entered = span.enter();
         let (job, policy) = match self.transition(|state| state.end_attempt(index, outcome.may_retry())) {
             AttemptEnd::Gone => return None,
-            AttemptEnd::Ended(job, extras) => {
+            AttemptEnd::Ended(job, mut extras) => {
+                let observer = observer(extras.as_deref_mut());
                 drop_some(extras);
-                self.count(job.within(span), &outcome.into_event(elapsed));
+                let event = outcome.into_event(elapsed);
+                self.count(job.within(span), &event);
+                if let Some(observer) = observer {
+                    let _ = observer.send(Ran::from(&event));
+                }
+                return None;
+            }
+            AttemptEnd::Return(job, policy, mut extras) => {
+                let observer = observer(extras.as_deref_mut());
+                drop_some(extras);
+                self.return_to_queue(job, policy, outcome, span, observer);
                 return None;
             }
             AttemptEnd::Retry(job, policy) => (job, policy),
@@ -84,6 +106,26 @@ impl JobList {
             self.report(job.within(span), &JobEventKind::Retrying { error, delay });
         }
         Some(delay)
+    }
+
+    /// Ends a job here whose next attempt is the queue's.
+    #[cold]
+    fn return_to_queue(
+        &self,
+        job: JobRef,
+        policy: &'static Policy,
+        outcome: Outcome,
+        span: &Span,
+        observer: Option<oneshot::Sender<Ran>>,
+    ) {
+        self.runner().counters().retried();
+        let delay = backoff::delay(policy, job.attempt);
+        let error = outcome.into_error().unwrap_or_else(|| JobError::msg("failed"));
+        self.report(job.within(span), &JobEventKind::Retrying { error: error.clone(), delay });
+        self.runner().counters().ended(Final::Queued);
+        if let Some(observer) = observer {
+            let _ = observer.send(Ran::Retry { error, delay });
+        }
     }
 
     /// Keeps what stops the later attempts of a job.
@@ -114,10 +156,26 @@ impl JobList {
             span.follows_from(self.origin.span.clone());
             if let Some(request) = self.request() {
                 request.record(&span);
+            } else if let Some(metadata) = &self.origin.queued {
+                for field in ["request", "request_id"] {
+                    let key = if field == "request" { "route" } else { field };
+                    metadata.get(key).map(|value| span.record(field, value.as_str()));
+                }
             }
         }
         span
     }
+}
+
+/// What to do next with a job.
+pub(crate) enum Next {
+    /// Run an attempt, which has started.
+    Attempt(JobRef, &'static Policy),
+    /// Wait until the queue has the job or has failed.
+    Push,
+    /// Run the job after this long, in a task of its own.
+    Delay(Duration),
+    Nothing,
 }
 
 impl Jobs for JobList {
@@ -147,8 +205,11 @@ impl Jobs for JobList {
     fn end_handover(&self, index: usize, queued: bool) {
         let Some(ended) = self.transition(|state| state.end_handover(index)) else { return };
         if queued {
+            let mut ended = ended;
+            let observer = observer(ended.extras.as_deref_mut());
             let job = self.clean_up(ended);
             self.count_as(job, &JobEventKind::Queued, Final::HandedOver);
+            drop(observer);
         } else {
             self.ended(ended, &JobEventKind::Abandoned);
         }

@@ -3,13 +3,16 @@
 //! A transition runs under the list's lock. It drops nothing of the user's, calls nothing and wakes nobody: it returns
 //! what is left to do, and the list does that after it has unlocked.
 
-use std::task::Waker;
+use std::{task::Waker, time::Duration};
 
-use tokio::task::{AbortHandle, JoinHandle};
+use tokio::{
+    task::{AbortHandle, JoinHandle},
+    time::Instant,
+};
 
 use super::{
-    effects::{AttemptEnd, Ended, Freed, Start},
-    entry::{Entries, Entry, Extras, JobState},
+    effects::{AttemptEnd, Ended, Freed, PushFailed, Start},
+    entry::{Condition, Entries, Entry, Extras, InQueue, JobState},
     segment::{Segment, Segments, Slots},
 };
 #[cfg(feature = "testing")]
@@ -17,6 +20,7 @@ use crate::attempt::SharedJob;
 use crate::{
     attempt::Work,
     event::JobRef,
+    queue::Envelope,
     runner::{Overflow, capacity::Capacity},
 };
 
@@ -27,8 +31,12 @@ pub(super) struct State<S> {
     segments: Segments<S>,
     counts: Counts,
     list: ListState,
+    /// A job was delayed.
+    is_delayed: bool,
     /// Wakes the held response.
     held: Option<Waker>,
+    /// Wakes the worker that waits for a push.
+    pushed: Option<Waker>,
     worker: Option<JoinHandle<()>>,
     /// Counts workers that stopped or were stopped, so that the handle of one of those is not kept.
     worker_epoch: u32,
@@ -71,8 +79,15 @@ impl Counts {
         let room = match entry.state {
             JobState::Waiting => self.stop_waiting(),
             JobState::Backoff => 0,
-            JobState::Running | JobState::HandedOver | JobState::Ended => return Start::Gone,
+            JobState::Pushing | JobState::Running | JobState::HandedOver | JobState::Ended => {
+                return Start::Gone;
+            }
         };
+        if let Some(delay) = entry.take_delay() {
+            entry.state = JobState::Backoff;
+            entry.has_task = true;
+            return Start::Delay { delay, room };
+        }
         self.running += 1;
         entry.state = JobState::Running;
         entry.attempts += 1;
@@ -96,7 +111,9 @@ impl<S: Slots> State<S> {
             segments: Segments::default(),
             counts: Counts::default(),
             list: ListState::Collecting,
+            is_delayed: false,
             held: None,
+            pushed: None,
             worker: None,
             worker_epoch: 0,
         }
@@ -185,9 +202,23 @@ impl<S: Slots> State<S> {
         self.held.take()
     }
 
-    /// Cancels a job that has not started.
+    /// Returns whether the response is over.
+    pub(super) fn is_released(&self) -> bool {
+        self.list != ListState::Collecting
+    }
+
+    /// Sets how long after the release a job starts at the earliest.
+    pub(super) fn set_delay(&mut self, index: usize, delay: Duration) {
+        if let Some(entry) = self.waiting_entry(index) {
+            entry.set_delay(delay);
+            self.is_delayed = true;
+        }
+    }
+
+    /// Cancels a job that has not started, unless the queue may have it.
     pub(super) fn cancel(&mut self, index: usize) -> Option<Ended> {
-        self.remove(index, |state| state == JobState::Waiting)
+        let unsure = self.entries.get_mut(index)?.queue == InQueue::Unsure;
+        self.remove(index, |state| state == JobState::Waiting && !unsure)
     }
 
     /// Cancels the jobs with this key that have not started, except one.
@@ -206,6 +237,10 @@ impl<S: Slots> State<S> {
         if self.list != ListState::Collecting {
             return None;
         }
+        if self.is_delayed {
+            let now = Instant::now();
+            self.entries.open().for_each(|(_, entry)| entry.begin_delay(now));
+        }
         let (room, kept) = match bounds.overflow {
             Overflow::Wait => {
                 let room = self.counts.waiting.min(bounds.capacity.max());
@@ -222,7 +257,8 @@ impl<S: Slots> State<S> {
         } else {
             Vec::new()
         };
-        let shed = newest.into_iter().filter_map(|index| self.cancel(index)).collect();
+        let waits = |state| state == JobState::Waiting;
+        let shed = newest.into_iter().filter_map(|index| self.remove(index, waits)).collect();
         self.counts.room = room;
         let starts = self.counts.waiting > 0;
         self.list = if starts { ListState::Active } else { ListState::Idle };
@@ -257,8 +293,11 @@ impl<S: Slots> State<S> {
     #[inline]
     pub(super) fn start(&mut self, index: usize) -> Start {
         let Some(entry) = self.entries.get_mut(index) else { return Start::Gone };
-        if entry.state == JobState::Waiting && !entry.is_unconditional() {
-            return Start::Ask(entry.take_condition());
+        match entry.state {
+            JobState::Pushing => return Start::Push,
+            JobState::Waiting if entry.queue == InQueue::Due => return Start::Push,
+            JobState::Waiting if !entry.is_unconditional() => return Start::Ask(entry.take_condition()),
+            _ => {}
         }
         self.counts.start(entry)
     }
@@ -272,8 +311,16 @@ impl<S: Slots> State<S> {
     pub(super) fn end_attempt(&mut self, index: usize, may_retry: bool) -> AttemptEnd {
         if may_retry {
             let Some(entry) = self.entries.get_mut(index) else { return AttemptEnd::Gone };
-            if entry.state == JobState::Running && entry.attempts < entry.policy.tries() {
+            let retries = entry.state == JobState::Running && entry.attempts < entry.policy.tries();
+            if retries && entry.is_from_queue() {
+                let policy = entry.policy;
+                let ended = self.end_entry(index, |_| true);
+                return ended
+                    .map_or(AttemptEnd::Gone, |(_, job, extras)| AttemptEnd::Return(job, policy, extras));
+            }
+            if retries {
                 entry.state = JobState::Backoff;
+                entry.has_task = true;
                 self.counts.running -= 1;
                 return AttemptEnd::Retry(entry.job(), entry.policy);
             }
@@ -298,9 +345,74 @@ impl<S: Slots> State<S> {
         self.end_from(index, |state| state != JobState::HandedOver)
     }
 
-    /// Ends a job that the queue took, as [`end`](Self::end) does, and takes it out of its segment.
+    /// Returns whether a job is to be pushed to the queue.
+    pub(super) fn has_due(&mut self) -> bool {
+        self.waiting_entries().any(|(_, entry)| entry.queue == InQueue::Due)
+    }
+
+    /// Begins to push the jobs for the queue. Those with a condition that `asks` are left to wait. Returns the jobs and what
+    /// they leave behind.
+    pub(super) fn begin_push(&mut self, asks: impl Fn(&Entry) -> bool) -> (Vec<usize>, Freed) {
+        let due: Vec<usize> = self
+            .waiting_entries()
+            .filter(|(_, entry)| entry.queue == InQueue::Due && !asks(entry))
+            .map(|(index, _)| index)
+            .collect();
+        let mut freed = Freed::default();
+        for index in &due {
+            if let Some(entry) = self.entries.get_mut(*index) {
+                entry.state = JobState::Pushing;
+                freed.add(self.free());
+            }
+        }
+        (due, freed)
+    }
+
+    /// Takes the condition of a job that is to be pushed. `None` if it is not to be any more.
+    pub(super) fn ask_push(&mut self, index: usize) -> Option<Condition> {
+        let entry = self.entries.get_mut(index).filter(|entry| entry.state == JobState::Pushing)?;
+        Some(entry.take_condition())
+    }
+
+    /// The condition of a job that is to be pushed is true. Returns what the queue stores, if it is still to be pushed.
+    pub(super) fn pass_push(&mut self, index: usize) -> Option<Envelope> {
+        let entry = self.entries.get_mut(index).filter(|entry| entry.state == JobState::Pushing)?;
+        entry.pass();
+        entry.envelope()
+    }
+
+    /// Ends a job that the queue took, and takes it out of its segment.
     pub(super) fn end_queued(&mut self, index: usize) -> Option<Ended> {
-        self.remove(index, |state| state != JobState::HandedOver)
+        self.remove(index, |state| state == JobState::Pushing)
+    }
+
+    /// The queue did not take a job, or may not have: it waits again, to run in this process.
+    pub(super) fn fail_push(&mut self, index: usize, unsure: bool, bounds: Bounds<'_>) -> PushFailed {
+        let entry = self.entries.get_mut(index).filter(|entry| entry.state == JobState::Pushing);
+        let Some(entry) = entry else { return PushFailed::default() };
+        entry.state = JobState::Waiting;
+        entry.queue = if unsure { InQueue::Unsure } else { InQueue::Failed };
+        let job = Some(entry.job());
+        self.counts.waiting += 1;
+        if self.list != ListState::Collecting && self.counts.room < bounds.capacity.max() {
+            // Not shed, and not waited for: its response has been let through.
+            bounds.capacity.take(1);
+            self.counts.room += 1;
+        }
+        let starts = self.list == ListState::Idle;
+        if starts {
+            self.list = ListState::Active;
+        }
+        PushFailed { job, worker: self.pushed.take(), starts }
+    }
+
+    /// Keeps the waker of the worker, which waits for a push. Returns whether it has to wait, and a waker to drop.
+    pub(super) fn poll_pushed(&mut self, index: usize, waker: Waker) -> (bool, Option<Waker>) {
+        let entry = self.entries.get_mut(index);
+        if entry.is_some_and(|entry| entry.state == JobState::Pushing) {
+            return (true, self.pushed.replace(waker));
+        }
+        (false, Some(waker))
     }
 
     /// Ends a job that was handed over.
@@ -325,7 +437,8 @@ impl<S: Slots> State<S> {
     fn end_from(&mut self, index: usize, from: impl FnOnce(JobState) -> bool) -> Option<Ended> {
         let (before, job, extras) = self.end_entry(index, from)?;
         let freed = if before == JobState::Waiting { self.free() } else { Freed::default() };
-        Some(Ended { job, freed, extras, work: None })
+        let worker = if before == JobState::Pushing { self.pushed.take() } else { None };
+        Some(Ended { job, freed, extras, work: None, worker })
     }
 
     /// Every job ends here. Returns its last state, and what it leaves behind.

@@ -30,8 +30,8 @@ pub(crate) type Permit = semaphore::Permit<Arc<dyn Jobs>>;
 #[derive(Default)]
 pub(crate) struct Stopped {
     pub(crate) abandoned: Vec<JobRef>,
-    /// Jobs for the queue, with their indices.
-    pub(crate) handed_over: Vec<(usize, Envelope)>,
+    /// Jobs for the queue, with their indices. Without an envelope the queue has the job already.
+    pub(crate) handed_over: Vec<(usize, JobRef, Option<Envelope>)>,
 }
 
 impl semaphore::Grantee for Arc<dyn Jobs> {

@@ -4,6 +4,7 @@ use std::{
     any::Any,
     fmt,
     sync::{Arc, Mutex, Weak, atomic::AtomicBool},
+    time::Duration,
 };
 
 use slab::Slab;
@@ -105,6 +106,7 @@ pub(crate) struct Config {
     pub(crate) max_running: usize,
     pub(crate) max_pending: usize,
     pub(crate) overflow: Overflow,
+    pub(crate) push_timeout: Duration,
     /// Where a recorder keeps its lists, of a type that only lists know. The lists know their runner, so the recorder
     /// keeps them alive.
     pub(crate) recorded: Option<Weak<dyn Any + Send + Sync>>,
@@ -154,6 +156,11 @@ impl Runner {
 
     pub(crate) fn queue(&self) -> Option<&dyn Queue> {
         self.inner.config.queue.as_deref()
+    }
+
+    /// Returns how long a push to the queue may take.
+    pub(crate) fn push_timeout(&self) -> Duration {
+        self.inner.config.push_timeout
     }
 
     pub(crate) fn overflow(&self) -> Overflow {

@@ -10,9 +10,6 @@ use crate::{
     queue::{Envelope, push},
 };
 
-/// How long the queue may take for the jobs that are left at the deadline.
-const HANDOVER_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// The result of a shutdown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ShutdownReport {
@@ -46,8 +43,8 @@ impl Runner {
     /// that the shutdown has begun. A job that holds its thread without an `.await` cannot be stopped; it is named all the
     /// same. A second shutdown is harmless: it waits for what is left.
     ///
-    /// Unfinished jobs of a queued type are stopped and pushed to the queue. Those that the queue does not take within 5 s
-    /// are named too.
+    /// Unfinished jobs of a queued type are stopped and pushed to the queue. Those that the queue does not take within the
+    /// [push timeout](crate::RunnerBuilder::push_timeout) are named too.
     ///
     /// # Cancel safety
     ///
@@ -79,9 +76,13 @@ impl Runner {
         for list in self.lists() {
             let stopped = list.stop(self.queue().is_some());
             report.unfinished.extend(stopped.abandoned.into_iter().map(UnfinishedJob::from));
-            for (index, envelope) in stopped.handed_over {
-                let job = UnfinishedJob { id: envelope.id, name: envelope.name.clone() };
-                handover.0.push((list.clone(), index, job));
+            for (index, job, envelope) in stopped.handed_over {
+                let Some(envelope) = envelope else {
+                    list.end_handover(index, true);
+                    report.queued += 1;
+                    continue;
+                };
+                handover.0.push((list.clone(), index, job.into()));
                 envelopes.push(envelope);
             }
         }
@@ -100,7 +101,7 @@ impl Runner {
     /// Pushes jobs to the queue. Returns whether it took them in time.
     async fn push_in_time(&self, jobs: Vec<Envelope>) -> bool {
         let Some(queue) = self.queue() else { return false };
-        let error: JobError = match tokio::time::timeout(HANDOVER_TIMEOUT, push(queue, jobs)).await {
+        let error: JobError = match tokio::time::timeout(self.push_timeout(), push(queue, jobs)).await {
             Ok(Ok(())) => return true,
             Ok(Err(error)) => error,
             Err(elapsed) => elapsed.into(),

@@ -42,7 +42,7 @@ pub async fn scope<F: Future>(runner: impl Borrow<Runner>, future: F) -> F::Outp
     let mut scoped = ReleaseOnDrop(scoped);
     let output = scoped.0.as_mut().await;
     if let Current::Used(list) = scoped.0.current() {
-        list.admit().await;
+        list.admit(None).await;
     }
     output
 }

@@ -19,13 +19,17 @@ impl<S: Slots> State<S> {
             retries.extend(entry.take_retry());
             // Whether a condition lets a job run is known once it has run.
             let may_leave = has_queue && (entry.attempts > 0 || entry.is_unconditional());
-            let Some(envelope) = entry.envelope().filter(|_| may_leave) else { continue };
+            let envelope = entry.envelope().filter(|_| may_leave);
+            if envelope.is_none() && !entry.is_from_queue() {
+                continue;
+            }
+            let job = entry.job();
             match std::mem::replace(&mut entry.state, JobState::HandedOver) {
                 JobState::Waiting => freed.add(self.free()),
                 JobState::Running => self.counts.running -= 1,
-                JobState::Backoff | JobState::HandedOver | JobState::Ended => {}
+                JobState::Pushing | JobState::Backoff | JobState::HandedOver | JobState::Ended => {}
             }
-            handed_over.push((index, envelope));
+            handed_over.push((index, job, envelope));
         }
         let abandoned = self.end_all(|entry| entry.state != JobState::HandedOver);
         let worker = self.worker.take();
@@ -33,14 +37,14 @@ impl<S: Slots> State<S> {
         Halted { abandoned, handed_over, freed, worker, retries, segments: self.segments.take_all() }
     }
 
-    /// The worker is gone, with a runtime that was dropped or by an abort: ends what it would have run. A job that has had an
-    /// attempt before is run by a task of its own, which goes on.
+    /// The worker is gone, with a runtime that was dropped or by an abort: ends what it would have run. A job
+    /// with a task of its own goes on.
     pub(in crate::list) fn lose_worker(&mut self) -> Halted<S> {
         self.forget_worker();
         Halted {
             abandoned: self.end_all(|entry| match entry.state {
-                JobState::Waiting => true,
-                JobState::Running => entry.attempts == 1,
+                JobState::Waiting | JobState::Pushing => true,
+                JobState::Running => !entry.has_task,
                 JobState::Backoff | JobState::HandedOver | JobState::Ended => false,
             }),
             handed_over: Vec::new(),

@@ -15,7 +15,6 @@ use crate::{
     policy::{On, Policy},
 };
 
-const JOBS: usize = 3;
 const ATTEMPTS: u32 = 2;
 
 struct Noop;
@@ -59,7 +58,12 @@ enum Step {
     Release,
     TakeSegment,
     Cancel(usize),
+    /// Pushes all jobs for the queue.
+    BeginPush,
+    PassPush(usize),
     EndQueued(usize),
+    /// The queue did not take the job; with `true` it may have.
+    FailPush(usize, bool),
     Start(usize),
     /// Starts a job whose condition was asked, and is true.
     StartUnasked(usize),
@@ -70,11 +74,14 @@ enum Step {
     LoseWorker,
 }
 
-fn steps() -> impl Iterator<Item = Step> {
+fn steps(kinds: &'static [Kind]) -> impl Iterator<Item = Step> {
     let of_job = |job| {
         [
             Step::Cancel(job),
+            Step::PassPush(job),
             Step::EndQueued(job),
+            Step::FailPush(job, false),
+            Step::FailPush(job, true),
             Step::Start(job),
             Step::StartUnasked(job),
             Step::EndAttempt(job, true),
@@ -87,12 +94,18 @@ fn steps() -> impl Iterator<Item = Step> {
         Step::Push,
         Step::Hold,
         Step::Release,
+        Step::BeginPush,
         Step::TakeSegment,
         Step::Stop(false),
         Step::Stop(true),
         Step::LoseWorker,
     ];
-    of_list.into_iter().chain((0..JOBS).flat_map(of_job))
+    // A job that is not for the queue is never pushed.
+    let is_known = move |step: &Step| match step {
+        Step::PassPush(job) | Step::EndQueued(job) | Step::FailPush(job, _) => kinds[*job] != Kind::Plain,
+        _ => true,
+    };
+    of_list.into_iter().chain((0..kinds.len()).flat_map(of_job)).filter(is_known)
 }
 
 /// What the documentation says of one job.
@@ -101,42 +114,55 @@ struct Expected {
     kind: Kind,
     state: JobState,
     attempts: u32,
+    queue: InQueue,
+    /// Its condition was asked, and is true.
+    passed: bool,
     /// How often it was counted.
     ends: u32,
 }
 
 impl Expected {
+    fn is_unconditional(&self) -> bool {
+        self.kind != Kind::Conditional || self.passed
+    }
+
     /// The table of a job's transitions.
     fn after(&self, step: Step, job: usize) -> JobState {
-        use JobState::{Backoff, Ended, HandedOver, Running, Waiting};
+        use JobState::{Backoff, Ended, HandedOver, Pushing, Running, Waiting};
         let on_this = match step {
             Step::Cancel(at)
+            | Step::PassPush(at)
             | Step::EndQueued(at)
+            | Step::FailPush(at, _)
             | Step::Start(at)
             | Step::StartUnasked(at)
             | Step::EndAttempt(at, _)
             | Step::End(at)
             | Step::EndHandover(at) => at == job,
-            Step::Stop(_) | Step::LoseWorker => true,
+            Step::BeginPush | Step::Stop(_) | Step::LoseWorker => true,
             Step::Push | Step::Hold | Step::Release | Step::TakeSegment => false,
         };
         if !on_this {
             return self.state;
         }
         match (self.state, step) {
-            (Waiting, Step::Cancel(_)) => Ended,
-            (Waiting, Step::Start(_)) if self.kind == Kind::Conditional => Waiting,
+            (Waiting, Step::Cancel(_)) if self.queue != InQueue::Unsure => Ended,
+            (Waiting, Step::BeginPush) if self.queue == InQueue::Due => Pushing,
+            (Pushing, Step::EndQueued(_)) => Ended,
+            (Pushing, Step::FailPush(..)) => Waiting,
+            (Waiting, Step::Start(_)) if self.queue == InQueue::Due || !self.is_unconditional() => Waiting,
             (Waiting | Backoff, Step::Start(_) | Step::StartUnasked(_)) => Running,
             (Running, Step::EndAttempt(_, true)) if self.attempts < ATTEMPTS => Backoff,
             (Running, Step::EndAttempt(..)) => Ended,
-            (Waiting | Running | Backoff, Step::End(_) | Step::EndQueued(_)) => Ended,
-            (Waiting | Running | Backoff, Step::Stop(true))
-                if self.kind == Kind::Queued || self.kind == Kind::Conditional && self.attempts > 0 =>
+            (Waiting | Pushing | Running | Backoff, Step::End(_)) => Ended,
+            (Waiting | Pushing | Running | Backoff, Step::Stop(true))
+                if self.kind != Kind::Plain && (self.is_unconditional() || self.attempts > 0) =>
             {
                 HandedOver
             }
-            (Waiting | Running | Backoff, Step::Stop(_)) => Ended,
-            (Waiting, Step::LoseWorker) => Ended,
+            (Waiting | Pushing | Running | Backoff, Step::Stop(_)) => Ended,
+            (Waiting | Pushing, Step::LoseWorker) => Ended,
+            // The later attempts have a task of their own.
             (Running, Step::LoseWorker) if self.attempts == 1 => Ended,
             (HandedOver, Step::EndHandover(_)) => Ended,
             (state, _) => state,
@@ -149,7 +175,7 @@ struct Model {
     state: State<Segment<Noop>>,
     capacity: Capacity,
     overflow: Overflow,
-    kinds: [Kind; JOBS],
+    kinds: &'static [Kind],
     jobs: Vec<Expected>,
     /// The index of each job; `None` for one that was shed at once.
     indices: Vec<Option<usize>>,
@@ -157,10 +183,12 @@ struct Model {
     /// The list is to be started and has not been.
     starts: bool,
     is_held: bool,
+    /// A worker has taken a segment.
+    has_taken: bool,
 }
 
 impl Model {
-    fn new(kinds: [Kind; JOBS], overflow: Overflow, capacity: usize) -> Self {
+    fn new(kinds: &'static [Kind], overflow: Overflow, capacity: usize) -> Self {
         Self {
             state: State::new(),
             capacity: Capacity::new(capacity),
@@ -171,6 +199,7 @@ impl Model {
             ids: Vec::new(),
             starts: false,
             is_held: false,
+            has_taken: false,
         }
     }
 
@@ -190,7 +219,14 @@ impl Model {
                 let kind = self.kinds[self.jobs.len()];
                 let entry = kind.entry();
                 self.ids.push(entry.id);
-                let mut job = Expected { kind, state: JobState::Waiting, attempts: 0, ends: 0 };
+                let mut job = Expected {
+                    kind,
+                    state: JobState::Waiting,
+                    attempts: 0,
+                    queue: if kind == Kind::Plain { InQueue::No } else { InQueue::Due },
+                    passed: false,
+                    ends: 0,
+                };
                 if self.state.makes_room(bounds) {
                     let (index, starts) = self.state.push(entry, Noop, |segment| segment);
                     assert!(!(starts && self.starts), "the list is started once");
@@ -217,7 +253,8 @@ impl Model {
                     self.starts = starts;
                     for shed in &shed {
                         let job = self.ids.iter().position(|id| *id == shed.job.id).expect("it was pushed");
-                        assert!(shed.work.is_some(), "a job that is shed is dropped");
+                        let is_taken = self.has_taken;
+                        assert!(shed.work.is_some() || is_taken, "a job that is shed is dropped");
                         assert_eq!(self.overflow, Overflow::Shed);
                         expected[job] = JobState::Ended;
                     }
@@ -226,11 +263,40 @@ impl Model {
             }
             Step::TakeSegment => {
                 self.starts = false;
-                drop(self.state.take_segment());
+                self.has_taken |= self.state.take_segment().is_some();
             }
             Step::Cancel(job) => ended.extend(self.index(job).and_then(|index| self.state.cancel(index))),
             Step::EndQueued(job) => {
                 ended.extend(self.index(job).and_then(|index| self.state.end_queued(index)));
+            }
+            Step::BeginPush => {
+                let (due, freed) = self.state.begin_push(|_| false);
+                let expected = expected
+                    .iter()
+                    .zip(&self.jobs)
+                    .filter(|(state, job)| **state == JobState::Pushing && job.state == JobState::Waiting);
+                assert_eq!(due.len(), expected.count());
+                self.freed(freed);
+            }
+            Step::PassPush(job) => {
+                let passed = self.index(job).and_then(|index| self.state.pass_push(index));
+                let is_pushing = self.jobs.get(job).is_some_and(|job| job.state == JobState::Pushing);
+                assert_eq!(passed.is_some(), is_pushing);
+                if is_pushing {
+                    self.jobs[job].passed = true;
+                }
+            }
+            Step::FailPush(job, unsure) => {
+                if let Some(index) = self.index(job) {
+                    let failed = self.state.fail_push(index, unsure, bounds);
+                    let was_pushing = self.jobs[job].state == JobState::Pushing;
+                    assert_eq!(failed.job.is_some(), was_pushing);
+                    assert!(!(failed.starts && self.starts), "the list is started once");
+                    self.starts |= failed.starts;
+                    if was_pushing {
+                        self.jobs[job].queue = if unsure { InQueue::Unsure } else { InQueue::Failed };
+                    }
+                }
             }
             Step::Start(job) => {
                 if let Some(index) = self.index(job) {
@@ -247,9 +313,9 @@ impl Model {
             Step::EndAttempt(job, may_retry) => {
                 match self.index(job).map(|index| self.state.end_attempt(index, may_retry)) {
                     Some(AttemptEnd::Ended(job, extras)) => {
-                        ended.push(Ended { job, freed: Freed::default(), extras, work: None });
+                        ended.push(Ended { job, freed: Freed::default(), extras, work: None, worker: None });
                     }
-                    None | Some(AttemptEnd::Gone | AttemptEnd::Retry(..)) => {}
+                    None | Some(AttemptEnd::Gone | AttemptEnd::Retry(..) | AttemptEnd::Return(..)) => {}
                 }
             }
             Step::End(job) => ended.extend(self.index(job).and_then(|index| self.state.end(index))),
@@ -281,6 +347,11 @@ impl Model {
     fn started(&mut self, at: usize, start: &Start) {
         match start {
             Start::Gone => {}
+            Start::Push => assert!(
+                self.jobs[at].queue == InQueue::Due || self.jobs[at].state == JobState::Pushing,
+                "only a job for the queue is pushed"
+            ),
+            Start::Delay { .. } => panic!("no job is delayed"),
             Start::Ask(_) => assert_eq!(self.jobs[at].kind, Kind::Conditional),
             Start::Started { job, room, .. } => {
                 self.jobs[at].attempts += 1;
@@ -341,7 +412,7 @@ impl Model {
     /// Ends what is left, as a shutdown does.
     fn finish(&mut self) {
         self.take(Step::Stop(true));
-        (0..JOBS).for_each(|job| self.take(Step::EndHandover(job)));
+        (0..self.kinds.len()).for_each(|job| self.take(Step::EndHandover(job)));
         assert!(self.jobs.iter().all(|job| job.ends == 1), "every job ends");
         assert_eq!(self.state.open(), 0);
         assert!(self.capacity.has(self.capacity.max()), "all room is given back");
@@ -349,7 +420,7 @@ impl Model {
 }
 
 /// Explores all states breadth first, each by the shortest way to it. Returns how many transitions were taken.
-fn explore(kinds: [Kind; JOBS], overflow: Overflow, capacity: usize) -> usize {
+fn explore(kinds: &'static [Kind], overflow: Overflow, capacity: usize) -> usize {
     let model = |way: &[Step]| {
         let mut model = Model::new(kinds, overflow, capacity);
         way.iter().for_each(|step| model.take(*step));
@@ -359,9 +430,9 @@ fn explore(kinds: [Kind; JOBS], overflow: Overflow, capacity: usize) -> usize {
     let mut ways = VecDeque::from([Vec::new()]);
     let mut transitions = 0;
     while let Some(way) = ways.pop_front() {
-        for step in steps() {
+        for step in steps(kinds) {
             let mut model = model(&way);
-            if step == Step::Push && model.jobs.len() == JOBS {
+            if step == Step::Push && model.jobs.len() == kinds.len() {
                 continue;
             }
             model.take(step);
@@ -378,11 +449,13 @@ fn explore(kinds: [Kind; JOBS], overflow: Overflow, capacity: usize) -> usize {
 
 #[test]
 fn every_job_ends_once_and_is_counted_once_in_every_order_of_transitions() {
-    let kinds = [Kind::Plain, Kind::Queued, Kind::Conditional];
-    let transitions: usize =
-        [(Overflow::Wait, 1), (Overflow::Wait, 2), (Overflow::Shed, 1), (Overflow::Shed, 2)]
-            .into_iter()
-            .map(|(overflow, capacity)| explore(kinds, overflow, capacity))
-            .sum();
+    use Kind::{Conditional, Plain, Queued};
+    let kinds: [&[Kind]; 3] = [&[Plain, Plain, Plain], &[Plain, Queued], &[Queued, Conditional]];
+    // Three jobs without a push, and two with all that a push adds.
+    let explored = kinds.into_iter().flat_map(|kinds| {
+        let bounds = [(Overflow::Wait, 1), (Overflow::Shed, kinds.len() - 1)];
+        bounds.into_iter().map(move |(overflow, capacity)| explore(kinds, overflow, capacity))
+    });
+    let transitions: usize = explored.sum();
     assert!(transitions > 100_000, "only {transitions} transitions were explored");
 }
