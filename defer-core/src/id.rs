@@ -35,6 +35,11 @@ const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 const LENGTH: usize = 26;
 
 impl JobId {
+    /// Creates an id that no job has or will have.
+    pub fn unique() -> Self {
+        Self::next()
+    }
+
     pub(crate) fn next() -> Self {
         static PROCESS: LazyLock<u128> = LazyLock::new(|| {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

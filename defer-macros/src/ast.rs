@@ -21,6 +21,7 @@ pub(crate) struct JobType<'a> {
     pub(crate) shape: Shape,
     pub(crate) fields: Vec<JobField<'a>>,
     pub(crate) name: String,
+    pub(crate) aliases: Vec<String>,
     pub(crate) policy: Policy,
     /// The path of `defer-axum` or `defer-core`.
     pub(crate) krate: Path,
@@ -76,6 +77,7 @@ impl<'a> JobType<'a> {
             shape,
             fields: job_fields,
             name: attributes.name.unwrap_or_else(|| input.ident.unraw().to_string()),
+            aliases: attributes.aliases,
             policy: attributes.policy,
             krate: attributes.krate.unwrap_or_else(find_crate),
             is_deprecated,

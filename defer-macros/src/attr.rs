@@ -9,8 +9,7 @@ use syn::{
     spanned::Spanned,
 };
 
-const STRUCT_KEYS: &str =
-    "`name`, `tries`, `backoff`, `timeout`, `on`, `blocking`, `queue` and `crate` are allowed on a struct";
+const STRUCT_KEYS: &str = "`name`, `alias`, `tries`, `backoff`, `timeout`, `on`, `blocking`, `queue` and `crate` are allowed on a struct";
 const FIELD_KEYS: &str = "only `default` is allowed on a field";
 const DURATION: &str = "a number and a unit (ms, s, m, h), as in \"500ms\" or \"2m 30s\"";
 
@@ -42,6 +41,8 @@ pub(crate) enum On {
 #[derive(Default)]
 pub(crate) struct StructAttributes {
     pub(crate) name: Option<String>,
+    /// Names that the type had before.
+    pub(crate) aliases: Vec<String>,
     pub(crate) policy: Policy,
     pub(crate) krate: Option<Path>,
 }
@@ -57,7 +58,8 @@ impl StructAttributes {
 
     fn set(&mut self, entry: &Meta) -> syn::Result<()> {
         match key(entry).as_str() {
-            "name" => self.name = Some(name(entry)?),
+            "name" => self.name = Some(name(entry, "name")?),
+            "alias" => self.aliases.push(name(entry, "alias")?),
             "tries" => self.policy.tries = Some(tries(entry)?),
             "backoff" => self.policy.backoff = Some(backoff(entry)?),
             "timeout" => self.policy.timeout = Some(timeout(entry)?),
@@ -112,7 +114,8 @@ fn distinct_entries(attrs: &[Attribute], errors: &mut Errors) -> Vec<Meta> {
     for attr in attrs.iter().filter(|attr| attr.path().is_ident("defer")) {
         let list = attr.parse_args_with(Punctuated::<Meta, Token![,]>::parse_terminated);
         for entry in errors.ok(list).into_iter().flatten() {
-            if entries.iter().any(|earlier| key(earlier) == key(&entry)) {
+            // A type may have had several names.
+            if key(&entry) != "alias" && entries.iter().any(|earlier| key(earlier) == key(&entry)) {
                 let key = key(&entry);
                 errors.push(syn::Error::new_spanned(
                     entry.path(),
@@ -132,9 +135,9 @@ fn key(entry: &Meta) -> String {
 
 // One function for each key. An error points at the value, or at the key if there is none.
 
-fn name(entry: &Meta) -> syn::Result<String> {
-    let expected = "expected a name in quotes, as in `name = \"send-welcome\"`";
-    let name = string(entry, expected)?;
+fn name(entry: &Meta, key: &str) -> syn::Result<String> {
+    let expected = format!("expected a name in quotes, as in `{key} = \"send-welcome\"`");
+    let name = string(entry, &expected)?;
     if name.value().trim().is_empty() {
         return Err(syn::Error::new_spanned(name, "a job's name cannot be empty"));
     }

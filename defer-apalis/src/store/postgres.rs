@@ -1,0 +1,311 @@
+//! Postgres: a server, or a pool of the user's.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use apalis_core::worker::context::WorkerContext;
+use apalis_postgres::{Config, PostgresStorage, queries};
+use defer_core::{BoxFuture, Envelope, JobId};
+use sqlx::{
+    PgConnection, PgPool, Row,
+    migrate::Migrate,
+    postgres::{PgListener, PgPoolOptions, types::PgHstore},
+};
+use tokio::{sync::Notify, task::AbortHandle};
+
+use super::{Counts, DEAD_AFTER, FailedJob, Finished, HEARTBEAT, Store, Stored, Taken, task};
+use crate::error::Error;
+
+/// Where apalis tells of new jobs.
+const CHANNEL: &str = "apalis::job::insert";
+
+#[derive(Debug)]
+pub(crate) struct Postgres {
+    pool: PgPool,
+    queue: String,
+    pushed: Arc<Notify>,
+    listener: OnceLock<Listener>,
+}
+
+/// The task that listens for new jobs.
+#[derive(Debug)]
+struct Listener(AbortHandle);
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Postgres {
+    pub(crate) async fn connect(url: &str, queue: &str) -> Result<Self, Error> {
+        let pool = PgPoolOptions::new().connect(url).await.map_err(Error::store)?;
+        Self::open(pool, queue).await
+    }
+
+    /// Uses a pool of the user's. Creates apalis' schema where it is missing.
+    pub(crate) async fn open(pool: PgPool, queue: &str) -> Result<Self, Error> {
+        let mut migrations = PostgresStorage::migrations();
+        migrations.set_ignore_missing(true);
+        let first = migrations.iter().map(|migration| migration.version).min();
+        let table = migrations.table_name.clone();
+        let mut connection = pool.acquire().await.map_err(Error::store)?;
+        let schema = sqlx::query("SELECT to_regclass($1) IS NOT NULL").bind(&*table);
+        let exists: bool = schema.fetch_one(&mut *connection).await.map_err(Error::store)?.get(0);
+        let applied = if exists {
+            connection.list_applied_migrations(&table).await.map_err(Error::store)?
+        } else {
+            Vec::new()
+        };
+        if !applied.iter().any(|migration| Some(migration.version) == first) {
+            // In a table of their own, they are nothing that the user's own migrations could miss.
+            migrations.dangerous_set_table_name("_defer_queue_migrations");
+        }
+        migrations.run(&mut *connection).await.map_err(Error::store)?;
+        drop(connection);
+        Ok(Self { pool, queue: queue.to_owned(), pushed: Arc::default(), listener: OnceLock::new() })
+    }
+
+    /// Stores jobs in a transaction of the caller's.
+    pub(crate) async fn push_in(
+        connection: &mut PgConnection,
+        queue: &str,
+        jobs: &[Envelope],
+    ) -> Result<(), Error> {
+        let ids: Vec<String> = jobs.iter().map(|job| job.id.to_string()).collect();
+        let known = sqlx::query("SELECT id FROM apalis.jobs WHERE id = ANY($1)").bind(&ids);
+        let known = known.fetch_all(&mut *connection).await.map_err(Error::store)?;
+        let known: Vec<&str> = known.iter().map(|row| row.get(0)).collect();
+        let tasks: Vec<_> = jobs
+            .iter()
+            .zip(&ids)
+            .filter(|(_, id)| !known.contains(&id.as_str()))
+            .map(|(job, _)| task::task(job, true))
+            .collect();
+        if tasks.is_empty() {
+            return Ok(());
+        }
+        queries::push_tasks(connection, queue, tasks).await.map_err(Error::store)
+    }
+
+    fn config(&self, batch: usize) -> Config {
+        Config::default().queue(&self.queue).heartbeat_interval(HEARTBEAT).batch_size(batch.max(1))
+    }
+
+    /// Listens for new jobs for as long as the store lives.
+    fn listen(&self) -> Listener {
+        let (pool, queue, pushed) = (self.pool.clone(), self.queue.clone(), self.pushed.clone());
+        let listening = tokio::spawn(async move {
+            loop {
+                let listened = async {
+                    let mut listener = PgListener::connect_with(&pool).await?;
+                    listener.listen(CHANNEL).await?;
+                    // What was pushed before is not told.
+                    pushed.notify_one();
+                    loop {
+                        let told = listener.recv().await?;
+                        let event: Option<serde_json::Value> = serde_json::from_str(told.payload()).ok();
+                        if event.is_some_and(|event| event["job_type"] == *queue) {
+                            pushed.notify_one();
+                        }
+                    }
+                };
+                let listened: Result<(), sqlx::Error> = listened.await;
+                if let Err(error) = listened {
+                    tracing::debug!(target: "defer", %error, "not told of new jobs, listening again");
+                }
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        });
+        Listener(listening.abort_handle())
+    }
+}
+
+impl Store for Postgres {
+    fn database(&self) -> &'static str {
+        "Postgres"
+    }
+
+    fn push<'a>(&'a self, jobs: &'a [Envelope]) -> Stored<'a, ()> {
+        Box::pin(async move {
+            let mut tx = self.pool.begin().await.map_err(Error::store)?;
+            Self::push_in(&mut tx, &self.queue, jobs).await?;
+            tx.commit().await.map_err(Error::store)
+        })
+    }
+
+    fn register<'a>(&'a self, worker: &'a str) -> Stored<'a, ()> {
+        Box::pin(async move {
+            let registered = sqlx::query(
+                "INSERT INTO apalis.workers (id, worker_type, storage_name, layers, last_seen, started_at) \
+                 VALUES ($1, $2, 'PgStorage', '', now(), now()) ON CONFLICT (id) DO UPDATE SET last_seen = now()",
+            );
+            let registered = registered.bind(worker).bind(&self.queue).execute(&self.pool);
+            registered.await.map_err(Error::store).map(drop)
+        })
+    }
+
+    fn heartbeat<'a>(&'a self, worker: &'a str) -> Stored<'a, ()> {
+        Box::pin(async move {
+            let context = WorkerContext::new(worker);
+            let mut tx = self.pool.begin().await.map_err(Error::store)?;
+            queries::keep_alive(&mut *tx, &self.queue, &context).await.map_err(Error::store)?;
+            queries::reenqueue_orphaned(&mut *tx, &self.queue, DEAD_AFTER.as_secs())
+                .await
+                .map_err(Error::store)?;
+            // Jobs of a worker whose row is gone are nobody's, and apalis finds them by that row.
+            sqlx::query(
+                "UPDATE apalis.jobs SET status = 'Pending', lock_by = NULL, lock_at = NULL, attempts = attempts + 1 \
+                 WHERE job_type = $1 AND status IN ('Queued', 'Running') \
+                 AND (lock_by IS NULL OR lock_by NOT IN (SELECT id FROM apalis.workers))",
+            )
+            .bind(&self.queue)
+            .execute(&mut *tx)
+            .await
+            .map_err(Error::store)?;
+            tx.commit().await.map_err(Error::store)
+        })
+    }
+
+    fn unregister<'a>(&'a self, worker: &'a str) -> Stored<'a, ()> {
+        Box::pin(async move {
+            let mut tx = self.pool.begin().await.map_err(Error::store)?;
+            sqlx::query(
+                "UPDATE apalis.jobs SET status = 'Pending', lock_by = NULL, lock_at = NULL \
+                 WHERE lock_by = $1 AND status IN ('Queued', 'Running')",
+            )
+            .bind(worker)
+            .execute(&mut *tx)
+            .await
+            .map_err(Error::store)?;
+            // Jobs that are done refer to it, so the row stays.
+            let gone = sqlx::query("UPDATE apalis.workers SET last_seen = to_timestamp(0) WHERE id = $1");
+            gone.bind(worker).execute(&mut *tx).await.map_err(Error::store)?;
+            tx.commit().await.map_err(Error::store)
+        })
+    }
+
+    fn take<'a>(&'a self, worker: &'a str, jobs: usize) -> Stored<'a, Vec<Taken>> {
+        Box::pin(async move {
+            let context = WorkerContext::new(worker);
+            let mut tx = self.pool.begin().await.map_err(Error::store)?;
+            let tasks = queries::fetch_next(&mut *tx, &self.config(jobs), &context).await;
+            let taken: Vec<Taken> = tasks.map_err(Error::store)?.into_iter().map(task::taken).collect();
+            if !taken.is_empty() {
+                let ids: Vec<String> = taken.iter().map(|taken| taken.id.clone()).collect();
+                queries::lock_tasks(&mut *tx, &ids, worker).await.map_err(Error::store)?;
+            }
+            tx.commit().await.map_err(Error::store)?;
+            Ok(taken)
+        })
+    }
+
+    fn finish<'a>(&'a self, worker: &'a str, jobs: &'a [Finished]) -> Stored<'a, ()> {
+        Box::pin(async move {
+            let mut tx = self.pool.begin().await.map_err(Error::store)?;
+            for job in jobs {
+                let (status, result, delay) = job.row();
+                // Without a delay it has ended. With one it is free for the next that comes then.
+                sqlx::query(
+                    "UPDATE apalis.jobs SET status = $1, attempts = $2, last_result = $3::text::jsonb, \
+                     done_at = CASE WHEN $6::float8 IS NULL THEN now() END, \
+                     lock_by = CASE WHEN $6::float8 IS NULL THEN lock_by END, \
+                     lock_at = CASE WHEN $6::float8 IS NULL THEN lock_at END, \
+                     run_at = CASE WHEN $6::float8 IS NULL THEN run_at ELSE now() + $6 * interval '1 second' END \
+                     WHERE id = $4 AND lock_by = $5",
+                )
+                .bind(status)
+                .bind(i32::try_from(job.attempts).unwrap_or(i32::MAX))
+                .bind(result)
+                .bind(&job.id)
+                .bind(worker)
+                .bind(delay.map(|delay| delay.as_secs_f64()))
+                .execute(&mut *tx)
+                .await
+                .map_err(Error::store)?;
+            }
+            tx.commit().await.map_err(Error::store)
+        })
+    }
+
+    fn pushed(&self) -> BoxFuture<'_, ()> {
+        self.listener.get_or_init(|| self.listen());
+        Box::pin(self.pushed.notified())
+    }
+
+    fn counts(&self) -> Stored<'_, Counts> {
+        Box::pin(async move {
+            let row = sqlx::query(
+                "SELECT \
+                 COUNT(*) FILTER (WHERE status = 'Pending' OR (status = 'Failed' AND attempts < max_attempts)), \
+                 COUNT(*) FILTER (WHERE status IN ('Queued', 'Running')), \
+                 COUNT(*) FILTER (WHERE status = 'Done'), \
+                 COUNT(*) FILTER (WHERE status = 'Killed' OR (status = 'Failed' AND attempts >= max_attempts)), \
+                 EXTRACT(EPOCH FROM now() - MIN(run_at) FILTER (WHERE status = 'Pending' AND run_at <= now()))::bigint \
+                 FROM apalis.jobs WHERE job_type = $1",
+            )
+            .bind(&self.queue)
+            .fetch_one(&self.pool)
+            .await
+            .map_err(Error::store)?;
+            Ok(super::counts([row.get(0), row.get(1), row.get(2), row.get(3)], row.get(4)))
+        })
+    }
+
+    fn failed(&self, limit: usize) -> Stored<'_, Vec<FailedJob>> {
+        Box::pin(async move {
+            let rows = sqlx::query(
+                "SELECT id, metadata, attempts, last_result::text FROM apalis.jobs WHERE job_type = $1 \
+                 AND (status = 'Killed' OR (status = 'Failed' AND attempts >= max_attempts)) \
+                 ORDER BY done_at DESC, id DESC LIMIT $2",
+            )
+            .bind(&self.queue)
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(Error::store)?;
+            Ok(rows
+                .iter()
+                .filter_map(|row| {
+                    let metadata: Option<PgHstore> = row.get(1);
+                    let name = metadata.as_ref().and_then(|metadata| metadata.get(task::NAME)?.as_ref());
+                    let (attempts, result): (i32, Option<String>) = (row.get(2), row.get(3));
+                    super::failed(row.get(0), name, attempts.into(), result.as_deref())
+                })
+                .collect())
+        })
+    }
+
+    fn retry(&self, id: JobId) -> Stored<'_, bool> {
+        Box::pin(async move {
+            let retried = sqlx::query(
+                "UPDATE apalis.jobs SET status = 'Pending', attempts = 0, lock_by = NULL, lock_at = NULL, \
+                 done_at = NULL, run_at = now() WHERE id = $1 AND job_type = $2 \
+                 AND (status = 'Killed' OR (status = 'Failed' AND attempts >= max_attempts))",
+            )
+            .bind(id.to_string())
+            .bind(&self.queue)
+            .execute(&self.pool)
+            .await
+            .map_err(Error::store)?;
+            Ok(retried.rows_affected() > 0)
+        })
+    }
+
+    fn forget_done(&self, age: Duration) -> Stored<'_, u64> {
+        Box::pin(async move {
+            let forgotten = sqlx::query(
+                "DELETE FROM apalis.jobs WHERE job_type = $1 AND status = 'Done' \
+                 AND done_at <= now() - $2 * interval '1 second'",
+            )
+            .bind(&self.queue)
+            .bind(age.as_secs_f64())
+            .execute(&self.pool)
+            .await
+            .map_err(Error::store)?;
+            Ok(forgotten.rows_affected())
+        })
+    }
+}

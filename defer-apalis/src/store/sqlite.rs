@@ -1,0 +1,310 @@
+//! SQLite: a file, or a pool of the user's.
+
+use std::{str::FromStr, time::Duration};
+
+use apalis_core::{backend::WorkerFilter, worker::context::WorkerContext};
+use apalis_sqlite::{Config, SqliteStorage, queries};
+use defer_core::{BoxFuture, Envelope, JobId};
+use sqlx::{
+    Row, SqliteConnection, SqlitePool,
+    migrate::Migrate,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+use super::{Counts, DEAD_AFTER, FailedJob, Finished, HEARTBEAT, Store, Stored, Taken, task};
+use crate::error::Error;
+
+#[derive(Debug)]
+pub(crate) struct Sqlite {
+    pool: SqlitePool,
+    queue: String,
+}
+
+impl Sqlite {
+    /// Opens the file, and creates it if there is none. What is committed there outlives a power cut.
+    pub(crate) async fn connect(url: &str, queue: &str) -> Result<Self, Error> {
+        let options = SqliteConnectOptions::from_str(url)
+            .map_err(Error::store)?
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(Duration::from_secs(5));
+        let in_memory = url.contains(":memory:") || url.contains("mode=memory");
+        // Each connection to a database in memory would have one of its own.
+        let connections = if in_memory { 1 } else { 8 };
+        let pool = SqlitePoolOptions::new()
+            .max_connections(connections)
+            .min_connections(u32::from(in_memory))
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_with(options)
+            .await
+            .map_err(Error::store)?;
+        Self::open(pool, queue).await
+    }
+
+    /// Uses a pool of the user's, whose settings it keeps. Creates apalis' tables where they are missing.
+    pub(crate) async fn open(pool: SqlitePool, queue: &str) -> Result<Self, Error> {
+        let mut migrations = SqliteStorage::migrations();
+        migrations.set_ignore_missing(true);
+        let first = migrations.iter().map(|migration| migration.version).min();
+        let mut connection = pool.acquire().await.map_err(Error::store)?;
+        connection.ensure_migrations_table("_sqlx_migrations").await.map_err(Error::store)?;
+        let applied = connection.list_applied_migrations("_sqlx_migrations").await.map_err(Error::store)?;
+        if !applied.iter().any(|migration| Some(migration.version) == first) {
+            // In a table of their own, they are nothing that the user's own migrations could miss.
+            migrations.dangerous_set_table_name("_defer_queue_migrations");
+        }
+        migrations.run(&mut *connection).await.map_err(Error::store)?;
+        drop(connection);
+        Ok(Self { pool, queue: queue.to_owned() })
+    }
+
+    /// Stores new jobs in a transaction of the caller's. Does not read first: a transaction that has read cannot write once
+    /// another has written.
+    pub(crate) async fn push_in(
+        connection: &mut SqliteConnection,
+        queue: &str,
+        jobs: &[Envelope],
+    ) -> Result<(), Error> {
+        let tasks: Vec<_> = jobs.iter().map(|job| task::task(job, true)).collect();
+        queries::push_tasks(connection, queue, &tasks).await.map_err(Error::store)
+    }
+
+    /// Stores jobs that may be there already.
+    async fn push_unknown(
+        connection: &mut SqliteConnection,
+        queue: &str,
+        jobs: &[Envelope],
+    ) -> Result<(), Error> {
+        let mut tasks = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            let id = job.id.to_string();
+            let known = sqlx::query("SELECT 1 FROM Jobs WHERE id = ?1").bind(&id);
+            if known.fetch_optional(&mut *connection).await.map_err(Error::store)?.is_none() {
+                tasks.push(task::task(job, true));
+            }
+        }
+        queries::push_tasks(connection, queue, &tasks).await.map_err(Error::store)
+    }
+
+    fn config(&self, batch: usize) -> Config {
+        Config::default().queue(&self.queue).heartbeat_interval(HEARTBEAT).batch_size(batch.max(1))
+    }
+
+    async fn begin(&self) -> Result<sqlx::Transaction<'static, sqlx::Sqlite>, Error> {
+        // One that began to read could no longer write once another has written.
+        self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(Error::store)
+    }
+}
+
+impl Store for Sqlite {
+    fn database(&self) -> &'static str {
+        "SQLite"
+    }
+
+    fn push<'a>(&'a self, jobs: &'a [Envelope]) -> Stored<'a, ()> {
+        Box::pin(async move {
+            let mut tx = self.begin().await?;
+            Self::push_unknown(&mut tx, &self.queue, jobs).await?;
+            tx.commit().await.map_err(Error::store)
+        })
+    }
+
+    fn register<'a>(&'a self, worker: &'a str) -> Stored<'a, ()> {
+        Box::pin(async move {
+            let worker = WorkerContext::new(worker);
+            let mut tx = self.begin().await?;
+            let registered =
+                queries::register_worker(&mut *tx, &self.config(1), &worker, "SqliteStorage").await;
+            registered.map_err(Error::store)?;
+            tx.commit().await.map_err(Error::store)
+        })
+    }
+
+    fn heartbeat<'a>(&'a self, worker: &'a str) -> Stored<'a, ()> {
+        Box::pin(async move {
+            let context = WorkerContext::new(worker);
+            let mut tx = self.begin().await?;
+            queries::keep_alive(&mut *tx, &self.config(1), &context).await.map_err(Error::store)?;
+            #[allow(clippy::cast_possible_wrap, reason = "a few seconds")]
+            let dead_after = DEAD_AFTER.as_secs() as i64;
+            let others = WorkerFilter::AllExcept(worker.to_owned());
+            queries::reenqueue_orphaned(&mut *tx, dead_after, &self.queue, &others)
+                .await
+                .map_err(Error::store)?;
+            // Jobs of a worker whose row is gone are nobody's, and apalis finds them by that row.
+            sqlx::query(
+                "UPDATE Jobs SET status = 'Pending', lock_by = NULL, lock_at = NULL, attempts = attempts + 1 \
+                 WHERE job_type = ?1 AND status IN ('Queued', 'Running') \
+                 AND (lock_by IS NULL OR lock_by NOT IN (SELECT id FROM Workers))",
+            )
+            .bind(&self.queue)
+            .execute(&mut *tx)
+            .await
+            .map_err(Error::store)?;
+            tx.commit().await.map_err(Error::store)
+        })
+    }
+
+    fn unregister<'a>(&'a self, worker: &'a str) -> Stored<'a, ()> {
+        Box::pin(async move {
+            let mut tx = self.begin().await?;
+            sqlx::query(
+                "UPDATE Jobs SET status = 'Pending', lock_by = NULL, lock_at = NULL \
+                 WHERE lock_by = ?1 AND status IN ('Queued', 'Running')",
+            )
+            .bind(worker)
+            .execute(&mut *tx)
+            .await
+            .map_err(Error::store)?;
+            // Jobs that are done refer to it, so the row stays.
+            let gone = sqlx::query("UPDATE Workers SET last_seen = 0 WHERE id = ?1").bind(worker);
+            gone.execute(&mut *tx).await.map_err(Error::store)?;
+            tx.commit().await.map_err(Error::store)
+        })
+    }
+
+    fn take<'a>(&'a self, worker: &'a str, jobs: usize) -> Stored<'a, Vec<Taken>> {
+        Box::pin(async move {
+            // Looks before it writes: an idle worker must not take the lock twice a second.
+            let due = sqlx::query(
+                "SELECT 1 FROM Jobs WHERE job_type = ?1 AND run_at <= ?2 AND ((status = 'Pending' AND lock_by IS NULL) \
+                 OR (status = 'Failed' AND attempts < max_attempts)) LIMIT 1",
+            );
+            #[allow(clippy::cast_possible_wrap, reason = "seconds since 1970")]
+            let due = due.bind(&self.queue).bind(task::now() as i64);
+            if due.fetch_optional(&self.pool).await.map_err(Error::store)?.is_none() {
+                return Ok(Vec::new());
+            }
+            let context = WorkerContext::new(worker);
+            let mut tx = self.begin().await?;
+            let tasks = queries::fetch_next(&mut *tx, &self.config(jobs), &context).await;
+            let taken: Vec<Taken> = tasks.map_err(Error::store)?.into_iter().map(task::taken).collect();
+            let ids: Vec<String> = taken.iter().map(|taken| taken.id.clone()).collect();
+            queries::lock_tasks(&mut *tx, &ids, worker).await.map_err(Error::store)?;
+            tx.commit().await.map_err(Error::store)?;
+            Ok(taken)
+        })
+    }
+
+    fn finish<'a>(&'a self, worker: &'a str, jobs: &'a [Finished]) -> Stored<'a, ()> {
+        Box::pin(async move {
+            let mut tx = self.begin().await?;
+            for job in jobs {
+                let (status, result, delay) = job.row();
+                // Its lock goes with it: apalis fetches only what is not locked.
+                let query = if let Some(delay) = delay {
+                    #[allow(clippy::cast_possible_wrap, reason = "seconds since 1970")]
+                    let run_at = task::after(delay) as i64;
+                    sqlx::query(
+                        "UPDATE Jobs SET status = ?1, attempts = ?2, last_result = ?3, run_at = ?6, lock_by = NULL, \
+                         lock_at = NULL, done_at = NULL WHERE id = ?4 AND lock_by = ?5",
+                    )
+                    .bind(status)
+                    .bind(job.attempts)
+                    .bind(result)
+                    .bind(&job.id)
+                    .bind(worker)
+                    .bind(run_at)
+                } else {
+                    sqlx::query(
+                        "UPDATE Jobs SET status = ?1, attempts = ?2, last_result = ?3, done_at = strftime('%s', 'now') \
+                         WHERE id = ?4 AND lock_by = ?5",
+                    )
+                    .bind(status)
+                    .bind(job.attempts)
+                    .bind(result)
+                    .bind(&job.id)
+                    .bind(worker)
+                };
+                query.execute(&mut *tx).await.map_err(Error::store)?;
+            }
+            tx.commit().await.map_err(Error::store)
+        })
+    }
+
+    fn pushed(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::pending())
+    }
+
+    fn counts(&self) -> Stored<'_, Counts> {
+        Box::pin(async move {
+            #[allow(clippy::cast_possible_wrap, reason = "seconds since 1970")]
+            let now = task::now() as i64;
+            let row = sqlx::query(
+                "SELECT \
+                 COUNT(*) FILTER (WHERE status = 'Pending' OR (status = 'Failed' AND attempts < max_attempts)), \
+                 COUNT(*) FILTER (WHERE status IN ('Queued', 'Running')), \
+                 COUNT(*) FILTER (WHERE status = 'Done'), \
+                 COUNT(*) FILTER (WHERE status = 'Killed' OR (status = 'Failed' AND attempts >= max_attempts)), \
+                 MIN(run_at) FILTER (WHERE status = 'Pending' AND run_at <= ?2) \
+                 FROM Jobs WHERE job_type = ?1",
+            )
+            .bind(&self.queue)
+            .bind(now)
+            .fetch_one(&self.pool)
+            .await
+            .map_err(Error::store)?;
+            let oldest: Option<i64> = row.get(4);
+            Ok(super::counts([row.get(0), row.get(1), row.get(2), row.get(3)], oldest.map(|at| now - at)))
+        })
+    }
+
+    fn failed(&self, limit: usize) -> Stored<'_, Vec<FailedJob>> {
+        Box::pin(async move {
+            let rows = sqlx::query(
+                "SELECT id, metadata, attempts, last_result FROM Jobs WHERE job_type = ?1 \
+                 AND (status = 'Killed' OR (status = 'Failed' AND attempts >= max_attempts)) \
+                 ORDER BY done_at DESC, id DESC LIMIT ?2",
+            )
+            .bind(&self.queue)
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(Error::store)?;
+            Ok(rows
+                .iter()
+                .filter_map(|row| {
+                    let metadata: Option<String> = row.get(1);
+                    let metadata: std::collections::BTreeMap<String, String> =
+                        metadata.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+                    let result: Option<String> = row.get(3);
+                    super::failed(row.get(0), metadata.get(task::NAME), row.get(2), result.as_deref())
+                })
+                .collect())
+        })
+    }
+
+    fn retry(&self, id: JobId) -> Stored<'_, bool> {
+        Box::pin(async move {
+            let retried = sqlx::query(
+                "UPDATE Jobs SET status = 'Pending', attempts = 0, lock_by = NULL, lock_at = NULL, done_at = NULL, \
+                 run_at = strftime('%s', 'now') WHERE id = ?1 AND job_type = ?2 \
+                 AND (status = 'Killed' OR (status = 'Failed' AND attempts >= max_attempts))",
+            )
+            .bind(id.to_string())
+            .bind(&self.queue)
+            .execute(&self.pool)
+            .await
+            .map_err(Error::store)?;
+            Ok(retried.rows_affected() > 0)
+        })
+    }
+
+    fn forget_done(&self, age: Duration) -> Stored<'_, u64> {
+        Box::pin(async move {
+            #[allow(clippy::cast_possible_wrap, reason = "seconds since 1970")]
+            let before = task::now().saturating_sub(age.as_secs()) as i64;
+            let forgotten = sqlx::query(
+                "DELETE FROM Jobs WHERE job_type = ?1 AND status = 'Done' AND CAST(done_at AS INTEGER) <= ?2",
+            )
+            .bind(&self.queue)
+            .bind(before)
+            .execute(&self.pool)
+            .await
+            .map_err(Error::store)?;
+            Ok(forgotten.rows_affected())
+        })
+    }
+}

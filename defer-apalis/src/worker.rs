@@ -1,0 +1,311 @@
+//! The worker, which runs the queue's jobs on a runner.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    time::Duration,
+};
+
+use defer_core::{Deferrable, JobId, Ran, Resume, Resumed, Runner, decode};
+use serde::de::DeserializeOwned;
+use tokio::{
+    task::{AbortHandle, JoinSet},
+    time::{Instant, sleep},
+};
+
+use crate::{
+    error::Error,
+    queue::ApalisQueue,
+    store::{Fate, Finished, HEARTBEAT, Taken},
+};
+
+/// How long a worker waits before it looks for jobs that became due or were pushed by another process.
+const POLL: Duration = Duration::from_millis(500);
+/// The longest wait after an error of the queue.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
+
+/// Runs a queue's jobs on a runner. Created by [`ApalisQueue::worker`].
+#[must_use = "a worker does nothing until it is run"]
+pub struct Worker {
+    queue: ApalisQueue,
+    runner: Runner,
+    types: HashMap<&'static str, JobType>,
+    /// A name that two types have.
+    duplicate: Option<&'static str>,
+    concurrency: usize,
+    drain_timeout: Duration,
+}
+
+/// How to run the jobs of a type.
+#[derive(Clone, Copy)]
+struct JobType {
+    tries: u32,
+    resume: fn(&Runner, &[u8], Resume) -> Result<Resumed, String>,
+}
+
+impl Worker {
+    pub(crate) fn new(queue: ApalisQueue, runner: Runner) -> Self {
+        Self {
+            queue,
+            runner,
+            types: HashMap::new(),
+            duplicate: None,
+            concurrency: 32,
+            drain_timeout: Duration::from_secs(30),
+        }
+    }
+
+    /// Runs jobs of this type, under its name and those that it had before (`#[defer(alias = "..")]`).
+    ///
+    /// A job whose name no type has fails at once, and is among [`ApalisQueue::failed`]: name every type that is pushed.
+    pub fn job<J: Deferrable + DeserializeOwned>(mut self) -> Self {
+        let of_type = JobType { tries: J::POLICY.tries(), resume: resume::<J> };
+        for name in J::ALIASES.iter().chain([&J::NAME]) {
+            if self.types.insert(name, of_type).is_some() {
+                self.duplicate = Some(name);
+            }
+        }
+        self
+    }
+
+    /// Sets how many jobs the worker has at the same time (32 by default; at least 1). They run within the runner's bounds.
+    pub fn concurrency(mut self, jobs: usize) -> Self {
+        self.concurrency = jobs.max(1);
+        self
+    }
+
+    /// Sets how long a worker that stops waits for its jobs: 30 s by default. Those that have not ended by then are stopped, and
+    /// another worker may run them at once.
+    pub fn drain_timeout(mut self, timeout: Duration) -> Self {
+        self.drain_timeout = timeout;
+        self
+    }
+
+    /// Runs jobs until `signal` completes, and then takes no more and waits for those that it has.
+    ///
+    /// When the database or server is away, it says so at level ERROR and goes on as soon as that is back.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::DuplicateName`] if two types have the same name.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it stops its jobs. Others run them once this worker has been silent for 9 s.
+    pub async fn run_until(self, signal: impl Future<Output = ()>) -> Result<(), Error> {
+        if let Some(name) = self.duplicate {
+            return Err(Error::DuplicateName { name: name.to_owned() });
+        }
+        let mut signal = pin!(signal);
+        let mut running = Running::new(self);
+        tokio::select! {
+            () = running.run() => {}
+            () = &mut signal => {}
+        }
+        running.drain().await;
+        Ok(())
+    }
+}
+
+/// Runs a job of type `J`. The error is for the job's row.
+fn resume<J: Deferrable + DeserializeOwned>(
+    runner: &Runner,
+    payload: &[u8],
+    resume: Resume,
+) -> Result<Resumed, String> {
+    let job: J = match catch_unwind(AssertUnwindSafe(|| decode(payload))) {
+        Ok(Ok(job)) => job,
+        Ok(Err(error)) => return Err(format!("the stored job is no `{}`: {error}", J::NAME)),
+        Err(_) => return Err(format!("reading the stored job panicked: it is no `{}`", J::NAME)),
+    };
+    runner.resume(job, resume).map_err(|error| error.to_string())
+}
+
+/// A worker that runs.
+struct Running {
+    worker: Worker,
+    /// Its name: one of its own, so that nobody takes it for a worker that died.
+    name: String,
+    jobs: JoinSet<Finished>,
+    /// Jobs that ended and whose row does not say so yet.
+    finished: Vec<Finished>,
+    heartbeat: Option<Heartbeat>,
+}
+
+/// The task of the heartbeat, which goes on while the worker waits.
+struct Heartbeat(AbortHandle);
+
+impl Drop for Heartbeat {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Running {
+    fn new(worker: Worker) -> Self {
+        let name = format!("defer-{}-{}", std::process::id(), JobId::unique());
+        Self { worker, name, jobs: JoinSet::new(), finished: Vec::new(), heartbeat: None }
+    }
+
+    /// Runs jobs for ever. Cancel safe: jobs that were taken stay with the worker.
+    async fn run(&mut self) {
+        let mut backoff = Duration::from_millis(100);
+        loop {
+            let Err(error) = self.serve(&mut backoff).await else { continue };
+            tracing::error!(target: "defer", worker = self.name, %error, "the queue failed, trying again");
+            sleep(backoff).await;
+            backoff = (backoff * 2).min(LONGEST_BACKOFF);
+        }
+    }
+
+    /// Runs jobs until the queue fails.
+    async fn serve(&mut self, backoff: &mut Duration) -> Result<(), Error> {
+        if self.heartbeat.is_none() {
+            self.worker.queue.store.register(&self.name).await?;
+            self.worker.queue.store.heartbeat(&self.name).await?;
+            self.heartbeat = Some(self.beat());
+        }
+        loop {
+            self.write_finished().await?;
+            let is_full = self.take().await?;
+            *backoff = Duration::from_millis(100);
+            let queue = &self.worker.queue;
+            tokio::select! {
+                Some(finished) = self.jobs.join_next() => self.finished.extend(finished.ok()),
+                () = queue.pushed.notified(), if !is_full => {}
+                () = queue.store.pushed(), if !is_full => {}
+                () = sleep(POLL) => {}
+            }
+            while let Some(finished) = self.jobs.try_join_next() {
+                self.finished.extend(finished.ok());
+            }
+        }
+    }
+
+    /// Takes jobs that are due, as many as fit. Returns whether the worker is full.
+    async fn take(&mut self) -> Result<bool, Error> {
+        loop {
+            let free = self.worker.concurrency - self.jobs.len().min(self.worker.concurrency);
+            if free == 0 {
+                return Ok(true);
+            }
+            // Dropped meanwhile, what it has taken is given back when the worker is unregistered.
+            let taken = self.worker.queue.store.take(&self.name, free).await?;
+            let count = taken.len();
+            for job in taken {
+                self.start(job);
+            }
+            if count < free {
+                return Ok(false);
+            }
+        }
+    }
+
+    fn start(&mut self, job: Taken) {
+        let finished =
+            |attempts, fate| Finished { id: job.id.clone(), attempts, max_attempts: job.max_attempts, fate };
+        let name = job.metadata.get("job").map(String::as_str).unwrap_or_default();
+        let Some(of_type) = self.worker.types.get(name) else {
+            let error = format!(
+                "no job type is named `{name}` here: give it to the worker with `.job::<..>()`, or say its old name with \
+                 `#[defer(alias = \"{name}\")]`"
+            );
+            tracing::error!(target: "defer", id = job.id, %error, "job failed");
+            return self.finished.push(finished(job.attempts + 1, Fate::Failed { error }));
+        };
+        if job.attempts >= of_type.tries {
+            let error =
+                format!("its worker died in each of {} attempts, or was silent too long", job.attempts);
+            tracing::error!(target: "defer", name, id = job.id, %error, "job failed");
+            return self.finished.push(finished(job.attempts, Fate::Failed { error }));
+        }
+        let resumed = job.id.parse().map_err(|_| "its id is no job's".to_owned()).and_then(|id| {
+            let resume = Resume { id, attempts: job.attempts, metadata: job.metadata.clone() };
+            (of_type.resume)(&self.worker.runner, &job.payload, resume)
+        });
+        match resumed {
+            Ok(resumed) => {
+                let (released, failed) = (finished(job.attempts, Fate::Release), job.attempts + 1);
+                self.jobs.spawn(ended(resumed, released, failed));
+            }
+            Err(error) => {
+                tracing::error!(target: "defer", name, id = job.id, %error, "job failed");
+                self.finished.push(finished(job.attempts + 1, Fate::Failed { error }));
+            }
+        }
+    }
+
+    /// Notes in the queue which jobs ended. Those that it could not note are kept.
+    async fn write_finished(&mut self) -> Result<(), Error> {
+        if !self.finished.is_empty() {
+            self.worker.queue.store.finish(&self.name, &self.finished).await?;
+            self.finished.clear();
+        }
+        Ok(())
+    }
+
+    /// Waits for the jobs, stops those that have not ended in time, and gives them back.
+    async fn drain(&mut self) {
+        let deadline = Instant::now() + self.worker.drain_timeout;
+        while !self.jobs.is_empty() {
+            tokio::select! {
+                Some(finished) = self.jobs.join_next() => self.finished.extend(finished.ok()),
+                () = tokio::time::sleep_until(deadline) => break,
+            }
+        }
+        // Stops those that are left. Their rows still say that they are this worker's.
+        self.jobs.shutdown().await;
+        for attempt in 1..=3 {
+            let written = match self.write_finished().await {
+                Ok(()) => self.worker.queue.store.unregister(&self.name).await,
+                Err(error) => Err(error),
+            };
+            let Err(error) = written else { break };
+            tracing::error!(
+                target: "defer", worker = self.name, attempt, %error,
+                "the queue failed at the worker's end: others take its jobs once they find it dead"
+            );
+            sleep(Duration::from_millis(200)).await;
+        }
+        self.heartbeat = None;
+    }
+
+    fn beat(&self) -> Heartbeat {
+        let (store, name) = (self.worker.queue.store.clone(), self.name.clone());
+        let beating = tokio::spawn(async move {
+            loop {
+                sleep(HEARTBEAT).await;
+                if let Err(error) = store.heartbeat(&name).await {
+                    tracing::error!(target: "defer", worker = name, %error, "the queue's heartbeat failed");
+                    // Somebody may have taken it for dead.
+                    let _ = store.register(&name).await;
+                }
+            }
+        });
+        Heartbeat(beating.abort_handle())
+    }
+}
+
+/// Waits for a job, and says what its row has to say.
+async fn ended(mut resumed: Resumed, job: Finished, attempts: u32) -> Finished {
+    let (attempts, fate) = match resumed.ran().await {
+        Ran::Succeeded => (attempts, Fate::Done),
+        Ran::Failed { error, .. } => (attempts, Fate::Failed { error: error.to_string() }),
+        Ran::Retry { error, delay, .. } => (attempts, Fate::Retry { error: error.to_string(), delay }),
+        _ => (job.attempts, Fate::Release),
+    };
+    Finished { attempts, fate, ..job }
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker")
+            .field("queue", &self.queue)
+            .field("types", &self.types.keys())
+            .field("concurrency", &self.concurrency)
+            .finish_non_exhaustive()
+    }
+}

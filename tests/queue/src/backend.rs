@@ -1,0 +1,64 @@
+//! A fresh queue for each test.
+
+use tempfile::TempDir;
+
+/// A kind of storage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    Sqlite,
+    #[cfg(feature = "servers")]
+    Postgres,
+    #[cfg(feature = "servers")]
+    Redis,
+}
+
+/// An empty queue's place, and a folder.
+#[derive(Debug)]
+pub struct Place {
+    pub url: String,
+    pub folder: TempDir,
+}
+
+impl Place {
+    pub fn log(&self) -> crate::jobs::Log {
+        crate::jobs::Log(self.folder.path().join("log"))
+    }
+}
+
+#[cfg(feature = "servers")]
+fn server(variable: &str) -> String {
+    std::env::var(variable)
+        .unwrap_or_else(|_| panic!("{variable} is not set: run scripts/test.sh, which starts the servers"))
+}
+
+impl Backend {
+    pub async fn place(self) -> Place {
+        let folder = tempfile::tempdir().unwrap();
+        let url = match self {
+            Self::Sqlite => format!("sqlite:{}", folder.path().join("queue.db").display()),
+            #[cfg(feature = "servers")]
+            Self::Postgres => {
+                use defer_apalis::sqlx::{AssertSqlSafe, Connection, PgConnection, query};
+                let server = server("DEFER_TEST_POSTGRES");
+                let name = format!("test_{}", defer_axum::JobId::unique()).to_lowercase();
+                let mut connection = PgConnection::connect(&format!("{server}/postgres")).await.unwrap();
+                query(AssertSqlSafe(format!("CREATE DATABASE {name}")))
+                    .execute(&mut connection)
+                    .await
+                    .unwrap();
+                format!("{server}/{name}")
+            }
+            #[cfg(feature = "servers")]
+            Self::Redis => {
+                use std::sync::atomic::{AtomicU32, Ordering};
+                static NEXT: AtomicU32 = AtomicU32::new(0);
+                let url = format!("{}/{}", server("DEFER_TEST_REDIS"), NEXT.fetch_add(1, Ordering::Relaxed));
+                let client = redis::Client::open(&*url).unwrap();
+                let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+                redis::cmd("FLUSHDB").exec_async(&mut connection).await.unwrap();
+                url
+            }
+        };
+        Place { url, folder }
+    }
+}

@@ -1,0 +1,8 @@
+//! Jobs, queues and programs for the tests of `defer-apalis`.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::missing_panics_doc, reason = "these are tests")]
+
+pub mod backend;
+pub mod jobs;
+pub mod program;
+pub mod proxy;

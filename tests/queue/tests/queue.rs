@@ -1,0 +1,517 @@
+//! What a queue promises, on each storage.
+
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::Path,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use defer_apalis::{ApalisQueue, Worker};
+use defer_axum::{Envelope, JobEventKind, Queue, Runner, scope};
+use defer_queue_tests::{
+    backend::{Backend, Place},
+    jobs::{Crash, Fails, Hangs, Log, Note, OldNote, Renamed, Unknown, lines},
+    program::{Client, Program},
+};
+use tokio::{sync::oneshot, task::JoinHandle, time::sleep};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_defer-queue-program");
+
+/// A queue, and a runner that uses it.
+struct Service {
+    place: Place,
+    queue: ApalisQueue,
+    runner: Runner,
+    log: Log,
+}
+
+impl Service {
+    async fn on(backend: Backend) -> Self {
+        Self::at(backend.place().await).await
+    }
+
+    async fn at(place: Place) -> Self {
+        let queue = ApalisQueue::connect(&place.url).await.unwrap();
+        let log = place.log();
+        let runner = Runner::builder().state(log.clone()).queue(queue.clone()).build();
+        Self { place, queue, runner, log }
+    }
+
+    /// Another process' runner, as good as.
+    fn other_runner(&self) -> Runner {
+        Runner::builder().state(self.log.clone()).queue(self.queue.clone()).build()
+    }
+
+    fn worker(&self) -> Worker {
+        self.queue.worker(self.other_runner()).job::<Note>().job::<Fails>().job::<Hangs>()
+    }
+}
+
+/// A worker that runs.
+struct Runs {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Runs {
+    fn new(worker: Worker) -> Self {
+        let (stop, stopped) = oneshot::channel();
+        let run = worker.run_until(async { drop(stopped.await) });
+        Self { stop, task: tokio::spawn(async { run.await.unwrap() }) }
+    }
+
+    async fn stop(self) {
+        self.stop.send(()).unwrap();
+        self.task.await.unwrap();
+    }
+}
+
+/// Waits until something holds.
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    for _ in 0..6_000 {
+        if holds().await {
+            return;
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+    panic!("in vain: {what}");
+}
+
+async fn until_lines(log: &Log, count: usize) {
+    until(&format!("{count} lines"), async || log.lines().len() >= count).await;
+}
+
+/// Lets four clients make requests until this many were acknowledged, over a service that is killed in the midst of it.
+async fn acknowledged_jobs_survive_sigkill(backend: Backend) {
+    for round in 0_u32..5 {
+        let place = backend.place().await;
+        let log = place.log();
+        // Spread over the round, and another each time.
+        let kill_at = 60 + 190 * round + std::process::id() % 100;
+        let program = Arc::new(Mutex::new(Program::start(PROGRAM, "serve", &place.url, &log.0)));
+        let address = Arc::new(Mutex::new(program.lock().unwrap().address()));
+        let (acknowledged, next) = (Arc::new(Mutex::new(BTreeSet::new())), Arc::new(AtomicU32::new(0)));
+        let clients: Vec<_> = (0..4)
+            .map(|_| {
+                let (acknowledged, next, address) = (acknowledged.clone(), next.clone(), address.clone());
+                std::thread::spawn(move || {
+                    let mut client = None;
+                    while acknowledged.lock().unwrap().len() < 1_000 {
+                        let number = next.fetch_add(1, Ordering::Relaxed);
+                        if client.is_none() {
+                            client = Client::connect(*address.lock().unwrap()).ok();
+                        }
+                        match client.as_mut().map(|client| client.post(&format!("/{number}"))) {
+                            Some(Ok(true)) => drop(acknowledged.lock().unwrap().insert(number)),
+                            _ => {
+                                client = None;
+                                std::thread::sleep(Duration::from_millis(5));
+                            }
+                        }
+                    }
+                })
+            })
+            .collect();
+        until("the moment", async || acknowledged.lock().unwrap().len() as u32 >= kill_at).await;
+        let restarted = tokio::task::spawn_blocking({
+            let (program, url, log) = (program.clone(), place.url.clone(), log.clone());
+            move || {
+                let mut program = program.lock().unwrap();
+                program.0.kill().unwrap();
+                *program = Program::start(PROGRAM, "serve", &url, &log.0);
+                program.address()
+            }
+        });
+        *address.lock().unwrap() = restarted.await.unwrap();
+        tokio::task::spawn_blocking(move || clients.into_iter().for_each(|client| client.join().unwrap()))
+            .await
+            .unwrap();
+        let acknowledged = acknowledged.lock().unwrap().clone();
+        assert!(acknowledged.len() >= 1_000);
+        until("every job has run", async || {
+            let ran: BTreeSet<u32> = log.lines().iter().map(|line| line.parse().unwrap()).collect();
+            ran.is_superset(&acknowledged)
+        })
+        .await;
+    }
+}
+
+async fn a_job_that_kills_its_process_is_given_up_after_its_tries(backend: Backend) {
+    let service = Service::on(backend).await;
+    scope(&service.runner, async { drop(Crash::defer()) }).await;
+    let mut starts = 0;
+    let mut program = Program::start(PROGRAM, "work", &service.place.url, &service.log.0);
+    until("it is given up", async || {
+        if program.0.try_wait().unwrap().is_some() {
+            starts += 1;
+            program = Program::start(PROGRAM, "work", &service.place.url, &service.log.0);
+        }
+        service.queue.counts().await.unwrap().failed == 1
+    })
+    .await;
+    assert_eq!((service.log.lines(), starts), (vec!["crash 1".to_owned(), "crash 2".to_owned()], 2));
+    let failed = service.queue.failed(10).await.unwrap();
+    assert_eq!((&*failed[0].name, failed[0].attempts), ("Crash", 2));
+    assert!(failed[0].error.contains("worker died"), "{}", failed[0].error);
+}
+
+async fn an_unknown_name_and_a_broken_payload_fail_and_stop_nothing(backend: Backend) {
+    let service = Service::on(backend).await;
+    let (unknown, broken) = scope(&service.runner, async {
+        let unknown = Unknown::defer().id();
+        let broken = OldNote::defer("hello").id();
+        Note::defer(7_u32);
+        (unknown, broken)
+    })
+    .await;
+    let worker = Runs::new(service.worker());
+    until_lines(&service.log, 1).await;
+    until("both failed", async || service.queue.counts().await.unwrap().failed == 2).await;
+    let failed = service.queue.failed(10).await.unwrap();
+    let errors: HashMap<_, _> = failed.iter().map(|job| (job.id, (&*job.name, &*job.error))).collect();
+    assert_eq!(errors[&unknown].0, "Unknown");
+    assert!(errors[&unknown].1.contains("no job type is named `Unknown`"), "{}", errors[&unknown].1);
+    assert_eq!(errors[&broken].0, "Note");
+    assert!(errors[&broken].1.contains("missing field `number`"), "{}", errors[&broken].1);
+    worker.stop().await;
+    // Its type had another name once, and a worker is told so.
+    assert!(service.queue.retry(unknown).await.unwrap());
+    assert!(!service.queue.retry(unknown).await.unwrap(), "it is retried once");
+    let worker = Runs::new(service.queue.worker(service.other_runner()).job::<Renamed>());
+    until_lines(&service.log, 2).await;
+    assert_eq!(service.log.lines(), ["7", "renamed"]);
+    until("it is noted", async || service.queue.counts().await.unwrap().done == 2).await;
+    worker.stop().await;
+    assert_eq!(service.queue.forget_done(Duration::from_secs(60)).await.unwrap(), 0);
+    assert_eq!(service.queue.forget_done(Duration::ZERO).await.unwrap(), 2);
+    let counts = service.queue.counts().await.unwrap();
+    assert_eq!((counts.pending, counts.running, counts.done, counts.failed), (0, 0, 0, 1));
+}
+
+async fn two_workers_share_the_work_and_no_job_runs_twice(backend: Backend) {
+    let service = Service::on(backend).await;
+    scope(&service.runner, async { (0_u32..400).for_each(|number| drop(Note::defer(number))) }).await;
+    assert_eq!(service.queue.counts().await.unwrap().pending, 400);
+    let other = service.place.folder.path().join("other");
+    let program = Program::start(PROGRAM, "work", &service.place.url, &other);
+    until("the other process works", async || !lines(&other).is_empty()).await;
+    let worker = Runs::new(service.worker().concurrency(4));
+    until("all are done", async || service.queue.counts().await.unwrap().done == 400).await;
+    let (here, there) = (service.log.lines(), lines(&other));
+    assert!(!here.is_empty() && !there.is_empty(), "{} here, {} there", here.len(), there.len());
+    let all: BTreeSet<_> = here.iter().chain(&there).collect();
+    assert_eq!((all.len(), here.len() + there.len()), (400, 400));
+    worker.stop().await;
+    drop(program);
+}
+
+async fn a_failed_attempt_is_made_again_after_its_backoff_by_another_worker(backend: Backend) {
+    let service = Service::on(backend).await;
+    let runner = service.other_runner();
+    let worker = Runs::new(service.queue.worker(runner.clone()).job::<Fails>());
+    scope(&service.runner, async { drop(Fails::defer(2_u32)) }).await;
+    until_lines(&service.log, 1).await;
+    worker.stop().await;
+    let stats = runner.stats();
+    assert_eq!((stats.deferred, stats.retried, stats.queued), (1, 1, 1));
+    assert_eq!(service.queue.counts().await.unwrap().pending, 1);
+    let runner = service.other_runner();
+    let worker = Runs::new(service.queue.worker(runner.clone()).job::<Fails>());
+    until("it succeeded", async || service.queue.counts().await.unwrap().done == 1).await;
+    assert_eq!(service.log.lines(), ["attempt 1", "attempt 2", "attempt 3"]);
+    assert_eq!((runner.stats().succeeded, runner.stats().retried), (1, 1));
+    // Out of tries, it is kept.
+    scope(&service.runner, async { drop(Fails::defer(9_u32)) }).await;
+    until("it failed", async || service.queue.counts().await.unwrap().failed == 1).await;
+    let failed = service.queue.failed(10).await.unwrap();
+    assert_eq!((failed[0].attempts, &*failed[0].error), (3, "the mail server is away"));
+    worker.stop().await;
+}
+
+async fn a_worker_that_stops_gives_its_jobs_back_at_once(backend: Backend) {
+    let service = Service::on(backend).await;
+    let worker = Runs::new(service.worker().drain_timeout(Duration::ZERO));
+    scope(&service.runner, async { drop(Hangs::defer()) }).await;
+    until_lines(&service.log, 1).await;
+    worker.stop().await;
+    let counts = service.queue.counts().await.unwrap();
+    assert_eq!((counts.pending, counts.running), (1, 0));
+    let worker = Runs::new(service.worker().drain_timeout(Duration::ZERO));
+    until_lines(&service.log, 2).await;
+    assert_eq!(service.log.lines(), ["hangs 1", "hangs 1"], "it has not used up an attempt");
+    worker.stop().await;
+}
+
+async fn a_job_whose_worker_is_killed_runs_again_and_has_had_an_attempt(backend: Backend) {
+    let service = Service::on(backend).await;
+    scope(&service.runner, async { drop(Hangs::defer()) }).await;
+    let program = Program::start(PROGRAM, "work", &service.place.url, &service.log.0);
+    until_lines(&service.log, 1).await;
+    drop(program);
+    let worker = Runs::new(service.worker().drain_timeout(Duration::ZERO));
+    until_lines(&service.log, 2).await;
+    assert_eq!(service.log.lines(), ["hangs 1", "hangs 2"]);
+    worker.stop().await;
+}
+
+async fn the_same_id_is_never_stored_twice(backend: Backend) {
+    let service = Service::on(backend).await;
+    let (first, second) =
+        (Envelope::of(&Note { number: 1 }).unwrap(), Envelope::of(&Note { number: 2 }).unwrap());
+    service.queue.push(vec![first.clone()]).await.unwrap();
+    service.queue.push(vec![first.clone(), second.clone()]).await.unwrap();
+    let (again, both) = tokio::join!(service.queue.push(vec![first]), service.queue.push(vec![second]));
+    again.and(both).unwrap();
+    assert_eq!(service.queue.counts().await.unwrap().pending, 2);
+    let worker = Runs::new(service.worker());
+    until("both are done", async || service.queue.counts().await.unwrap().done == 2).await;
+    assert_eq!(service.log.lines().len(), 2);
+    worker.stop().await;
+}
+
+async fn a_delayed_job_waits_in_the_queue(backend: Backend) {
+    let service = Service::on(backend).await;
+    let worker = Runs::new(service.worker());
+    scope(&service.runner, async {
+        Note::defer(2_u32).delay(Duration::from_secs(2));
+        Note::defer(1_u32);
+    })
+    .await;
+    until_lines(&service.log, 2).await;
+    assert_eq!(service.log.lines(), ["1", "2"]);
+    scope(&service.runner, async { drop(Note::defer(3_u32).delay(Duration::from_secs(3600))) }).await;
+    sleep(Duration::from_millis(1_200)).await;
+    let counts = service.queue.counts().await.unwrap();
+    assert_eq!((counts.pending, counts.oldest_due, service.log.lines().len()), (1, None, 2));
+    worker.stop().await;
+}
+
+async fn many_jobs_that_are_due_at_once_are_taken(backend: Backend) {
+    let service = Service::on(backend).await;
+    let mut left = 9_000_u32;
+    while left > 0 {
+        let jobs = (0..left.min(3_000)).map(|number| Envelope::of(&Note { number }).unwrap()).collect();
+        service.queue.push(jobs).await.unwrap();
+        left -= left.min(3_000);
+    }
+    let worker = Runs::new(service.worker().concurrency(64));
+    until("some are done", async || service.queue.counts().await.unwrap().done > 200).await;
+    worker.stop().await;
+    let counts = service.queue.counts().await.unwrap();
+    assert_eq!((counts.pending + counts.done, counts.running), (9_000, 0));
+}
+
+/// Jobs run here while the queue is away. `cut` and `mend` are how it goes and comes back.
+async fn while_the_queue_is_away_jobs_run_in_process(
+    url: &str,
+    place: &Place,
+    cut: impl AsyncFnOnce(),
+    mend: impl AsyncFnOnce(),
+) {
+    let queue = ApalisQueue::connect(url).await.unwrap();
+    let (log, failures) = (place.log(), Arc::new(AtomicU32::new(0)));
+    let count = failures.clone();
+    let runner = Runner::builder()
+        .state(log.clone())
+        .queue(queue.clone())
+        .push_timeout(Duration::from_secs(1))
+        .on_event(move |event| {
+            if let JobEventKind::QueueFailed { .. } = event.kind() {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        })
+        .build();
+    let worker = Runs::new(queue.worker(runner.clone()).job::<Note>());
+    scope(&runner, async { drop(Note::defer(1_u32)) }).await;
+    until_lines(&log, 1).await;
+    assert_eq!(failures.load(Ordering::Relaxed), 0);
+    cut().await;
+    scope(&runner, async { drop(Note::defer(2_u32)) }).await;
+    until_lines(&log, 2).await;
+    assert_eq!((failures.load(Ordering::Relaxed), log.lines()[1].as_str()), (1, "2"));
+    mend().await;
+    until("the queue takes jobs again", async || {
+        let before = failures.load(Ordering::Relaxed);
+        scope(&runner, async { drop(Note::defer(3_u32)) }).await;
+        failures.load(Ordering::Relaxed) == before
+    })
+    .await;
+    until("the worker works again", async || {
+        let counts = queue.counts().await.unwrap();
+        (counts.pending, counts.running) == (0, 0) && counts.done >= 2
+    })
+    .await;
+    worker.stop().await;
+}
+
+/// Stores jobs in a transaction of a process that dies.
+async fn a_job_of_a_transaction_runs_if_that_is_committed_and_only_then(backend: Backend) {
+    let service = Service::on(backend).await;
+    let worker = Runs::new(service.worker());
+    let run = |what| Program::start(PROGRAM, what, &service.place.url, Path::new("unused"));
+    let mut program = run("roll-back");
+    tokio::task::block_in_place(|| program.0.wait().unwrap());
+    assert_eq!(service.queue.counts().await.unwrap(), <_>::default());
+    let mut program = run("commit");
+    tokio::task::block_in_place(|| program.0.wait().unwrap());
+    until_lines(&service.log, 3).await;
+    let ran: BTreeSet<String> = service.log.lines().into_iter().collect();
+    assert_eq!(ran, ["1", "2", "3"].map(str::to_owned).into());
+    until("they are done", async || service.queue.counts().await.unwrap().done == 3).await;
+    worker.stop().await;
+}
+
+macro_rules! on_each {
+    ($($backend:ident $module:ident $(#[$attribute:meta])*: $($test:ident)*;)*) => {$(
+        $(#[$attribute])*
+        mod $module {
+            use super::*;
+            $(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $test() {
+                    super::$test(Backend::$backend).await;
+                }
+            )*
+        }
+    )*};
+}
+
+on_each! {
+    Sqlite sqlite:
+        acknowledged_jobs_survive_sigkill
+        a_job_that_kills_its_process_is_given_up_after_its_tries
+        an_unknown_name_and_a_broken_payload_fail_and_stop_nothing
+        two_workers_share_the_work_and_no_job_runs_twice
+        a_failed_attempt_is_made_again_after_its_backoff_by_another_worker
+        a_worker_that_stops_gives_its_jobs_back_at_once
+        a_job_whose_worker_is_killed_runs_again_and_has_had_an_attempt
+        the_same_id_is_never_stored_twice
+        a_delayed_job_waits_in_the_queue
+        many_jobs_that_are_due_at_once_are_taken
+        a_job_of_a_transaction_runs_if_that_is_committed_and_only_then;
+    Postgres postgres #[cfg(feature = "servers")]:
+        acknowledged_jobs_survive_sigkill
+        a_job_that_kills_its_process_is_given_up_after_its_tries
+        an_unknown_name_and_a_broken_payload_fail_and_stop_nothing
+        two_workers_share_the_work_and_no_job_runs_twice
+        a_failed_attempt_is_made_again_after_its_backoff_by_another_worker
+        a_worker_that_stops_gives_its_jobs_back_at_once
+        a_job_whose_worker_is_killed_runs_again_and_has_had_an_attempt
+        the_same_id_is_never_stored_twice
+        a_delayed_job_waits_in_the_queue
+        many_jobs_that_are_due_at_once_are_taken
+        a_job_of_a_transaction_runs_if_that_is_committed_and_only_then;
+    Redis redis #[cfg(feature = "servers")]:
+        acknowledged_jobs_survive_sigkill
+        a_job_that_kills_its_process_is_given_up_after_its_tries
+        an_unknown_name_and_a_broken_payload_fail_and_stop_nothing
+        two_workers_share_the_work_and_no_job_runs_twice
+        a_failed_attempt_is_made_again_after_its_backoff_by_another_worker
+        a_worker_that_stops_gives_its_jobs_back_at_once
+        a_job_whose_worker_is_killed_runs_again_and_has_had_an_attempt
+        the_same_id_is_never_stored_twice
+        a_delayed_job_waits_in_the_queue
+        many_jobs_that_are_due_at_once_are_taken;
+}
+
+mod away {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn sqlite() {
+        use defer_apalis::sqlx::{Connection, SqliteConnection, query};
+        let place = Backend::Sqlite.place().await;
+        let queue = ApalisQueue::connect(&place.url).await.unwrap();
+        drop(queue);
+        // Another process that holds the lock and does not let it go.
+        let lock = tokio::sync::Mutex::new(SqliteConnection::connect(&place.url).await.unwrap());
+        let run = async |sql| drop(query(sql).execute(&mut *lock.lock().await).await.unwrap());
+        while_the_queue_is_away_jobs_run_in_process(
+            &place.url,
+            &place,
+            async || run("BEGIN EXCLUSIVE").await,
+            async || run("COMMIT").await,
+        )
+        .await;
+    }
+
+    #[cfg(feature = "servers")]
+    async fn server(backend: Backend) {
+        use defer_queue_tests::proxy::Proxy;
+        let place = backend.place().await;
+        let after_scheme = place.url.split_once("://").unwrap().1;
+        let authority = after_scheme.split('/').next().unwrap();
+        let server = authority.rsplit('@').next().unwrap();
+        let proxy = Proxy::to(server.parse().unwrap()).await;
+        let url = place.url.replace(server, &proxy.address.to_string());
+        while_the_queue_is_away_jobs_run_in_process(
+            &url,
+            &place,
+            async || proxy.cut(),
+            async || proxy.mend(),
+        )
+        .await;
+    }
+
+    #[cfg(feature = "servers")]
+    #[tokio::test(flavor = "multi_thread")]
+    async fn postgres() {
+        server(Backend::Postgres).await;
+    }
+
+    #[cfg(feature = "servers")]
+    #[tokio::test(flavor = "multi_thread")]
+    async fn redis() {
+        server(Backend::Redis).await;
+    }
+}
+
+#[tokio::test]
+async fn a_transaction_of_another_database_is_refused_and_so_are_two_types_with_one_name() {
+    use defer_apalis::Error;
+    let service = Service::on(Backend::Sqlite).await;
+    let twice = service.queue.worker(service.runner.clone()).job::<Note>().job::<OldNote>();
+    let error = twice.run_until(std::future::pending()).await.unwrap_err();
+    assert!(matches!(error, Error::DuplicateName { .. }), "{error}");
+    let error = ApalisQueue::connect("mysql://localhost").await.unwrap_err();
+    assert!(matches!(error, Error::UnknownUrl { .. }), "{error}");
+}
+
+/// Tables of apalis and of the user may be in one database, and migrate by themselves.
+#[tokio::test]
+async fn a_queue_in_the_users_database_leaves_the_users_migrations_alone() {
+    use defer_apalis::sqlx::{Row, SqlitePool, query};
+    let place = Backend::Sqlite.place().await;
+    let pool = SqlitePool::connect(&format!("{}?mode=rwc", place.url)).await.unwrap();
+    ApalisQueue::sqlite(pool.clone()).await.unwrap();
+    ApalisQueue::sqlite(pool.clone()).await.unwrap();
+    let known = query("SELECT COUNT(*) FROM _sqlx_migrations").fetch_one(&pool).await.unwrap();
+    assert_eq!(known.get::<i64, _>(0), 0);
+    // One that apalis has set up before is taken as it is.
+    let place = Backend::Sqlite.place().await;
+    let pool = SqlitePool::connect(&format!("{}?mode=rwc", place.url)).await.unwrap();
+    defer_apalis::apalis_sqlite::SqliteStorage::setup(&pool).await.unwrap();
+    ApalisQueue::sqlite(pool).await.unwrap();
+}
+
+/// Two ways to strand jobs: the row of a worker is deleted before its jobs were freed, and a worker comes back under the
+/// name of one that died. The first is freed by the next heartbeat. The second cannot be: each worker has a new name.
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_of_a_worker_whose_row_is_gone_are_freed() {
+    use defer_apalis::sqlx::{Connection, SqliteConnection, query};
+    let service = Service::on(Backend::Sqlite).await;
+    scope(&service.runner, async { drop(Note::defer(1_u32)) }).await;
+    let mut connection = SqliteConnection::connect(&service.place.url).await.unwrap();
+    for sql in ["PRAGMA foreign_keys = OFF", "UPDATE Jobs SET status = 'Running', lock_by = 'gone'"] {
+        query(sql).execute(&mut connection).await.unwrap();
+    }
+    let worker = Runs::new(service.worker());
+    until_lines(&service.log, 1).await;
+    worker.stop().await;
+}
