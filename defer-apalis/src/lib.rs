@@ -54,7 +54,7 @@
 //! # What is promised
 //!
 //! - A job runs at least once. It runs again if its worker dies in it, within 15 s, and that counts as an attempt: a job that
-//!   kills its process is given up when it is out of tries. It may also run again after a push that took longer than the
+//!   kills its process is given up when it is out of tries, one with a single try after the second time. It may also run again after a push that took longer than the
 //!   [push timeout](defer_core::RunnerBuilder::push_timeout) and had arrived all the same, then in this process. Its
 //!   [`JobId`](defer_core::JobId) is the same each time, and the queue never stores an id twice.
 //! - A failed attempt goes back to the queue with its backoff, in whole seconds, and survives a restart meanwhile.

@@ -216,7 +216,8 @@ impl Running {
             tracing::error!(target: "defer", id = job.id, %error, "job failed");
             return self.finished.push(finished(job.attempts + 1, Fate::Failed { error }));
         };
-        if job.attempts >= of_type.tries {
+        // A job whose worker died is run again, at least once.
+        if job.attempts >= of_type.tries.max(2) {
             let error =
                 format!("its worker died in each of {} attempts, or was silent too long", job.attempts);
             tracing::error!(target: "defer", name, id = job.id, %error, "job failed");

@@ -49,7 +49,7 @@ impl Runner {
             push(&list, entry, AsyncJob(job));
         }
         list.release(None);
-        Ok(Resumed { list, ran: Some(ran) })
+        Ok(Resumed { list, ran: Some(ran), ended: None })
     }
 }
 
@@ -63,10 +63,13 @@ fn push<W: Work>(list: &Arc<JobList>, entry: Entry, work: W) {
 pub struct Resumed {
     list: Arc<JobList>,
     ran: Option<oneshot::Receiver<Ran>>,
+    /// How it ended, while its jobs are on their way to the queue.
+    ended: Option<Ran>,
 }
 
 impl Resumed {
-    /// Waits until the job has ended. Call it once.
+    /// Waits until the job has ended, and the jobs for the queue that it has deferred are there: forget the job only then.
+    /// Call it once.
     ///
     /// # Cancel safety
     ///
@@ -74,7 +77,11 @@ impl Resumed {
     pub async fn ran(&mut self) -> Ran {
         let Some(ran) = &mut self.ran else { return Ran::Unfinished };
         // An error means that it was stopped.
-        let ran = ran.await.unwrap_or(Ran::Unfinished);
+        let ran = match &self.ended {
+            Some(ended) => ended.clone(),
+            None => self.ended.insert(ran.await.unwrap_or(Ran::Unfinished)).clone(),
+        };
+        self.list.pushed(None).await;
         self.ran = None;
         ran
     }

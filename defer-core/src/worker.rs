@@ -79,7 +79,7 @@ async fn run<W: Work>(guard: &mut WorkerGuard, segment: &mut Segment<W>) {
 #[cold]
 async fn wait_for_push(guard: &mut WorkerGuard, index: usize) {
     drop(guard.permit.take());
-    guard.list.pushed(index).await;
+    guard.list.pushed(Some(index)).await;
     guard.permit = Some(Semaphore::acquire(&(guard.list.clone() as Arc<dyn Jobs>)).await);
 }
 

@@ -10,7 +10,7 @@ use std::sync::{
 };
 
 use defer_core::{
-    BoxError, BoxFuture, Defer, Delivery, Envelope, JobError, Metadata, Queue, Ran, RequestInfo,
+    BoxError, BoxFuture, Defer, Delivery, Envelope, JobError, JobId, Metadata, Queue, Ran, RequestInfo,
     ResponseInfo, Resume, Runner, Scope, defer, scope,
 };
 use http::{Method, StatusCode, Version};
@@ -341,6 +341,25 @@ async fn a_job_from_a_queue_runs_as_any_job_and_its_next_attempt_is_the_queues()
     let stats = runner.stats();
     assert_eq!((stats.queued, stats.retried, stats.failed), (2, 1, 1));
     assert_all_accounted_for(&runner);
+}
+
+/// A crash between the two would lose them.
+#[tokio::test(start_paused = true)]
+async fn a_job_from_a_queue_has_ended_only_when_the_queue_has_the_jobs_that_it_deferred() {
+    let (queue, journal) = (Memory::new(&[Push::Waits]), Journal::default());
+    let runner = Runner::builder().queue(queue.clone()).build();
+    let of_job = journal.clone();
+    let parent = Plain::job(move |_| {
+        defer(noting::<Queued>(&of_job));
+        async { Ok(()) }
+    });
+    let resume = Resume { id: JobId::unique(), attempts: 0, metadata: Metadata::new() };
+    let mut parent = runner.resume(parent, resume).unwrap();
+    tokio::time::timeout(SECOND, parent.ran()).await.unwrap_err();
+    assert_eq!(runner.stats().succeeded, 1);
+    queue.turns.add_permits(1);
+    assert!(matches!(parent.ran().await, Ran::Succeeded));
+    assert_eq!(queue.names(), ["Queued"]);
 }
 
 #[tokio::test(start_paused = true)]

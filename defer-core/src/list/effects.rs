@@ -41,8 +41,8 @@ pub(super) struct Ended {
     /// To be dropped, quietly.
     pub(super) extras: Option<Box<Extras>>,
     pub(super) work: Option<Box<dyn Send>>,
-    /// The worker to wake that waited for it.
-    pub(super) worker: Option<Waker>,
+    /// Whom to wake that waited for its push.
+    pub(super) pushed: Vec<Waker>,
 }
 
 /// What jobs leave behind that no longer wait.
@@ -60,7 +60,7 @@ pub(super) struct Freed {
 #[derive(Default)]
 pub(super) struct PushFailed {
     pub(super) job: Option<JobRef>,
-    pub(super) worker: Option<Waker>,
+    pub(super) pushed: Vec<Waker>,
     pub(super) starts: bool,
 }
 

@@ -1,6 +1,9 @@
 //! The list of one request's jobs: a lock around its [`State`], and what follows from each transition.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+    task::Waker,
+};
 
 use tokio::{
     runtime::Handle,
@@ -238,11 +241,9 @@ impl JobList {
     }
 
     pub(super) fn clean_up(&self, ended: Ended) -> JobRef {
-        let Ended { job, freed, extras, work, worker } = ended;
+        let Ended { job, freed, extras, work, pushed } = ended;
         self.freed(freed);
-        if let Some(worker) = worker {
-            worker.wake();
-        }
+        pushed.into_iter().for_each(Waker::wake);
         drop_some(extras);
         drop_some(work);
         job

@@ -8,7 +8,7 @@ use std::{
     mem,
     pin::pin,
     sync::Arc,
-    task::Poll,
+    task::{Poll, Waker},
     time::Duration,
 };
 
@@ -59,8 +59,8 @@ impl JobList {
         Some(self.runtime().spawn(push.run(pushed)))
     }
 
-    /// Waits until a job is no longer on its way to the queue.
-    pub(crate) async fn pushed(self: &Arc<Self>, index: usize) {
+    /// Pushes the jobs for the queue, and waits until this one, or all, are no longer on their way.
+    pub(crate) async fn pushed(self: &Arc<Self>, index: Option<usize>) {
         drop(self.begin_push(Pushed::AtEnd));
         poll_fn(|cx| {
             // Cloned before the lock, and dropped after it.
@@ -102,9 +102,7 @@ impl JobList {
         if let Some(job) = failed.job {
             self.report(job, &JobEventKind::QueueFailed { error });
         }
-        if let Some(worker) = failed.worker {
-            worker.wake();
-        }
+        failed.pushed.into_iter().for_each(Waker::wake);
         if failed.starts {
             self.request_permit();
         }

@@ -3,7 +3,7 @@
 //! A transition runs under the list's lock. It drops nothing of the user's, calls nothing and wakes nobody: it returns
 //! what is left to do, and the list does that after it has unlocked.
 
-use std::{task::Waker, time::Duration};
+use std::{mem, task::Waker, time::Duration};
 
 use tokio::{
     task::{AbortHandle, JoinHandle},
@@ -35,8 +35,8 @@ pub(super) struct State<S> {
     is_delayed: bool,
     /// Wakes the held response.
     held: Option<Waker>,
-    /// Wakes the worker that waits for a push.
-    pushed: Option<Waker>,
+    /// Wakes the worker and others that wait for a push.
+    pushed: Vec<Waker>,
     worker: Option<JoinHandle<()>>,
     /// Counts workers that stopped or were stopped, so that the handle of one of those is not kept.
     worker_epoch: u32,
@@ -113,7 +113,7 @@ impl<S: Slots> State<S> {
             list: ListState::Collecting,
             is_delayed: false,
             held: None,
-            pushed: None,
+            pushed: Vec::new(),
             worker: None,
             worker_epoch: 0,
         }
@@ -403,16 +403,22 @@ impl<S: Slots> State<S> {
         if starts {
             self.list = ListState::Active;
         }
-        PushFailed { job, worker: self.pushed.take(), starts }
+        PushFailed { job, pushed: mem::take(&mut self.pushed), starts }
     }
 
-    /// Keeps the waker of the worker, which waits for a push. Returns whether it has to wait, and a waker to drop.
-    pub(super) fn poll_pushed(&mut self, index: usize, waker: Waker) -> (bool, Option<Waker>) {
-        let entry = self.entries.get_mut(index);
-        if entry.is_some_and(|entry| entry.state == JobState::Pushing) {
-            return (true, self.pushed.replace(waker));
+    /// Keeps the waker of who waits for the push of a job, or of all jobs. Returns whether that has to wait, and a waker to
+    /// drop.
+    pub(super) fn poll_pushed(&mut self, index: Option<usize>, waker: Waker) -> (bool, Option<Waker>) {
+        let is_pushing = |entry: &mut Entry| entry.state == JobState::Pushing;
+        let waits = match index {
+            Some(index) => self.entries.get_mut(index).is_some_and(is_pushing),
+            None => self.entries.open().any(|(_, entry)| is_pushing(entry)),
+        };
+        if !waits || self.pushed.iter().any(|known| known.will_wake(&waker)) {
+            return (waits, Some(waker));
         }
-        (false, Some(waker))
+        self.pushed.push(waker);
+        (true, None)
     }
 
     /// Ends a job that was handed over.
@@ -437,8 +443,8 @@ impl<S: Slots> State<S> {
     fn end_from(&mut self, index: usize, from: impl FnOnce(JobState) -> bool) -> Option<Ended> {
         let (before, job, extras) = self.end_entry(index, from)?;
         let freed = if before == JobState::Waiting { self.free() } else { Freed::default() };
-        let worker = if before == JobState::Pushing { self.pushed.take() } else { None };
-        Some(Ended { job, freed, extras, work: None, worker })
+        let pushed = if before == JobState::Pushing { mem::take(&mut self.pushed) } else { Vec::new() };
+        Some(Ended { job, freed, extras, work: None, pushed })
     }
 
     /// Every job ends here. Returns its last state, and what it leaves behind.

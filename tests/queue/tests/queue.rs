@@ -134,11 +134,16 @@ async fn acknowledged_jobs_survive_sigkill(backend: Backend) {
             .unwrap();
         let acknowledged = acknowledged.lock().unwrap().clone();
         assert!(acknowledged.len() >= 1_000);
-        until("every job has run", async || {
-            let ran: BTreeSet<u32> = log.lines().iter().map(|line| line.parse().unwrap()).collect();
-            ran.is_superset(&acknowledged)
+        let queue = ApalisQueue::connect(&place.url).await.unwrap();
+        until("every job is done", async || {
+            let counts = queue.counts().await.unwrap();
+            (counts.pending, counts.running) == (0, 0)
         })
         .await;
+        let ran: BTreeSet<u32> = log.lines().iter().map(|line| line.parse().unwrap()).collect();
+        let missing: Vec<_> = acknowledged.difference(&ran).collect();
+        let failed = queue.failed(10).await.unwrap();
+        assert_eq!((missing, failed), (vec![], vec![]), "in round {round}");
     }
 }
 

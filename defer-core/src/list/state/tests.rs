@@ -313,7 +313,13 @@ impl Model {
             Step::EndAttempt(job, may_retry) => {
                 match self.index(job).map(|index| self.state.end_attempt(index, may_retry)) {
                     Some(AttemptEnd::Ended(job, extras)) => {
-                        ended.push(Ended { job, freed: Freed::default(), extras, work: None, worker: None });
+                        ended.push(Ended {
+                            job,
+                            freed: Freed::default(),
+                            extras,
+                            work: None,
+                            pushed: Vec::new(),
+                        });
                     }
                     None | Some(AttemptEnd::Gone | AttemptEnd::Retry(..) | AttemptEnd::Return(..)) => {}
                 }
