@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs everything that is checked: format, clippy, the tests of all crates with all features, UI and doc tests, the
-# browser tests, what a request costs, real clients and the soak's short form. Installs what these need; whatever is
+# Runs everything that is checked: format, clippy, the tests of all crates with all features, UI and doc tests, the queue on
+# real servers, the browser tests, what a request costs, real clients and the soak's short form. Installs what these need; whatever is
 # missing in the end is an error, nothing is skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -14,12 +14,15 @@ as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 install_missing() {
   local missing=()
   while read -r command package; do
-    command -v "$command" >/dev/null || missing+=("$package")
+    # Debian keeps the programs of a Postgres server out of the path.
+    command -v "$command" >/dev/null || compgen -G "/usr/lib/postgresql/*/bin/$command" >/dev/null || missing+=("$package")
   done <<'TOOLS'
 cc gcc
 curl curl
 wrk wrk
 h2load nghttp2-client
+redis-server redis-server
+initdb postgresql
 valgrind valgrind
 chromium chromium
 chromedriver chromium-driver
@@ -56,9 +59,13 @@ RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features --quie
 step "features on their own"
 cargo check --quiet -p defer-core -p defer-axum --no-default-features
 cargo check --quiet -p defer-axum --features http2
+for feature in sqlite postgres redis; do
+  cargo check --quiet -p defer-apalis --no-default-features --features "$feature"
+done
 
-step "tests of all crates, all features: unit, socket, UI, doc, browser and SMTP tests"
-cargo test --workspace --all-features --no-fail-fast
+step "tests of all crates, all features: unit, socket, queue, UI, doc, browser and SMTP tests"
+# Beside servers of its own, on free ports.
+scripts/with-servers.sh cargo test --workspace --all-features --no-fail-fast
 
 step "what a request costs: instructions and allocations"
 cargo bench --quiet -p defer-benches --bench per_request -- --check

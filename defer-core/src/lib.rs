@@ -82,8 +82,9 @@ pub use self::{
 #[doc(hidden)]
 pub mod __private {
     pub use crate::{
+        __decode as decode,
         job::{Decode, Encode},
-        queue::{Queued, decode_job, encode},
+        queue::{Decoded, Queued, Undecoded, encode},
         scope::current::while_swapped,
     };
 }

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     future::{Future, poll_fn},
+    marker::PhantomData,
     pin::Pin,
     task::Poll,
     time::Duration,
@@ -14,7 +15,7 @@ use crate::{
     error::{BoxError, JobError, JobResult, caught},
     event::JobEventKind,
     id::JobId,
-    job::Deferrable,
+    job::{Decode, Deferrable},
     panic::drop_quietly,
     policy::Policy,
 };
@@ -124,13 +125,35 @@ pub fn encode<J: Serialize>(job: &J) -> Result<Vec<u8>, BoxError> {
 }
 
 /// A job type that can be queued. The derive puts it into the bounds of a generic type.
-pub trait Queued: Serialize + DeserializeOwned {}
+pub trait Queued: Serialize {}
 
-impl<J: Serialize + DeserializeOwned> Queued for J {}
+impl<J: Serialize> Queued for J {}
 
-/// Deserializes a job, as a worker does. Used by the derive.
-pub fn decode_job<J: DeserializeOwned>(payload: &[u8]) -> Result<J, BoxError> {
-    Ok(decode(payload)?)
+/// How a job type is deserialized, where it can be: an inherent constant hides that of a trait. Used by the derive.
+#[derive(Debug)]
+pub struct Decoded<J>(PhantomData<J>);
+
+impl<J: DeserializeOwned> Decoded<J> {
+    /// How it is deserialized.
+    pub const DECODE: Option<Decode<J>> = Some(|payload| Ok(decode(payload)?));
+}
+
+/// A job type that need not be one that can be deserialized.
+pub trait Undecoded<J> {
+    /// How it is deserialized.
+    const DECODE: Option<Decode<J>> = None;
+}
+
+impl<J> Undecoded<J> for Decoded<J> {}
+
+/// Expands to [`Decoded::DECODE`] of a type that can be deserialized, and to `None` for others.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __decode {
+    ($job:ty) => {{
+        use $crate::__private::Undecoded as _;
+        $crate::__private::Decoded::<$job>::DECODE
+    }};
 }
 
 /// Deserializes a job from the payload of its [`Envelope`].

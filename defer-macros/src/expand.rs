@@ -28,14 +28,13 @@ fn impl_deferrable(job: &JobType<'_>) -> TokenStream {
     let allow = allow(job);
     let encode = job.policy.queue.map(|queue| {
         let encode = quote_spanned!(at(queue)=> #krate::__private::encode::<Self>);
-        let decode = quote_spanned!(at(queue)=> #krate::__private::decode_job::<Self>);
         quote! {
             const ENCODE: ::core::option::Option<
                 fn(&Self) -> ::core::result::Result<::std::vec::Vec<::core::primitive::u8>, #krate::BoxError>
             > = ::core::option::Option::Some(#encode);
             const DECODE: ::core::option::Option<
                 fn(&[::core::primitive::u8]) -> ::core::result::Result<Self, #krate::BoxError>
-            > = ::core::option::Option::Some(#decode);
+            > = #krate::__private::decode!(Self);
         }
     });
     let aliases = (!job.aliases.is_empty()).then(|| {

@@ -38,7 +38,8 @@ impl Pushed {
     fn is_early_for(self, entry: &Entry) -> bool {
         match self {
             Self::AtHead(status) => {
-                !entry.is_unconditional() && !(entry.runs_after_success() && is_success(status))
+                let runs = entry.is_unconditional() || entry.runs_after_success() && is_success(status);
+                !runs
             }
             Self::AtEnd => false,
         }

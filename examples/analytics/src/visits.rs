@@ -204,7 +204,11 @@ impl Filter {
             "SELECT {columns} FROM visits
              WHERE (?1 IS NULL OR at >= unixepoch() - ?1 * 60) AND (?2 IS NULL OR route = ?2) {rest}"
         );
-        sqlx::query_as(&sql).bind(self.minutes).bind(self.route.as_deref()).fetch_all(now).await
+        sqlx::query_as(sqlx::AssertSqlSafe(sql))
+            .bind(self.minutes)
+            .bind(self.route.as_deref())
+            .fetch_all(now)
+            .await
     }
 }
 

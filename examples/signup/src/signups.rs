@@ -1,7 +1,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sqlx::{
-    Row, SqlitePool,
+    AssertSqlSafe, Row, SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow},
 };
 
@@ -139,7 +139,7 @@ impl SignUps {
     ///
     /// When the database cannot be read, as with every method below.
     pub async fn get(&self, id: i64) -> Result<Option<SignUp>, sqlx::Error> {
-        sqlx::query(&format!("{COLUMNS} WHERE id = ?"))
+        sqlx::query(AssertSqlSafe(format!("{COLUMNS} WHERE id = ?")))
             .bind(id)
             .try_map(sign_up)
             .fetch_optional(&self.pool)
@@ -148,7 +148,7 @@ impl SignUps {
 
     /// Returns the latest sign-ups, newest first.
     pub async fn recent(&self, limit: u32) -> Result<Vec<SignUp>, sqlx::Error> {
-        sqlx::query(&format!("{COLUMNS} ORDER BY id DESC LIMIT ?"))
+        sqlx::query(AssertSqlSafe(format!("{COLUMNS} ORDER BY id DESC LIMIT ?")))
             .bind(limit)
             .try_map(sign_up)
             .fetch_all(&self.pool)
@@ -157,7 +157,7 @@ impl SignUps {
 
     /// Returns the sign-ups whose mail was neither sent nor given up, oldest first.
     pub async fn unsent(&self) -> Result<Vec<SignUp>, sqlx::Error> {
-        sqlx::query(&format!("{COLUMNS} WHERE sent_ms IS NULL AND NOT given_up ORDER BY id"))
+        sqlx::query(AssertSqlSafe(format!("{COLUMNS} WHERE sent_ms IS NULL AND NOT given_up ORDER BY id")))
             .try_map(sign_up)
             .fetch_all(&self.pool)
             .await

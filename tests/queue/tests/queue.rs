@@ -436,7 +436,9 @@ mod away {
         drop(queue);
         // Another process that holds the lock and does not let it go.
         let lock = tokio::sync::Mutex::new(SqliteConnection::connect(&place.url).await.unwrap());
-        let run = async |sql| drop(query(sql).execute(&mut *lock.lock().await).await.unwrap());
+        let run = async |sql| {
+            query(sql).execute(&mut *lock.lock().await).await.unwrap();
+        };
         while_the_queue_is_away_jobs_run_in_process(
             &place.url,
             &place,
