@@ -308,3 +308,27 @@ impl Store for Sqlite {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What SQLite says it does. `synchronous` 2 is FULL: each commit is written through.
+    #[tokio::test]
+    #[allow(clippy::unwrap_used, reason = "this is a test")]
+    async fn what_is_committed_is_on_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("queue.db").display());
+        let store = Sqlite::connect(&url, "defer").await.unwrap();
+        // Each connection has settings of its own.
+        let mut held = Vec::new();
+        for _ in 0..3 {
+            let mut connection = store.pool.acquire().await.unwrap();
+            let row = sqlx::query("PRAGMA synchronous").fetch_one(&mut *connection).await.unwrap();
+            assert_eq!(row.get::<i64, _>(0), 2);
+            let row = sqlx::query("PRAGMA journal_mode").fetch_one(&mut *connection).await.unwrap();
+            assert_eq!(row.get::<String, _>(0), "wal");
+            held.push(connection);
+        }
+    }
+}

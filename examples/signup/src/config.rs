@@ -21,6 +21,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The SQLite database, `DATABASE_URL` (`sqlite:signup.db`); created if it is missing.
     pub database: SqliteConnectOptions,
+    /// The queue of the mails, `QUEUE_URL`. Unset, it is in the database, so that a sign-up and its mail are stored together.
+    pub queue: Option<String>,
     /// Where mail goes: `SMTP_URL` if it is set, otherwise the folder `OUTBOX` (`outbox`).
     pub mail_route: MailRoute,
     /// The sender of the mails, `MAIL_FROM`.
@@ -84,6 +86,7 @@ impl Config {
                 .get(DATABASE_URL, database)?
                 .unwrap_or_else(|| SqliteConnectOptions::new().filename("signup.db"))
                 .create_if_missing(true),
+            queue: vars.get(QUEUE_URL, queue)?,
             mail_route: match smtp_url {
                 Some(url) => MailRoute::Smtp(url),
                 None => MailRoute::Outbox(outbox.unwrap_or_else(|| PathBuf::from("outbox"))),
@@ -118,9 +121,14 @@ impl ConfigError {
     }
 
     /// The database cannot be opened.
-    pub(crate) fn database(options: &SqliteConnectOptions, error: &sqlx::Error) -> Self {
+    pub(crate) fn database(options: &SqliteConnectOptions, error: &dyn std::error::Error) -> Self {
         let file = options.get_filename().to_string_lossy();
         Self::new(DATABASE_URL, &format!("sqlite:{file}"), causes(error))
+    }
+
+    /// The queue cannot be used.
+    pub(crate) fn queue(url: &str, error: &defer_apalis::Error) -> Self {
+        Self::new(QUEUE_URL, url, causes(error))
     }
 
     fn new((variable, allowed): Variable, value: &str, reason: String) -> Self {
@@ -135,6 +143,11 @@ const HOST: Variable = ("HOST", "allowed is the IP address to listen on, such as
 const PORT: Variable = ("PORT", "allowed is a number from 0 to 65535, where 0 takes a free port");
 const DATABASE_URL: Variable =
     ("DATABASE_URL", "allowed is a SQLite database that can be opened or created, such as sqlite:signup.db");
+const QUEUE_URL: Variable = (
+    "QUEUE_URL",
+    "allowed is sqlite:FILE, postgres://USER:PASSWORD@HOST/DATABASE or redis://HOST, \
+     or to leave it unset for a queue in DATABASE_URL",
+);
 const OUTBOX: Variable = ("OUTBOX", "allowed is the path of a folder that exists or can be created");
 const SMTP_URL: Variable = (
     "SMTP_URL",
@@ -176,6 +189,14 @@ fn database(url: &str) -> Result<SqliteConnectOptions, String> {
         Some("" | "//") => Err("it names no file".to_owned()),
         Some(_) => url.parse().map_err(|error: sqlx::Error| causes(&error)),
     }
+}
+
+fn queue(url: &str) -> Result<String, String> {
+    let known = ["sqlite:", "postgres:", "postgresql:", "redis:", "rediss:"];
+    if known.iter().any(|scheme| url.starts_with(scheme)) {
+        return Ok(url.to_owned());
+    }
+    Err("it begins with none of sqlite:, postgres: and redis:".to_owned())
 }
 
 fn span(value: &str, unit: fn(u64) -> Duration) -> Result<Duration, String> {
@@ -234,6 +255,7 @@ mod tests {
             ("HOST", "::1"),
             ("PORT", "0"),
             ("DATABASE_URL", "sqlite:/tmp/other.db?mode=rwc"),
+            ("QUEUE_URL", "redis://127.0.0.1"),
             ("OUTBOX", "mails"),
             ("MAIL_FROM", "Ada <ada@example.com>"),
             ("MAIL_DELAY_MS", "1500"),
@@ -242,6 +264,7 @@ mod tests {
         .unwrap();
         assert_eq!(config.listen.to_string(), "[::1]:0");
         assert!(config.database.get_filename().ends_with("other.db"));
+        assert_eq!(config.queue.as_deref(), Some("redis://127.0.0.1"));
         assert_eq!(config.mail_route, MailRoute::Outbox("mails".into()));
         assert_eq!(config.mail_from.to_string(), "Ada <ada@example.com>");
         assert_eq!(config.mail_delay, Duration::from_millis(1500));
@@ -266,6 +289,8 @@ mod tests {
             ("DATABASE_URL", "postgres://localhost/app"),
             ("DATABASE_URL", "sqlite:"),
             ("DATABASE_URL", "sqlite:a.db?mode=sometimes"),
+            ("QUEUE_URL", "mysql://localhost/app"),
+            ("QUEUE_URL", ""),
             ("OUTBOX", ""),
             ("SMTP_URL", ""),
             ("SMTP_URL", "127.0.0.1:2525"),

@@ -1,12 +1,15 @@
 //! A sign-up page that answers first and sends the welcome mail after.
 //!
 //! ```text
-//! form -> web::sign_up -> Signups (SQLite) -> SendWelcome::defer(..) -> answer
-//!                                                     |
-//!                              the answer is sent -> SendWelcome::run -> Mailer -> outbox or SMTP
-//!                                                     |
-//!                                    Feed -> GET /events -> the row on the page
+//! form -> web::sign_up -> sign-up and SendWelcome in one transaction (SQLite) -> answer
+//!                                        |                                         |
+//!                      queue -> worker -> SendWelcome::run           sent -> NoteAnswer::run
+//!                                        |                                         |
+//!                          Mailer -> outbox or SMTP                                |
+//!                                        +--> Feed -> GET /events -> the row <-----+
 //! ```
+//!
+//! With `QUEUE_URL` the queue is elsewhere, and the mail is deferred with `SendWelcome::defer(..)`.
 //!
 //! [`Service::open`] puts the parts together; `main.rs` listens, serves and stops.
 
@@ -22,7 +25,7 @@ mod web;
 
 pub use config::{Config, ConfigError, MailRoute};
 pub use feed::Feed;
-pub use mail::{Mailer, SendWelcome};
+pub use mail::{Mailer, NoteAnswer, SendWelcome};
 pub use service::Service;
 pub use signups::{Answer, Mail, SignUp, SignUps, StoreError};
 pub use web::routes;

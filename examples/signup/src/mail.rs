@@ -11,11 +11,9 @@ use crate::{Config, ConfigError, Feed, MailRoute, SignUps};
 
 /// Sends the welcome mail of one sign-up.
 ///
-/// It is held in memory until the answer has been sent, like every job without
-/// `#[defer(queue)]`. A process that is killed loses it; [`Service`](crate::Service) defers it
-/// again at the next start, because the sign-up is stored without the time its mail went out.
-#[derive(Debug, Deferrable, Serialize, Deserialize)]
-#[defer(tries = 3, backoff = "500ms..30s", timeout = "10s")]
+/// It is on the queue before the client has its answer, so a process that is killed does not lose it.
+#[derive(Clone, Debug, Deferrable, Serialize, Deserialize)]
+#[defer(queue, tries = 3, backoff = "500ms..30s", timeout = "10s")]
 pub struct SendWelcome {
     /// The number of the sign-up.
     pub signup: i64,
@@ -30,8 +28,7 @@ impl Job for SendWelcome {
         let signups = cx.state::<SignUps>()?;
         let feed = cx.state::<Feed>()?;
 
-        let answered_after = cx.response().map(|response| response.elapsed());
-        let unsent = signups.attempt_begins(self.signup, &cx.id().to_string(), answered_after).await?;
+        let unsent = signups.attempt_begins(self.signup, &cx.id().to_string()).await?;
         feed.publish(self.signup);
         if !unsent {
             return Ok(()); // an earlier attempt got it out
@@ -45,6 +42,24 @@ impl Job for SendWelcome {
         let noted = signups.mail_sent(self.signup).await;
         feed.publish(self.signup);
         noted.map_err(|error| JobError::from(error).fatal())
+    }
+}
+
+/// Notes how long the answer to a sign-up took. It runs in this process, once the answer was sent, and only then is that
+/// known.
+#[derive(Debug, Deferrable)]
+pub struct NoteAnswer {
+    /// The number of the sign-up.
+    pub signup: i64,
+}
+
+impl Job for NoteAnswer {
+    async fn run(&self, cx: &JobContext) -> JobResult {
+        if let Some(response) = cx.response() {
+            cx.state::<SignUps>()?.answered(self.signup, response.elapsed()).await?;
+            cx.state::<Feed>()?.publish(self.signup);
+        }
+        Ok(())
     }
 }
 

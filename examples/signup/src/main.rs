@@ -1,10 +1,14 @@
-//! `cargo run -p signup`: reads the environment, listens, serves, and stops when told to.
+//! `cargo run -p signup`: reads the environment, listens, serves, sends the mails, and stops when told to.
+//!
+//! `cargo run -p signup -- worker` only sends mails, beside other processes on the same queue.
 
 use std::{
     io::{self, IsTerminal, Write},
     process::ExitCode,
+    time::Duration,
 };
 
+use defer_apalis::ApalisQueue;
 use defer_axum::ShutdownReport;
 use signup::{Config, ConfigError, Service};
 use tokio::net::TcpListener;
@@ -18,6 +22,10 @@ enum Error {
     Listen { address: std::net::SocketAddr, error: io::Error },
     #[error("{0}")]
     Serve(#[from] io::Error),
+    #[error(transparent)]
+    Worker(#[from] defer_apalis::Error),
+    #[error("unknown argument {0:?}; allowed is `worker`, to send mails only")]
+    Argument(String),
 }
 
 #[tokio::main]
@@ -36,13 +44,30 @@ async fn main() -> ExitCode {
         }
         Err(error) => {
             eprintln!("signup: {error}");
-            ExitCode::from(if matches!(error, Error::Config(_)) { 2 } else { 1 })
+            ExitCode::from(if matches!(error, Error::Config(_) | Error::Argument(_)) { 2 } else { 1 })
         }
     }
 }
 
 async fn run() -> Result<ShutdownReport, Error> {
     let config = Config::from_env()?;
+    match std::env::args().nth(1).as_deref() {
+        None => serve(config).await,
+        Some("worker") => work(config).await,
+        Some(other) => Err(Error::Argument(other.to_owned())),
+    }
+}
+
+/// Sends mails until told to stop.
+async fn work(config: Config) -> Result<ShutdownReport, Error> {
+    let signal = stop_signal()?;
+    let service = Service::open(&config).await?;
+    let _ = writeln!(io::stdout(), "working");
+    service.worker().run_until(signal).await?;
+    Ok(service.runner.shutdown(config.drain_timeout).await)
+}
+
+async fn serve(config: Config) -> Result<ShutdownReport, Error> {
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|error| Error::Listen { address: config.listen, error })?;
@@ -51,6 +76,9 @@ async fn run() -> Result<ShutdownReport, Error> {
     // Not println!, which panics when nobody reads.
     let _ = writeln!(io::stdout(), "listening on http://{}", listener.local_addr()?);
 
+    let stopped = service.stop.clone().cancelled_owned();
+    let worker = tokio::spawn(service.worker().run_until(stopped));
+    let tidying = tokio::spawn(forget_old(service.queue));
     let stop = service.stop;
     let report = defer_axum::serve(listener, service.app, service.runner)
         .with_graceful_shutdown(async move {
@@ -60,7 +88,20 @@ async fn run() -> Result<ShutdownReport, Error> {
         })
         .drain_timeout(config.drain_timeout)
         .await?;
+    tidying.abort();
+    worker.await.map_err(io::Error::other)??;
     Ok(report)
+}
+
+/// Deletes jobs that were done a day ago. The queue keeps them until then.
+async fn forget_old(queue: ApalisQueue) {
+    const HOUR: Duration = Duration::from_secs(3600);
+    loop {
+        if let Err(error) = queue.forget_done(24 * HOUR).await {
+            tracing::warn!(%error, "could not tidy the queue");
+        }
+        tokio::time::sleep(HOUR).await;
+    }
 }
 
 /// Completes at Ctrl-C and, on Unix, at SIGTERM, which service managers send to stop a process.
@@ -91,6 +132,9 @@ fn stop_signal() -> io::Result<impl Future<Output = ()>> {
 fn log(report: &ShutdownReport) {
     tracing::info!(completed = report.completed, "stopped; deferred jobs completed in the drain");
     for job in &report.unfinished {
-        tracing::warn!(job = job.name, id = %job.id, "unfinished; deferred again at the next start");
+        tracing::warn!(job = job.name, id = %job.id, "unfinished");
+    }
+    if report.queued > 0 {
+        tracing::info!(jobs = report.queued, "left in the queue for the next start");
     }
 }

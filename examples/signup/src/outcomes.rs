@@ -41,7 +41,7 @@ pub(crate) fn record_failures(signups: SignUps, feed: Feed) -> impl Fn(&JobEvent
 
 /// Returns the error of an attempt and whether it was the last. `None` if it did not fail.
 ///
-/// A job that a shutdown abandons has not failed: it is deferred again at the next start.
+/// A job that a shutdown stops has not failed: the queue keeps it.
 fn failure(kind: JobEventKind) -> Option<(JobError, bool)> {
     match kind {
         JobEventKind::Retrying { error, .. } => Some((error, false)),

@@ -1,26 +1,32 @@
+use std::time::Duration;
+
 use axum::Router;
+use defer_apalis::{ApalisQueue, Worker};
 use defer_axum::{DeferLayer, Deferrable, Runner};
 use tokio_util::sync::CancellationToken;
 
 use crate::{Config, ConfigError, Feed, Mailer, SendWelcome, SignUps, outcomes, web};
 
-/// The service: its routes and its runner.
+/// The service: its routes, its runner and its queue.
 #[derive(Debug)]
 pub struct Service {
     /// The routes, with the layer that collects their jobs.
     pub app: Router,
     /// Runs the jobs.
     pub runner: Runner,
-    /// Ends the open event streams, which would otherwise keep a graceful shutdown waiting.
+    /// Has the mails.
+    pub queue: ApalisQueue,
+    /// Ends the open event streams, which would otherwise keep a graceful shutdown waiting, and the worker.
     pub stop: CancellationToken,
+    drain_timeout: Duration,
 }
 
 impl Service {
-    /// Opens the database and the mailer, and defers the mails that the last process left unsent.
+    /// Opens the database, the queue and the mailer.
     ///
     /// # Errors
     ///
-    /// Returns an error that names the variable of a database or an outbox that cannot be used.
+    /// Returns an error that names the variable of a database, a queue or an outbox that cannot be used.
     pub async fn open(config: &Config) -> Result<Self, ConfigError> {
         let mailer = Mailer::new(config)?;
         if SendWelcome::POLICY.timeout().is_some_and(|timeout| timeout <= config.mail_delay) {
@@ -28,13 +34,19 @@ impl Service {
                 "MAIL_DELAY_MS is as long as an attempt may take: every mail will time out and be given up"
             );
         }
-        let database = || config.database.clone();
-        let open = async {
-            let signups = SignUps::open(database()).await?;
-            let unsent = signups.unsent().await?;
-            Ok((signups, unsent))
+        let signups = SignUps::open(config.database.clone())
+            .await
+            .map_err(|error| ConfigError::database(&config.database, &error))?;
+        let (queue, is_in_database) = match &config.queue {
+            Some(url) => {
+                let queue = ApalisQueue::connect(url).await;
+                (queue.map_err(|error| ConfigError::queue(url, &error))?, false)
+            }
+            None => {
+                let queue = ApalisQueue::sqlite(signups.pool().clone()).await;
+                (queue.map_err(|error| ConfigError::database(&config.database, &error))?, true)
+            }
         };
-        let (signups, unsent) = open.await.map_err(|error| ConfigError::database(&database(), &error))?;
 
         let feed = Feed::new();
         let stop = CancellationToken::new();
@@ -42,24 +54,21 @@ impl Service {
             .state(mailer)
             .state(signups.clone())
             .state(feed.clone())
+            .queue(queue.clone())
             .on_event(outcomes::record_failures(signups.clone(), feed.clone()))
             .build();
-
-        if !unsent.is_empty() {
-            tracing::info!(mails = unsent.len(), "deferring the mails that were not sent");
-        }
-        for signup in unsent {
-            // One scope each: the jobs of one scope run one after another.
-            defer_axum::scope(&runner, async move {
-                SendWelcome::defer(signup.id, signup.name, signup.email);
-            })
-            .await;
-        }
-
+        let routes = web::routes(signups, feed, is_in_database.then(|| queue.clone()), stop.clone());
         Ok(Self {
-            app: web::routes(signups, feed, stop.clone()).layer(DeferLayer::new(runner.clone())),
+            app: routes.layer(DeferLayer::new(runner.clone())),
             runner,
+            queue,
             stop,
+            drain_timeout: config.drain_timeout,
         })
+    }
+
+    /// Returns the worker that sends the mails.
+    pub fn worker(&self) -> Worker {
+        self.queue.worker(self.runner.clone()).job::<SendWelcome>().drain_timeout(self.drain_timeout)
     }
 }

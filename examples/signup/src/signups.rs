@@ -1,9 +1,12 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use defer_apalis::ApalisQueue;
 use sqlx::{
-    AssertSqlSafe, Row, SqlitePool,
+    AssertSqlSafe, Row, SqliteConnection, SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow},
 };
+
+use crate::SendWelcome;
 
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS signups (
@@ -12,8 +15,8 @@ CREATE TABLE IF NOT EXISTS signups (
     email       TEXT    NOT NULL UNIQUE COLLATE NOCASE,
     created_ms  INTEGER NOT NULL,           -- times are milliseconds of the Unix epoch
     answer_us   INTEGER,                    -- request received to answer sent, in microseconds
-    released_ms INTEGER,                    -- when the mail's first attempt began
-    job         TEXT,                       -- the deferred job's id in this process
+    released_ms INTEGER,                    -- when the answer was sent, or else when the mail's first attempt began
+    job         TEXT,                       -- the mail's job
     problem     TEXT,                       -- what the last attempt ended with
     given_up    INTEGER NOT NULL DEFAULT 0,
     sent_ms     INTEGER
@@ -92,6 +95,9 @@ pub enum StoreError {
     /// The database returned an error.
     #[error("the database failed")]
     Database(#[from] sqlx::Error),
+    /// The queue returned an error.
+    #[error("the queue failed")]
+    Queue(#[from] defer_apalis::Error),
 }
 
 impl SignUps {
@@ -109,8 +115,6 @@ impl SignUps {
             .connect_with(options.journal_mode(SqliteJournalMode::Wal))
             .await?;
         sqlx::query(SCHEMA).execute(&pool).await?;
-        // Job ids are those of a process, and the last one has ended.
-        sqlx::query("UPDATE signups SET job = NULL").execute(&pool).await?;
         Ok(Self { pool })
     }
 
@@ -120,17 +124,31 @@ impl SignUps {
     ///
     /// [`StoreError::Duplicate`] when the address is there already.
     pub async fn add(&self, name: &str, email: &str) -> Result<i64, StoreError> {
-        let stored = sqlx::query("INSERT INTO signups (name, email, created_ms) VALUES (?, ?, ?)")
-            .bind(name)
-            .bind(email)
-            .bind(now_ms())
-            .execute(&self.pool)
-            .await;
-        match stored {
-            Ok(done) => Ok(done.last_insert_rowid()),
-            Err(sqlx::Error::Database(error)) if error.is_unique_violation() => Err(StoreError::Duplicate),
-            Err(error) => Err(error.into()),
-        }
+        insert(&mut *self.pool.acquire().await?, name, email).await
+    }
+
+    /// Stores a sign-up together with its mail's job, both or neither, in a queue in this database. Returns its number.
+    ///
+    /// # Errors
+    ///
+    /// As [`add`](Self::add), and [`StoreError::Queue`].
+    pub async fn add_with_mail(
+        &self,
+        queue: &ApalisQueue,
+        name: &str,
+        email: &str,
+    ) -> Result<i64, StoreError> {
+        let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let id = insert(&mut tx, name, email).await?;
+        let mail = SendWelcome { signup: id, name: name.to_owned(), to: email.to_owned() };
+        queue.push_in(&mut tx, mail).await?;
+        tx.commit().await?;
+        Ok(id)
+    }
+
+    /// Returns the database, for a queue in it.
+    pub fn pool(&self) -> &SqlitePool {
+        &self.pool
     }
 
     /// Returns the sign-up with this number.
@@ -155,30 +173,24 @@ impl SignUps {
             .await
     }
 
-    /// Returns the sign-ups whose mail was neither sent nor given up, oldest first.
-    pub async fn unsent(&self) -> Result<Vec<SignUp>, sqlx::Error> {
-        sqlx::query(AssertSqlSafe(format!("{COLUMNS} WHERE sent_ms IS NULL AND NOT given_up ORDER BY id")))
-            .try_map(sign_up)
-            .fetch_all(&self.pool)
-            .await
+    /// Stores that the answer has been sent, this long after its request was received.
+    pub async fn answered(&self, id: i64, after: Duration) -> Result<(), sqlx::Error> {
+        sqlx::query("UPDATE signups SET answer_us = ?, released_ms = ? WHERE id = ?")
+            .bind(i64::try_from(after.as_micros()).unwrap_or(i64::MAX))
+            .bind(now_ms())
+            .bind(id)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
     }
 
-    /// Stores that an attempt to send the mail starts, which means that the response has been sent.
-    ///
-    /// Returns whether the mail still has to be sent. Keeps the first `answered_after`.
-    pub async fn attempt_begins(
-        &self,
-        id: i64,
-        job: &str,
-        answered_after: Option<Duration>,
-    ) -> Result<bool, sqlx::Error> {
+    /// Stores that an attempt to send the mail starts. Returns whether the mail still has to be sent.
+    pub async fn attempt_begins(&self, id: i64, job: &str) -> Result<bool, sqlx::Error> {
         let noted = sqlx::query(
-            "UPDATE signups SET job = ?,
-                    answer_us = COALESCE(answer_us, ?), released_ms = COALESCE(released_ms, ?)
+            "UPDATE signups SET job = ?, released_ms = COALESCE(released_ms, ?)
              WHERE id = ? AND sent_ms IS NULL",
         )
         .bind(job)
-        .bind(answered_after.map(|after| i64::try_from(after.as_micros()).unwrap_or(i64::MAX)))
         .bind(now_ms())
         .bind(id)
         .execute(&self.pool)
@@ -224,6 +236,20 @@ impl SignUp {
             Mail::Sent { after } => Some(after),
             Mail::GivenUp { .. } => None,
         }
+    }
+}
+
+async fn insert(connection: &mut SqliteConnection, name: &str, email: &str) -> Result<i64, StoreError> {
+    let stored = sqlx::query("INSERT INTO signups (name, email, created_ms) VALUES (?, ?, ?)")
+        .bind(name)
+        .bind(email)
+        .bind(now_ms())
+        .execute(connection)
+        .await;
+    match stored {
+        Ok(done) => Ok(done.last_insert_rowid()),
+        Err(sqlx::Error::Database(error)) if error.is_unique_violation() => Err(StoreError::Duplicate),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -285,33 +311,41 @@ mod tests {
         assert!(matches!(stored().await.mail, Mail::Waiting { .. }));
 
         let after = Duration::from_micros(1234);
-        assert!(signups.attempt_begins(id, "7", Some(after)).await.unwrap());
+        signups.answered(id, after).await.unwrap();
+        assert!(signups.attempt_begins(id, "7").await.unwrap());
         assert_eq!(stored().await.answer, Answer::SentAfter(after));
 
         let failed = signups.attempt_failed("7", "no route", false).await;
         assert_eq!(failed.unwrap(), Some(id));
-        assert!(signups.attempt_begins(id, "7", None).await.unwrap());
-        assert_eq!(stored().await.answer, Answer::SentAfter(after));
+        assert!(signups.attempt_begins(id, "7").await.unwrap());
         let mail = stored().await.mail;
         assert!(matches!(mail, Mail::Retrying { .. }), "{mail:?}");
-        assert_eq!(signups.unsent().await.unwrap().len(), 1);
-
         signups.mail_sent(id).await.unwrap();
         assert!(matches!(stored().await.mail, Mail::Sent { .. }));
-        assert!(!signups.attempt_begins(id, "7", None).await.unwrap());
-        assert!(signups.unsent().await.unwrap().is_empty());
+        assert!(!signups.attempt_begins(id, "7").await.unwrap());
     }
 
     #[tokio::test]
-    async fn a_mail_given_up_is_not_among_the_unsent() {
+    async fn a_mail_that_is_given_up_says_why() {
         let signups = empty().await;
         let id = signups.add("Ada", "ada@example.com").await.unwrap();
-        signups.attempt_begins(id, "7", None).await.unwrap();
+        signups.attempt_begins(id, "7").await.unwrap();
         signups.attempt_failed("7", "refused", true).await.unwrap();
         let problem = "refused".to_owned();
         let stored = signups.get(id).await.unwrap().unwrap();
         assert_eq!(stored.mail, Mail::GivenUp { problem });
-        assert!(signups.unsent().await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_sign_up_and_its_mail_are_stored_together_or_not_at_all() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let file = SqliteConnectOptions::new().filename(folder.path().join("db")).create_if_missing(true);
+        let signups = SignUps::open(file).await.unwrap();
+        let queue = ApalisQueue::sqlite(signups.pool().clone()).await.unwrap();
+        signups.add_with_mail(&queue, "Ada", "ada@example.com").await.unwrap();
+        let again = signups.add_with_mail(&queue, "Ada", "ada@example.com").await;
+        assert!(matches!(again, Err(StoreError::Duplicate)), "{again:?}");
+        assert_eq!(queue.counts().await.unwrap().pending, 1);
     }
 
     #[tokio::test]

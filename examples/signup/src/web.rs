@@ -12,11 +12,12 @@ use axum::{
     },
     routing::{get, post},
 };
+use defer_apalis::ApalisQueue;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Feed, SendWelcome, SignUps, StoreError,
+    Feed, NoteAnswer, SendWelcome, SignUps, StoreError,
     form::{Field, Form, Mistake},
     page::{Page, RECENT},
 };
@@ -30,13 +31,15 @@ const POLICY: &str = "default-src 'none'; connect-src 'self'; script-src 'self';
 struct Site {
     signups: SignUps,
     feed: Feed,
+    queue: Option<ApalisQueue>,
     stop: CancellationToken,
 }
 
-/// The routes. They defer [`SendWelcome`], so they need a `DeferLayer` around them.
+/// The routes. They defer jobs, so they need a `DeferLayer` around them.
 ///
-/// `stop` ends the event streams.
-pub fn routes(signups: SignUps, feed: Feed, stop: CancellationToken) -> Router {
+/// A `queue` in the sign-ups' own database gets the mail in the sign-up's transaction. Without one the mail is deferred, and
+/// goes where the runner sends it. `stop` ends the event streams.
+pub fn routes(signups: SignUps, feed: Feed, queue: Option<ApalisQueue>, stop: CancellationToken) -> Router {
     Router::new()
         .route("/", get(show_page))
         .route("/signup", post(sign_up))
@@ -44,7 +47,7 @@ pub fn routes(signups: SignUps, feed: Feed, stop: CancellationToken) -> Router {
         .route("/style.css", get(style))
         .route("/page.js", get(script))
         .fallback(nothing_here)
-        .with_state(Site { signups, feed, stop })
+        .with_state(Site { signups, feed, queue, stop })
 }
 
 async fn show_page(State(site): State<Site>) -> Result<Response, Broken> {
@@ -116,16 +119,23 @@ impl Site {
                 return Ok(Err(Refusal { status, mistakes }));
             }
         };
-        match self.signups.add(&new.name, new.email.as_ref()).await {
+        let added = match &self.queue {
+            // Both or neither.
+            Some(queue) => self.signups.add_with_mail(queue, &new.name, new.email.as_ref()).await,
+            None => self.signups.add(&new.name, new.email.as_ref()).await.inspect(|id| {
+                SendWelcome::defer(*id, new.name, new.email.to_string());
+            }),
+        };
+        match added {
             Ok(id) => {
-                SendWelcome::defer(id, new.name, new.email.to_string());
+                NoteAnswer::defer(id);
                 Ok(Ok(id))
             }
             Err(error @ StoreError::Duplicate) => Ok(Err(Refusal {
                 status: StatusCode::CONFLICT,
                 mistakes: vec![Field::Email.mistake(sentence(&error.to_string()))],
             })),
-            Err(StoreError::Database(error)) => Err(error.into()),
+            Err(error) => Err(error.into()),
         }
     }
 

@@ -14,7 +14,7 @@ use tower::ServiceExt;
 
 async fn app(recorder: &Recorder) -> Router {
     let signups = SignUps::open("sqlite::memory:".parse().unwrap()).await.unwrap();
-    routes(signups, Feed::new(), CancellationToken::new()).layer(recorder.layer())
+    routes(signups, Feed::new(), None, CancellationToken::new()).layer(recorder.layer())
 }
 
 async fn post(app: &Router, form: &'static str) -> StatusCode {

@@ -127,6 +127,7 @@ pub(crate) fn program(folder: &Path, vars: &[(&str, &str)]) -> Command {
     for own in [
         "HOST",
         "DATABASE_URL",
+        "QUEUE_URL",
         "OUTBOX",
         "SMTP_URL",
         "MAIL_FROM",
