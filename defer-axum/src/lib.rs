@@ -38,6 +38,9 @@
 //! after another, however the response ended. [`serve`](serve()) serves an app as `axum::serve` does and makes "over"
 //! exact: jobs start when the operating system has accepted the response's last byte.
 //!
+//! Deferred jobs are in memory. Those of a `#[defer(queue)]` type go to the runner's queue and outlive the process; the crate
+//! `defer-apalis` has one for SQLite, Postgres and Redis.
+//!
 //! # Features
 //!
 //! | feature | adds |
@@ -57,9 +60,10 @@ pub mod testing;
 
 pub use defer_core::{
     BoxError, BoxFuture, DeferError, Deferrable, Deferred, Delivery, Envelope, GlobalRunnerExists,
-    IntoJobResult, Job, JobContext, JobError, JobEvent, JobEventKind, JobId, JobResult, MissingState, On,
-    Overflow, Policy, Queue, RequestInfo, ResponseInfo, Runner, RunnerBuilder, ShutdownReport, Stats,
-    UnfinishedJob, defer, defer_fn, scope, try_defer, try_defer_fn,
+    IntoJobResult, InvalidJobId, Job, JobContext, JobError, JobEvent, JobEventKind, JobId, JobResult,
+    Metadata, MissingState, On, Overflow, Policy, Queue, Ran, RequestInfo, ResponseInfo, Resume, Resumed,
+    Runner, RunnerBuilder, ShutdownReport, Stats, UnfinishedJob, defer, defer_fn, scope, try_defer,
+    try_defer_fn,
 };
 pub use defer_macros::Deferrable;
 

@@ -72,7 +72,7 @@ pub enum JobEventKind {
     Cancelled,
     /// Final: there was no room for it, and the runner sheds.
     Shed,
-    /// Final in this process: the queue has it.
+    /// Final in this process: the queue has it, or has it back.
     Queued,
     /// The queue did not take it, so it runs in this process.
     #[non_exhaustive]

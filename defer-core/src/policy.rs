@@ -87,7 +87,8 @@ impl Policy {
         self
     }
 
-    /// Pushes the job to the runner's queue, if it has one.
+    /// Pushes the job to the runner's queue, if it has one. It then runs where a worker takes it, and without a queue in this
+    /// process.
     #[must_use]
     pub const fn with_queue(mut self) -> Self {
         self.queue = true;

@@ -30,7 +30,7 @@ pub struct Stats {
     pub cancelled: u64,
     /// Dropped because too many were pending.
     pub shed: u64,
-    /// Taken by the queue.
+    /// Taken by the queue; or given back to it, by a worker that ran one attempt or was stopped.
     pub queued: u64,
     /// Not ended when the runner or its runtime was stopped.
     pub abandoned: u64,

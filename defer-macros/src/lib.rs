@@ -73,7 +73,7 @@ use crate::{ast::JobType, attr::Errors};
 /// | `#[defer(...)]` | value | meaning | without it |
 /// |---|---|---|---|
 /// | `name = "..."` | any text | the job's name in traces, events and queues | the struct's name |
-/// | `alias = "..."` | any text | a name that the type had before, by which a queue's worker finds its jobs too; allowed several times | none |
+/// | `alias = "..."` | any text | an earlier name, whose queued jobs a worker runs too; several are allowed | none |
 /// | `tries = N` | 1 to 4294967295 | the number of attempts in all | 1 |
 /// | `backoff = "500ms..30s"` | a duration, or two with `..` between | the shortest and the longest wait before another attempt, which doubles from one to the other, with jitter; a single duration is both | `"500ms..30s"` |
 /// | `timeout = "10s"` | a duration | how long one attempt may take | no limit |

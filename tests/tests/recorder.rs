@@ -341,3 +341,64 @@ async fn more_may_be_recorded_than_there_is_room_for() {
         assert_eq!(recorder.runner().stats().shed, 0);
     }
 }
+
+/// For a queue, and `kept` does not survive it.
+#[derive(Clone, Debug, PartialEq, Deferrable, serde::Serialize, serde::Deserialize)]
+#[defer(queue, on = "success")]
+struct Charge {
+    cents: f64,
+    #[serde(skip)]
+    #[defer(default)]
+    cached: Option<u32>,
+}
+
+impl Job for Charge {
+    async fn run(&self, _: &JobContext) -> JobResult {
+        Ok(())
+    }
+}
+
+async fn charge(recorder: &Recorder, cents: f64) -> Result<(), tokio::task::JoinError> {
+    let scoped = defer_axum::scope(recorder.runner().clone(), async move {
+        defer_axum::defer(Charge { cents, cached: Some(7) });
+    });
+    tokio::spawn(scoped).await
+}
+
+#[tokio::test]
+async fn it_sees_a_job_for_the_queue_as_a_worker_would() {
+    let recorder = Recorder::new();
+    charge(&recorder, 12.5).await.expect("it survives");
+    recorder.assert_deferred::<Charge>(|job| *job == Charge { cents: 12.5, cached: None });
+    // JSON has no infinity, so a worker could not read it.
+    let panic = charge(&recorder, f64::INFINITY).await.expect_err("it does not survive").into_panic();
+    let message = panic.downcast_ref::<String>().expect("a message");
+    assert!(message.contains("a `Charge` does not survive the queue"), "{message}");
+}
+
+#[tokio::test]
+async fn it_asserts_what_was_not_deferred() {
+    let recorder = Recorder::new();
+    charge(&recorder, 12.5).await.expect("it survives");
+    recorder.assert_not_deferred::<Charge>(|job| job.cents > 100.0);
+    recorder.assert_not_deferred::<Refund>(|_| true);
+    let message = panic_of(|| recorder.assert_not_deferred::<Charge>(|job| job.cents > 1.0));
+    assert!(message.contains("1 `") && message.contains("Charge` deferred that match"), "{message}");
+}
+
+#[tokio::test]
+async fn it_runs_what_it_recorded_as_after_a_given_response() {
+    use defer_axum::{Delivery, ResponseInfo};
+    for (status, succeeded, skipped) in [(200, 2, 0), (500, 0, 2)] {
+        let recorder = Recorder::new();
+        charge(&recorder, 12.5).await.expect("it survives");
+        defer_axum::scope(recorder.runner().clone(), async {
+            defer_fn(|_| async {}).when(|response| response.is_success());
+        })
+        .await;
+        let status = http::StatusCode::from_u16(status).ok();
+        recorder.run_all_after(ResponseInfo::new(Delivery::Sent).with_status(status)).await;
+        let stats = recorder.runner().stats();
+        assert_eq!((stats.succeeded, stats.skipped), (succeeded, skipped));
+    }
+}

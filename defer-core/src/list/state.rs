@@ -11,8 +11,8 @@ use tokio::{
 };
 
 use super::{
-    effects::{AttemptEnd, Ended, Freed, PushFailed, Start},
-    entry::{Condition, Entries, Entry, Extras, InQueue, JobState},
+    effects::{AttemptEnd, Ended, Freed, Start},
+    entry::{Entries, Entry, Extras, InQueue, JobState},
     segment::{Segment, Segments, Slots},
 };
 #[cfg(feature = "testing")]
@@ -20,7 +20,6 @@ use crate::attempt::SharedJob;
 use crate::{
     attempt::Work,
     event::JobRef,
-    queue::Envelope,
     runner::{Overflow, capacity::Capacity},
 };
 
@@ -345,82 +344,6 @@ impl<S: Slots> State<S> {
         self.end_from(index, |state| state != JobState::HandedOver)
     }
 
-    /// Returns whether a job is to be pushed to the queue.
-    pub(super) fn has_due(&mut self) -> bool {
-        self.waiting_entries().any(|(_, entry)| entry.queue == InQueue::Due)
-    }
-
-    /// Begins to push the jobs for the queue. Those with a condition that `asks` are left to wait. Returns the jobs and what
-    /// they leave behind.
-    pub(super) fn begin_push(&mut self, asks: impl Fn(&Entry) -> bool) -> (Vec<usize>, Freed) {
-        let due: Vec<usize> = self
-            .waiting_entries()
-            .filter(|(_, entry)| entry.queue == InQueue::Due && !asks(entry))
-            .map(|(index, _)| index)
-            .collect();
-        let mut freed = Freed::default();
-        for index in &due {
-            if let Some(entry) = self.entries.get_mut(*index) {
-                entry.state = JobState::Pushing;
-                freed.add(self.free());
-            }
-        }
-        (due, freed)
-    }
-
-    /// Takes the condition of a job that is to be pushed. `None` if it is not to be any more.
-    pub(super) fn ask_push(&mut self, index: usize) -> Option<Condition> {
-        let entry = self.entries.get_mut(index).filter(|entry| entry.state == JobState::Pushing)?;
-        Some(entry.take_condition())
-    }
-
-    /// The condition of a job that is to be pushed is true. Returns what the queue stores, if it is still to be pushed.
-    pub(super) fn pass_push(&mut self, index: usize) -> Option<Envelope> {
-        let entry = self.entries.get_mut(index).filter(|entry| entry.state == JobState::Pushing)?;
-        entry.pass();
-        entry.envelope()
-    }
-
-    /// Ends a job that the queue took, and takes it out of its segment.
-    pub(super) fn end_queued(&mut self, index: usize) -> Option<Ended> {
-        self.remove(index, |state| state == JobState::Pushing)
-    }
-
-    /// The queue did not take a job, or may not have: it waits again, to run in this process.
-    pub(super) fn fail_push(&mut self, index: usize, unsure: bool, bounds: Bounds<'_>) -> PushFailed {
-        let entry = self.entries.get_mut(index).filter(|entry| entry.state == JobState::Pushing);
-        let Some(entry) = entry else { return PushFailed::default() };
-        entry.state = JobState::Waiting;
-        entry.queue = if unsure { InQueue::Unsure } else { InQueue::Failed };
-        let job = Some(entry.job());
-        self.counts.waiting += 1;
-        if self.list != ListState::Collecting && self.counts.room < bounds.capacity.max() {
-            // Not shed, and not waited for: its response has been let through.
-            bounds.capacity.take(1);
-            self.counts.room += 1;
-        }
-        let starts = self.list == ListState::Idle;
-        if starts {
-            self.list = ListState::Active;
-        }
-        PushFailed { job, pushed: mem::take(&mut self.pushed), starts }
-    }
-
-    /// Keeps the waker of who waits for the push of a job, or of all jobs. Returns whether that has to wait, and a waker to
-    /// drop.
-    pub(super) fn poll_pushed(&mut self, index: Option<usize>, waker: Waker) -> (bool, Option<Waker>) {
-        let is_pushing = |entry: &mut Entry| entry.state == JobState::Pushing;
-        let waits = match index {
-            Some(index) => self.entries.get_mut(index).is_some_and(is_pushing),
-            None => self.entries.open().any(|(_, entry)| is_pushing(entry)),
-        };
-        if !waits || self.pushed.iter().any(|known| known.will_wake(&waker)) {
-            return (waits, Some(waker));
-        }
-        self.pushed.push(waker);
-        (true, None)
-    }
-
     /// Ends a job that was handed over.
     pub(super) fn end_handover(&mut self, index: usize) -> Option<Ended> {
         self.end_from(index, |state| state == JobState::HandedOver)
@@ -481,6 +404,7 @@ impl<S: Slots> State<S> {
     }
 }
 
+mod push;
 mod stop;
 #[cfg(test)]
 mod tests;

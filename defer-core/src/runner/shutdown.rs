@@ -17,7 +17,7 @@ pub struct ShutdownReport {
     pub completed: usize,
     /// Jobs that had not ended at the deadline. They were stopped, and are counted as abandoned.
     pub unfinished: Vec<UnfinishedJob>,
-    /// Number of jobs that had not ended at the deadline and were pushed to the queue.
+    /// Number of jobs that had not ended at the deadline and were pushed to the queue, or had come from it.
     pub queued: usize,
 }
 
