@@ -110,7 +110,9 @@ async fn run_attempt<W: Work>(
         Err(error) => Outcome::Returned(Err(error)),
     };
     let elapsed = started.map_or(Duration::ZERO, |started| started.elapsed());
-    list.end_attempt(index, outcome, elapsed, &span)
+    let next = list.end_attempt(index, outcome, elapsed, &span);
+    list.push_deferred();
+    next
 }
 
 /// A job with a task of its own: between two attempts and in those after the first, or delayed.

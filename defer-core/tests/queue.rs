@@ -279,6 +279,25 @@ async fn however_a_request_ends_and_wherever_a_job_is_deferred_it_reaches_the_qu
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_job_of_a_job_is_pushed_before_its_turn_comes() {
+    let (queue, journal) = (Memory::new(&[]), Journal::default());
+    let runner = Runner::builder().queue(queue.clone()).build();
+    let of_job = journal.clone();
+    scope(&runner, async {
+        defer(Plain::job(move |_| {
+            defer(noting::<Queued>(&of_job));
+            async { Ok(()) }
+        }));
+        defer(hanging::<Plain>(&journal));
+    })
+    .await;
+    tokio::time::sleep(SECOND).await;
+    assert_eq!(queue.names(), ["Queued"]);
+    runner.shutdown(SECOND).await;
+    assert_all_accounted_for(&runner);
+}
+
+#[tokio::test(start_paused = true)]
 async fn jobs_behind_one_that_is_pushed_slowly_wait_for_it_and_other_requests_do_not() {
     let (queue, journal) = (Memory::new(&[Push::Waits]), Journal::default());
     let runner = Runner::builder().max_running(1).queue(queue.clone()).build();

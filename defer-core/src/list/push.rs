@@ -60,6 +60,14 @@ impl JobList {
         Some(self.runtime().spawn(push.run(pushed)))
     }
 
+    /// Begins to push what a job has deferred, so that it need not wait for its turn.
+    #[inline]
+    pub(crate) fn push_deferred(self: &Arc<Self>) {
+        if self.runner().queue().is_some() {
+            drop(self.begin_push(Pushed::AtEnd));
+        }
+    }
+
     /// Pushes the jobs for the queue, and waits until this one, or all, are no longer on their way.
     pub(crate) async fn pushed(self: &Arc<Self>, index: Option<usize>) {
         drop(self.begin_push(Pushed::AtEnd));
@@ -88,7 +96,8 @@ impl JobList {
 
     /// Returns what a queued job takes along of the request that it comes from.
     fn metadata(&self) -> Metadata {
-        let mut metadata = Metadata::new();
+        // A job of a queued job comes from the same request.
+        let mut metadata = self.origin.queued.clone().unwrap_or_default();
         if let Some(request) = self.request() {
             metadata.insert("route".into(), request.route());
             if let Some(id) = request.request_id() {
