@@ -9,7 +9,7 @@
 //    first job of a request creates the list.
 // 2. `list/collect` encodes a job for the queue and adds the job to the list: an entry, and the job itself in a segment,
 //    beside others of its type.
-// 3. The response is over. A middleware or `scope/scope` calls `release` in `list/list`, and the list becomes `Active`, as it
+// 3. The response is over. A middleware or `scope/scope` calls `release` in `list/run`, and the list becomes `Active`, as it
 //    does later whenever a job joins an idle one. Each time it requests a permit.
 // 4. `runner/semaphore` grants the permit, and `list/run` takes the first segment and makes a worker.
 // 5. `worker` is the task that goes through the segments, one job after another.

@@ -15,7 +15,6 @@ use tracing::{Span, level_filters::LevelFilter};
 use super::{
     effects::{Ended, Freed, Halted},
     entry::Extras,
-    push::Pushed,
     segment::Slots,
     state::{Bounds, State},
 };
@@ -152,39 +151,9 @@ impl JobList {
         let _ = self.request.set(request);
     }
 
-    /// Releases the jobs: the response is over, and they may start. Jobs that join later start at once. Only the first
-    /// call has an effect.
-    pub fn release(self: &Arc<Self>, response: Option<ResponseInfo>) {
-        if let Some(response) = response {
-            self.set_response(response);
-        }
-        if !self.runner.is_recording() {
-            self.release_now();
-        }
-    }
-
     /// Lets the jobs see how the response ended. Only the first call has an effect.
     pub(crate) fn set_response(&self, response: ResponseInfo) {
         let _ = self.response.set(response);
-    }
-
-    /// Releases the jobs, also those that a recorder keeps. Only the first call has an effect; a recorder's may come before
-    /// there is a job.
-    pub(crate) fn release_now(self: &Arc<Self>) {
-        if !self.runner.is_recording() {
-            drop(self.begin_push(Pushed::AtEnd));
-        }
-        let released = self.transition(|state| {
-            let is_early = self.runner.is_recording() && state.waiting() == 0;
-            if is_early { None } else { state.release(self.bounds()) }
-        });
-        let Some((shed, starts)) = released else { return };
-        for ended in shed {
-            self.ended(ended, &JobEventKind::Shed);
-        }
-        if starts {
-            self.request_permit();
-        }
     }
 
     /// Ends a job that has not ended. Returns whether this call did.

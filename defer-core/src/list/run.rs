@@ -9,6 +9,7 @@ use super::{
     effects::{AttemptEnd, Start},
     entry::Condition,
     list::{JobList, RunSegment, WorkerGuard, drop_some, observer},
+    push::Pushed,
 };
 use crate::{
     attempt::Outcome,
@@ -17,6 +18,7 @@ use crate::{
     event::{JobEventKind, JobRef},
     policy::Policy,
     queue::Ran,
+    response::ResponseInfo,
     runner::{
         backoff,
         jobs::{Jobs, Permit, Stopped},
@@ -26,6 +28,36 @@ use crate::{
 };
 
 impl JobList {
+    /// Releases the jobs: the response is over, and they may start. Jobs that join later start at once. Only the first
+    /// call has an effect.
+    pub fn release(self: &Arc<Self>, response: Option<ResponseInfo>) {
+        if let Some(response) = response {
+            self.set_response(response);
+        }
+        if !self.runner().is_recording() {
+            self.release_now();
+        }
+    }
+
+    /// Releases the jobs, also those that a recorder keeps. Only the first call has an effect; a recorder's may come before
+    /// there is a job.
+    pub(crate) fn release_now(self: &Arc<Self>) {
+        if !self.runner().is_recording() {
+            drop(self.begin_push(Pushed::AtEnd));
+        }
+        let released = self.transition(|state| {
+            let is_early = self.runner().is_recording() && state.waiting() == 0;
+            if is_early { None } else { state.release(self.bounds()) }
+        });
+        let Some((shed, starts)) = released else { return };
+        for ended in shed {
+            self.ended(ended, &JobEventKind::Shed);
+        }
+        if starts {
+            self.request_permit();
+        }
+    }
+
     /// Takes the next segment for the worker. If there is none, the worker must end: the next job gets a new one.
     pub(crate) fn take_segment(&self) -> Option<Box<dyn RunSegment>> {
         self.lock().take_segment()

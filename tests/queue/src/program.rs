@@ -18,6 +18,14 @@ impl Program {
         Self(command.spawn().unwrap())
     }
 
+    /// Waits until the program says that it works.
+    pub fn works(mut self) -> Self {
+        let mut line = String::new();
+        BufReader::new(self.0.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line.trim(), "works");
+        self
+    }
+
     /// Returns the address that the program prints.
     pub fn address(&mut self) -> SocketAddr {
         let mut line = String::new();

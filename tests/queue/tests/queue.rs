@@ -201,14 +201,25 @@ async fn an_unknown_name_and_a_broken_payload_fail_and_stop_nothing(backend: Bac
 
 async fn two_workers_share_the_work_and_no_job_runs_twice(backend: Backend) {
     let service = Service::on(backend).await;
-    scope(&service.runner, async { (0_u32..400).for_each(|number| drop(Note::defer(number))) }).await;
-    assert_eq!(service.queue.counts().await.unwrap().pending, 400);
     let other = service.place.folder.path().join("other");
-    let program = Program::start(PROGRAM, "work", &service.place.url, &other);
-    until("the other process works", async || !lines(&other).is_empty()).await;
-    let worker = Runs::new(service.worker().concurrency(4));
-    until("all are done", async || service.queue.counts().await.unwrap().done == 400).await;
-    let (here, there) = (service.log.lines(), lines(&other));
+    let program = Program::start(PROGRAM, "work", &service.place.url, &other).works();
+    // Slow, and told at once, while the other is fast and looks from time to time.
+    let worker = Runs::new(service.worker().concurrency(1));
+    until("it is registered", async || {
+        scope(&service.runner, async { drop(Note::defer(1_000_000_u32)) }).await;
+        !service.log.lines().is_empty()
+    })
+    .await;
+    until("all of these are done", async || {
+        let counts = service.queue.counts().await.unwrap();
+        (counts.pending, counts.running) == (0, 0)
+    })
+    .await;
+    let before = service.queue.counts().await.unwrap().done;
+    let (here, there) = (service.log.lines().len(), lines(&other).len());
+    scope(&service.runner, async { (0_u32..400).for_each(|number| drop(Note::defer(number))) }).await;
+    until("all are done", async || service.queue.counts().await.unwrap().done == before + 400).await;
+    let (here, there) = (service.log.lines().split_off(here), lines(&other).split_off(there));
     assert!(!here.is_empty() && !there.is_empty(), "{} here, {} there", here.len(), there.len());
     let all: BTreeSet<_> = here.iter().chain(&there).collect();
     assert_eq!((all.len(), here.len() + there.len()), (400, 400));

@@ -1,9 +1,10 @@
-//! Deferring: the `Defer` extractor, the handle to a job and its conditions, and deferring outside of a request.
+//! Deferring: the `Defer` extractor, the handle to a job and its conditions, deferring outside of a request, and to a queue.
 
 mod conditions;
 mod extract;
 mod handles;
 mod outside;
+mod queued;
 
 use axum::{Router, handler::Handler, routing::get};
 use defer_axum::Stats;

@@ -50,6 +50,7 @@ async fn work(url: &str, log: Log) {
     let queue = ApalisQueue::connect(url).await.unwrap();
     let runner = Runner::builder().state(log).queue(queue.clone()).build();
     let worker = queue.worker(runner).job::<Note>().job::<Crash>().job::<Hangs>();
+    println!("works");
     worker.run_until(std::future::pending()).await.unwrap();
 }
 
