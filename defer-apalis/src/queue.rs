@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use defer_core::{BoxError, BoxFuture, Envelope, JobId, Queue, Runner};
+use defer_core::{BoxError, BoxFuture, Envelope, JobId, Queue};
 use tokio::sync::Notify;
 
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
@@ -16,7 +16,6 @@ use crate::{
     commit::Commits,
     error::Error,
     store::{self, Counts, FailedJob, Store},
-    worker::Worker,
 };
 
 /// The name of apalis' queue in which the jobs are.
@@ -98,11 +97,6 @@ impl ApalisQueue {
     #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
     fn new(store: impl Store + 'static) -> Self {
         Self { store: Arc::new(store), commits: Arc::default(), pushed: Arc::default() }
-    }
-
-    /// Creates a worker, which runs the queue's jobs on this runner.
-    pub fn worker(&self, runner: Runner) -> Worker {
-        Worker::new(self.clone(), runner)
     }
 
     /// Stores a job in a transaction of yours: it is there with your rows or not at all, and runs after the commit, within a

@@ -46,10 +46,11 @@ struct JobType {
     resume: fn(&Runner, &[u8], Resume) -> Result<Resumed, String>,
 }
 
-impl Worker {
-    pub(crate) fn new(queue: ApalisQueue, runner: Runner) -> Self {
-        Self {
-            queue,
+impl ApalisQueue {
+    /// Creates a worker, which runs the queue's jobs on this runner.
+    pub fn worker(&self, runner: Runner) -> Worker {
+        Worker {
+            queue: self.clone(),
             runner,
             types: HashMap::new(),
             duplicate: None,
@@ -57,7 +58,9 @@ impl Worker {
             drain_timeout: Duration::from_secs(30),
         }
     }
+}
 
+impl Worker {
     /// Runs jobs of this type, under its name and those that it had before (`#[defer(alias = "..")]`).
     ///
     /// A job whose name no type has fails at once, and is among [`ApalisQueue::failed`]: name every type that is pushed.

@@ -38,7 +38,7 @@ impl Runner {
     ///
     /// [`DeferError::NoRuntime`] outside of a Tokio runtime. The job is dropped.
     pub fn resume<J: Deferrable>(&self, job: J, resume: Resume) -> Result<Resumed, DeferError> {
-        let origin = Origin { queued: Some(resume.metadata), ..Origin::current()? };
+        let origin = Origin { queued: Some(Box::new(resume.metadata)), ..Origin::current()? };
         let list = JobList::new(self.clone(), origin);
         let (observer, ran) = oneshot::channel();
         let policy: &'static Policy = const { &J::POLICY };

@@ -10,10 +10,9 @@ use tokio::{
 use crate::{
     attempt::{Attempt, Outcome, Work, timer},
     context::JobContext,
-    event::{JobEventKind, JobRef},
+    event::JobEventKind,
     list::{JobList, Next, RunSegment, Segment, WorkerGuard},
     panic::drop_quietly,
-    policy::Policy,
     queue::BoxFuture,
     runner::{jobs::Jobs, semaphore::Semaphore},
     scope::Scoped,
@@ -54,25 +53,36 @@ async fn run<W: Work>(guard: &mut WorkerGuard, segment: &mut Segment<W>) {
         }
         let Some(slot) = segment.slot(index) else { continue };
         let Some(work) = slot else { continue };
-        let mut next = guard.list.start_attempt(index);
-        if let Next::Push = next {
+        let mut then = run_attempt(&guard.list, index, work).await;
+        if let Then::Push = then {
             wait_for_push(guard, index).await;
-            next = guard.list.start_attempt(index);
+            then = run_attempt(&guard.list, index, work).await;
         }
-        let (delay, has_room) = match next {
-            Next::Attempt(job, policy) => (run_attempt(&guard.list, index, work, job, policy).await, true),
-            Next::Delay(delay) => (Some(delay), false),
-            Next::Nothing | Next::Push => (None, false),
-        };
-        match delay {
-            None => drop_quietly(slot.take()),
-            Some(delay) => {
-                if let Some(work) = slot.take() {
-                    Retry::spawn(&guard.list, index, work, delay, has_room);
-                }
-            }
+        match then {
+            Then::Nothing | Then::Push => drop_quietly(slot.take()),
+            Then::Retry(delay) => leave(&guard.list, index, slot, delay, true),
+            Then::Delay(delay) => leave(&guard.list, index, slot, delay, false),
         }
     }
+}
+
+/// Leaves a job to a task of its own.
+fn leave<W: Work>(list: &Arc<JobList>, index: usize, slot: &mut Option<W>, delay: Duration, has_room: bool) {
+    if let Some(work) = slot.take() {
+        Retry::spawn(list, index, work, delay, has_room);
+    }
+}
+
+/// What to do with a job after an attempt, or instead of one.
+enum Then {
+    /// It has ended.
+    Nothing,
+    /// Run another attempt after this long. Room is taken for it.
+    Retry(Duration),
+    /// Run it after this long.
+    Delay(Duration),
+    /// Wait for its push to the queue.
+    Push,
 }
 
 /// Waits until the queue has a job or has failed. Other lists may run jobs meanwhile.
@@ -94,14 +104,14 @@ async fn pause(guard: &mut WorkerGuard) {
     }
 }
 
-/// Runs an attempt of a job, which has started. Returns the wait for the next one, if another follows.
-async fn run_attempt<W: Work>(
-    list: &Arc<JobList>,
-    index: usize,
-    work: &mut W,
-    job: JobRef,
-    policy: &'static Policy,
-) -> Option<Duration> {
+/// Runs one attempt of a job, unless something else has to be done first.
+async fn run_attempt<W: Work>(list: &Arc<JobList>, index: usize, work: &mut W) -> Then {
+    let (job, policy) = match list.start_attempt(index) {
+        Next::Attempt(job, policy) => (job, policy),
+        Next::Push => return Then::Push,
+        Next::Delay(delay) => return Then::Delay(delay),
+        Next::Nothing => return Then::Nothing,
+    };
     let span = list.span(job);
     let started = list.is_observed().then(Instant::now);
     let cx = JobContext::new(list.clone(), job.id, job.attempt);
@@ -111,8 +121,8 @@ async fn run_attempt<W: Work>(
     };
     let elapsed = started.map_or(Duration::ZERO, |started| started.elapsed());
     let next = list.end_attempt(index, outcome, elapsed, &span);
-    list.push_deferred();
-    next
+    list.push_due();
+    next.map_or(Then::Nothing, Then::Retry)
 }
 
 /// A job with a task of its own: between two attempts and in those after the first, or delayed.
@@ -150,12 +160,9 @@ impl<W: Work> Retry<W> {
             let permit = Semaphore::acquire(&(list.clone() as Arc<dyn Jobs>)).await;
             list.give_back_room(usize::from(mem::take(&mut self.has_room)));
             let Some(work) = &mut self.work else { return };
-            let next = match list.start_attempt(self.index) {
-                Next::Attempt(job, policy) => run_attempt(&list, self.index, work, job, policy).await,
-                Next::Push | Next::Delay(_) | Next::Nothing => None,
-            };
+            let then = run_attempt(&list, self.index, work).await;
             drop(permit);
-            let Some(delay) = next else {
+            let Then::Retry(delay) = then else {
                 drop_quietly(self.work.take());
                 return;
             };

@@ -15,7 +15,11 @@ use sqlx::{
 };
 use tokio::{sync::Notify, task::AbortHandle};
 
-use super::{Counts, DEAD_AFTER, FailedJob, Finished, HEARTBEAT, Store, Stored, Taken, task};
+use super::{
+    interface::{DEAD_AFTER, HEARTBEAT, Store, Stored},
+    job::{self, Counts, FailedJob, Finished, Taken},
+    task,
+};
 use crate::error::Error;
 
 /// Where apalis tells of new jobs.
@@ -250,7 +254,7 @@ impl Store for Postgres {
             .fetch_one(&self.pool)
             .await
             .map_err(Error::store)?;
-            Ok(super::counts([row.get(0), row.get(1), row.get(2), row.get(3)], row.get(4)))
+            Ok(job::counts([row.get(0), row.get(1), row.get(2), row.get(3)], row.get(4)))
         })
     }
 
@@ -272,7 +276,7 @@ impl Store for Postgres {
                     let metadata: Option<PgHstore> = row.get(1);
                     let name = metadata.as_ref().and_then(|metadata| metadata.get(task::NAME)?.as_ref());
                     let (attempts, result): (i32, Option<String>) = (row.get(2), row.get(3));
-                    super::failed(row.get(0), name, attempts.into(), result.as_deref())
+                    job::failed(row.get(0), name, attempts.into(), result.as_deref())
                 })
                 .collect())
         })

@@ -7,7 +7,11 @@ use apalis_redis::{Config, queries};
 use defer_core::{BoxFuture, Envelope, JobId};
 use redis::{AsyncCommands, Script, aio::ConnectionManager};
 
-use super::{Counts, DEAD_AFTER, FailedJob, Fate, Finished, Store, Stored, Taken, task};
+use super::{
+    interface::{DEAD_AFTER, Store, Stored},
+    job::{self, Counts, FailedJob, Fate, Finished, Taken},
+    task,
+};
 use crate::error::Error;
 
 /// How many jobs a script moves at once: Lua's stack has room for some thousands.
@@ -252,7 +256,7 @@ impl Store for Redis {
                     .hmget(meta, &[task::NAME, "attempts", "result"])
                     .await
                     .map_err(Error::store)?;
-                failed.extend(super::failed(
+                failed.extend(job::failed(
                     &id,
                     name.as_ref(),
                     attempts.unwrap_or_default(),

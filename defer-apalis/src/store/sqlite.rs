@@ -11,7 +11,11 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use super::{Counts, DEAD_AFTER, FailedJob, Finished, HEARTBEAT, Store, Stored, Taken, task};
+use super::{
+    interface::{DEAD_AFTER, HEARTBEAT, Store, Stored},
+    job::{self, Counts, FailedJob, Finished, Taken},
+    task,
+};
 use crate::error::Error;
 
 #[derive(Debug)]
@@ -77,14 +81,12 @@ impl Sqlite {
         queue: &str,
         jobs: &[Envelope],
     ) -> Result<(), Error> {
-        let mut tasks = Vec::with_capacity(jobs.len());
-        for job in jobs {
-            let id = job.id.to_string();
-            let known = sqlx::query("SELECT 1 FROM Jobs WHERE id = ?1").bind(&id);
-            if known.fetch_optional(&mut *connection).await.map_err(Error::store)?.is_none() {
-                tasks.push(task::task(job, true));
-            }
-        }
+        let ids: Vec<String> = jobs.iter().map(|job| job.id.to_string()).collect();
+        let known = sqlx::query("SELECT id FROM Jobs WHERE id IN (SELECT value FROM json_each(?1))");
+        let known = known.bind(serde_json::json!(ids).to_string()).fetch_all(&mut *connection).await;
+        let known: Vec<String> = known.map_err(Error::store)?.iter().map(|row| row.get(0)).collect();
+        let new = jobs.iter().zip(&ids).filter(|(_, id)| !known.contains(id));
+        let tasks: Vec<_> = new.map(|(job, _)| task::task(job, true)).collect();
         queries::push_tasks(connection, queue, &tasks).await.map_err(Error::store)
     }
 
@@ -247,7 +249,7 @@ impl Store for Sqlite {
             .await
             .map_err(Error::store)?;
             let oldest: Option<i64> = row.get(4);
-            Ok(super::counts([row.get(0), row.get(1), row.get(2), row.get(3)], oldest.map(|at| now - at)))
+            Ok(job::counts([row.get(0), row.get(1), row.get(2), row.get(3)], oldest.map(|at| now - at)))
         })
     }
 
@@ -270,7 +272,7 @@ impl Store for Sqlite {
                     let metadata: std::collections::BTreeMap<String, String> =
                         metadata.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
                     let result: Option<String> = row.get(3);
-                    super::failed(row.get(0), metadata.get(task::NAME), row.get(2), result.as_deref())
+                    job::failed(row.get(0), metadata.get(task::NAME), row.get(2), result.as_deref())
                 })
                 .collect())
         })

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use apalis_core::task::{Task, builder::TaskBuilder, metadata::MetadataStore, task_id::TaskId};
 use defer_core::Envelope;
 
-use super::Taken;
+use super::job::Taken;
 
 /// The key of a job's name in its metadata.
 pub(crate) const NAME: &str = "job";

@@ -5,7 +5,6 @@ use std::{sync::Arc, time::Duration};
 use super::{
     entry::Entry,
     list::{JobList, RunSegment},
-    push::Pushed,
     segment::Segment,
 };
 #[cfg(feature = "testing")]
@@ -43,7 +42,7 @@ impl JobList {
             self.request_permit();
         }
         if is_released && !is_in_job() {
-            drop(self.begin_push(Pushed::AtEnd));
+            self.push_due();
         }
         Some(index)
     }

@@ -55,6 +55,15 @@ pub(super) struct Freed {
     pub(super) held: Option<Waker>,
 }
 
+/// Who waits for a list.
+#[derive(Default)]
+pub(super) struct Waiters {
+    /// The held response.
+    pub(super) held: Option<Waker>,
+    /// The worker and others that wait for a push.
+    pub(super) pushed: Vec<Waker>,
+}
+
 /// What follows when a push has failed: what to wake, and whether the list has to be started.
 #[must_use]
 #[derive(Default)]

@@ -57,7 +57,7 @@ pub(crate) struct Origin {
     /// The span of the request.
     pub(crate) span: Option<tracing::span::Id>,
     /// What a queued job brought along of the request that it comes from.
-    pub(crate) queued: Option<Metadata>,
+    pub(crate) queued: Option<Box<Metadata>>,
 }
 
 /// A segment that can be run. `worker` implements it, where the type of the jobs is known.
@@ -105,6 +105,7 @@ pub(super) fn drop_some<T>(value: Option<T>) {
 }
 
 /// Returns whom to tell how a job ended that comes from a queue.
+#[inline]
 pub(super) fn observer(extras: Option<&mut Extras>) -> Option<oneshot::Sender<Ran>> {
     extras?.take_observer()
 }

@@ -48,6 +48,7 @@ impl Pushed {
 
 impl JobList {
     /// Begins to push the jobs for the queue, if there are any. Returns the task that does it.
+    #[cold]
     pub(super) fn begin_push(self: &Arc<Self>, pushed: Pushed) -> Option<JoinHandle<()>> {
         self.runner().queue()?;
         let (jobs, freed) = self.lock().begin_push(|entry| pushed.is_early_for(entry));
@@ -60,9 +61,9 @@ impl JobList {
         Some(self.runtime().spawn(push.run(pushed)))
     }
 
-    /// Begins to push what a job has deferred, so that it need not wait for its turn.
+    /// Begins to push the jobs for the queue, of whose response nothing more will be known.
     #[inline]
-    pub(crate) fn push_deferred(self: &Arc<Self>) {
+    pub(crate) fn push_due(self: &Arc<Self>) {
         if self.runner().queue().is_some() {
             drop(self.begin_push(Pushed::AtEnd));
         }
@@ -97,7 +98,7 @@ impl JobList {
     /// Returns what a queued job takes along of the request that it comes from.
     fn metadata(&self) -> Metadata {
         // A job of a queued job comes from the same request.
-        let mut metadata = self.origin.queued.clone().unwrap_or_default();
+        let mut metadata = self.origin.queued.as_deref().cloned().unwrap_or_default();
         if let Some(request) = self.request() {
             metadata.insert("route".into(), request.route());
             if let Some(id) = request.request_id() {

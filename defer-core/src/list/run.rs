@@ -9,7 +9,6 @@ use super::{
     effects::{AttemptEnd, Start},
     entry::Condition,
     list::{JobList, RunSegment, WorkerGuard, drop_some, observer},
-    push::Pushed,
 };
 use crate::{
     attempt::Outcome,
@@ -43,7 +42,7 @@ impl JobList {
     /// there is a job.
     pub(crate) fn release_now(self: &Arc<Self>) {
         if !self.runner().is_recording() {
-            drop(self.begin_push(Pushed::AtEnd));
+            self.push_due();
         }
         let released = self.transition(|state| {
             let is_early = self.runner().is_recording() && state.waiting() == 0;
@@ -64,6 +63,7 @@ impl JobList {
     }
 
     /// Starts an attempt of a job, unless something else has to be done first.
+    #[inline]
     pub(crate) fn start_attempt(&self, index: usize) -> Next {
         let mut start = self.transition(|state| state.start(index));
         if let Start::Ask(condition) = start {

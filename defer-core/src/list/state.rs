@@ -3,7 +3,7 @@
 //! A transition runs under the list's lock. It drops nothing of the user's, calls nothing and wakes nobody: it returns
 //! what is left to do, and the list does that after it has unlocked.
 
-use std::{mem, task::Waker, time::Duration};
+use std::{task::Waker, time::Duration};
 
 use tokio::{
     task::{AbortHandle, JoinHandle},
@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use super::{
-    effects::{AttemptEnd, Ended, Freed, Start},
+    effects::{AttemptEnd, Ended, Freed, Start, Waiters},
     entry::{Entries, Entry, Extras, InQueue, JobState},
     segment::{Segment, Segments, Slots},
 };
@@ -32,10 +32,8 @@ pub(super) struct State<S> {
     list: ListState,
     /// A job was delayed.
     is_delayed: bool,
-    /// Wakes the held response.
-    held: Option<Waker>,
-    /// Wakes the worker and others that wait for a push.
-    pushed: Vec<Waker>,
+    /// Who waits. Boxed, because few lists have any.
+    waiters: Option<Box<Waiters>>,
     worker: Option<JoinHandle<()>>,
     /// Counts workers that stopped or were stopped, so that the handle of one of those is not kept.
     worker_epoch: u32,
@@ -111,8 +109,7 @@ impl<S: Slots> State<S> {
             counts: Counts::default(),
             list: ListState::Collecting,
             is_delayed: false,
-            held: None,
-            pushed: Vec::new(),
+            waiters: None,
             worker: None,
             worker_epoch: 0,
         }
@@ -190,7 +187,8 @@ impl<S: Slots> State<S> {
     pub(super) fn hold(&mut self, waker: Waker) -> (usize, Option<Waker>) {
         match self.list {
             ListState::Collecting if self.counts.waiting > 0 => {
-                (self.counts.waiting, self.held.replace(waker))
+                let waiters = self.waiters.get_or_insert_default();
+                (self.counts.waiting, waiters.held.replace(waker))
             }
             _ => (0, Some(waker)),
         }
@@ -198,7 +196,7 @@ impl<S: Slots> State<S> {
 
     /// Forgets the held response.
     pub(super) fn let_go(&mut self) -> Option<Waker> {
-        self.held.take()
+        self.waiters.as_mut()?.held.take()
     }
 
     /// Returns whether the response is over.
@@ -366,7 +364,7 @@ impl<S: Slots> State<S> {
     fn end_from(&mut self, index: usize, from: impl FnOnce(JobState) -> bool) -> Option<Ended> {
         let (before, job, extras) = self.end_entry(index, from)?;
         let freed = if before == JobState::Waiting { self.free() } else { Freed::default() };
-        let pushed = if before == JobState::Pushing { mem::take(&mut self.pushed) } else { Vec::new() };
+        let pushed = if before == JobState::Pushing { self.take_pushed() } else { Vec::new() };
         Some(Ended { job, freed, extras, work: None, pushed })
     }
 
@@ -392,7 +390,7 @@ impl<S: Slots> State<S> {
 
     /// Counts a job that waited and ends without an attempt.
     fn free(&mut self) -> Freed {
-        Freed { room: self.counts.stop_waiting(), held: self.held.take() }
+        Freed { room: self.counts.stop_waiting(), held: self.let_go() }
     }
 
     fn forget_worker(&mut self) {

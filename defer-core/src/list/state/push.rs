@@ -76,7 +76,12 @@ impl<S: Slots> State<S> {
         if starts {
             self.list = ListState::Active;
         }
-        PushFailed { job, pushed: mem::take(&mut self.pushed), starts }
+        PushFailed { job, pushed: self.take_pushed(), starts }
+    }
+
+    /// Forgets who waits for a push.
+    pub(super) fn take_pushed(&mut self) -> Vec<Waker> {
+        self.waiters.as_mut().map(|waiters| mem::take(&mut waiters.pushed)).unwrap_or_default()
     }
 
     /// Keeps the waker of who waits for the push of a job, or of all jobs. Returns whether that has to wait, and a waker to
@@ -91,10 +96,14 @@ impl<S: Slots> State<S> {
             Some(index) => self.entries.get_mut(index).is_some_and(is_pushing),
             None => self.entries.open().any(|(_, entry)| is_pushing(entry)),
         };
-        if !waits || self.pushed.iter().any(|known| known.will_wake(&waker)) {
-            return (waits, Some(waker));
+        if !waits {
+            return (false, Some(waker));
         }
-        self.pushed.push(waker);
+        let waiters = &mut self.waiters.get_or_insert_default().pushed;
+        if waiters.iter().any(|known| known.will_wake(&waker)) {
+            return (true, Some(waker));
+        }
+        waiters.push(waker);
         (true, None)
     }
 }

@@ -409,7 +409,7 @@ impl Model {
 
     /// What the transitions that may follow depend on.
     fn fingerprint(&mut self) -> impl Eq + std::hash::Hash + use<> {
-        let held = self.state.held.is_some();
+        let held = self.state.waiters.as_ref().is_some_and(|waiters| waiters.held.is_some());
         let list = self.state.list as u8;
         let segments: Vec<_> = self.state.segments.iter_mut().map(|segment| segment.indices()).collect();
         (self.jobs.clone(), self.state.counts.room, held, list, segments, self.starts)

@@ -1,0 +1,114 @@
+//! Jobs as a storage and a worker tell each other of them.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use defer_core::JobId;
+
+/// A job that a worker took.
+#[derive(Clone, Debug)]
+pub(crate) struct Taken {
+    pub(crate) id: String,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) metadata: BTreeMap<String, String>,
+    /// How many attempts it has had.
+    pub(crate) attempts: u32,
+    /// How many it had when it was pushed.
+    pub(crate) max_attempts: u32,
+}
+
+/// How a job ended that a worker took.
+#[derive(Clone, Debug)]
+pub(crate) struct Finished {
+    pub(crate) id: String,
+    /// How many attempts it has had by now.
+    pub(crate) attempts: u32,
+    pub(crate) max_attempts: u32,
+    pub(crate) fate: Fate,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Fate {
+    Done,
+    Failed {
+        error: String,
+    },
+    Retry {
+        error: String,
+        delay: Duration,
+    },
+    /// It is to be run again at once.
+    Release,
+}
+
+/// How many jobs a queue has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counts {
+    /// Those that wait for a worker, a delay or their next attempt.
+    pub pending: u64,
+    /// Those that a worker has.
+    pub running: u64,
+    /// Those that succeeded and are not forgotten.
+    pub done: u64,
+    /// Those that failed for good.
+    pub failed: u64,
+    /// How long the job that waits longest could have been run. A worker that is ill lets it grow.
+    pub oldest_due: Option<Duration>,
+}
+
+/// A job that failed for good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FailedJob {
+    /// The job's id, with which to [`retry`](crate::ApalisQueue::retry) it.
+    pub id: JobId,
+    /// The job's name.
+    pub name: String,
+    /// How many attempts it has had.
+    pub attempts: u32,
+    /// The error of the last one.
+    pub error: String,
+}
+
+impl Finished {
+    /// Returns the status, the result as apalis writes it, and how long the job waits if it is to run again.
+    pub(super) fn row(&self) -> (&'static str, Option<String>, Option<Duration>) {
+        let result = |error: &str| Some(serde_json::json!({ "Err": error }).to_string());
+        match &self.fate {
+            Fate::Done => ("Done", Some(r#"{"Ok":null}"#.to_owned()), None),
+            // What is `Failed` with attempts left is run again by apalis.
+            Fate::Failed { error } if self.attempts < self.max_attempts => ("Killed", result(error), None),
+            Fate::Failed { error } => ("Failed", result(error), None),
+            Fate::Retry { error, delay } => ("Pending", result(error), Some(*delay)),
+            Fate::Release => ("Pending", None, Some(Duration::ZERO)),
+        }
+    }
+}
+
+pub(super) fn counts([pending, running, done, failed]: [i64; 4], oldest: Option<i64>) -> Counts {
+    let count = |count: i64| u64::try_from(count).unwrap_or_default();
+    let oldest_due = oldest.map(|seconds| Duration::from_secs(count(seconds)));
+    Counts {
+        pending: count(pending),
+        running: count(running),
+        done: count(done),
+        failed: count(failed),
+        oldest_due,
+    }
+}
+
+pub(super) fn failed(
+    id: &str,
+    name: Option<&String>,
+    attempts: i64,
+    result: Option<&str>,
+) -> Option<FailedJob> {
+    let error = result.and_then(|result| serde_json::from_str::<serde_json::Value>(result).ok());
+    let error = error.and_then(|result| result.get("Err")?.as_str().map(str::to_owned));
+    Some(FailedJob {
+        id: id.parse().ok()?,
+        name: name.cloned().unwrap_or_default(),
+        attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
+        error: error.unwrap_or_else(|| result.unwrap_or_default().to_owned()),
+    })
+}
