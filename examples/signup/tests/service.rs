@@ -200,7 +200,7 @@ async fn a_mail_that_is_put_off_goes_out_once() {
 }
 
 #[tokio::test]
-async fn a_stop_signal_waits_for_the_mails_that_are_under_way_and_ends_the_feed() {
+async fn a_stop_signal_loses_no_mail_and_repeats_none_and_ends_the_feed() {
     let service = Service::start(&[("MAIL_DELAY_MS", "1000")]).await;
     let mut feed = service.feed().await;
     for n in 0..20 {
@@ -210,7 +210,6 @@ async fn a_stop_signal_waits_for_the_mails_that_are_under_way_and_ends_the_feed(
     assert_eq!(stopped.status.code(), Some(0), "{}", stopped.log);
     while feed.row().await.is_some() {}
 
-    assert!(!mails(stopped.folder.path()).is_empty());
     assert!(!stopped.log.contains("unfinished"), "{}", stopped.log);
 
     // One that no worker had taken is sent by the next process, and none twice.
