@@ -89,6 +89,19 @@ return 1",
     )
 });
 
+/// Counts the jobs, all at one moment.
+static COUNTS: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "local running = 0
+for _, worker in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
+    running = running + redis.call('SCARD', KEYS[2] .. ':' .. worker)
+end
+local pending = redis.call('LLEN', KEYS[3]) + redis.call('ZCARD', KEYS[4])
+local due = redis.call('ZRANGE', KEYS[4], 0, 0, 'WITHSCORES')[2]
+return {pending, running, redis.call('ZCARD', KEYS[5]), redis.call('ZCARD', KEYS[6]), due or false}",
+    )
+});
+
 /// Runs a failed job again. `ARGV`: id.
 static RETRY: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
@@ -215,28 +228,15 @@ impl Store for Redis {
 
     fn counts(&self) -> Stored<'_, Counts> {
         Box::pin(async move {
-            let (mut connection, config) = (self.connection.clone(), &self.config);
-            let workers: Vec<String> =
-                connection.zrange(config.workers_set(), 0, -1).await.map_err(Error::store)?;
-            let mut running = 0;
-            for worker in workers {
-                let taken: u64 = connection.scard(self.inflight(&worker)).await.map_err(Error::store)?;
-                running += taken;
-            }
-            let (active, scheduled, done, failed, oldest): (u64, u64, u64, u64, Vec<(String, f64)>) =
-                redis::pipe()
-                    .llen(config.active_jobs_list())
-                    .zcard(config.scheduled_jobs_set())
-                    .zcard(self.done())
-                    .zcard(self.dead())
-                    .zrange_withscores(config.scheduled_jobs_set(), 0, 0)
-                    .query_async(&mut connection)
-                    .await
-                    .map_err(Error::store)?;
-            #[allow(clippy::cast_precision_loss, reason = "seconds since 1970")]
-            let waits = oldest.first().map(|(_, due)| task::now() as f64 - due).filter(|waits| *waits >= 0.0);
-            let oldest_due = waits.map(Duration::from_secs_f64);
-            Ok(Counts { pending: active + scheduled, running, done, failed, oldest_due })
+            let config = &self.config;
+            let mut counts = COUNTS.key(config.workers_set());
+            counts.key(config.inflight_jobs_set()).key(config.active_jobs_list());
+            counts.key(config.scheduled_jobs_set()).key(self.done()).key(self.dead());
+            let counted = counts.invoke_async(&mut self.connection.clone()).await;
+            let (pending, running, done, failed, due): (u64, u64, u64, u64, Option<u64>) =
+                counted.map_err(Error::store)?;
+            let oldest_due = due.and_then(|due| task::now().checked_sub(due)).map(Duration::from_secs);
+            Ok(Counts { pending, running, done, failed, oldest_due })
         })
     }
 
