@@ -208,9 +208,11 @@ async fn measure(name: &str, url: &str, floor: Floor) {
     let worker =
         tokio::spawn(queue.worker(runner).job::<Note>().concurrency(256).run_until(std::future::pending()));
     while queue.counts().await.unwrap().pending > 0 {
+        // Polled: a queue does not tell when it is empty.
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let acknowledged = load(address, "job", 1, &next, Duration::from_millis(10)).await;
+    // The last jobs start within the worker's poll of half a second; one that has not panics below.
     tokio::time::sleep(Duration::from_secs(1)).await;
     worker.abort();
     let starts = starts.lock().unwrap();

@@ -120,6 +120,7 @@ impl Postgres {
                 if let Err(error) = listened {
                     tracing::debug!(target: "defer", %error, "not told of new jobs, listening again");
                 }
+                // Not at once, so that a server that is away is not flooded. The worker looks by itself meanwhile.
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         });

@@ -100,6 +100,11 @@ impl Sqlite {
     }
 }
 
+/// Converts seconds to what SQLite stores.
+fn seconds(seconds: u64) -> i64 {
+    i64::try_from(seconds).unwrap_or(i64::MAX)
+}
+
 impl Store for Sqlite {
     fn database(&self) -> &'static str {
         "SQLite"
@@ -129,8 +134,7 @@ impl Store for Sqlite {
             let context = WorkerContext::new(worker);
             let mut tx = self.begin().await?;
             queries::keep_alive(&mut *tx, &self.config(1), &context).await.map_err(Error::store)?;
-            #[allow(clippy::cast_possible_wrap, reason = "a few seconds")]
-            let dead_after = DEAD_AFTER.as_secs() as i64;
+            let dead_after = seconds(DEAD_AFTER.as_secs());
             let others = WorkerFilter::AllExcept(worker.to_owned());
             queries::reenqueue_orphaned(&mut *tx, dead_after, &self.queue, &others)
                 .await
@@ -174,8 +178,7 @@ impl Store for Sqlite {
                 "SELECT 1 FROM Jobs WHERE job_type = ?1 AND run_at <= ?2 AND ((status = 'Pending' AND lock_by IS NULL) \
                  OR (status = 'Failed' AND attempts < max_attempts)) LIMIT 1",
             );
-            #[allow(clippy::cast_possible_wrap, reason = "seconds since 1970")]
-            let due = due.bind(&self.queue).bind(task::now() as i64);
+            let due = due.bind(&self.queue).bind(seconds(task::now()));
             if due.fetch_optional(&self.pool).await.map_err(Error::store)?.is_none() {
                 return Ok(Vec::new());
             }
@@ -197,8 +200,7 @@ impl Store for Sqlite {
                 let (status, result, delay) = job.row();
                 // Its lock goes with it: apalis fetches only what is not locked.
                 let query = if let Some(delay) = delay {
-                    #[allow(clippy::cast_possible_wrap, reason = "seconds since 1970")]
-                    let run_at = task::after(delay) as i64;
+                    let run_at = seconds(task::after(delay));
                     sqlx::query(
                         "UPDATE Jobs SET status = ?1, attempts = ?2, last_result = ?3, run_at = ?6, lock_by = NULL, \
                          lock_at = NULL, done_at = NULL WHERE id = ?4 AND lock_by = ?5",
@@ -232,8 +234,7 @@ impl Store for Sqlite {
 
     fn counts(&self) -> Stored<'_, Counts> {
         Box::pin(async move {
-            #[allow(clippy::cast_possible_wrap, reason = "seconds since 1970")]
-            let now = task::now() as i64;
+            let now = seconds(task::now());
             let row = sqlx::query(
                 "SELECT \
                  COUNT(*) FILTER (WHERE status = 'Pending' OR (status = 'Failed' AND attempts < max_attempts)), \
@@ -296,8 +297,7 @@ impl Store for Sqlite {
 
     fn forget_done(&self, age: Duration) -> Stored<'_, u64> {
         Box::pin(async move {
-            #[allow(clippy::cast_possible_wrap, reason = "seconds since 1970")]
-            let before = task::now().saturating_sub(age.as_secs()) as i64;
+            let before = seconds(task::now().saturating_sub(age.as_secs()));
             let forgotten = sqlx::query(
                 "DELETE FROM Jobs WHERE job_type = ?1 AND status = 'Done' AND CAST(done_at AS INTEGER) <= ?2",
             )
