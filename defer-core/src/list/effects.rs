@@ -57,6 +57,7 @@ pub(super) struct Freed {
 
 /// Who waits for a list.
 #[derive(Default)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Waiters {
     /// The held response.
     pub(super) held: Option<Waker>,

@@ -14,6 +14,7 @@ use crate::{
 };
 
 /// What is known of one job.
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Entry {
     pub(crate) id: JobId,
     pub(crate) name: &'static str,
@@ -71,7 +72,26 @@ pub(crate) struct Extras {
     observer: Option<oneshot::Sender<Ran>>,
 }
 
+#[cfg(test)]
+impl Clone for Extras {
+    /// # Panics
+    ///
+    /// With a predicate or an observer, of which there is one.
+    fn clone(&self) -> Self {
+        assert!(self.when.is_none() && self.observer.is_none(), "there is one");
+        Self {
+            when: None,
+            key: self.key.clone(),
+            delay: self.delay.clone(),
+            payload: self.payload.clone(),
+            retry: self.retry.clone(),
+            observer: None,
+        }
+    }
+}
+
 /// How long a job waits after its response.
+#[cfg_attr(test, derive(Clone))]
 enum Delay {
     /// The response is not over.
     After(Duration),
@@ -249,6 +269,7 @@ impl Extras {
 /// The entries of a list by their index. An index is never used twice: a handle to a job that ended long ago finds
 /// nothing, rather than another job.
 #[derive(Default)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Entries {
     /// The index of `entries[0]`.
     base: usize,

@@ -9,6 +9,7 @@ use crate::attempt::SharedJob;
 use crate::{attempt::Work, panic::drop_quietly};
 
 /// Jobs of type `W`. The first is stored in place, so that a single one needs no vector.
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Segment<W> {
     start: usize,
     first: Option<W>,
@@ -97,6 +98,7 @@ impl<W> Drop for Segment<W> {
 }
 
 /// Segments in their order. The first is stored in place, so that a single one needs no deque.
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Segments<S> {
     first: Option<S>,
     rest: VecDeque<S>,
