@@ -41,14 +41,15 @@ impl JobId {
     }
 
     pub(crate) fn next() -> Self {
-        static PROCESS: LazyLock<u128> = LazyLock::new(|| {
+        static PROCESS: LazyLock<JobId> = LazyLock::new(|| {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             // Seeded by the operating system.
             let random = RandomState::new().build_hasher().finish();
-            (now.as_millis() << 80) | (u128::from(random >> (64 - 40)) << COUNTER_BITS)
+            JobId::from((now.as_millis() << 80) | (u128::from(random >> (64 - 40)) << COUNTER_BITS))
         });
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        Self::from(*PROCESS + u128::from(NEXT.fetch_add(1, Ordering::Relaxed)))
+        let Self { high, low } = *PROCESS;
+        Self { high, low: low.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) }
     }
 }
 

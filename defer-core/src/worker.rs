@@ -6,6 +6,7 @@ use tokio::{
     task::JoinHandle,
     time::{Instant, Sleep},
 };
+use tracing::Span;
 
 use crate::{
     attempt::{Attempt, Outcome, Work, timer},
@@ -46,22 +47,26 @@ fn spawn<W: Work>(mut guard: WorkerGuard, mut first: Box<Segment<W>>) -> JoinHan
 }
 
 /// Runs the jobs of a segment, from the first to the last.
-async fn run<W: Work>(guard: &mut WorkerGuard, segment: &mut Segment<W>) {
-    for index in segment.indices() {
-        if index > segment.indices().start {
-            pause(guard).await;
-        }
-        let Some(slot) = segment.slot(index) else { continue };
-        let Some(work) = slot else { continue };
-        let mut then = run_attempt(&guard.list, index, work).await;
-        if let Then::Push = then {
-            wait_for_push(guard, index).await;
-            then = run_attempt(&guard.list, index, work).await;
-        }
-        match then {
-            Then::Nothing | Then::Push => drop_quietly(slot.take()),
-            Then::Retry(delay) => leave(&guard.list, index, slot, delay, true),
-            Then::Delay(delay) => leave(&guard.list, index, slot, delay, false),
+#[allow(clippy::manual_async_fn, reason = "the future of an `async fn` has room for each argument twice")]
+fn run<W: Work>(guard: &mut WorkerGuard, segment: &mut Segment<W>) -> impl Future<Output = ()> + Send {
+    async move {
+        for index in segment.indices() {
+            if index > segment.indices().start {
+                pause(guard).await;
+            }
+            let Some(slot) = segment.slot(index) else { continue };
+            let then = loop {
+                let Some(work) = slot else { break Then::Nothing };
+                match run_attempt(&guard.list, index, work).await {
+                    Then::Push => wait_for_push(guard, index).await,
+                    then => break then,
+                }
+            };
+            match then {
+                Then::Nothing | Then::Push => drop_quietly(slot.take()),
+                Then::Retry(delay) => leave(&guard.list, index, slot, delay, true),
+                Then::Delay(delay) => leave(&guard.list, index, slot, delay, false),
+            }
         }
     }
 }
@@ -105,22 +110,40 @@ async fn pause(guard: &mut WorkerGuard) {
 }
 
 /// Runs one attempt of a job, unless something else has to be done first.
-async fn run_attempt<W: Work>(list: &Arc<JobList>, index: usize, work: &mut W) -> Then {
-    let (job, policy) = match list.start_attempt(index) {
-        Next::Attempt(job, policy) => (job, policy),
-        Next::Push => return Then::Push,
-        Next::Delay(delay) => return Then::Delay(delay),
-        Next::Nothing => return Then::Nothing,
-    };
-    let span = list.span(job);
-    let started = list.is_observed().then(Instant::now);
-    let cx = JobContext::new(list.clone(), job.id, job.attempt);
-    let outcome = match policy.timeout().map(timer).transpose() {
-        Ok(timeout) => Attempt::new(work.run(&cx), &span, policy, timeout).await,
-        Err(error) => Outcome::Returned(Err(error)),
-    };
+#[allow(clippy::manual_async_fn, reason = "the future of an `async fn` has room for each argument twice")]
+fn run_attempt<W: Work>(
+    list: &Arc<JobList>,
+    index: usize,
+    work: &mut W,
+) -> impl Future<Output = Then> + Send {
+    async move {
+        let (job, policy) = match list.start_attempt(index) {
+            Next::Attempt(job, policy) => (job, policy),
+            Next::Push => return Then::Push,
+            Next::Delay(delay) => return Then::Delay(delay),
+            Next::Nothing => return Then::Nothing,
+        };
+        let span = list.span(job);
+        let started = list.is_observed().then(Instant::now);
+        let limit = match policy.timeout().map(timer).transpose() {
+            Ok(limit) => limit,
+            Err(error) => return end_attempt(list, index, Outcome::Returned(Err(error)), started, &span),
+        };
+        let cx = JobContext::new(list.clone(), job.id, job.attempt);
+        let outcome = Attempt::new(work.run(&cx), &span, policy, limit).await;
+        end_attempt(list, index, outcome, started, &span)
+    }
+}
+
+fn end_attempt(
+    list: &Arc<JobList>,
+    index: usize,
+    outcome: Outcome,
+    started: Option<Instant>,
+    span: &Span,
+) -> Then {
     let elapsed = started.map_or(Duration::ZERO, |started| started.elapsed());
-    let next = list.end_attempt(index, outcome, elapsed, &span);
+    let next = list.end_attempt(index, outcome, elapsed, span);
     list.push_due();
     next.map_or(Then::Nothing, Then::Retry)
 }

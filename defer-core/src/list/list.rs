@@ -104,10 +104,16 @@ pub(super) fn drop_some<T>(value: Option<T>) {
     }
 }
 
-/// Returns whom to tell how a job ended that comes from a queue.
+/// Drops what belongs to a job. Returns whom to tell how the job ended, if it comes from a queue.
 #[inline]
-pub(super) fn observer(extras: Option<&mut Extras>) -> Option<oneshot::Sender<Ran>> {
-    extras?.take_observer()
+pub(super) fn observer(extras: Option<Box<Extras>>) -> Option<oneshot::Sender<Ran>> {
+    #[cold]
+    fn taken(mut extras: Box<Extras>) -> Option<oneshot::Sender<Ran>> {
+        let observer = extras.take_observer();
+        drop_quietly(extras);
+        observer
+    }
+    taken(extras?)
 }
 
 /// The lists that a recorder keeps.
@@ -202,7 +208,7 @@ impl JobList {
 
     /// Follows up on the end of a job.
     pub(super) fn ended(&self, mut ended: Ended, event: &JobEventKind) {
-        let observer = observer(ended.extras.as_deref_mut());
+        let observer = observer(ended.extras.take());
         let job = self.clean_up(ended);
         self.count(job, event);
         if let Some(observer) = observer {

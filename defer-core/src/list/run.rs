@@ -8,7 +8,7 @@ use tracing::{Span, field::Empty};
 use super::{
     effects::{AttemptEnd, Start},
     entry::Condition,
-    list::{JobList, RunSegment, WorkerGuard, drop_some, observer},
+    list::{JobList, RunSegment, WorkerGuard, observer},
 };
 use crate::{
     attempt::Outcome,
@@ -112,9 +112,8 @@ impl JobList {
         let _entered = span.enter();
         let (job, policy) = match self.transition(|state| state.end_attempt(index, outcome.may_retry())) {
             AttemptEnd::Gone => return None,
-            AttemptEnd::Ended(job, mut extras) => {
-                let observer = observer(extras.as_deref_mut());
-                drop_some(extras);
+            AttemptEnd::Ended(job, extras) => {
+                let observer = observer(extras);
                 let event = outcome.into_event(elapsed);
                 self.count(job.within(span), &event);
                 if let Some(observer) = observer {
@@ -122,9 +121,8 @@ impl JobList {
                 }
                 return None;
             }
-            AttemptEnd::Return(job, policy, mut extras) => {
-                let observer = observer(extras.as_deref_mut());
-                drop_some(extras);
+            AttemptEnd::Return(job, policy, extras) => {
+                let observer = observer(extras);
                 self.return_to_queue(job, policy, outcome, span, observer);
                 return None;
             }
@@ -238,7 +236,7 @@ impl Jobs for JobList {
         let Some(ended) = self.transition(|state| state.end_handover(index)) else { return };
         if queued {
             let mut ended = ended;
-            let observer = observer(ended.extras.as_deref_mut());
+            let observer = observer(ended.extras.take());
             let job = self.clean_up(ended);
             self.count_as(job, &JobEventKind::Queued, Final::HandedOver);
             drop(observer);

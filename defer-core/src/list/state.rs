@@ -249,17 +249,18 @@ impl<S: Slots> State<S> {
                 (room, room)
             }
         };
-        let newest = if kept < self.counts.waiting {
-            self.waiting_entries().skip(kept).map(|(index, _)| index).collect()
-        } else {
-            Vec::new()
-        };
-        let waits = |state| state == JobState::Waiting;
-        let shed = newest.into_iter().filter_map(|index| self.remove(index, waits)).collect();
+        let shed = if kept < self.counts.waiting { self.shed_newest(kept) } else { Vec::new() };
         self.counts.room = room;
         let starts = self.counts.waiting > 0;
         self.list = if starts { ListState::Active } else { ListState::Idle };
         Some((shed, starts))
+    }
+
+    #[cold]
+    fn shed_newest(&mut self, kept: usize) -> Vec<Ended> {
+        let newest: Vec<usize> = self.waiting_entries().skip(kept).map(|(index, _)| index).collect();
+        let waits = |state| state == JobState::Waiting;
+        newest.into_iter().filter_map(|index| self.remove(index, waits)).collect()
     }
 
     /// Takes the next segment for the worker. If there is none, the worker is forgotten.
