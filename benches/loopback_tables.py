@@ -107,12 +107,12 @@ def main():
 def with_processor_time(runs):
     print("\n### A job of 2 ms of processor time, and a handler that then waits 1 ms")
     print(
-        "\nwrk. Thinking: each connection waits 20 ms in the mean before each request, which leaves processor time"
-        "\nfree. At once: each asks again as soon as it is answered, so that what a deferred job takes off its own"
-        "\nresponse, the next request may pay."
+        "\nwrk. Thinking: each connection waits 20 ms on average before each request, which leaves processor time free."
+        "\nAt once: each sends its next request as soon as it has its answer, so the next request may pay for what a"
+        "\ndeferred job takes off its own response."
     )
     latencies(runs, "apart", "cpu", "wrk on the last core, the server on the others: as if they were two machines.")
-    latencies(runs, "timer", "cpu-timer", "So too, but the handler waits by Tokio's timer, which makes it about 2 ms.")
+    latencies(runs, "timer", "cpu-timer", "The same, except that the handler waits on Tokio's timer, which makes the wait about 2 ms.")
     latencies(
         runs,
         "shared",

@@ -20,7 +20,7 @@ def by_job(title, throughput, cell):
 
 def ratios(throughput):
     print(f"\n### With jobs of {COMPARED} ms\n")
-    print("| | requests/s | p50 ms | axum with defer answers so many times as many |")
+    print("| | requests/s | p50 ms | axum with defer answers this many times as many |")
     print("|---|--:|--:|--:|")
     defer = throughput.values("axum-defer", COMPARED, "requests_per_second")
     for peer in throughput.peers:

@@ -83,6 +83,7 @@ pub use sqlx;
 
 mod commit;
 mod error;
+mod heartbeat;
 mod queue;
 mod store;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]

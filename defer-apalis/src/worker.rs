@@ -1,7 +1,7 @@
 //! The worker, which runs the queue's jobs on a runner.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -12,14 +12,15 @@ use std::{
 use defer_core::{Deferrable, JobId, Ran, Resume, Resumed, Runner, decode};
 use serde::de::DeserializeOwned;
 use tokio::{
-    task::{AbortHandle, JoinSet},
+    task::JoinSet,
     time::{Instant, sleep},
 };
 
 use crate::{
     error::Error,
+    heartbeat::Heartbeat,
     queue::ApalisQueue,
-    store::{Fate, Finished, HEARTBEAT, Taken},
+    store::{Fate, Finished, NAME, Taken, answered},
 };
 
 /// How long a worker waits before it looks for jobs that became due or were pushed by another process.
@@ -63,7 +64,8 @@ impl ApalisQueue {
 impl Worker {
     /// Runs jobs of this type, under its name and those that it had before (`#[defer(alias = "..")]`).
     ///
-    /// A job whose name no type has fails at once, and is among [`ApalisQueue::failed`]: name every type that is pushed.
+    /// A job whose name matches none of the types fails at once, and is listed in [`ApalisQueue::failed`]: add every type that
+    /// is pushed.
     pub fn job<J: Deferrable + DeserializeOwned>(mut self) -> Self {
         let of_type = JobType { tries: J::POLICY.tries(), resume: resume::<J> };
         for name in J::ALIASES.iter().chain([&J::NAME]) {
@@ -89,7 +91,8 @@ impl Worker {
 
     /// Runs jobs until `signal` completes, and then takes no more and waits for those that it has.
     ///
-    /// When the database or server is away, it says so at level ERROR and goes on as soon as that is back.
+    /// If the database or server is unreachable, the worker logs an error and goes on once it is back. It also logs an error
+    /// if jobs have been due for a minute and it could not take any.
     ///
     /// # Errors
     ///
@@ -97,7 +100,7 @@ impl Worker {
     ///
     /// # Cancel safety
     ///
-    /// Dropped, it stops its jobs. Others run them once this worker has been silent for 9 s.
+    /// If dropped, it stops its jobs. Other workers run them once this one has been silent for 9 s.
     pub async fn run_until(self, signal: impl Future<Output = ()>) -> Result<(), Error> {
         if let Some(name) = self.duplicate {
             return Err(Error::DuplicateName { name: name.to_owned() });
@@ -121,8 +124,8 @@ fn resume<J: Deferrable + DeserializeOwned>(
 ) -> Result<Resumed, String> {
     let job: J = match catch_unwind(AssertUnwindSafe(|| decode(payload))) {
         Ok(Ok(job)) => job,
-        Ok(Err(error)) => return Err(format!("the stored job is no `{}`: {error}", J::NAME)),
-        Err(_) => return Err(format!("reading the stored job panicked: it is no `{}`", J::NAME)),
+        Ok(Err(error)) => return Err(format!("the stored job is not a `{}`: {error}", J::NAME)),
+        Err(_) => return Err(format!("reading the stored job panicked: it is not a `{}`", J::NAME)),
     };
     runner.resume(job, resume).map_err(|error| error.to_string())
 }
@@ -130,27 +133,27 @@ fn resume<J: Deferrable + DeserializeOwned>(
 /// A worker that runs.
 struct Running {
     worker: Worker,
-    /// Its name: one of its own, so that nobody takes it for a worker that died.
+    /// A unique name, so that it is not mistaken for a worker that died.
     name: String,
     jobs: JoinSet<Finished>,
+    /// The ids of the jobs that it has, and of those that ended and whose row does not say so yet.
+    ids: HashSet<String>,
     /// Jobs that ended and whose row does not say so yet.
     finished: Vec<Finished>,
     heartbeat: Option<Heartbeat>,
 }
 
-/// The task of the heartbeat, which goes on while the worker waits.
-struct Heartbeat(AbortHandle);
-
-impl Drop for Heartbeat {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 impl Running {
     fn new(worker: Worker) -> Self {
         let name = format!("defer-{}-{}", std::process::id(), JobId::unique());
-        Self { worker, name, jobs: JoinSet::new(), finished: Vec::new(), heartbeat: None }
+        Self {
+            worker,
+            name,
+            jobs: JoinSet::new(),
+            ids: HashSet::new(),
+            finished: Vec::new(),
+            heartbeat: None,
+        }
     }
 
     /// Runs jobs for ever. Cancel safe: jobs that were taken stay with the worker.
@@ -166,11 +169,15 @@ impl Running {
 
     /// Runs jobs until the queue fails.
     async fn serve(&mut self, backoff: &mut Duration) -> Result<(), Error> {
+        let store = self.worker.queue.store.clone();
         if self.heartbeat.is_none() {
-            self.worker.queue.store.register(&self.name).await?;
-            self.worker.queue.store.heartbeat(&self.name).await?;
-            self.heartbeat = Some(self.beat());
+            answered(store.register(&self.name)).await?;
+            answered(store.heartbeat(&self.name)).await?;
+            self.heartbeat = Some(Heartbeat::start(store.clone(), self.name.clone()));
         }
+        // After an error: jobs may have been taken whose answer was lost. Nobody else would ever free them.
+        let ids: Vec<String> = self.ids.iter().cloned().collect();
+        answered(store.release(&self.name, &ids)).await?;
         loop {
             self.write_finished().await?;
             let is_full = self.take().await?;
@@ -193,11 +200,15 @@ impl Running {
         loop {
             let free = self.worker.concurrency - self.jobs.len().min(self.worker.concurrency);
             if free == 0 {
+                self.heartbeat.iter().for_each(Heartbeat::is_busy);
                 return Ok(true);
             }
-            // Dropped meanwhile, what it has taken is given back when the worker is unregistered.
-            let taken = self.worker.queue.store.take(&self.name, free).await?;
+            // If this is dropped here, the jobs it took are given back when the worker is unregistered.
+            let taken = answered(self.worker.queue.store.take(&self.name, free)).await?;
             let count = taken.len();
+            if count > 0 {
+                self.heartbeat.iter().for_each(Heartbeat::is_busy);
+            }
             for job in taken {
                 self.start(job);
             }
@@ -208,12 +219,13 @@ impl Running {
     }
 
     fn start(&mut self, job: Taken) {
+        self.ids.insert(job.id.clone());
         let finished =
             |attempts, fate| Finished { id: job.id.clone(), attempts, max_attempts: job.max_attempts, fate };
-        let name = job.metadata.get("job").map(String::as_str).unwrap_or_default();
+        let name = job.metadata.get(NAME).map(String::as_str).unwrap_or_default();
         let Some(of_type) = self.worker.types.get(name) else {
             let error = format!(
-                "no job type is named `{name}` here: give it to the worker with `.job::<..>()`, or say its old name with \
+                "no job type is named `{name}` here: give it to the worker with `.job::<..>()`, or declare its old name with \
                  `#[defer(alias = \"{name}\")]`"
             );
             tracing::error!(target: "defer", id = job.id, %error, "job failed");
@@ -226,7 +238,7 @@ impl Running {
             tracing::error!(target: "defer", name, id = job.id, %error, "job failed");
             return self.finished.push(finished(job.attempts, Fate::Failed { error }));
         }
-        let resumed = job.id.parse().map_err(|_| "its id is no job's".to_owned()).and_then(|id| {
+        let resumed = job.id.parse().map_err(|_| "its id is not a job id".to_owned()).and_then(|id| {
             let resume = Resume { id, attempts: job.attempts, metadata: job.metadata.clone() };
             (of_type.resume)(&self.worker.runner, &job.payload, resume)
         });
@@ -245,8 +257,10 @@ impl Running {
     /// Notes in the queue which jobs ended. Those that it could not note are kept.
     async fn write_finished(&mut self) -> Result<(), Error> {
         if !self.finished.is_empty() {
-            self.worker.queue.store.finish(&self.name, &self.finished).await?;
-            self.finished.clear();
+            answered(self.worker.queue.store.finish(&self.name, &self.finished)).await?;
+            for job in self.finished.drain(..) {
+                self.ids.remove(&job.id);
+            }
         }
         Ok(())
     }
@@ -264,7 +278,7 @@ impl Running {
         self.jobs.shutdown().await;
         for attempt in 1..=3 {
             let written = match self.write_finished().await {
-                Ok(()) => self.worker.queue.store.unregister(&self.name).await,
+                Ok(()) => answered(self.worker.queue.store.unregister(&self.name)).await,
                 Err(error) => Err(error),
             };
             let Err(error) = written else { break };
@@ -276,24 +290,9 @@ impl Running {
         }
         self.heartbeat = None;
     }
-
-    fn beat(&self) -> Heartbeat {
-        let (store, name) = (self.worker.queue.store.clone(), self.name.clone());
-        let beating = tokio::spawn(async move {
-            loop {
-                sleep(HEARTBEAT).await;
-                if let Err(error) = store.heartbeat(&name).await {
-                    tracing::error!(target: "defer", worker = name, %error, "the queue's heartbeat failed");
-                    // Somebody may have taken it for dead.
-                    let _ = store.register(&name).await;
-                }
-            }
-        });
-        Heartbeat(beating.abort_handle())
-    }
 }
 
-/// Waits for a job, and says what its row has to say.
+/// Waits for a job to end, and returns what to write to its row.
 async fn ended(mut resumed: Resumed, job: Finished, attempts: u32) -> Finished {
     let (attempts, fate) = match resumed.ran().await {
         Ran::Succeeded => (attempts, Fate::Done),

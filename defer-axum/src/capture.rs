@@ -1,4 +1,4 @@
-//! What is kept of a request's and of a response's head, for the jobs.
+//! What jobs see of the head of a request and of its response.
 
 use std::{
     cell::Cell,
@@ -14,7 +14,7 @@ use axum::extract::MatchedPath;
 use defer_core::{RequestInfo, Runner};
 use http::{HeaderMap, HeaderName, Method, Request, StatusCode, Uri, Version, response};
 
-/// What a `DeferLayer` was told, and what its services share with their clones: axum clones a service for each request.
+/// The settings of a `DeferLayer`, which its services share with their clones: axum clones a service for each request.
 #[derive(Clone, Debug)]
 pub(crate) struct LayerConfig {
     pub(crate) runner: Runner,
@@ -42,7 +42,7 @@ impl LayerConfig {
     }
 }
 
-/// What is kept of a request until it is known whether it defers anything. None of it is allocated for that.
+/// What is kept of a request until it is known whether it defers anything. Keeping it allocates only for captured headers.
 #[derive(Clone)]
 pub(crate) struct RequestHead {
     pub(crate) received: Instant,
@@ -106,7 +106,7 @@ impl ResponseHead {
     }
 }
 
-/// Tells a request that a server has received, and its outermost response, from all others.
+/// Distinguishes a request that a server has received, and its outermost response, from all others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ExchangeId(NonZeroU64);
 

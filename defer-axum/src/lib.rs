@@ -1,4 +1,4 @@
-//! Run work after the response was sent: mail, webhooks, audit logs, analytics.
+//! Run work after the response has been sent: mail, webhooks, audit logs, analytics.
 //!
 //! ```no_run
 //! use axum::{Router, routing::post};
@@ -38,8 +38,8 @@
 //! after another, however the response ended. [`serve`](serve()) serves an app as `axum::serve` does and makes "over"
 //! exact: jobs start when the operating system has accepted the response's last byte.
 //!
-//! Deferred jobs are in memory. Those of a `#[defer(queue)]` type go to the runner's queue and outlive the process; the crate
-//! `defer-apalis` has one for SQLite, Postgres and Redis.
+//! Deferred jobs live in memory. Those of a `#[defer(queue)]` type go to the runner's queue and outlive the process;
+//! the crate `defer-apalis` has one for SQLite, Postgres and Redis.
 //!
 //! # Features
 //!

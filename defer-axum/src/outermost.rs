@@ -1,9 +1,9 @@
-//! How layers hand their jobs to whoever sees the end of the response.
+//! How layers hand their jobs to the code that sees the end of the response.
 //!
 //! The end of a response is seen best from outside of everything else. While `serve` polls its app, an [`Outermost`] is
 //! set for the thread, and layers attach their jobs to it instead of releasing them. A request that was made in this
-//! process is polled there too. Its extensions tell it from the request that `serve` received, and an [`ExchangeId`] tells
-//! a future that another request's task polls.
+//! process is polled there too: its extensions tell it from the request that `serve` received. So is a future of another
+//! request, if this request's task polls it: its [`ExchangeId`] differs.
 
 use std::{
     cell::RefCell,
@@ -26,7 +26,7 @@ thread_local! {
 
 /// What layers attach to the outermost response.
 pub(crate) struct Outermost {
-    /// `None` if nobody is outside.
+    /// `None` outside of `serve`.
     id: Option<ExchangeId>,
     is_received: fn(&Extensions) -> bool,
     attached: Vec<Release>,
@@ -59,7 +59,7 @@ impl Outermost {
         id.filter(|_| is_received(extensions))
     }
 
-    /// Attaches jobs to the outermost response of their exchange. Returns them if that response is not around.
+    /// Attaches jobs to the outermost response of their exchange. Returns them if this thread is not polling that response.
     pub(crate) fn attach(release: Release) -> Result<(), Release> {
         let mut release = Some(release);
         OUTERMOST.with_borrow_mut(|outermost| {
@@ -78,8 +78,8 @@ impl Outermost {
         });
     }
 
-    /// Returns whether the end of the response need not be watched for.
-    pub(crate) fn is_done(&self) -> bool {
+    /// Returns whether nothing was attached and nothing can be later: the end of the response need not be watched for.
+    pub(crate) fn is_unused(&self) -> bool {
         self.attached.is_empty() && !self.streams
     }
 

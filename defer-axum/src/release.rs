@@ -7,7 +7,7 @@ use http::response;
 
 use crate::capture::{ExchangeId, LayerConfig, RequestHead, ResponseHead};
 
-/// Returns how a response ended that was dropped: a panic on this thread comes before `otherwise`.
+/// Returns how a dropped response ended: `Panicked` if this thread is panicking, else `otherwise`.
 pub(crate) fn dropped(otherwise: Delivery) -> Delivery {
     if std::thread::panicking() { Delivery::Panicked } else { otherwise }
 }
@@ -55,8 +55,8 @@ impl Release {
     }
 }
 
-/// What all layers have to release when a response is over. Dropped before it is told how the response ended, the client
-/// was gone.
+/// What all layers have to release when a response is over. If dropped before [`sent`](Self::sent) or [`end`](Self::end),
+/// it releases them as `Disconnected`.
 pub(crate) struct ReleaseGuard {
     releases: Vec<Release>,
     /// How many bytes the body has yielded.
@@ -68,13 +68,13 @@ impl ReleaseGuard {
         Self { releases, bytes }
     }
 
-    /// The response went out whole.
+    /// Releases the jobs of a response that went out whole.
     pub(crate) fn sent(mut self) {
         let bytes = self.bytes;
         self.release(Delivery::Sent, bytes);
     }
 
-    /// The response ended like this, after this many bytes of its body, and maybe of what follows it, were accepted.
+    /// Releases the jobs of a response that ended this way. `accepted` may include bytes that follow the body.
     pub(crate) fn end(mut self, delivery: Delivery, accepted: u64) {
         let bytes = accepted.min(self.bytes);
         self.release(delivery, bytes);
@@ -93,8 +93,8 @@ impl Drop for ReleaseGuard {
     }
 }
 
-/// A request that ends without a response: dropped, it releases what the scope has collected, also if user code panics
-/// meanwhile.
+/// A request that ends without a response. When dropped, it releases what the scope has collected, even if user code
+/// panics.
 pub(crate) struct Unanswered<'a> {
     pub(crate) scope: &'a mut Scope,
     pub(crate) request: &'a RequestHead,

@@ -1,4 +1,4 @@
-//! Test what a handler deferred. With the feature `testing`.
+//! Tests what was deferred. Requires the feature `testing`.
 
 use std::ops::Deref;
 

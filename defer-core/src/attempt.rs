@@ -39,7 +39,7 @@ pub(crate) trait Work: Send + 'static {
     }
 }
 
-/// A job that a test may look at while another owner has it.
+/// A job that a test may look at while something else owns it too.
 #[cfg(feature = "testing")]
 pub(crate) type SharedJob = Arc<dyn Any + Send + Sync>;
 
@@ -47,7 +47,7 @@ thread_local! {
     static IN_JOB: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Returns whether this thread polls a job, through however many scopes inside it.
+/// Returns whether this thread polls a job, however many scopes deep.
 pub(crate) fn is_in_job() -> bool {
     IN_JOB.get()
 }
@@ -105,7 +105,7 @@ impl Outcome {
 }
 
 pin_project! {
-    /// Completes with the outcome of a job's future, also if that panics or never completes.
+    /// Completes with the outcome of a job's future, even if the future panics or never completes.
     pub(crate) struct Attempt<'a, F> {
         #[pin]
         future: Option<F>,
@@ -189,8 +189,8 @@ impl<F: Future<Output = JobResult>> Future for Attempt<'_, F> {
 pub(crate) fn timer(duration: Duration) -> Result<Pin<Box<Sleep>>, JobError> {
     catch_unwind(|| Box::pin(tokio::time::sleep(duration))).map_err(|panic| {
         drop_quietly(panic);
-        let message = "the runtime has no timer, which a job with a timeout or a backoff needs: build it with \
-                       `enable_time` or `enable_all`";
+        let message = "the runtime has no timer, which a job with a timeout, a backoff or a delay needs: build it \
+                       with `enable_time` or `enable_all`";
         JobError::msg(message).fatal()
     })
 }

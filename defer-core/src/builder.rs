@@ -52,15 +52,15 @@ impl RunnerBuilder {
         self
     }
 
-    /// Sets how many jobs run at the same time (1024 by default; at least 1). One request's jobs run one after another, so
-    /// this also bounds how many requests have a job that runs.
+    /// Sets how many jobs may run at the same time (1024 by default; at least 1). One request's jobs run one after another,
+    /// so this also bounds how many requests have a running job.
     #[must_use]
     pub fn max_running(mut self, jobs: usize) -> Self {
         self.config.max_running = jobs.max(1);
         self
     }
 
-    /// Sets how many jobs wait (65,536 by default; at least 1): those whose response is over and that have not started,
+    /// Sets how many jobs may wait (65,536 by default; at least 1): those whose response is over but that have not started,
     /// and those between two attempts.
     #[must_use]
     pub fn max_pending(mut self, jobs: usize) -> Self {
@@ -76,7 +76,7 @@ impl RunnerBuilder {
     }
 
     /// Adds a hook that is called at each event of each job, on the thread where it happens: a slow hook delays the
-    /// request or the job. May be called several times.
+    /// request or the job. Call it again to add another hook.
     ///
     /// A hook that panics is logged, with no other effect. A job that a hook defers runs on [`Runner::global`].
     ///
@@ -93,7 +93,8 @@ impl RunnerBuilder {
     /// ```
     #[must_use]
     pub fn on_event(mut self, hook: impl Fn(&JobEvent) + Send + Sync + 'static) -> Self {
-        // In no scope: if a hook defers at the end of a job, and the job it defers is reported to it, that goes on for ever.
+        // Outside of any scope: otherwise a hook that defers at the end of a job would be told of that job's end too, and
+        // would defer for ever.
         self.config.hooks.push(Box::new(move |event| outside(|| hook(event))));
         self
     }
@@ -113,7 +114,7 @@ impl RunnerBuilder {
         self
     }
 
-    /// Makes a runner whose lists are kept there and not run.
+    /// Makes the runner keep its lists in `recorded` instead of running them.
     #[cfg(feature = "testing")]
     pub(crate) fn recording(mut self, recorded: &Arc<Recorded>) -> Self {
         let recorded = Arc::downgrade(recorded);

@@ -12,7 +12,7 @@ use crate::{error::MissingState, id::JobId, request::RequestInfo, response::Resp
 /// use defer_core::{Job, JobContext, JobResult};
 /// use std::{sync::Mutex, time::Duration};
 ///
-/// /// Notes what became of each request.
+/// /// Records what became of each request.
 /// struct Visit;
 ///
 /// impl Job for Visit {
@@ -100,7 +100,7 @@ impl JobContext {
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: dropping it loses nothing.
+    /// Cancel safe: if dropped, it loses nothing.
     pub async fn shutting_down(&self) {
         self.surroundings.drain().begun().await;
     }

@@ -24,17 +24,17 @@ use crate::{
 ///
 /// # Panics
 ///
-/// Outside of a Tokio runtime, where nothing could run the job: see [`try_defer`].
+/// Outside a Tokio runtime, where nothing could run the job: see [`try_defer`].
 #[track_caller]
 pub fn defer<J: Deferrable>(job: J) -> Deferred {
     deferred(try_defer(job))
 }
 
-/// Like [`defer`], with an error instead of a panic.
+/// Like [`defer`], but returns an error instead of panicking.
 ///
 /// # Errors
 ///
-/// [`DeferError::NoRuntime`] outside of a Tokio runtime. The job is dropped.
+/// [`DeferError::NoRuntime`] outside a Tokio runtime. The job is dropped.
 pub fn try_defer<J: Deferrable>(job: J) -> Result<Deferred, DeferError> {
     with_list(J::NAME, |list| push(list, job))
 }
@@ -42,12 +42,12 @@ pub fn try_defer<J: Deferrable>(job: J) -> Result<Deferred, DeferError> {
 /// Defers a closure until the response of the current request is over. It takes a [`JobContext`], returns `()` or a
 /// [`JobResult`](crate::JobResult), and runs once.
 ///
-/// Its name in events is the compiler's name for it, which contains the function that it is in. Outside of any scope it
+/// In events it has the name that the compiler gives it, which includes the enclosing function. Outside of any scope, it
 /// runs at once on [`Runner::global`], and a warning says so.
 ///
 /// # Panics
 ///
-/// Outside of a Tokio runtime, where nothing could run it: see [`try_defer_fn`].
+/// Outside a Tokio runtime, where nothing could run it: see [`try_defer_fn`].
 #[track_caller]
 pub fn defer_fn<F, Fut>(work: F) -> Deferred
 where
@@ -57,11 +57,11 @@ where
     deferred(try_defer_fn(work))
 }
 
-/// Like [`defer_fn`], with an error instead of a panic.
+/// Like [`defer_fn`], but returns an error instead of panicking.
 ///
 /// # Errors
 ///
-/// [`DeferError::NoRuntime`] outside of a Tokio runtime. The closure is dropped.
+/// [`DeferError::NoRuntime`] outside a Tokio runtime. The closure is dropped.
 pub fn try_defer_fn<F, Fut>(work: F) -> Result<Deferred, DeferError>
 where
     F: FnOnce(JobContext) -> Fut + Send + 'static,
@@ -78,8 +78,8 @@ fn deferred(deferred: Result<Deferred, DeferError>) -> Deferred {
     }
 }
 
-/// Pushes a job of this name to the current list or, outside of any scope, to one of the global runner, which runs it at
-/// once.
+/// Pushes a job of this name to the current list or, outside of any scope, to a list of the global runner, which runs it
+/// at once.
 fn with_list(
     name: &'static str,
     push: impl FnOnce(Arc<JobList>) -> Deferred,
@@ -116,7 +116,7 @@ fn push<J: Deferrable>(list: Arc<JobList>, job: J) -> Deferred {
     }
 }
 
-/// Sends a job of a queued type through JSON, as a queue does, so that a test fails for one that does not come back.
+/// Encodes and decodes a job of a queued type, as a queue would, so that a test fails if the job does not survive.
 #[cfg(feature = "testing")]
 fn through_queue<J: Deferrable>(job: J) -> J {
     let (Some(encode), Some(decode)) = (J::ENCODE, J::DECODE) else { return job };
@@ -134,7 +134,7 @@ where
 
 fn push_work<W: Work>(list: Arc<JobList>, work: W, name: &'static str, policy: &'static Policy) -> Deferred {
     let id = JobId::next();
-    let index = list.push(Entry::new(id, name, policy), work);
+    let index = list.add(Entry::new(id, name, policy), work);
     Deferred { list, index, id }
 }
 
@@ -142,7 +142,7 @@ fn closure_name<F>() -> &'static str {
     std::any::type_name::<F>()
 }
 
-/// A handle to one deferred job, of use until the job starts.
+/// A handle to a deferred job. Use it to change or cancel the job before it starts.
 ///
 /// Dropping it changes nothing. Its methods have no effect on a job that has started. A job that is deferred after the
 /// response, or outside of a request, starts at once.
@@ -178,8 +178,8 @@ impl Deferred {
         self.id
     }
 
-    /// Cancels the job, unless it has started or is on its way to the queue. Returns whether this call cancelled it. If so, it
-    /// runs nowhere.
+    /// Cancels the job, unless it has started or is on its way to the queue. Returns whether this call cancelled it. If
+    /// so, it runs nowhere.
     pub fn cancel(&self) -> bool {
         self.index.is_some_and(|index| self.list.cancel(index))
     }
@@ -215,8 +215,8 @@ impl Deferred {
         self.clone()
     }
 
-    /// Gives the job a key within its request. Earlier jobs with the same key are cancelled: the last one stays, in its own
-    /// place in the order.
+    /// Gives the job a key within its request. Earlier jobs with the same key are cancelled: only the last remains, at its
+    /// own place in the order.
     ///
     /// ```
     /// # use defer_core::{Defer, Runner, defer_fn, scope};
@@ -244,11 +244,11 @@ impl Deferred {
         self.clone()
     }
 
-    /// Starts the job not before this long after its response. The jobs behind it do not wait for it.
+    /// Delays the job: it starts no sooner than this long after its response. The jobs behind it do not wait for it.
     ///
-    /// In this process a timer waits, and the job does not count among those that are bounded by
-    /// [`max_pending`](crate::RunnerBuilder::max_pending) until it is due. A shutdown waits for the job as for others, and names it if its time has not come by the
-    /// deadline. On a queue the time counts from the push, in whole seconds.
+    /// Once its turn comes, a timer waits, and the job no longer counts toward
+    /// [`max_pending`](crate::RunnerBuilder::max_pending). A shutdown waits for the job like any other, and names it if it
+    /// is not due by the deadline. On a queue the time counts from the push, in whole seconds.
     ///
     /// ```
     /// # use defer_core::defer_fn;
@@ -264,7 +264,7 @@ impl Deferred {
         self.clone()
     }
 
-    /// Changes the job, unless it has started. Returns whether it did.
+    /// Changes the job, unless it has started. Returns whether the job was changed.
     fn change<V, T>(&self, value: V, change: fn(&mut Entry, V) -> T) -> bool {
         self.index.is_some_and(|index| self.list.change(index, value, change).is_ok())
     }
@@ -279,19 +279,19 @@ impl fmt::Debug for Deferred {
 /// A handle to the list of the current request's jobs.
 ///
 /// Use it to defer jobs where the request's scope does not reach: in another task, on a thread, in a callback. A clone is
-/// a handle to the same list. A job that is pushed after the response was sent runs at once.
+/// a handle to the same list. A job that is pushed after the response has been sent runs at once.
 ///
 /// In axum it is an extractor. Creating one allocates even if nothing is deferred; [`defer`] and its siblings do not need
 /// it.
 #[derive(Clone)]
 pub struct Defer {
     list: Arc<JobList>,
-    /// Whether it was asked for inside a job.
+    /// Whether the handle was created inside a job.
     in_job: bool,
 }
 
 impl Defer {
-    /// Returns a handle to the list of the current scope. `None` outside of any scope, and outside of a Tokio runtime.
+    /// Returns a handle to the list of the current scope. `None` outside of any scope, and outside a Tokio runtime.
     pub fn current() -> Option<Self> {
         let list = Current::list()?.ok()?;
         Some(Self { list, in_job: is_in_job() })
@@ -311,22 +311,23 @@ impl Defer {
         push_fn(self.list.clone(), work)
     }
 
-    /// Cancels the jobs with this key that have not started. Returns whether there was any.
+    /// Cancels the jobs with this key that have not started. Returns whether there were any.
     pub fn forget(&self, key: impl AsRef<str>) -> bool {
         self.list.cancel_key(key.as_ref(), None)
     }
 
-    /// Returns how many of the request's jobs have not started.
+    /// Returns how many of the request's jobs can still be cancelled or changed.
     pub fn len(&self) -> usize {
         self.list.waiting()
     }
 
-    /// Returns whether all of the request's jobs have started.
+    /// Returns whether no job is waiting to start.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Runs a future in this scope. Use it for a future that you give to `tokio::spawn`, which would have no scope.
+    /// Runs a future in this scope. Use it for a future that you give to `tokio::spawn`, which would otherwise have no
+    /// scope.
     ///
     /// ```
     /// # use defer_core::{Defer, Runner, defer_fn, scope};

@@ -75,13 +75,13 @@ impl JobError {
         } else if let Some(message) = panic.downcast_ref::<String>() {
             Self::msg(format!("panicked: {message}"))
         } else {
-            Self::msg("panicked with something that is no message")
+            Self::msg("panicked with a value that is not a string")
         };
         drop_quietly(panic);
         message
     }
 
-    /// Marks the error as one that another attempt would not mend: the job gets no more attempts.
+    /// Marks the error as fatal: another attempt would not help, so the job gets none.
     #[must_use = "this returns the marked error"]
     pub fn fatal(mut self) -> Self {
         self.fatal = true;
@@ -149,7 +149,7 @@ pub enum DeferError {
 /// [`RunnerBuilder::install_global`](crate::RunnerBuilder::install_global) was called too late.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the global runner is there already: install it once, early in `main`, before anything is deferred outside of a \
+    "the global runner already exists: install it once, early in `main`, before anything is deferred outside of a \
      request and before `DeferLayer::default()` or `Runner::global()`"
 )]
 #[non_exhaustive]

@@ -1,4 +1,4 @@
-//! What happened to a job, as hooks and the log are told.
+//! What happens to a job, as reported to hooks and the log.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -11,7 +11,7 @@ use crate::{error::JobError, id::JobId, panic::drop_quietly, stats::Final};
 
 /// Something that happened to a job.
 ///
-/// It carries none of the job's fields, which may hold addresses and tokens.
+/// It carries none of the job's fields, which may contain addresses and tokens.
 #[derive(Clone, Debug)]
 pub struct JobEvent {
     name: &'static str,
@@ -74,17 +74,17 @@ pub enum JobEventKind {
     Shed,
     /// Final in this process: the queue has it, or has it back.
     Queued,
-    /// The queue did not take it, so it runs in this process.
+    /// The queue did not take it, so it stays in this process.
     #[non_exhaustive]
     QueueFailed {
         /// The queue's error.
         error: JobError,
     },
-    /// Final: it had not ended when the runner or its runtime was stopped.
+    /// Final: it was stopped, or nothing was left to run it.
     Abandoned,
 }
 
-/// A user's function that is told of every event.
+/// A user's function that is called with every event.
 pub(crate) type Hook = Box<dyn Fn(&JobEvent) + Send + Sync>;
 
 impl JobEvent {
@@ -110,7 +110,7 @@ impl JobEvent {
 }
 
 impl JobEventKind {
-    /// Returns how a job is counted that ends with this event; `None` if more events follow.
+    /// Returns how a job that ends with this event is counted; `None` if more events follow.
     pub(crate) fn final_count(&self) -> Option<Final> {
         match self {
             Self::Succeeded { .. } => Some(Final::Succeeded),
@@ -201,7 +201,7 @@ impl JobRef {
                 in_attempt!(error, %error, ?elapsed, "job timed out")
             }
             JobEventKind::Skipped => {
-                tracing::warn!(target: "defer", name, %id, "job skipped: its condition said no");
+                tracing::warn!(target: "defer", name, %id, "job skipped: its condition was false");
             }
             JobEventKind::Cancelled => tracing::debug!(target: "defer", name, %id, "job cancelled"),
             JobEventKind::Shed => {
@@ -212,7 +212,7 @@ impl JobRef {
                 tracing::warn!(target: "defer", name, %id, %error, "job not queued, running it in this process");
             }
             JobEventKind::Abandoned => {
-                let why = "job abandoned: the runner stopped before it ended";
+                let why = "job abandoned: it was stopped, or nothing was left to run it";
                 tracing::error!(target: "defer", name, %id, attempt, "{why}");
             }
         }

@@ -14,12 +14,11 @@ use std::{
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-/// Identifies a job from its deferral to its end, in every process: on a queue, a job keeps its id. Use it as an idempotency
-/// key where another side must not do a job twice.
+/// Identifies a job from its deferral to its end, in every process: on a queue, a job keeps its id. Use it as an
+/// idempotency key where the other side must not act on the same job twice.
 ///
-/// It is written as a [ULID]: 26 letters and digits. The first part is the time at which the process deferred its first job
-/// and 40 random bits, the second part counts the process's jobs. So the ids of one process are ordered as its jobs were
-/// deferred.
+/// It is written as a [ULID]: 26 letters and digits. The first part combines the time of the process's first id with 40
+/// random bits. The second part counts, so the ids of one process sort in the order in which its jobs were deferred.
 ///
 /// [ULID]: https://github.com/ulid/spec
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -83,7 +82,7 @@ impl fmt::Debug for JobId {
     }
 }
 
-/// A text that is not a [`JobId`].
+/// The text is not a [`JobId`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a job's id has 26 letters and digits, as a ULID has")]
 #[non_exhaustive]
@@ -92,7 +91,7 @@ pub struct InvalidJobId;
 impl FromStr for JobId {
     type Err = InvalidJobId;
 
-    /// Reads an id as [`Display`](fmt::Display) writes it; small letters too.
+    /// Reads an id as [`Display`](fmt::Display) writes it. Accepts lowercase letters too.
     fn from_str(text: &str) -> Result<Self, InvalidJobId> {
         // 26 letters have room for 130 bits.
         if text.len() != LENGTH || text.as_bytes()[0] > b'7' {
@@ -134,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_id_is_refused() {
+    fn what_is_not_an_id_is_refused() {
         for text in
             ["", "1", "8ZZZZZZZZZZZZZZZZZZZZZZZZZ", "0000000000000000000000000U", "é000000000000000000000000"]
         {

@@ -36,8 +36,8 @@ use crate::{
 ///
 /// # Cancel safety
 ///
-/// The future of `run` may be dropped at any `.await`: when the attempt times out, and at the end of a shutdown. A job
-/// that must not be interrupted half-way does that part in a task of its own.
+/// The future of `run` may be dropped at any `.await`: when the attempt times out, and at the end of a shutdown. If part of
+/// a job must not be interrupted, spawn a task for that part.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a job: it does not implement `Job`",
     label = "this type has no `impl Job`",
@@ -57,7 +57,7 @@ pub trait Job: Send + Sync + 'static {
 pub trait Deferrable: Job + Sized {
     /// The job's name in events, logs and queues.
     const NAME: &'static str;
-    /// How its jobs are run.
+    /// How jobs of this type are run.
     const POLICY: Policy;
     /// Serializes the job for a queue; `None` for a type that is never queued.
     #[doc(hidden)]
@@ -65,7 +65,7 @@ pub trait Deferrable: Job + Sized {
     /// Deserializes a job that went through [`ENCODE`](Self::ENCODE).
     #[doc(hidden)]
     const DECODE: Option<Decode<Self>> = None;
-    /// Names that the type had before, by which a worker finds its jobs too.
+    /// The type's earlier names. A worker also runs jobs queued under them.
     #[doc(hidden)]
     const ALIASES: &'static [&'static str] = &[];
 }

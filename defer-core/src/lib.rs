@@ -5,23 +5,43 @@
 
 // For maintainers: how a job gets from `defer` to its end, and which file does each step.
 //
-// 1. `defer` takes the job (`MyJob::defer` calls it), and asks `scope/current` for the list of the current request. The
-//    first job of a request creates the list.
+// 1. `defer` (which `MyJob::defer` calls) chooses the kind of work (`work`) and asks `scope/current` for the list of the
+//    current request. The first job creates the list, or the first `Defer::current()`: `JobList::new` is in `list/list`.
+//    Outside of any scope, `defer` makes a list on `Runner::global` (`builder`) and releases it at once.
 // 2. `list/collect` encodes a job for the queue and adds the job to the list: an entry, and the job itself in a segment,
 //    beside others of its type.
-// 3. The response is over. A middleware or `scope/scope` calls `release` in `list/run`, and the list becomes `Active`, as it
-//    does later whenever a job joins an idle one. Each time it requests a permit.
-// 4. `runner/semaphore` grants the permit, and `list/run` takes the first segment and makes a worker.
-// 5. `worker` is the task that goes through the segments, one job after another.
-// 6. `list/run` asks the job's condition, if there is one and a response to ask about, and starts the attempt.
-// 7. `attempt` polls the job, in its span and within its timeout. `work` has the kinds of jobs.
-// 8. `list/run` ends the attempt: the job ends and is reported by `event` and counted by `stats`, or a task in `worker` waits,
-//    gets a permit of its own, and goes back to step 6.
+// 3. The handler has answered. `list/admission` (`try_admit`, `admit`) has `list/push` push the jobs that are for the
+//    queue, and holds the response until `runner/capacity` has room for the others. `runner/usher` lets held responses
+//    through.
+// 4. The response is over. A middleware or `scope/scope` calls `release` in `list/run`. If jobs wait, the list becomes
+//    `Active` and requests a permit. Otherwise it becomes `Idle`, until a job joins.
+// 5. `runner/semaphore` grants the permit, through `runner/jobs`, to `list/run`, which takes the first segment and spawns a
+//    worker (`RunSegment` and `WorkerGuard` in `list/list`). `worker` runs the jobs, segment by segment, one after another.
+// 6. `list/run` asks the job's condition, if there is one and a response to ask about, and starts the attempt. A
+//    delayed job (`Next::Delay`) gets a task of its own in `worker`, which waits, gets a permit of its own, and comes
+//    back to this step.
+// 7. `attempt` polls the job, in its span and within its timeout. It defines the trait `Work`; the kinds are in `work`.
+// 8. `list/run` ends the attempt. Either the job ends, `event` reports it and `stats` counts it. Or another attempt
+//    follows: a task of the job's own in `worker` waits as long as `runner/backoff` says, and goes on like that of a
+//    delayed job.
 //
-// Every step that changes a job or a list is a transition in `list/state`; the tables are in `list`. What else ends a job: no
-// room at step 2 or 3, `cancel` (`list/collect`), the queue (`list/push`), a condition that is false or panics
-// (`list/run`), a shutdown (`runner/shutdown`, and `list/run` where the queue was asked), a lost worker (`list/list`), and a
-// retry whose task is lost or that finds no timer (`worker`). A recorder (`testing`) keeps the list at step 3.
+// Every step that changes a job or a list is a transition in `list/state`; the tables are in `list`.
+//
+// A push to the queue begins in five places: `list/admission`, `release_now` (`list/run`), `list/collect` after the
+// release, and in `worker` at the end of an attempt and in the wait for a push (`resume` waits like that too).
+//
+// What else ends a job:
+//
+// - no room at step 2 (`list/collect`) or step 4 (`list/run`)
+// - `cancel`, or a later job with its key (`list/collect`)
+// - the queue, which took it (`list/push`), or runs its next attempt (`list/run`)
+// - a condition that is false or panics (`list/run`; of a queued job, `list/push`)
+// - a shutdown: `runner/shutdown` stops the lists, pushes what the queue can take, and tells `list/run` whether it did
+// - a `Resumed` that is dropped (`resume`)
+// - a worker that is lost, or a `JobList` that is dropped (`list/list`)
+// - a task of its own that is lost, or that finds no timer (`worker`)
+//
+// A recorder (`testing`) keeps the list at step 4.
 //
 // Imports point down, and in a line from left to right:
 //
@@ -31,8 +51,8 @@
 //     list:  collect, admission, run, push, list, state, effects, segment, entry
 //     runner: shutdown, usher, runner, jobs, capacity, semaphore, backoff
 //     attempt
-//     job, context, event, queue
-//     request, response, state, stats, policy, error, id, panic, sync
+//     queue, job, context, event
+//     response, request, state, stats, policy, error, id, panic, sync
 
 mod attempt;
 mod builder;

@@ -65,7 +65,7 @@ impl Policy {
         self
     }
 
-    /// Sets how long one attempt may take. An attempt that takes longer is dropped and has failed.
+    /// Sets how long one attempt may take. An attempt that takes longer is dropped and counts as failed.
     #[must_use]
     pub const fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
@@ -87,8 +87,8 @@ impl Policy {
         self
     }
 
-    /// Pushes the job to the runner's queue, if it has one. It then runs where a worker takes it, and without a queue in this
-    /// process.
+    /// Pushes the job to the runner's queue, if it has one. The job then runs wherever a worker takes it. Without a
+    /// queue, it runs in this process.
     #[must_use]
     pub const fn with_queue(mut self) -> Self {
         self.queue = true;

@@ -28,8 +28,8 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub trait Queue: Send + Sync + 'static {
     /// Stores jobs where a crash of this process does not lose them.
     ///
-    /// Store all of them or none, and none whose id is stored already: a job may be pushed again that was pushed before. After
-    /// `Ok` they are the queue's; after an error they run in this process.
+    /// Store all of the jobs or none. Skip those whose id is already stored, because a job may be pushed more than once.
+    /// After `Ok` they are the queue's; after an error they run in this process.
     ///
     /// # Errors
     ///
@@ -37,15 +37,15 @@ pub trait Queue: Send + Sync + 'static {
     ///
     /// # Cancel safety
     ///
-    /// The future is dropped half-way when it takes longer than the
-    /// [push timeout](crate::RunnerBuilder::push_timeout), and when the runtime stops. The jobs then run in this process,
-    /// whatever the queue did: if it stored them all the same, they run twice, never not at all. At the end of a shutdown they
-    /// are reported as unfinished instead. A client that leaves does not stop a push.
+    /// The future is dropped half-way when it takes longer than the [push timeout](crate::RunnerBuilder::push_timeout),
+    /// and when the runtime stops. The jobs then run in this process, whatever the queue did: if it stored them all the
+    /// same, they run twice. Only a runner that [sheds](crate::Overflow::Shed) may then drop them for want of room. At
+    /// the end of a shutdown they are reported as unfinished instead. A client that leaves does not stop a push.
     fn push(&self, jobs: Vec<Envelope>) -> BoxFuture<'_, Result<(), BoxError>>;
 }
 
-/// What a queued job takes along besides itself: `route` (the method and the route's pattern, such as `POST /signup`) and
-/// `request_id`, where that header was captured.
+/// What a queued job carries over from its request: `route` (the method and the route's pattern, such as `POST /signup`)
+/// and `request_id`, if that header was captured.
 pub type Metadata = BTreeMap<String, String>;
 
 /// A job as a queue stores it.
@@ -62,7 +62,7 @@ pub struct Envelope {
     pub payload: Vec<u8>,
     /// What is known of the request that it comes from.
     pub metadata: Metadata,
-    /// How long it is to wait from now.
+    /// How long it has to wait, from now.
     pub delay: Duration,
 }
 
@@ -72,8 +72,8 @@ impl Envelope {
         Self { id, name: name.into(), policy, payload, metadata: Metadata::new(), delay: Duration::ZERO }
     }
 
-    /// Creates the envelope of a job that was not deferred: one that is stored in a transaction, or by a program that runs no
-    /// jobs itself. The job gets an id of its own.
+    /// Creates the envelope of a job that was not deferred: one that is stored in a transaction, or by a program that
+    /// runs no jobs itself. The job gets an id of its own.
     ///
     /// # Errors
     ///
@@ -83,7 +83,7 @@ impl Envelope {
     }
 }
 
-/// How a job ended that a queue's worker gave to a runner with [`Runner::resume`](crate::Runner::resume).
+/// How a job that a queue's worker gave to a runner with [`Runner::resume`](crate::Runner::resume) ended.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Ran {
@@ -95,7 +95,7 @@ pub enum Ran {
         /// The error of its last attempt.
         error: JobError,
     },
-    /// The attempt failed, and another is to follow.
+    /// The attempt failed, and another should follow.
     #[non_exhaustive]
     Retry {
         /// The error of the attempt.
@@ -103,7 +103,7 @@ pub enum Ran {
         /// How long until the next attempt.
         delay: Duration,
     },
-    /// It was stopped before it had ended, and is to be run again.
+    /// It was stopped before it had ended: run it again.
     Unfinished,
 }
 
@@ -129,7 +129,8 @@ pub trait Queued: Serialize {}
 
 impl<J: Serialize> Queued for J {}
 
-/// How a job type is deserialized, where it can be: an inherent constant hides that of a trait. Used by the derive.
+/// How a job type is deserialized, if it can be: the inherent constant takes precedence over the trait's. Used by the
+/// derive.
 #[derive(Debug)]
 pub struct Decoded<J>(PhantomData<J>);
 
@@ -138,7 +139,7 @@ impl<J: DeserializeOwned> Decoded<J> {
     pub const DECODE: Option<Decode<J>> = Some(|payload| Ok(decode(payload)?));
 }
 
-/// A job type that need not be one that can be deserialized.
+/// The fallback for a job type that cannot be deserialized.
 pub trait Undecoded<J> {
     /// How it is deserialized.
     const DECODE: Option<Decode<J>> = None;

@@ -80,7 +80,7 @@ impl RequestInfo {
         }
     }
 
-    /// Returns the method and the route's pattern. Without a matched path it is the method alone: a raw path may hold a
+    /// Returns the method and the route's pattern. Without a matched path it is the method alone: a raw path may contain a
     /// token.
     pub(crate) fn route(&self) -> String {
         match self.matched_path() {

@@ -77,7 +77,7 @@ impl ResponseInfo {
     ///
     /// Under `defer_axum::serve` the number is exact over HTTP/1, and over HTTP/2 when the delivery is
     /// [`Sent`](Delivery::Sent). For an HTTP/2 stream that was broken off it is a lower bound, at present always 0,
-    /// because h2 does not tell how far the stream came. Under another server it counts the bytes that the server took.
+    /// because h2 does not tell how far the stream got. Under another server it counts the bytes that the server took.
     pub fn bytes_sent(&self) -> u64 {
         self.bytes_sent
     }
@@ -94,7 +94,7 @@ impl ResponseInfo {
 
     /// Returns whether the status is below 400 and the handler neither panicked nor was cancelled.
     ///
-    /// A client that left early does not make the response a failure; [`delivery`](Self::delivery) tells that.
+    /// A client that leaves early does not make the response a failure: see [`delivery`](Self::delivery).
     pub fn is_success(&self) -> bool {
         !matches!(self.delivery, Delivery::Cancelled | Delivery::Panicked)
             && self.status.is_some_and(is_success)
@@ -119,8 +119,8 @@ pub enum Delivery {
     Disconnected,
     /// The body yielded an error.
     Failed,
-    /// The handler was dropped before it answered: the client left, or a timeout fired. Also a service that failed with
-    /// an error, where no layer further out is known to answer for it.
+    /// The handler was dropped before it answered: the client left, or a timeout fired. Also: the service failed with an
+    /// error, and no outer layer is known to answer for it.
     Cancelled,
     /// The handler, or the body, panicked.
     Panicked,

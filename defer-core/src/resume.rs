@@ -23,20 +23,21 @@ pub struct Resume {
     pub id: JobId,
     /// How many attempts it has had.
     pub attempts: u32,
-    /// What it took along of its request.
+    /// What it carries over from its request.
     pub metadata: Metadata,
 }
 
 impl Runner {
     /// Runs one attempt of a job that comes from a queue, as soon as [`max_running`](crate::RunnerBuilder::max_running)
-    /// allows: with the runner's state, within its bounds, and with spans, events and counts as any job. Whether another
-    /// attempt follows is decided by the type's policy. It is the queue's to run it: the job is counted as queued then.
+    /// allows: with the runner's state, within its bounds, and with spans, events and counts like any other job. The
+    /// type's policy decides whether another attempt follows. The queue runs that attempt, and this runner counts the
+    /// job as queued.
     ///
     /// Jobs that it defers run on this runner after it, or go to the queue.
     ///
     /// # Errors
     ///
-    /// [`DeferError::NoRuntime`] outside of a Tokio runtime. The job is dropped.
+    /// [`DeferError::NoRuntime`] outside a Tokio runtime. The job is dropped.
     pub fn resume<J: Deferrable>(&self, job: J, resume: Resume) -> Result<Resumed, DeferError> {
         let origin = Origin { queued: Some(Box::new(resume.metadata)), ..Origin::current()? };
         let list = JobList::new(self.clone(), origin);
@@ -44,22 +45,22 @@ impl Runner {
         let policy: &'static Policy = const { &J::POLICY };
         let entry = Entry::from_queue(resume.id, J::NAME, policy, resume.attempts, observer);
         if policy.is_blocking() {
-            push(&list, entry, BlockingJob(Arc::new(job)));
+            add(&list, entry, BlockingJob(Arc::new(job)));
         } else {
-            push(&list, entry, AsyncJob(job));
+            add(&list, entry, AsyncJob(job));
         }
         list.release(None);
         Ok(Resumed { list, ran: Some(ran), ended: None })
     }
 }
 
-fn push<W: Work>(list: &Arc<JobList>, entry: Entry, work: W) {
+fn add<W: Work>(list: &Arc<JobList>, entry: Entry, work: W) {
     // Not shed: a list that was created for a queue waits for room.
-    let _ = list.push(entry, work);
+    let _ = list.add(entry, work);
 }
 
-/// A job from a queue that a runner runs. Dropped before it has ended, it is stopped.
-#[must_use = "a job is stopped that nobody waits for"]
+/// A job from a queue that a runner runs. Dropping it before the job has ended stops the job.
+#[must_use = "dropping this stops the job"]
 pub struct Resumed {
     list: Arc<JobList>,
     ran: Option<oneshot::Receiver<Ran>>,
@@ -68,12 +69,12 @@ pub struct Resumed {
 }
 
 impl Resumed {
-    /// Waits until the job has ended, and the jobs for the queue that it has deferred are there: forget the job only then.
-    /// Call it once.
+    /// Waits until the job has ended and the queue has the jobs that it deferred. Do not forget the job before that. Do not
+    /// call this again once it has completed.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: it can be called again.
+    /// Cancel safe: if dropped before it completes, it can be called again.
     pub async fn ran(&mut self) -> Ran {
         let Some(ran) = &mut self.ran else { return Ran::Unfinished };
         // An error means that it was stopped.

@@ -24,7 +24,7 @@ pub struct Stats {
     pub succeeded: u64,
     /// Returned an error, panicked or timed out, with no attempts left.
     pub failed: u64,
-    /// Their condition said no.
+    /// Their condition was false.
     pub skipped: u64,
     /// Cancelled, or replaced by a later job with the same key.
     pub cancelled: u64,
@@ -32,7 +32,7 @@ pub struct Stats {
     pub shed: u64,
     /// Taken by the queue; or given back to it, by a worker that ran one attempt or was stopped.
     pub queued: u64,
-    /// Not ended when the runner or its runtime was stopped.
+    /// Stopped, or left with nothing to run them.
     pub abandoned: u64,
 }
 
@@ -45,7 +45,7 @@ pub(crate) enum Final {
     Cancelled,
     Shed,
     Queued,
-    /// Stopped at the end of a shutdown and pushed to the queue. Counts as `queued`.
+    /// Stopped, at the end of a shutdown or with its `Resumed`, and left to the queue. Counts as `queued`.
     HandedOver,
     Abandoned,
 }

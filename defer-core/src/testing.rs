@@ -1,4 +1,4 @@
-//! Test what was deferred. With the feature `testing`.
+//! Tests what was deferred. Requires the feature `testing`.
 
 use std::{any::type_name, fmt, sync::Arc};
 
@@ -18,6 +18,10 @@ use crate::{
 ///
 /// The recorder keeps what it records, without a bound and without holding responses back. When its last clone is dropped,
 /// the jobs that have not run are dropped too, and are counted as abandoned.
+///
+/// # Panics
+///
+/// Deferring panics if the job is of a queued type and does not survive JSON.
 ///
 /// ```
 /// # use defer_core::{Deferrable, Job, JobContext, JobResult, Policy, defer, scope, testing::Recorder};
@@ -81,7 +85,7 @@ impl Recorder {
         self.pick(|job: &J| Some(job.clone()))
     }
 
-    /// Asserts that a job of type `J` was deferred for which `predicate` returns true.
+    /// Asserts that some deferred job of type `J` satisfies `predicate`.
     ///
     /// # Panics
     ///
@@ -123,7 +127,7 @@ impl Recorder {
         }
     }
 
-    /// Asserts that no job of type `J` was deferred for which `predicate` returns true.
+    /// Asserts that no deferred job of type `J` satisfies `predicate`.
     ///
     /// # Panics
     ///
@@ -136,8 +140,12 @@ impl Recorder {
         }
     }
 
-    /// Runs the recorded jobs as after this response, which the conditions of jobs are asked about, and waits as
-    /// [`run_all`](Self::run_all) does. Where a request's response is over, its jobs see that one.
+    /// Runs the recorded jobs as if this response had ended, and asks their conditions about it. Waits as
+    /// [`run_all`](Self::run_all) does. Jobs whose own response is already over see that one instead.
+    ///
+    /// # Cancel safety
+    ///
+    /// If dropped, the jobs go on.
     ///
     /// ```
     /// # use defer_core::{Delivery, ResponseInfo, defer_fn, scope, testing::Recorder};
@@ -161,6 +169,10 @@ impl Recorder {
 
     /// Runs the recorded jobs that have not run, in the order deferred within each request, and waits for them and for the
     /// jobs that they defer. You need not have read the responses. See [`Runner::stats`] for how the jobs ended.
+    ///
+    /// # Cancel safety
+    ///
+    /// If dropped, the jobs go on.
     pub async fn run_all(&self) {
         for list in self.lists() {
             list.release_now();

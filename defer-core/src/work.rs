@@ -34,7 +34,7 @@ impl<J: Deferrable> Work for AsyncJob<J> {
     }
 }
 
-/// A job that a recorder keeps and that tests may look at meanwhile.
+/// A job that a recorder keeps and that tests may look at.
 #[cfg(feature = "testing")]
 pub(crate) struct RecordedJob<J>(pub(crate) Arc<J>);
 
@@ -86,8 +86,8 @@ impl<J: Deferrable> Work for BlockingJob<J> {
     }
 }
 
-/// A task on the blocking pool. Dropped before the job has a thread, the job does not start: one that timed out must not
-/// run later. Dropped after that, the job stops at its next `.await`.
+/// A task on the blocking pool. If dropped before the job has a thread, the job never starts: one that timed out must not
+/// run later. If dropped after that, the job stops at its next `.await`.
 struct OnPool {
     task: JoinHandle<JobResult>,
     _stop: oneshot::Sender<Infallible>,

@@ -1,4 +1,5 @@
-//! The tasks that run a list's jobs: one worker for those in line, and one task for each job that is retried or delayed.
+//! The tasks that run a list's jobs: one worker for those in line, and a task of its own for each job that is retried or
+//! delayed.
 
 use std::{mem, pin::Pin, sync::Arc, time::Duration};
 
@@ -74,7 +75,7 @@ fn run<W: Work>(guard: &mut WorkerGuard, segment: &mut Segment<W>) -> impl Futur
 /// Leaves a job to a task of its own.
 fn leave<W: Work>(list: &Arc<JobList>, index: usize, slot: &mut Option<W>, delay: Duration, has_room: bool) {
     if let Some(work) = slot.take() {
-        Retry::spawn(list, index, work, delay, has_room);
+        OwnTask::spawn(list, index, work, delay, has_room);
     }
 }
 
@@ -90,7 +91,7 @@ enum Then {
     Push,
 }
 
-/// Waits until the queue has a job or has failed. Other lists may run jobs meanwhile.
+/// Waits until the queue has a job or has failed. Gives up the permit, so that other lists may run jobs.
 #[cold]
 async fn wait_for_push(guard: &mut WorkerGuard, index: usize) {
     drop(guard.permit.take());
@@ -148,21 +149,21 @@ fn end_attempt(
     next.map_or(Then::Nothing, Then::Retry)
 }
 
-/// A job with a task of its own: between two attempts and in those after the first, or delayed.
-struct Retry<W> {
+/// A job with a task of its own: delayed, or past its first attempt.
+struct OwnTask<W> {
     list: Arc<JobList>,
     index: usize,
     work: Option<W>,
     has_room: bool,
 }
 
-impl<W: Work> Retry<W> {
+impl<W: Work> OwnTask<W> {
     /// Runs a job after this long in a task of its own, so that the jobs behind it need not wait.
     fn spawn(list: &Arc<JobList>, index: usize, work: W, delay: Duration, has_room: bool) {
-        let mut retry = Self { list: list.clone(), index, work: Some(work), has_room };
-        let Some(backoff) = retry.backoff(delay) else { return };
-        let task = list.runtime().spawn(Scoped::of_list(list.clone(), false, retry.run(backoff)));
-        list.keep_retry(index, task.abort_handle());
+        let mut own = Self { list: list.clone(), index, work: Some(work), has_room };
+        let Some(backoff) = own.backoff(delay) else { return };
+        let task = list.runtime().spawn(Scoped::of_list(list.clone(), false, own.run(backoff)));
+        list.keep_task(index, task.abort_handle());
     }
 
     /// Returns the wait for the next attempt. Without a timer the job fails.
@@ -196,7 +197,7 @@ impl<W: Work> Retry<W> {
     }
 }
 
-impl<W> Drop for Retry<W> {
+impl<W> Drop for OwnTask<W> {
     fn drop(&mut self) {
         if self.has_room {
             self.list.give_back_room(1);

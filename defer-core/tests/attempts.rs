@@ -63,7 +63,7 @@ async fn a_jobs_panic_touches_no_other_job_and_its_message_is_kept() {
     let (_, errors) = between_others(Plain::job(move |_| async move { panic!("on purpose {number}") })).await;
     assert_eq!(errors, ["panicked: on purpose 3"]);
     let (_, errors) = between_others(Plain::job(|_| async { panic_any(3) })).await;
-    assert_eq!(errors, ["panicked with something that is no message"]);
+    assert_eq!(errors, ["panicked with a value that is not a string"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -317,7 +317,7 @@ async fn a_job_that_never_yields_keeps_no_other_request_from_its_end() {
     assert_all_accounted_for(&runner);
 }
 
-/// Its `run` is no `async fn`: it does something before it returns its future.
+/// Its `run` is not an `async fn`: it does something before it returns its future.
 struct Eager {
     panics: bool,
 }

@@ -25,7 +25,7 @@ pub(crate) struct JobType<'a> {
     pub(crate) policy: Policy,
     /// The path of `defer-axum` or `defer-core`.
     pub(crate) krate: Path,
-    /// The struct or one of its fields is deprecated, which the expansion must use all the same.
+    /// The struct or one of its fields is deprecated. The expansion still has to use it.
     pub(crate) is_deprecated: bool,
 }
 
@@ -52,7 +52,7 @@ pub(crate) enum Source {
 }
 
 impl<'a> JobType<'a> {
-    /// Parses the whole input, also after an error. `None` if it cannot be a job.
+    /// Parses the whole input, even after an error. `None` if it cannot be a job.
     pub(crate) fn parse(input: &'a DeriveInput, errors: &mut Errors) -> Option<Self> {
         let attributes = StructAttributes::parse(&input.attrs, errors);
         let fields = struct_fields(input, errors)?;

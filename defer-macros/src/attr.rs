@@ -108,7 +108,7 @@ pub(crate) fn default_attribute(attrs: &[Attribute], errors: &mut Errors) -> Opt
     default
 }
 
-/// Returns the entries of all `#[defer(...)]` attributes. A key that was there before is an error.
+/// Returns the entries of all `#[defer(...)]` attributes. A repeated key is an error.
 fn distinct_entries(attrs: &[Attribute], errors: &mut Errors) -> Vec<Meta> {
     let mut entries: Vec<Meta> = Vec::new();
     for attr in attrs.iter().filter(|attr| attr.path().is_ident("defer")) {

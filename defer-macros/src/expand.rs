@@ -102,8 +102,8 @@ fn impl_functions(job: &JobType<'_>) -> TokenStream {
     }
 }
 
-/// The only lint of rustc that fires in the expansion, and only if the user's struct is deprecated. Nothing else is allowed,
-/// so that a crate may forbid any lint.
+/// The only lint of rustc that fires in the expansion, and only if the user's struct is deprecated. No other rustc lint is
+/// allowed here, so that a crate may forbid any of them.
 fn allow(job: &JobType<'_>) -> Option<TokenStream> {
     job.is_deprecated.then(|| quote!(#[allow(deprecated)]))
 }
@@ -175,7 +175,7 @@ fn value(field: &JobField<'_>) -> TokenStream {
     }
 }
 
-/// Moves to where an error is shown, and keeps names resolved at the expansion.
+/// Shows errors at `span`, and still resolves names at the call site.
 fn at(span: Span) -> Span {
     Span::call_site().located_at(span)
 }

@@ -18,8 +18,8 @@ use crate::{ast::JobType, attr::Errors};
 
 /// Makes a struct a job that can be deferred: `SendWelcome::defer("ada@example.com")`.
 ///
-/// The derive implements `Deferrable`, that is the job's name and its policy, and adds two functions to
-/// the struct, as visible as the struct itself:
+/// The derive implements `Deferrable` (the job's name and its policy) and adds two functions to the struct, as visible
+/// as the struct itself:
 ///
 /// | function | returns | outside a Tokio runtime |
 /// |---|---|---|
@@ -53,10 +53,10 @@ use crate::{ast::JobType, attr::Errors};
 ///
 /// # Arguments
 ///
-/// `defer` and `try_defer` take one argument per field, in the order of the fields, each an
-/// `impl Into<Field>`: a `String` field takes a `&str`. An argument has the name of its field with an underscore
-/// appended, such as `to_`, so that it does not become a pattern when a constant has the field's name. Those of a tuple
-/// struct are `arg0_`, `arg1_` and so on. A number literal needs its type if the field's is not `i32`, `i64` or `f64`:
+/// `defer` and `try_defer` take one argument per field, in the order of the fields, each an `impl Into<Field>`: a
+/// `String` field takes a `&str`. An argument has the name of its field with an underscore appended, such as `to_`, so
+/// that it does not become a pattern when a constant has the field's name. Those of a tuple struct are `arg0_`, `arg1_`
+/// and so on. A number literal needs a suffix if the field's type is not `i32`, `i64` or `f64`:
 /// `ChargeCard::defer(42_u64)`.
 ///
 /// Unit, tuple, named and generic structs work. The struct must own what it holds, because a job outlives the request
@@ -65,8 +65,8 @@ use crate::{ast::JobType, attr::Errors};
 /// # Large jobs
 ///
 /// A job is moved several times on its way into the request's list, and in a debug build each move is a copy on the
-/// stack: a struct with a field of 128 KiB overflows that of a worker thread. Put what is larger than a few KiB into
-/// a `Box`, a `Vec` or an `Arc`.
+/// stack: a struct with a field of 128 KiB overflows the stack of a worker thread. Put what is larger than a few KiB into a
+/// `Box`, a `Vec` or an `Arc`.
 ///
 /// # Attributes of the struct
 ///
@@ -79,7 +79,7 @@ use crate::{ast::JobType, attr::Errors};
 /// | `timeout = "10s"` | a duration | how long one attempt may take | no limit |
 /// | `on = "..."` | `"always"` or `"success"` | whether the job also runs after a response that failed | `"always"` |
 /// | `blocking` | | the job runs on Tokio's blocking pool, where it may block; one that awaits is dropped at its timeout and at the end of a shutdown, as others are | it runs on the runtime |
-/// | `queue` | | the job goes to the runner's queue; the struct has to be `serde::Serialize` | it runs in this process |
+/// | `queue` | | the job goes to the runner's queue; the struct must implement `serde::Serialize` | it runs in this process |
 /// | `crate = "path"` | a path | where `defer-axum` or `defer-core` is found | see below |
 ///
 /// A duration is a number and a unit, or several: `"500ms"`, `"10s"`, `"2m 30s"`, `"1h"`.
@@ -112,8 +112,8 @@ use crate::{ast::JobType, attr::Errors};
 ///
 /// # Where the crate is found
 ///
-/// The expansion names `defer-axum` if it is a dependency of your crate, else `defer-core`, also when
-/// `Cargo.toml` renames it. If neither is, because another crate re-exports them, say where:
+/// The expansion names `defer-axum` if your crate depends on it, otherwise `defer-core`, even if `Cargo.toml` renames
+/// it. If your crate depends on neither, because another crate re-exports them, say where:
 /// `#[defer(crate = "my_framework::defer")]`.
 ///
 /// # Errors

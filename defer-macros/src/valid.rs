@@ -20,8 +20,8 @@ pub(crate) fn struct_fields<'a>(input: &'a DeriveInput, errors: &mut Errors) -> 
     None
 }
 
-/// Returns `None`, with an error at each lifetime parameter and at each field that is a reference without one, if there
-/// is any.
+/// Reports an error at each lifetime parameter and at each field that is a reference without a lifetime. Returns `None` if
+/// there are any.
 pub(crate) fn check_owned(generics: &Generics, fields: &Fields, errors: &mut Errors) -> Option<()> {
     let lifetimes = generics.lifetimes().map(|param| param.lifetime.span());
     let references = fields.iter().filter_map(|field| match &field.ty {

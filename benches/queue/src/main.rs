@@ -4,6 +4,8 @@
 //! ```sh
 //! scripts/with-servers.sh cargo run --release -p defer-queue-benches
 //! ```
+//!
+//! With the name of a storage as its argument, it measures that one alone.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark")]
 
@@ -232,6 +234,26 @@ async fn main() {
         "| storage | connections | one row by itself, 1/s | apalis by hand, 1/s | queued job, 1/s | job / row |"
     );
     println!("|---|--:|--:|--:|--:|--:|");
+    let only = std::env::args().nth(1);
+    let wanted = |storage: &str| only.as_deref().is_none_or(|only| only == storage);
+    if wanted("SQLite") {
+        sqlite().await;
+    }
+    if let Some(server) = std::env::var("DEFER_TEST_POSTGRES").ok().filter(|_| wanted("Postgres")) {
+        let url = format!("{server}/postgres");
+        drop(ApalisQueue::connect(&url).await.unwrap());
+        let pool = PgPool::connect(&url).await.unwrap();
+        sqlx::query("CREATE TABLE rows (number bigint)").execute(&pool).await.unwrap();
+        measure("Postgres", &url, Floor::Postgres(pool)).await;
+    }
+    if let Some(url) = std::env::var("DEFER_TEST_REDIS").ok().filter(|_| wanted("Redis")) {
+        let client = redis::Client::open(&*url).unwrap();
+        let connection = redis::aio::ConnectionManager::new(client).await.unwrap();
+        measure("Redis", &url, Floor::Redis(connection)).await;
+    }
+}
+
+async fn sqlite() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("queue.db");
     let url = format!("sqlite:{}", file.display());
@@ -244,17 +266,4 @@ async fn main() {
     let pool = SqlitePoolOptions::new().max_connections(8).connect_with(options).await.unwrap();
     sqlx::query("CREATE TABLE rows (number INTEGER)").execute(&pool).await.unwrap();
     measure("SQLite", &url, Floor::Sqlite(pool)).await;
-
-    if let Ok(server) = std::env::var("DEFER_TEST_POSTGRES") {
-        let url = format!("{server}/postgres");
-        drop(ApalisQueue::connect(&url).await.unwrap());
-        let pool = PgPool::connect(&url).await.unwrap();
-        sqlx::query("CREATE TABLE rows (number bigint)").execute(&pool).await.unwrap();
-        measure("Postgres", &url, Floor::Postgres(pool)).await;
-    }
-    if let Ok(url) = std::env::var("DEFER_TEST_REDIS") {
-        let client = redis::Client::open(&*url).unwrap();
-        let connection = redis::aio::ConnectionManager::new(client).await.unwrap();
-        measure("Redis", &url, Floor::Redis(connection)).await;
-    }
 }

@@ -1,8 +1,11 @@
-//! Jobs as a storage and a worker tell each other of them.
+//! Jobs as a storage and a worker exchange them.
 
 use std::{collections::BTreeMap, time::Duration};
 
-use defer_core::JobId;
+use defer_core::{Envelope, JobId};
+
+/// The key of a job's name in its metadata.
+pub(crate) const NAME: &str = "job";
 
 /// A job that a worker took.
 #[derive(Clone, Debug)]
@@ -12,7 +15,7 @@ pub(crate) struct Taken {
     pub(crate) metadata: BTreeMap<String, String>,
     /// How many attempts it has had.
     pub(crate) attempts: u32,
-    /// How many it had when it was pushed.
+    /// How many attempts it is allowed, as set when it was pushed.
     pub(crate) max_attempts: u32,
 }
 
@@ -52,7 +55,8 @@ pub struct Counts {
     pub done: u64,
     /// Those that failed for good.
     pub failed: u64,
-    /// How long the job that waits longest could have been run. A worker that is ill lets it grow.
+    /// How long the oldest due job has been ready to run. If this grows, the workers do not keep up, or are ill. On Redis
+    /// only of jobs that were delayed or failed.
     pub oldest_due: Option<Duration>,
 }
 
@@ -70,6 +74,17 @@ pub struct FailedJob {
     pub error: String,
 }
 
+/// Returns what is stored of a job besides its payload.
+pub(super) fn metadata(job: &Envelope) -> BTreeMap<String, String> {
+    let mut metadata = job.metadata.clone();
+    metadata.insert(NAME.into(), job.name.clone());
+    metadata
+}
+
+pub(super) fn max_attempts(job: &Envelope) -> i32 {
+    i32::try_from(job.policy.tries()).unwrap_or(i32::MAX)
+}
+
 impl Finished {
     /// Returns the status, the result as apalis writes it, and how long the job waits if it is to run again.
     pub(super) fn row(&self) -> (&'static str, Option<String>, Option<Duration>) {
@@ -85,6 +100,7 @@ impl Finished {
     }
 }
 
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(super) fn counts([pending, running, done, failed]: [i64; 4], oldest: Option<i64>) -> Counts {
     let count = |count: i64| u64::try_from(count).unwrap_or_default();
     let oldest_due = oldest.map(|seconds| Duration::from_secs(count(seconds)));

@@ -8,10 +8,13 @@ pub(crate) mod postgres;
 pub(crate) mod redis;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
+#[cfg(any(feature = "sqlite", feature = "redis"))]
 mod task;
 
+#[cfg(test)]
+pub(crate) use self::interface::Stored;
 pub use self::job::{Counts, FailedJob};
 pub(crate) use self::{
-    interface::{HEARTBEAT, Store},
-    job::{Fate, Finished, Taken},
+    interface::{HEARTBEAT, Store, answered},
+    job::{Fate, Finished, NAME, Taken},
 };

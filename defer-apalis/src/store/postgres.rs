@@ -6,19 +6,18 @@ use std::{
 };
 
 use apalis_core::worker::context::WorkerContext;
-use apalis_postgres::{Config, PostgresStorage, queries};
+use apalis_postgres::{PostgresStorage, queries};
 use defer_core::{BoxFuture, Envelope, JobId};
 use sqlx::{
     PgConnection, PgPool, Row,
     migrate::Migrate,
-    postgres::{PgListener, PgPoolOptions, types::PgHstore},
+    postgres::{PgListener, PgPoolOptions, PgRow, types::PgHstore},
 };
 use tokio::{sync::Notify, task::AbortHandle};
 
 use super::{
-    interface::{DEAD_AFTER, HEARTBEAT, Store, Stored},
+    interface::{DEAD_AFTER, Store, Stored},
     job::{self, Counts, FailedJob, Finished, Taken},
-    task,
 };
 use crate::error::Error;
 
@@ -68,34 +67,45 @@ impl Postgres {
             migrations.dangerous_set_table_name("_defer_queue_migrations");
         }
         migrations.run(&mut *connection).await.map_err(Error::store)?;
+        // Each heartbeat looks for jobs of workers that are gone. apalis has no index for that, and reads the whole table.
+        sqlx::query(
+            "CREATE INDEX IF NOT EXISTS idx_defer_jobs_running ON apalis.jobs (job_type, lock_by) \
+             WHERE status IN ('Queued', 'Running')",
+        )
+        .execute(&mut *connection)
+        .await
+        .map_err(Error::store)?;
         drop(connection);
         Ok(Self { pool, queue: queue.to_owned(), pushed: Arc::default(), listener: OnceLock::new() })
     }
 
-    /// Stores jobs in a transaction of the caller's.
+    /// Stores jobs in a transaction of the caller's, and leaves out those that are stored already.
     pub(crate) async fn push_in(
         connection: &mut PgConnection,
         queue: &str,
         jobs: &[Envelope],
     ) -> Result<(), Error> {
         let ids: Vec<String> = jobs.iter().map(|job| job.id.to_string()).collect();
-        let known = sqlx::query("SELECT id FROM apalis.jobs WHERE id = ANY($1)").bind(&ids);
-        let known = known.fetch_all(&mut *connection).await.map_err(Error::store)?;
-        let known: Vec<&str> = known.iter().map(|row| row.get(0)).collect();
-        let tasks: Vec<_> = jobs
+        let payloads: Vec<&[u8]> = jobs.iter().map(|job| &*job.payload).collect();
+        let max_attempts: Vec<i32> = jobs.iter().map(job::max_attempts).collect();
+        // An interval has an end, too.
+        let longest = f64::from(u32::MAX);
+        let delays: Vec<f64> = jobs.iter().map(|job| job.delay.as_secs_f64().min(longest)).collect();
+        let metadata: Vec<PgHstore> = jobs
             .iter()
-            .zip(&ids)
-            .filter(|(_, id)| !known.contains(&id.as_str()))
-            .map(|(job, _)| task::task(job, true))
+            .map(|job| PgHstore(job::metadata(job).into_iter().map(|(k, v)| (k, Some(v))).collect()))
             .collect();
-        if tasks.is_empty() {
-            return Ok(());
-        }
-        queries::push_tasks(connection, queue, tasks).await.map_err(Error::store)
-    }
-
-    fn config(&self, batch: usize) -> Config {
-        Config::default().queue(&self.queue).heartbeat_interval(HEARTBEAT).batch_size(batch.max(1))
+        // apalis' own insert knows no conflict (apalis-postgres 1.0).
+        let stored = sqlx::query(
+            "INSERT INTO apalis.jobs \
+             (id, job_type, job, status, attempts, max_attempts, run_at, priority, metadata) \
+             SELECT id, $1, job, 'Pending', 0, max_attempts, now() + delay * interval '1 second', 0, metadata \
+             FROM unnest($2::text[], $3::bytea[], $4::int[], $5::float8[], $6::hstore[]) \
+             AS new (id, job, max_attempts, delay, metadata) ON CONFLICT DO NOTHING",
+        );
+        let stored =
+            stored.bind(queue).bind(ids).bind(payloads).bind(max_attempts).bind(delays).bind(metadata);
+        stored.execute(connection).await.map_err(Error::store).map(drop)
     }
 
     /// Listens for new jobs for as long as the store lives.
@@ -126,6 +136,28 @@ impl Postgres {
         });
         Listener(listening.abort_handle())
     }
+}
+
+fn taken(row: &PgRow) -> Result<Taken, sqlx::Error> {
+    let metadata: Option<PgHstore> = row.try_get(2)?;
+    let metadata = metadata.into_iter().flat_map(|metadata| metadata.0);
+    let (attempts, max_attempts): (i32, i32) = (row.try_get(3)?, row.try_get(4)?);
+    Ok(Taken {
+        id: row.try_get(0)?,
+        payload: row.try_get(1)?,
+        metadata: metadata.filter_map(|(key, value)| Some((key, value?))).collect(),
+        attempts: attempts.unsigned_abs(),
+        max_attempts: max_attempts.unsigned_abs(),
+    })
+}
+
+/// Frees the jobs that a worker has, except these.
+async fn release(connection: &mut PgConnection, worker: &str, except: &[String]) -> Result<(), Error> {
+    let released = sqlx::query(
+        "UPDATE apalis.jobs SET status = 'Pending', lock_by = NULL, lock_at = NULL \
+         WHERE lock_by = $1 AND status IN ('Queued', 'Running') AND NOT id = ANY($2)",
+    );
+    released.bind(worker).bind(except).execute(connection).await.map_err(Error::store).map(drop)
 }
 
 impl Store for Postgres {
@@ -177,14 +209,7 @@ impl Store for Postgres {
     fn unregister<'a>(&'a self, worker: &'a str) -> Stored<'a, ()> {
         Box::pin(async move {
             let mut tx = self.pool.begin().await.map_err(Error::store)?;
-            sqlx::query(
-                "UPDATE apalis.jobs SET status = 'Pending', lock_by = NULL, lock_at = NULL \
-                 WHERE lock_by = $1 AND status IN ('Queued', 'Running')",
-            )
-            .bind(worker)
-            .execute(&mut *tx)
-            .await
-            .map_err(Error::store)?;
+            release(&mut tx, worker, &[]).await?;
             // Jobs that are done refer to it, so the row stays.
             let gone = sqlx::query("UPDATE apalis.workers SET last_seen = to_timestamp(0) WHERE id = $1");
             gone.bind(worker).execute(&mut *tx).await.map_err(Error::store)?;
@@ -192,18 +217,30 @@ impl Store for Postgres {
         })
     }
 
+    fn release<'a>(&'a self, worker: &'a str, except: &'a [String]) -> Stored<'a, ()> {
+        Box::pin(async move {
+            let mut connection = self.pool.acquire().await.map_err(Error::store)?;
+            release(&mut connection, worker, except).await
+        })
+    }
+
     fn take<'a>(&'a self, worker: &'a str, jobs: usize) -> Stored<'a, Vec<Taken>> {
         Box::pin(async move {
-            let context = WorkerContext::new(worker);
-            let mut tx = self.pool.begin().await.map_err(Error::store)?;
-            let tasks = queries::fetch_next(&mut *tx, &self.config(jobs), &context).await;
-            let taken: Vec<Taken> = tasks.map_err(Error::store)?.into_iter().map(task::taken).collect();
-            if !taken.is_empty() {
-                let ids: Vec<String> = taken.iter().map(|taken| taken.id.clone()).collect();
-                queries::lock_tasks(&mut *tx, &ids, worker).await.map_err(Error::store)?;
-            }
-            tx.commit().await.map_err(Error::store)?;
-            Ok(taken)
+            // As apalis' `get_jobs` does, but found by `ANY`: for its join Postgres may read the whole table (15).
+            let rows = sqlx::query(
+                "UPDATE apalis.jobs SET status = 'Running', lock_by = $1, lock_at = now() WHERE id = ANY(ARRAY(\
+                 SELECT id FROM apalis.jobs WHERE job_type = $2 AND run_at < now() \
+                 AND (status = 'Pending' OR (status = 'Failed' AND attempts < max_attempts)) \
+                 ORDER BY priority DESC, run_at LIMIT $3 FOR UPDATE SKIP LOCKED)) \
+                 RETURNING id, job, metadata, attempts, max_attempts",
+            )
+            .bind(worker)
+            .bind(&self.queue)
+            .bind(i64::try_from(jobs).unwrap_or(i64::MAX))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(Error::store)?;
+            rows.iter().map(taken).collect::<Result<_, sqlx::Error>>().map_err(Error::store)
         })
     }
 
@@ -212,14 +249,15 @@ impl Store for Postgres {
             let mut tx = self.pool.begin().await.map_err(Error::store)?;
             for job in jobs {
                 let (status, result, delay) = job.row();
-                // Without a delay it has ended. With one it is free for the next that comes then.
+                // Without a delay it has ended. With one it is free for the next that comes then. The worker's name is not
+                // compared with `=`: by its index, Postgres may read every job that this worker has ever had.
                 sqlx::query(
                     "UPDATE apalis.jobs SET status = $1, attempts = $2, last_result = $3::text::jsonb, \
                      done_at = CASE WHEN $6::float8 IS NULL THEN now() END, \
                      lock_by = CASE WHEN $6::float8 IS NULL THEN lock_by END, \
                      lock_at = CASE WHEN $6::float8 IS NULL THEN lock_at END, \
                      run_at = CASE WHEN $6::float8 IS NULL THEN run_at ELSE now() + $6 * interval '1 second' END \
-                     WHERE id = $4 AND lock_by = $5",
+                     WHERE id = $4 AND lock_by IS NOT DISTINCT FROM $5",
                 )
                 .bind(status)
                 .bind(i32::try_from(job.attempts).unwrap_or(i32::MAX))
@@ -275,7 +313,7 @@ impl Store for Postgres {
                 .iter()
                 .filter_map(|row| {
                     let metadata: Option<PgHstore> = row.get(1);
-                    let name = metadata.as_ref().and_then(|metadata| metadata.get(task::NAME)?.as_ref());
+                    let name = metadata.as_ref().and_then(|metadata| metadata.get(job::NAME)?.as_ref());
                     let (attempts, result): (i32, Option<String>) = (row.get(2), row.get(3));
                     job::failed(row.get(0), name, attempts.into(), result.as_deref())
                 })

@@ -5,7 +5,7 @@ use std::{fmt, sync::LazyLock, time::Duration};
 use apalis_core::worker::context::WorkerContext;
 use apalis_redis::{Config, queries};
 use defer_core::{BoxFuture, Envelope, JobId};
-use redis::{AsyncCommands, Script, aio::ConnectionManager};
+use redis::{AsyncCommands, Script, ToRedisArgs, aio::ConnectionManager};
 
 use super::{
     interface::{DEAD_AFTER, Store, Stored},
@@ -22,36 +22,53 @@ pub(crate) struct Redis {
     config: Config,
 }
 
-/// Frees the jobs of one worker, and forgets it. `ARGV`: worker, attempts to add, now.
+/// Frees the jobs of one worker, except those that are keys of `kept`.
 const FREE: &str = "
-local function free(worker, attempts, now)
+local function free(worker, attempts, now, kept)
     local inflight = KEYS[2] .. ':' .. worker
     for _, id in ipairs(redis.call('SMEMBERS', inflight)) do
-        local meta = KEYS[3] .. ':' .. id
-        redis.call('HINCRBY', meta, 'attempts', attempts)
-        redis.call('HSET', meta, 'status', 'Pending')
-        redis.call('ZADD', KEYS[4], now, id)
+        if not kept[id] then
+            local meta = KEYS[3] .. ':' .. id
+            redis.call('HINCRBY', meta, 'attempts', attempts)
+            redis.call('HSET', meta, 'status', 'Pending')
+            redis.call('ZADD', KEYS[4], now, id)
+            redis.call('SREM', inflight, id)
+        end
     end
-    redis.call('DEL', inflight)
-    redis.call('ZREM', KEYS[1], worker)
 end
 ";
 
-/// Says that a worker lives, and frees the jobs of those that were silent too long.
+/// Says that a worker lives, and frees the jobs of those that were silent too long. `ARGV`: worker, seconds.
 static HEARTBEAT: LazyLock<Script> = LazyLock::new(|| {
     Script::new(&format!(
         "{FREE}
 local now = tonumber(redis.call('TIME')[1])
 redis.call('ZADD', KEYS[1], now, ARGV[1])
 for _, worker in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], 0, now - tonumber(ARGV[2]))) do
-    free(worker, 1, now)
+    free(worker, 1, now, {{}})
+    redis.call('ZREM', KEYS[1], worker)
 end
 return 1"
     ))
 });
 
-static UNREGISTER: LazyLock<Script> =
-    LazyLock::new(|| Script::new(&format!("{FREE} free(ARGV[1], 0, redis.call('TIME')[1]) return 1")));
+/// Frees the jobs of a worker that is gone. `ARGV`: worker.
+static UNREGISTER: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(&format!(
+        "{FREE} free(ARGV[1], 0, redis.call('TIME')[1], {{}}) redis.call('ZREM', KEYS[1], ARGV[1]) return 1"
+    ))
+});
+
+/// Frees the jobs of a worker, except some. `ARGV`: worker, then their ids.
+static RELEASE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(&format!(
+        "{FREE}
+local kept = {{}}
+for i = 2, #ARGV do kept[ARGV[i]] = true end
+free(ARGV[1], 0, redis.call('TIME')[1], kept)
+return 1"
+    ))
+});
 
 /// Moves jobs that are due to where apalis fetches them. Its own script does that for all of them at once, which fails for
 /// some thousands.
@@ -108,7 +125,7 @@ static RETRY: LazyLock<Script> = LazyLock::new(|| {
         "if redis.call('ZREM', KEYS[1], ARGV[1]) == 0 then return 0 end
 redis.call('SREM', KEYS[2], ARGV[1])
 redis.call('HSET', KEYS[3] .. ':' .. ARGV[1], 'status', 'Pending', 'attempts', 0)
-redis.call('ZADD', KEYS[4], 0, ARGV[1])
+redis.call('ZADD', KEYS[4], redis.call('TIME')[1], ARGV[1])
 return 1",
     )
 });
@@ -148,17 +165,19 @@ impl Redis {
         format!("{}:{worker}", self.config.inflight_jobs_set())
     }
 
-    async fn free(&self, script: &Script, worker: &str) -> Result<(), Error> {
+    /// Runs one of the scripts that free jobs.
+    async fn free(&self, script: &Script, worker: &str, args: impl ToRedisArgs) -> Result<(), Error> {
         let config = &self.config;
         let mut script = script.key(config.workers_set());
         script.key(config.inflight_jobs_set()).key(config.job_meta_hash()).key(config.scheduled_jobs_set());
-        script.arg(worker).arg(DEAD_AFTER.as_secs());
+        script.arg(worker).arg(args);
         let freed: Result<u32, _> = script.invoke_async(&mut self.connection.clone()).await;
         freed.map_err(Error::store).map(drop)
     }
 }
 
 impl Store for Redis {
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
     fn database(&self) -> &'static str {
         "Redis"
     }
@@ -166,7 +185,7 @@ impl Store for Redis {
     fn push<'a>(&'a self, jobs: &'a [Envelope]) -> Stored<'a, ()> {
         Box::pin(async move {
             // The key of the data is the id, which is not stored twice. A key of its own for that would never be deleted.
-            let tasks: Vec<_> = jobs.iter().map(|job| task::task(job, false)).collect();
+            let tasks: Vec<_> = jobs.iter().map(task::task).collect();
             let pushed = queries::push_tasks(&mut self.connection.clone(), &self.config, &tasks).await;
             pushed.map_err(Error::store).map(drop)
         })
@@ -177,11 +196,15 @@ impl Store for Redis {
     }
 
     fn heartbeat<'a>(&'a self, worker: &'a str) -> Stored<'a, ()> {
-        Box::pin(self.free(&HEARTBEAT, worker))
+        Box::pin(self.free(&HEARTBEAT, worker, DEAD_AFTER.as_secs()))
     }
 
     fn unregister<'a>(&'a self, worker: &'a str) -> Stored<'a, ()> {
-        Box::pin(self.free(&UNREGISTER, worker))
+        Box::pin(self.free(&UNREGISTER, worker, None::<String>))
+    }
+
+    fn release<'a>(&'a self, worker: &'a str, except: &'a [String]) -> Stored<'a, ()> {
+        Box::pin(self.free(&RELEASE, worker, except))
     }
 
     fn take<'a>(&'a self, worker: &'a str, jobs: usize) -> Stored<'a, Vec<Taken>> {
@@ -252,10 +275,8 @@ impl Store for Redis {
             let mut failed = Vec::with_capacity(ids.len());
             for id in ids {
                 let meta = format!("{}:{id}", self.config.job_meta_hash());
-                let (name, attempts, result): (Option<String>, Option<i64>, Option<String>) = connection
-                    .hmget(meta, &[task::NAME, "attempts", "result"])
-                    .await
-                    .map_err(Error::store)?;
+                let (name, attempts, result): (Option<String>, Option<i64>, Option<String>) =
+                    connection.hmget(meta, &[job::NAME, "attempts", "result"]).await.map_err(Error::store)?;
                 failed.extend(job::failed(
                     &id,
                     name.as_ref(),

@@ -1,14 +1,15 @@
-//! Jobs as apalis' tasks.
+//! Jobs as apalis' tasks, and when they are due in whole seconds, as SQLite and Redis store it.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use apalis_core::task::{Task, builder::TaskBuilder, metadata::MetadataStore, task_id::TaskId};
+use apalis_core::task::Task;
+#[cfg(feature = "redis")]
+use apalis_core::task::{builder::TaskBuilder, metadata::MetadataStore, task_id::TaskId};
 use defer_core::Envelope;
 
 use super::job::Taken;
-
-/// The key of a job's name in its metadata.
-pub(crate) const NAME: &str = "job";
+#[cfg(feature = "redis")]
+use super::job::{max_attempts, metadata};
 
 pub(super) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
@@ -18,23 +19,25 @@ pub(super) fn now() -> u64 {
 pub(super) fn after(delay: Duration) -> u64 {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let at = since_epoch.saturating_add(delay);
-    // A database keeps seconds in an `i64`.
     let at = at.as_secs() + u64::from(at.subsec_nanos() > 0);
+    // Far enough, and small enough for every database and its sums.
     at.min(u64::from(u32::MAX))
 }
 
-/// Converts a job. `keyed` says that apalis refuses it if it has one with this id.
-pub(super) fn task(job: &Envelope, keyed: bool) -> Task<Vec<u8>> {
-    let mut metadata: std::collections::HashMap<String, String> =
-        job.metadata.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
-    metadata.insert(NAME.into(), job.name.clone());
-    let id = job.id.to_string();
+/// Returns the second at which a job is due.
+pub(super) fn run_at(job: &Envelope) -> u64 {
+    if job.delay.is_zero() { now() } else { after(job.delay) }
+}
+
+/// Converts a job.
+#[cfg(feature = "redis")]
+pub(super) fn task(job: &Envelope) -> Task<Vec<u8>> {
+    let metadata = MetadataStore::from_map(metadata(job).into_iter().collect());
     let task = TaskBuilder::new(job.payload.clone())
-        .task_id(TaskId::from_string(&id))
-        .max_attempts(job.policy.tries().min(i32::MAX as u32) as usize)
-        .with_metadata(MetadataStore::from_map(metadata));
-    let task = if keyed { task.idempotency_key(&id) } else { task };
-    if job.delay.is_zero() { task.build() } else { task.run_at_timestamp(after(job.delay)).build() }
+        .task_id(TaskId::from_string(job.id.to_string()))
+        .max_attempts(max_attempts(job).unsigned_abs() as usize)
+        .with_metadata(metadata);
+    if job.delay.is_zero() { task.build() } else { task.run_at_timestamp(run_at(job)).build() }
 }
 
 pub(super) fn taken(task: Task<Vec<u8>>) -> Taken {

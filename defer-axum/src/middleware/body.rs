@@ -1,3 +1,5 @@
+//! The response body of a request that has deferred something, or may do so while the body streams.
+
 use std::{
     pin::Pin,
     task::{Context, Poll, ready},
@@ -16,8 +18,8 @@ use crate::{
     release::{Release, dropped},
 };
 
-/// Returns whether a body need not be polled in the request's scope: it is at its end, or short and of known length, as
-/// bodies are that handlers return whole. A boxed body cannot be asked for more than that.
+/// Returns whether a body need not be polled in the request's scope: it is at its end, or short and of known length, as are
+/// the bodies that handlers return whole. A boxed body can tell no more than that.
 pub(super) fn is_complete(body: &impl HttpBody) -> bool {
     const SHORT: u64 = 16 * 1024;
     body.is_end_stream() || body.size_hint().exact().is_some_and(|length| length <= SHORT)
@@ -38,7 +40,7 @@ pub(super) struct DeferBody {
     length: Option<u64>,
     /// Kept for the first job, if there was none before this body.
     heads: Option<Box<(RequestHead, ResponseHead)>>,
-    /// The jobs, if nobody further out releases them.
+    /// The jobs, unless an `Outermost` has them.
     release: Option<Release>,
     /// How the body ended. It may defer after that, while it is dropped.
     ended: Option<Delivery>,
@@ -58,7 +60,7 @@ impl DeferBody {
         Self { body, scope, length, heads, release: None, ended: None, bytes: 0 }
     }
 
-    /// A body of a request that has deferred something, with the jobs if nobody further out releases them.
+    /// A body of a request that has deferred something, with the jobs unless an `Outermost` has them.
     pub(super) fn with_jobs(body: Body, scope: Scope, length: Option<u64>, release: Option<Release>) -> Self {
         Self { body, scope, length, heads: None, release, ended: None, bytes: 0 }
     }
@@ -88,7 +90,7 @@ impl DeferBody {
         no_content || body.is_end_stream() || self.length.is_some_and(|length| self.bytes >= length)
     }
 
-    /// The body has ended. Only the first call says how: what it defers later ends as it did.
+    /// The body has ended. Only the first call counts. Jobs deferred after that see the same ending.
     fn end(&mut self, delivery: Delivery) {
         let delivery = *self.ended.get_or_insert(delivery);
         if let Some(release) = self.release.take() {
@@ -134,7 +136,7 @@ impl HttpBody for DeferBody {
 
 impl Drop for DeferBody {
     fn drop(&mut self) {
-        /// Releases the jobs also if the body's own drop panics.
+        /// Releases the jobs even if the body's own drop panics.
         struct EndOnDrop<'a>(&'a mut DeferBody, Delivery);
         impl Drop for EndOnDrop<'_> {
             fn drop(&mut self) {

@@ -1,3 +1,5 @@
+//! The future of a request: polls the handler in the request's scope, and holds its response until the jobs are admitted.
+
 use std::{
     fmt,
     future::Future,
@@ -46,7 +48,7 @@ pin_project! {
     }
 }
 
-/// How far a response is.
+/// How far a response has got.
 enum ResponseState {
     /// The handler has not answered.
     Open(Request),
@@ -58,7 +60,7 @@ enum ResponseState {
     Over,
 }
 
-/// A request without a response.
+/// A request that has not been answered.
 struct Request {
     scope: Scope,
     head: RequestHead,
@@ -158,7 +160,7 @@ impl ResponseState {
 }
 
 impl Request {
-    /// Lets the response go, and hands the jobs to whoever sees its end.
+    /// Lets the response go, and hands the jobs to whatever watches for its end.
     fn answer(self, response: Response) -> Response {
         let Self { scope, head: request } = self;
         let complete = is_complete(response.body());
@@ -195,7 +197,7 @@ impl Request {
     }
 }
 
-/// A response that is held. Dropped, nobody waits for it any more.
+/// A response that is held. If it is dropped, nothing waits for it any more.
 struct HeldResponse(Option<(Request, Response)>);
 
 impl HeldResponse {

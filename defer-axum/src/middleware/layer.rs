@@ -1,3 +1,5 @@
+//! The layer, and which headers it captures.
+
 use std::fmt;
 
 use defer_core::Runner;

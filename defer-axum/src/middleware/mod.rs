@@ -21,7 +21,7 @@
 //! # When jobs are released
 //!
 //! Under [`serve`](crate::serve()), jobs are released when the operating system has accepted the last byte of the response
-//! that goes out, whatever stands between this layer and the server. Under any other server, and for a request that was
+//! that goes out, whatever layers lie between this one and the server. Under any other server, and for a request that was
 //! made in this process, they are released when this layer's response body has ended or was dropped.
 //! [`Delivery`](crate::Delivery) lists how a response can end. In each case jobs are released exactly once.
 //!
@@ -31,14 +31,16 @@
 //!
 //! # Bodies
 //!
-//! A body is polled inside the scope, so jobs that it defers while it streams are collected too. There is one exception: in a
-//! request that has deferred nothing, a body that is empty, or short and of known length (up to 16 KiB), is passed on as it
-//! is, because wrapping it would cost an allocation. If your own body type announces such a length *and* defers jobs while
-//! it is polled, extract [`Defer`](crate::Defer) in the handler and push to that.
+//! A body is polled inside the scope, so jobs that it defers while it streams are collected too. The exception is a
+//! body that is empty, or short and of known length (up to 16 KiB). If the request has deferred nothing, such a body is
+//! passed on as it is, because wrapping it would cost an allocation; under [`serve`](crate::serve()), even if the
+//! request has deferred jobs. A job that the body then defers while it is polled runs at once, on the global runner. If
+//! your own body type announces such a length *and* defers jobs, extract [`Defer`](crate::Defer) in the handler and
+//! push to that.
 //!
 //! # Nested layers
 //!
-//! The innermost scope collects, and its runner runs.
+//! The innermost layer collects the jobs, and its runner runs them.
 //!
 //! # Panics in handlers
 //!

@@ -1,3 +1,5 @@
+//! The service: opens a scope for each request.
+
 use std::{
     fmt,
     sync::Arc,

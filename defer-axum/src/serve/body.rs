@@ -32,9 +32,9 @@ pub(super) struct ServedBody {
 }
 
 enum Protocol {
-    /// As of hyper 1.12: hyper encodes what a body yields and then flushes, with nothing in between that could be flushed too
-    /// early. It drops a body unpolled, or before its end, when the response has no more content; the next flush is then
-    /// the end of the response. When the connection is lost it drops the I/O object before the body.
+    /// As of hyper 1.12: hyper encodes what a body yields and then flushes, with nothing in between that could be
+    /// flushed too early. It drops a body unpolled, or before its end, when the response has no more content; the next
+    /// flush is then the end of the response. When the connection is lost it drops the I/O object before the body.
     Http1,
     /// hyper hands frames to h2, which writes them as the window and the socket allow.
     Http2 {
@@ -63,7 +63,7 @@ impl ServedBody {
 
     pub(super) fn http2(body: Body, outermost: Outermost, connection: Arc<Connection>) -> Self {
         let empty = body.is_end_stream();
-        // Without jobs the end need not be watched for, and one that is known stays known.
+        // Without jobs nothing watches for the end, so an end that is already known may be told.
         let ended = empty && !outermost.has_jobs();
         let protocol = Protocol::Http2 { next: Next::Unknown, empty };
         let mut served = Self::new(body, outermost, connection, protocol);
@@ -114,7 +114,7 @@ impl ServedBody {
         }
     }
 
-    /// The frame is the last that the body yields.
+    /// Handles the last frame that the body yields.
     fn end(&mut self, frame: Option<Frame<Bytes>>) -> Option<Frame<Bytes>> {
         match &mut self.protocol {
             Protocol::Http2 { next, .. } if self.outermost.has_jobs() => match frame.map(Frame::into_data) {

@@ -20,7 +20,7 @@ pub(crate) struct Connection {
     state: Mutex<State>,
     /// How many wait in `State` for a flush, readable without the lock.
     waiting: AtomicUsize,
-    /// The last call was a read that returned.
+    /// The last read returned, and no write or flush has been pending since.
     receiving: AtomicBool,
     /// The last call of the writing side was not a flush that succeeded.
     unflushed: AtomicBool,
@@ -32,7 +32,7 @@ pub(crate) struct Connection {
 struct State {
     /// Responses that are complete except for a flush.
     waiting: Vec<ReleaseGuard>,
-    /// Wakes the response that waits for the flush of what is before it (HTTP/1).
+    /// Wakes the response that waits until everything before it is flushed (HTTP/1).
     held: Option<Waker>,
     /// What was written of the current response (HTTP/1).
     taken: Option<Taken>,
@@ -84,12 +84,13 @@ impl Connection {
         self.lock().closed
     }
 
-    /// Returns whether [`wrote`](Self::wrote) has to be called.
+    /// Returns whether [`count_bytes`](Self::count_bytes) has to be called.
     pub(super) fn is_counting(&self) -> bool {
         self.counting.load(Ordering::Relaxed)
     }
 
-    pub(super) fn wrote<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>) {
+    /// Counts what was written of the current response.
+    pub(super) fn count_bytes<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>) {
         if let Some(taken) = &mut self.lock().taken {
             parts.into_iter().for_each(|part| taken.wrote(part));
         }
@@ -100,18 +101,18 @@ impl Connection {
         self.counting.store(false, Ordering::Relaxed);
     }
 
-    /// A read has returned, or is pending.
+    /// A read has returned (`true`); or a read, a write or a flush is pending (`false`).
     pub(super) fn received(&self, something: bool) {
         self.receiving.store(something, Ordering::Release);
     }
 
-    /// Returns whether the last call was a read that returned.
+    /// Returns whether the last read returned, and no write or flush has been pending since.
     pub(super) fn is_receiving(&self) -> bool {
         self.receiving.load(Ordering::Acquire)
     }
 
-    /// A write has returned or is pending, or a flush has not succeeded.
-    pub(super) fn writes(&self) {
+    /// Marks the connection as unflushed: a write has returned or is pending, or a flush has not succeeded.
+    pub(super) fn mark_unflushed(&self) {
         // Relaxed, because only the task of an HTTP/1 connection reads it, which is this one.
         self.unflushed.store(true, Ordering::Relaxed);
     }

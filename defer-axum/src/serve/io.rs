@@ -43,9 +43,9 @@ impl<I> ServedIo<I> {
         &self.closes.0
     }
 
-    /// Tells the connection of a write, or of a flush that did not succeed.
-    fn wrote<T>(&self, polled: &Poll<io::Result<T>>) {
-        self.connection().writes();
+    /// Tells the connection of a write, or of a flush that has not succeeded.
+    fn tell<T>(&self, polled: &Poll<io::Result<T>>) {
+        self.connection().mark_unflushed();
         match polled {
             Poll::Ready(Ok(_)) => {}
             Poll::Ready(Err(_)) => self.connection().close(),
@@ -70,9 +70,9 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for ServedIo<I> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.io).poll_write(cx, buf);
         if let (&Poll::Ready(Ok(written)), true) = (&polled, self.connection().is_counting()) {
-            self.connection().wrote([&buf[..written]]);
+            self.connection().count_bytes([&buf[..written]]);
         }
-        self.wrote(&polled);
+        self.tell(&polled);
         polled
     }
 
@@ -84,13 +84,13 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for ServedIo<I> {
         let polled = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
         if let (&Poll::Ready(Ok(written)), true) = (&polled, self.connection().is_counting()) {
             let mut left = written;
-            self.connection().wrote(bufs.iter().map(|buf| {
+            self.connection().count_bytes(bufs.iter().map(|buf| {
                 let part = left.min(buf.len());
                 left -= part;
                 &buf[..part]
             }));
         }
-        self.wrote(&polled);
+        self.tell(&polled);
         polled
     }
 
@@ -102,7 +102,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for ServedIo<I> {
         let polled = Pin::new(&mut self.io).poll_flush(cx);
         match polled {
             Poll::Ready(Ok(())) => self.connection().flushed(),
-            _ => self.wrote(&polled),
+            _ => self.tell(&polled),
         }
         polled
     }

@@ -1,4 +1,4 @@
-//! A server whose jobs start when their response has really been sent.
+//! A server that starts jobs once their response has really been sent.
 //!
 //! [`serve`] is `axum::serve` with one addition: it knows when the operating system has accepted the last byte of each
 //! response. Under any other server, a job starts when the response's body has ended. Much of the body may then still be
@@ -29,23 +29,23 @@
 //! Over HTTP/1, the last byte of the response was written to the connection's I/O object and flushed. hyper 1.12 empties its
 //! write buffer before it flushes, so the response is sent at the first flush that succeeds after the body's end.
 //!
-//! Over HTTP/2, the last DATA frame was written and flushed. A response with jobs ends with an empty DATA frame (9 bytes) that
-//! carries a guard. h2 0.4 drops the guard when it has written the frame, or when it throws the frame away because the
-//! stream was reset. Trailers follow that frame and may still be outstanding. An upgrade over HTTP/2 (extended CONNECT,
-//! RFC 8441) has no end of its own: its jobs start when the server has taken the head, with
+//! Over HTTP/2, the last DATA frame was written and flushed. A response with jobs ends with an empty DATA frame (9
+//! bytes) that carries a guard. h2 0.4 drops the guard when it has written the frame, or when it throws the frame away
+//! because the stream was reset. Trailers follow that frame and may still be outstanding. An upgrade over HTTP/2
+//! (extended CONNECT, RFC 8441) has no end of its own: its jobs start when the server has taken the head, with
 //! [`Finished`](crate::Delivery::Finished).
 //!
 //! No job starts earlier. While the socket is full a job may start a little later, because h2 puts the frames of several
 //! streams into one buffer (16 KiB) and flushes once all of it is written.
 //!
-//! The outermost response counts, outside of every layer: a layer may buffer or replace a response, or answer for a service
-//! that failed. A request that is made in this process, such as with `router.oneshot(..)` in a handler, a job or a stream,
-//! has a response of its own. Its jobs start when the body of that response has ended, and see its status. `serve` tells
-//! the two apart by the `ConnectInfo` that it inserts into the extensions of each request it receives. This has two
-//! consequences:
+//! What counts is the outermost response, outside of every layer: a layer may buffer or replace a response, or answer
+//! for a service that failed. A request that is made in this process, such as with `router.oneshot(..)` in a handler, a
+//! job or a stream, has a response of its own. Its jobs start when the body of that response has ended, and see its
+//! status. `serve` tells the two apart by the `ConnectInfo` that it inserts into the extensions of each request it
+//! receives. This has two consequences:
 //!
-//! - If a handler makes a request with its own request's extensions, or its `ConnectInfo`, the jobs of that request belong to
-//!   the response that goes out.
+//! - If a handler makes a request with its own request's extensions, or its `ConnectInfo`, the jobs of that request
+//!   belong to the response that goes out.
 //! - If a middleware runs the rest of the request in another task, with `tokio::spawn`, that response cannot be seen. It is
 //!   [`Finished`](crate::Delivery::Finished) when its body has ended, as under another server.
 //!

@@ -62,12 +62,12 @@ where
 ///
 /// # Errors
 ///
-/// None: the output is an `io::Result` as that of `axum::serve` is, which handles errors of `accept` by itself (axum 0.8).
+/// None. The output is an `io::Result` only to match `axum::serve`, which handles errors of `accept` itself (axum 0.8).
 ///
 /// # Cancel safety
 ///
-/// Dropped, it accepts no more connections. Those that are open go on, each in a task of its own, and so do their jobs: shut
-/// the runner down to wait for them.
+/// If dropped, it accepts no more connections. Open connections go on, each in its own task, and so do their jobs. To wait
+/// for them, shut the runner down.
 #[must_use = "futures must be awaited or polled"]
 pub struct Serve<L, M> {
     listener: L,
@@ -77,8 +77,8 @@ pub struct Serve<L, M> {
 }
 
 impl<L: Listener, M> Serve<L, M> {
-    /// Stops when `signal` completes: accepts no more connections, finishes the open requests, and then drains the runner for
-    /// at most the [drain timeout](WithGracefulShutdown::drain_timeout).
+    /// Stops when `signal` completes: accepts no more connections, finishes the open requests, and then drains the
+    /// runner for at most the [drain timeout](WithGracefulShutdown::drain_timeout).
     ///
     /// As with axum, a response that never ends keeps the server from stopping. End your streams at the signal too.
     pub fn with_graceful_shutdown<F>(self, signal: F) -> WithGracefulShutdown<L, M, F>
@@ -110,12 +110,16 @@ impl<L: Listener, M> Serve<L, M> {
 ///
 /// # Errors
 ///
-/// None: the output is an `io::Result` as that of `axum::serve` is, which handles errors of `accept` by itself (axum 0.8).
+/// None. The output is an `io::Result` only to match `axum::serve`, which handles errors of `accept` itself (axum 0.8).
 ///
 /// # Cancel safety
 ///
-/// Dropped while it serves, it accepts no more connections. Those that are open go on, and finish when the signal comes.
-/// Dropped while it drains, it stops no job.
+/// If dropped while it serves, it accepts no more connections. Open connections go on, and finish when the signal comes. If
+/// dropped while it drains, it stops no job.
+///
+/// # Panics
+///
+/// On a runtime without a timer, when it begins to drain.
 #[must_use = "futures must be awaited or polled"]
 pub struct WithGracefulShutdown<L, M, F> {
     serve: Serve<L, M>,
@@ -191,7 +195,7 @@ where
     }
 }
 
-/// The future of [`serve`].
+/// The future of [`serve`], with or without a graceful shutdown.
 pub struct ServeFuture(BoxFuture<'static, io::Result<ShutdownReport>>);
 
 impl Future for ServeFuture {

@@ -101,7 +101,7 @@ where
         let is_http2 = request.version() == Version::HTTP_2;
         let is_connect = request.method() == Method::CONNECT;
         request.extensions_mut().insert(self.peer.clone());
-        // A request that was made in this process lacks what was inserted just now.
+        // A request that was made in this process lacks the `ConnectInfo` inserted above.
         let mut outermost = Outermost::new(|extensions| extensions.get::<ConnectInfo<A>>().is_some());
         let inner = outermost.enter(|| self.app.call(request));
         let connection = self.connection.clone();
@@ -126,7 +126,7 @@ struct Exchange {
     connection: Arc<Connection>,
     is_http2: bool,
     is_connect: bool,
-    /// The response, while it waits for the flush of what is before it.
+    /// The response, while it waits until everything before it is flushed.
     response: Option<Box<Response>>,
 }
 
@@ -139,7 +139,7 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for ServedFuture<F
             Some(response) => *response,
             None => ready!(this.exchange.outermost.enter(|| this.inner.poll(cx)))?,
         };
-        if this.exchange.outermost.is_done() {
+        if this.exchange.outermost.is_unused() {
             return Poll::Ready(Ok(response));
         }
         if !this.exchange.is_http2 && this.exchange.connection.poll_begin(cx).is_pending() {

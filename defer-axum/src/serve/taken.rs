@@ -15,7 +15,7 @@ enum Part {
     /// A body without a transfer coding, and whatever follows it.
     Plain,
     ChunkSize(u64),
-    /// This much of a chunk.
+    /// This much of a chunk is left.
     Chunk(u64),
     /// Trailers, and whatever follows them.
     Over,
@@ -104,7 +104,7 @@ impl Head {
             b"\r\n" if self.chunked => return Some(Part::ChunkSize(0)),
             b"\r\n" => return Some(Part::Plain),
             _ if !self.begun => {
-                // `101 Switching Protocols` is no interim response, and what follows it is no body.
+                // `101 Switching Protocols` is not an interim response, and what follows it is not a body.
                 self.begun = true;
                 self.interim = line.get(9) == Some(&b'1') && line.get(9..12) != Some(b"101");
             }
@@ -122,7 +122,7 @@ impl Head {
 mod tests {
     use super::*;
 
-    /// How much of the body is in the first so many bytes, for each number of them and each way to cut them.
+    /// Checks the count for every prefix of the response, cut in every way.
     fn check(response: &str, body: impl Fn(usize) -> u64) {
         for end in 0..=response.len() {
             for cut in 1..=end.max(1) {

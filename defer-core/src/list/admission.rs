@@ -31,16 +31,16 @@ impl JobList {
     /// Waits until the queue has the jobs that are for it and the runner has room for the others. Hold the response back
     /// until then.
     ///
-    /// The status is that of the response, which answers for jobs that run after a success alone. `None` means that there
-    /// will be no response, so that every job runs.
+    /// `status` is the response's. It decides about jobs that run only after a success. Pass `None` if there will be no
+    /// response: every job then runs.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: the jobs are pushed all the same, in a task of its own.
+    /// Cancel safe: a separate task pushes the jobs all the same.
     pub async fn admit(self: &Arc<Self>, status: Option<StatusCode>) {
         if !self.runner().is_recording() {
             if let Some(push) = self.begin_push(status.map_or(Pushed::AtEnd, Pushed::AtHead)) {
-                // An error means that the runtime stops. The jobs are back then.
+                // An error means that the runtime is stopping. By then the jobs are back in the list.
                 let _ = push.await;
             }
         }
@@ -49,7 +49,7 @@ impl JobList {
         }
     }
 
-    /// Returns whether a job is to be pushed to the queue.
+    /// Returns whether any job waits to be pushed.
     fn has_due(&self) -> bool {
         self.lock().has_due()
     }
@@ -61,9 +61,9 @@ impl JobList {
     }
 }
 
-/// Completes when there is room for the jobs of a list, when none of them waits any more, and when its response is over.
+/// Completes when there is room for the jobs of a list, when none of them waits any more, or when its response is over.
 ///
-/// Cancel safe: it takes no room, and leaves its place to others.
+/// Cancel safe: it takes no room, and gives up its place in the queue.
 struct Admission<'a> {
     list: &'a JobList,
     place: Place,

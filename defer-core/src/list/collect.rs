@@ -18,7 +18,7 @@ use crate::{
 
 impl JobList {
     /// Adds a job. Returns its index, or `None` if it was shed. After the release it starts at once.
-    pub(crate) fn push<W: Work>(self: &Arc<Self>, mut entry: Entry, work: W) -> Option<usize>
+    pub(crate) fn add<W: Work>(self: &Arc<Self>, mut entry: Entry, work: W) -> Option<usize>
     where
         Segment<W>: RunSegment,
     {
@@ -35,7 +35,7 @@ impl JobList {
             self.count(job, &JobEventKind::Shed);
             return None;
         }
-        let (index, starts) = state.push(entry, work, |segment| Box::new(segment));
+        let (index, starts) = state.add(entry, work, |segment| Box::new(segment));
         let is_released = state.is_released();
         drop(state);
         if starts {
@@ -47,13 +47,13 @@ impl JobList {
         Some(index)
     }
 
-    /// Sets how long after its response a job that has not started starts at the earliest.
+    /// Sets the delay of a job that has not started: it starts no sooner than this long after its response.
     pub(crate) fn set_delay(&self, index: usize, delay: Duration) {
         self.lock().set_delay(index, delay);
     }
 
-    /// Encodes a job for the queue. Done at `defer`, because a running job can no longer be borrowed, and at the end of a
-    /// shutdown the queue may have to take it.
+    /// Encodes a job for the queue. This happens in `defer` because a running job cannot be borrowed, yet the queue may
+    /// have to take it at the end of a shutdown.
     fn encode<W: Work>(&self, entry: &mut Entry, work: &W) {
         let error = match caught(|| work.encode()) {
             Ok(None) => return,
@@ -83,7 +83,7 @@ impl JobList {
         ended.map(|ended| self.ended(ended, &JobEventKind::Cancelled)).is_some()
     }
 
-    /// Cancels the jobs with this key that have not started, except one. Returns whether there was any.
+    /// Cancels the jobs with this key that have not started, except one. Returns whether there were any.
     pub(crate) fn cancel_key(&self, key: &str, except: Option<usize>) -> bool {
         let cancelled = self.lock().cancel_key(key, except);
         let any = !cancelled.is_empty();

@@ -11,21 +11,21 @@ use crate::{event::JobRef, policy::Policy, queue::Envelope};
 pub(super) enum Start {
     /// The job has ended, or is handed over.
     Gone,
-    /// This has to be asked first, without the lock.
+    /// Ask this condition first, after unlocking.
     Ask(Condition),
-    /// It has to be pushed to the queue first, which is done when [`poll_pushed`] is ready.
+    /// The job must go to the queue first. Wait until [`poll_pushed`] is ready.
     ///
     /// [`poll_pushed`]: super::state::State::poll_pushed
     Push,
-    /// A task of its own starts it after this long. The room is to be given back.
+    /// Let a task of the job's own start it after this long. Give the room back.
     Delay { delay: Duration, room: usize },
-    /// It was, and the room of so many jobs is to be given back.
+    /// An attempt was started. Give back the room of this many jobs.
     Started { job: JobRef, policy: &'static Policy, room: usize },
 }
 
 /// What follows an attempt.
 pub(super) enum AttemptEnd {
-    /// The job has ended meanwhile, or is handed over.
+    /// The job has already ended, or is handed over.
     Gone,
     Ended(JobRef, Option<Box<Extras>>),
     Retry(JobRef, &'static Policy),
@@ -33,29 +33,29 @@ pub(super) enum AttemptEnd {
     Return(JobRef, &'static Policy, Option<Box<Extras>>),
 }
 
-/// A job that ended. Each job yields exactly one, which is to be counted.
+/// A job that ended. Each job yields exactly one of these: count it.
 #[must_use]
 pub(super) struct Ended {
     pub(super) job: JobRef,
     pub(super) freed: Freed,
-    /// To be dropped, quietly.
+    /// Drop it with `drop_quietly`.
     pub(super) extras: Option<Box<Extras>>,
     pub(super) work: Option<Box<dyn Send>>,
-    /// Whom to wake that waited for its push.
+    /// Wakes those that waited for the push.
     pub(super) pushed: Vec<Waker>,
 }
 
-/// What jobs leave behind that no longer wait.
+/// What jobs leave behind once they no longer wait.
 #[must_use]
 #[derive(Default)]
 pub(super) struct Freed {
-    /// For how many jobs to give back room.
+    /// How many jobs' room to give back.
     pub(super) room: usize,
-    /// The response to wake that was held for them.
+    /// Wakes the response that was held for them.
     pub(super) held: Option<Waker>,
 }
 
-/// Who waits for a list.
+/// The wakers of what waits for a list.
 #[derive(Default)]
 #[cfg_attr(test, derive(Clone))]
 pub(super) struct Waiters {
@@ -74,15 +74,15 @@ pub(super) struct PushFailed {
     pub(super) starts: bool,
 }
 
-/// Jobs that were stopped, and what is to be aborted and dropped with them.
+/// Jobs that were stopped, and what to abort and drop with them.
 #[must_use]
 pub(super) struct Halted<S> {
     pub(super) abandoned: Vec<Ended>,
-    /// Without an envelope the queue has the job already.
+    /// `None`: the queue already has the job.
     pub(super) handed_over: Vec<(usize, JobRef, Option<Envelope>)>,
     pub(super) freed: Freed,
     pub(super) worker: Option<JoinHandle<()>>,
-    pub(super) retries: Vec<AbortHandle>,
+    pub(super) tasks: Vec<AbortHandle>,
     pub(super) segments: Vec<S>,
 }
 

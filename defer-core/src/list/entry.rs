@@ -1,4 +1,4 @@
-//! What a list knows of each of its jobs beside the job itself.
+//! What a list knows about each of its jobs, besides the job itself.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::{
     response::ResponseInfo,
 };
 
-/// What is known of one job.
+/// What is known about one job.
 #[cfg_attr(test, derive(Clone))]
 pub(crate) struct Entry {
     pub(crate) id: JobId,
@@ -23,13 +23,13 @@ pub(crate) struct Entry {
     pub(super) state: JobState,
     on: On,
     pub(super) queue: InQueue,
-    /// A task of its own runs it, or waits to run it, rather than the worker.
+    /// The job has a task of its own, which runs it or waits to run it, instead of the worker.
     pub(super) has_task: bool,
     /// Rarely used fields, boxed to keep `Entry` small.
     extras: Option<Box<Extras>>,
 }
 
-/// Where a job is on its way. The [module](super) has the table of transitions.
+/// How far a job has got. The [module](super) has the table of transitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum JobState {
     /// Not started.
@@ -38,24 +38,24 @@ pub(crate) enum JobState {
     Pushing,
     /// In an attempt.
     Running,
-    /// Between two attempts.
+    /// Between two attempts, or delayed before its first.
     Backoff,
-    /// Stopped at the end of a shutdown, while the queue is asked to take it.
+    /// Stopped, at the end of a shutdown or with its `Resumed`. The queue is being asked to take it, or already has it.
     HandedOver,
     /// Ended and counted.
     Ended,
 }
 
-/// What a queue has to do with a job.
+/// How a job relates to the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum InQueue {
-    /// Nothing.
+    /// Not at all.
     No,
-    /// The job is to be pushed.
+    /// The job waits to be pushed.
     Due,
     /// It was not pushed, so it runs here.
     Failed,
-    /// It may have been pushed all the same, and runs here.
+    /// Its push was not confirmed. The queue may have it; it runs here too.
     Unsure,
     /// It comes from the queue, which gets it back unless it ends here.
     Source,
@@ -68,7 +68,7 @@ pub(crate) struct Extras {
     key: Option<Box<str>>,
     delay: Option<Delay>,
     payload: Option<Vec<u8>>,
-    retry: Option<AbortHandle>,
+    task: Option<AbortHandle>,
     observer: Option<oneshot::Sender<Ran>>,
 }
 
@@ -84,7 +84,7 @@ impl Clone for Extras {
             key: self.key.clone(),
             delay: self.delay.clone(),
             payload: self.payload.clone(),
-            retry: self.retry.clone(),
+            task: self.task.clone(),
             observer: None,
         }
     }
@@ -132,7 +132,7 @@ impl Entry {
         }
     }
 
-    /// A job from a queue, which is told how it ends. It has one attempt here, and had so many before.
+    /// A job from a queue, which is told how it ends. It gets one attempt here, after `attempts` earlier ones.
     pub(crate) fn from_queue(
         id: JobId,
         name: &'static str,
@@ -170,7 +170,7 @@ impl Entry {
         self.extras().key = Some(key.into());
     }
 
-    /// Sets how long after its response the job starts at the earliest.
+    /// Sets the delay: the job starts no sooner than this long after its response.
     pub(crate) fn set_delay(&mut self, delay: Duration) {
         self.extras().delay = Some(Delay::After(delay));
     }
@@ -179,7 +179,7 @@ impl Entry {
     pub(super) fn begin_delay(&mut self, now: Instant) {
         let Some(extras) = &mut self.extras else { return };
         if let Some(Delay::After(delay)) = extras.delay {
-            // One that is too long for the clock counts from when the job's turn comes.
+            // A delay too long for the clock starts when the job's turn comes.
             if let Some(at) = now.checked_add(delay) {
                 extras.delay = Some(Delay::Until(at));
             }
@@ -196,7 +196,7 @@ impl Entry {
         self.extras.as_ref().is_some_and(|extras| extras.key.as_deref() == Some(key))
     }
 
-    /// Takes the condition, to be asked. Until [`pass`](Self::pass) the job counts as conditional.
+    /// Takes the condition for the caller to ask. The job counts as conditional until [`pass`](Self::pass).
     pub(super) fn take_condition(&mut self) -> Condition {
         let when = self.extras.as_mut().and_then(|extras| extras.when.take());
         match (when, self.on) {
@@ -228,13 +228,13 @@ impl Entry {
         self.extras.as_ref().is_some_and(|extras| extras.when.is_some())
     }
 
-    /// Makes the job one for the queue, which stores it like this.
+    /// Marks the job for the queue, which stores this payload.
     pub(crate) fn set_payload(&mut self, payload: Vec<u8>) {
         self.extras().payload = Some(payload);
         self.queue = InQueue::Due;
     }
 
-    /// Returns the job as a queue stores it; `None` for one that is not for a queue.
+    /// Returns the job as a queue stores it. `None` if it is not for a queue.
     pub(super) fn envelope(&self) -> Option<Envelope> {
         let payload = self.extras.as_ref()?.payload.as_ref()?;
         let mut envelope = Envelope::new(self.id, self.name, *self.policy, payload.clone());
@@ -242,13 +242,13 @@ impl Entry {
         Some(envelope)
     }
 
-    /// Keeps the task that runs the later attempts.
-    pub(super) fn set_retry(&mut self, retry: AbortHandle) {
-        self.extras().retry = Some(retry);
+    /// Keeps what aborts the job's own task.
+    pub(super) fn set_task(&mut self, task: AbortHandle) {
+        self.extras().task = Some(task);
     }
 
-    pub(super) fn take_retry(&mut self) -> Option<AbortHandle> {
-        self.extras.as_mut()?.retry.take()
+    pub(super) fn take_task(&mut self) -> Option<AbortHandle> {
+        self.extras.as_mut()?.task.take()
     }
 
     pub(super) fn take_extras(&mut self) -> Option<Box<Extras>> {
@@ -274,7 +274,7 @@ pub(super) struct Entries {
     /// The index of `entries[0]`.
     base: usize,
     entries: SmallVec<[Entry; 1]>,
-    /// So many entries at the front are known to have ended.
+    /// How many entries at the front are known to have ended.
     ended: usize,
 }
 
@@ -308,7 +308,7 @@ impl Entries {
         entries.filter(|(entry, _)| entry.state != JobState::Ended).map(|(entry, index)| (index, entry))
     }
 
-    /// Removes ended entries, when `open` have not ended, so that jobs which defer jobs for ever need bounded memory.
+    /// Removes ended entries. `open` is how many have not ended. Bounds the memory of jobs that keep deferring jobs.
     #[inline]
     pub(super) fn forget_ended(&mut self, open: usize) {
         if open == 0 {
@@ -320,7 +320,7 @@ impl Entries {
         }
     }
 
-    /// Removes the ended entries at the front, if they are more than those behind, which are moved.
+    /// Removes the ended entries at the front, if they outnumber the rest, which has to be moved.
     #[cold]
     fn drain_ended(&mut self) {
         let behind = self.entries[self.ended..].iter();

@@ -50,13 +50,13 @@ pub struct JobList {
     state: Mutex<State<Box<dyn RunSegment>>>,
 }
 
-/// Where a list is from.
+/// Where a list comes from.
 pub(crate) struct Origin {
     /// Where its jobs run.
     pub(crate) runtime: Handle,
     /// The span of the request.
     pub(crate) span: Option<tracing::span::Id>,
-    /// What a queued job brought along of the request that it comes from.
+    /// What a queued job carries over from its request.
     pub(crate) queued: Option<Box<Metadata>>,
 }
 
@@ -69,8 +69,9 @@ pub(crate) trait RunSegment: Slots {
     fn run<'a>(&'a mut self, guard: &'a mut WorkerGuard) -> BoxFuture<'a, ()>;
 }
 
-/// A worker has this for as long as jobs are left for it. Dropped before that, it ends those that the worker would have run.
-/// It is created before the worker's task, because a runtime that was shut down drops the task without a poll.
+/// A worker keeps this while it has jobs left. If dropped before [`finish`](Self::finish), it ends the jobs that the worker
+/// would have run. It is created before the worker's task, because a runtime that was shut down drops the task without a
+/// poll.
 pub(crate) struct WorkerGuard {
     pub(crate) list: Arc<JobList>,
     /// `None` while it waits for its turn.
@@ -104,7 +105,7 @@ pub(super) fn drop_some<T>(value: Option<T>) {
     }
 }
 
-/// Drops what belongs to a job. Returns whom to tell how the job ended, if it comes from a queue.
+/// Drops what belongs to a job. Returns the observer to tell how the job ended, if it comes from a queue.
 #[inline]
 pub(super) fn observer(extras: Option<Box<Extras>>) -> Option<oneshot::Sender<Ran>> {
     #[cold]
@@ -197,7 +198,7 @@ impl JobList {
     }
 
     pub(super) fn bounds(&self) -> Bounds<'_> {
-        // A queue would only bring a job again that is shed.
+        // Do not shed a job from a queue: the queue would only bring it again.
         let overflow = if self.origin.queued.is_some() { Overflow::Wait } else { self.runner.overflow() };
         Bounds { capacity: self.runner.capacity(), overflow }
     }
@@ -239,7 +240,7 @@ impl JobList {
         self.count_as(job, event, how);
     }
 
-    /// Reports the end of a job and then counts it: whoever sees the runner idle has been told everything.
+    /// Reports the end of a job and then counts it: once the runner is idle, everything has been reported.
     #[inline]
     pub(super) fn count_as(&self, job: JobRef, event: &JobEventKind, how: Final) {
         self.report(job, event);
@@ -252,12 +253,12 @@ impl JobList {
 
     /// Follows up on jobs that were stopped. Returns them.
     pub(super) fn halted(&self, halted: Halted<Box<dyn RunSegment>>) -> Stopped {
-        let Halted { abandoned, handed_over, freed, worker, retries, segments } = halted;
+        let Halted { abandoned, handed_over, freed, worker, tasks, segments } = halted;
         self.freed(freed);
         if let Some(worker) = worker {
             worker.abort();
         }
-        retries.iter().for_each(AbortHandle::abort);
+        tasks.iter().for_each(AbortHandle::abort);
         segments.into_iter().for_each(drop_quietly);
         let abandoned = abandoned.into_iter().map(|ended| {
             let job = ended.job;

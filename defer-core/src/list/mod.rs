@@ -1,46 +1,49 @@
 //! The list of one request's jobs.
 //!
 //! One lock guards a list's state. [`state`](self::state) has every transition of it. A transition changes nothing but the
-//! list and how much room it takes of the runner's. What else follows it returns, and [`list`](self::list) does that after it
-//! has unlocked. User code therefore cannot run under the lock, and every job ends and is counted exactly once.
+//! list and how much of the runner's room it takes. It returns what else follows, and its caller in this module does that
+//! after unlocking. User code therefore cannot run under the lock, and every job ends and is counted exactly once.
 //!
 //! A job:
 //!
 //! | state | what happens | next state | counted as |
 //! |---|---|---|---|
-//! | | `makes_room`: it may join, and `push` | `Waiting` | `deferred` |
+//! | | `makes_room`: it may join, and `add` | `Waiting` | `deferred` |
 //! | | `makes_room`: there is none, and the runner sheds | | `deferred`, `shed` |
 //! | `Waiting` | `cancel`, `cancel_key`, unless the queue may have it | `Ended` | `cancelled` |
 //! | `Waiting` | `release`, no room, and the runner sheds | `Ended` | `shed` |
 //! | `Waiting`, `Pushing` | `end`: its condition is false, or panics | `Ended` | `skipped`, `failed` |
 //! | `Waiting` | `begin_push`: it is for the queue | `Pushing` | |
 //! | `Pushing` | `end_queued`: the queue has it | `Ended` | `queued` |
-//! | `Pushing` | `fail_push`: the queue has not, or may not have it | `Waiting` | |
+//! | `Pushing` | `fail_push`: the queue does not have it, or may not | `Waiting` | |
 //! | `Waiting` | `start`, of a job for the queue that is not pushed | `Waiting` | |
 //! | `Waiting` | `start`, with a condition, which is to be asked | `Waiting` | |
 //! | `Waiting`, `Backoff` | `start`, `start_unasked`: an attempt starts | `Running` | |
+//! | `Waiting` | `start`, `start_unasked`, of a delayed job | `Backoff` | |
 //! | `Running` | `end_attempt`: it succeeded, or no attempt follows | `Ended` | `succeeded`, `failed` |
 //! | `Running` | `end_attempt`: another attempt follows | `Backoff` | `retried` |
 //! | `Running` | `end_attempt`: another follows, by the queue that it is from | `Ended` | `retried`, `queued` |
-//! | `Waiting` | `start`, `start_unasked` of a delayed job | `Backoff` | |
 //! | `Backoff` | `end`: there is no timer | `Ended` | `failed` |
-//! | `Running`, `Backoff` | `end`: the task that retries it is gone | `Ended` | `abandoned` |
+//! | `Running`, `Backoff` | `end`: its own task is gone | `Ended` | `abandoned` |
 //! | `Waiting`, `Pushing`, `Running` without a task of its own | `lose_worker` | `Ended` | `abandoned` |
-//! | any but `HandedOver` | `stop`: the queue cannot take it | `Ended` | `abandoned` |
-//! | any but `HandedOver` | `stop`: the queue is asked to take it, or has it | `HandedOver` | |
+//! | any but `HandedOver`, `Ended` | `stop`: the queue cannot take it | `Ended` | `abandoned` |
+//! | any but `HandedOver`, `Ended` | `stop`: the queue is asked to take it, or has it | `HandedOver` | |
 //! | `HandedOver` | `end_handover` | `Ended` | `queued`, `abandoned` |
 //!
-//! Any other transition leaves the job as it is. A list:
+//! Any other transition leaves the job as it is. The queue cannot take a job if the runner has no queue, if the job is
+//! not of a queued type, if it could not be encoded, and if its condition has not been asked. A list:
 //!
 //! | state | what happens | next state |
 //! |---|---|---|
 //! | `Collecting` | `release`, with jobs that wait | `Active` |
 //! | `Collecting` | `release`, without | `Idle` |
-//! | `Idle` | `push`, `fail_push` | `Active` |
+//! | `Idle` | `add`, `fail_push` | `Active` |
 //! | `Active` | `take_segment`, with none left; `lose_worker` | `Idle` |
 //!
-//! A list that turns `Active` asks the runner for a permit, and with that it spawns its worker. `stop` aborts the worker and
-//! leaves the list `Active`: the worker is lost then, which is the transition to `Idle`.
+//! A list that turns `Active` asks the runner for a permit, and with that it spawns its worker. `stop` does not change
+//! the list's own state. It aborts the worker of an `Active` list, which is lost then: `lose_worker` makes the list
+//! `Idle`. If the list still waits for its permit, there is no worker to lose: `take_segment` finds no segment when the
+//! permit comes, and makes the list `Idle`.
 
 mod admission;
 mod collect;

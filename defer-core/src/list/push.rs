@@ -1,7 +1,7 @@
-//! The way of a list's jobs to the queue.
+//! Pushes a list's jobs to the queue.
 //!
-//! They are pushed by a task of its own, so that a client that leaves cannot stop a push half-way. A job whose push failed
-//! keeps its place in line and runs in this process.
+//! A separate task pushes them, so that a client that leaves cannot stop a push half-way. A job whose push failed keeps its
+//! place in line and runs in this process.
 
 use std::{
     future::{Future, poll_fn},
@@ -61,7 +61,7 @@ impl JobList {
         Some(self.runtime().spawn(push.run(pushed)))
     }
 
-    /// Begins to push the jobs for the queue, of whose response nothing more will be known.
+    /// Begins to push the jobs for the queue, now that nothing more will be known about their response.
     #[inline]
     pub(crate) fn push_due(self: &Arc<Self>) {
         if self.runner().queue().is_some() {
@@ -69,7 +69,7 @@ impl JobList {
         }
     }
 
-    /// Pushes the jobs for the queue, and waits until this one, or all, are no longer on their way.
+    /// Pushes the jobs for the queue, and waits until this one is no longer on its way, or none is.
     pub(crate) async fn pushed(self: &Arc<Self>, index: Option<usize>) {
         drop(self.begin_push(Pushed::AtEnd));
         poll_fn(|cx| {
@@ -81,7 +81,7 @@ impl JobList {
         .await;
     }
 
-    /// Asks the condition of a job that is to be pushed. Returns what the queue stores.
+    /// Asks the condition of a job that is being pushed. Returns what the queue stores.
     fn ask_push(&self, index: usize, pushed: Pushed) -> Option<Envelope> {
         if pushed == Pushed::AtEnd {
             let condition = self.lock().ask_push(index)?;
@@ -95,9 +95,9 @@ impl JobList {
         Some(envelope)
     }
 
-    /// Returns what a queued job takes along of the request that it comes from.
+    /// Returns what a queued job carries over from its request.
     fn metadata(&self) -> Metadata {
-        // A job of a queued job comes from the same request.
+        // A job that a queued job defers comes from the same request.
         let mut metadata = self.origin.queued.as_deref().cloned().unwrap_or_default();
         if let Some(request) = self.request() {
             metadata.insert("route".into(), request.route());
@@ -120,7 +120,8 @@ impl JobList {
     }
 }
 
-/// Jobs on their way to the queue. Dropped before the queue has answered, they may be there or not, and run here.
+/// Jobs on their way to the queue. If this is dropped before the queue has answered, the queue may or may not have
+/// them, and they run here.
 struct Push {
     list: Arc<JobList>,
     jobs: Vec<usize>,

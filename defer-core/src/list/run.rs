@@ -1,4 +1,4 @@
-//! A list whose response is over: what its worker, its retries and the runner do with it.
+//! A list whose response is over: what its worker, its jobs' own tasks and the runner do with it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -38,8 +38,8 @@ impl JobList {
         }
     }
 
-    /// Releases the jobs, also those that a recorder keeps. Only the first call has an effect; a recorder's may come before
-    /// there is a job.
+    /// Releases the jobs, including those that a recorder keeps. Only the first call has an effect; for a recorder, the
+    /// first call with jobs.
     pub(crate) fn release_now(self: &Arc<Self>) {
         if !self.runner().is_recording() {
             self.push_due();
@@ -81,7 +81,7 @@ impl JobList {
             }
             Start::Push => Next::Push,
             Start::Delay { delay, room } => {
-                // It takes no room until it is due: others would wait for the clock.
+                // While it waits for the clock it takes no room, which other jobs would have to wait for.
                 self.give_back_room(room);
                 Next::Delay(delay)
             }
@@ -138,7 +138,7 @@ impl JobList {
         Some(delay)
     }
 
-    /// Ends a job here whose next attempt is the queue's.
+    /// Ends, in this process, a job whose next attempt the queue runs.
     #[cold]
     fn return_to_queue(
         &self,
@@ -158,11 +158,11 @@ impl JobList {
         }
     }
 
-    /// Keeps what stops the later attempts of a job.
-    pub(crate) fn keep_retry(&self, index: usize, retry: AbortHandle) {
-        let too_late = self.lock().keep_retry(index, retry);
-        if let Some(retry) = too_late {
-            retry.abort();
+    /// Keeps what aborts a job's own task.
+    pub(crate) fn keep_task(&self, index: usize, task: AbortHandle) {
+        let too_late = self.lock().keep_task(index, task);
+        if let Some(task) = too_late {
+            task.abort();
         }
     }
 

@@ -16,9 +16,9 @@ pub(crate) struct Segment<W> {
     rest: Vec<Option<W>>,
 }
 
-/// A segment whose type of jobs is not known.
+/// A segment with its job type erased.
 pub(crate) trait Slots: Send {
-    /// Takes a job out, to be dropped.
+    /// Takes a job out, for the caller to drop.
     fn take(&mut self, index: usize) -> Option<Box<dyn Send>>;
 
     /// Returns a job, if it is shared.

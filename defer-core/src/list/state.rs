@@ -1,7 +1,7 @@
 //! The state of a list: plain data, and every transition of it.
 //!
-//! A transition runs under the list's lock. It drops nothing of the user's, calls nothing and wakes nobody: it returns
-//! what is left to do, and the list does that after it has unlocked.
+//! A transition runs under the list's lock. It neither drops nor calls user code, and wakes no task: it returns what is
+//! left to do, and its caller does that after unlocking.
 
 use std::{task::Waker, time::Duration};
 
@@ -32,7 +32,7 @@ pub(super) struct State<S> {
     list: ListState,
     /// A job was delayed.
     is_delayed: bool,
-    /// Who waits. Boxed, because few lists have any.
+    /// Boxed, because few lists have any.
     waiters: Option<Box<Waiters>>,
     worker: Option<JoinHandle<()>>,
     /// Counts workers that stopped or were stopped, so that the handle of one of those is not kept.
@@ -91,7 +91,7 @@ impl Counts {
         Start::Started { job: entry.job(), policy: entry.policy, room }
     }
 
-    /// A job no longer waits. Returns for how many jobs to give back room.
+    /// A job no longer waits. Returns how many jobs' room to give back.
     #[inline]
     fn stop_waiting(&mut self) -> usize {
         self.waiting -= 1;
@@ -130,11 +130,11 @@ impl<S: Slots> State<S> {
         self.counts.running
     }
 
-    /// Adds a job for which [`makes_room`](Self::makes_room) returned true. It joins the last segment if that is of its type.
-    /// Otherwise it gets a new one, which `boxed` boxes.
+    /// Adds a job for which [`makes_room`](Self::makes_room) returned true. It joins the last segment if that is of its
+    /// type. Otherwise it gets a new one, which `boxed` boxes.
     ///
     /// Returns its index, and whether the list has to be started.
-    pub(super) fn push<W: Work>(
+    pub(super) fn add<W: Work>(
         &mut self,
         entry: Entry,
         work: W,
@@ -183,7 +183,8 @@ impl<S: Slots> State<S> {
         self.entries.open().filter(|(_, entry)| entry.state == JobState::Waiting)
     }
 
-    /// Keeps the waker of the held response. Returns for how many jobs it is held, 0 if no longer, and a waker to drop.
+    /// Keeps the waker of the held response. Returns how many jobs it is held for (0 if it is no longer held), and a
+    /// waker to drop.
     pub(super) fn hold(&mut self, waker: Waker) -> (usize, Option<Waker>) {
         match self.list {
             ListState::Collecting if self.counts.waiting > 0 => {
@@ -204,7 +205,7 @@ impl<S: Slots> State<S> {
         self.list != ListState::Collecting
     }
 
-    /// Sets how long after the release a job starts at the earliest.
+    /// Sets the delay: the job starts no sooner than this long after its response.
     pub(super) fn set_delay(&mut self, index: usize, delay: Duration) {
         if let Some(entry) = self.waiting_entry(index) {
             entry.set_delay(delay);
@@ -272,13 +273,13 @@ impl<S: Slots> State<S> {
         segment
     }
 
-    /// Returns what [`keep_worker`](Self::keep_worker) asks for.
+    /// Returns the epoch to pass to [`keep_worker`](Self::keep_worker).
     pub(super) fn worker_epoch(&self) -> u32 {
         self.worker_epoch
     }
 
-    /// Keeps the handle of a worker that was spawned in this epoch. Returns it if that worker is gone, or was to be stopped
-    /// before its handle was here.
+    /// Keeps the handle of a worker that was spawned in this epoch. Returns it if that worker is gone, or was stopped
+    /// before its handle arrived.
     pub(super) fn keep_worker(&mut self, epoch: u32, worker: JoinHandle<()>) -> Option<JoinHandle<()>> {
         if self.worker_epoch != epoch {
             return Some(worker);
@@ -327,14 +328,14 @@ impl<S: Slots> State<S> {
         ended.map_or(AttemptEnd::Gone, |(_, job, extras)| AttemptEnd::Ended(job, extras))
     }
 
-    /// Keeps the task that runs the later attempts. Returns it if the job has been stopped meanwhile.
-    pub(super) fn keep_retry(&mut self, index: usize, retry: AbortHandle) -> Option<AbortHandle> {
+    /// Keeps what aborts a job's own task. Returns it if the job has already been stopped.
+    pub(super) fn keep_task(&mut self, index: usize, task: AbortHandle) -> Option<AbortHandle> {
         match self.entries.get_mut(index) {
             Some(entry) if !matches!(entry.state, JobState::HandedOver | JobState::Ended) => {
-                entry.set_retry(retry);
+                entry.set_task(task);
                 None
             }
-            _ => Some(retry),
+            _ => Some(task),
         }
     }
 

@@ -19,10 +19,10 @@ use crate::sync::{
 pub(crate) struct Capacity {
     max: usize,
     /// [`JOB`] times the number of jobs that take room, plus [`WAITING`]. It exceeds `max` jobs when jobs were released
-    /// whose response could not be held.
+    /// although their response could not be held.
     ///
-    /// One word, changed by read-modify-write alone, so that either the one that gives back sees the response that waits,
-    /// or that response sees the room.
+    /// One word, changed by read-modify-write alone, so that either the call that gives room back sees the waiting
+    /// response, or that response sees the room.
     taken: AtomicUsize,
     queue: Mutex<Queue>,
 }
@@ -74,12 +74,12 @@ impl Capacity {
         taken & WAITING == 0 && jobs.min(self.max) <= self.free(taken)
     }
 
-    /// Takes room for this many jobs, also beyond what there is.
+    /// Takes room for this many jobs, even beyond the maximum.
     pub(crate) fn take(&self, jobs: usize) {
         self.taken.fetch_add(jobs * JOB, Ordering::AcqRel);
     }
 
-    /// Takes the room there is, for at most this many jobs. Returns for how many.
+    /// Takes free room for up to this many jobs. Returns how many it took room for.
     pub(crate) fn take_free(&self, jobs: usize) -> usize {
         let mut got = 0;
         let take = |taken: usize| {
@@ -159,7 +159,7 @@ impl Capacity {
 
     /// Takes the responses that find room from the queue, and returns their wakers.
     fn admit_from(&self, queue: &mut Queue) -> (Vec<Waker>, Admitted) {
-        // Set before the count is read: whoever gives back room later sees that a response waits.
+        // Set before the count is read: a later call that gives back room sees that a response waits.
         let free = self.free(self.taken.fetch_or(WAITING, Ordering::AcqRel));
         let mut left = free;
         let mut wakers = Vec::new();

@@ -30,7 +30,7 @@ pub(crate) type Permit = semaphore::Permit<Arc<dyn Jobs>>;
 #[derive(Default)]
 pub(crate) struct Stopped {
     pub(crate) abandoned: Vec<JobRef>,
-    /// Jobs for the queue, with their indices. Without an envelope the queue has the job already.
+    /// Jobs for the queue, with their indices. `None`: the queue already has the job.
     pub(crate) handed_over: Vec<(usize, JobRef, Option<Envelope>)>,
 }
 

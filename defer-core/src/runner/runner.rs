@@ -34,7 +34,8 @@ pub enum Overflow {
     /// process over the network is not recognized.
     #[default]
     Wait,
-    /// Drops the jobs that find no room when their response is over, the newest first, each with an event.
+    /// Drops the jobs that find no room, each with an event: when their response is over, the newest first; and at the
+    /// deferral itself, if the response is over by then or `max_pending` jobs of the request wait already.
     Shed,
 }
 
@@ -67,8 +68,8 @@ pub enum Overflow {
 ///
 /// # Compared with `tokio::spawn` and `TaskTracker`
 ///
-/// A task that a handler spawns starts at once, beside the response, and nobody knows of it. [`TaskTracker`] knows how
-/// many tasks there are, and can wait for them at a shutdown. A runner in addition
+/// A task that a handler spawns starts at once, alongside the response, and nothing keeps track of it. [`TaskTracker`]
+/// knows how many tasks there are, and can wait for them at a shutdown. A runner in addition
 ///
 /// - starts a job when its response is over, and tells it how that ended;
 /// - bounds how many jobs run and wait, and holds responses back or sheds jobs beyond that;
@@ -77,8 +78,8 @@ pub enum Overflow {
 ///   [`on_event`](crate::RunnerBuilder::on_event);
 /// - at a [`shutdown`](Self::shutdown) waits for jobs until a deadline, then stops and names the others.
 ///
-/// Take `tokio::spawn` for work that the response waits for, and for work that has to start at once whatever the load.
-/// Take `TaskTracker` for tasks that live as long as the process, such as listeners and tickers.
+/// Use `tokio::spawn` for work that the response waits for, and for work that has to start at once whatever the load.
+/// Use `TaskTracker` for tasks that live as long as the process, such as listeners and tickers.
 ///
 /// [`TaskTracker`]: https://docs.rs/tokio-util/latest/tokio_util/task/task_tracker/struct.TaskTracker.html
 #[derive(Clone)]
@@ -107,8 +108,8 @@ pub(crate) struct Config {
     pub(crate) max_pending: usize,
     pub(crate) overflow: Overflow,
     pub(crate) push_timeout: Duration,
-    /// Where a recorder keeps its lists, of a type that only lists know. The lists know their runner, so the recorder
-    /// keeps them alive.
+    /// Where a recorder keeps its lists; only the `list` module knows the type. Weak, because the lists hold their runner:
+    /// the recorder keeps them alive.
     pub(crate) recorded: Option<Weak<dyn Any + Send + Sync>>,
 }
 
@@ -141,7 +142,7 @@ impl Runner {
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: dropping it changes nothing.
+    /// Cancel safe: if dropped, it changes nothing.
     pub async fn idle(&self) {
         self.inner.counters.idle().await;
     }

@@ -13,7 +13,8 @@ pub(crate) trait Grantee: Clone + Sized {
     /// Returns the semaphore that bounds the list.
     fn semaphore(&self) -> &Semaphore<Self>;
 
-    /// Takes the permit that was [requested](Semaphore::request), and runs the jobs with it, one at a time. May drop the permit at once.
+    /// Takes the permit that was [requested](Semaphore::request), and runs the jobs with it, one at a time. May drop the
+    /// permit at once.
     fn granted(self, permit: Permit<Self>);
 }
 
@@ -28,7 +29,7 @@ pub(crate) struct Semaphore<L: Grantee> {
 struct State<L: Grantee> {
     free: usize,
     waiting: VecDeque<Waiter<L>>,
-    /// A call of `release` is handing out permits, and will hand out those that come back meanwhile.
+    /// A call of `release` is handing out permits, and will hand out those that come back while it does.
     granting: bool,
 }
 
@@ -39,7 +40,7 @@ enum Waiter<L: Grantee> {
     Task(L, oneshot::Sender<Permit<L>>),
 }
 
-/// The right to run one job at a time. Dropped, it goes to the next in the queue.
+/// The right to run one job at a time. When dropped, it goes to the next in the queue.
 pub(crate) struct Permit<L: Grantee> {
     // Leads to the semaphore. Not the runner itself: all requests would contend for its reference count.
     list: L,
@@ -68,7 +69,7 @@ impl<L: Grantee> Semaphore<L> {
         list.granted(permit);
     }
 
-    /// Waits for a permit. Cancel safe: a permit that was granted meanwhile goes to the next in the queue.
+    /// Waits for a permit. Cancel safe: if dropped after the permit was granted, the permit goes to the next in the queue.
     pub(crate) async fn acquire(list: &L) -> Permit<L> {
         let turn = {
             let semaphore = list.semaphore();
@@ -84,7 +85,7 @@ impl<L: Grantee> Semaphore<L> {
         turn.await.expect(GRANTED)
     }
 
-    /// Returns whether somebody waits for a permit.
+    /// Returns whether anything waits for a permit.
     pub(crate) fn is_wanted(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) > 0
     }
@@ -98,7 +99,7 @@ impl<L: Grantee> Semaphore<L> {
         let mut state = lock(&self.state);
         state.free += 1;
         // A permit that is granted to a waiter that is gone comes straight back here. One loop grants, and what comes back
-        // meanwhile only raises the count, so that many such waiters do not recurse.
+        // during it only raises the count, so that many such waiters do not recurse.
         if state.granting {
             return;
         }

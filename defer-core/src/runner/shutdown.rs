@@ -39,21 +39,22 @@ impl From<JobRef> for UnfinishedJob {
 impl Runner {
     /// Waits until all jobs have ended, for at most `grace`, then stops and names those that have not.
     ///
-    /// Jobs that are deferred meanwhile count too, and run if time allows. [`JobContext::shutting_down`] tells long jobs
-    /// that the shutdown has begun. A job that holds its thread without an `.await` cannot be stopped; it is named all the
-    /// same. A second shutdown is harmless: it waits for what is left.
+    /// Jobs that are deferred during the wait count too, and run if time allows. [`JobContext::shutting_down`] tells long
+    /// jobs that the shutdown has begun. A job that blocks its thread cannot be stopped; it is named all the same. A second
+    /// shutdown is harmless: it waits for what is left.
     ///
     /// Unfinished jobs of a queued type are stopped and pushed to the queue. Those that the queue does not take within the
-    /// [push timeout](crate::RunnerBuilder::push_timeout) are named too.
+    /// [push timeout](crate::RunnerBuilder::push_timeout) are abandoned and named too. So is a job whose condition has not
+    /// been asked yet, because only its response could tell whether it should run.
     ///
     /// # Cancel safety
     ///
-    /// Dropped before the deadline it stops nothing, and can be called again. Dropped while it pushes to the queue, it has
-    /// stopped the jobs, and those on their way to the queue are counted as abandoned.
+    /// If dropped before the deadline, it stops nothing and can be called again. If dropped while it pushes to the
+    /// queue, it has already stopped the jobs; those on their way to the queue count as abandoned.
     ///
     /// # Panics
     ///
-    /// Outside of a Tokio runtime with a timer.
+    /// Outside a Tokio runtime, or on one without a timer.
     ///
     /// [`JobContext::shutting_down`]: crate::JobContext::shutting_down
     pub async fn shutdown(&self, grace: Duration) -> ShutdownReport {
@@ -69,7 +70,7 @@ impl Runner {
         report
     }
 
-    /// Stops every job that has not ended, and pushes those to the queue that it can take.
+    /// Stops every job that has not ended, and pushes to the queue those that it can take.
     async fn stop(&self, report: &mut ShutdownReport) {
         let mut handover = Handover(Vec::new());
         let mut envelopes = Vec::new();
@@ -114,7 +115,7 @@ impl Runner {
     }
 }
 
-/// Jobs on their way to the queue. Dropped before the queue has them, it counts them as abandoned.
+/// Jobs on their way to the queue. If dropped before the queue has them, this counts them as abandoned.
 struct Handover(Vec<(Arc<dyn Jobs>, usize, UnfinishedJob)>);
 
 impl Drop for Handover {

@@ -49,7 +49,7 @@ impl Current {
         ManuallyDrop::into_inner(CURRENT.replace(ManuallyDrop::new(current)))
     }
 
-    /// Returns the list of the current scope, and creates it for the first to ask. `None` outside of any scope.
+    /// Returns the list of the current scope, creating it on first use. `None` outside of any scope.
     pub(crate) fn list() -> Option<Result<Arc<JobList>, DeferError>> {
         match Self::replace(Self::Outside) {
             Self::Outside => None,

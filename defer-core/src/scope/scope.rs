@@ -15,12 +15,12 @@ use crate::{list::JobList, response::ResponseInfo, runner::Runner};
 /// Runs a future in a scope of its own, outside of HTTP: in a command, a consumer or a test. The jobs that it defers
 /// start after it has completed.
 ///
-/// Pass the runner by value or by reference. Under [`Overflow::Wait`](crate::Overflow::Wait) this waits for room for the
-/// jobs, except inside a job.
+/// Pass the runner by value or by reference. Before it returns, this waits until the queue has the jobs that are for it.
+/// Under [`Overflow::Wait`](crate::Overflow::Wait) it also waits for room for the other jobs, except inside a job.
 ///
 /// # Cancel safety
 ///
-/// Dropped before it completes, it drops the future and releases the jobs deferred so far.
+/// If dropped before it completes, it drops the future and releases the jobs deferred so far.
 ///
 /// ```
 /// use defer_core::{Runner, defer_fn, scope};

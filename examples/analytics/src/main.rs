@@ -1,7 +1,7 @@
-//! `cargo run -p analytics`: a small site that notes every response in SQLite *after* it was sent, so that no
-//! visitor waits for the statistics, and draws what it noted at `/stats`.
+//! `cargo run -p analytics`: a small site that records every response in SQLite *after* it was sent, so that no visitor
+//! waits for the statistics, and draws what it recorded at `/stats`.
 //!
-//! `PORT` (3000) is where it listens, `DATABASE_URL` (`sqlite:analytics.db`) its database.
+//! It listens on `PORT` (3000) and stores its data in `DATABASE_URL` (`sqlite:analytics.db`).
 
 mod page;
 mod site;
@@ -38,7 +38,11 @@ async fn run() -> Result<ShutdownReport, Error> {
     let port: u16 = port.parse().map_err(|error| Error::setting("PORT", &port, error))?;
     let database = setting("DATABASE_URL", "sqlite:analytics.db")?;
     let visits = Visits::open(&database).await.map_err(|error| {
-        Error::setting("DATABASE_URL", &database, format!("{error}; allowed is such as sqlite:analytics.db"))
+        Error::setting(
+            "DATABASE_URL",
+            &database,
+            format!("{error}; expected, for example, sqlite:analytics.db"),
+        )
     })?;
 
     let runner = Runner::builder()
@@ -54,7 +58,7 @@ async fn run() -> Result<ShutdownReport, Error> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
         .await
         .map_err(|error| Error::Listen { port, error })?;
-    // Not println!, which panics when nobody reads.
+    // Not println!, which panics when stdout is closed.
     let _ = writeln!(io::stdout(), "listening on http://{}", listener.local_addr()?);
     Ok(defer_axum::serve(listener, app, runner).with_graceful_shutdown(signal).await?)
 }
@@ -85,7 +89,7 @@ async fn main() -> ExitCode {
 enum Error {
     #[error("{variable}={value:?} is not usable: {reason}")]
     Setting { variable: &'static str, value: String, reason: String },
-    #[error("cannot listen on port {port}: {error}; PORT chooses another, and 0 a free one")]
+    #[error("cannot listen on port {port}: {error}; set PORT to another, or to 0 for any free port")]
     Listen { port: u16, error: io::Error },
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -107,7 +111,7 @@ fn setting(variable: &'static str, default: &str) -> Result<String, Error> {
     }
 }
 
-/// Completes at Ctrl-C and, on Unix, at SIGTERM, which service managers send to stop a process.
+/// Completes on Ctrl-C and, on Unix, on SIGTERM, which service managers send to stop a process.
 fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     #[cfg(unix)]
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;

@@ -76,7 +76,7 @@ async fn download() -> impl IntoResponse {
     ([(CONTENT_TYPE, "application/octet-stream")], vec![0_u8; 2_000_000])
 }
 
-/// A response that takes a second, line by line. It is noted once the last line was sent.
+/// A response that takes a second, line by line. It is recorded once the last line has been sent.
 async fn countdown() -> impl IntoResponse {
     let lines = stream::unfold(10_u32, |left| async move {
         let next = left.checked_sub(1)?;
@@ -95,11 +95,11 @@ async fn teapot() -> impl IntoResponse {
 }
 
 async fn broken() -> &'static str {
-    panic!("this route is broken, to show that its visits are noted too")
+    panic!("this route is broken, to show that its visits are recorded too")
 }
 
 async fn nothing_here() -> impl IntoResponse {
-    (StatusCode::NOT_FOUND, "There is nothing here. What there is stands at /\n")
+    (StatusCode::NOT_FOUND, "There is nothing here. See / for what there is.\n")
 }
 
 async fn style() -> impl IntoResponse {

@@ -26,7 +26,7 @@ pub(crate) fn routes(visits: Visits) -> Router {
     Router::new().route("/stats", get(show)).route("/stats.json", get(show_json)).with_state(visits)
 }
 
-/// The query. An empty value counts as none, because the form on the page sends those.
+/// The query. An empty value counts as none, because the page's form sends empty values.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Asked {
@@ -55,7 +55,7 @@ fn filter(asked: AskedOrNot) -> Result<Filter, Problem> {
     let Query(asked) = asked.map_err(|rejection| Problem::asked(rejection.body_text()))?;
     if !asked.route.is_empty() && !asked.route.starts_with('/') {
         return Err(Problem::asked(format!(
-            "route={:?} is not usable: allowed is a route as it stands in the router, such as /hello/{{name}}",
+            "route={:?} is not usable: expected a route as it stands in the router, such as /hello/{{name}}",
             asked.route
         )));
     }
@@ -71,7 +71,7 @@ fn number(name: &str, text: &str, most: u32) -> Result<Option<u32>, Problem> {
         _ if text.is_empty() => Ok(None),
         Ok(number) if (1..=most).contains(&number) => Ok(Some(number)),
         _ => Err(Problem::asked(format!(
-            "{name}={text:?} is not usable: allowed is a whole number from 1 to {most}"
+            "{name}={text:?} is not usable: expected a whole number from 1 to {most}"
         ))),
     }
 }

@@ -9,7 +9,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow},
 };
 
-/// Stores the response that it was deferred with. Its context has all that it needs.
+/// Records the response to the request that deferred it. The context has everything it needs.
 #[derive(Deferrable)]
 #[defer(tries = 3, backoff = "100ms..2s", timeout = "10s")]
 pub(crate) struct RecordVisit;
@@ -41,7 +41,7 @@ CREATE INDEX IF NOT EXISTS visits_at ON visits (at)";
 /// Where one column of the histogram ends and the next begins, in microseconds.
 const LATENCY_STEPS: [i64; 8] = [1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000, 3_000_000];
 
-/// The noted visits. A clone is another handle to the same database.
+/// The recorded visits. A clone is another handle to the same database.
 #[derive(Clone)]
 pub(crate) struct Visits {
     pool: SqlitePool,
@@ -82,7 +82,7 @@ pub(crate) struct Route {
     pub(crate) bytes: i64,
 }
 
-/// How many responses took from so long to less than so long.
+/// How many responses took a time within this span.
 #[derive(Serialize)]
 pub(crate) struct Latency {
     pub(crate) from_us: i64,
@@ -110,7 +110,7 @@ pub(crate) struct Visit {
 impl Visits {
     /// Opens the database, and creates it if there is none.
     pub(crate) async fn open(url: &str) -> Result<Self, sqlx::Error> {
-        // sqlx takes any text for the name of a file, `postgres://..` too.
+        // sqlx takes any text as a file name, even `postgres://..`.
         match url.strip_prefix("sqlite:") {
             None => return Err(sqlx::Error::Configuration("it does not begin with sqlite:".into())),
             Some("" | "//") => return Err(sqlx::Error::Configuration("it names no file".into())),

@@ -102,7 +102,7 @@ async fn a_handler_that_panics_is_noted() {
 async fn the_page_draws_what_was_noted() {
     let site = Site::start().await;
     let empty = site.get("/stats").await.text().await.unwrap();
-    assert!(empty.contains("Nothing was noted here yet") && !empty.contains("<svg"), "{empty}");
+    assert!(empty.contains("Nothing recorded yet.") && !empty.contains("<svg"), "{empty}");
 
     site.get("/hello/ada").await;
     site.get("/teapot").await;
@@ -152,12 +152,12 @@ async fn the_counts_can_be_narrowed() {
 async fn a_bad_query_is_told() {
     let site = Site::start().await;
     for (query, part) in [
-        ("minutes=soon", "minutes=\"soon\" is not usable: allowed is a whole number from 1 to 10080"),
+        ("minutes=soon", "minutes=\"soon\" is not usable: expected a whole number from 1 to 10080"),
         ("minutes=0", "from 1 to 10080"),
         ("minutes=-5", "from 1 to 10080"),
         ("minutes=10081", "from 1 to 10080"),
         ("minutes=99999999999999999999", "from 1 to 10080"),
-        ("recent=1001", "recent=\"1001\" is not usable: allowed is a whole number from 1 to 1000"),
+        ("recent=1001", "recent=\"1001\" is not usable: expected a whole number from 1 to 1000"),
         ("route=hello", "route=\"hello\" is not usable"),
         ("hours=1", "unknown field `hours`"),
         ("minutes=1&minutes=2", "duplicate field `minutes`"),

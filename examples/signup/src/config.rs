@@ -21,7 +21,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The SQLite database, `DATABASE_URL` (`sqlite:signup.db`); created if it is missing.
     pub database: SqliteConnectOptions,
-    /// The queue of the mails, `QUEUE_URL`. Unset, it is in the database, so that a sign-up and its mail are stored together.
+    /// The queue of the mails, `QUEUE_URL`. Unset, it is in the database, so that a sign-up and its mail are stored
+    /// together.
     pub queue: Option<String>,
     /// Where mail goes: `SMTP_URL` if it is set, otherwise the folder `OUTBOX` (`outbox`).
     pub mail_route: MailRoute,
@@ -44,12 +45,12 @@ pub enum MailRoute {
 
 /// An environment variable has a value that the service cannot start with.
 #[derive(Debug, thiserror::Error)]
-#[error("{variable}={value:?} is not usable: {reason}; {allowed}")]
+#[error("{variable}={value:?} is not usable: {reason}; {expected}")]
 pub struct ConfigError {
     variable: &'static str,
     value: String,
     reason: String,
-    allowed: &'static str,
+    expected: &'static str,
 }
 
 impl Config {
@@ -57,7 +58,7 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// Returns an error that names the first variable with an unusable value, the value, and what is allowed.
+    /// Returns an error that names the first variable with an unusable value, the value, and what was expected.
     pub fn from_env() -> Result<Self, ConfigError> {
         Self::from_vars(|name| env::var_os(name))
     }
@@ -131,34 +132,34 @@ impl ConfigError {
         Self::new(QUEUE_URL, url, causes(error))
     }
 
-    fn new((variable, allowed): Variable, value: &str, reason: String) -> Self {
-        Self { variable, value: without_password(value), reason, allowed }
+    fn new((variable, expected): Variable, value: &str, reason: String) -> Self {
+        Self { variable, value: without_password(value), reason, expected }
     }
 }
 
-/// A variable's name and its allowed values.
+/// A variable's name, and what is expected of its value.
 type Variable = (&'static str, &'static str);
 
-const HOST: Variable = ("HOST", "allowed is the IP address to listen on, such as 127.0.0.1 or ::");
-const PORT: Variable = ("PORT", "allowed is a number from 0 to 65535, where 0 takes a free port");
+const HOST: Variable = ("HOST", "expected the IP address to listen on, such as 127.0.0.1 or ::");
+const PORT: Variable = ("PORT", "expected a number from 0 to 65535, where 0 takes a free port");
 const DATABASE_URL: Variable =
-    ("DATABASE_URL", "allowed is a SQLite database that can be opened or created, such as sqlite:signup.db");
+    ("DATABASE_URL", "expected a SQLite database that can be opened or created, such as sqlite:signup.db");
 const QUEUE_URL: Variable = (
     "QUEUE_URL",
-    "allowed is sqlite:FILE, postgres://USER:PASSWORD@HOST/DATABASE or redis://HOST, \
-     or to leave it unset for a queue in DATABASE_URL",
+    "expected sqlite:FILE, postgres://USER:PASSWORD@HOST/DATABASE or redis://HOST; \
+     or leave it unset for a queue in DATABASE_URL",
 );
-const OUTBOX: Variable = ("OUTBOX", "allowed is the path of a folder that exists or can be created");
+const OUTBOX: Variable = ("OUTBOX", "expected the path of a folder that exists or can be created");
 const SMTP_URL: Variable = (
     "SMTP_URL",
-    "allowed is smtp://HOST:PORT or smtps://USER:PASSWORD@HOST, \
-     or to leave it unset for mail as files in OUTBOX",
+    "expected smtp://HOST:PORT or smtps://USER:PASSWORD@HOST; \
+     or leave it unset for mail as files in OUTBOX",
 );
-const MAIL_FROM: Variable = ("MAIL_FROM", "allowed is an address, such as Welcome <hello@example.com>");
+const MAIL_FROM: Variable = ("MAIL_FROM", "expected an address, such as Welcome <hello@example.com>");
 const MAIL_DELAY_MS: Variable =
-    ("MAIL_DELAY_MS", "allowed is a whole number of milliseconds from 0 to 86400000");
+    ("MAIL_DELAY_MS", "expected a whole number of milliseconds from 0 to 86400000");
 const DRAIN_TIMEOUT_SECS: Variable =
-    ("DRAIN_TIMEOUT_SECS", "allowed is a whole number of seconds from 0 to 86400");
+    ("DRAIN_TIMEOUT_SECS", "expected a whole number of seconds from 0 to 86400");
 
 struct Vars<F>(F);
 
@@ -183,7 +184,7 @@ impl<F: Fn(&str) -> Option<OsString>> Vars<F> {
 }
 
 fn database(url: &str) -> Result<SqliteConnectOptions, String> {
-    // sqlx takes any text for a file name, `postgres://..` too.
+    // sqlx takes any text as a file name, even `postgres://..`.
     match url.strip_prefix("sqlite:") {
         None => Err("it does not begin with sqlite:".to_owned()),
         Some("" | "//") => Err("it names no file".to_owned()),
@@ -280,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_value_is_named_with_what_is_allowed() {
+    fn a_bad_value_is_named_with_what_is_expected() {
         for (variable, value) in [
             ("HOST", "localhost:80"),
             ("PORT", "http"),
@@ -304,7 +305,7 @@ mod tests {
         ] {
             let error = config(&[(variable, value)]).unwrap_err().to_string();
             assert!(error.starts_with(&format!("{variable}={value:?} is not usable: ")), "{error}");
-            assert!(error.contains("; allowed is "), "{error}");
+            assert!(error.contains("; expected "), "{error}");
         }
     }
 

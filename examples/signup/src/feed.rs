@@ -30,7 +30,7 @@ impl Feed {
 
     /// Tells every reader that this sign-up has changed.
     pub fn publish(&self, id: i64) {
-        // The error says that nobody has the page open.
+        // The error says that no page is open.
         let _ = self.changed.send(id);
     }
 

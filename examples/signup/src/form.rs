@@ -84,7 +84,7 @@ fn check_email(email: Option<&str>) -> Result<Address, String> {
         .parse()
         .ok()
         .filter(|_| !email.contains(char::is_control))
-        .ok_or_else(|| "This is not an e-mail address, such as ada@example.com.".to_owned())
+        .ok_or_else(|| "This is not an e-mail address. Enter one such as ada@example.com.".to_owned())
 }
 
 #[cfg(test)]

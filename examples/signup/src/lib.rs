@@ -1,4 +1,4 @@
-//! A sign-up page that answers first and sends the welcome mail after.
+//! A sign-up page that answers first and sends the welcome mail afterwards.
 //!
 //! ```text
 //! form -> web::sign_up -> sign-up and SendWelcome in one transaction (SQLite) -> answer

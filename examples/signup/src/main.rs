@@ -18,13 +18,15 @@ use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 enum Error {
     #[error(transparent)]
     Config(#[from] ConfigError),
-    #[error("cannot listen on {address}: {error}; HOST and PORT choose another address")]
+    #[error(
+        "cannot listen on {address}: {error}; set HOST or PORT to another, or PORT to 0 for any free port"
+    )]
     Listen { address: std::net::SocketAddr, error: io::Error },
     #[error("{0}")]
     Serve(#[from] io::Error),
     #[error(transparent)]
     Worker(#[from] defer_apalis::Error),
-    #[error("unknown argument {0:?}; allowed is `worker`, to send mails only")]
+    #[error("unknown argument {0:?}; expected `worker`, to send mails only")]
     Argument(String),
 }
 
@@ -73,7 +75,7 @@ async fn serve(config: Config) -> Result<ShutdownReport, Error> {
         .map_err(|error| Error::Listen { address: config.listen, error })?;
     let signal = stop_signal()?;
     let service = Service::open(&config).await?;
-    // Not println!, which panics when nobody reads.
+    // Not println!, which panics when stdout is closed.
     let _ = writeln!(io::stdout(), "listening on http://{}", listener.local_addr()?);
 
     let stopped = service.stop.clone().cancelled_owned();
@@ -83,7 +85,7 @@ async fn serve(config: Config) -> Result<ShutdownReport, Error> {
     let report = defer_axum::serve(listener, service.app, service.runner)
         .with_graceful_shutdown(async move {
             signal.await;
-            tracing::info!("stopping: finishing what was asked and deferred");
+            tracing::info!("stopping: finishing open requests and deferred jobs");
             stop.cancel();
         })
         .drain_timeout(config.drain_timeout)
@@ -93,7 +95,7 @@ async fn serve(config: Config) -> Result<ShutdownReport, Error> {
     Ok(report)
 }
 
-/// Deletes jobs that were done a day ago. The queue keeps them until then.
+/// Deletes jobs that finished more than a day ago. The queue keeps them until then.
 async fn forget_old(queue: ApalisQueue) {
     const HOUR: Duration = Duration::from_secs(3600);
     loop {
@@ -104,7 +106,7 @@ async fn forget_old(queue: ApalisQueue) {
     }
 }
 
-/// Completes at Ctrl-C and, on Unix, at SIGTERM, which service managers send to stop a process.
+/// Completes on Ctrl-C and, on Unix, on SIGTERM, which service managers send to stop a process.
 fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     #[cfg(unix)]
     {

@@ -14,7 +14,7 @@ pub struct Service {
     pub app: Router,
     /// Runs the jobs.
     pub runner: Runner,
-    /// Has the mails.
+    /// The queue for the mails.
     pub queue: ApalisQueue,
     /// Ends the open event streams, which would otherwise keep a graceful shutdown waiting, and the worker.
     pub stop: CancellationToken,

@@ -182,7 +182,7 @@ impl<E: std::error::Error + 'static> From<E> for Broken {
 impl IntoResponse for Broken {
     fn into_response(self) -> Response {
         tracing::error!(error = %self.0, "could not answer a request");
-        let text = "Something is broken on our side. Please try again later.\n";
+        let text = "Something went wrong on our side. Please try again later.\n";
         (StatusCode::INTERNAL_SERVER_ERROR, text).into_response()
     }
 }

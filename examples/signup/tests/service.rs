@@ -297,7 +297,7 @@ async fn a_bad_environment_is_named_and_starts_nothing() {
         let log = support::log(folder.path());
         assert_eq!(status.code(), Some(2), "{log}");
         let named = format!("signup: {variable}={value:?} is not usable: ");
-        assert!(log.contains(&named) && log.contains("; allowed is "), "{log}");
+        assert!(log.contains(&named) && log.contains("; expected "), "{log}");
         assert!(variable == "QUEUE_URL" || !folder.path().join("signup.db").exists());
     }
 }

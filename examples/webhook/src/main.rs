@@ -1,8 +1,8 @@
-//! `cargo run -p webhook`: takes orders, and tells a partner about each one *after* the response, with more attempts until
-//! the partner accepts.
+//! `cargo run -p webhook`: takes orders, tells a partner about each one *after* the response, and retries until the partner
+//! accepts.
 //!
-//! `PORT` (3000) is where it listens, `PARTNER_URL` where the partner does. Without one it starts a partner of its own,
-//! which fails at first.
+//! It listens on `PORT` (3000). `PARTNER_URL` is the partner's address. Without it, the example starts a partner of its
+//! own, which fails at first.
 
 mod notify;
 mod orders;
@@ -41,7 +41,7 @@ async fn run() -> Result<ShutdownReport, Error> {
         .await
         .map_err(|error| Error::Listen { port, error })?;
     let url = format!("http://{}", listener.local_addr()?);
-    // Not println!, which panics when nobody reads.
+    // Not println!, which panics when stdout is closed.
     let _ = writeln!(
         io::stdout(),
         "listening on {url}\n\n\
@@ -77,7 +77,7 @@ async fn main() -> ExitCode {
 enum Error {
     #[error("{variable}={value:?} is not usable: {reason}")]
     Setting { variable: &'static str, value: String, reason: String },
-    #[error("cannot listen on port {port}: {error}; PORT chooses another, and 0 a free one")]
+    #[error("cannot listen on port {port}: {error}; set PORT to another, or to 0 for any free port")]
     Listen { port: u16, error: io::Error },
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -99,7 +99,7 @@ fn setting(variable: &'static str) -> Result<Option<String>, Error> {
     }
 }
 
-/// Completes at Ctrl-C and, on Unix, at SIGTERM, which service managers send to stop a process.
+/// Completes on Ctrl-C and, on Unix, on SIGTERM, which service managers send to stop a process.
 fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     #[cfg(unix)]
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;

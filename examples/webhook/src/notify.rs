@@ -54,10 +54,10 @@ pub(crate) struct Partner {
 
 impl Partner {
     pub(crate) fn at(url: &str) -> Result<Self, String> {
-        const ALLOWED: &str = "allowed is such as https://partner.example/orders";
-        let url = Url::parse(url).map_err(|error| format!("{error}; {ALLOWED}"))?;
+        const EXPECTED: &str = "expected, for example, https://partner.example/orders";
+        let url = Url::parse(url).map_err(|error| format!("{error}; {EXPECTED}"))?;
         if !matches!(url.scheme(), "http" | "https") {
-            return Err(format!("it begins with {}:; {ALLOWED}", url.scheme()));
+            return Err(format!("it begins with {}:; {EXPECTED}", url.scheme()));
         }
         // Redirected, a POST may arrive as a GET.
         let mut client = Client::builder().redirect(redirect::Policy::none());

@@ -32,7 +32,7 @@ async fn place(
     let (item, quantity) = new.check()?;
     let mut order = orders.save(Order::new(item, quantity));
     if order.quantity >= 10 {
-        // For every ten one is free. Saved twice, and yet the partner is told once.
+        // One item is free for every ten. The order is saved twice, yet the partner is told once.
         order.quantity += order.quantity / 10;
         order = orders.save(order);
     }

@@ -437,6 +437,9 @@ on_each! {
 }
 
 mod away {
+    #[cfg(feature = "servers")]
+    use defer_queue_tests::proxy::Proxy;
+
     use super::*;
 
     #[tokio::test(flavor = "multi_thread")]
@@ -461,7 +464,6 @@ mod away {
 
     #[cfg(feature = "servers")]
     async fn server(backend: Backend) {
-        use defer_queue_tests::proxy::Proxy;
         let place = backend.place().await;
         let after_scheme = place.url.split_once("://").unwrap().1;
         let authority = after_scheme.split('/').next().unwrap();
@@ -471,10 +473,58 @@ mod away {
         while_the_queue_is_away_jobs_run_in_process(
             &url,
             &place,
-            async || proxy.cut(),
+            async || lose_an_answer(backend, &place, &proxy).await,
             async || proxy.mend(),
         )
         .await;
+        until("the job runs whose answer was lost", async || place.log().lines().contains(&"9".to_owned()))
+            .await;
+    }
+
+    /// Cuts the proxy while the worker waits for an answer, and leaves a job taken by it: as if the connection had broken
+    /// between the database's commit and its answer.
+    #[cfg(feature = "servers")]
+    async fn lose_an_answer(backend: Backend, place: &Place, proxy: &Proxy) {
+        let mut note = Envelope::of(&Note { number: 9 }).unwrap();
+        note.delay = Duration::from_secs(3600);
+        let id = note.id.to_string();
+        ApalisQueue::connect(&place.url).await.unwrap().push(vec![note]).await.unwrap();
+        if backend == Backend::Postgres {
+            use defer_apalis::sqlx::{Connection, PgConnection, Row, query};
+            let mut connection = PgConnection::connect(&place.url).await.unwrap();
+            let taken = query(
+                "UPDATE apalis.jobs SET status = 'Running', run_at = now(), lock_by = (SELECT id FROM apalis.workers) \
+                 WHERE id = $1",
+            );
+            assert_eq!(taken.bind(id).execute(&mut connection).await.unwrap().rows_affected(), 1);
+            let mut lock = connection.begin().await.unwrap();
+            query("LOCK TABLE apalis.jobs").execute(&mut *lock).await.unwrap();
+            until("the worker waits", async || {
+                let waits = "SELECT count(*) FROM pg_stat_activity \
+                             WHERE datname = current_database() AND query LIKE 'UPDATE apalis.jobs SET status = ''Running''%' \
+                             AND wait_event_type = 'Lock'";
+                query(waits).fetch_one(&mut *lock).await.unwrap().get::<i64, _>(0) > 0
+            })
+            .await;
+            proxy.cut();
+        } else {
+            use ::redis::cmd;
+            let client = ::redis::Client::open(&*place.url).unwrap();
+            let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+            let workers = cmd("ZRANGE").arg("defer:workers").arg(&[0, -1]).query_async(&mut connection).await;
+            let workers: Vec<String> = workers.unwrap();
+            cmd("ZREM").arg("defer:scheduled").arg(&id).exec_async(&mut connection).await.unwrap();
+            let inflight = format!("defer:inflight:{}", workers[0]);
+            cmd("SADD").arg(inflight).arg(&id).exec_async(&mut connection).await.unwrap();
+            cmd("CLIENT").arg("PAUSE").arg(60_000).arg("WRITE").exec_async(&mut connection).await.unwrap();
+            until("the worker waits", async || {
+                let clients: String = cmd("CLIENT").arg("LIST").query_async(&mut connection).await.unwrap();
+                clients.contains("flags=b")
+            })
+            .await;
+            proxy.cut();
+            cmd("CLIENT").arg("UNPAUSE").exec_async(&mut connection).await.unwrap();
+        }
     }
 
     #[cfg(feature = "servers")]

@@ -13,13 +13,13 @@ use crate::{
 };
 
 impl<S: Slots> State<S> {
-    /// Returns whether a job is to be pushed to the queue.
+    /// Returns whether any job waits to be pushed.
     pub(in crate::list) fn has_due(&mut self) -> bool {
         self.waiting_entries().any(|(_, entry)| entry.queue == InQueue::Due)
     }
 
-    /// Begins to push the jobs for the queue. Those with a condition that `asks` are left to wait. Returns the jobs and what
-    /// they leave behind.
+    /// Begins to push the jobs for the queue. Leaves those for which `asks` returns true. Returns the jobs and what they
+    /// leave behind.
     pub(in crate::list) fn begin_push(&mut self, asks: impl Fn(&Entry) -> bool) -> (Vec<usize>, Freed) {
         let due: Vec<usize> = self
             .waiting_entries()
@@ -36,13 +36,14 @@ impl<S: Slots> State<S> {
         (due, freed)
     }
 
-    /// Takes the condition of a job that is to be pushed. `None` if it is not to be any more.
+    /// Takes the condition of a job that is being pushed. `None` if it is no longer being pushed.
     pub(in crate::list) fn ask_push(&mut self, index: usize) -> Option<Condition> {
         let entry = self.entries.get_mut(index).filter(|entry| entry.state == JobState::Pushing)?;
         Some(entry.take_condition())
     }
 
-    /// The condition of a job that is to be pushed is true. Returns what the queue stores, if it is still to be pushed.
+    /// The condition of a job that is being pushed is true. Returns what the queue stores. `None` if the job is no longer
+    /// being pushed.
     pub(in crate::list) fn pass_push(&mut self, index: usize) -> Option<Envelope> {
         let entry = self.entries.get_mut(index).filter(|entry| entry.state == JobState::Pushing)?;
         entry.pass();
@@ -79,13 +80,13 @@ impl<S: Slots> State<S> {
         PushFailed { job, pushed: self.take_pushed(), starts }
     }
 
-    /// Forgets who waits for a push.
+    /// Takes the wakers that wait for a push.
     pub(super) fn take_pushed(&mut self) -> Vec<Waker> {
         self.waiters.as_mut().map(|waiters| mem::take(&mut waiters.pushed)).unwrap_or_default()
     }
 
-    /// Keeps the waker of who waits for the push of a job, or of all jobs. Returns whether that has to wait, and a waker to
-    /// drop.
+    /// Keeps the waker of a task that waits for the push of one job, or of all. Returns whether the task has to wait, and a
+    /// waker to drop.
     pub(in crate::list) fn poll_pushed(
         &mut self,
         index: Option<usize>,

@@ -1,4 +1,4 @@
-//! The transitions that stop jobs: at the end of a shutdown, and when a worker is lost.
+//! The transitions that stop jobs: at the end of a shutdown, when a `Resumed` is dropped, and when a worker is lost.
 
 use super::State;
 use crate::list::{
@@ -8,16 +8,17 @@ use crate::list::{
 };
 
 impl<S: Slots> State<S> {
-    /// Stops everything at the end of a shutdown, in one step: none of the jobs starts because the one before it was
-    /// stopped. Jobs that a queue can take are handed over, if there is one.
+    /// Stops everything, at the end of a shutdown or when the list's `Resumed` is dropped. It does so in one step, so
+    /// that stopping one job does not start the next. Hands over the jobs that came from a queue and, with `has_queue`,
+    /// those that the queue can take.
     pub(in crate::list) fn stop(&mut self, has_queue: bool) -> Halted<S> {
         let mut handed_over = Vec::new();
         let mut freed = Freed::default();
-        let mut retries = Vec::new();
+        let mut tasks = Vec::new();
         for index in self.open_indices(|entry| entry.state != JobState::HandedOver) {
             let Some(entry) = self.entries.get_mut(index) else { continue };
-            retries.extend(entry.take_retry());
-            // Whether a condition lets a job run is known once it has run.
+            tasks.extend(entry.take_task());
+            // A job with a condition may leave only once the condition was asked, which is certain after an attempt.
             let may_leave = has_queue && (entry.attempts > 0 || entry.is_unconditional());
             let envelope = entry.envelope().filter(|_| may_leave);
             if envelope.is_none() && !entry.is_from_queue() {
@@ -34,11 +35,11 @@ impl<S: Slots> State<S> {
         let abandoned = self.end_all(|entry| entry.state != JobState::HandedOver);
         let worker = self.worker.take();
         self.worker_epoch = self.worker_epoch.wrapping_add(1);
-        Halted { abandoned, handed_over, freed, worker, retries, segments: self.segments.take_all() }
+        Halted { abandoned, handed_over, freed, worker, tasks, segments: self.segments.take_all() }
     }
 
-    /// The worker is gone, with a runtime that was dropped or by an abort: ends what it would have run. A job
-    /// with a task of its own goes on.
+    /// The worker is gone, because its runtime was dropped or it was aborted: ends what it would have run. A job with a
+    /// task of its own goes on.
     pub(in crate::list) fn lose_worker(&mut self) -> Halted<S> {
         self.forget_worker();
         Halted {
@@ -50,7 +51,7 @@ impl<S: Slots> State<S> {
             handed_over: Vec::new(),
             freed: Freed::default(),
             worker: None,
-            retries: Vec::new(),
+            tasks: Vec::new(),
             segments: self.segments.take_all(),
         }
     }

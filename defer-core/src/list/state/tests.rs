@@ -54,7 +54,7 @@ impl Kind {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
-    Push,
+    Add,
     Hold,
     Release,
     TakeSegment,
@@ -92,7 +92,7 @@ fn steps(kinds: &'static [Kind]) -> impl Iterator<Item = Step> {
         ]
     };
     let of_list = [
-        Step::Push,
+        Step::Add,
         Step::Hold,
         Step::Release,
         Step::BeginPush,
@@ -150,7 +150,7 @@ impl Expected {
             | Step::End(at)
             | Step::EndHandover(at) => at == job,
             Step::BeginPush | Step::Stop(_) | Step::LoseWorker => true,
-            Step::Push | Step::Hold | Step::Release | Step::TakeSegment => false,
+            Step::Add | Step::Hold | Step::Release | Step::TakeSegment => false,
         };
         if !on_this {
             return self.state;
@@ -260,7 +260,7 @@ impl Model {
         let bounds = Bounds { capacity: &self.capacity, overflow: self.overflow };
         let mut ended: Vec<Ended> = Vec::new();
         match step {
-            Step::Push => {
+            Step::Add => {
                 let kind = self.kinds[self.jobs.len()];
                 let entry = kind.entry();
                 self.ids.push(entry.id);
@@ -273,7 +273,7 @@ impl Model {
                     ends: 0,
                 };
                 if self.state.makes_room(bounds) {
-                    let (index, starts) = self.state.push(entry, Noop, |segment| segment);
+                    let (index, starts) = self.state.add(entry, Noop, |segment| segment);
                     assert!(!(starts && self.starts), "the list is started once");
                     self.starts |= starts;
                     self.indices.push(Some(index));
@@ -478,7 +478,7 @@ fn explore(kinds: &'static [Kind], overflow: Overflow, capacity: usize) -> usize
     let mut models = VecDeque::from([first]);
     let mut transitions = 0;
     while let Some(from) = models.pop_front() {
-        for step in steps(kinds).filter(|step| *step != Step::Push || from.jobs.len() < kinds.len()) {
+        for step in steps(kinds).filter(|step| *step != Step::Add || from.jobs.len() < kinds.len()) {
             let mut model = from.fork();
             model.take(step);
             model.check();
