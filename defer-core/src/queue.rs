@@ -39,8 +39,8 @@ pub trait Queue: Send + Sync + 'static {
     ///
     /// The future is dropped half-way when it takes longer than the [push timeout](crate::RunnerBuilder::push_timeout),
     /// and when the runtime stops. The jobs then run in this process, whatever the queue did: if it stored them all the
-    /// same, they run twice. Only a runner that [sheds](crate::Overflow::Shed) may then drop them for want of room. At
-    /// the end of a shutdown they are reported as unfinished instead. A client that leaves does not stop a push.
+    /// same, they run twice, never not at all: a runner that [sheds](crate::Overflow::Shed) does not shed them. At the end
+    /// of a shutdown they are reported as unfinished instead. A client that leaves does not stop a push.
     fn push(&self, jobs: Vec<Envelope>) -> BoxFuture<'_, Result<(), BoxError>>;
 }
 

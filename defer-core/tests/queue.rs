@@ -10,8 +10,8 @@ use std::sync::{
 };
 
 use defer_core::{
-    BoxError, BoxFuture, Defer, Delivery, Envelope, JobError, JobId, Metadata, Queue, Ran, RequestInfo,
-    ResponseInfo, Resume, Runner, Scope, defer, scope,
+    BoxError, BoxFuture, Defer, Delivery, Envelope, JobError, JobId, Metadata, Overflow, Queue, Ran,
+    RequestInfo, ResponseInfo, Resume, Runner, Scope, defer, defer_fn, scope,
 };
 use http::{Method, StatusCode, Version};
 use support::{
@@ -120,6 +120,37 @@ async fn the_response_is_held_until_the_queue_has_the_jobs() {
     queue.turns.add_permits(1);
     response.await.unwrap();
     assert_eq!((queue.names().len(), runner.stats().queued), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_runner_that_sheds_does_not_shed_a_job_that_the_queue_did_not_take() {
+    let (queue, journal) = (Memory::new(&[Push::Fails]), Journal::default());
+    let sheds = Runner::builder().max_running(1).max_pending(1).overflow(Overflow::Shed);
+    let runner = sheds.queue(queue.clone()).build();
+    // One runs, and one takes all the room.
+    let turn = Arc::new(Semaphore::new(0));
+    let gate = turn.clone();
+    scope(&runner, async {
+        defer_fn(|_| async move { gate.acquire().await.map(drop).map_err(JobError::from) })
+    })
+    .await;
+    tokio::task::yield_now().await;
+    scope(&runner, async { defer_note(&journal, "first") }).await;
+    scope(&runner, async { drop(defer(noting::<Queued>(&journal))) }).await;
+    // One that no queue was to take is shed.
+    scope(&runner, async { defer_note(&journal, "shed") }).await;
+    turn.add_permits(1);
+    runner.idle().await;
+    assert_eq!(journal.lines(), ["first", "Queued"]);
+    let stats = runner.stats();
+    assert_eq!((stats.succeeded, stats.shed, queue.names().len()), (3, 1, 0));
+    assert_all_accounted_for(&runner);
+    // The room was given back, once.
+    for _ in 0..2 {
+        scope(&runner, async { defer_note(&journal, "later") }).await;
+        runner.idle().await;
+    }
+    assert_eq!((runner.stats().succeeded, runner.stats().shed), (5, 1));
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,7 +11,7 @@
 //! | | `makes_room`: it may join, and `add` | `Waiting` | `deferred` |
 //! | | `makes_room`: there is none, and the runner sheds | | `deferred`, `shed` |
 //! | `Waiting` | `cancel`, `cancel_key`, unless the queue may have it | `Ended` | `cancelled` |
-//! | `Waiting` | `release`, no room, and the runner sheds | `Ended` | `shed` |
+//! | `Waiting` | `release`, no room, the runner sheds, and no push of it failed | `Ended` | `shed` |
 //! | `Waiting`, `Pushing` | `end`: its condition is false, or panics | `Ended` | `skipped`, `failed` |
 //! | `Waiting` | `begin_push`: it is for the queue | `Pushing` | |
 //! | `Pushing` | `end_queued`: the queue has it | `Ended` | `queued` |

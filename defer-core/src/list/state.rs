@@ -239,29 +239,41 @@ impl<S: Slots> State<S> {
             let now = Instant::now();
             self.entries.open().for_each(|(_, entry)| entry.begin_delay(now));
         }
-        let (room, kept) = match bounds.overflow {
+        let mut shed = Vec::new();
+        let capacity = bounds.capacity;
+        self.counts.room = match bounds.overflow {
             Overflow::Wait => {
-                let room = self.counts.waiting.min(bounds.capacity.max());
-                bounds.capacity.take(room);
-                (room, self.counts.waiting)
+                let room = self.counts.waiting.min(capacity.max());
+                capacity.take(room);
+                room
             }
             Overflow::Shed => {
-                let room = bounds.capacity.take_free(self.counts.waiting);
-                (room, room)
+                let room = capacity.take_free(self.counts.waiting);
+                if room < self.counts.waiting {
+                    shed = self.shed_newest(room);
+                }
+                // Those that are not shed take room beyond what there is.
+                let beyond = self.counts.waiting.min(capacity.max()).saturating_sub(room);
+                capacity.take(beyond);
+                room + beyond
             }
         };
-        let shed = if kept < self.counts.waiting { self.shed_newest(kept) } else { Vec::new() };
-        self.counts.room = room;
         let starts = self.counts.waiting > 0;
         self.list = if starts { ListState::Active } else { ListState::Idle };
         Some((shed, starts))
     }
 
+    /// Sheds the newest jobs, so that this many are left. Keeps those that the queue did not take: they run, as promised.
     #[cold]
     fn shed_newest(&mut self, kept: usize) -> Vec<Ended> {
-        let newest: Vec<usize> = self.waiting_entries().skip(kept).map(|(index, _)| index).collect();
+        let (promised, others): (Vec<_>, Vec<_>) = self
+            .waiting_entries()
+            .map(|(index, entry)| (index, matches!(entry.queue, InQueue::Failed | InQueue::Unsure)))
+            .partition(|(_, is_promised)| *is_promised);
+        let kept = kept.saturating_sub(promised.len());
+        let newest = others.into_iter().skip(kept).map(|(index, _)| index);
         let waits = |state| state == JobState::Waiting;
-        newest.into_iter().filter_map(|index| self.remove(index, waits)).collect()
+        newest.filter_map(|index| self.remove(index, waits)).collect()
     }
 
     /// Takes the next segment for the worker. If there is none, the worker is forgotten.
