@@ -62,14 +62,14 @@ const ROWS: [Row; 6] = [
         what: "one job, over none",
         measured: Case::new(Way::Defer, 1),
         compared: NONE,
-        instructions: bound(3_000, 6_500),
+        instructions: bound(3_000, 6_300),
         allocations: bound(4, 4),
     },
     Row {
         what: "ten jobs, over none",
         measured: Case::new(Way::Defer, 10),
         compared: NONE,
-        instructions: bound(14_000, 16_000),
+        instructions: bound(14_000, 15_400),
         allocations: bound(6, 6),
     },
     Row {
