@@ -167,9 +167,9 @@ impl Store for Postgres {
 
     fn push<'a>(&'a self, jobs: &'a [Envelope]) -> Stored<'a, ()> {
         Box::pin(async move {
-            let mut tx = self.pool.begin().await.map_err(Error::store)?;
-            Self::push_in(&mut tx, &self.queue, jobs).await?;
-            tx.commit().await.map_err(Error::store)
+            // A single statement is a transaction by itself.
+            let mut connection = self.pool.acquire().await.map_err(Error::store)?;
+            Self::push_in(&mut connection, &self.queue, jobs).await
         })
     }
 

@@ -43,6 +43,8 @@ impl Sqlite {
             .min_connections(u32::from(in_memory))
             .idle_timeout(None)
             .max_lifetime(None)
+            // A file does not go away as a server does.
+            .test_before_acquire(false)
             .connect_with(options)
             .await
             .map_err(Error::store)?;
@@ -136,9 +138,9 @@ impl Store for Sqlite {
 
     fn push<'a>(&'a self, jobs: &'a [Envelope]) -> Stored<'a, ()> {
         Box::pin(async move {
-            let mut tx = self.begin().await?;
-            Self::push_in(&mut tx, &self.queue, jobs).await?;
-            tx.commit().await.map_err(Error::store)
+            // A single statement is a transaction by itself.
+            let mut connection = self.pool.acquire().await.map_err(Error::store)?;
+            Self::push_in(&mut connection, &self.queue, jobs).await
         })
     }
 
