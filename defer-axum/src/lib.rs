@@ -41,11 +41,23 @@
 //! Deferred jobs live in memory. Those of a `#[defer(queue)]` type go to the runner's queue and outlive the process;
 //! the crate `defer-apalis` has one for SQLite, Postgres and Redis.
 //!
+//! # Logs and traces
+//!
+//! Each run of a job has a `tracing` span with the target `defer`: `job{name, id, attempt, request, request_id}`. It follows
+//! from the span in which the request's first job was deferred, and is not a part of it: the request's own time stays its
+//! own. Failures are logged at level ERROR, and retries, skipped and shed jobs at level WARN. A job's fields are never logged.
+//!
+//! With the feature `opentelemetry` and a `tracing-opentelemetry` layer, the job's span has a link to the request's span even
+//! if that has ended, or if the job runs in another process: a queued job carries a `traceparent` (W3C Trace Context). Without
+//! the feature, an exporter drops the link if the request's span has ended. The attributes may change with OpenTelemetry's
+//! conventions, which are not stable.
+//!
 //! # Features
 //!
 //! | feature | adds |
 //! |---|---|
 //! | `http2` | HTTP/2 in [`serve`](serve()), with axum's feature of that name |
+//! | `opentelemetry` | a link from a job's span to its request's, and the attributes of OpenTelemetry's messaging conventions |
 //! | `testing` | [`testing::Recorder`]: test what was deferred |
 
 pub mod middleware;

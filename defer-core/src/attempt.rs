@@ -93,6 +93,17 @@ impl Outcome {
         }
     }
 
+    /// Returns the error, and a name for its kind.
+    #[cfg(feature = "opentelemetry")]
+    pub(crate) fn error(&self) -> Option<(&'static str, &JobError)> {
+        match self {
+            Self::Returned(Ok(())) => None,
+            Self::Returned(Err(error)) => Some(("failed", error)),
+            Self::Panicked(error) => Some(("panicked", error)),
+            Self::TimedOut(error) => Some(("timed_out", error)),
+        }
+    }
+
     /// Returns the event of a job that ends with this attempt.
     pub(crate) fn into_event(self, elapsed: Duration) -> JobEventKind {
         match self {

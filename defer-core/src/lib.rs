@@ -50,7 +50,7 @@
 //     scope: scope, current
 //     list:  collect, admission, run, push, list, state, effects, segment, entry
 //     runner: shutdown, usher, runner, jobs, capacity, semaphore, backoff
-//     attempt
+//     trace, attempt
 //     queue, job, context, event
 //     response, request, state, stats, policy, error, id, panic, sync
 
@@ -76,6 +76,7 @@ mod stats;
 mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod trace;
 mod work;
 mod worker;
 

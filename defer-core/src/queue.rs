@@ -45,7 +45,8 @@ pub trait Queue: Send + Sync + 'static {
 }
 
 /// What a queued job carries over from its request: `route` (the method and the route's pattern, such as `POST /signup`)
-/// and `request_id`, if that header was captured.
+/// and `request_id`, if that header was captured. With the feature `opentelemetry` also `traceparent` and `tracestate`, by
+/// which the job's span is linked to the request's.
 pub type Metadata = BTreeMap<String, String>;
 
 /// A job as a queue stores it.

@@ -13,6 +13,7 @@ use crate::{
     policy::Policy,
     queue::{Metadata, Ran},
     runner::{Runner, jobs::Jobs},
+    trace::Source,
     work::{AsyncJob, BlockingJob},
 };
 
@@ -39,7 +40,8 @@ impl Runner {
     ///
     /// [`DeferError::NoRuntime`] outside a Tokio runtime. The job is dropped.
     pub fn resume<J: Deferrable>(&self, job: J, resume: Resume) -> Result<Resumed, DeferError> {
-        let origin = Origin { queued: Some(Box::new(resume.metadata)), ..Origin::current()? };
+        let source = Source::of_queued(&resume.metadata);
+        let origin = Origin { source, queued: Some(Box::new(resume.metadata)), ..Origin::current()? };
         let list = JobList::new(self.clone(), origin);
         let (observer, ran) = oneshot::channel();
         let policy: &'static Policy = const { &J::POLICY };

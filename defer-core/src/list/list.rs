@@ -10,7 +10,6 @@ use tokio::{
     sync::oneshot,
     task::{AbortHandle, JoinHandle},
 };
-use tracing::{Span, level_filters::LevelFilter};
 
 use super::{
     effects::{Ended, Freed, Halted},
@@ -34,6 +33,7 @@ use crate::{
     state::TypeMap,
     stats::Final,
     sync::lock,
+    trace::Source,
 };
 
 /// The list of one request's jobs, from the first deferral to the last end.
@@ -55,7 +55,7 @@ pub(crate) struct Origin {
     /// Where its jobs run.
     pub(crate) runtime: Handle,
     /// The span of the request.
-    pub(crate) span: Option<tracing::span::Id>,
+    pub(crate) source: Source,
     /// What a queued job carries over from its request.
     pub(crate) queued: Option<Box<Metadata>>,
 }
@@ -124,8 +124,7 @@ pub(crate) type Recorded = Mutex<Vec<Arc<JobList>>>;
 impl Origin {
     pub(crate) fn current() -> Result<Self, DeferError> {
         let runtime = Handle::try_current().map_err(|_| DeferError::NoRuntime)?;
-        let traced = LevelFilter::current() != LevelFilter::OFF;
-        Ok(Self { runtime, span: if traced { Span::current().id() } else { None }, queued: None })
+        Ok(Self { runtime, source: Source::current(), queued: None })
     }
 }
 

@@ -99,6 +99,7 @@ impl JobList {
     fn metadata(&self) -> Metadata {
         // A job that a queued job defers comes from the same request.
         let mut metadata = self.origin.queued.as_deref().cloned().unwrap_or_default();
+        self.origin.source.write(&mut metadata);
         if let Some(request) = self.request() {
             metadata.insert("route".into(), request.route());
             if let Some(id) = request.request_id() {

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::oneshot, task::AbortHandle};
-use tracing::{Span, field::Empty};
+use tracing::Span;
 
 use super::{
     effects::{AttemptEnd, Start},
@@ -24,6 +24,7 @@ use crate::{
         semaphore::Semaphore,
     },
     stats::Final,
+    trace,
 };
 
 impl JobList {
@@ -110,6 +111,7 @@ impl JobList {
         span: &Span,
     ) -> Option<Duration> {
         let _entered = span.enter();
+        trace::record_outcome(span, &outcome);
         let (job, policy) = match self.transition(|state| state.end_attempt(index, outcome.may_retry())) {
             AttemptEnd::Gone => return None,
             AttemptEnd::Ended(job, extras) => {
@@ -173,27 +175,7 @@ impl JobList {
 
     /// Creates the span of an attempt.
     pub(crate) fn span(&self, job: JobRef) -> Span {
-        let span = tracing::info_span!(
-            target: "defer",
-            "job",
-            name = job.name,
-            id = %job.id,
-            attempt = job.attempt,
-            request = Empty,
-            request_id = Empty,
-        );
-        if !span.is_disabled() {
-            span.follows_from(self.origin.span.clone());
-            if let Some(request) = self.request() {
-                request.record(&span);
-            } else if let Some(metadata) = &self.origin.queued {
-                for field in ["request", "request_id"] {
-                    let key = if field == "request" { "route" } else { field };
-                    metadata.get(key).map(|value| span.record(field, value.as_str()));
-                }
-            }
-        }
-        span
+        trace::span(job, &self.origin.source, self.request(), self.origin.queued.as_deref())
     }
 }
 

@@ -1,0 +1,238 @@
+//! The span of an attempt, and how it is linked to the span that its job comes from.
+
+use tracing::{Span, field::Empty, level_filters::LevelFilter};
+
+use crate::{attempt::Outcome, event::JobRef, queue::Metadata, request::RequestInfo};
+
+/// The span that a list's jobs come from.
+#[derive(Clone, Default)]
+pub(crate) struct Source {
+    /// Its id. Whether it still exists when a job runs is not known: it is not kept open, so that it lasts no longer than
+    /// the request, and a subscriber may use the id again.
+    id: Option<tracing::span::Id>,
+    /// What OpenTelemetry knows it by, also when it is closed or in another process.
+    #[cfg(feature = "opentelemetry")]
+    context: opentelemetry::Link,
+}
+
+impl Source {
+    /// Returns the thread's current span.
+    pub(crate) fn current() -> Self {
+        if LevelFilter::current() == LevelFilter::OFF {
+            return Self::default();
+        }
+        let span = Span::current();
+        Self {
+            id: span.id(),
+            #[cfg(feature = "opentelemetry")]
+            context: opentelemetry::Link::of(&span),
+        }
+    }
+
+    /// Returns the span that a queued job comes from.
+    pub(crate) fn of_queued(metadata: &Metadata) -> Self {
+        let _ = metadata;
+        Self {
+            id: None,
+            #[cfg(feature = "opentelemetry")]
+            context: opentelemetry::Link::read(metadata),
+        }
+    }
+
+    /// Adds what another process needs to know of the span.
+    pub(crate) fn write(&self, metadata: &mut Metadata) {
+        let _ = metadata;
+        #[cfg(feature = "opentelemetry")]
+        self.context.write(metadata);
+    }
+
+    /// Links a span to this one.
+    fn link(&self, span: &Span) {
+        #[cfg(feature = "opentelemetry")]
+        if self.context.add_to(span) {
+            return;
+        }
+        span.follows_from(self.id.clone());
+    }
+}
+
+/// Creates the span of an attempt.
+pub(crate) fn span(
+    job: JobRef,
+    source: &Source,
+    request: Option<&RequestInfo>,
+    queued: Option<&Metadata>,
+) -> Span {
+    macro_rules! span {
+        ($($field:tt)*) => {
+            tracing::info_span!(
+                target: "defer",
+                "job",
+                name = job.name,
+                id = %job.id,
+                attempt = job.attempt,
+                request = Empty,
+                request_id = Empty,
+                $($field)*
+            )
+        };
+    }
+    // Its kind and name can be given as fields alone (tracing-opentelemetry 0.34).
+    #[cfg(feature = "opentelemetry")]
+    let span = span!(otel.kind = "consumer", otel.name = %format_args!("process {}", job.name),);
+    #[cfg(not(feature = "opentelemetry"))]
+    let span = span!();
+    if span.is_disabled() {
+        return span;
+    }
+    source.link(&span);
+    #[cfg(feature = "opentelemetry")]
+    opentelemetry::describe(&span, job);
+    if let Some(request) = request {
+        request.record(&span);
+    } else if let Some(metadata) = queued {
+        for (field, key) in [("request", "route"), ("request_id", "request_id")] {
+            if let Some(value) = metadata.get(key) {
+                span.record(field, value.as_str());
+            }
+        }
+    }
+    span
+}
+
+/// Notes in the span of an attempt how it ended, for OpenTelemetry.
+pub(crate) fn record_outcome(span: &Span, outcome: &Outcome) {
+    #[cfg(feature = "opentelemetry")]
+    if !span.is_disabled() {
+        opentelemetry::record_outcome(span, outcome);
+    }
+    let _ = (span, outcome);
+}
+
+/// What only OpenTelemetry knows. The attributes are those of its conventions for messaging, which are not stable yet.
+#[cfg(feature = "opentelemetry")]
+mod opentelemetry {
+    use opentelemetry::trace::{
+        SpanContext, SpanId, Status, TraceContextExt, TraceFlags, TraceId, TraceState,
+    };
+    use tracing::Span;
+    use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+    use crate::{attempt::Outcome, error::caught, event::JobRef, queue::Metadata};
+
+    /// A span that may be closed or in another process.
+    #[derive(Clone, Default)]
+    pub(super) struct Link(Option<Box<SpanContext>>);
+
+    impl Link {
+        pub(super) fn of(span: &Span) -> Self {
+            let context = span.context();
+            let context = context.span().span_context().clone();
+            Self(context.is_valid().then(|| Box::new(context)))
+        }
+
+        /// Reads `traceparent` and `tracestate` (W3C Trace Context, level 1). What is not valid is no link.
+        pub(super) fn read(metadata: &Metadata) -> Self {
+            let state = || metadata.get("tracestate")?.parse::<TraceState>().ok();
+            let context = metadata.get("traceparent").and_then(|parent| read(parent, state));
+            Self(context.map(Box::new))
+        }
+
+        pub(super) fn write(&self, metadata: &mut Metadata) {
+            let Some(context) = &self.0 else { return };
+            let parent = format!(
+                "00-{}-{}-{:02x}",
+                context.trace_id(),
+                context.span_id(),
+                context.trace_flags() & TraceFlags::SAMPLED
+            );
+            metadata.insert("traceparent".into(), parent);
+            let state = context.trace_state().header();
+            if !state.is_empty() {
+                metadata.insert("tracestate".into(), state);
+            }
+        }
+
+        /// Returns whether there was anything to link to.
+        pub(super) fn add_to(&self, span: &Span) -> bool {
+            let Some(context) = &self.0 else { return false };
+            span.add_link((**context).clone());
+            true
+        }
+    }
+
+    fn read(parent: &str, state: impl FnOnce() -> Option<TraceState>) -> Option<SpanContext> {
+        let mut parts = parent.split('-');
+        let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        let is_hex = |text: &str, length| {
+            text.len() == length && text.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'))
+        };
+        // A later version may have more parts.
+        let known = is_hex(version, 2) && version != "ff" && (version != "00" || parts.next().is_none());
+        if !(known && is_hex(trace, 32) && is_hex(span, 16) && is_hex(flags, 2)) {
+            return None;
+        }
+        let flags = TraceFlags::new(u8::from_str_radix(flags, 16).ok()?) & TraceFlags::SAMPLED;
+        let (trace, span) = (TraceId::from_hex(trace).ok()?, SpanId::from_hex(span).ok()?);
+        let context = SpanContext::new(trace, span, flags, true, state().unwrap_or_default());
+        context.is_valid().then_some(context)
+    }
+
+    pub(super) fn describe(span: &Span, job: JobRef) {
+        span.set_attribute("messaging.system", "defer");
+        span.set_attribute("messaging.operation.name", "process");
+        span.set_attribute("messaging.operation.type", "process");
+        span.set_attribute("messaging.destination.name", job.name);
+        span.set_attribute("messaging.message.id", job.id.to_string());
+    }
+
+    pub(super) fn record_outcome(span: &Span, outcome: &Outcome) {
+        if let Some((kind, error)) = outcome.error() {
+            span.set_attribute("error.type", kind);
+            // An error's `Display` is user code.
+            span.set_status(Status::error(caught(|| error.to_string()).unwrap_or_default()));
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+
+        fn metadata(parent: &str) -> Metadata {
+            Metadata::from([("traceparent".into(), parent.into()), ("tracestate".into(), "a=1,b=2".into())])
+        }
+
+        #[test]
+        fn a_trace_context_is_written_as_it_was_read() {
+            for flags in ["00", "01"] {
+                let given = metadata(&format!("00-{TRACE}-b7ad6b7169203331-{flags}"));
+                let mut written = Metadata::new();
+                Link::read(&given).write(&mut written);
+                assert_eq!(written, given);
+            }
+            let later = Link::read(&metadata(&format!("01-{TRACE}-b7ad6b7169203331-03-more")));
+            assert!(later.0.is_some_and(|context| context.is_sampled() && context.is_remote()));
+        }
+
+        #[test]
+        fn what_is_no_trace_context_is_no_link() {
+            for parent in [
+                "",
+                "00",
+                &format!("00-{TRACE}-b7ad6b7169203331"),
+                &format!("00-{TRACE}-0000000000000000-01"),
+                &format!("ff-{TRACE}-b7ad6b7169203331-01"),
+                &format!("00-{TRACE}-b7ad6b7169203331-01-more"),
+                &format!("00-{}-b7ad6b7169203331-01", TRACE.to_uppercase()),
+                &format!("00-{TRACE}-b7ad6b716920333é-01"),
+            ] {
+                assert!(Link::read(&metadata(parent)).0.is_none(), "{parent}");
+            }
+            let mut written = Metadata::new();
+            Link::default().write(&mut written);
+            assert!(written.is_empty());
+        }
+    }
+}
