@@ -58,8 +58,9 @@ RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features --quie
 
 step "features on their own"
 cargo check --quiet -p defer-core -p defer-axum --no-default-features
-cargo check --quiet -p defer-axum --features http2
-cargo check --quiet -p defer-axum --features opentelemetry
+for feature in http2 metrics opentelemetry testing; do
+  cargo check --quiet -p defer-axum --features "$feature"
+done
 for feature in sqlite postgres redis; do
   cargo check --quiet -p defer-apalis --no-default-features --features "$feature"
 done

@@ -57,6 +57,7 @@
 //! | feature | adds |
 //! |---|---|
 //! | `http2` | HTTP/2 in [`serve`](serve()), with axum's feature of that name |
+//! | `metrics` | [`metrics`]: counters, gauges and histograms of jobs, through the `metrics` facade |
 //! | `opentelemetry` | a link from a job's span to its request's, and the attributes of OpenTelemetry's messaging conventions |
 //! | `testing` | [`testing::Recorder`]: test what was deferred |
 
@@ -67,6 +68,8 @@ mod capture;
 mod extract;
 mod outermost;
 mod release;
+#[cfg(feature = "metrics")]
+pub use defer_core::metrics;
 #[cfg(feature = "testing")]
 pub mod testing;
 

@@ -155,10 +155,16 @@ impl RunnerBuilder {
 
     /// Builds the runner.
     pub fn build(self) -> Runner {
-        Runner::new(self.config)
+        #[cfg(feature = "metrics")]
+        let this = {
+            crate::metrics::describe();
+            self.on_event(crate::metrics::count)
+        };
+        #[cfg(not(feature = "metrics"))]
+        let this = self;
+        Runner::new(this.config)
     }
 }
-
 impl Default for RunnerBuilder {
     fn default() -> Self {
         Self {

@@ -2,12 +2,14 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
     time::Duration,
 };
 
+use http::{Method, StatusCode};
 use tracing::Span;
 
-use crate::{error::JobError, id::JobId, panic::drop_quietly, stats::Final};
+use crate::{error::JobError, id::JobId, panic::drop_quietly, response::Delivery, stats::Final};
 
 /// Something that happened to a job.
 ///
@@ -18,6 +20,17 @@ pub struct JobEvent {
     id: JobId,
     attempt: u32,
     kind: JobEventKind,
+    about: About,
+}
+
+/// What else is known at an event.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct About {
+    pub(crate) wait: Option<Duration>,
+    pub(crate) method: Option<Method>,
+    pub(crate) matched_path: Option<Arc<str>>,
+    pub(crate) status: Option<StatusCode>,
+    pub(crate) delivery: Option<Delivery>,
 }
 
 /// What happened, with its data.
@@ -39,6 +52,8 @@ pub enum JobEventKind {
     Retrying {
         /// The error of the attempt.
         error: JobError,
+        /// How long the attempt took.
+        elapsed: Duration,
         /// How long until the next attempt.
         delay: Duration,
     },
@@ -107,6 +122,32 @@ impl JobEvent {
     pub fn kind(&self) -> JobEventKind {
         self.kind.clone()
     }
+
+    /// Returns how long the job has waited for this attempt: since the release of its request's jobs, since it was deferred
+    /// if that was later, or since its delay or backoff was over. `None` unless the attempt has just started.
+    pub fn wait(&self) -> Option<Duration> {
+        self.about.wait
+    }
+
+    /// Returns the method of the request that deferred the job, if it is known by now.
+    pub fn method(&self) -> Option<&Method> {
+        self.about.method.as_ref()
+    }
+
+    /// Returns the route that this request matched, such as `/users/{id}`, if it is known by now.
+    pub fn matched_path(&self) -> Option<&str> {
+        self.about.matched_path.as_deref()
+    }
+
+    /// Returns the status of the response that went out, if it is known by now.
+    pub fn status(&self) -> Option<StatusCode> {
+        self.about.status
+    }
+
+    /// Returns how this response ended, if it has ended by now.
+    pub fn delivery(&self) -> Option<Delivery> {
+        self.about.delivery
+    }
 }
 
 impl JobEventKind {
@@ -147,26 +188,26 @@ impl JobRef {
     }
 
     /// Logs an event and calls the hooks. No lock may be held: hooks, subscribers and an error's `Display` are user code.
-    pub(crate) fn report(self, hooks: &[Hook], kind: &JobEventKind) {
+    pub(crate) fn report(self, hooks: &[Hook], kind: &JobEventKind, about: impl FnOnce() -> About) {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.log(kind))) {
             let Self { name, id, attempt, .. } = self;
             drop_quietly(panic);
             tracing::error!(target: "defer", name, %id, attempt, "a job's error panicked while it was formatted");
         }
-        self.tell(hooks, kind);
+        self.tell(hooks, kind, about);
     }
 
     /// Calls the hooks for an event that is not logged.
     #[inline]
-    pub(crate) fn tell(self, hooks: &[Hook], kind: &JobEventKind) {
+    pub(crate) fn tell(self, hooks: &[Hook], kind: &JobEventKind, about: impl FnOnce() -> About) {
         if !hooks.is_empty() {
-            self.call(hooks, kind);
+            self.call(hooks, kind, about());
         }
     }
 
-    fn call(self, hooks: &[Hook], kind: &JobEventKind) {
+    fn call(self, hooks: &[Hook], kind: &JobEventKind, about: About) {
         let Self { name, id, attempt, .. } = self;
-        let event = JobEvent { name, id, attempt, kind: kind.clone() };
+        let event = JobEvent { name, id, attempt, kind: kind.clone(), about };
         for hook in hooks {
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| hook(&event))) {
                 drop_quietly(panic);
@@ -192,7 +233,7 @@ impl JobRef {
         match kind {
             JobEventKind::Deferred | JobEventKind::Started => {}
             JobEventKind::Succeeded { elapsed } => in_attempt!(debug, ?elapsed, "job done"),
-            JobEventKind::Retrying { error, delay } => {
+            JobEventKind::Retrying { error, delay, .. } => {
                 in_attempt!(warn, %error, ?delay, "job failed, trying again");
             }
             JobEventKind::Failed { error, elapsed } => in_attempt!(error, %error, ?elapsed, "job failed"),

@@ -46,13 +46,14 @@
 // Imports point down, and in a line from left to right:
 //
 //     testing  defer  resume  work  builder
+//     metrics
 //     worker
 //     scope: scope, current
 //     list:  collect, admission, run, push, list, state, effects, segment, entry
 //     runner: shutdown, usher, runner, jobs, capacity, semaphore, backoff
 //     trace, attempt
 //     queue, job, context, event
-//     response, request, state, stats, policy, error, id, panic, sync
+//     response, request, state, stats, policy, error, id, stamp, panic, sync
 
 mod attempt;
 mod builder;
@@ -63,6 +64,8 @@ mod event;
 mod id;
 mod job;
 mod list;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 mod panic;
 mod policy;
 mod queue;
@@ -71,6 +74,7 @@ mod response;
 mod resume;
 mod runner;
 mod scope;
+mod stamp;
 mod state;
 mod stats;
 mod sync;

@@ -67,6 +67,11 @@ impl RequestInfo {
         self.matched_path.as_deref()
     }
 
+    /// Returns the route that matched, to keep.
+    pub(crate) fn shared_path(&self) -> Option<Arc<str>> {
+        self.matched_path.clone()
+    }
+
     /// Returns the headers that the layer was told to capture.
     pub fn headers(&self) -> &HeaderMap {
         headers_or_none(&self.headers)

@@ -4,9 +4,12 @@
 
 mod support;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use defer_core::{JobError, JobEvent, JobEventKind, Overflow, Runner, Scope, Stats, defer, defer_fn, scope};
@@ -191,4 +194,38 @@ async fn a_failure_is_logged_with_its_time_where_nothing_less_is_logged() {
     scope(&runner, async { drop(defer(fails)) }).await;
     runner.idle().await;
     assert_eq!(log.lines_with(&["job failed", "elapsed=1s"]), 1, "{}", log.text());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_waits_from_when_it_could_have_started() {
+    let waits = Arc::new(Mutex::new(Vec::new()));
+    let seen = waits.clone();
+    let runner = Runner::builder()
+        .on_event(move |event| seen.lock().unwrap().extend(event.wait().map(|wait| (event.name(), wait))))
+        .build();
+    scope(&runner, async {
+        defer(Plain::job(|_| async {
+            tokio::time::sleep(2 * SECOND).await;
+            defer(Other::job(|_| async { Ok(()) }));
+            tokio::time::sleep(SECOND).await;
+            Ok(())
+        }));
+        defer(Limited::job(|_| async { Ok(()) }));
+        defer(OnSuccess::job(|_| async { Ok(()) })).always().delay(10 * SECOND);
+        // Its response is over a second later, and only then does it wait.
+        tokio::time::sleep(SECOND).await;
+    })
+    .await;
+    assert_eq!(runner.oldest_pending(), Some(Duration::ZERO));
+    tokio::time::sleep(SECOND).await;
+    assert_eq!(runner.oldest_pending(), Some(SECOND));
+    runner.idle().await;
+    assert_eq!(runner.oldest_pending(), None);
+    let expected = [
+        ("Plain", Duration::ZERO),
+        ("Limited", 3 * SECOND),
+        ("Other", SECOND),
+        ("OnSuccess", Duration::ZERO),
+    ];
+    assert_eq!(*waits.lock().unwrap(), expected);
 }

@@ -24,7 +24,7 @@ impl JobList {
     {
         let job = entry.job();
         self.runner().counters().deferred();
-        job.tell(self.runner().hooks(), &JobEventKind::Deferred);
+        job.tell(self.runner().hooks(), &JobEventKind::Deferred, || self.about(None));
         if entry.policy.is_queued() && !entry.is_from_queue() && self.runner().queue().is_some() {
             self.encode(&mut entry, &work);
         }
@@ -37,6 +37,11 @@ impl JobList {
         }
         let (index, starts) = state.add(entry, work, |segment| Box::new(segment));
         let is_released = state.is_released();
+        if is_released {
+            if let Some(now) = self.now() {
+                state.set_ready(index, now);
+            }
+        }
         drop(state);
         if starts {
             self.request_permit();

@@ -11,6 +11,7 @@ use crate::{
     policy::{On, Policy},
     queue::{Envelope, Ran},
     response::ResponseInfo,
+    stamp::Stamp,
 };
 
 /// What is known about one job.
@@ -67,6 +68,8 @@ pub(crate) struct Extras {
     when: Option<Predicate>,
     key: Option<Box<str>>,
     delay: Option<Delay>,
+    /// When it could have started, if that is not when its list was released.
+    ready: Option<Stamp>,
     payload: Option<Vec<u8>>,
     task: Option<AbortHandle>,
     observer: Option<oneshot::Sender<Ran>>,
@@ -83,6 +86,7 @@ impl Clone for Extras {
             when: None,
             key: self.key.clone(),
             delay: self.delay.clone(),
+            ready: self.ready,
             payload: self.payload.clone(),
             task: self.task.clone(),
             observer: None,
@@ -173,6 +177,15 @@ impl Entry {
     /// Sets the delay: the job starts no sooner than this long after its response.
     pub(crate) fn set_delay(&mut self, delay: Duration) {
         self.extras().delay = Some(Delay::After(delay));
+    }
+
+    /// Sets when the job could start.
+    pub(super) fn set_ready(&mut self, ready: Stamp) {
+        self.extras().ready = Some(ready);
+    }
+
+    pub(super) fn ready(&self) -> Option<Stamp> {
+        self.extras.as_ref()?.ready
     }
 
     /// The response is over: the delay counts from here.

@@ -3,6 +3,7 @@
 use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
     task::Waker,
+    time::Duration,
 };
 
 use tokio::{
@@ -20,7 +21,7 @@ use super::{
 use crate::{
     context::{Drain, Surroundings},
     error::DeferError,
-    event::{JobEventKind, JobRef},
+    event::{About, JobEventKind, JobRef},
     panic::drop_quietly,
     queue::{BoxFuture, Metadata, Ran},
     request::RequestInfo,
@@ -247,7 +248,20 @@ impl JobList {
     }
 
     pub(super) fn report(&self, job: JobRef, event: &JobEventKind) {
-        job.report(self.runner.hooks(), event);
+        job.report(self.runner.hooks(), event, || self.about(None));
+    }
+
+    /// Returns what a hook is told of the request and its response.
+    #[cold]
+    pub(super) fn about(&self, wait: Option<Duration>) -> About {
+        let (request, response) = (self.request(), self.response());
+        About {
+            wait,
+            method: request.map(|request| request.method().clone()),
+            matched_path: request.and_then(RequestInfo::shared_path),
+            status: response.and_then(ResponseInfo::status),
+            delivery: response.map(ResponseInfo::delivery),
+        }
     }
 
     /// Follows up on jobs that were stopped. Returns them.

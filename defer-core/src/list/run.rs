@@ -14,7 +14,7 @@ use crate::{
     attempt::Outcome,
     context::Surroundings,
     error::{JobError, caught},
-    event::{JobEventKind, JobRef},
+    event::{About, JobEventKind, JobRef},
     policy::Policy,
     queue::Ran,
     response::ResponseInfo,
@@ -23,6 +23,7 @@ use crate::{
         jobs::{Jobs, Permit, Stopped},
         semaphore::Semaphore,
     },
+    stamp::Stamp,
     stats::Final,
     trace,
 };
@@ -45,9 +46,10 @@ impl JobList {
         if !self.runner().is_recording() {
             self.push_due();
         }
+        let now = self.now();
         let released = self.transition(|state| {
             let is_early = self.runner().is_recording() && state.waiting() == 0;
-            if is_early { None } else { state.release(self.bounds()) }
+            if is_early { None } else { state.release(self.bounds(), now) }
         });
         let Some((shed, starts)) = released else { return };
         for ended in shed {
@@ -77,17 +79,26 @@ impl JobList {
         match start {
             Start::Started { job, policy, room } => {
                 self.give_back_room(room);
-                job.tell(self.runner().hooks(), &JobEventKind::Started);
+                job.tell(self.runner().hooks(), &JobEventKind::Started, || self.about_start(index));
                 Next::Attempt(job, policy)
             }
             Start::Push => Next::Push,
             Start::Delay { delay, room } => {
                 // While it waits for the clock it takes no room, which other jobs would have to wait for.
                 self.give_back_room(room);
+                if let Some(now) = self.now() {
+                    self.lock().set_ready(index, now.after(delay));
+                }
                 Next::Delay(delay)
             }
             Start::Gone | Start::Ask(_) => Next::Nothing,
         }
+    }
+
+    #[cold]
+    fn about_start(&self, index: usize) -> About {
+        let ready = self.lock().ready(index);
+        self.about(ready.map(Stamp::elapsed))
     }
 
     /// Asks a job's condition. Without a response there is nothing to ask about, and the job runs.
@@ -125,17 +136,20 @@ impl JobList {
             }
             AttemptEnd::Return(job, policy, extras) => {
                 let observer = observer(extras);
-                self.return_to_queue(job, policy, outcome, span, observer);
+                self.return_to_queue((job, policy), outcome, elapsed, span, observer);
                 return None;
             }
             AttemptEnd::Retry(job, policy) => (job, policy),
         };
         self.runner().counters().retried();
         let delay = backoff::delay(policy, job.attempt);
+        if let Some(now) = self.now() {
+            self.lock().set_ready(index, now.after(delay));
+        }
         // A job between two attempts takes room. It does not wait for it: its response has been let through.
         self.runner().capacity().take(1);
         if let Some(error) = outcome.into_error() {
-            self.report(job.within(span), &JobEventKind::Retrying { error, delay });
+            self.report(job.within(span), &JobEventKind::Retrying { error, elapsed, delay });
         }
         Some(delay)
     }
@@ -144,16 +158,16 @@ impl JobList {
     #[cold]
     fn return_to_queue(
         &self,
-        job: JobRef,
-        policy: &'static Policy,
+        (job, policy): (JobRef, &'static Policy),
         outcome: Outcome,
+        elapsed: Duration,
         span: &Span,
         observer: Option<oneshot::Sender<Ran>>,
     ) {
         self.runner().counters().retried();
         let delay = backoff::delay(policy, job.attempt);
         let error = outcome.into_error().unwrap_or_else(|| JobError::msg("failed"));
-        self.report(job.within(span), &JobEventKind::Retrying { error: error.clone(), delay });
+        self.report(job.within(span), &JobEventKind::Retrying { error: error.clone(), elapsed, delay });
         self.runner().counters().ended(Final::Queued);
         if let Some(observer) = observer {
             let _ = observer.send(Ran::Retry { error, delay });
@@ -166,6 +180,11 @@ impl JobList {
         if let Some(task) = too_late {
             task.abort();
         }
+    }
+
+    /// Returns the time, if a hook may want to know how long jobs wait.
+    pub(super) fn now(&self) -> Option<Stamp> {
+        (!self.runner().hooks().is_empty()).then(Stamp::now)
     }
 
     /// Returns whether a hook or a subscriber may want to know how long an attempt took.
@@ -207,6 +226,10 @@ impl Jobs for JobList {
         if let Some(worker) = too_late {
             worker.abort();
         }
+    }
+
+    fn oldest_ready(&self) -> Option<Stamp> {
+        self.lock().oldest_ready()
     }
 
     fn stop(&self, has_queue: bool) -> Stopped {

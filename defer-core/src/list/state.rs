@@ -21,6 +21,7 @@ use crate::{
     attempt::Work,
     event::JobRef,
     runner::{Overflow, capacity::Capacity},
+    stamp::Stamp,
 };
 
 /// The jobs of a list, in segments of type `S`, and the state of each.
@@ -30,6 +31,8 @@ pub(super) struct State<S> {
     segments: Segments<S>,
     counts: Counts,
     list: ListState,
+    /// When the response was over, if a hook may want to know.
+    released: Option<Stamp>,
     /// A job was delayed.
     is_delayed: bool,
     /// Boxed, because few lists have any.
@@ -108,6 +111,7 @@ impl<S: Slots> State<S> {
             segments: Segments::default(),
             counts: Counts::default(),
             list: ListState::Collecting,
+            released: None,
             is_delayed: false,
             waiters: None,
             worker: None,
@@ -231,10 +235,11 @@ impl<S: Slots> State<S> {
 
     /// The response is over: jobs may start. Returns those that are shed, and whether the list has to be started. `None` if
     /// it was released before.
-    pub(super) fn release(&mut self, bounds: Bounds<'_>) -> Option<(Vec<Ended>, bool)> {
+    pub(super) fn release(&mut self, bounds: Bounds<'_>, now: Option<Stamp>) -> Option<(Vec<Ended>, bool)> {
         if self.list != ListState::Collecting {
             return None;
         }
+        self.released = now;
         if self.is_delayed {
             let now = Instant::now();
             self.entries.open().for_each(|(_, entry)| entry.begin_delay(now));
@@ -274,6 +279,26 @@ impl<S: Slots> State<S> {
         let newest = others.into_iter().skip(kept).map(|(index, _)| index);
         let waits = |state| state == JobState::Waiting;
         newest.filter_map(|index| self.remove(index, waits)).collect()
+    }
+
+    /// Sets when a job could start.
+    pub(super) fn set_ready(&mut self, index: usize, ready: Stamp) {
+        let entry = self.entries.get_mut(index);
+        if let Some(entry) = entry.filter(|entry| entry.state != JobState::Ended) {
+            entry.set_ready(ready);
+        }
+    }
+
+    /// Returns when a job could start.
+    pub(super) fn ready(&mut self, index: usize) -> Option<Stamp> {
+        self.entries.get_mut(index)?.ready().or(self.released)
+    }
+
+    /// Returns since when the job that waits longest could have started.
+    pub(super) fn oldest_ready(&mut self) -> Option<Stamp> {
+        let released = self.released?;
+        let (_, first) = self.waiting_entries().next()?;
+        Some(first.ready().unwrap_or(released))
     }
 
     /// Takes the next segment for the worker. If there is none, the worker is forgotten.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::semaphore::{self, Semaphore};
-use crate::{event::JobRef, queue::Envelope};
+use crate::{event::JobRef, queue::Envelope, stamp::Stamp};
 
 /// A list of jobs, as the runner sees it.
 pub(crate) trait Jobs: Send + Sync {
@@ -12,6 +12,9 @@ pub(crate) trait Jobs: Send + Sync {
 
     /// Runs the jobs with this permit.
     fn granted(self: Arc<Self>, permit: Permit);
+
+    /// Returns since when the job that waits longest could have started.
+    fn oldest_ready(&self) -> Option<Stamp>;
 
     /// Stops every job that has not ended. Those that the queue can take are handed over: [`end_handover`] must follow
     /// for each.

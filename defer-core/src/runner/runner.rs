@@ -137,6 +137,16 @@ impl Runner {
         self.inner.counters.snapshot()
     }
 
+    /// Returns for how long the job that waits longest could have run: its response is over, and its delay if it has one. Not
+    /// counted are jobs between two attempts.
+    ///
+    /// `None` if no job waits, or if the runner has neither a hook nor the feature `metrics`: nothing notes the time then.
+    /// Looks at every request that has jobs, so call it from time to time rather than for each request.
+    pub fn oldest_pending(&self) -> Option<Duration> {
+        let oldest = self.lists().iter().filter_map(|list| list.oldest_ready()).min();
+        oldest.map(|oldest| oldest.elapsed())
+    }
+
     /// Waits until every job that was deferred so far, and every job that those defer, has ended. This includes the jobs
     /// of requests whose response is not over.
     ///

@@ -17,6 +17,7 @@ mod config;
 mod feed;
 mod form;
 mod mail;
+pub mod metrics;
 mod outcomes;
 mod page;
 mod service;

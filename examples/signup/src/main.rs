@@ -24,6 +24,8 @@ enum Error {
     Listen { address: std::net::SocketAddr, error: io::Error },
     #[error("{0}")]
     Serve(#[from] io::Error),
+    #[error("cannot install the metrics: {0}")]
+    Metrics(#[from] metrics_exporter_prometheus::BuildError),
     #[error(transparent)]
     Worker(#[from] defer_apalis::Error),
     #[error("unknown argument {0:?}; expected `worker`, to send mails only")]
@@ -74,6 +76,7 @@ async fn serve(config: Config) -> Result<ShutdownReport, Error> {
         .await
         .map_err(|error| Error::Listen { address: config.listen, error })?;
     let signal = stop_signal()?;
+    let exporter = signup::metrics::install()?;
     let service = Service::open(&config).await?;
     // Not println!, which panics when stdout is closed.
     let _ = writeln!(io::stdout(), "listening on http://{}", listener.local_addr()?);
@@ -81,8 +84,9 @@ async fn serve(config: Config) -> Result<ShutdownReport, Error> {
     let stopped = service.stop.clone().cancelled_owned();
     let worker = tokio::spawn(service.worker().run_until(stopped));
     let tidying = tokio::spawn(forget_old(service.queue));
+    let app = service.app.merge(signup::metrics::routes(exporter, service.runner.clone()));
     let stop = service.stop;
-    let report = defer_axum::serve(listener, service.app, service.runner)
+    let report = defer_axum::serve(listener, app, service.runner)
         .with_graceful_shutdown(async move {
             signal.await;
             tracing::info!("stopping: finishing open requests and deferred jobs");

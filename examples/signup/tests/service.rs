@@ -29,6 +29,32 @@ async fn the_answer_comes_and_then_the_mail() {
 }
 
 #[tokio::test]
+async fn the_metrics_count_the_jobs_and_name_nobody() {
+    let service = Service::start(&[]).await;
+    service.sign_up("Marker-4711", "marker@example.com").await;
+    let metrics = eventually("the mail is counted", async || {
+        let response = client().get(format!("{}/metrics", service.url)).send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        let text = response.text().await.unwrap();
+        text.contains(r#"defer_jobs_total{name="SendWelcome",outcome="succeeded"} 1"#).then_some(text)
+    })
+    .await;
+    for line in [
+        r#"defer_jobs_total{name="NoteAnswer",outcome="succeeded"} 1"#,
+        r#"defer_job_attempts_total{name="SendWelcome",outcome="succeeded"} 1"#,
+        r#"defer_job_run_seconds_bucket{name="SendWelcome",le="+Inf"} 1"#,
+        r#"defer_job_wait_seconds_count{name="SendWelcome"} 1"#,
+        "# TYPE defer_jobs_pending gauge",
+        "# TYPE defer_oldest_pending_seconds gauge",
+    ] {
+        assert!(metrics.contains(line), "{line} in {metrics}");
+    }
+    assert!(!metrics.to_lowercase().contains("marker"), "{metrics}");
+    let log = service.stop().await.log;
+    assert!(!log.to_lowercase().contains("marker"), "{log}");
+}
+
+#[tokio::test]
 async fn the_answer_does_not_wait_for_a_silent_mail_server() {
     let mut server = MailServer::start().await;
     let service = Service::start(&[("SMTP_URL", &server.url)]).await;

@@ -1,6 +1,9 @@
 //! What a job is told of its request and of the response.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -9,7 +12,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use defer_axum::{DeferLayer, JobContext, JobResult, RequestInfo, ResponseInfo, defer_fn};
+use defer_axum::{DeferLayer, JobContext, JobResult, RequestInfo, ResponseInfo, Runner, defer_fn};
 use defer_tests::{By, Log, Note, Tcp, runner};
 use http::{HeaderMap, StatusCode};
 
@@ -239,5 +242,41 @@ async fn every_job_of_a_request_is_told_the_same() {
         client.send("POST / HTTP/1.1\r\nhost: test\r\ncontent-length: 0\r\n\r\n").await;
         client.reply("POST").await;
         assert_eq!(log.wait_for(4).await, ["/", "/", "between", "POST"], "{by:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_hook_is_told_of_the_request_and_of_the_response_once_they_are_known() {
+    for by in By::BOTH {
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let seen = log.clone();
+        let runner = Runner::builder()
+            .on_event(move |event| {
+                let about = (
+                    event.method().map(ToString::to_string),
+                    event.matched_path().map(str::to_owned),
+                    event.status().map(|status| status.as_u16()),
+                    event.delivery(),
+                    event.wait().is_some(),
+                );
+                seen.lock().expect("no panic").push(about);
+            })
+            .build();
+        let handler = async |_: Path<u32>| {
+            defer_fn(|_| async {});
+            StatusCode::CREATED
+        };
+        let server = by.serve(Router::new().route("/items/{id}", get(handler)), &runner).await;
+        assert_eq!(Tcp::connect(server.addr).await.get("/items/7").await.status, 201);
+        runner.idle().await;
+        let known = |wait| {
+            (Some("GET".to_owned()), Some("/items/{id}".to_owned()), Some(201), Some(by.whole()), wait)
+        };
+        // Deferred, started, succeeded.
+        assert_eq!(
+            *log.lock().expect("no panic"),
+            [(None, None, None, None, false), known(true), known(false)]
+        );
+        server.stop().await;
     }
 }

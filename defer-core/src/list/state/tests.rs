@@ -230,6 +230,7 @@ impl Model {
                 segments: state.segments.clone(),
                 counts: Counts { open, waiting, running, room },
                 list: state.list,
+                released: None,
                 is_delayed: state.is_delayed,
                 waiters: state.waiters.clone(),
                 worker: None,
@@ -292,7 +293,7 @@ impl Model {
                 self.is_held |= held_for > 0;
             }
             Step::Release => {
-                let released = self.state.release(bounds);
+                let released = self.state.release(bounds, None);
                 assert_eq!(released.is_some(), was_collecting, "a list is released once");
                 if let Some((shed, starts)) = released {
                     self.starts = starts;
