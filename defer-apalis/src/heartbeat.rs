@@ -21,19 +21,31 @@ const ILL_AFTER: Duration = Duration::from_secs(60);
 /// The task of a heartbeat. It goes on while the worker waits, even for an answer that never comes.
 pub(crate) struct Heartbeat {
     task: AbortHandle,
-    busy: Arc<Mutex<Instant>>,
+    busy: Busy,
 }
+
+/// When the worker was busy last. `None` once it takes no more jobs.
+type Busy = Arc<Mutex<Option<Instant>>>;
 
 impl Heartbeat {
     pub(crate) fn start(store: Arc<dyn Store>, worker: String) -> Self {
-        let busy = Arc::new(Mutex::new(Instant::now()));
+        let busy = Arc::new(Mutex::new(Some(Instant::now())));
         let task = tokio::spawn(beat(store, worker, busy.clone())).abort_handle();
         Self { task, busy }
     }
 
     /// The worker has taken a job, or has as many as it can.
     pub(crate) fn is_busy(&self) {
-        *self.busy.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        self.set(Some(Instant::now()));
+    }
+
+    /// The worker takes no more jobs: it waits for those that it has.
+    pub(crate) fn is_draining(&self) {
+        self.set(None);
+    }
+
+    fn set(&self, busy: Option<Instant>) {
+        *self.busy.lock().unwrap_or_else(PoisonError::into_inner) = busy;
     }
 }
 
@@ -43,7 +55,7 @@ impl Drop for Heartbeat {
     }
 }
 
-async fn beat(store: Arc<dyn Store>, worker: String, busy: Arc<Mutex<Instant>>) {
+async fn beat(store: Arc<dyn Store>, worker: String, busy: Busy) {
     let mut well = Instant::now();
     loop {
         sleep(HEARTBEAT).await;
@@ -53,7 +65,7 @@ async fn beat(store: Arc<dyn Store>, worker: String, busy: Arc<Mutex<Instant>>) 
             let _ = answered(store.register(&worker)).await;
         }
         let last = *busy.lock().unwrap_or_else(PoisonError::into_inner);
-        if well.max(last).elapsed() >= ILL_AFTER {
+        if last.is_some_and(|last| well.max(last).elapsed() >= ILL_AFTER) {
             look(&*store, &worker).await;
             well = Instant::now();
         }
@@ -176,6 +188,17 @@ mod tests {
         assert_eq!(lines.len(), 5, "once a minute: {log}");
         assert!(lines[0].contains("ERROR") && lines[0].contains("the worker is ill"), "{log}");
         assert!(lines[0].contains("worker=\"w\"") && lines[0].contains("due_for=90s"), "{log}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_that_drains_is_well() {
+        let log = Log::default();
+        let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).finish();
+        let _default = tracing::subscriber::set_default(subscriber);
+        let heartbeat = Heartbeat::start(Arc::new(Due(Some(Duration::from_secs(90)))), "w".to_owned());
+        heartbeat.is_draining();
+        sleep(Duration::from_secs(300)).await;
+        assert!(log.0.lock().unwrap().is_empty());
     }
 
     #[tokio::test(start_paused = true)]

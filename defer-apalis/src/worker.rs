@@ -267,6 +267,7 @@ impl Running {
 
     /// Waits for the jobs, stops those that have not ended in time, and gives them back.
     async fn drain(&mut self) {
+        self.heartbeat.iter().for_each(Heartbeat::is_draining);
         let deadline = Instant::now() + self.worker.drain_timeout;
         while !self.jobs.is_empty() {
             tokio::select! {

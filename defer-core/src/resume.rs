@@ -13,7 +13,6 @@ use crate::{
     policy::Policy,
     queue::{Metadata, Ran},
     runner::{Runner, jobs::Jobs},
-    trace::Source,
     work::{AsyncJob, BlockingJob},
 };
 
@@ -40,9 +39,7 @@ impl Runner {
     ///
     /// [`DeferError::NoRuntime`] outside a Tokio runtime. The job is dropped.
     pub fn resume<J: Deferrable>(&self, job: J, resume: Resume) -> Result<Resumed, DeferError> {
-        let source = Source::of_queued(&resume.metadata);
-        let origin = Origin { source, queued: Some(Box::new(resume.metadata)), ..Origin::current()? };
-        let list = JobList::new(self.clone(), origin);
+        let list = JobList::new(self.clone(), Origin::of_queued(resume.metadata)?);
         let (observer, ran) = oneshot::channel();
         let policy: &'static Policy = const { &J::POLICY };
         let entry = Entry::from_queue(resume.id, J::NAME, policy, resume.attempts, observer);

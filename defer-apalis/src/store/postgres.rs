@@ -63,19 +63,13 @@ impl Postgres {
             Vec::new()
         };
         if !applied.iter().any(|migration| Some(migration.version) == first) {
-            // In a table of their own, they are nothing that the user's own migrations could miss.
+            // Kept in a table of their own, so that the user's migrator does not report them as missing.
             migrations.dangerous_set_table_name("_defer_queue_migrations");
         }
-        migrations.run(&mut *connection).await.map_err(Error::store)?;
-        // Each heartbeat looks for jobs of workers that are gone. apalis has no index for that, and reads the whole table.
-        sqlx::query(
-            "CREATE INDEX IF NOT EXISTS idx_defer_jobs_running ON apalis.jobs (job_type, lock_by) \
-             WHERE status IN ('Queued', 'Running')",
-        )
-        .execute(&mut *connection)
-        .await
-        .map_err(Error::store)?;
         drop(connection);
+        // On the pool: on a borrowed connection the future could not be spawned (sqlx 0.9).
+        migrations.run(&pool).await.map_err(Error::store)?;
+        add_index(&pool).await.map_err(Error::store)?;
         Ok(Self { pool, queue: queue.to_owned(), pushed: Arc::default(), listener: OnceLock::new() })
     }
 
@@ -136,6 +130,26 @@ impl Postgres {
         });
         Listener(listening.abort_handle())
     }
+}
+
+/// Adds an index, if it is missing. Each heartbeat looks for the jobs of workers that are gone, for which apalis has none, and
+/// would read the whole table.
+async fn add_index(pool: &PgPool) -> Result<(), sqlx::Error> {
+    let exists = "SELECT to_regclass('apalis.idx_defer_jobs_running') IS NOT NULL";
+    // Asked first: to create it, even if it exists, is for the owner of the table alone.
+    if sqlx::query(exists).fetch_one(pool).await?.get(0) {
+        return Ok(());
+    }
+    let mut tx = pool.begin().await?;
+    // `IF NOT EXISTS` fails for one of two that come at once. The number is this lock's name.
+    sqlx::query("SELECT pg_advisory_xact_lock(7361402218)").execute(&mut *tx).await?;
+    sqlx::query(
+        "CREATE INDEX IF NOT EXISTS idx_defer_jobs_running ON apalis.jobs (job_type, lock_by) \
+         WHERE status IN ('Queued', 'Running')",
+    )
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await
 }
 
 fn taken(row: &PgRow) -> Result<Taken, sqlx::Error> {

@@ -7,7 +7,7 @@ use apalis_sqlite::{Config, SqliteStorage, queries};
 use defer_core::{BoxFuture, Envelope, JobId};
 use sqlx::{
     Row, SqliteConnection, SqlitePool,
-    migrate::Migrate,
+    migrate::{AppliedMigration, Migrate},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
@@ -53,18 +53,26 @@ impl Sqlite {
 
     /// Uses a pool of the user's, whose settings it keeps. Creates apalis' tables where they are missing.
     pub(crate) async fn open(pool: SqlitePool, queue: &str) -> Result<Self, Error> {
-        let mut migrations = SqliteStorage::migrations();
-        migrations.set_ignore_missing(true);
-        let first = migrations.iter().map(|migration| migration.version).min();
-        let mut connection = pool.acquire().await.map_err(Error::store)?;
-        connection.ensure_migrations_table("_sqlx_migrations").await.map_err(Error::store)?;
-        let applied = connection.list_applied_migrations("_sqlx_migrations").await.map_err(Error::store)?;
-        if !applied.iter().any(|migration| Some(migration.version) == first) {
-            // In a table of their own, they are nothing that the user's own migrations could miss.
-            migrations.dangerous_set_table_name("_defer_queue_migrations");
+        const USERS: &str = "_sqlx_migrations";
+        // Kept in a table of their own, so that the user's migrator does not report them as missing.
+        const OURS: &str = "_defer_queue_migrations";
+        let migrations = SqliteStorage::migrations();
+        // One transaction around all of them: two processes may start at once, and sqlx's migrator takes no lock on SQLite
+        // (0.9). Nor could its future be spawned with a borrowed connection.
+        let mut tx = pool.begin_with("BEGIN IMMEDIATE").await.map_err(Error::store)?;
+        tx.ensure_migrations_table(USERS).await.map_err(Error::store)?;
+        let mut applied = tx.list_applied_migrations(USERS).await.map_err(Error::store)?;
+        let is_applied = |applied: &[AppliedMigration], version| applied.iter().any(|a| a.version == version);
+        let by_apalis = migrations.iter().next().is_some_and(|first| is_applied(&applied, first.version));
+        let table = if by_apalis { USERS } else { OURS };
+        if !by_apalis {
+            tx.ensure_migrations_table(OURS).await.map_err(Error::store)?;
+            applied = tx.list_applied_migrations(OURS).await.map_err(Error::store)?;
         }
-        migrations.run(&mut *connection).await.map_err(Error::store)?;
-        drop(connection);
+        for migration in migrations.iter().filter(|migration| !is_applied(&applied, migration.version)) {
+            tx.apply(table, migration).await.map_err(Error::store)?;
+        }
+        tx.commit().await.map_err(Error::store)?;
         Ok(Self { pool, queue: queue.to_owned() })
     }
 

@@ -127,6 +127,12 @@ impl Origin {
         let runtime = Handle::try_current().map_err(|_| DeferError::NoRuntime)?;
         Ok(Self { runtime, source: Source::current(), queued: None })
     }
+
+    /// The origin of a job that a queue's worker runs.
+    pub(crate) fn of_queued(metadata: Metadata) -> Result<Self, DeferError> {
+        let runtime = Handle::try_current().map_err(|_| DeferError::NoRuntime)?;
+        Ok(Self { runtime, source: Source::of_queued(&metadata), queued: Some(Box::new(metadata)) })
+    }
 }
 
 impl JobList {

@@ -291,6 +291,22 @@ async fn the_same_id_is_never_stored_twice(backend: Backend) {
     worker.stop().await;
 }
 
+async fn services_that_start_at_once_all_connect(backend: Backend) {
+    let place = backend.place().await;
+    let starting: Vec<_> = (0..8)
+        .map(|_| {
+            let url = place.url.clone();
+            tokio::spawn(async move { ApalisQueue::connect(&url).await })
+        })
+        .collect();
+    for started in starting {
+        started.await.unwrap().unwrap();
+    }
+    let service = Service::at(place).await;
+    scope(&service.runner, async { drop(Note::defer(1_u32)) }).await;
+    assert_eq!(service.queue.counts().await.unwrap().pending, 1);
+}
+
 async fn a_delayed_job_waits_in_the_queue(backend: Backend) {
     let service = Service::on(backend).await;
     let worker = Runs::new(service.worker());
@@ -408,6 +424,7 @@ on_each! {
         a_worker_that_stops_gives_its_jobs_back_at_once
         a_job_whose_worker_is_killed_runs_again_and_has_had_an_attempt
         the_same_id_is_never_stored_twice
+        services_that_start_at_once_all_connect
         a_delayed_job_waits_in_the_queue
         many_jobs_that_are_due_at_once_are_taken
         a_job_of_a_transaction_runs_if_that_is_committed_and_only_then;
@@ -420,6 +437,7 @@ on_each! {
         a_worker_that_stops_gives_its_jobs_back_at_once
         a_job_whose_worker_is_killed_runs_again_and_has_had_an_attempt
         the_same_id_is_never_stored_twice
+        services_that_start_at_once_all_connect
         a_delayed_job_waits_in_the_queue
         many_jobs_that_are_due_at_once_are_taken
         a_job_of_a_transaction_runs_if_that_is_committed_and_only_then;
@@ -432,6 +450,7 @@ on_each! {
         a_worker_that_stops_gives_its_jobs_back_at_once
         a_job_whose_worker_is_killed_runs_again_and_has_had_an_attempt
         the_same_id_is_never_stored_twice
+        services_that_start_at_once_all_connect
         a_delayed_job_waits_in_the_queue
         many_jobs_that_are_due_at_once_are_taken;
 }
