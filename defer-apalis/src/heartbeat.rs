@@ -93,11 +93,11 @@ async fn look(store: &dyn Store, worker: &str) {
 mod tests {
     use std::io;
 
-    use defer_core::{BoxFuture, Envelope, JobId};
+    use defer_core::{BoxFuture, Envelope, FailedJob, JobId, QueueCounts as Counts};
     use tracing_subscriber::fmt::MakeWriter;
 
     use super::*;
-    use crate::store::{Counts, FailedJob, Finished, Stored, Taken};
+    use crate::store::{Finished, Stored, Taken};
 
     /// A storage that works, and has jobs that are due for this long.
     #[derive(Debug)]
@@ -133,7 +133,9 @@ mod tests {
             Box::pin(std::future::pending())
         }
         fn counts(&self) -> Stored<'_, Counts> {
-            Box::pin(async { Ok(Counts { oldest_due: self.0, ..Counts::default() }) })
+            let mut counts = Counts::default();
+            counts.oldest_due = self.0;
+            Box::pin(async move { Ok(counts) })
         }
         fn failed(&self, _: usize) -> Stored<'_, Vec<FailedJob>> {
             Box::pin(async { Ok(Vec::new()) })

@@ -92,9 +92,5 @@ mod worker;
 
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use self::transaction::QueueTransaction;
-pub use self::{
-    error::Error,
-    queue::ApalisQueue,
-    store::{Counts, FailedJob},
-    worker::Worker,
-};
+pub use self::{error::Error, queue::ApalisQueue, worker::Worker};
+pub use defer_core::{FailedJob, QueueCounts as Counts};

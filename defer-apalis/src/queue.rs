@@ -2,7 +2,9 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use defer_core::{BoxError, BoxFuture, Envelope, JobId, Queue};
+use defer_core::{
+    BoxError, BoxFuture, Envelope, FailedJob, InspectQueue, JobId, Queue, QueueCounts as Counts,
+};
 use tokio::sync::Notify;
 
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
@@ -15,7 +17,7 @@ use crate::transaction::QueueTransaction;
 use crate::{
     commit::Commits,
     error::Error,
-    store::{self, Counts, FailedJob, Store},
+    store::{self, Store},
 };
 
 /// The name of apalis' queue in which the jobs are.
@@ -223,6 +225,24 @@ impl Queue for ApalisQueue {
             self.pushed.notify_one();
             Ok(())
         })
+    }
+
+    fn inspect(&self) -> Option<&dyn InspectQueue> {
+        Some(self)
+    }
+}
+
+impl InspectQueue for ApalisQueue {
+    fn counts(&self) -> BoxFuture<'_, Result<Counts, BoxError>> {
+        Box::pin(async { Ok(self.counts().await?) })
+    }
+
+    fn failed(&self, limit: usize) -> BoxFuture<'_, Result<Vec<FailedJob>, BoxError>> {
+        Box::pin(async move { Ok(self.failed(limit).await?) })
+    }
+
+    fn retry(&self, id: JobId) -> BoxFuture<'_, Result<bool, BoxError>> {
+        Box::pin(async move { Ok(self.retry(id).await?) })
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 use crate::list::Recorded;
 use crate::{
     error::GlobalRunnerExists,
-    event::JobEvent,
+    event::{Hook, Hooks, JobEvent},
     queue::Queue,
     runner::{Config, Overflow, Runner},
     scope::current::outside,
@@ -30,6 +30,20 @@ impl Runner {
     pub fn global() -> Self {
         GLOBAL.get_or_init(Self::default).clone()
     }
+
+    /// Adds a hook to a runner that exists, as [`RunnerBuilder::on_event`] does to one that is built. It is called for the
+    /// events that follow, and stays for as long as the runner: a hook that may have to end holds a [`Weak`] pointer.
+    ///
+    /// [`Weak`]: std::sync::Weak
+    pub fn on_event(&self, hook: impl Fn(&JobEvent) + Send + Sync + 'static) {
+        self.hooks().add(isolated(hook));
+    }
+}
+
+/// Calls a hook outside of any scope: otherwise one that defers at the end of a job would be told of that job's end too, and
+/// would defer for ever.
+fn isolated(hook: impl Fn(&JobEvent) + Send + Sync + 'static) -> Hook {
+    Box::new(move |event| outside(|| hook(event)))
 }
 
 impl Default for Runner {
@@ -92,10 +106,8 @@ impl RunnerBuilder {
     ///     .build();
     /// ```
     #[must_use]
-    pub fn on_event(mut self, hook: impl Fn(&JobEvent) + Send + Sync + 'static) -> Self {
-        // Outside of any scope: otherwise a hook that defers at the end of a job would be told of that job's end too, and
-        // would defer for ever.
-        self.config.hooks.push(Box::new(move |event| outside(|| hook(event))));
+    pub fn on_event(self, hook: impl Fn(&JobEvent) + Send + Sync + 'static) -> Self {
+        self.config.hooks.add(isolated(hook));
         self
     }
 
@@ -170,7 +182,7 @@ impl Default for RunnerBuilder {
         Self {
             config: Config {
                 state: TypeMap::default(),
-                hooks: Vec::new(),
+                hooks: Hooks::default(),
                 queue: None,
                 max_running: 1024,
                 max_pending: 65_536,

@@ -2,6 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
+use tokio::sync::watch;
+
 use crate::{error::MissingState, id::JobId, request::RequestInfo, response::ResponseInfo, state::TypeMap};
 
 /// The context a job runs in: its id and attempt, its runner's state, and the request and response it comes from.
@@ -115,23 +117,57 @@ impl fmt::Debug for JobContext {
     }
 }
 
-/// Whether a runner has begun to shut down.
+/// Whether a runner is shut down, or soon will be.
 #[derive(Debug)]
 pub(crate) struct Drain {
-    begun: tokio::sync::watch::Sender<bool>,
+    phase: watch::Sender<Phase>,
+}
+
+/// Each follows the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Open,
+    /// A shutdown was announced.
+    Closing,
+    /// It has begun.
+    Draining,
 }
 
 impl Drain {
     pub(crate) fn new() -> Self {
-        Self { begun: tokio::sync::watch::Sender::new(false) }
+        Self { phase: watch::Sender::new(Phase::Open) }
+    }
+
+    pub(crate) fn announce(&self) {
+        self.enter(Phase::Closing);
     }
 
     pub(crate) fn begin(&self) {
-        self.begun.send_replace(true);
+        self.enter(Phase::Draining);
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        *self.phase.borrow() >= Phase::Closing
+    }
+
+    pub(crate) async fn closing(&self) {
+        self.reached(Phase::Closing).await;
     }
 
     async fn begun(&self) {
+        self.reached(Phase::Draining).await;
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.phase.send_if_modified(|now| {
+            let is_later = phase > *now;
+            *now = phase.max(*now);
+            is_later
+        });
+    }
+
+    async fn reached(&self, phase: Phase) {
         // An error means that the sender is gone, and it is borrowed here.
-        let _ = self.begun.subscribe().wait_for(|begun| *begun).await;
+        let _ = self.phase.subscribe().wait_for(|now| *now >= phase).await;
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -102,6 +102,40 @@ pub enum JobEventKind {
 /// A user's function that is called with every event.
 pub(crate) type Hook = Box<dyn Fn(&JobEvent) + Send + Sync>;
 
+/// Hooks, to which others can be added while the first are called. A chain instead of a vector, so that nobody holds a lock
+/// while a hook runs: a hook may add another.
+#[derive(Default)]
+pub(crate) struct Hooks(OnceLock<Box<Link>>);
+
+struct Link {
+    hook: Hook,
+    next: Hooks,
+}
+
+impl Hooks {
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.get().is_none()
+    }
+
+    /// Adds a hook, behind the others.
+    pub(crate) fn add(&self, hook: Hook) {
+        let mut last = self;
+        let mut link = Box::new(Link { hook, next: Self::default() });
+        while let Err(refused) = last.0.set(link) {
+            link = refused;
+            if let Some(taken) = last.0.get() {
+                last = &taken.next;
+            }
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Hook> {
+        let first = self.0.get();
+        std::iter::successors(first, |link| link.next.0.get()).map(|link| &link.hook)
+    }
+}
+
 impl JobEvent {
     /// Returns the job's name.
     pub fn name(&self) -> &'static str {
@@ -123,8 +157,9 @@ impl JobEvent {
         self.kind.clone()
     }
 
-    /// Returns how long the job has waited for this attempt: since the release of its request's jobs, since it was deferred
-    /// if that was later, or since its delay or backoff was over. `None` unless the attempt has just started.
+    /// Returns how long the job had waited when this attempt started: since the release of its request's jobs, since it was
+    /// deferred if that was later, or since its delay or backoff was over. Known at the start and at the end of an attempt,
+    /// otherwise `None`.
     pub fn wait(&self) -> Option<Duration> {
         self.about.wait
     }
@@ -188,7 +223,7 @@ impl JobRef {
     }
 
     /// Logs an event and calls the hooks. No lock may be held: hooks, subscribers and an error's `Display` are user code.
-    pub(crate) fn report(self, hooks: &[Hook], kind: &JobEventKind, about: impl FnOnce() -> About) {
+    pub(crate) fn report(self, hooks: &Hooks, kind: &JobEventKind, about: impl FnOnce() -> About) {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.log(kind))) {
             let Self { name, id, attempt, .. } = self;
             drop_quietly(panic);
@@ -199,16 +234,16 @@ impl JobRef {
 
     /// Calls the hooks for an event that is not logged.
     #[inline]
-    pub(crate) fn tell(self, hooks: &[Hook], kind: &JobEventKind, about: impl FnOnce() -> About) {
+    pub(crate) fn tell(self, hooks: &Hooks, kind: &JobEventKind, about: impl FnOnce() -> About) {
         if !hooks.is_empty() {
             self.call(hooks, kind, about());
         }
     }
 
-    fn call(self, hooks: &[Hook], kind: &JobEventKind, about: About) {
+    fn call(self, hooks: &Hooks, kind: &JobEventKind, about: About) {
         let Self { name, id, attempt, .. } = self;
         let event = JobEvent { name, id, attempt, kind: kind.clone(), about };
-        for hook in hooks {
+        for hook in hooks.iter() {
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| hook(&event))) {
                 drop_quietly(panic);
                 tracing::error!(target: "defer", name, %id, "an `on_event` hook panicked");

@@ -50,7 +50,7 @@
 //     worker
 //     scope: scope, current
 //     list:  collect, admission, run, push, list, state, effects, segment, entry
-//     runner: shutdown, usher, runner, jobs, capacity, semaphore, backoff
+//     runner: shutdown, usher, runner, jobs, load, capacity, semaphore, backoff
 //     trace, attempt
 //     queue, job, context, event
 //     response, request, state, stats, policy, error, id, stamp, panic, sync
@@ -94,11 +94,11 @@ pub use self::{
     job::{Deferrable, IntoJobResult, Job},
     list::JobList,
     policy::{On, Policy},
-    queue::{BoxFuture, Envelope, Metadata, Queue, Ran, decode},
+    queue::{BoxFuture, Envelope, FailedJob, InspectQueue, Metadata, Queue, QueueCounts, Ran, decode},
     request::RequestInfo,
     response::{Delivery, ResponseInfo},
     resume::{Resume, Resumed},
-    runner::{Overflow, Runner, ShutdownReport, UnfinishedJob},
+    runner::{Load, Overflow, Runner, RunningJob, ShutdownReport, UnfinishedJob},
     scope::{Scope, Scoped, scope},
     stats::Stats,
 };

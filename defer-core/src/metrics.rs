@@ -94,10 +94,10 @@ pub(crate) fn describe() {
 /// Counts what an event says.
 pub(crate) fn count(event: &JobEvent) {
     let name = event.name();
-    if let Some(wait) = event.wait() {
+    let kind = event.kind();
+    if let (JobEventKind::Started, Some(wait)) = (&kind, event.wait()) {
         histogram!(WAIT, "name" => name).record(wait.as_secs_f64());
     }
-    let kind = event.kind();
     let attempt = match &kind {
         JobEventKind::Succeeded { elapsed } => Some(("succeeded", elapsed)),
         JobEventKind::Retrying { elapsed, .. } => Some(("retried", elapsed)),

@@ -42,12 +42,82 @@ pub trait Queue: Send + Sync + 'static {
     /// same, they run twice, never not at all: a runner that [sheds](crate::Overflow::Shed) does not shed them. At the end
     /// of a shutdown they are reported as unfinished instead. A client that leaves does not stop a push.
     fn push(&self, jobs: Vec<Envelope>) -> BoxFuture<'_, Result<(), BoxError>>;
+
+    /// Returns the same queue, if it can be looked into. The dashboard does.
+    fn inspect(&self) -> Option<&dyn InspectQueue> {
+        None
+    }
+}
+
+/// A queue that can be looked into, as a dashboard does.
+pub trait InspectQueue: Send + Sync {
+    /// Returns how many jobs the queue has.
+    ///
+    /// # Errors
+    ///
+    /// If the queue cannot be reached.
+    fn counts(&self) -> BoxFuture<'_, Result<QueueCounts, BoxError>>;
+
+    /// Returns at most so many jobs that failed for good, the latest first.
+    ///
+    /// # Errors
+    ///
+    /// If the queue cannot be reached.
+    fn failed(&self, limit: usize) -> BoxFuture<'_, Result<Vec<FailedJob>, BoxError>>;
+
+    /// Runs a job again that failed for good, with all of its attempts. Returns whether there was such a job.
+    ///
+    /// # Errors
+    ///
+    /// If the queue cannot be reached.
+    fn retry(&self, id: JobId) -> BoxFuture<'_, Result<bool, BoxError>>;
+}
+
+/// How many jobs a queue has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct QueueCounts {
+    /// Those that wait for a worker, a delay or their next attempt.
+    pub pending: u64,
+    /// Those that a worker has.
+    pub running: u64,
+    /// Those that succeeded and are not forgotten.
+    pub done: u64,
+    /// Those that failed for good.
+    pub failed: u64,
+    /// How long the oldest due job has been ready to run. If this grows, the workers do not keep up, or are ill. On Redis
+    /// only of jobs that were delayed or failed.
+    pub oldest_due: Option<Duration>,
+}
+
+/// A job that failed for good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FailedJob {
+    /// The job's id, with which to retry it.
+    pub id: JobId,
+    /// The job's name.
+    pub name: String,
+    /// How many attempts it has had.
+    pub attempts: u32,
+    /// The error of the last one.
+    pub error: String,
+}
+
+impl FailedJob {
+    /// Creates one.
+    pub fn new(id: JobId, name: impl Into<String>, attempts: u32, error: impl Into<String>) -> Self {
+        Self { id, name: name.into(), attempts, error: error.into() }
+    }
 }
 
 /// What a queued job carries over from its request: `route` (the method and the route's pattern, such as `POST /signup`)
 /// and `request_id`, if that header was captured. With the feature `opentelemetry` also `traceparent` and `tracestate`, by
 /// which the job's span is linked to the request's.
 pub type Metadata = BTreeMap<String, String>;
+
+/// The key of the request's route in a queued job's metadata.
+pub(crate) const ROUTE: &str = "route";
 
 /// A job as a queue stores it.
 #[derive(Clone, Debug)]

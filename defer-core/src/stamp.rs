@@ -22,8 +22,13 @@ impl Stamp {
     }
 
     pub(crate) fn elapsed(self) -> Duration {
-        let elapsed = Self::now().0.get().saturating_sub(self.0.get());
-        Duration::from_nanos(elapsed.try_into().unwrap_or_default())
+        Self::now().since(self)
+    }
+
+    /// Returns the time between an earlier instant and this one; zero if it is later.
+    pub(crate) fn since(self, earlier: Self) -> Duration {
+        let since = self.0.get().saturating_sub(earlier.0.get());
+        Duration::from_nanos(since.try_into().unwrap_or_default())
     }
 
     /// With a paused clock, `now` may be before `start`, which another runtime has set.

@@ -2,7 +2,12 @@
 
 use tracing::{Span, field::Empty, level_filters::LevelFilter};
 
-use crate::{attempt::Outcome, event::JobRef, queue::Metadata, request::RequestInfo};
+use crate::{
+    attempt::Outcome,
+    event::JobRef,
+    queue::{Metadata, ROUTE},
+    request::RequestInfo,
+};
 
 /// The span that a list's jobs come from.
 #[derive(Clone, Default)]
@@ -91,7 +96,7 @@ pub(crate) fn span(
     if let Some(request) = request {
         request.record(&span);
     } else if let Some(metadata) = queued {
-        for (field, key) in [("request", "route"), ("request_id", "request_id")] {
+        for (field, key) in [("request", ROUTE), ("request_id", "request_id")] {
             if let Some(value) = metadata.get(key) {
                 span.record(field, value.as_str());
             }

@@ -198,10 +198,13 @@ async fn a_failure_is_logged_with_its_time_where_nothing_less_is_logged() {
 
 #[tokio::test(start_paused = true)]
 async fn a_job_waits_from_when_it_could_have_started() {
-    let waits = Arc::new(Mutex::new(Vec::new()));
-    let seen = waits.clone();
+    let (started, ended) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
+    let (at_start, at_end) = (started.clone(), ended.clone());
     let runner = Runner::builder()
-        .on_event(move |event| seen.lock().unwrap().extend(event.wait().map(|wait| (event.name(), wait))))
+        .on_event(move |event| {
+            let seen = if matches!(event.kind(), JobEventKind::Started) { &at_start } else { &at_end };
+            seen.lock().unwrap().extend(event.wait().map(|wait| (event.name(), wait)));
+        })
         .build();
     scope(&runner, async {
         defer(Plain::job(|_| async {
@@ -227,5 +230,114 @@ async fn a_job_waits_from_when_it_could_have_started() {
         ("Other", SECOND),
         ("OnSuccess", Duration::ZERO),
     ];
-    assert_eq!(*waits.lock().unwrap(), expected);
+    assert_eq!(*started.lock().unwrap(), expected);
+    // The end of an attempt repeats it.
+    assert_eq!(*ended.lock().unwrap(), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_waits_from_the_end_of_its_backoff() {
+    let waits = Arc::new(Mutex::new(Vec::new()));
+    let seen = waits.clone();
+    let runner = Runner::builder()
+        .max_running(1)
+        .on_event(move |event| {
+            let is_end = !matches!(event.kind(), JobEventKind::Started);
+            seen.lock().unwrap().extend(event.wait().filter(|_| is_end).map(|wait| (event.attempt(), wait)));
+        })
+        .build();
+    scope(&runner, async {
+        defer(Twice::job(|_| async { Err(JobError::msg("later")) }));
+        // Holds the permit until long after the backoff of a second.
+        defer(Other::job(|_| async {
+            tokio::time::sleep(5 * SECOND).await;
+            Ok(())
+        }));
+    })
+    .await;
+    runner.idle().await;
+    let waits = waits.lock().unwrap().clone();
+    let second = waits.iter().find(|(attempt, _)| *attempt == 2).expect("there was one").1;
+    assert!((3 * SECOND..=5 * SECOND).contains(&second), "{waits:?}");
+}
+
+#[tokio::test]
+async fn a_hook_can_be_added_to_a_runner_that_exists() {
+    let runner = Runner::default();
+    run_one(&runner).await;
+    let (first, second) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
+    let (seen, later, adding) = (first.clone(), second.clone(), runner.clone());
+    runner.on_event(move |event| {
+        // A hook may add another.
+        if seen.lock().unwrap().is_empty() {
+            let later = later.clone();
+            adding.on_event(move |event| later.lock().unwrap().push(event.id()));
+        }
+        seen.lock().unwrap().push(event.id());
+        defer_fn(|_| async {}); // on the global runner
+    });
+    for _ in 0..2 {
+        run_one(&runner).await;
+    }
+    assert_eq!(first.lock().unwrap().len(), 6, "deferred, started and succeeded, twice");
+    // That it is called for the event during which it was added is not promised.
+    assert!((5..=6).contains(&second.lock().unwrap().len()));
+    assert_eq!(runner.stats().succeeded, 3);
+}
+
+/// Runs a job that does nothing.
+async fn run_one(runner: &Runner) {
+    scope(runner, async { defer(Plain::job(|_| async { Ok(()) })) }).await;
+    runner.idle().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_runs_now_is_told_and_for_how_long() {
+    let runner = Runner::builder().max_running(2).max_pending(7).on_event(|_| {}).build();
+    scope(&runner, async {
+        defer(Plain::job(|_| std::future::pending()));
+        defer(Plain::job(|_| async { Ok(()) }));
+    })
+    .await;
+    scope(&runner, async {
+        defer(Other::job(|_| std::future::pending())).delay(SECOND);
+    })
+    .await;
+    tokio::time::sleep(3 * SECOND).await;
+    let mut running = runner.running();
+    running.sort_by_key(|job| job.name);
+    let seen: Vec<_> = running.iter().map(|job| (job.name, job.attempt, job.elapsed.unwrap())).collect();
+    assert_eq!(seen, [("Other", 1, 2 * SECOND), ("Plain", 1, 3 * SECOND)]);
+    let load = runner.load();
+    assert_eq!((load.running, load.max_running, load.waiting, load.max_pending), (2, 2, 1, 7));
+    assert!(!load.is_closing && load.held_responses == 0);
+    assert_eq!(runner.shutdown(SECOND).await.unfinished.len(), 3);
+    assert!(runner.running().is_empty());
+}
+
+#[tokio::test]
+async fn who_waits_for_the_closing_hears_of_its_announcement_and_jobs_do_not() {
+    let runner = Runner::default();
+    let (told, mut is_told) = tokio::sync::oneshot::channel();
+    scope(&runner, async {
+        defer_fn(|cx| async move {
+            cx.shutting_down().await;
+            let _ = told.send(());
+        });
+    })
+    .await;
+    let closing = tokio::spawn({
+        let runner = runner.clone();
+        async move { runner.closing().await }
+    });
+    assert!(!runner.load().is_closing);
+    runner.announce_shutdown();
+    closing.await.unwrap();
+    runner.closing().await;
+    assert!(runner.load().is_closing);
+    assert!(is_told.try_recv().is_err(), "the shutdown has not begun");
+    runner.shutdown(60 * SECOND).await;
+    is_told.await.unwrap();
+    runner.announce_shutdown();
+    runner.closing().await;
 }

@@ -2,9 +2,9 @@
 
 use std::{fmt, time::Duration};
 
-use defer_core::{BoxFuture, Envelope, JobId};
+use defer_core::{BoxFuture, Envelope, FailedJob, JobId, QueueCounts as Counts};
 
-use super::job::{Counts, FailedJob, Finished, Taken};
+use super::job::{Finished, Taken};
 use crate::error::Error;
 
 pub(crate) type Stored<'a, T> = BoxFuture<'a, Result<T, Error>>;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use defer_core::{Envelope, JobId};
+use defer_core::{Envelope, FailedJob, QueueCounts as Counts};
 
 /// The key of a job's name in its metadata.
 pub(crate) const NAME: &str = "job";
@@ -43,37 +43,6 @@ pub(crate) enum Fate {
     Release,
 }
 
-/// How many jobs a queue has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Counts {
-    /// Those that wait for a worker, a delay or their next attempt.
-    pub pending: u64,
-    /// Those that a worker has.
-    pub running: u64,
-    /// Those that succeeded and are not forgotten.
-    pub done: u64,
-    /// Those that failed for good.
-    pub failed: u64,
-    /// How long the oldest due job has been ready to run. If this grows, the workers do not keep up, or are ill. On Redis
-    /// only of jobs that were delayed or failed.
-    pub oldest_due: Option<Duration>,
-}
-
-/// A job that failed for good.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct FailedJob {
-    /// The job's id, with which to [`retry`](crate::ApalisQueue::retry) it.
-    pub id: JobId,
-    /// The job's name.
-    pub name: String,
-    /// How many attempts it has had.
-    pub attempts: u32,
-    /// The error of the last one.
-    pub error: String,
-}
-
 /// Returns what is stored of a job besides its payload.
 pub(super) fn metadata(job: &Envelope) -> BTreeMap<String, String> {
     let mut metadata = job.metadata.clone();
@@ -104,13 +73,13 @@ impl Finished {
 pub(super) fn counts([pending, running, done, failed]: [i64; 4], oldest: Option<i64>) -> Counts {
     let count = |count: i64| u64::try_from(count).unwrap_or_default();
     let oldest_due = oldest.map(|seconds| Duration::from_secs(count(seconds)));
-    Counts {
-        pending: count(pending),
-        running: count(running),
-        done: count(done),
-        failed: count(failed),
-        oldest_due,
-    }
+    let mut counts = Counts::default();
+    counts.pending = count(pending);
+    counts.running = count(running);
+    counts.done = count(done);
+    counts.failed = count(failed);
+    counts.oldest_due = oldest_due;
+    counts
 }
 
 pub(super) fn failed(
@@ -121,10 +90,7 @@ pub(super) fn failed(
 ) -> Option<FailedJob> {
     let error = result.and_then(|result| serde_json::from_str::<serde_json::Value>(result).ok());
     let error = error.and_then(|result| result.get("Err")?.as_str().map(str::to_owned));
-    Some(FailedJob {
-        id: id.parse().ok()?,
-        name: name.cloned().unwrap_or_default(),
-        attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
-        error: error.unwrap_or_else(|| result.unwrap_or_default().to_owned()),
-    })
+    let attempts = u32::try_from(attempts).unwrap_or(u32::MAX);
+    let error = error.unwrap_or_else(|| result.unwrap_or_default().to_owned());
+    Some(FailedJob::new(id.parse().ok()?, name.cloned().unwrap_or_default(), attempts, error))
 }

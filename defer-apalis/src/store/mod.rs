@@ -13,7 +13,6 @@ mod task;
 
 #[cfg(test)]
 pub(crate) use self::interface::Stored;
-pub use self::job::{Counts, FailedJob};
 pub(crate) use self::{
     interface::{HEARTBEAT, Store, answered},
     job::{Fate, Finished, NAME, Taken},

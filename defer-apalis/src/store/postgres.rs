@@ -7,7 +7,7 @@ use std::{
 
 use apalis_core::worker::context::WorkerContext;
 use apalis_postgres::{PostgresStorage, queries};
-use defer_core::{BoxFuture, Envelope, JobId};
+use defer_core::{BoxFuture, Envelope, FailedJob, JobId, QueueCounts as Counts};
 use sqlx::{
     PgConnection, PgPool, Row,
     migrate::Migrate,
@@ -17,7 +17,7 @@ use tokio::{sync::Notify, task::AbortHandle};
 
 use super::{
     interface::{DEAD_AFTER, Store, Stored},
-    job::{self, Counts, FailedJob, Finished, Taken},
+    job::{self, Finished, Taken},
 };
 use crate::error::Error;
 

@@ -4,12 +4,12 @@ use std::{fmt, sync::LazyLock, time::Duration};
 
 use apalis_core::worker::context::WorkerContext;
 use apalis_redis::{Config, queries};
-use defer_core::{BoxFuture, Envelope, JobId};
+use defer_core::{BoxFuture, Envelope, FailedJob, JobId, QueueCounts as Counts};
 use redis::{AsyncCommands, Script, ToRedisArgs, aio::ConnectionManager};
 
 use super::{
     interface::{DEAD_AFTER, Store, Stored},
-    job::{self, Counts, FailedJob, Fate, Finished, Taken},
+    job::{self, Fate, Finished, Taken},
     task,
 };
 use crate::error::Error;
@@ -259,7 +259,10 @@ impl Store for Redis {
             let (pending, running, done, failed, due): (u64, u64, u64, u64, Option<u64>) =
                 counted.map_err(Error::store)?;
             let oldest_due = due.and_then(|due| task::now().checked_sub(due)).map(Duration::from_secs);
-            Ok(Counts { pending, running, done, failed, oldest_due })
+            let mut counts = Counts::default();
+            (counts.pending, counts.running, counts.done, counts.failed) = (pending, running, done, failed);
+            counts.oldest_due = oldest_due;
+            Ok(counts)
         })
     }
 

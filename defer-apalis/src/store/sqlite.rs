@@ -4,7 +4,7 @@ use std::{str::FromStr, time::Duration};
 
 use apalis_core::{backend::WorkerFilter, worker::context::WorkerContext};
 use apalis_sqlite::{Config, SqliteStorage, queries};
-use defer_core::{BoxFuture, Envelope, JobId};
+use defer_core::{BoxFuture, Envelope, FailedJob, JobId, QueueCounts as Counts};
 use sqlx::{
     Row, SqliteConnection, SqlitePool,
     migrate::{AppliedMigration, Migrate},
@@ -13,7 +13,7 @@ use sqlx::{
 
 use super::{
     interface::{DEAD_AFTER, HEARTBEAT, Store, Stored},
-    job::{self, Counts, FailedJob, Finished, Taken},
+    job::{self, Finished, Taken},
     task,
 };
 use crate::error::Error;

@@ -80,7 +80,8 @@ impl<L: Listener, M> Serve<L, M> {
     /// Stops when `signal` completes: accepts no more connections, finishes the open requests, and then drains the
     /// runner for at most the [drain timeout](WithGracefulShutdown::drain_timeout).
     ///
-    /// As with axum, a response that never ends keeps the server from stopping. End your streams at the signal too.
+    /// As with axum, a response that never ends keeps the server from stopping. End your streams when
+    /// [`Runner::closing`] completes, which is at the signal.
     pub fn with_graceful_shutdown<F>(self, signal: F) -> WithGracefulShutdown<L, M, F>
     where
         F: Future<Output = ()> + Send + 'static,
@@ -187,8 +188,13 @@ where
     fn into_future(self) -> ServeFuture {
         let Self { serve, signal } = self;
         ServeFuture(Box::pin(async move {
+            let runner = serve.runner.clone();
+            let announced = async move {
+                signal.await;
+                runner.announce_shutdown();
+            };
             axum::serve(watched(serve.listener), MakeServed::new(serve.app))
-                .with_graceful_shutdown(signal)
+                .with_graceful_shutdown(announced)
                 .await?;
             Ok(serve.runner.shutdown(serve.drain_timeout).await)
         }))

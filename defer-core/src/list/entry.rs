@@ -70,6 +70,8 @@ pub(crate) struct Extras {
     delay: Option<Delay>,
     /// When it could have started, if that is not when its list was released.
     ready: Option<Stamp>,
+    /// When its attempt started, if it runs in a task of its own.
+    started: Option<Stamp>,
     payload: Option<Vec<u8>>,
     task: Option<AbortHandle>,
     observer: Option<oneshot::Sender<Ran>>,
@@ -87,6 +89,7 @@ impl Clone for Extras {
             key: self.key.clone(),
             delay: self.delay.clone(),
             ready: self.ready,
+            started: self.started,
             payload: self.payload.clone(),
             task: self.task.clone(),
             observer: None,
@@ -186,6 +189,14 @@ impl Entry {
 
     pub(super) fn ready(&self) -> Option<Stamp> {
         self.extras.as_ref()?.ready
+    }
+
+    pub(super) fn set_started(&mut self, started: Stamp) {
+        self.extras().started = Some(started);
+    }
+
+    pub(super) fn started(&self) -> Option<Stamp> {
+        self.extras.as_ref()?.started
     }
 
     /// The response is over: the delay counts from here.

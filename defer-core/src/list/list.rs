@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use http::Method;
 use tokio::{
     runtime::Handle,
     sync::oneshot,
@@ -23,7 +24,7 @@ use crate::{
     error::DeferError,
     event::{About, JobEventKind, JobRef},
     panic::drop_quietly,
-    queue::{BoxFuture, Metadata, Ran},
+    queue::{BoxFuture, Metadata, ROUTE, Ran},
     request::RequestInfo,
     response::ResponseInfo,
     runner::{
@@ -116,6 +117,14 @@ pub(super) fn observer(extras: Option<Box<Extras>>) -> Option<oneshot::Sender<Ra
         observer
     }
     taken(extras?)
+}
+
+/// Returns the method and the route of the request that a queued job comes from.
+fn queued_route(metadata: &Metadata) -> (Option<Method>, Option<Arc<str>>) {
+    let Some(route) = metadata.get(ROUTE) else { return (None, None) };
+    let (method, path) =
+        route.split_once(' ').map_or((&**route, None), |(method, path)| (method, Some(path)));
+    (method.parse().ok(), path.map(Arc::from))
 }
 
 /// The lists that a recorder keeps.
@@ -254,17 +263,43 @@ impl JobList {
     }
 
     pub(super) fn report(&self, job: JobRef, event: &JobEventKind) {
-        job.report(self.runner.hooks(), event, || self.about(None));
+        self.report_attempt(job, event, None);
+    }
+
+    /// Reports the end of an attempt that ends the job, and counts the job.
+    #[inline]
+    pub(super) fn count_attempt(&self, job: JobRef, event: &JobEventKind, waited: Option<Duration>) {
+        let how = event.final_count().expect("a job ends with a final event");
+        self.report_attempt(job, event, waited);
+        self.runner.counters().ended(how);
+    }
+
+    /// Reports the end of an attempt.
+    #[inline]
+    pub(super) fn report_attempt(&self, job: JobRef, event: &JobEventKind, waited: Option<Duration>) {
+        job.report(self.runner.hooks(), event, || self.about(waited));
+    }
+
+    /// Returns the method and the route of the request, such as `POST /signup`, if it is known.
+    pub(super) fn route(&self) -> Option<String> {
+        let queued = self.origin.queued.as_ref().and_then(|metadata| metadata.get(ROUTE)).cloned();
+        queued.or_else(|| self.request().map(RequestInfo::route))
     }
 
     /// Returns what a hook is told of the request and its response.
     #[cold]
     pub(super) fn about(&self, wait: Option<Duration>) -> About {
         let (request, response) = (self.request(), self.response());
+        let (method, matched_path) = match &self.origin.queued {
+            Some(metadata) => queued_route(metadata),
+            None => {
+                (request.map(|request| request.method().clone()), request.and_then(RequestInfo::shared_path))
+            }
+        };
         About {
             wait,
-            method: request.map(|request| request.method().clone()),
-            matched_path: request.and_then(RequestInfo::shared_path),
+            method,
+            matched_path,
             status: response.and_then(ResponseInfo::status),
             delivery: response.map(ResponseInfo::delivery),
         }

@@ -20,7 +20,7 @@ use crate::{
     context::Surroundings,
     error::JobError,
     event::JobEventKind,
-    queue::{Envelope, Metadata, push},
+    queue::{Envelope, Metadata, ROUTE, push},
     response::is_success,
 };
 
@@ -101,7 +101,7 @@ impl JobList {
         let mut metadata = self.origin.queued.as_deref().cloned().unwrap_or_default();
         self.origin.source.write(&mut metadata);
         if let Some(request) = self.request() {
-            metadata.insert("route".into(), request.route());
+            metadata.insert(ROUTE.into(), request.route());
             if let Some(id) = request.request_id() {
                 metadata.insert("request_id".into(), id.into());
             }

@@ -19,7 +19,7 @@ use crate::{
     queue::Ran,
     response::ResponseInfo,
     runner::{
-        backoff,
+        RunningJob, backoff,
         jobs::{Jobs, Permit, Stopped},
         semaphore::Semaphore,
     },
@@ -97,8 +97,13 @@ impl JobList {
 
     #[cold]
     fn about_start(&self, index: usize) -> About {
-        let ready = self.lock().ready(index);
-        self.about(ready.map(Stamp::elapsed))
+        let now = Stamp::now();
+        let waited = {
+            let mut state = self.lock();
+            state.set_started(index, now);
+            state.waited(index)
+        };
+        self.about(waited)
     }
 
     /// Asks a job's condition. Without a response there is nothing to ask about, and the job runs.
@@ -123,12 +128,17 @@ impl JobList {
     ) -> Option<Duration> {
         let _entered = span.enter();
         trace::record_outcome(span, &outcome);
-        let (job, policy) = match self.transition(|state| state.end_attempt(index, outcome.may_retry())) {
+        let is_hooked = !self.runner().hooks().is_empty();
+        let (waited, end) = self.transition(|state| {
+            let waited = if is_hooked { state.waited(index) } else { None };
+            (waited, state.end_attempt(index, outcome.may_retry()))
+        });
+        let (job, policy) = match end {
             AttemptEnd::Gone => return None,
             AttemptEnd::Ended(job, extras) => {
                 let observer = observer(extras);
                 let event = outcome.into_event(elapsed);
-                self.count(job.within(span), &event);
+                self.count_attempt(job.within(span), &event, waited);
                 if let Some(observer) = observer {
                     let _ = observer.send(Ran::from(&event));
                 }
@@ -136,7 +146,8 @@ impl JobList {
             }
             AttemptEnd::Return(job, policy, extras) => {
                 let observer = observer(extras);
-                self.return_to_queue((job, policy), outcome, elapsed, span, observer);
+                let times = AttemptTimes { waited, elapsed };
+                self.return_to_queue((job, policy), outcome, times, span, observer);
                 return None;
             }
             AttemptEnd::Retry(job, policy) => (job, policy),
@@ -149,7 +160,8 @@ impl JobList {
         // A job between two attempts takes room. It does not wait for it: its response has been let through.
         self.runner().capacity().take(1);
         if let Some(error) = outcome.into_error() {
-            self.report(job.within(span), &JobEventKind::Retrying { error, elapsed, delay });
+            let event = JobEventKind::Retrying { error, elapsed, delay };
+            self.report_attempt(job.within(span), &event, waited);
         }
         Some(delay)
     }
@@ -160,14 +172,15 @@ impl JobList {
         &self,
         (job, policy): (JobRef, &'static Policy),
         outcome: Outcome,
-        elapsed: Duration,
+        AttemptTimes { waited, elapsed }: AttemptTimes,
         span: &Span,
         observer: Option<oneshot::Sender<Ran>>,
     ) {
         self.runner().counters().retried();
         let delay = backoff::delay(policy, job.attempt);
         let error = outcome.into_error().unwrap_or_else(|| JobError::msg("failed"));
-        self.report(job.within(span), &JobEventKind::Retrying { error: error.clone(), elapsed, delay });
+        let event = JobEventKind::Retrying { error: error.clone(), elapsed, delay };
+        self.report_attempt(job.within(span), &event, waited);
         self.runner().counters().ended(Final::Queued);
         if let Some(observer) = observer {
             let _ = observer.send(Ran::Retry { error, delay });
@@ -196,6 +209,12 @@ impl JobList {
     pub(crate) fn span(&self, job: JobRef) -> Span {
         trace::span(job, &self.origin.source, self.request(), self.origin.queued.as_deref())
     }
+}
+
+/// How long an attempt had been waited for, if a hook may want to know, and how long it took.
+struct AttemptTimes {
+    waited: Option<Duration>,
+    elapsed: Duration,
 }
 
 /// What to do next with a job.
@@ -230,6 +249,18 @@ impl Jobs for JobList {
 
     fn oldest_ready(&self) -> Option<Stamp> {
         self.lock().oldest_ready()
+    }
+
+    fn add_running(&self, running: &mut Vec<RunningJob>) {
+        // Of the many lists that wait, few have a job that runs.
+        let in_attempt: Vec<_> = self.lock().in_attempt().collect();
+        running.extend(in_attempt.into_iter().map(|(job, started)| RunningJob {
+            id: job.id,
+            name: job.name,
+            attempt: job.attempt,
+            elapsed: started.map(Stamp::elapsed),
+            route: self.route(),
+        }));
     }
 
     fn stop(&self, has_queue: bool) -> Stopped {

@@ -33,6 +33,8 @@ pub(super) struct State<S> {
     list: ListState,
     /// When the response was over, if a hook may want to know.
     released: Option<Stamp>,
+    /// When the job that the worker runs has started, if a hook may want to know.
+    started: Option<Stamp>,
     /// A job was delayed.
     is_delayed: bool,
     /// Boxed, because few lists have any.
@@ -112,6 +114,7 @@ impl<S: Slots> State<S> {
             counts: Counts::default(),
             list: ListState::Collecting,
             released: None,
+            started: None,
             is_delayed: false,
             waiters: None,
             worker: None,
@@ -289,9 +292,27 @@ impl<S: Slots> State<S> {
         }
     }
 
-    /// Returns when a job could start.
-    pub(super) fn ready(&mut self, index: usize) -> Option<Stamp> {
-        self.entries.get_mut(index)?.ready().or(self.released)
+    /// Sets when an attempt of a job started.
+    pub(super) fn set_started(&mut self, index: usize, now: Stamp) {
+        match self.entries.get_mut(index) {
+            Some(entry) if entry.has_task => entry.set_started(now),
+            _ => self.started = Some(now),
+        }
+    }
+
+    /// Returns how long a job had waited when its attempt started.
+    pub(super) fn waited(&mut self, index: usize) -> Option<Duration> {
+        let entry = self.entries.get_mut(index)?;
+        let started = if entry.has_task { entry.started() } else { self.started };
+        let ready = entry.ready().or(self.released);
+        Some(started?.since(ready?))
+    }
+
+    /// Returns the jobs that run, and since when.
+    pub(super) fn in_attempt(&mut self) -> impl Iterator<Item = (JobRef, Option<Stamp>)> {
+        let of_worker = self.started;
+        let running = self.entries.open().filter(|(_, entry)| entry.state == JobState::Running);
+        running.map(move |(_, entry)| (entry.job(), if entry.has_task { entry.started() } else { of_worker }))
     }
 
     /// Returns since when the job that waits longest could have started.

@@ -68,6 +68,16 @@ impl Capacity {
         self.max
     }
 
+    /// Returns how many jobs take room.
+    pub(crate) fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed) / JOB
+    }
+
+    /// Returns how many responses wait.
+    pub(crate) fn held(&self) -> usize {
+        lock(&self.queue).waiting.len()
+    }
+
     /// Returns whether there is room for this many jobs and no response waits for it.
     pub(crate) fn has(&self, jobs: usize) -> bool {
         let taken = self.taken.load(Ordering::Acquire);

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::semaphore::{self, Semaphore};
+use super::{
+    load::RunningJob,
+    semaphore::{self, Semaphore},
+};
 use crate::{event::JobRef, queue::Envelope, stamp::Stamp};
 
 /// A list of jobs, as the runner sees it.
@@ -15,6 +18,9 @@ pub(crate) trait Jobs: Send + Sync {
 
     /// Returns since when the job that waits longest could have started.
     fn oldest_ready(&self) -> Option<Stamp>;
+
+    /// Adds the jobs that run to these.
+    fn add_running(&self, running: &mut Vec<RunningJob>);
 
     /// Stops every job that has not ended. Those that the queue can take are handed over: [`end_handover`] must follow
     /// for each.

@@ -6,6 +6,7 @@
 //! | `shutdown` | how a shutdown waits, stops and hands over |
 //! | `usher` | how held responses are let through a few at a time |
 //! | `jobs` | what a list is |
+//! | `load` | nothing: what a runner does now |
 //! | `semaphore` | which list gets the next of `max_running` permits |
 //! | `capacity` | which jobs find room among `max_pending` |
 //! | `backoff` | how long the wait before another attempt is |
@@ -13,6 +14,7 @@
 pub(crate) mod backoff;
 pub(crate) mod capacity;
 pub(crate) mod jobs;
+mod load;
 #[allow(clippy::module_inception, reason = "the file of the type")]
 mod runner;
 pub(crate) mod semaphore;
@@ -21,6 +23,7 @@ mod usher;
 
 pub(crate) use self::runner::Config;
 pub use self::{
+    load::{Load, RunningJob},
     runner::{Overflow, Runner},
     shutdown::{ShutdownReport, UnfinishedJob},
 };

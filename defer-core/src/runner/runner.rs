@@ -9,10 +9,15 @@ use std::{
 
 use slab::Slab;
 
-use super::{capacity::Capacity, jobs::Jobs, semaphore::Semaphore};
+use super::{
+    capacity::Capacity,
+    jobs::Jobs,
+    load::{Load, RunningJob},
+    semaphore::Semaphore,
+};
 use crate::{
     context::Drain,
-    event::Hook,
+    event::Hooks,
     queue::Queue,
     state::TypeMap,
     stats::{Counters, Stats},
@@ -102,7 +107,7 @@ struct Inner {
 /// What a runner is made from.
 pub(crate) struct Config {
     pub(crate) state: TypeMap,
-    pub(crate) hooks: Vec<Hook>,
+    pub(crate) hooks: Hooks,
     pub(crate) queue: Option<Arc<dyn Queue>>,
     pub(crate) max_running: usize,
     pub(crate) max_pending: usize,
@@ -147,6 +152,47 @@ impl Runner {
         oldest.map(|oldest| oldest.elapsed())
     }
 
+    /// Returns how much of its bounds it uses.
+    pub fn load(&self) -> Load {
+        let config = &self.inner.config;
+        Load {
+            running: usize::try_from(self.stats().running).unwrap_or(usize::MAX),
+            max_running: config.max_running,
+            waiting: self.capacity().taken(),
+            max_pending: config.max_pending,
+            held_responses: self.capacity().held(),
+            is_closing: self.drain().is_closing(),
+        }
+    }
+
+    /// Returns the jobs that run now, in no order.
+    ///
+    /// Looks at every request that has jobs, so call it from time to time rather than for each request.
+    pub fn running(&self) -> Vec<RunningJob> {
+        let mut running = Vec::new();
+        self.lists().iter().for_each(|list| list.add_running(&mut running));
+        running
+    }
+
+    /// Says that a shutdown will follow, so that [`closing`](Self::closing) completes. Jobs go on as before.
+    ///
+    /// `defer_axum::serve` does this at its signal.
+    pub fn announce_shutdown(&self) {
+        self.drain().announce();
+    }
+
+    /// Waits until a shutdown is [announced](Self::announce_shutdown), or begins. Completes at once if that has happened.
+    ///
+    /// Use it to end streams that would otherwise go on for ever and keep a graceful shutdown waiting: server-sent events,
+    /// long polls, WebSockets.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: if dropped, it changes nothing.
+    pub async fn closing(&self) {
+        self.drain().closing().await;
+    }
+
     /// Waits until every job that was deferred so far, and every job that those defer, has ended. This includes the jobs
     /// of requests whose response is not over.
     ///
@@ -161,11 +207,12 @@ impl Runner {
         &self.inner.config.state
     }
 
-    pub(crate) fn hooks(&self) -> &[Hook] {
+    pub(crate) fn hooks(&self) -> &Hooks {
         &self.inner.config.hooks
     }
 
-    pub(crate) fn queue(&self) -> Option<&dyn Queue> {
+    /// Returns its queue, if it has one.
+    pub fn queue(&self) -> Option<&dyn Queue> {
         self.inner.config.queue.as_deref()
     }
 

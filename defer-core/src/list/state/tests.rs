@@ -231,6 +231,7 @@ impl Model {
                 counts: Counts { open, waiting, running, room },
                 list: state.list,
                 released: None,
+                started: None,
                 is_delayed: state.is_delayed,
                 waiters: state.waiters.clone(),
                 worker: None,
