@@ -58,7 +58,7 @@ RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features --quie
 
 step "features on their own"
 cargo check --quiet -p defer-core -p defer-axum --no-default-features
-for feature in http2 metrics opentelemetry testing; do
+for feature in dashboard http2 metrics opentelemetry testing; do
   cargo check --quiet -p defer-axum --features "$feature"
 done
 for feature in sqlite postgres redis; do

@@ -56,11 +56,14 @@
 //!
 //! | feature | adds |
 //! |---|---|
+//! | `dashboard` | [`Dashboard`]: a live page of the jobs |
 //! | `http2` | HTTP/2 in [`serve`](serve()), with axum's feature of that name |
 //! | `metrics` | [`metrics`]: counters, gauges and histograms of jobs, through the `metrics` facade |
 //! | `opentelemetry` | a link from a job's span to its request's, and the attributes of OpenTelemetry's messaging conventions |
 //! | `testing` | [`testing::Recorder`]: test what was deferred |
 
+#[cfg(feature = "dashboard")]
+pub mod dashboard;
 pub mod middleware;
 pub mod serve;
 
@@ -82,6 +85,8 @@ pub use defer_core::{
 };
 pub use defer_macros::Deferrable;
 
+#[cfg(feature = "dashboard")]
+pub use self::dashboard::Dashboard;
 #[cfg(feature = "testing")]
 pub use self::testing::Recorder;
 

@@ -105,17 +105,22 @@ impl<E: Into<BoxError>> From<E> for JobError {
     }
 }
 
-/// Writes the error and its sources, separated by `: `.
+/// Writes the error and its sources, separated by `: `. Many errors write their source themselves: what the text already ends
+/// with is not repeated.
 impl fmt::Display for JobError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let error = self.source.get();
-        write!(f, "{error}")?;
+        let mut text = error.to_string();
         let mut source = error.source();
         while let Some(error) = source {
-            write!(f, ": {error}")?;
+            let more = error.to_string();
+            if !text.ends_with(&more) {
+                text.push_str(": ");
+                text.push_str(&more);
+            }
             source = error.source();
         }
-        Ok(())
+        f.write_str(&text)
     }
 }
 

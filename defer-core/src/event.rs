@@ -174,6 +174,12 @@ impl JobEvent {
         self.about.matched_path.as_deref()
     }
 
+    /// Returns the route, to keep.
+    #[doc(hidden)]
+    pub fn shared_path(&self) -> Option<Arc<str>> {
+        self.about.matched_path.clone()
+    }
+
     /// Returns the status of the response that went out, if it is known by now.
     pub fn status(&self) -> Option<StatusCode> {
         self.about.status

@@ -384,9 +384,9 @@ async fn a_job_from_a_queue_runs_as_any_job_and_its_next_attempt_is_the_queues()
             ran => panic!("{ran:?}"),
         }
     }
-    let expected = ["Deferred 0", "Queued 0", "Deferred 0", "Started 1", "Retrying 1"];
-    assert_eq!(events.of("QueuedTwice")[..5], expected);
-    assert_eq!(events.of("QueuedTwice")[5..], ["Deferred 1", "Started 2", "Failed 2"]);
+    let expected = ["Deferred 0", "Queued 0", "Deferred 0", "Started 1", "Retrying 1", "Queued 1"];
+    assert_eq!(events.of("QueuedTwice")[..6], expected);
+    assert_eq!(events.of("QueuedTwice")[6..], ["Deferred 1", "Started 2", "Failed 2"]);
     assert_eq!(queue.names().len(), 1, "it never goes back by itself");
     let stats = runner.stats();
     assert_eq!((stats.queued, stats.retried, stats.failed), (2, 1, 1));

@@ -95,7 +95,8 @@ impl Tcp {
         }
     }
 
-    async fn line(&mut self) -> String {
+    /// Reads a line, without its end.
+    pub async fn line(&mut self) -> String {
         loop {
             if let Some(at) = self.buffer.windows(2).position(|window| window == b"\r\n") {
                 let line: Vec<u8> = self.buffer.drain(..at + 2).collect();

@@ -181,7 +181,7 @@ impl JobList {
         let error = outcome.into_error().unwrap_or_else(|| JobError::msg("failed"));
         let event = JobEventKind::Retrying { error: error.clone(), elapsed, delay };
         self.report_attempt(job.within(span), &event, waited);
-        self.runner().counters().ended(Final::Queued);
+        self.count(job, &JobEventKind::Queued);
         if let Some(observer) = observer {
             let _ = observer.send(Ran::Retry { error, delay });
         }

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use axum::Router;
 use defer_apalis::{ApalisQueue, Worker};
-use defer_axum::{DeferLayer, Deferrable, Runner};
+use defer_axum::{Dashboard, DeferLayer, Deferrable, Runner};
 use tokio_util::sync::CancellationToken;
 
 use crate::{Config, ConfigError, Feed, Mailer, SendWelcome, SignUps, outcomes, web};
@@ -10,7 +10,7 @@ use crate::{Config, ConfigError, Feed, Mailer, SendWelcome, SignUps, outcomes, w
 /// The service: its routes, its runner and its queue.
 #[derive(Debug)]
 pub struct Service {
-    /// The routes, with the layer that collects their jobs.
+    /// The routes, with the layer that collects their jobs, and the page of the jobs.
     pub app: Router,
     /// Runs the jobs.
     pub runner: Runner,
@@ -57,9 +57,11 @@ impl Service {
             .queue(queue.clone())
             .on_event(outcomes::record_failures(signups.clone(), feed.clone()))
             .build();
+        // For everyone, as the rest of this demonstration. Put authentication in front of yours.
+        let jobs = Dashboard::new(&runner).enable_actions();
         let routes = web::routes(signups, feed, is_in_database.then(|| queue.clone()), stop.clone());
         Ok(Self {
-            app: routes.layer(DeferLayer::new(runner.clone())),
+            app: routes.layer(DeferLayer::new(runner.clone())).nest("/jobs", jobs.into()),
             runner,
             queue,
             stop,

@@ -1,0 +1,382 @@
+//! What is remembered of the jobs' events: figures of each type, and its latest runs.
+
+use std::{
+    collections::VecDeque,
+    fmt::{self, Write as _},
+    mem,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+use defer_core::{Delivery, JobError, JobEvent, JobEventKind, JobId};
+use http::{Method, StatusCode};
+use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
+
+use super::window::{Counts, Percentiles, Window};
+
+/// How many runs of each type are kept that succeeded, that failed, and that ended otherwise.
+const KEPT: [usize; 3] = [50, 50, 20];
+/// How many errors of a run are kept: those of its latest attempts.
+const ERRORS: usize = 5;
+/// How many bytes of an error are kept.
+const ERROR_LENGTH: usize = 500;
+
+/// Remembers the events of one runner since it was created.
+pub(super) struct Journal {
+    begun: Instant,
+    begun_at: SystemTime,
+    hides_errors: AtomicBool,
+    types: Mutex<Types>,
+}
+
+#[derive(Default)]
+struct Types {
+    /// By where a name is in memory, which is faster to look up than what it says. Two types may have the same name.
+    by_address: FxHashMap<(usize, usize), usize>,
+    types: Vec<JobType>,
+    /// How many runs were noted.
+    runs: u64,
+}
+
+struct JobType {
+    name: &'static str,
+    totals: Totals,
+    window: Window,
+    /// The latest runs of each [`Group`], the newest last.
+    runs: [VecDeque<Run>; 3],
+}
+
+/// How many jobs of a type there were, and how they ended, as in [`Stats`](defer_core::Stats).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(super) struct Totals {
+    pub(super) deferred: u64,
+    pub(super) succeeded: u64,
+    pub(super) failed: u64,
+    pub(super) retried: u64,
+    pub(super) skipped: u64,
+    pub(super) cancelled: u64,
+    pub(super) shed: u64,
+    pub(super) queued: u64,
+    pub(super) abandoned: u64,
+}
+
+/// The figures of a job type.
+pub(super) struct Figures {
+    pub(super) name: &'static str,
+    pub(super) totals: Totals,
+    pub(super) ran: Option<Percentiles>,
+    pub(super) waited: Option<Percentiles>,
+    pub(super) rate: f64,
+    pub(super) counts: Vec<Counts>,
+}
+
+/// A job's latest attempt, or how it ended without one.
+#[derive(Clone)]
+pub(super) struct Run {
+    /// Later runs have higher numbers.
+    number: u64,
+    pub(super) name: &'static str,
+    pub(super) id: JobId,
+    pub(super) outcome: Outcome,
+    /// 0 if it ended without an attempt.
+    pub(super) attempt: u32,
+    /// Since the journal was created.
+    pub(super) at: Duration,
+    pub(super) waited: Option<Duration>,
+    pub(super) ran: Option<Duration>,
+    pub(super) method: Option<Method>,
+    pub(super) matched_path: Option<Arc<str>>,
+    pub(super) status: Option<StatusCode>,
+    pub(super) delivery: Option<Delivery>,
+    pub(super) errors: Vec<AttemptError>,
+}
+
+/// The error of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct AttemptError {
+    pub(super) attempt: u32,
+    pub(super) error: String,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Outcome {
+    Succeeded,
+    /// Another attempt follows.
+    Retrying,
+    Failed,
+    Panicked,
+    TimedOut,
+    Skipped,
+    Cancelled,
+    Shed,
+    QueueFailed,
+    Abandoned,
+}
+
+/// Outcomes that are kept and looked for together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Group {
+    Succeeded,
+    /// Failed attempts, also those that are followed by another.
+    Failed,
+    /// Jobs that ended without an attempt, or that the queue did not take.
+    Other,
+}
+
+impl Journal {
+    pub(super) fn new() -> Self {
+        Self {
+            begun: Instant::now(),
+            begun_at: SystemTime::now(),
+            hides_errors: AtomicBool::new(false),
+            types: Mutex::default(),
+        }
+    }
+
+    /// Forgets the errors so far, and keeps none from now on.
+    pub(super) fn hide_errors(&self) {
+        self.hides_errors.store(true, Ordering::Relaxed);
+        for job_type in &mut self.lock().types {
+            job_type.runs.iter_mut().flatten().for_each(|run| run.errors.clear());
+        }
+    }
+
+    pub(super) fn hides_errors(&self) -> bool {
+        self.hides_errors.load(Ordering::Relaxed)
+    }
+
+    /// Returns when it was created.
+    pub(super) fn begun_at(&self) -> SystemTime {
+        self.begun_at
+    }
+
+    /// Returns for how long it has existed.
+    pub(super) fn now(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    /// Remembers an event.
+    pub(super) fn note(&self, event: &JobEvent) {
+        match event.kind() {
+            JobEventKind::Started => {}
+            JobEventKind::Deferred => self.count(event, |totals| totals.deferred += 1),
+            JobEventKind::Queued => self.count(event, |totals| totals.queued += 1),
+            JobEventKind::Succeeded { elapsed, .. } => {
+                self.note_run(event, Outcome::Succeeded, Some(elapsed), None);
+            }
+            JobEventKind::Retrying { error, elapsed, .. } => {
+                self.note_run(event, Outcome::Retrying, Some(elapsed), Some(&error));
+            }
+            JobEventKind::Failed { error, elapsed, .. } => {
+                self.note_run(event, Outcome::Failed, Some(elapsed), Some(&error));
+            }
+            JobEventKind::Panicked { error, elapsed, .. } => {
+                self.note_run(event, Outcome::Panicked, Some(elapsed), Some(&error));
+            }
+            JobEventKind::TimedOut { error, elapsed, .. } => {
+                self.note_run(event, Outcome::TimedOut, Some(elapsed), Some(&error));
+            }
+            JobEventKind::QueueFailed { error, .. } => {
+                self.note_run(event, Outcome::QueueFailed, None, Some(&error));
+            }
+            JobEventKind::Skipped => self.note_run(event, Outcome::Skipped, None, None),
+            JobEventKind::Cancelled => self.note_run(event, Outcome::Cancelled, None, None),
+            JobEventKind::Shed => self.note_run(event, Outcome::Shed, None, None),
+            JobEventKind::Abandoned => self.note_run(event, Outcome::Abandoned, None, None),
+            _ => {}
+        }
+    }
+
+    fn count(&self, event: &JobEvent, count: impl FnOnce(&mut Totals)) {
+        count(&mut self.lock().of(event.name()).totals);
+    }
+
+    fn note_run(
+        &self,
+        event: &JobEvent,
+        outcome: Outcome,
+        elapsed: Option<Duration>,
+        error: Option<&JobError>,
+    ) {
+        let attempt = event.attempt();
+        // Before the lock: a user's code writes it.
+        let error = error.filter(|_| !self.hides_errors()).map(text);
+        let mut run = Run {
+            number: 0,
+            name: event.name(),
+            id: event.id(),
+            outcome,
+            attempt,
+            at: self.now(),
+            waited: event.wait(),
+            // A job can fail without an attempt, by its condition or for want of a timer.
+            ran: elapsed.filter(|_| attempt > 0),
+            method: event.method().cloned(),
+            matched_path: event.shared_path(),
+            status: event.status(),
+            delivery: event.delivery(),
+            errors: Vec::new(),
+        };
+        let mut types = self.lock();
+        types.runs += 1;
+        run.number = types.runs;
+        let job_type = types.of(run.name);
+        job_type.totals.add(outcome);
+        if let Some(ran) = run.ran {
+            job_type.window.add(run.at, outcome == Outcome::Succeeded, ran, run.waited);
+        }
+        if attempt > 1 {
+            job_type.take_over(&mut run);
+        }
+        if let Some(error) = error {
+            if run.errors.len() == ERRORS {
+                run.errors.remove(0);
+            }
+            run.errors.push(AttemptError { attempt, error });
+        }
+        job_type.keep(run);
+    }
+
+    /// Returns the figures of every type that had an event.
+    pub(super) fn figures(&self, now: Duration) -> Vec<Figures> {
+        let types = self.lock();
+        let figures = types.types.iter().map(|job_type| Figures {
+            name: job_type.name,
+            totals: job_type.totals,
+            ran: job_type.window.ran(now),
+            waited: job_type.window.waited(now),
+            rate: job_type.window.rate(now),
+            counts: job_type.window.counts(now),
+        });
+        figures.collect()
+    }
+
+    /// Returns the latest runs of a type, or of all, and of a group of outcomes, or of all. The newest comes first.
+    pub(super) fn runs(&self, name: Option<&str>, group: Option<Group>, limit: usize) -> Vec<Run> {
+        let types = self.lock();
+        let of_types = types.types.iter().filter(|job_type| name.is_none_or(|name| name == job_type.name));
+        let groups = of_types.flat_map(|job_type| job_type.runs.iter().enumerate());
+        let chosen = groups.filter(|(index, _)| group.is_none_or(|group| group as usize == *index));
+        let mut runs: Vec<&Run> = chosen.flat_map(|(_, runs)| runs.iter().rev().take(limit)).collect();
+        runs.sort_unstable_by_key(|run| std::cmp::Reverse(run.number));
+        runs.into_iter().take(limit).cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Types> {
+        self.types.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Types {
+    /// Returns the type of this name, which is new if it had no event before.
+    fn of(&mut self, name: &'static str) -> &mut JobType {
+        let address = (name.as_ptr().addr(), name.len());
+        let index = match self.by_address.get(&address) {
+            Some(index) => *index,
+            None => self.insert(name, address),
+        };
+        &mut self.types[index]
+    }
+
+    #[cold]
+    fn insert(&mut self, name: &'static str, address: (usize, usize)) -> usize {
+        let known = self.types.iter().position(|job_type| job_type.name == name);
+        let index = known.unwrap_or_else(|| {
+            self.types.push(JobType {
+                name,
+                totals: Totals::default(),
+                window: Window::new(),
+                runs: KEPT.map(VecDeque::with_capacity),
+            });
+            self.types.len() - 1
+        });
+        self.by_address.insert(address, index);
+        index
+    }
+}
+
+impl JobType {
+    /// Takes the errors of the job's earlier attempts, if they are still there, so that it has one run.
+    fn take_over(&mut self, run: &mut Run) {
+        let failed = &mut self.runs[Group::Failed as usize];
+        let earlier =
+            failed.iter().rposition(|earlier| earlier.id == run.id && earlier.outcome == Outcome::Retrying);
+        if let Some(earlier) = earlier.and_then(|at| failed.remove(at)) {
+            run.errors = earlier.errors;
+        }
+    }
+
+    fn keep(&mut self, run: Run) {
+        let group = run.outcome.group() as usize;
+        let runs = &mut self.runs[group];
+        if runs.len() == KEPT[group] {
+            runs.pop_front();
+        }
+        runs.push_back(run);
+    }
+}
+
+impl Totals {
+    fn add(&mut self, outcome: Outcome) {
+        let count = match outcome {
+            Outcome::Succeeded => &mut self.succeeded,
+            Outcome::Retrying => &mut self.retried,
+            Outcome::Failed | Outcome::Panicked | Outcome::TimedOut => &mut self.failed,
+            Outcome::Skipped => &mut self.skipped,
+            Outcome::Cancelled => &mut self.cancelled,
+            Outcome::Shed => &mut self.shed,
+            Outcome::Abandoned => &mut self.abandoned,
+            Outcome::QueueFailed => return,
+        };
+        *count += 1;
+    }
+}
+
+impl Outcome {
+    fn group(self) -> Group {
+        match self {
+            Self::Succeeded => Group::Succeeded,
+            Self::Retrying | Self::Failed | Self::Panicked | Self::TimedOut => Group::Failed,
+            Self::Skipped | Self::Cancelled | Self::Shed | Self::QueueFailed | Self::Abandoned => {
+                Group::Other
+            }
+        }
+    }
+}
+
+/// Writes an error, up to some length.
+fn text(error: &JobError) -> String {
+    let mut text = Bounded(String::new());
+    let written = catch_unwind(AssertUnwindSafe(|| write!(text, "{error}")));
+    if let Err(panic) = written {
+        // Its `Drop` may panic too.
+        mem::forget(panic);
+        return "the error panicked while it was formatted".to_owned();
+    }
+    text.0
+}
+
+/// Text of a bounded length. Writing more is an error.
+struct Bounded(String);
+
+impl fmt::Write for Bounded {
+    fn write_str(&mut self, more: &str) -> fmt::Result {
+        let room = ERROR_LENGTH - self.0.len().min(ERROR_LENGTH);
+        if more.len() <= room {
+            self.0.push_str(more);
+            return Ok(());
+        }
+        let end = (0..=room).rev().find(|end| more.is_char_boundary(*end)).unwrap_or_default();
+        self.0.push_str(&more[..end]);
+        self.0.push('…');
+        Err(fmt::Error)
+    }
+}

@@ -1,0 +1,231 @@
+//! What it says of the jobs.
+
+use std::{error::Error, fmt, sync::Arc};
+
+use axum::{Router, extract::Path, http::StatusCode, routing::get};
+use defer_axum::{Dashboard, Deferrable, Delivery, Job, JobContext, JobError, JobResult, Runner, scope};
+use defer_tests::{By, Tcp, in_time};
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use crate::{Fails, Good, Third, data, every_kind, names, page, run_every_kind, serve};
+
+#[tokio::test]
+async fn its_figures_are_the_runners() {
+    for by in By::BOTH {
+        let runner = Runner::default();
+        let server = every_kind(by, &runner, Dashboard::new(&runner)).await;
+        for _ in 0..3 {
+            run_every_kind(&server).await;
+        }
+        let (data, stats) = (data(&server, "/jobs/data").await, runner.stats());
+        let expected = json!({
+            "deferred": stats.deferred, "succeeded": stats.succeeded, "failed": stats.failed,
+            "retried": stats.retried, "skipped": stats.skipped, "cancelled": stats.cancelled,
+            "shed": stats.shed, "queued": stats.queued, "abandoned": stats.abandoned,
+        });
+        assert_eq!(data["now"]["totals"], expected);
+        assert_eq!((stats.deferred, stats.succeeded, stats.failed, stats.retried), (21, 6, 9, 6));
+        // What the types have is the same, together.
+        for (figure, total) in expected.as_object().expect("an object") {
+            let types = data["types"].as_array().expect("an array");
+            let of_types: u64 = types.iter().map(|row| row[figure].as_u64().expect("a number")).sum();
+            assert_eq!(Some(of_types), total.as_u64(), "{figure}");
+        }
+        assert_eq!(names(&data["types"]), ["Endless", "Fails", "Good", "Panics", "Third"]);
+        let third = &data["types"][4];
+        assert_eq!((&third["deferred"], &third["retried"]), (&json!(3), &json!(6)));
+        assert!(third["run_seconds"]["p50"].as_f64() <= third["run_seconds"]["p99"].as_f64());
+        let last: u64 = third["last_minutes"]
+            .as_array()
+            .expect("slots")
+            .iter()
+            .map(|slot| slot["succeeded"].as_u64().expect("a number") + slot["failed"].as_u64().unwrap())
+            .sum();
+        assert_eq!(last, 9, "every attempt is in the plot");
+    }
+}
+
+#[tokio::test]
+async fn a_run_has_its_attempts_errors_times_and_the_response_that_it_followed() {
+    for by in By::BOTH {
+        let runner = Runner::default();
+        let handler = async |_: Path<u32>| {
+            Third::defer();
+            StatusCode::CREATED
+        };
+        let routes =
+            Router::new().route("/items/{id}", get(handler)).nest("/jobs", Dashboard::new(&runner).into());
+        let server = by.serve(routes, &runner).await;
+        assert_eq!(Tcp::connect(server.addr).await.get("/items/7").await.status, 201);
+        in_time(runner.idle()).await;
+        let data = data(&server, "/jobs/data").await;
+        // One run, however many attempts.
+        assert_eq!(names(&data["runs"]), ["Third"]);
+        let run = &data["runs"][0];
+        let delivery = if by.whole() == Delivery::Sent { "sent" } else { "finished" };
+        assert_eq!(
+            (&run["outcome"], &run["attempt"], &run["route"], &run["status"], &run["delivery"]),
+            (&json!("succeeded"), &json!(3), &json!("GET /items/{id}"), &json!(201), &json!(delivery))
+        );
+        let errors = json!([{ "attempt": 1, "error": "failure 1" }, { "attempt": 2, "error": "failure 2" }]);
+        assert_eq!(run["errors"], errors);
+        assert!(run["wait_seconds"].is_f64() && run["run_seconds"].is_f64(), "{run}");
+        let html = page(&server, "/jobs").await;
+        assert!(html.contains("<code>GET /items/{id}</code> 201"), "{html}");
+        assert!(html.contains("<span>attempt 2:</span> failure 2"), "{html}");
+    }
+}
+
+#[tokio::test]
+async fn runs_are_chosen_by_type_and_outcome_and_types_are_sorted() {
+    let runner = Runner::default();
+    let server = every_kind(By::Defer, &runner, Dashboard::new(&runner)).await;
+    run_every_kind(&server).await;
+    let chosen = async |query: &str| {
+        let data = data(&server, &format!("/jobs/data{query}")).await;
+        let mut names: Vec<_> = names(&data["runs"]).into_iter().map(str::to_owned).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(chosen("").await, ["Endless", "Fails", "Good", "Good", "Good", "Panics", "Third"]);
+    assert_eq!(chosen("?outcome=succeeded").await, ["Good", "Third"]);
+    assert_eq!(chosen("?outcome=failed").await, ["Endless", "Fails", "Panics"]);
+    assert_eq!(chosen("?outcome=other").await, ["Good", "Good"]);
+    assert_eq!(chosen("?outcome=succeeded&name=Third").await, ["Third"]);
+    assert_eq!(chosen("?name=Unknown").await, [""; 0]);
+
+    let sorted = async |query: &str| {
+        let data = data(&server, &format!("/jobs/data{query}")).await;
+        names(&data["types"]).into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let by_name = ["Endless", "Fails", "Good", "Panics", "Third"];
+    assert_eq!(sorted("").await, by_name);
+    assert_eq!(
+        sorted("?sort=name&order=descending").await,
+        by_name.map(str::to_owned).into_iter().rev().collect::<Vec<_>>()
+    );
+    assert_eq!(sorted("?sort=deferred").await[0], "Good");
+    assert_eq!(sorted("?sort=retried").await[0], "Third");
+    assert_eq!(sorted("?sort=deferred&order=ascending").await[4], "Good");
+    let html = page(&server, "/jobs?sort=retried&outcome=failed").await;
+    assert!(
+        html.contains(
+            "aria-sort=\"descending\"><a href=\"?outcome=failed&#38;sort=retried&#38;order=ascending\""
+        ),
+        "{html}"
+    );
+}
+
+/// The error of a job that must not break the page.
+struct Unprintable;
+
+impl fmt::Display for Unprintable {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        panic!("on purpose")
+    }
+}
+
+impl fmt::Debug for Unprintable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Unprintable")
+    }
+}
+
+impl Error for Unprintable {}
+
+#[derive(Deferrable)]
+struct FailsUnprintably;
+
+impl Job for FailsUnprintably {
+    async fn run(&self, _: &JobContext) -> JobResult {
+        Err(JobError::from(Unprintable))
+    }
+}
+
+#[tokio::test]
+async fn what_it_keeps_is_bounded_and_a_rare_type_outlives_a_common_one() {
+    let runner = Runner::default();
+    let server = serve(Router::new().nest("/jobs", Dashboard::new(&runner).into()), &runner).await;
+    scope(&runner, async { FailsUnprintably::defer() }).await;
+    for _ in 0..100 {
+        let many = async {
+            for _ in 0..10 {
+                // Longer than is kept, and not of one byte each.
+                Fails::defer("ß".repeat(10_000));
+                Good::defer();
+            }
+        };
+        scope(&runner, many).await;
+        in_time(runner.idle()).await;
+    }
+    let data_of = async |query: &str| data(&server, &format!("/jobs/data{query}")).await;
+    let all = data_of("").await;
+    assert_eq!(all["now"]["totals"]["deferred"], 2_001);
+    assert_eq!(all["runs"].as_array().map(Vec::len), Some(50));
+    let failed = data_of("?name=Fails").await;
+    assert_eq!(failed["runs"].as_array().map(Vec::len), Some(50));
+    let error = failed["runs"][0]["errors"][0]["error"].as_str().expect("an error");
+    assert_eq!(error, format!("{}…", "ß".repeat(250)));
+    let rare = data_of("?name=FailsUnprintably").await;
+    assert_eq!(rare["runs"][0]["errors"][0]["error"], "the error panicked while it was formatted");
+}
+
+#[tokio::test]
+async fn a_dashboard_that_came_later_counts_from_then_and_says_since_when() {
+    let runner = Runner::default();
+    scope(&runner, async { Good::defer() }).await;
+    in_time(runner.idle()).await;
+    let server = serve(Router::new().nest("/jobs", Dashboard::new(&runner).into()), &runner).await;
+    let data_of = async || data(&server, "/jobs/data").await;
+    let (now, types) = (data_of().await["now"].clone(), data_of().await["types"].clone());
+    assert_eq!((&now["totals"]["succeeded"], types), (&json!(1), json!([])));
+    assert!(now["since"].as_str() <= now["at"].as_str(), "{now}");
+}
+
+/// Runs until it may end.
+#[derive(Deferrable)]
+#[defer(name = "Long")]
+struct Long(Arc<Semaphore>);
+
+impl Job for Long {
+    async fn run(&self, _: &JobContext) -> JobResult {
+        self.0.acquire().await?.forget();
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_runs_now_and_how_full_the_bounds_are_is_shown() {
+    let runner = Runner::builder().max_running(2).max_pending(10).build();
+    let may_end = Arc::new(Semaphore::new(0));
+    let jobs = may_end.clone();
+    let handler = async move || drop(Long::defer(jobs.clone()));
+    let routes = Router::new().route("/long", get(handler)).nest("/jobs", Dashboard::new(&runner).into());
+    let server = By::Defer.serve(routes, &runner).await;
+    for _ in 0..5 {
+        page(&server, "/long").await;
+    }
+    let data = in_time(async {
+        loop {
+            let data = data(&server, "/jobs/data").await;
+            if data["running"].as_array().map(Vec::len) == Some(2) {
+                break data;
+            }
+            tokio::task::yield_now().await;
+        }
+    });
+    let data = data.await;
+    let now = &data["now"];
+    assert_eq!(
+        [&now["running"], &now["max_running"], &now["pending"], &now["waiting"], &now["max_pending"]],
+        [2, 2, 3, 3, 10].map(Value::from).each_ref()
+    );
+    assert!(now["oldest_pending_seconds"].is_f64(), "{now}");
+    assert_eq!(data["running"][0]["route"], "GET /long");
+    assert!(data["running"][0]["seconds"].as_f64() >= data["running"][1]["seconds"].as_f64());
+    assert_eq!(data["running"][0]["is_long"], false, "not yet");
+    may_end.add_permits(5);
+    in_time(runner.idle()).await;
+    assert!(page(&server, "/jobs").await.contains("Nothing runs right now."));
+}
