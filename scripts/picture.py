@@ -23,7 +23,7 @@ import time
 import urllib.parse
 import urllib.request
 
-SIZES = {"wide": (1200, 1250), "narrow": (390, 1600)}
+SIZES = {"wide": (1200, 1000), "narrow": (390, 1600)}
 NUMBERS = itertools.count(1)
 
 

@@ -10,7 +10,7 @@ use std::{env, process::Stdio};
 
 use fantoccini::{Client, ClientBuilder, Locator, wd::Capabilities};
 use serde_json::json;
-use support::{Service, mail_server::MailServer};
+use support::{Service, client, mail_server::MailServer};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
@@ -75,6 +75,14 @@ impl Browser {
     async fn submit(&self) {
         let button = self.client.find(Locator::Css("#form button")).await.unwrap();
         button.click().await.unwrap();
+    }
+
+    async fn click(&self, css: &str) {
+        self.client.find(Locator::Css(css)).await.unwrap().click().await.unwrap();
+    }
+
+    async fn count(&self, css: &str) -> usize {
+        self.client.find_all(Locator::Css(css)).await.unwrap().len()
     }
 
     /// The text of the first element that matches, as soon as there is one with that text in it.
@@ -146,4 +154,62 @@ async fn the_page_finds_back_to_a_service_that_starts_again() {
 
     service.sign_up("Ada", "ada@example.com").await;
     browser.text("#signup-1[data-mail=sent]", "mail sent").await;
+}
+
+#[tokio::test]
+async fn the_page_of_the_jobs_shows_runs_as_they_happen_and_tries_a_failed_one_again() {
+    let server = MailServer::start().await;
+    let service = Service::start(&[("SMTP_URL", &server.url)]).await;
+    let browser = Browser::start().await;
+    browser.client.goto(&format!("{}/jobs", service.url)).await.unwrap();
+    browser.text("#live", "live").await;
+    browser.text("#types", "No job was deferred yet.").await;
+    let styled =
+        browser.client.execute("return getComputedStyle(document.querySelector('main')).display", vec![]);
+    assert_eq!(styled.await.unwrap(), "grid", "the style is not refused");
+
+    // The mail server has not answered yet, so this is not a matter of time.
+    service.sign_up("Marker-4711", "marker@example.com").await;
+    browser.text("#running li", "SendWelcome").await;
+    browser.text("#types tr[data-key=SendWelcome]", "SendWelcome").await;
+    browser.click("#types tr[data-key=SendWelcome] a").await;
+    browser.text("#runs h2", "Latest runs of SendWelcome").await;
+    browser.text("#runs", "No such run yet.").await;
+    server.answer("250 ok");
+    browser.text("#runs li.good", "attempt 1").await;
+
+    service.sign_up("Marker-4712", "nobody@example.com").await;
+    server.answer("550 no such mailbox");
+    browser.text("#runs li.bad .error", "no such mailbox").await;
+    browser.text("#queue li .error", "no such mailbox").await;
+    assert!(!browser.client.source().await.unwrap().contains("Marker"));
+    browser.click("#runs nav a[href*=failed]").await;
+    browser.text("#runs nav a[aria-current]", "Failed").await;
+    assert_eq!((browser.count("#runs li.bad").await, browser.count("#runs li.good").await), (1, 0));
+    let address = browser.client.current_url().await.unwrap();
+    assert_eq!(address.query(), Some("name=SendWelcome&outcome=failed"), "to bookmark, and to go back");
+    browser.client.back().await.unwrap();
+    browser.text("#runs nav a[aria-current]", "All").await;
+
+    browser.click("#pause").await;
+    browser.text("#live", "paused").await;
+    service.sign_up("Ada", "ada@example.com").await;
+    server.answer("250 ok");
+    support::eventually("the second mail", async || {
+        let data = client().get(format!("{}/jobs/data?name=SendWelcome", service.url)).send().await.unwrap();
+        let data: serde_json::Value = data.json().await.unwrap();
+        (data["runs"].as_array().unwrap().len() == 3).then_some(())
+    })
+    .await;
+    assert_eq!(browser.count("#runs li").await, 2, "it does not change under the reader's eyes");
+    browser.click("#pause").await;
+    support::eventually("what was missed", async || (browser.count("#runs li").await == 3).then_some(()))
+        .await;
+
+    browser.click("#queue li button").await;
+    server.answer("250 ok");
+    support::eventually("the third mail", async || (browser.count("#runs li.good").await == 3).then_some(()))
+        .await;
+    support::eventually("no failed job", async || (browser.count("#queue li").await == 0).then_some(()))
+        .await;
 }

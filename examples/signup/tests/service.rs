@@ -55,6 +55,38 @@ async fn the_metrics_count_the_jobs_and_name_nobody() {
 }
 
 #[tokio::test]
+async fn what_a_job_carries_is_in_neither_page_nor_data_nor_metrics_nor_logs() {
+    let server = MailServer::start().await;
+    let log = "defer=trace,defer_apalis=trace,signup=trace,info";
+    let service = Service::start(&[("SMTP_URL", &server.url), ("RUST_LOG", log)]).await;
+    service.sign_up("Marker-4711", "marker-good@example.com").await;
+    server.answer("250 ok");
+    service.sign_up("Marker-4712", "marker-bad@example.com").await;
+    server.answer("550 no such mailbox");
+    let get = async |path: &str| {
+        let response = client().get(format!("{}{path}", service.url)).send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        response.text().await.unwrap()
+    };
+    eventually("a good and a failing run", async || {
+        let data: Value = serde_json::from_str(&get("/jobs/data").await).unwrap();
+        let types = data["types"].as_array().unwrap().iter();
+        let mails = types.filter(|row| row["name"] == "SendWelcome");
+        let ended: Vec<_> = mails.map(|row| (row["succeeded"].clone(), row["failed"].clone())).collect();
+        (ended == [(1.into(), 1.into())]).then_some(())
+    })
+    .await;
+    let mut texts = vec![get("/jobs").await, get("/jobs/data").await, get("/metrics").await];
+    texts.push(service.stop().await.log);
+    for (text, has) in
+        texts.iter().zip(["no such mailbox", "no such mailbox", "SendWelcome", "no such mailbox"])
+    {
+        assert!(text.contains(has), "{has} in {text}");
+        assert!(!text.to_lowercase().contains("marker"), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn the_answer_does_not_wait_for_a_silent_mail_server() {
     let mut server = MailServer::start().await;
     let service = Service::start(&[("SMTP_URL", &server.url)]).await;

@@ -34,7 +34,7 @@ impl Broken {
     }
 
     fn answer<T: Send + 'static>(&self, answer: T) -> BoxFuture<'_, Result<T, BoxError>> {
-        let answers = *self.answers.lock().unwrap();
+        let answers = *self.answers.lock().expect("no panic");
         assert!(answers != Answers::WithAPanic, "on purpose");
         Box::pin(async move {
             match answers {
@@ -68,7 +68,7 @@ impl InspectQueue for Broken {
     }
 
     fn retry(&self, id: JobId) -> BoxFuture<'_, Result<bool, BoxError>> {
-        self.retried.lock().unwrap().push(id);
+        self.retried.lock().expect("no panic").push(id);
         self.answer(id == self.failed)
     }
 }
@@ -97,7 +97,7 @@ async fn the_queue_is_shown_with_its_failed_jobs_and_a_button_only_where_actions
         let reply = post(&server, "/jobs", &format!("retry={}", queue.failed), SAME_ORIGIN).await;
         assert_eq!(reply.status, if has_actions { 303 } else { 403 }, "{}", reply.text());
     }
-    assert_eq!(*queue.retried.lock().unwrap(), [queue.failed], "only where actions are enabled");
+    assert_eq!(*queue.retried.lock().expect("no panic"), [queue.failed], "only where actions are enabled");
     let server = serve_with(&queue, Dashboard::hide_errors).await;
     for path in ["/jobs", "/jobs/data"] {
         let text = page(&server, path).await;
@@ -124,14 +124,14 @@ async fn another_site_cannot_act_and_a_reply_leads_back_to_the_same_view() {
     }
     // A link, an image or a form without a script can only send one of these.
     assert_eq!(Tcp::connect(server.addr).await.get(&format!("/jobs?{form}")).await.status, 200);
-    assert_eq!(queue.retried.lock().unwrap().len(), 0);
+    assert_eq!(queue.retried.lock().expect("no panic").len(), 0);
 
     for headers in [SAME_ORIGIN, "origin: http://test\r\n"] {
         let reply = post(&server, "/jobs?outcome=failed&sort=rate", &form, headers).await;
         assert_eq!(reply.status, 303);
         assert!(reply.head.contains("location: ?outcome=failed&sort=rate\r\n"), "{}", reply.head);
     }
-    assert_eq!(queue.retried.lock().unwrap().len(), 2);
+    assert_eq!(queue.retried.lock().expect("no panic").len(), 2);
 }
 
 #[tokio::test]
