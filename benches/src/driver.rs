@@ -64,7 +64,12 @@ pub struct Driver {
 impl Driver {
     /// A driver on a runtime of its own.
     pub fn new(case: Case) -> Self {
-        Self { runtime: current_thread(), sender: Sender::new(case, &Runner::default()) }
+        Self::on(case, &Runner::default())
+    }
+
+    /// A driver whose jobs this runner runs.
+    pub fn on(case: Case, runner: &Runner) -> Self {
+        Self { runtime: current_thread(), sender: Sender::new(case, runner) }
     }
 
     /// A driver whose jobs wait: the one that may run never ends.

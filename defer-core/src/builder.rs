@@ -10,7 +10,7 @@ use std::{
 use crate::list::Recorded;
 use crate::{
     error::GlobalRunnerExists,
-    event::{Hook, Hooks, JobEvent},
+    event::{Hook, Hooks, JobEvent, Watch},
     queue::Queue,
     runner::{Config, Overflow, Runner},
     scope::current::outside,
@@ -38,12 +38,18 @@ impl Runner {
     pub fn on_event(&self, hook: impl Fn(&JobEvent) + Send + Sync + 'static) {
         self.hooks().add(isolated(hook));
     }
+
+    /// Adds a hook that costs little, for the dashboard.
+    #[doc(hidden)]
+    pub fn watch(&self, watch: impl Watch) {
+        self.hooks().add(Hook::Watch(Box::new(watch)));
+    }
 }
 
 /// Calls a hook outside of any scope: otherwise one that defers at the end of a job would be told of that job's end too, and
 /// would defer for ever.
 fn isolated(hook: impl Fn(&JobEvent) + Send + Sync + 'static) -> Hook {
-    Box::new(move |event| outside(|| hook(event)))
+    Hook::OnEvent(Box::new(move |event| outside(|| hook(event))))
 }
 
 impl Default for Runner {
@@ -170,7 +176,8 @@ impl RunnerBuilder {
         #[cfg(feature = "metrics")]
         let this = {
             crate::metrics::describe();
-            self.on_event(crate::metrics::count)
+            self.config.hooks.add(Hook::Watch(Box::new(crate::metrics::Meter)));
+            self
         };
         #[cfg(not(feature = "metrics"))]
         let this = self;

@@ -2,14 +2,19 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use http::{Method, StatusCode};
 use tracing::Span;
 
-use crate::{error::JobError, id::JobId, panic::drop_quietly, response::Delivery, stats::Final};
+use crate::{
+    error::JobError, id::JobId, panic::drop_quietly, response::Delivery, stamp::Stamp, stats::Final,
+};
 
 /// Something that happened to a job.
 ///
@@ -99,40 +104,111 @@ pub enum JobEventKind {
     Abandoned,
 }
 
-/// A user's function that is called with every event.
-pub(crate) type Hook = Box<dyn Fn(&JobEvent) + Send + Sync>;
+/// Who is told of events.
+pub(crate) enum Hook {
+    /// A user's function.
+    OnEvent(Box<dyn Fn(&JobEvent) + Send + Sync>),
+    /// A part of ours, which has to cost little.
+    Watch(Box<dyn Watch>),
+}
+
+/// Is told how attempts and jobs end, in little time: an event is made only if it asks for it.
+#[doc(hidden)]
+pub trait Watch: Send + Sync + 'static {
+    /// Called at every event but [`Deferred`](JobEventKind::Deferred) and [`Started`](JobEventKind::Started), not outside of the
+    /// job's scope.
+    fn watch(&self, end: &End<'_>);
+}
+
+/// The end of an attempt, or of a job that ends without one. For the accessors see [`JobEvent`].
+#[doc(hidden)]
+#[expect(missing_debug_implementations, reason = "no user has one")]
+pub struct End<'a> {
+    job: JobRef,
+    kind: &'a JobEventKind,
+    times: &'a Times,
+    facts: &'a dyn Facts,
+}
+
+impl End<'_> {
+    pub fn name(&self) -> &'static str {
+        self.job.name
+    }
+
+    pub fn attempt(&self) -> u32 {
+        self.job.attempt
+    }
+
+    pub fn kind(&self) -> &JobEventKind {
+        self.kind
+    }
+
+    pub fn wait(&self) -> Option<Duration> {
+        self.times.wait
+    }
+
+    /// Returns when it was, if it is an attempt's.
+    pub fn at(&self) -> Option<Stamp> {
+        self.times.ended
+    }
+
+    pub fn event(&self) -> JobEvent {
+        self.job.event(self.kind, self.facts.about(self.times.wait))
+    }
+}
+
+/// How long an attempt had been waited for, and when it ended, as far as somebody wants to know.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Times {
+    pub(crate) wait: Option<Duration>,
+    pub(crate) ended: Option<Stamp>,
+}
+
+/// What is known besides, by the time of an event.
+pub(crate) trait Facts {
+    fn about(&self, wait: Option<Duration>) -> About;
+}
 
 /// Hooks, to which others can be added while the first are called. A chain instead of a vector, so that nobody holds a lock
 /// while a hook runs: a hook may add another.
 #[derive(Default)]
-pub(crate) struct Hooks(OnceLock<Box<Link>>);
+pub(crate) struct Hooks {
+    first: Next,
+    /// Whether one of them is a user's.
+    has_users: AtomicBool,
+}
+
+type Next = OnceLock<Box<Link>>;
 
 struct Link {
     hook: Hook,
-    next: Hooks,
+    next: Next,
 }
 
 impl Hooks {
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.get().is_none()
+        self.first.get().is_none()
     }
 
     /// Adds a hook, behind the others.
     pub(crate) fn add(&self, hook: Hook) {
-        let mut last = self;
-        let mut link = Box::new(Link { hook, next: Self::default() });
-        while let Err(refused) = last.0.set(link) {
+        let is_users = matches!(hook, Hook::OnEvent(_));
+        let mut last = &self.first;
+        let mut link = Box::new(Link { hook, next: Next::new() });
+        while let Err(refused) = last.set(link) {
             link = refused;
-            if let Some(taken) = last.0.get() {
+            if let Some(taken) = last.get() {
                 last = &taken.next;
             }
+        }
+        if is_users {
+            self.has_users.store(true, Ordering::Release);
         }
     }
 
     fn iter(&self) -> impl Iterator<Item = &Hook> {
-        let first = self.0.get();
-        std::iter::successors(first, |link| link.next.0.get()).map(|link| &link.hook)
+        std::iter::successors(self.first.get(), |link| link.next.get()).map(|link| &link.hook)
     }
 }
 
@@ -228,33 +304,55 @@ impl JobRef {
         Self { in_span: !span.is_disabled(), ..self }
     }
 
-    /// Logs an event and calls the hooks. No lock may be held: hooks, subscribers and an error's `Display` are user code.
-    pub(crate) fn report(self, hooks: &Hooks, kind: &JobEventKind, about: impl FnOnce() -> About) {
+    /// Logs the end of an attempt or a job, and calls the hooks. No lock may be held: hooks, subscribers and an error's `Display`
+    /// are user code.
+    pub(crate) fn report(self, hooks: &Hooks, kind: &JobEventKind, times: &Times, facts: &impl Facts) {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.log(kind))) {
             let Self { name, id, attempt, .. } = self;
             drop_quietly(panic);
             tracing::error!(target: "defer", name, %id, attempt, "a job's error panicked while it was formatted");
         }
-        self.tell(hooks, kind, about);
-    }
-
-    /// Calls the hooks for an event that is not logged.
-    #[inline]
-    pub(crate) fn tell(self, hooks: &Hooks, kind: &JobEventKind, about: impl FnOnce() -> About) {
         if !hooks.is_empty() {
-            self.call(hooks, kind, about());
+            self.call(hooks, kind, times, facts, true);
         }
     }
 
-    fn call(self, hooks: &Hooks, kind: &JobEventKind, about: About) {
-        let Self { name, id, attempt, .. } = self;
-        let event = JobEvent { name, id, attempt, kind: kind.clone(), about };
+    /// Calls the hooks that users gave, for an event that is not logged and ends nothing.
+    #[inline]
+    pub(crate) fn tell(
+        self,
+        hooks: &Hooks,
+        kind: &JobEventKind,
+        wait: impl FnOnce() -> Option<Duration>,
+        facts: &impl Facts,
+    ) {
+        if hooks.has_users.load(Ordering::Acquire) {
+            self.call(hooks, kind, &Times { wait: wait(), ended: None }, facts, false);
+        }
+    }
+
+    fn call(self, hooks: &Hooks, kind: &JobEventKind, times: &Times, facts: &dyn Facts, is_end: bool) {
+        let mut event = None;
         for hook in hooks.iter() {
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| hook(&event))) {
+            let called = catch_unwind(AssertUnwindSafe(|| match hook {
+                Hook::OnEvent(hook) => {
+                    hook(event.get_or_insert_with(|| self.event(kind, facts.about(times.wait))))
+                }
+                Hook::Watch(watch) if is_end => watch.watch(&End { job: self, kind, times, facts }),
+                Hook::Watch(_) => {}
+            }));
+            if let Err(panic) = called {
                 drop_quietly(panic);
+                let Self { name, id, .. } = self;
                 tracing::error!(target: "defer", name, %id, "an `on_event` hook panicked");
             }
         }
+    }
+
+    #[cold]
+    fn event(self, kind: &JobEventKind, about: About) -> JobEvent {
+        let Self { name, id, attempt, .. } = self;
+        JobEvent { name, id, attempt, kind: kind.clone(), about }
     }
 
     fn log(self, kind: &JobEventKind) {

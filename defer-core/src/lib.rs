@@ -108,8 +108,10 @@ pub use self::{
 pub mod __private {
     pub use crate::{
         __decode as decode,
+        event::{End, Watch},
         job::{Decode, Encode},
         queue::{Decoded, Queued, Undecoded, encode},
         scope::current::while_swapped,
+        stamp::Stamp,
     };
 }

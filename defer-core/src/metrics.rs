@@ -41,8 +41,9 @@
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
 use crate::{
-    event::{JobEvent, JobEventKind},
+    event::{End, JobEventKind, Watch},
     runner::Runner,
+    scope::current::outside,
     stats::Final,
 };
 
@@ -91,14 +92,19 @@ pub(crate) fn describe() {
     describe_gauge!(OLDEST, Unit::Seconds, "How long the job that waits longest could have run");
 }
 
-/// Counts what an event says.
-pub(crate) fn count(event: &JobEvent) {
-    let name = event.name();
-    let kind = event.kind();
-    if let (JobEventKind::Started, Some(wait)) = (&kind, event.wait()) {
-        histogram!(WAIT, "name" => name).record(wait.as_secs_f64());
+/// Counts and times what has ended.
+pub(crate) struct Meter;
+
+impl Watch for Meter {
+    fn watch(&self, end: &End<'_>) {
+        // The recorder is user code.
+        outside(|| count(end));
     }
-    let attempt = match &kind {
+}
+
+fn count(end: &End<'_>) {
+    let (name, kind) = (end.name(), end.kind());
+    let attempt = match kind {
         JobEventKind::Succeeded { elapsed } => Some(("succeeded", elapsed)),
         JobEventKind::Retrying { elapsed, .. } => Some(("retried", elapsed)),
         JobEventKind::Failed { elapsed, .. } => Some(("failed", elapsed)),
@@ -107,7 +113,10 @@ pub(crate) fn count(event: &JobEvent) {
         _ => None,
     };
     // A job can fail without an attempt: by its condition, or for want of a timer.
-    if let Some((outcome, elapsed)) = attempt.filter(|_| event.attempt() > 0) {
+    if let Some((outcome, elapsed)) = attempt.filter(|_| end.attempt() > 0) {
+        if let Some(wait) = end.wait() {
+            histogram!(WAIT, "name" => name).record(wait.as_secs_f64());
+        }
         counter!(ATTEMPTS, "name" => name, "outcome" => outcome).increment(1);
         histogram!(RUN, "name" => name).record(elapsed.as_secs_f64());
     }

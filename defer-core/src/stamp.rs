@@ -6,12 +6,13 @@ use tokio::time::Instant;
 
 /// An instant, in nanoseconds from one that all share. It is exact for 292 years around that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Stamp(NonZeroI64);
+pub struct Stamp(NonZeroI64);
 
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 impl Stamp {
-    pub(crate) fn now() -> Self {
+    /// Returns the time by Tokio's clock.
+    pub fn now() -> Self {
         let start = *START;
         Self::between(start, Instant::now())
     }
@@ -26,7 +27,7 @@ impl Stamp {
     }
 
     /// Returns the time between an earlier instant and this one; zero if it is later.
-    pub(crate) fn since(self, earlier: Self) -> Duration {
+    pub fn since(self, earlier: Self) -> Duration {
         let since = self.0.get().saturating_sub(earlier.0.get());
         Duration::from_nanos(since.try_into().unwrap_or_default())
     }
@@ -47,7 +48,8 @@ impl Stamp {
 }
 
 fn nanos(duration: Duration) -> i64 {
-    duration.as_nanos().try_into().unwrap_or(i64::MAX)
+    let secs: i64 = duration.as_secs().try_into().unwrap_or(i64::MAX);
+    secs.saturating_mul(1_000_000_000).saturating_add(duration.subsec_nanos().into())
 }
 
 #[cfg(test)]

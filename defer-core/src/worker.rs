@@ -3,10 +3,7 @@
 
 use std::{mem, pin::Pin, sync::Arc, time::Duration};
 
-use tokio::{
-    task::JoinHandle,
-    time::{Instant, Sleep},
-};
+use tokio::{task::JoinHandle, time::Sleep};
 use tracing::Span;
 
 use crate::{
@@ -18,6 +15,7 @@ use crate::{
     queue::BoxFuture,
     runner::{jobs::Jobs, semaphore::Semaphore},
     scope::Scoped,
+    stamp::Stamp,
 };
 
 impl<W: Work> RunSegment for Segment<W> {
@@ -118,14 +116,13 @@ fn run_attempt<W: Work>(
     work: &mut W,
 ) -> impl Future<Output = Then> + Send {
     async move {
-        let (job, policy) = match list.start_attempt(index) {
-            Next::Attempt(job, policy) => (job, policy),
+        let (job, policy, started) = match list.start_attempt(index) {
+            Next::Attempt { job, policy, started } => (job, policy, started),
             Next::Push => return Then::Push,
             Next::Delay(delay) => return Then::Delay(delay),
             Next::Nothing => return Then::Nothing,
         };
         let span = list.span(job);
-        let started = list.is_observed().then(Instant::now);
         let limit = match policy.timeout().map(timer).transpose() {
             Ok(limit) => limit,
             Err(error) => return end_attempt(list, index, Outcome::Returned(Err(error)), started, &span),
@@ -140,11 +137,10 @@ fn end_attempt(
     list: &Arc<JobList>,
     index: usize,
     outcome: Outcome,
-    started: Option<Instant>,
+    started: Option<Stamp>,
     span: &Span,
 ) -> Then {
-    let elapsed = started.map_or(Duration::ZERO, |started| started.elapsed());
-    let next = list.end_attempt(index, outcome, elapsed, span);
+    let next = list.end_attempt(index, outcome, started, span);
     list.push_due();
     next.map_or(Then::Nothing, Then::Retry)
 }

@@ -6,13 +6,16 @@ use std::{
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
-use defer_core::{Delivery, JobError, JobEvent, JobEventKind, JobId};
+use defer_core::{
+    __private::{End, Stamp, Watch},
+    Delivery, JobError, JobEventKind, JobId, Runner,
+};
 use http::{Method, StatusCode};
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
@@ -21,6 +24,8 @@ use super::window::{Counts, Percentiles, Window};
 
 /// How many runs of each type are kept that succeeded, that failed, and that ended otherwise.
 const KEPT: [usize; 3] = [50, 50, 20];
+/// Of those that did not fail no more are kept within this time: they would only push each other out.
+const KEPT_WITHIN: Duration = Duration::from_secs(1);
 /// How many errors of a run are kept: those of its latest attempts.
 const ERRORS: usize = 5;
 /// How many bytes of an error are kept.
@@ -28,7 +33,7 @@ const ERROR_LENGTH: usize = 500;
 
 /// Remembers the events of one runner since it was created.
 pub(super) struct Journal {
-    begun: Instant,
+    begun: Stamp,
     begun_at: SystemTime,
     hides_errors: AtomicBool,
     types: Mutex<Types>,
@@ -38,6 +43,8 @@ pub(super) struct Journal {
 struct Types {
     /// By where a name is in memory, which is faster to look up than what it says. Two types may have the same name.
     by_address: FxHashMap<(usize, usize), usize>,
+    /// The one that was looked up last: often the next one too.
+    latest: ((usize, usize), usize),
     types: Vec<JobType>,
     /// How many runs were noted.
     runs: u64,
@@ -45,7 +52,11 @@ struct Types {
 
 struct JobType {
     name: &'static str,
+    /// `deferred` is as it was when somebody last looked. A job that is deferred is not noted: what has not ended is counted
+    /// then.
     totals: Totals,
+    /// How many had not ended then.
+    unfinished: u64,
     window: Window,
     /// The latest runs of each [`Group`], the newest last.
     runs: [VecDeque<Run>; 3],
@@ -69,6 +80,7 @@ pub(super) struct Totals {
 pub(super) struct Figures {
     pub(super) name: &'static str,
     pub(super) totals: Totals,
+    pub(super) unfinished: u64,
     pub(super) ran: Option<Percentiles>,
     pub(super) waited: Option<Percentiles>,
     pub(super) rate: f64,
@@ -116,9 +128,20 @@ pub(super) enum Outcome {
     Skipped,
     Cancelled,
     Shed,
+    Queued,
     QueueFailed,
     Abandoned,
 }
+
+/// The end of an attempt, or of a job without one.
+struct Ended {
+    outcome: Outcome,
+    at: Duration,
+    ran: Option<Duration>,
+}
+
+/// Notes events for as long as there is a dashboard: the runner keeps its hooks for ever.
+pub(super) struct Noting(pub(super) Weak<Journal>);
 
 /// Outcomes that are kept and looked for together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -134,7 +157,7 @@ pub(super) enum Group {
 impl Journal {
     pub(super) fn new() -> Self {
         Self {
-            begun: Instant::now(),
+            begun: Stamp::now(),
             begun_at: SystemTime::now(),
             hides_errors: AtomicBool::new(false),
             types: Mutex::default(),
@@ -160,101 +183,67 @@ impl Journal {
 
     /// Returns for how long it has existed.
     pub(super) fn now(&self) -> Duration {
-        self.begun.elapsed()
+        Stamp::now().since(self.begun)
     }
 
-    /// Remembers an event.
-    pub(super) fn note(&self, event: &JobEvent) {
-        match event.kind() {
-            JobEventKind::Started => {}
-            JobEventKind::Deferred => self.count(event, |totals| totals.deferred += 1),
-            JobEventKind::Queued => self.count(event, |totals| totals.queued += 1),
-            JobEventKind::Succeeded { elapsed, .. } => {
-                self.note_run(event, Outcome::Succeeded, Some(elapsed), None);
-            }
-            JobEventKind::Retrying { error, elapsed, .. } => {
-                self.note_run(event, Outcome::Retrying, Some(elapsed), Some(&error));
-            }
-            JobEventKind::Failed { error, elapsed, .. } => {
-                self.note_run(event, Outcome::Failed, Some(elapsed), Some(&error));
-            }
-            JobEventKind::Panicked { error, elapsed, .. } => {
-                self.note_run(event, Outcome::Panicked, Some(elapsed), Some(&error));
-            }
-            JobEventKind::TimedOut { error, elapsed, .. } => {
-                self.note_run(event, Outcome::TimedOut, Some(elapsed), Some(&error));
-            }
-            JobEventKind::QueueFailed { error, .. } => {
-                self.note_run(event, Outcome::QueueFailed, None, Some(&error));
-            }
-            JobEventKind::Skipped => self.note_run(event, Outcome::Skipped, None, None),
-            JobEventKind::Cancelled => self.note_run(event, Outcome::Cancelled, None, None),
-            JobEventKind::Shed => self.note_run(event, Outcome::Shed, None, None),
-            JobEventKind::Abandoned => self.note_run(event, Outcome::Abandoned, None, None),
-            _ => {}
-        }
-    }
-
-    fn count(&self, event: &JobEvent, count: impl FnOnce(&mut Totals)) {
-        count(&mut self.lock().of(event.name()).totals);
-    }
-
-    fn note_run(
-        &self,
-        event: &JobEvent,
-        outcome: Outcome,
-        elapsed: Option<Duration>,
-        error: Option<&JobError>,
-    ) {
-        let attempt = event.attempt();
+    /// Remembers how an attempt or a job has ended.
+    pub(super) fn note(&self, end: &End<'_>) {
+        let (outcome, elapsed, error) = match end.kind() {
+            JobEventKind::Succeeded { elapsed, .. } => (Outcome::Succeeded, Some(*elapsed), None),
+            JobEventKind::Retrying { error, elapsed, .. } => (Outcome::Retrying, Some(*elapsed), Some(error)),
+            JobEventKind::Failed { error, elapsed, .. } => (Outcome::Failed, Some(*elapsed), Some(error)),
+            JobEventKind::Panicked { error, elapsed, .. } => (Outcome::Panicked, Some(*elapsed), Some(error)),
+            JobEventKind::TimedOut { error, elapsed, .. } => (Outcome::TimedOut, Some(*elapsed), Some(error)),
+            JobEventKind::QueueFailed { error, .. } => (Outcome::QueueFailed, None, Some(error)),
+            JobEventKind::Skipped => (Outcome::Skipped, None, None),
+            JobEventKind::Cancelled => (Outcome::Cancelled, None, None),
+            JobEventKind::Shed => (Outcome::Shed, None, None),
+            JobEventKind::Queued => (Outcome::Queued, None, None),
+            JobEventKind::Abandoned => (Outcome::Abandoned, None, None),
+            _ => return,
+        };
+        let at = end.at().unwrap_or_else(Stamp::now).since(self.begun);
         // Before the lock: a user's code writes it.
         let error = error.filter(|_| !self.hides_errors()).map(text);
-        let mut run = Run {
-            number: 0,
-            name: event.name(),
-            id: event.id(),
-            outcome,
-            attempt,
-            at: self.now(),
-            waited: event.wait(),
-            // A job can fail without an attempt, by its condition or for want of a timer.
-            ran: elapsed.filter(|_| attempt > 0),
-            method: event.method().cloned(),
-            matched_path: event.shared_path(),
-            status: event.status(),
-            delivery: event.delivery(),
-            errors: Vec::new(),
-        };
+        // A job can fail without an attempt, by its condition or for want of a timer.
+        let ran = elapsed.filter(|_| end.attempt() > 0);
         let mut types = self.lock();
-        types.runs += 1;
-        run.number = types.runs;
-        let job_type = types.of(run.name);
+        let job_type = types.of(end.name());
         job_type.totals.add(outcome);
-        if let Some(ran) = run.ran {
-            job_type.window.add(run.at, outcome == Outcome::Succeeded, ran, run.waited);
+        if let Some(ran) = ran {
+            job_type.window.add(at, outcome == Outcome::Succeeded, ran, end.wait());
         }
-        if attempt > 1 {
-            job_type.take_over(&mut run);
+        if end.attempt() > 1 || job_type.keeps(outcome, at) {
+            types.keep(end, Ended { outcome, at, ran }, error);
         }
-        if let Some(error) = error {
-            if run.errors.len() == ERRORS {
-                run.errors.remove(0);
-            }
-            run.errors.push(AttemptError { attempt, error });
-        }
-        job_type.keep(run);
     }
 
-    /// Returns the figures of every type that had an event.
-    pub(super) fn figures(&self, now: Duration) -> Vec<Figures> {
-        let types = self.lock();
-        let figures = types.types.iter().map(|job_type| Figures {
-            name: job_type.name,
-            totals: job_type.totals,
-            ran: job_type.window.ran(now),
-            waited: job_type.window.waited(now),
-            rate: job_type.window.rate(now),
-            counts: job_type.window.counts(now),
+    /// Returns the figures of every type that the runner had a job of.
+    pub(super) fn figures(&self, now: Duration, runner: &Runner) -> Vec<Figures> {
+        let ended: Vec<u64> = self.lock().types.iter().map(|job_type| job_type.totals.ended()).collect();
+        // After those that have ended: so no job is counted twice. Not under the lock, because it takes the runner's.
+        let unfinished = runner.unfinished();
+        let mut types = self.lock();
+        for (name, unfinished) in unfinished {
+            let index = types.index(name);
+            let ended = ended.get(index).copied().unwrap_or_default();
+            let job_type = &mut types.types[index];
+            job_type.unfinished = unfinished;
+            job_type.totals.deferred = job_type.totals.deferred.max(ended + unfinished);
+        }
+        let figures = types.types.iter_mut().map(|job_type| {
+            let mut totals = job_type.totals;
+            totals.deferred = totals.deferred.max(totals.ended());
+            job_type.totals.deferred = totals.deferred;
+            Figures {
+                name: job_type.name,
+                totals,
+                unfinished: mem::take(&mut job_type.unfinished),
+                ran: job_type.window.ran(now),
+                waited: job_type.window.waited(now),
+                rate: job_type.window.rate(now),
+                counts: job_type.window.counts(now),
+            }
         });
         figures.collect()
     }
@@ -275,15 +264,28 @@ impl Journal {
     }
 }
 
+impl Watch for Noting {
+    fn watch(&self, end: &End<'_>) {
+        if let Some(journal) = self.0.upgrade() {
+            journal.note(end);
+        }
+    }
+}
+
 impl Types {
-    /// Returns the type of this name, which is new if it had no event before.
+    /// Returns the type of this name, which is new if none of its jobs had ended before.
     fn of(&mut self, name: &'static str) -> &mut JobType {
-        let address = (name.as_ptr().addr(), name.len());
-        let index = match self.by_address.get(&address) {
-            Some(index) => *index,
-            None => self.insert(name, address),
-        };
+        let index = self.index(name);
         &mut self.types[index]
+    }
+
+    fn index(&mut self, name: &'static str) -> usize {
+        let address = (name.as_ptr().addr(), name.len());
+        if self.latest.0 != address {
+            let known = self.by_address.get(&address).copied();
+            self.latest = (address, known.unwrap_or_else(|| self.insert(name, address)));
+        }
+        self.latest.1
     }
 
     #[cold]
@@ -293,6 +295,7 @@ impl Types {
             self.types.push(JobType {
                 name,
                 totals: Totals::default(),
+                unfinished: 0,
                 window: Window::new(),
                 runs: KEPT.map(VecDeque::with_capacity),
             });
@@ -301,9 +304,52 @@ impl Types {
         self.by_address.insert(address, index);
         index
     }
+
+    #[cold]
+    fn keep(&mut self, end: &End<'_>, Ended { outcome, at, ran }: Ended, error: Option<String>) {
+        let event = end.event();
+        self.runs += 1;
+        let mut run = Run {
+            number: self.runs,
+            name: event.name(),
+            id: event.id(),
+            outcome,
+            attempt: event.attempt(),
+            at,
+            waited: event.wait(),
+            ran,
+            method: event.method().cloned(),
+            matched_path: event.shared_path(),
+            status: event.status(),
+            delivery: event.delivery(),
+            errors: Vec::new(),
+        };
+        let job_type = self.of(run.name);
+        if run.attempt > 1 {
+            job_type.take_over(&mut run);
+        }
+        if let Some(error) = error {
+            if run.errors.len() == ERRORS {
+                run.errors.remove(0);
+            }
+            run.errors.push(AttemptError { attempt: run.attempt, error });
+        }
+        job_type.keep(run);
+    }
 }
 
 impl JobType {
+    /// Returns whether a run is kept that ended like this in its first attempt or without one.
+    fn keeps(&self, outcome: Outcome, at: Duration) -> bool {
+        let group = match outcome {
+            Outcome::Queued => return false,
+            outcome => outcome.group(),
+        };
+        let runs = &self.runs[group as usize];
+        let is_full = runs.len() == KEPT[group as usize];
+        group == Group::Failed || !is_full || runs.front().is_none_or(|oldest| oldest.at + KEPT_WITHIN < at)
+    }
+
     /// Takes the errors of the job's earlier attempts, if they are still there, so that it has one run.
     fn take_over(&mut self, run: &mut Run) {
         let failed = &mut self.runs[Group::Failed as usize];
@@ -333,10 +379,22 @@ impl Totals {
             Outcome::Skipped => &mut self.skipped,
             Outcome::Cancelled => &mut self.cancelled,
             Outcome::Shed => &mut self.shed,
+            Outcome::Queued => &mut self.queued,
             Outcome::Abandoned => &mut self.abandoned,
             Outcome::QueueFailed => return,
         };
         *count += 1;
+    }
+
+    /// Returns how many have ended.
+    fn ended(&self) -> u64 {
+        self.succeeded
+            + self.failed
+            + self.skipped
+            + self.cancelled
+            + self.shed
+            + self.queued
+            + self.abandoned
     }
 }
 
@@ -345,9 +403,12 @@ impl Outcome {
         match self {
             Self::Succeeded => Group::Succeeded,
             Self::Retrying | Self::Failed | Self::Panicked | Self::TimedOut => Group::Failed,
-            Self::Skipped | Self::Cancelled | Self::Shed | Self::QueueFailed | Self::Abandoned => {
-                Group::Other
-            }
+            Self::Skipped
+            | Self::Cancelled
+            | Self::Shed
+            | Self::Queued
+            | Self::QueueFailed
+            | Self::Abandoned => Group::Other,
         }
     }
 }

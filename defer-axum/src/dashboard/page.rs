@@ -266,6 +266,7 @@ impl Outcome {
             Self::Skipped => "skipped",
             Self::Cancelled => "cancelled",
             Self::Shed => "shed",
+            Self::Queued => "queued",
             Self::QueueFailed => "not queued",
             Self::Abandoned => "abandoned",
         }
@@ -277,7 +278,7 @@ impl Outcome {
             Self::Succeeded => "good",
             Self::Retrying | Self::QueueFailed => "warning",
             Self::Failed | Self::Panicked | Self::TimedOut | Self::Abandoned => "bad",
-            Self::Skipped | Self::Cancelled | Self::Shed => "other",
+            Self::Skipped | Self::Cancelled | Self::Shed | Self::Queued => "other",
         }
     }
 }

@@ -16,7 +16,13 @@ use defer_core::{JobId, Runner};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use serde::Deserialize;
 
-use super::{journal::Journal, origin, site::Site, snapshot::View, stream};
+use super::{
+    journal::{Journal, Noting},
+    origin,
+    site::Site,
+    snapshot::View,
+    stream,
+};
 
 /// The page needs no more than this. Scripts and styles are files, because an inline one could be somebody else's.
 const POLICY: HeaderValue = HeaderValue::from_static(
@@ -46,13 +52,7 @@ impl Dashboard {
     /// Creates a dashboard of this runner, and begins to remember its jobs.
     pub fn new(runner: &Runner) -> Self {
         let journal = Arc::new(Journal::new());
-        // The runner keeps its hooks for ever. This one does nothing once the dashboard is gone.
-        let noted = Arc::downgrade(&journal);
-        runner.on_event(move |event| {
-            if let Some(journal) = noted.upgrade() {
-                journal.note(event);
-            }
-        });
+        runner.watch(Noting(Arc::downgrade(&journal)));
         Self { runner: runner.clone(), journal, has_actions: false }
     }
 

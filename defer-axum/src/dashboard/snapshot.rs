@@ -101,6 +101,8 @@ pub(super) struct Now {
 #[derive(Serialize)]
 pub(super) struct TypeRow {
     pub(super) name: &'static str,
+    /// Those that wait and those that run.
+    pub(super) unfinished: u64,
     #[serde(flatten)]
     pub(super) totals: Totals,
     pub(super) runs_per_second: f64,
@@ -176,7 +178,7 @@ impl Serialize for Moment {
 impl Snapshot {
     pub(super) fn take(runner: &Runner, journal: &Journal, queue: Option<Inspected>, view: &View) -> Self {
         let now = journal.now();
-        let figures = journal.figures(now);
+        let figures = journal.figures(now, runner);
         let running = running(runner.running(), &figures);
         let mut types: Vec<_> = figures.into_iter().map(TypeRow::from).collect();
         view.sort(&mut types);
@@ -267,6 +269,7 @@ impl From<Figures> for TypeRow {
     fn from(figures: Figures) -> Self {
         Self {
             name: figures.name,
+            unfinished: figures.unfinished,
             totals: figures.totals,
             runs_per_second: figures.rate,
             run_seconds: figures.ran,

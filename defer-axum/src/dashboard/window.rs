@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
+use histogram::{Histogram32, Quantile};
 use serde::Serialize;
 
 /// The times of runs are kept by the minute, for this many minutes.
@@ -11,8 +11,9 @@ pub(super) const MINUTES: usize = 5;
 const SLOT: u64 = 5;
 const SLOTS: usize = 60;
 
-/// The longest time that is told apart, in microseconds: an hour.
-const LONGEST: u64 = 3_600_000_000;
+/// Times are told apart to a sixteenth, up to 2^32 microseconds: an hour and eleven minutes.
+const SIXTEENTH: u8 = 4;
+const LONGEST: u8 = 32;
 
 /// The runs of the last five minutes.
 pub(super) struct Window {
@@ -23,8 +24,8 @@ pub(super) struct Window {
 struct Minute {
     /// Counted from the begin.
     number: u64,
-    ran: Histogram<u32>,
-    waited: Histogram<u32>,
+    ran: Histogram32,
+    waited: Histogram32,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -51,7 +52,7 @@ pub(super) struct Percentiles {
 
 impl Window {
     pub(super) fn new() -> Self {
-        let histogram = || Histogram::new_with_bounds(1, LONGEST, 1).expect("the bounds are valid");
+        let histogram = || Histogram32::new(SIXTEENTH, LONGEST).expect("the bounds are valid");
         Self {
             minutes: std::array::from_fn(|_| Minute { number: 0, ran: histogram(), waited: histogram() }),
             slots: [Slot::default(); SLOTS],
@@ -67,9 +68,9 @@ impl Window {
             minute.ran.reset();
             minute.waited.reset();
         }
-        minute.ran.saturating_record(micros(ran));
+        record(&mut minute.ran, ran);
         if let Some(waited) = waited {
-            minute.waited.saturating_record(micros(waited));
+            record(&mut minute.waited, waited);
         }
         let number = at.as_secs() / SLOT;
         let slot = &mut self.slots[index(number, SLOTS)];
@@ -111,20 +112,15 @@ impl Window {
         slot.filter(|(number, slot)| slot.number == *number).map(|(_, slot)| slot.counts).unwrap_or_default()
     }
 
-    fn percentiles(&self, now: Duration, times: impl Fn(&Minute) -> &Histogram<u32>) -> Option<Percentiles> {
+    fn percentiles(&self, now: Duration, times: impl Fn(&Minute) -> &Histogram32) -> Option<Percentiles> {
         let last = now.as_secs() / 60;
         let recent = self.minutes.iter().filter(|minute| minute.number + MINUTES as u64 > last).map(times);
-        let mut all: Option<Histogram<u32>> = None;
-        for times in recent.filter(|times| !times.is_empty()) {
-            match &mut all {
-                None => all = Some(times.clone()),
-                Some(all) => all.add(times).expect("all have the same bounds"),
-            }
-        }
-        let all = all?;
+        // There are too many to count, or none.
+        let all = Histogram32::checked_sum(&recent.collect::<Vec<_>>()).ok()?;
+        let quantiles = all.quantiles(&[0.5, 0.95, 0.99]).ok()??;
         #[allow(clippy::cast_precision_loss, reason = "an hour in microseconds is exact")]
-        let at = |quantile| all.value_at_quantile(quantile) as f64 / 1e6;
-        Some(Percentiles { p50: at(0.5), p95: at(0.95), p99: at(0.99) })
+        let at = |quantile| Some(quantiles.get(&Quantile::new(quantile).ok()?)?.end() as f64 / 1e6);
+        Some(Percentiles { p50: at(0.5)?, p95: at(0.95)?, p99: at(0.99)? })
     }
 }
 
@@ -133,8 +129,10 @@ fn index(number: u64, length: usize) -> usize {
     (number % length as u64) as usize
 }
 
-fn micros(duration: Duration) -> u64 {
-    duration.as_micros().try_into().unwrap_or(LONGEST)
+fn record(times: &mut Histogram32, time: Duration) {
+    let micros = time.as_secs().saturating_mul(1_000_000).saturating_add(time.subsec_micros().into());
+    // There is no error up to the longest time.
+    let _ = times.increment(micros.min(u32::MAX.into()));
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     context::{Drain, Surroundings},
     error::DeferError,
-    event::{About, JobEventKind, JobRef},
+    event::{About, Facts, JobEventKind, JobRef, Times},
     panic::drop_quietly,
     queue::{BoxFuture, Metadata, ROUTE, Ran},
     request::RequestInfo,
@@ -263,46 +263,27 @@ impl JobList {
     }
 
     pub(super) fn report(&self, job: JobRef, event: &JobEventKind) {
-        self.report_attempt(job, event, None);
+        self.report_attempt(job, event, &Times::default());
     }
 
     /// Reports the end of an attempt that ends the job, and counts the job.
     #[inline]
-    pub(super) fn count_attempt(&self, job: JobRef, event: &JobEventKind, waited: Option<Duration>) {
+    pub(super) fn count_attempt(&self, job: JobRef, event: &JobEventKind, times: &Times) {
         let how = event.final_count().expect("a job ends with a final event");
-        self.report_attempt(job, event, waited);
+        self.report_attempt(job, event, times);
         self.runner.counters().ended(how);
     }
 
     /// Reports the end of an attempt.
     #[inline]
-    pub(super) fn report_attempt(&self, job: JobRef, event: &JobEventKind, waited: Option<Duration>) {
-        job.report(self.runner.hooks(), event, || self.about(waited));
+    pub(super) fn report_attempt(&self, job: JobRef, event: &JobEventKind, times: &Times) {
+        job.report(self.runner.hooks(), event, times, self);
     }
 
     /// Returns the method and the route of the request, such as `POST /signup`, if it is known.
     pub(super) fn route(&self) -> Option<String> {
         let queued = self.origin.queued.as_ref().and_then(|metadata| metadata.get(ROUTE)).cloned();
         queued.or_else(|| self.request().map(RequestInfo::route))
-    }
-
-    /// Returns what a hook is told of the request and its response.
-    #[cold]
-    pub(super) fn about(&self, wait: Option<Duration>) -> About {
-        let (request, response) = (self.request(), self.response());
-        let (method, matched_path) = match &self.origin.queued {
-            Some(metadata) => queued_route(metadata),
-            None => {
-                (request.map(|request| request.method().clone()), request.and_then(RequestInfo::shared_path))
-            }
-        };
-        About {
-            wait,
-            method,
-            matched_path,
-            status: response.and_then(ResponseInfo::status),
-            delivery: response.map(ResponseInfo::delivery),
-        }
     }
 
     /// Follows up on jobs that were stopped. Returns them.
@@ -320,6 +301,26 @@ impl JobList {
             job
         });
         Stopped { abandoned: abandoned.collect(), handed_over }
+    }
+}
+
+impl Facts for JobList {
+    #[cold]
+    fn about(&self, wait: Option<Duration>) -> About {
+        let (request, response) = (self.request(), self.response());
+        let (method, matched_path) = match &self.origin.queued {
+            Some(metadata) => queued_route(metadata),
+            None => {
+                (request.map(|request| request.method().clone()), request.and_then(RequestInfo::shared_path))
+            }
+        };
+        About {
+            wait,
+            method,
+            matched_path,
+            status: response.and_then(ResponseInfo::status),
+            delivery: response.map(ResponseInfo::delivery),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! A list whose response is over: what its worker, its jobs' own tasks and the runner do with it.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::{sync::oneshot, task::AbortHandle};
 use tracing::Span;
@@ -14,7 +14,7 @@ use crate::{
     attempt::Outcome,
     context::Surroundings,
     error::{JobError, caught},
-    event::{About, JobEventKind, JobRef},
+    event::{JobEventKind, JobRef, Times},
     policy::Policy,
     queue::Ran,
     response::ResponseInfo,
@@ -79,8 +79,10 @@ impl JobList {
         match start {
             Start::Started { job, policy, room } => {
                 self.give_back_room(room);
-                job.tell(self.runner().hooks(), &JobEventKind::Started, || self.about_start(index));
-                Next::Attempt(job, policy)
+                let started = self.is_observed().then(|| self.note_start(index));
+                let wait = || self.lock().waited(index);
+                job.tell(self.runner().hooks(), &JobEventKind::Started, wait, self);
+                Next::Attempt { job, policy, started }
             }
             Start::Push => Next::Push,
             Start::Delay { delay, room } => {
@@ -95,15 +97,12 @@ impl JobList {
         }
     }
 
+    /// Notes that an attempt of a job starts now.
     #[cold]
-    fn about_start(&self, index: usize) -> About {
+    fn note_start(&self, index: usize) -> Stamp {
         let now = Stamp::now();
-        let waited = {
-            let mut state = self.lock();
-            state.set_started(index, now);
-            state.waited(index)
-        };
-        self.about(waited)
+        self.lock().set_started(index, now);
+        now
     }
 
     /// Asks a job's condition. Without a response there is nothing to ask about, and the job runs.
@@ -123,22 +122,30 @@ impl JobList {
         &self,
         index: usize,
         outcome: Outcome,
-        elapsed: Duration,
+        started: Option<Stamp>,
         span: &Span,
     ) -> Option<Duration> {
         let _entered = span.enter();
         trace::record_outcome(span, &outcome);
-        let is_hooked = !self.runner().hooks().is_empty();
-        let (waited, end) = self.transition(|state| {
-            let waited = if is_hooked { state.waited(index) } else { None };
-            (waited, state.end_attempt(index, outcome.may_retry()))
+        let mut times = Times::default();
+        let mut elapsed = Duration::ZERO;
+        if let Some(started) = started {
+            let now = Stamp::now();
+            times.ended = Some(now);
+            elapsed = now.since(started);
+        }
+        let end = self.transition(|state| {
+            if started.is_some() {
+                times.wait = state.waited(index);
+            }
+            state.end_attempt(index, outcome.may_retry())
         });
         let (job, policy) = match end {
             AttemptEnd::Gone => return None,
             AttemptEnd::Ended(job, extras) => {
                 let observer = observer(extras);
                 let event = outcome.into_event(elapsed);
-                self.count_attempt(job.within(span), &event, waited);
+                self.count_attempt(job.within(span), &event, &times);
                 if let Some(observer) = observer {
                     let _ = observer.send(Ran::from(&event));
                 }
@@ -146,8 +153,7 @@ impl JobList {
             }
             AttemptEnd::Return(job, policy, extras) => {
                 let observer = observer(extras);
-                let times = AttemptTimes { waited, elapsed };
-                self.return_to_queue((job, policy), outcome, times, span, observer);
+                self.return_to_queue((job, policy), outcome, elapsed, &times, span, observer);
                 return None;
             }
             AttemptEnd::Retry(job, policy) => (job, policy),
@@ -161,7 +167,7 @@ impl JobList {
         self.runner().capacity().take(1);
         if let Some(error) = outcome.into_error() {
             let event = JobEventKind::Retrying { error, elapsed, delay };
-            self.report_attempt(job.within(span), &event, waited);
+            self.report_attempt(job.within(span), &event, &times);
         }
         Some(delay)
     }
@@ -172,7 +178,8 @@ impl JobList {
         &self,
         (job, policy): (JobRef, &'static Policy),
         outcome: Outcome,
-        AttemptTimes { waited, elapsed }: AttemptTimes,
+        elapsed: Duration,
+        times: &Times,
         span: &Span,
         observer: Option<oneshot::Sender<Ran>>,
     ) {
@@ -180,7 +187,7 @@ impl JobList {
         let delay = backoff::delay(policy, job.attempt);
         let error = outcome.into_error().unwrap_or_else(|| JobError::msg("failed"));
         let event = JobEventKind::Retrying { error: error.clone(), elapsed, delay };
-        self.report_attempt(job.within(span), &event, waited);
+        self.report_attempt(job.within(span), &event, times);
         self.count(job, &JobEventKind::Queued);
         if let Some(observer) = observer {
             let _ = observer.send(Ran::Retry { error, delay });
@@ -201,7 +208,7 @@ impl JobList {
     }
 
     /// Returns whether a hook or a subscriber may want to know how long an attempt took.
-    pub(crate) fn is_observed(&self) -> bool {
+    fn is_observed(&self) -> bool {
         !self.runner().hooks().is_empty() || tracing::enabled!(target: "defer", tracing::Level::ERROR)
     }
 
@@ -211,16 +218,14 @@ impl JobList {
     }
 }
 
-/// How long an attempt had been waited for, if a hook may want to know, and how long it took.
-struct AttemptTimes {
-    waited: Option<Duration>,
-    elapsed: Duration,
-}
-
 /// What to do next with a job.
 pub(crate) enum Next {
-    /// Run an attempt, which has started.
-    Attempt(JobRef, &'static Policy),
+    /// Run an attempt, which has started, at this time if a hook or a subscriber may want to know.
+    Attempt {
+        job: JobRef,
+        policy: &'static Policy,
+        started: Option<Stamp>,
+    },
     /// Wait until the queue has the job or has failed.
     Push,
     /// Run the job after this long, in a task of its own.
@@ -261,6 +266,10 @@ impl Jobs for JobList {
             elapsed: started.map(Stamp::elapsed),
             route: self.route(),
         }));
+    }
+
+    fn count_unfinished(&self, counts: &mut BTreeMap<&'static str, u64>) {
+        self.lock().count_unfinished(counts);
     }
 
     fn stop(&self, has_queue: bool) -> Stopped {

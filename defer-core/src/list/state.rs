@@ -3,7 +3,7 @@
 //! A transition runs under the list's lock. It neither drops nor calls user code, and wakes no task: it returns what is
 //! left to do, and its caller does that after unlocking.
 
-use std::{task::Waker, time::Duration};
+use std::{collections::BTreeMap, ptr, task::Waker, time::Duration};
 
 use tokio::{
     task::{AbortHandle, JoinHandle},
@@ -315,6 +315,25 @@ impl<S: Slots> State<S> {
         running.map(move |(_, entry)| (entry.job(), if entry.has_task { entry.started() } else { of_worker }))
     }
 
+    /// Counts the jobs that have not ended, by their names.
+    pub(super) fn count_unfinished(&mut self, counts: &mut BTreeMap<&'static str, u64>) {
+        let mut of_name = |name: Option<&'static str>, jobs| {
+            if let Some(name) = name {
+                *counts.entry(name).or_default() += jobs;
+            }
+        };
+        // Neighbours mostly have the same name.
+        let (mut last, mut jobs): (Option<&'static str>, u64) = (None, 0);
+        for (_, entry) in self.entries.open() {
+            if last.is_none_or(|last| !ptr::eq(last, entry.name)) {
+                of_name(last.replace(entry.name), jobs);
+                jobs = 0;
+            }
+            jobs += 1;
+        }
+        of_name(last, jobs);
+    }
+
     /// Returns since when the job that waits longest could have started.
     pub(super) fn oldest_ready(&mut self) -> Option<Stamp> {
         let released = self.released?;
@@ -464,5 +483,6 @@ impl<S: Slots> State<S> {
 
 mod push;
 mod stop;
+
 #[cfg(test)]
 mod tests;

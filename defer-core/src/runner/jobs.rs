@@ -1,6 +1,6 @@
 //! What the runner sees of a list of jobs.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     load::RunningJob,
@@ -21,6 +21,9 @@ pub(crate) trait Jobs: Send + Sync {
 
     /// Adds the jobs that run to these.
     fn add_running(&self, running: &mut Vec<RunningJob>);
+
+    /// Counts the jobs that have not ended, by their names.
+    fn count_unfinished(&self, counts: &mut BTreeMap<&'static str, u64>);
 
     /// Stops every job that has not ended. Those that the queue can take are handed over: [`end_handover`] must follow
     /// for each.

@@ -2,6 +2,7 @@
 
 use std::{
     any::Any,
+    collections::BTreeMap,
     fmt,
     sync::{Arc, Mutex, Weak, atomic::AtomicBool},
     time::Duration,
@@ -172,6 +173,14 @@ impl Runner {
         let mut running = Vec::new();
         self.lists().iter().for_each(|list| list.add_running(&mut running));
         running
+    }
+
+    /// Returns how many jobs have not ended, by their names: those that run, that wait, and that the queue is being asked to
+    /// take. It looks at all of them, so it takes longer the more there are.
+    pub fn unfinished(&self) -> BTreeMap<&'static str, u64> {
+        let mut counts = BTreeMap::new();
+        self.lists().iter().for_each(|list| list.count_unfinished(&mut counts));
+        counts
     }
 
     /// Says that a shutdown will follow, so that [`closing`](Self::closing) completes. Jobs go on as before.

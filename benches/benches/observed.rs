@@ -1,0 +1,69 @@
+//! What it costs that jobs are observed: instructions, counted by callgrind.
+//!
+//! `cargo bench -p defer-benches --features observed --bench observed` prints the table; with `-- --check` it fails if the page
+//! costs more than its limit. With `--features metrics` metrics are counted too; with `--features no-tracing` spans and events are
+//! compiled out.
+
+use std::{
+    io,
+    process::{Command, ExitCode},
+};
+
+/// What the page may cost a job.
+const LIMIT: i64 = 300;
+
+fn main() -> io::Result<ExitCode> {
+    let args: Vec<_> = std::env::args().skip(1).collect();
+    // `cargo test --benches` runs this too, without the flag.
+    if !args.iter().any(|arg| arg == "--bench") {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let check = args.iter().any(|arg| arg == "--check");
+    println!("| instructions, over nobody | a request's only job | each further job |");
+    println!("|---|--:|--:|");
+    let unobserved = of_jobs("nobody")?;
+    println!("| nobody (itself, over no job) | {} | {} |", unobserved.0, unobserved.1);
+    let by: &[&str] = match check {
+        true => &["page"],
+        false if cfg!(feature = "metrics") => &["hook", "fmt", "metrics", "page", "all"],
+        false => &["hook", "fmt", "page", "all"],
+    };
+    let mut is_dear = false;
+    for by in by {
+        let observed = of_jobs(by)?;
+        let (only, further) = (observed.0 - unobserved.0, observed.1 - unobserved.1);
+        println!("| {by} | {only:+} | {further:+} |");
+        is_dear |= *by == "page" && only.max(further) > LIMIT;
+    }
+    if !check {
+        let look = (count("look", "Defer:1", 30)? - count("look", "Defer:1", 10)?) / 20;
+        println!("\nA look at the page: {look} instructions.");
+    }
+    if check && is_dear {
+        eprintln!("the page costs a job more than {LIMIT} instructions");
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// How many instructions a request's only job takes, and each after ten.
+fn of_jobs(by: &str) -> io::Result<(i64, i64)> {
+    let per_request = |case: &str| Ok::<_, io::Error>((count(by, case, 700)? - count(by, case, 200)?) / 500);
+    let (none, one, ten) = (per_request("Defer:0")?, per_request("Defer:1")?, per_request("Defer:10")?);
+    let many = (count(by, "Defer:110", 70)? - count(by, "Defer:110", 20)?) / 50;
+    Ok((one - none, (many - ten) / 100))
+}
+
+fn count(by: &str, case: &str, requests: u64) -> io::Result<i64> {
+    let run = Command::new("valgrind")
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null", env!("CARGO_BIN_EXE_observed")])
+        .args([by, case, &requests.to_string()])
+        .output()
+        .map_err(|error| io::Error::other(format!("valgrind could not be run: {error}")))?;
+    let log = String::from_utf8_lossy(&run.stderr);
+    let collected = log.lines().find_map(|line| line.split_once("Collected : ")?.1.trim().parse().ok());
+    match collected {
+        Some(collected) if run.status.success() => Ok(collected),
+        _ => Err(io::Error::other(format!("callgrind did not count `{by} {case}`:\n{log}"))),
+    }
+}
