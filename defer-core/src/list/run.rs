@@ -79,9 +79,7 @@ impl JobList {
         match start {
             Start::Started { job, policy, room } => {
                 self.give_back_room(room);
-                let started = self.is_observed().then(|| self.note_start(index));
-                let wait = || self.lock().waited(index);
-                job.tell(self.runner().hooks(), &JobEventKind::Started, wait, self);
+                let started = self.is_observed().then(|| self.note_start(index, job));
                 Next::Attempt { job, policy, started }
             }
             Start::Push => Next::Push,
@@ -99,9 +97,14 @@ impl JobList {
 
     /// Notes that an attempt of a job starts now.
     #[cold]
-    fn note_start(&self, index: usize) -> Stamp {
+    fn note_start(&self, index: usize, job: JobRef) -> Stamp {
         let now = Stamp::now();
-        self.lock().set_started(index, now);
+        let wait = {
+            let mut state = self.lock();
+            state.set_started(index, now);
+            state.waited(index)
+        };
+        job.tell(self.runner().hooks(), &JobEventKind::Started, wait, self);
         now
     }
 
@@ -208,6 +211,7 @@ impl JobList {
     }
 
     /// Returns whether a hook or a subscriber may want to know how long an attempt took.
+    #[inline]
     fn is_observed(&self) -> bool {
         !self.runner().hooks().is_empty() || tracing::enabled!(target: "defer", tracing::Level::ERROR)
     }
