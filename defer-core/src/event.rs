@@ -319,9 +319,15 @@ impl JobRef {
 
     /// Calls the hooks that users gave, for an event that is not logged and ends nothing.
     #[inline]
-    pub(crate) fn tell(self, hooks: &Hooks, kind: &JobEventKind, wait: Option<Duration>, facts: &impl Facts) {
+    pub(crate) fn tell(
+        self,
+        hooks: &Hooks,
+        kind: &JobEventKind,
+        wait: impl FnOnce() -> Option<Duration>,
+        facts: &impl Facts,
+    ) {
         if hooks.has_users.load(Ordering::Acquire) {
-            self.call(hooks, kind, &Times { wait, ended: None }, facts, false);
+            self.call(hooks, kind, &Times { wait: wait(), ended: None }, facts, false);
         }
     }
 

@@ -24,7 +24,7 @@ impl JobList {
     {
         let job = entry.job();
         self.runner().counters().deferred();
-        job.tell(self.runner().hooks(), &JobEventKind::Deferred, None, &**self);
+        job.tell(self.runner().hooks(), &JobEventKind::Deferred, || None, &**self);
         if entry.policy.is_queued() && !entry.is_from_queue() && self.runner().queue().is_some() {
             self.encode(&mut entry, &work);
         }

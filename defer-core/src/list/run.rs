@@ -99,12 +99,8 @@ impl JobList {
     #[cold]
     fn note_start(&self, index: usize, job: JobRef) -> Stamp {
         let now = Stamp::now();
-        let wait = {
-            let mut state = self.lock();
-            state.set_started(index, now);
-            state.waited(index)
-        };
-        job.tell(self.runner().hooks(), &JobEventKind::Started, wait, self);
+        self.lock().set_started(index, now);
+        job.tell(self.runner().hooks(), &JobEventKind::Started, || self.lock().waited(index), self);
         now
     }
 
