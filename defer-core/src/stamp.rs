@@ -1,14 +1,16 @@
 //! An instant in eight bytes: each job has one.
 
-use std::{num::NonZeroI64, sync::LazyLock, time::Duration};
+use std::{num::NonZeroU64, sync::LazyLock, time::Duration};
 
 use tokio::time::Instant;
 
-/// An instant, in nanoseconds from one that all share. It is exact for 292 years around that.
+/// An instant, in nanoseconds from one that all share, which is at [`HALF`]. It is exact for 292 years around that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Stamp(NonZeroI64);
+pub struct Stamp(NonZeroU64);
 
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+const HALF: u64 = 1 << 63;
 
 impl Stamp {
     /// Returns the time by Tokio's clock.
@@ -19,7 +21,7 @@ impl Stamp {
 
     /// Returns the instant this much later.
     pub(crate) fn after(self, delay: Duration) -> Self {
-        Self::of(self.0.get().saturating_add(nanos(delay)).saturating_sub(1))
+        Self(self.0.saturating_add(nanos(delay)))
     }
 
     pub(crate) fn elapsed(self) -> Duration {
@@ -28,28 +30,21 @@ impl Stamp {
 
     /// Returns the time between an earlier instant and this one; zero if it is later.
     pub fn since(self, earlier: Self) -> Duration {
-        let since = self.0.get().saturating_sub(earlier.0.get());
-        Duration::from_nanos(since.try_into().unwrap_or_default())
+        Duration::from_nanos(self.0.get().saturating_sub(earlier.0.get()))
     }
 
     /// With a paused clock, `now` may be before `start`, which another runtime has set.
     fn between(start: Instant, now: Instant) -> Self {
-        match now.checked_duration_since(start) {
-            Some(after) => Self::of(nanos(after)),
-            None => Self::of(-nanos(start - now)),
-        }
-    }
-
-    fn of(nanos: i64) -> Self {
-        // 0 is left for `Option`.
-        let nanos = if nanos < 0 { nanos } else { nanos.saturating_add(1) };
-        Self(NonZeroI64::new(nanos).unwrap_or(NonZeroI64::MAX))
+        let nanos = match now.checked_duration_since(start) {
+            Some(after) => HALF.saturating_add(nanos(after)),
+            None => HALF.saturating_sub(nanos(start - now)),
+        };
+        Self(NonZeroU64::new(nanos).unwrap_or(NonZeroU64::MIN))
     }
 }
 
-fn nanos(duration: Duration) -> i64 {
-    let secs: i64 = duration.as_secs().try_into().unwrap_or(i64::MAX);
-    secs.saturating_mul(1_000_000_000).saturating_add(duration.subsec_nanos().into())
+fn nanos(duration: Duration) -> u64 {
+    duration.as_secs().saturating_mul(1_000_000_000).saturating_add(duration.subsec_nanos().into())
 }
 
 #[cfg(test)]
@@ -72,5 +67,6 @@ mod tests {
         assert!(before < at);
         assert!(before.after(SECOND) <= at);
         assert_eq!(at.after(SECOND), Stamp::between(start, start + SECOND));
+        assert_eq!(Stamp::between(start, start + SECOND).since(before), 2 * SECOND);
     }
 }
