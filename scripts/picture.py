@@ -13,7 +13,6 @@ import json
 import os
 import pathlib
 import random
-import re
 import socketserver
 import subprocess
 import sys
@@ -22,6 +21,8 @@ import threading
 import time
 import urllib.parse
 import urllib.request
+
+from webdriver import Driver, first_line, start
 
 SIZES = {"wide": (1200, 1000), "narrow": (390, 1600)}
 NUMBERS = itertools.count(1)
@@ -62,22 +63,6 @@ class MailServer(socketserver.ThreadingTCPServer):
         """The client may leave whenever it likes."""
 
 
-def start(stack, *command, **options):
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **options)
-    stack.callback(process.wait)
-    stack.callback(process.terminate)
-    return process
-
-
-def first_line(process, pattern):
-    """Returns what a program says about where it listens."""
-    for line in process.stdout:
-        if found := re.search(pattern, line):
-            threading.Thread(target=process.stdout.read, daemon=True).start()
-            return found[1]
-    raise SystemExit(f"{process.args[0]} ended without saying where it listens")
-
-
 def sign_ups(url, stop):
     while not stop.is_set():
         number = next(NUMBERS)
@@ -87,34 +72,20 @@ def sign_ups(url, stop):
         time.sleep(random.expovariate(12))
 
 
-def ask(driver, path, body=None):
-    data = None if body is None else json.dumps(body).encode()
-    with urllib.request.urlopen(urllib.request.Request(driver + path, data)) as answer:
-        return json.load(answer)["value"]
-
-
 def take(driver, url, size, scheme, path):
     width, height = size
-    arguments = [
-        "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-        "--disable-background-networking", "--disable-component-update", "--disable-sync",
-        "--disable-dev-shm-usage", "--hide-scrollbars",
-    ]
-    options = {"goog:chromeOptions": {"args": arguments}}
-    session = "/session/" + ask(driver, "/session", {"capabilities": {"alwaysMatch": options}})["sessionId"]
-
-    def devtools(command, **parameters):
-        return ask(driver, f"{session}/goog/cdp/execute", {"cmd": command, "params": parameters})
-
-    devtools("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
-    devtools("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-    ask(driver, f"{session}/url", {"url": url})
-    live = 'return document.getElementById("live").dataset.state === "on"'
-    while not ask(driver, f"{session}/execute/sync", {"script": live, "args": []}):
-        time.sleep(0.1)
-    path.write_bytes(base64.b64decode(devtools("Page.captureScreenshot", format="png")["data"]))
-    request = urllib.request.Request(driver + session, method="DELETE")
-    urllib.request.urlopen(request).close()
+    with contextlib.ExitStack() as stack:
+        browser = driver.browser(stack)
+        browser.devtools(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
+        )
+        browser.devtools(
+            "Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}]
+        )
+        browser.open(url)
+        while not browser.run('return document.getElementById("live").dataset.state === "on"'):
+            time.sleep(0.1)
+        path.write_bytes(base64.b64decode(browser.devtools("Page.captureScreenshot", format="png")["data"]))
     print(path)
 
 
@@ -132,8 +103,7 @@ def main():
         variables = {"PORT": "0", "SMTP_URL": f"smtp://127.0.0.1:{mail.server_address[1]}", "RUST_LOG": "off"}
         service = start(stack, program, cwd=data, env=os.environ | variables)
         url = first_line(service, r"listening on (\S+)")
-        driver = start(stack, os.environ.get("CHROMEDRIVER", "chromedriver"), "--port=0")
-        driver = "http://127.0.0.1:" + first_line(driver, r"started successfully on port (\d+)")
+        driver = Driver(stack)
         stop = threading.Event()
         visitors = threading.Thread(target=sign_ups, args=(url, stop))
         visitors.start()

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Long runs of a real server: a million jobs under load, and a million that wait. `soak.sh short` is less of it.
+# Long runs of a real server: a million jobs under load, a million that wait, and a million on the dashboard. `soak.sh short` is
+# less of the first two.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -14,3 +15,4 @@ cargo build --quiet --release -p defer-soak
 target=$(cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 "$target/release/defer-soak" load "$requests"
 "$target/release/defer-soak" pending "$jobs"
+python3 scripts/soak_page.py "$target/release/defer-soak"

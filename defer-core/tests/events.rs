@@ -311,8 +311,10 @@ async fn what_runs_now_is_told_and_for_how_long() {
     let load = runner.load();
     assert_eq!((load.running, load.max_running, load.waiting, load.max_pending), (2, 2, 1, 7));
     assert!(!load.is_closing && load.held_responses == 0);
+    let unfinished: Vec<_> = runner.unfinished().into_iter().collect();
+    assert_eq!(unfinished, [("Other", 1), ("Plain", 2)], "those that run and those that wait");
     assert_eq!(runner.shutdown(SECOND).await.unfinished.len(), 3);
-    assert!(runner.running().is_empty());
+    assert!(runner.running().is_empty() && runner.unfinished().is_empty());
 }
 
 #[tokio::test]

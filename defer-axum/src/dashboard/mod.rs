@@ -34,15 +34,17 @@
 //!
 //! # What it remembers
 //!
-//! The events since it was created, so create it before the first job. Its totals at the top are those of the runner. It
-//! keeps at most 120 runs of each job type, 50 that succeeded, 50 that failed and 20 others, each with the errors of at most
-//! five attempts of at most 500 bytes, and the times of five minutes in histograms that are exact to a sixteenth. That is some
-//! 40 KB for a job type, and at most 200 KB with such errors, however many jobs there are.
+//! What has ended since it was created, so create it before the first job. Its totals at the top are those of the runner. It
+//! keeps at most 120 runs of each job type: 50 that succeeded, 50 that failed and 20 others. Each is kept with the errors of at
+//! most five attempts of at most 500 bytes. Of those that did not fail no more than these are kept in a second: where more
+//! succeed, the page shows a sample. The times of five minutes are in histograms that are exact to a sixteenth. That is some
+//! 45 KB for a job type, and at most 200 KB with such errors, however many jobs there are.
 //!
 //! # What it costs
 //!
-//! Nothing while there is none. With one, each job's events are counted under a lock, which all threads share; RESULTS.md in the
-//! repository has the cost of a job. An open page costs one look at the figures a second.
+//! Nothing while there is none. With one, the end of each attempt is counted under a lock that all threads share; RESULTS.md in
+//! the repository has the cost of a job. An open page costs one look at the figures a second, which looks at each job that has not
+//! ended.
 //!
 //! # Paths and shutdown
 //!

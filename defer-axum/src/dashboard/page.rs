@@ -99,6 +99,7 @@ fn columns(snapshot: &Snapshot) -> Vec<(Column, &'static str, &'static str)> {
     let mut columns = vec![
         (Column::Rate, "Rate", "Runs a second, of late"),
         (Column::Deferred, "Deferred", "All jobs of this type"),
+        (Column::Unfinished, "Open", "Wait, run, or are on their way to the queue"),
         (Column::Succeeded, "Succeeded", "Returned without an error"),
         (Column::Failed, "Failed", "Failed for good: out of attempts, or the error was fatal"),
         (Column::Retried, "Retried", "Failed attempts that were followed by another"),
@@ -125,6 +126,7 @@ impl Column {
         let totals = &row.totals;
         match self {
             Self::Deferred => totals.deferred,
+            Self::Unfinished => row.unfinished,
             Self::Succeeded => totals.succeeded,
             Self::Failed => totals.failed,
             Self::Retried => totals.retried,
@@ -142,6 +144,7 @@ impl Column {
             Self::Name => "name",
             Self::Rate => "rate",
             Self::Deferred => "deferred",
+            Self::Unfinished => "unfinished",
             Self::Succeeded => "succeeded",
             Self::Failed => "failed",
             Self::Retried => "retried",

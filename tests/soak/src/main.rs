@@ -5,9 +5,12 @@
 //!   runner counted; and its memory at the end with that after the first tenth.
 //! - `soak pending [JOBS]` measures the memory of a job that waits, and how long requests wait while so many jobs are
 //!   worked off.
+//! - `soak page [SECONDS]` defers a hundred thousand jobs a second under a dashboard, and compares its figures with the
+//!   runner's, and its memory at the end with that after a second. `scripts/soak_page.py` has a browser look at it.
 
 mod load;
 mod memory;
+mod page;
 mod pending;
 mod server;
 
@@ -24,8 +27,9 @@ fn main() -> ExitCode {
         "load" => runtime.block_on(load::run(number().unwrap_or(200_000))),
         "serve" => runtime.block_on(server::run()),
         "pending" => runtime.block_on(pending::run(number().unwrap_or(1_000_000))),
+        "page" => runtime.block_on(page::run(number().unwrap_or(10))),
         "wait" => runtime.block_on(pending::measure(number().unwrap_or(1_000_000), number().unwrap_or(1))),
-        _ => Err("usage: soak load [REQUESTS] | soak pending [JOBS]".into()),
+        _ => Err("usage: soak load [REQUESTS] | soak pending [JOBS] | soak page [SECONDS]".into()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,5 +1,7 @@
 //! The events of an open page.
 
+use std::time::Duration;
+
 use axum::{Router, routing::get};
 use defer_axum::{Dashboard, Runner, scope};
 use defer_tests::{By, Server, Tcp, in_time};
@@ -89,13 +91,22 @@ async fn an_open_page_keeps_no_server_from_its_end_and_tells_of_the_shutdown() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_ends_after_half_a_minute_also_where_nothing_announces_the_end() {
+async fn a_stream_ends_at_an_announced_shutdown_and_after_half_a_minute() {
     let runner = Runner::default();
     let router: Router = Router::new().nest("/jobs", Dashboard::new(&runner).into());
     let began = tokio::time::Instant::now();
     let response = defer_tests::ask(&router, "/jobs/events").await;
     assert!(defer_tests::read(response).await > 0);
     assert_eq!(began.elapsed().as_secs(), 30);
+
+    // And at once where something does.
+    let response = defer_tests::ask(&router, "/jobs/events").await;
+    let reading = tokio::spawn(defer_tests::read(response));
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let began = tokio::time::Instant::now();
+    runner.announce_shutdown();
+    assert!(reading.await.expect("no panic") > 0);
+    assert_eq!(began.elapsed().as_secs(), 0);
 }
 
 #[tokio::test]

@@ -1,0 +1,67 @@
+"""Headless Chromium, driven by chromedriver. It must be in PATH, or CHROMEDRIVER names it."""
+
+import json
+import os
+import re
+import subprocess
+import threading
+import urllib.request
+
+ARGUMENTS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--disable-dev-shm-usage", "--hide-scrollbars",
+]
+
+
+def start(stack, *command, **options):
+    """Starts a program that ends with the stack."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **options)
+    stack.callback(process.wait)
+    stack.callback(process.terminate)
+    return process
+
+
+def first_line(process, pattern):
+    """Returns what a program says about where it listens."""
+    for line in process.stdout:
+        if found := re.search(pattern, line):
+            threading.Thread(target=process.stdout.read, daemon=True).start()
+            return found[1]
+    raise SystemExit(f"{process.args[0]} ended without saying where it listens")
+
+
+class Driver:
+    def __init__(self, stack):
+        driver = start(stack, os.environ.get("CHROMEDRIVER", "chromedriver"), "--port=0")
+        self.url = "http://127.0.0.1:" + first_line(driver, r"started successfully on port (\d+)")
+
+    def browser(self, stack):
+        """Returns a browser with an empty profile, which ends with the stack."""
+        options = {"goog:chromeOptions": {"args": ARGUMENTS}}
+        session = ask(f"{self.url}/session", {"capabilities": {"alwaysMatch": options}})["sessionId"]
+        browser = Browser(f"{self.url}/session/{session}")
+        stack.callback(browser.end)
+        return browser
+
+
+class Browser:
+    def __init__(self, session):
+        self.session = session
+
+    def open(self, url):
+        ask(f"{self.session}/url", {"url": url})
+
+    def run(self, script):
+        return ask(f"{self.session}/execute/sync", {"script": script, "args": []})
+
+    def devtools(self, command, **parameters):
+        return ask(f"{self.session}/goog/cdp/execute", {"cmd": command, "params": parameters})
+
+    def end(self):
+        urllib.request.urlopen(urllib.request.Request(self.session, method="DELETE")).close()
+
+
+def ask(url, body):
+    with urllib.request.urlopen(urllib.request.Request(url, json.dumps(body).encode())) as answer:
+        return json.load(answer)["value"]

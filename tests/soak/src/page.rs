@@ -1,0 +1,130 @@
+//! The dashboard under a hundred thousand jobs a second: its memory, and whether its figures are the runner's.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use axum::Router;
+use defer_axum::{Dashboard, Deferrable, Job, JobContext, JobError, JobResult, Runner, scope};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{TcpListener, TcpStream},
+    time::MissedTickBehavior,
+};
+
+use crate::{Failure, memory};
+
+/// How many jobs are deferred each millisecond: some fail, with an error of their own each.
+const JOBS: u64 = 100;
+/// How much more memory the end may take than the first second.
+const GROWTH: f64 = 1.2;
+
+#[derive(Deferrable)]
+struct Count {
+    number: u64,
+}
+
+impl Job for Count {
+    async fn run(&self, _: &JobContext) -> JobResult {
+        if self.number % 1_000 == 0 {
+            return Err(JobError::msg(format!("number {} failed", self.number)));
+        }
+        Ok(())
+    }
+}
+
+#[derive(Deferrable)]
+struct CountToo;
+
+impl Job for CountToo {
+    async fn run(&self, _: &JobContext) -> JobResult {
+        Ok(())
+    }
+}
+
+/// Says where the page is, begins at a line of input, says what it counted, and stops at the end of its input.
+pub(crate) async fn run(seconds: u64) -> Result<(), Failure> {
+    let runner = Runner::builder().max_pending(1 << 20).build();
+    let app = Router::new().nest("/jobs", Dashboard::new(&runner).into());
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let addr = listener.local_addr()?;
+    tokio::spawn(defer_axum::serve(listener, app, runner.clone()).into_future());
+    println!("listening on http://{addr}/jobs");
+    let mut line = String::new();
+    let mut input = BufReader::new(tokio::io::stdin());
+    input.read_line(&mut line).await?;
+
+    let mut ticks = tokio::time::interval(Duration::from_millis(1));
+    // Late ones are made up for.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    let begun = Instant::now();
+    let mut early = 0;
+    for tick in 0..seconds * 1_000 {
+        ticks.tick().await;
+        scope(&runner, async {
+            for job in 0..JOBS / 2 {
+                Count::defer(tick * JOBS + job);
+                CountToo::defer();
+            }
+        })
+        .await;
+        if tick == 1_000 {
+            early = memory::resident(std::process::id())?;
+        }
+    }
+    runner.idle().await;
+    let took = begun.elapsed();
+    let late = memory::resident(std::process::id())?;
+
+    let stats = runner.stats();
+    let data = get(addr, "/jobs/data").await?;
+    let totals = format!(
+        "\"deferred\":{},\"succeeded\":{},\"failed\":{},",
+        stats.deferred, stats.succeeded, stats.failed
+    );
+    if stats.deferred != seconds * 1_000 * JOBS || !data.contains(&totals) {
+        return Err(format!("{stats:?} and {data}").into());
+    }
+    // Each type has half of them, and one of them the failures.
+    let half = stats.deferred / 2;
+    for of_type in [
+        format!(
+            "\"name\":\"Count\",\"unfinished\":0,\"deferred\":{half},\"succeeded\":{}",
+            half - stats.failed
+        ),
+        format!("\"name\":\"CountToo\",\"unfinished\":0,\"deferred\":{half},\"succeeded\":{half}"),
+    ] {
+        if !data.contains(&of_type) {
+            return Err(format!("{of_type} is not in {data}").into());
+        }
+    }
+    println!(
+        "{} jobs in {took:.1?}: {:.0} a second, {} failed; the page's figures are the runner's",
+        stats.deferred,
+        stats.deferred as f64 / took.as_secs_f64(),
+        stats.failed
+    );
+    println!(
+        "memory after a second {:.1} MB, at the end {:.1} MB; the figures are {} bytes of JSON",
+        early as f64 / 1e6,
+        late as f64 / 1e6,
+        data.len()
+    );
+    if late as f64 > early as f64 * GROWTH {
+        return Err("memory grew".into());
+    }
+    // Whoever looks at the page may do so as long as it likes.
+    input.read_to_string(&mut line).await?;
+    Ok(())
+}
+
+async fn get(addr: SocketAddr, path: &str) -> Result<String, Failure> {
+    let mut stream = TcpStream::connect(addr).await?;
+    stream
+        .write_all(format!("GET {path} HTTP/1.1\r\nhost: soak\r\nconnection: close\r\n\r\n").as_bytes())
+        .await?;
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).await?;
+    Ok(reply)
+}
