@@ -4,7 +4,7 @@ use std::{num::NonZeroU64, sync::LazyLock, time::Duration};
 
 use tokio::time::Instant;
 
-/// An instant, in nanoseconds from one that all share, which is at [`HALF`]. It is exact for 292 years around that.
+/// An instant, in nanoseconds from one that all share, which is at `HALF`. It is exact for 292 years around that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Stamp(NonZeroU64);
 

@@ -27,7 +27,7 @@ struct Count {
 
 impl Job for Count {
     async fn run(&self, _: &JobContext) -> JobResult {
-        if self.number % 1_000 == 0 {
+        if self.number % 1_000 == 1 {
             return Err(JobError::msg(format!("number {} failed", self.number)));
         }
         Ok(())
