@@ -1,7 +1,8 @@
 //! What it costs that jobs are observed: instructions, counted by callgrind.
 //!
-//! `cargo bench -p defer-benches --features observed --bench observed` prints the table. With `--features metrics` metrics are counted too; with `--features no-tracing` spans and events are
-//! compiled out.
+//! `cargo bench -p defer-benches --features observed --bench observed` prints the table. With `--features metrics` metrics count
+//! too; with `--features observed,tracing/release_max_level_off` spans and events are compiled out (no feature of ours, because
+//! `--all-features` would compile them out of all tests).
 
 use std::{io, process::Command};
 
