@@ -24,14 +24,15 @@ pub struct ResponseInfo {
     status: Option<StatusCode>,
     delivery: Delivery,
     bytes_sent: u64,
-    elapsed: Duration,
+    /// In nanoseconds, because each request with a job that waits has one.
+    elapsed: u64,
     headers: Option<Box<HeaderMap>>,
 }
 
 impl ResponseInfo {
     /// Creates a response without a status, of which nothing was sent.
     pub fn new(delivery: Delivery) -> Self {
-        Self { status: None, delivery, bytes_sent: 0, elapsed: Duration::ZERO, headers: None }
+        Self { status: None, delivery, bytes_sent: 0, elapsed: 0, headers: None }
     }
 
     /// Sets the status.
@@ -51,7 +52,7 @@ impl ResponseInfo {
     /// Sets the time from the request to the release of its jobs.
     #[must_use]
     pub fn with_elapsed(mut self, elapsed: Duration) -> Self {
-        self.elapsed = elapsed;
+        self.elapsed = elapsed.as_nanos().try_into().unwrap_or(u64::MAX);
         self
     }
 
@@ -84,7 +85,7 @@ impl ResponseInfo {
 
     /// Returns the time from the request's arrival at the layer to the release of its jobs.
     pub fn elapsed(&self) -> Duration {
-        self.elapsed
+        Duration::from_nanos(self.elapsed)
     }
 
     /// Returns the headers that the layer was told to capture.
