@@ -124,10 +124,21 @@ fn resume<J: Deferrable + DeserializeOwned>(
 ) -> Result<Resumed, String> {
     let job: J = match catch_unwind(AssertUnwindSafe(|| decode(payload))) {
         Ok(Ok(job)) => job,
-        Ok(Err(error)) => return Err(format!("the stored job is not a `{}`: {error}", J::NAME)),
+        Ok(Err(error)) => {
+            let reason = without_values(error.is_data(), error.to_string(), error.line(), error.column());
+            return Err(format!("the stored job is not a `{}`: {reason}", J::NAME));
+        }
         Err(_) => return Err(format!("reading the stored job panicked: it is not a `{}`", J::NAME)),
     };
     runner.resume(job, resume).map_err(|error| error.to_string())
+}
+
+/// Says why a stored job cannot be read, without what it holds: the error of a wrong type quotes the value.
+fn without_values(is_data: bool, error: String, line: usize, column: usize) -> String {
+    if !is_data || error.starts_with("missing field") {
+        return error;
+    }
+    format!("it does not fit the type at line {line} column {column} of its JSON")
 }
 
 /// A worker that runs.
@@ -311,5 +322,48 @@ impl fmt::Debug for Worker {
             .field("types", &self.types.keys())
             .field("concurrency", &self.concurrency)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use defer_core::{Job, JobContext, JobId, JobResult, Metadata, Policy};
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Deserialize)]
+    struct Note {
+        #[allow(dead_code, reason = "it is only read")]
+        number: u32,
+    }
+
+    impl Job for Note {
+        async fn run(&self, _: &JobContext) -> JobResult {
+            Ok(())
+        }
+    }
+
+    impl Deferrable for Note {
+        const NAME: &'static str = "Note";
+        const POLICY: Policy = Policy::new();
+    }
+
+    #[tokio::test]
+    async fn a_stored_job_that_does_not_fit_is_named_without_what_it_holds() {
+        for (payload, expected) in [
+            (r#"{"number":"marker"}"#, "it does not fit the type at line 1 column 18 of its JSON"),
+            (r#"{"text":"marker"}"#, "missing field `number` at line 1 column 17"),
+            (r#"{"number":1,"number":2,"text":"marker"}"#, "it does not fit the type at line 1 column 20"),
+            (r#"{"number":"marker"#, "EOF while parsing a string at line 1 column 17"),
+        ] {
+            let resume = Resume { id: JobId::unique(), attempts: 0, metadata: Metadata::new() };
+            let error = super::resume::<Note>(&Runner::default(), payload.as_bytes(), resume).unwrap_err();
+            assert!(
+                error.starts_with("the stored job is not a `Note`: ") && error.contains(expected),
+                "{error}"
+            );
+            assert!(!error.contains("marker"), "{error}");
+        }
     }
 }

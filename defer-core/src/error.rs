@@ -4,7 +4,7 @@ use std::{
     any::Any,
     borrow::Cow,
     error::Error,
-    fmt,
+    fmt::{self, Write as _},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
@@ -110,17 +110,38 @@ impl<E: Into<BoxError>> From<E> for JobError {
 impl fmt::Display for JobError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let error = self.source.get();
-        let mut text = error.to_string();
+        let mut written = Written { to: f, end: String::new() };
+        write!(written, "{error}")?;
         let mut source = error.source();
         while let Some(error) = source {
             let more = error.to_string();
-            if !text.ends_with(&more) {
-                text.push_str(": ");
-                text.push_str(&more);
+            if !written.end.ends_with(&more) {
+                write!(written, ": {more}")?;
             }
             source = error.source();
         }
-        f.write_str(&text)
+        Ok(())
+    }
+}
+
+/// Passes on what is written, and keeps the end of it.
+struct Written<'a, 'b> {
+    to: &'a mut fmt::Formatter<'b>,
+    end: String,
+}
+
+/// How much of it is kept. The text of a longer source is repeated.
+const END: usize = 1024;
+
+impl fmt::Write for Written<'_, '_> {
+    fn write_str(&mut self, more: &str) -> fmt::Result {
+        self.to.write_str(more)?;
+        self.end.push_str(more);
+        if self.end.len() > 2 * END {
+            let cut = (self.end.len() - END..).find(|at| self.end.is_char_boundary(*at));
+            self.end.drain(..cut.unwrap_or_default());
+        }
+        Ok(())
     }
 }
 

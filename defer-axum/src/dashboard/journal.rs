@@ -2,9 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    fmt::{self, Write as _},
     mem,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
@@ -14,13 +12,16 @@ use std::{
 
 use defer_core::{
     __private::{End, Stamp, Watch},
-    Delivery, JobError, JobEventKind, JobId, Runner,
+    Delivery, JobEventKind, JobId, Runner,
 };
 use http::{Method, StatusCode};
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
-use super::window::{Counts, Percentiles, Window};
+use super::{
+    bounded::bounded,
+    window::{Counts, Percentiles, Window},
+};
 
 /// How many runs of each type are kept that succeeded, that failed, and that ended otherwise.
 const KEPT: [usize; 3] = [50, 50, 20];
@@ -28,8 +29,6 @@ const KEPT: [usize; 3] = [50, 50, 20];
 const KEPT_WITHIN: Duration = Duration::from_secs(1);
 /// How many errors of a run are kept: those of its latest attempts.
 const ERRORS: usize = 5;
-/// How many bytes of an error are kept.
-const ERROR_LENGTH: usize = 500;
 
 /// Remembers the events of one runner since it was created.
 pub(super) struct Journal {
@@ -98,7 +97,8 @@ pub(super) struct Run {
     /// 0 if it ended without an attempt.
     pub(super) attempt: u32,
     /// Since the journal was created.
-    pub(super) at: Duration,
+    at: Duration,
+    pub(super) ended_at: SystemTime,
     pub(super) waited: Option<Duration>,
     pub(super) ran: Option<Duration>,
     pub(super) method: Option<Method>,
@@ -148,9 +148,9 @@ pub(super) struct Noting(pub(super) Weak<Journal>);
 #[serde(rename_all = "snake_case")]
 pub(super) enum Group {
     Succeeded,
-    /// Failed attempts, also those that are followed by another.
+    /// Failed attempts, also those that are followed by another, what the queue did not take, and abandoned jobs.
     Failed,
-    /// Jobs that ended without an attempt, or that the queue did not take.
+    /// Jobs that ended without an attempt.
     Other,
 }
 
@@ -204,16 +204,20 @@ impl Journal {
         };
         let at = end.at().unwrap_or_else(Stamp::now).since(self.begun);
         // Before the lock: a user's code writes it.
-        let error = error.filter(|_| !self.hides_errors()).map(text);
-        // A job can fail without an attempt, by its condition or for want of a timer.
-        let ran = elapsed.filter(|_| end.attempt() > 0);
+        let error = error.filter(|_| !self.hides_errors()).map(bounded);
+        // A job can fail without an attempt, by its condition or for want of a timer. One that had started before there was a
+        // dashboard may not know for how long it ran.
+        let ran = elapsed.filter(|_| end.attempt() > 0 && end.at().is_some());
         let mut types = self.lock();
         let job_type = types.of(end.name());
         job_type.totals.add(outcome);
         if let Some(ran) = ran {
             job_type.window.add(at, outcome == Outcome::Succeeded, ran, end.wait());
         }
-        if end.attempt() > 1 || job_type.keeps(outcome, at) {
+        // A job that its queue has is not over.
+        if outcome != Outcome::Queued && (end.attempt() > 1 || job_type.keeps(outcome, at)) {
+            // The errors may have been hidden meanwhile.
+            let error = error.filter(|_| !self.hides_errors());
             types.keep(end, Ended { outcome, at, ran }, error);
         }
     }
@@ -316,6 +320,8 @@ impl Types {
             outcome,
             attempt: event.attempt(),
             at,
+            // Not reckoned from when the journal was created: the clock may have been set since.
+            ended_at: SystemTime::now(),
             waited: event.wait(),
             ran,
             method: event.method().cloned(),
@@ -341,10 +347,7 @@ impl Types {
 impl JobType {
     /// Returns whether a run is kept that ended like this in its first attempt or without one.
     fn keeps(&self, outcome: Outcome, at: Duration) -> bool {
-        let group = match outcome {
-            Outcome::Queued => return false,
-            outcome => outcome.group(),
-        };
+        let group = outcome.group();
         let runs = &self.runs[group as usize];
         let is_full = runs.len() == KEPT[group as usize];
         group == Group::Failed || !is_full || runs.front().is_none_or(|oldest| oldest.at + KEPT_WITHIN < at)
@@ -402,42 +405,13 @@ impl Outcome {
     fn group(self) -> Group {
         match self {
             Self::Succeeded => Group::Succeeded,
-            Self::Retrying | Self::Failed | Self::Panicked | Self::TimedOut => Group::Failed,
-            Self::Skipped
-            | Self::Cancelled
-            | Self::Shed
-            | Self::Queued
+            Self::Retrying
+            | Self::Failed
+            | Self::Panicked
+            | Self::TimedOut
             | Self::QueueFailed
-            | Self::Abandoned => Group::Other,
+            | Self::Abandoned => Group::Failed,
+            Self::Skipped | Self::Cancelled | Self::Shed | Self::Queued => Group::Other,
         }
-    }
-}
-
-/// Writes an error, up to some length.
-fn text(error: &JobError) -> String {
-    let mut text = Bounded(String::new());
-    let written = catch_unwind(AssertUnwindSafe(|| write!(text, "{error}")));
-    if let Err(panic) = written {
-        // Its `Drop` may panic too.
-        mem::forget(panic);
-        return "the error panicked while it was formatted".to_owned();
-    }
-    text.0
-}
-
-/// Text of a bounded length. Writing more is an error.
-struct Bounded(String);
-
-impl fmt::Write for Bounded {
-    fn write_str(&mut self, more: &str) -> fmt::Result {
-        let room = ERROR_LENGTH - self.0.len().min(ERROR_LENGTH);
-        if more.len() <= room {
-            self.0.push_str(more);
-            return Ok(());
-        }
-        let end = (0..=room).rev().find(|end| more.is_char_boundary(*end)).unwrap_or_default();
-        self.0.push_str(&more[..end]);
-        self.0.push('…');
-        Err(fmt::Error)
     }
 }

@@ -55,6 +55,7 @@
 //! [`serve`](crate::serve()), and after half a minute in any case, when the browser connects again. So a graceful shutdown of
 //! another server waits that long at most.
 
+mod bounded;
 mod journal;
 mod origin;
 mod page;

@@ -10,6 +10,8 @@ use std::{
 use defer_core::{BoxError, FailedJob, InspectQueue, JobId, QueueCounts, Runner};
 use tokio::time::timeout;
 
+use super::bounded::bounded;
+
 /// How many failed jobs are shown.
 const FAILED: usize = 20;
 /// How old what the page shows may be.
@@ -71,7 +73,11 @@ impl Cache {
         let runner = runner.clone();
         let answer = answer_of(async move {
             let Some(queue) = inspectable(&runner) else { return Ok(Inspected::default()) };
-            let (counts, failed) = (queue.counts().await?, queue.failed(FAILED).await?);
+            let (counts, mut failed) = (queue.counts().await?, queue.failed(FAILED).await?);
+            failed.truncate(FAILED);
+            for job in &mut failed {
+                (job.name, job.error) = (bounded(&job.name), bounded(&job.error));
+            }
             Ok(Inspected { counts, failed, error: None })
         });
         let answer = answer.await;

@@ -127,7 +127,8 @@ async fn show_data(State(site): State<Site>, asked: Asked) -> Response {
 
 async fn show_events(State(site): State<Site>, asked: Asked) -> Response {
     match asked {
-        Ok(Query(view)) => stream::events(site, view).into_response(),
+        // nginx would keep events back to send them together.
+        Ok(Query(view)) => ([("x-accel-buffering", "no")], stream::events(site, view)).into_response(),
         Err(rejection) => refusal(&rejection),
     }
 }
@@ -159,6 +160,8 @@ async fn retry(
         }
     };
     match site.retry(id).await {
+        // The script has no use for the page, and could not tell it from that of a login.
+        Ok(true) if headers.contains_key("x-dashboard-script") => StatusCode::NO_CONTENT.into_response(),
         // The page itself, whatever its path.
         Ok(true) => Redirect::to(&format!("?{}", uri.query().unwrap_or_default())).into_response(),
         Ok(false) => {

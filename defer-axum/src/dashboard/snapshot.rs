@@ -185,7 +185,7 @@ impl Snapshot {
         view.sort(&mut types);
         let name = Some(&*view.name).filter(|name| !name.is_empty());
         let runs = journal.runs(name, view.outcome.group(), RUNS);
-        let runs = runs.into_iter().map(|run| RunRow::new(run, journal.begun_at())).collect();
+        let runs = runs.into_iter().map(|run| RunRow::new(run, journal.hides_errors())).collect();
         Self {
             now: Now::new(runner, journal.begun_at(), &types),
             types,
@@ -246,7 +246,8 @@ fn is_long(elapsed: Duration, usual: Option<f64>) -> bool {
     let seconds = elapsed.as_secs_f64();
     match usual {
         Some(usual) => seconds > (2.0 * usual).max(1.0),
-        None => seconds > 10.0,
+        // Nothing is known: no run of it ended of late.
+        None => seconds > 60.0,
     }
 }
 
@@ -281,7 +282,7 @@ impl From<Figures> for TypeRow {
 }
 
 impl RunRow {
-    fn new(run: Run, begun_at: SystemTime) -> Self {
+    fn new(run: Run, hides_errors: bool) -> Self {
         let route = match (run.method, run.matched_path) {
             (Some(method), Some(path)) => Some(format!("{method} {path}")),
             (Some(method), None) => Some(method.to_string()),
@@ -292,13 +293,13 @@ impl RunRow {
             id: run.id.to_string(),
             outcome: run.outcome,
             attempt: run.attempt,
-            at: Moment(begun_at + run.at),
+            at: Moment(run.ended_at),
             wait_seconds: run.waited.map(|waited| waited.as_secs_f64()),
             run_seconds: run.ran.map(|ran| ran.as_secs_f64()),
             route,
             status: run.status.map(|status| status.as_u16()),
             delivery: run.delivery.map(|delivery| delivery.as_str()),
-            errors: run.errors,
+            errors: if hides_errors { Vec::new() } else { run.errors },
         }
     }
 }
@@ -389,8 +390,8 @@ mod tests {
             (ms(1_100), Some(0.01), true),
             (ms(5_900), Some(3.0), false),
             (ms(6_100), Some(3.0), true),
-            (ms(9_000), None, false),
-            (ms(11_000), None, true),
+            (ms(59_000), None, false),
+            (ms(61_000), None, true),
         ] {
             assert_eq!(is_long(elapsed, usual), expected, "{elapsed:?} {usual:?}");
         }

@@ -14,10 +14,18 @@ const EVERY: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(30);
 /// How long the browser waits before it does.
 const RECONNECT: Duration = Duration::from_millis(250);
+const RECONNECT_AT_END: Duration = Duration::from_secs(5);
 
 /// Returns the events of a page with this view.
 pub(super) fn events(site: Site, view: View) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
-    let page = OpenPage { site, view, sent: BTreeMap::new(), next: None, ends: Instant::now() + LONGEST };
+    let page = OpenPage {
+        site,
+        view,
+        sent: BTreeMap::new(),
+        next: None,
+        ends: Instant::now() + LONGEST,
+        is_last: false,
+    };
     Sse::new(unfold(page, |mut page| async { page.next().await.map(|event| (Ok(event), page)) }))
         .keep_alive(KeepAlive::default())
 }
@@ -30,11 +38,16 @@ struct OpenPage {
     /// When to look again. `None` before the first time.
     next: Option<Instant>,
     ends: Instant,
+    /// The runner is closing, and the page was told.
+    is_last: bool,
 }
 
 impl OpenPage {
     /// Waits for the next event. `None` at the end.
     async fn next(&mut self) -> Option<Event> {
+        if self.is_last {
+            return None;
+        }
         loop {
             let is_first = self.next.is_none();
             if let Some(next) = self.next {
@@ -42,18 +55,24 @@ impl OpenPage {
                 tokio::select! {
                     () = sleep_until(next) => {}
                     () = sleep_until(self.ends) => return None,
-                    () = runner.closing() => return None,
+                    () = runner.closing() => {}
                 }
             }
+            // The page is told of that, and comes back, if there is still a service, after a while.
+            self.is_last = self.site.runner().load().is_closing;
             self.next = Some(Instant::now() + EVERY);
             self.refresh_queue();
             let changed = self.changed()?;
-            if changed.is_empty() {
+            if changed.is_empty() && !self.is_last {
                 continue;
             }
             // JSON has no line breaks, which would end the event.
             let event = Event::default().data(serde_json::to_string(&changed).ok()?);
-            return Some(if is_first { event.retry(RECONNECT) } else { event });
+            return Some(match (self.is_last, is_first) {
+                (true, _) => event.retry(RECONNECT_AT_END),
+                (false, true) => event.retry(RECONNECT),
+                (false, false) => event,
+            });
         }
     }
 

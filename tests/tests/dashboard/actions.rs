@@ -64,7 +64,8 @@ impl InspectQueue for Broken {
     }
 
     fn failed(&self, _limit: usize) -> BoxFuture<'_, Result<Vec<FailedJob>, BoxError>> {
-        self.answer(vec![FailedJob::new(self.failed, "Send<Mail>", 3, "mailbox <full>")])
+        let error = format!("mailbox <full>{}", ".".repeat(100_000));
+        self.answer(vec![FailedJob::new(self.failed, "Send<Mail>", 3, error); 100])
     }
 
     fn retry(&self, id: JobId) -> BoxFuture<'_, Result<bool, BoxError>> {
@@ -93,7 +94,10 @@ async fn the_queue_is_shown_with_its_failed_jobs_and_a_button_only_where_actions
         assert!(html.contains("<dd>17</dd>") && html.contains("mailbox &#60;full&#62;"), "{html}");
         assert!(html.contains("Send&#60;Mail&#62;") && html.contains("after 3 attempts"), "{html}");
         assert_eq!(html.contains(&form), has_actions, "{html}");
-        assert_eq!(data(&server, "/jobs/data").await["queue"]["pending"], 17);
+        let queued = data(&server, "/jobs/data").await["queue"].clone();
+        assert_eq!(queued["pending"], 17);
+        assert_eq!(queued["failed_jobs"].as_array().map(Vec::len), Some(20));
+        assert!(html.len() < 50_000, "{} bytes, whatever the queue says", html.len());
         let reply = post(&server, "/jobs", &format!("retry={}", queue.failed), SAME_ORIGIN).await;
         assert_eq!(reply.status, if has_actions { 303 } else { 403 }, "{}", reply.text());
     }
@@ -132,6 +136,9 @@ async fn another_site_cannot_act_and_a_reply_leads_back_to_the_same_view() {
         assert!(reply.head.contains("location: ?outcome=failed&sort=rate\r\n"), "{}", reply.head);
     }
     assert_eq!(queue.retried.lock().expect("no panic").len(), 2);
+    // The script could not tell the page from one to log in.
+    let reply = post(&server, "/jobs", &form, &format!("{SAME_ORIGIN}x-dashboard-script: \r\n")).await;
+    assert_eq!(reply.status, 204);
 }
 
 #[tokio::test]

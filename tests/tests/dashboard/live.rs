@@ -19,7 +19,14 @@ impl Events {
         client.read_until("\r\n\r\n").await;
         let head = client.line().await;
         assert!(head.contains("200"), "{head}");
-        while !client.line().await.is_empty() {}
+        let mut head = String::new();
+        loop {
+            match client.line().await {
+                line if line.is_empty() => break,
+                line => head.push_str(&line.to_lowercase()),
+            }
+        }
+        assert!(head.contains("x-accel-buffering: no") && head.contains("no-store"), "{head}");
         Self(client)
     }
 
@@ -83,10 +90,15 @@ async fn an_open_page_keeps_no_server_from_its_end_and_tells_of_the_shutdown() {
             // Where nothing tells the runner of the signal.
             runner.announce_shutdown();
         }
-        let (_, ended) =
-            in_time(async { tokio::join!(server.stop(), async { while events.next().await.is_some() {} }) })
-                .await;
-        assert_eq!(ended, ());
+        let last = async {
+            let mut now = String::new();
+            while let Some(event) = events.next().await {
+                now = event["now"].as_str().unwrap_or(&now).to_owned();
+            }
+            now
+        };
+        let (_, now) = in_time(async { tokio::join!(server.stop(), last) }).await;
+        assert!(now.contains("The service is shutting down."), "{now}");
     }
 }
 

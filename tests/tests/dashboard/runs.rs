@@ -3,8 +3,11 @@
 use std::{error::Error, fmt, sync::Arc};
 
 use axum::{Router, extract::Path, http::StatusCode, routing::get};
-use defer_axum::{Dashboard, Deferrable, Delivery, Job, JobContext, JobError, JobResult, Runner, scope};
+use defer_axum::{
+    Dashboard, Deferrable, Delivery, Job, JobContext, JobError, JobId, JobResult, Resume, Runner, scope,
+};
 use defer_tests::{By, Tcp, in_time};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
@@ -75,6 +78,41 @@ async fn a_run_has_its_attempts_errors_times_and_the_response_that_it_followed()
         assert!(html.contains("<code>GET /items/{id}</code> 201"), "{html}");
         assert!(html.contains("<span>attempt 2:</span> failure 2"), "{html}");
     }
+}
+
+/// Fails, and its queue tries it again.
+#[derive(Deferrable, Serialize, Deserialize)]
+#[defer(queue, tries = 3)]
+struct FailsInQueue;
+
+impl Job for FailsInQueue {
+    async fn run(&self, cx: &JobContext) -> JobResult {
+        Err(JobError::msg(format!("failure {}", cx.attempt())))
+    }
+}
+
+#[tokio::test]
+async fn a_job_from_a_queue_is_one_run_with_the_errors_of_all_its_attempts() {
+    let runner = Runner::default();
+    let server = serve(Router::new().nest("/jobs", Dashboard::new(&runner).into()), &runner).await;
+    let id = JobId::unique();
+    for attempts in 0..3 {
+        // As a worker does, one attempt after another.
+        let metadata = [("route".to_owned(), "POST /items/{id}".to_owned())].into();
+        let mut resumed = runner.resume(FailsInQueue, Resume { id, attempts, metadata }).expect("a runtime");
+        resumed.ran().await;
+        let data = data(&server, "/jobs/data").await;
+        assert_eq!(names(&data["runs"]), ["FailsInQueue"], "one run, after {} attempts", attempts + 1);
+        let run = &data["runs"][0];
+        assert_eq!((&run["attempt"], &run["route"]), (&json!(attempts + 1), &json!("POST /items/{id}")));
+        assert_eq!(run["outcome"], if attempts < 2 { "retrying" } else { "failed" });
+        assert_eq!(run["errors"].as_array().map(Vec::len), Some(attempts as usize + 1), "{run}");
+    }
+    let totals = data(&server, "/jobs/data").await["now"]["totals"].clone();
+    assert_eq!(
+        [&totals["deferred"], &totals["queued"], &totals["failed"]],
+        [3, 2, 1].map(Value::from).each_ref()
+    );
 }
 
 #[tokio::test]

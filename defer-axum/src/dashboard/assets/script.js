@@ -11,6 +11,7 @@ const source = new URL(document.currentScript.dataset.events, location.href);
 let feed = null;
 let isPaused = false;
 let lost = 0;
+let again = 0;
 
 // -- sections ----------------------------------------------------------------------------------
 
@@ -18,7 +19,10 @@ let lost = 0;
 function show(section, html) {
   const template = document.createElement("template");
   template.innerHTML = html;
+  const focused = document.activeElement;
   morph(byId(section), template.content);
+  // An element that has moved has lost it.
+  if (focused !== document.activeElement && focused.isConnected) focused.focus({ preventScroll: true });
 }
 
 const key = (node) => node.dataset?.key;
@@ -83,6 +87,8 @@ function liveness(state, text) {
 
 function connect() {
   feed?.close();
+  clearTimeout(again);
+  if (document.hidden) return;
   source.search = location.search;
   feed = new EventSource(source);
   feed.onopen = () => {
@@ -98,12 +104,14 @@ function connect() {
   // The server ends each stream after a while, and the browser connects again at once.
   feed.onerror = () => {
     lost ||= setTimeout(() => liveness("lost", "not connected, trying again"), 2000);
-    if (feed.readyState === EventSource.CLOSED) setTimeout(() => isPaused || connect(), 2000);
+    clearTimeout(again);
+    if (feed.readyState === EventSource.CLOSED) again = setTimeout(() => isPaused || connect(), 2000);
   };
 }
 
 function disconnect() {
   feed?.close();
+  clearTimeout(again);
   clearTimeout(lost);
   lost = 0;
   liveness("paused", "paused");
@@ -143,17 +151,18 @@ document.querySelector("main").addEventListener("submit", async (event) => {
   button.disabled = true;
   const body = new URLSearchParams([[button.name, button.value]]);
   try {
-    // What is shown follows from the events, so where the answer leads to is of no use.
-    const response = await fetch(location.href, { method: "POST", body, redirect: "manual" });
-    if (response.type === "opaqueredirect") {
+    const headers = { "x-dashboard-script": "" };
+    const response = await fetch(location.href, { method: "POST", headers, body, redirect: "manual" });
+    if (response.status === 204) {
       button.textContent = "Will run again";
-    } else {
-      button.textContent = (await response.text()).trim();
+      return;
     }
+    const isRedirect = response.type === "opaqueredirect";
+    button.textContent = isRedirect ? "Reload the page to log in" : (await response.text()).trim();
   } catch {
     button.textContent = "The service cannot be reached";
-    button.disabled = false;
   }
+  button.disabled = false;
 });
 
 localize(document.body);
