@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
 
-use crate::request::headers_or_none;
+use crate::{request::headers_or_none, stamp::nanos};
 
 /// How the response to a request ended.
 ///
@@ -52,7 +52,7 @@ impl ResponseInfo {
     /// Sets the time from the request to the release of its jobs.
     #[must_use]
     pub fn with_elapsed(mut self, elapsed: Duration) -> Self {
-        self.elapsed = elapsed.as_nanos().try_into().unwrap_or(u64::MAX);
+        self.elapsed = nanos(elapsed);
         self
     }
 

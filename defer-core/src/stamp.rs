@@ -43,7 +43,8 @@ impl Stamp {
     }
 }
 
-fn nanos(duration: Duration) -> u64 {
+/// Returns a duration in nanoseconds; 584 years for a longer one.
+pub(crate) fn nanos(duration: Duration) -> u64 {
     duration.as_secs().saturating_mul(1_000_000_000).saturating_add(duration.subsec_nanos().into())
 }
 
