@@ -27,7 +27,8 @@
 //! personal data, such as the address that a mail server refused: [`hide_errors`](Dashboard::hide_errors) leaves them out.
 //!
 //! It only reads, unless you [enable actions](Dashboard::enable_actions): a button then runs a failed job of the queue again. A
-//! request for that from another site is refused, by its `Sec-Fetch-Site`, or where a browser sends none by its `Origin`.
+//! request for that from another site is refused, by its `Sec-Fetch-Site`, or where a browser sends none, as over plain HTTP, by its
+//! `Origin`, which must be the `Host`: a proxy in front has to pass that on.
 //!
 //! All answers are `no-store` and `noindex`, and the page needs no more than its own `Content-Security-Policy` allows: scripts,
 //! styles and connections of its own origin, nothing inline.
