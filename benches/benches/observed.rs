@@ -4,7 +4,9 @@
 //! too; with `--features observed,tracing/release_max_level_off` spans and events are compiled out (no feature of ours, because
 //! `--all-features` would compile them out of all tests).
 
-use std::{io, process::Command};
+mod callgrind;
+
+use std::io;
 
 fn main() -> io::Result<()> {
     let args: Vec<_> = std::env::args().skip(1).collect();
@@ -40,15 +42,5 @@ fn of_jobs(by: &str) -> io::Result<(i64, i64)> {
 }
 
 fn count(by: &str, case: &str, requests: u64) -> io::Result<i64> {
-    let run = Command::new("valgrind")
-        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null", env!("CARGO_BIN_EXE_observed")])
-        .args([by, case, &requests.to_string()])
-        .output()
-        .map_err(|error| io::Error::other(format!("valgrind could not be run: {error}")))?;
-    let log = String::from_utf8_lossy(&run.stderr);
-    let collected = log.lines().find_map(|line| line.split_once("Collected : ")?.1.trim().parse().ok());
-    match collected {
-        Some(collected) if run.status.success() => Ok(collected),
-        _ => Err(io::Error::other(format!("callgrind did not count `{by} {case}`:\n{log}"))),
-    }
+    callgrind::count(env!("CARGO_BIN_EXE_observed"), &[by, case, &requests.to_string()])
 }

@@ -3,6 +3,8 @@
 //! `cargo bench -p defer-benches --bench per_request` prints the tables; with `-- --check` it fails if a figure is
 //! above its limit.
 
+mod callgrind;
+
 use std::{
     fmt, io,
     process::{Command, ExitCode},
@@ -139,22 +141,12 @@ fn of_case(case: Case) -> io::Result<i64> {
 
 /// How many instructions a request takes: the difference between two runs, over that of their lengths.
 fn instructions(case: impl fmt::Display, Runs { few, many }: Runs) -> io::Result<i64> {
-    let difference = run_under_callgrind(&case, many)? - run_under_callgrind(&case, few)?;
+    let difference = count_of(&case, many)? - count_of(&case, few)?;
     Ok(difference / (many - few))
 }
 
-fn run_under_callgrind(case: &impl fmt::Display, requests: i64) -> io::Result<i64> {
-    let run = Command::new("valgrind")
-        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null", env!("CARGO_BIN_EXE_requests")])
-        .args([case.to_string(), requests.to_string()])
-        .output()
-        .map_err(|error| io::Error::other(format!("valgrind could not be run: {error}")))?;
-    let log = String::from_utf8_lossy(&run.stderr);
-    let collected = log.lines().find_map(|line| line.split_once("Collected : ")?.1.trim().parse().ok());
-    match collected {
-        Some(collected) if run.status.success() => Ok(collected),
-        _ => Err(io::Error::other(format!("callgrind did not count `{case}`:\n{log}"))),
-    }
+fn count_of(case: &impl fmt::Display, requests: i64) -> io::Result<i64> {
+    callgrind::count(env!("CARGO_BIN_EXE_requests"), &[&case.to_string(), &requests.to_string()])
 }
 
 fn allocations(case: impl fmt::Display) -> io::Result<i64> {

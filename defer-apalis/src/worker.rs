@@ -334,13 +334,12 @@ mod tests {
 
     #[derive(Deserialize)]
     struct Note {
-        #[allow(dead_code, reason = "it is only read")]
         number: u32,
     }
 
     impl Job for Note {
         async fn run(&self, _: &JobContext) -> JobResult {
-            Ok(())
+            panic!("{} is not to run", self.number)
         }
     }
 

@@ -57,6 +57,7 @@
 //! another server waits that long at most.
 
 mod bounded;
+mod float;
 mod journal;
 mod origin;
 mod page;

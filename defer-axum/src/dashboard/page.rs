@@ -5,6 +5,7 @@ use std::{borrow::Borrow, fmt};
 use askama::Template;
 
 use super::{
+    float::float,
     journal::Outcome,
     snapshot::{Column, Now, Order, QueueState, RunRow, RunningRow, Shown, Snapshot, TypeRow, View},
     window::{Counts, Percentiles},
@@ -344,14 +345,12 @@ impl Plot<'_> {
         let all = |counts: &Counts| f64::from(counts.succeeded) + f64::from(counts.failed);
         let highest = self.0.iter().map(all).fold(1.0, f64::max);
         let scale = HEIGHT / highest;
-        #[allow(clippy::cast_precision_loss, reason = "a few columns")]
-        let width = WIDTH / self.0.len() as f64;
+        let width = WIDTH / float(self.0.len() as u64);
         let mut outlines = String::new();
-        for (n, counts) in self.0.iter().enumerate() {
+        for (n, counts) in (0..).zip(self.0) {
             let (below, count) = column(counts);
             if count > 0 {
-                #[allow(clippy::cast_precision_loss, reason = "a few columns")]
-                let left = n as f64 * width;
+                let left = float(n) * width;
                 // A single run among many is still seen.
                 let height = (f64::from(count) * scale).max(1.0);
                 let base = (HEIGHT - f64::from(below) * scale).max(height);
@@ -397,15 +396,19 @@ struct Whole(u64);
 
 impl fmt::Display for Whole {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digits = self.0.to_string();
-        for (n, digit) in digits.char_indices() {
-            if n > 0 && (digits.len() - n) % 3 == 0 {
-                f.write_str("\u{202f}")?;
-            }
-            write!(f, "{digit}")?;
-        }
-        Ok(())
+        write_apart(f, &self.0.to_string())
     }
+}
+
+/// Writes digits with the thousands apart.
+fn write_apart(f: &mut fmt::Formatter<'_>, digits: &str) -> fmt::Result {
+    for (n, digit) in digits.char_indices() {
+        if n > 0 && (digits.len() - n) % 3 == 0 {
+            f.write_str("\u{202f}")?;
+        }
+        write!(f, "{digit}")?;
+    }
+    Ok(())
 }
 
 /// Formats a rate: 0, 0.3, 12, 98 765.
@@ -413,15 +416,10 @@ struct Rate(f64);
 
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        #[allow(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a rate is not that large"
-        )]
         match self.0 {
             0.0 => f.write_str("0"),
             ..9.95 => write!(f, "{:.1}", self.0),
-            _ => Whole(self.0.round() as u64).fmt(f),
+            _ => write_apart(f, &format!("{:.0}", self.0)),
         }
     }
 }
@@ -496,9 +494,7 @@ impl Now {
 }
 
 fn share(used: usize, bound: usize) -> f64 {
-    #[allow(clippy::cast_precision_loss, reason = "a share")]
-    let share = used as f64 * 100.0 / bound.max(1) as f64;
-    share.min(100.0)
+    (float(used as u64) * 100.0 / float(bound.max(1) as u64)).min(100.0)
 }
 
 #[cfg(test)]

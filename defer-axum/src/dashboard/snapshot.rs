@@ -6,6 +6,7 @@ use defer_core::{FailedJob, QueueCounts, Runner, RunningJob, Stats};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    float::float,
     journal::{AttemptError, Figures, Group, Journal, Outcome, Run, Totals},
     queue::Inspected,
     window::{Counts, Percentiles},
@@ -203,8 +204,7 @@ impl Now {
         let (succeeded, failed) = last_minutes.fold((0_u64, 0_u64), |(succeeded, failed), counts| {
             (succeeded + u64::from(counts.succeeded), failed + u64::from(counts.failed))
         });
-        #[allow(clippy::cast_precision_loss, reason = "a ratio")]
-        let ratio = failed as f64 / (succeeded + failed) as f64;
+        let ratio = float(failed) / float(succeeded + failed);
         Self {
             at: Moment(SystemTime::now()),
             since: Moment(since),
@@ -345,22 +345,21 @@ impl View {
 
 impl Column {
     /// Returns what rows are sorted by; without a figure they are less than any other.
-    #[allow(clippy::cast_precision_loss, reason = "only to compare")]
     fn number(self, row: &TypeRow) -> f64 {
         let p95 = |times: Option<Percentiles>| times.map_or(-1.0, |times| times.p95);
         match self {
             Self::Name => 0.0,
             Self::Rate => row.runs_per_second,
-            Self::Deferred => row.totals.deferred as f64,
-            Self::Unfinished => row.unfinished as f64,
-            Self::Succeeded => row.totals.succeeded as f64,
-            Self::Failed => row.totals.failed as f64,
-            Self::Retried => row.totals.retried as f64,
-            Self::Skipped => row.totals.skipped as f64,
-            Self::Cancelled => row.totals.cancelled as f64,
-            Self::Shed => row.totals.shed as f64,
-            Self::Queued => row.totals.queued as f64,
-            Self::Abandoned => row.totals.abandoned as f64,
+            Self::Deferred => float(row.totals.deferred),
+            Self::Unfinished => float(row.unfinished),
+            Self::Succeeded => float(row.totals.succeeded),
+            Self::Failed => float(row.totals.failed),
+            Self::Retried => float(row.totals.retried),
+            Self::Skipped => float(row.totals.skipped),
+            Self::Cancelled => float(row.totals.cancelled),
+            Self::Shed => float(row.totals.shed),
+            Self::Queued => float(row.totals.queued),
+            Self::Abandoned => float(row.totals.abandoned),
             Self::Ran => p95(row.run_seconds),
             Self::Waited => p95(row.wait_seconds),
         }

@@ -5,6 +5,8 @@ use std::time::Duration;
 use histogram::{Histogram32, Quantile};
 use serde::Serialize;
 
+use super::float::float;
+
 /// The times of runs are kept by the minute, for this many minutes.
 pub(super) const MINUTES: usize = 5;
 /// Runs are counted by slots of this many seconds, for as long.
@@ -118,15 +120,13 @@ impl Window {
         // There are too many to count, or none.
         let all = Histogram32::checked_sum(&recent.collect::<Vec<_>>()).ok()?;
         let quantiles = all.quantiles(&[0.5, 0.95, 0.99]).ok()??;
-        #[allow(clippy::cast_precision_loss, reason = "an hour in microseconds is exact")]
-        let at = |quantile| Some(quantiles.get(&Quantile::new(quantile).ok()?)?.end() as f64 / 1e6);
+        let at = |quantile| Some(float(quantiles.get(&Quantile::new(quantile).ok()?)?.end()) / 1e6);
         Some(Percentiles { p50: at(0.5)?, p95: at(0.95)?, p99: at(0.99)? })
     }
 }
 
-#[allow(clippy::cast_possible_truncation, reason = "smaller than `length`")]
 fn index(number: u64, length: usize) -> usize {
-    (number % length as u64) as usize
+    usize::try_from(number % length as u64).expect("smaller than `length`")
 }
 
 fn record(times: &mut Histogram32, time: Duration) {

@@ -483,6 +483,5 @@ impl<S: Slots> State<S> {
 
 mod push;
 mod stop;
-
 #[cfg(test)]
 mod tests;

@@ -114,6 +114,7 @@ async fn a_stream_ends_at_an_announced_shutdown_and_after_half_a_minute() {
     // And at once where something does.
     let response = defer_tests::ask(&router, "/jobs/events").await;
     let reading = tokio::spawn(defer_tests::read(response));
+    // The clock is paused: this only lets the stream send some events.
     tokio::time::sleep(Duration::from_secs(3)).await;
     let began = tokio::time::Instant::now();
     runner.announce_shutdown();

@@ -1,0 +1,18 @@
+//! Counts instructions.
+
+use std::{io, process::Command};
+
+/// Returns how many instructions a program takes with these arguments.
+pub(crate) fn count(program: &str, args: &[&str]) -> io::Result<i64> {
+    let run = Command::new("valgrind")
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null", program])
+        .args(args)
+        .output()
+        .map_err(|error| io::Error::other(format!("valgrind could not be run: {error}")))?;
+    let log = String::from_utf8_lossy(&run.stderr);
+    let collected = log.lines().find_map(|line| line.split_once("Collected : ")?.1.trim().parse().ok());
+    match collected {
+        Some(collected) if run.status.success() => Ok(collected),
+        _ => Err(io::Error::other(format!("callgrind did not count `{}`:\n{log}", args.join(" ")))),
+    }
+}
