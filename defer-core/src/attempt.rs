@@ -2,7 +2,7 @@
 
 use std::{
     cell::Cell,
-    future::Future,
+    future::{Future, ready},
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     task::{Context, Poll},
@@ -28,6 +28,12 @@ use crate::{
 pub(crate) trait Work: Send + 'static {
     /// Does nothing until it is polled.
     fn run(&mut self, cx: &JobContext) -> impl Future<Output = JobResult> + Send;
+
+    /// Tells the job that it is given up.
+    fn failed(&mut self, cx: &JobContext, error: &JobError) -> impl Future<Output = ()> + Send {
+        let _ = (cx, error);
+        ready(())
+    }
 
     /// Returns the job as a queue stores it; `None` for one that is not for a queue.
     fn encode(&self) -> Option<Result<Vec<u8>, BoxError>>;
@@ -69,6 +75,16 @@ impl Drop for InJob {
     }
 }
 
+/// What may follow an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sequel {
+    Nothing,
+    /// Another attempt, if there is one left.
+    Retry,
+    /// The same attempt again.
+    Snooze,
+}
+
 /// How an attempt ended.
 pub(crate) enum Outcome {
     Returned(JobResult),
@@ -77,12 +93,22 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    /// Returns whether another attempt could succeed.
-    pub(crate) fn may_retry(&self) -> bool {
+    /// Returns what may follow.
+    #[inline]
+    pub(crate) fn sequel(&self) -> Sequel {
         match self {
-            Self::Returned(Ok(())) => false,
-            Self::Returned(Err(error)) => !error.is_fatal(),
-            Self::Panicked(_) | Self::TimedOut(_) => true,
+            Self::Returned(Ok(())) => Sequel::Nothing,
+            Self::Returned(Err(error)) if error.is_fatal() => Sequel::Nothing,
+            Self::Returned(Err(error)) if error.is_snooze() => Sequel::Snooze,
+            Self::Returned(Err(_)) | Self::Panicked(_) | Self::TimedOut(_) => Sequel::Retry,
+        }
+    }
+
+    /// Returns how long to wait before another attempt, if the job says so.
+    pub(crate) fn next_attempt(&self) -> Option<Duration> {
+        match self {
+            Self::Returned(Err(error)) => error.next_attempt(),
+            _ => None,
         }
     }
 
@@ -94,7 +120,6 @@ impl Outcome {
     }
 
     /// Returns the error, and a name for its kind.
-    #[cfg(feature = "opentelemetry")]
     pub(crate) fn error(&self) -> Option<(&'static str, &JobError)> {
         match self {
             Self::Returned(Ok(())) => None,
@@ -175,6 +200,8 @@ impl<F: Future<Output = JobResult>> Future for Attempt<'_, F> {
             }
         }));
         let outcome = match (returned, caught) {
+            // What is around the job has seen its panic.
+            (Some(Err(error)), Ok(())) if error.is_panic() => return Poll::Ready(Outcome::Panicked(error)),
             (Some(result), Ok(())) => return Poll::Ready(Outcome::Returned(result)),
             (None | Some(Ok(())), Err(panic)) => Outcome::Panicked(JobError::panicked(panic)),
             (Some(Err(error)), Err(panic)) => {

@@ -1,10 +1,24 @@
-//! The context a job runs in.
+//! The context a job runs in, and what a user puts around its attempts.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use tokio::sync::watch;
 
-use crate::{error::MissingState, id::JobId, request::RequestInfo, response::ResponseInfo, state::TypeMap};
+use crate::{
+    error::{JobResult, MissingState},
+    event::JobRef,
+    future::BoxFuture,
+    id::JobId,
+    request::RequestInfo,
+    response::ResponseInfo,
+    state::TypeMap,
+};
 
 /// The context a job runs in: its id and attempt, its runner's state, and the request and response it comes from.
 ///
@@ -49,8 +63,7 @@ use crate::{error::MissingState, id::JobId, request::RequestInfo, response::Resp
 #[derive(Clone)]
 pub struct JobContext {
     surroundings: Arc<dyn Surroundings>,
-    id: JobId,
-    attempt: u32,
+    job: JobRef,
 }
 
 /// What all jobs of one list see. Hides the list and its runner from the context.
@@ -59,11 +72,18 @@ pub(crate) trait Surroundings: Send + Sync {
     fn request(&self) -> Option<&RequestInfo>;
     fn response(&self) -> Option<&ResponseInfo>;
     fn drain(&self) -> &Drain;
+    fn arounds(&self) -> &[Around];
 }
 
 impl JobContext {
-    pub(crate) fn new(surroundings: Arc<dyn Surroundings>, id: JobId, attempt: u32) -> Self {
-        Self { surroundings, id, attempt }
+    pub(crate) fn new(surroundings: Arc<dyn Surroundings>, job: JobRef) -> Self {
+        Self { surroundings, job }
+    }
+
+    /// Returns what runs around the attempt.
+    #[inline]
+    pub(crate) fn arounds(&self) -> &[Around] {
+        self.surroundings.arounds()
     }
 
     /// Returns the runner's state of this type.
@@ -86,14 +106,19 @@ impl JobContext {
         self.surroundings.response()
     }
 
+    /// Returns the job's name.
+    pub fn name(&self) -> &'static str {
+        self.job.name()
+    }
+
     /// Returns the job's id, which is the same in each attempt.
     pub fn id(&self) -> JobId {
-        self.id
+        self.job.id
     }
 
     /// Returns the number of this attempt, counted from 1.
     pub fn attempt(&self) -> u32 {
-        self.attempt
+        self.job.attempt
     }
 
     /// Waits until the runner begins to shut down. Completes at once if it has begun.
@@ -111,9 +136,32 @@ impl JobContext {
 impl fmt::Debug for JobContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JobContext")
-            .field("id", &self.id)
-            .field("attempt", &self.attempt)
+            .field("name", &self.job.name())
+            .field("id", &self.job.id)
+            .field("attempt", &self.job.attempt)
             .finish_non_exhaustive()
+    }
+}
+
+/// What a user puts around each attempt.
+pub(crate) type Around =
+    Box<dyn for<'a> Fn(&'a JobContext, Next<'a>) -> BoxFuture<'a, JobResult> + Send + Sync>;
+
+/// The rest of an attempt: the job, or what else is [around](crate::RunnerBuilder::around) it. Await it, to run it.
+#[must_use = "the job runs when this is awaited"]
+pub struct Next<'a>(pub(crate) BoxFuture<'a, JobResult>);
+
+impl Future for Next<'_> {
+    type Output = JobResult;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<JobResult> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl fmt::Debug for Next<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Next").finish_non_exhaustive()
     }
 }
 

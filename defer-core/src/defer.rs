@@ -2,20 +2,18 @@
 
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
-#[cfg(feature = "testing")]
-use crate::work::RecordedJob;
 use crate::{
-    attempt::{Work, is_in_job},
+    attempt::is_in_job,
     context::JobContext,
     error::DeferError,
     id::JobId,
     job::{Deferrable, IntoJobResult},
     list::{Entry, JobList, Origin, Predicate},
-    policy::{On, Policy},
+    policy::{JobType, On, Policy},
     response::ResponseInfo,
     runner::Runner,
     scope::{Scoped, current::Current},
-    work::{AsyncJob, BlockingJob, Once},
+    work::{add_closure, add_job, job_type},
 };
 
 /// Defers a job until the response of the current request is over.
@@ -100,20 +98,11 @@ fn with_list(
 }
 
 fn push<J: Deferrable>(list: Arc<JobList>, job: J) -> Deferred {
-    let policy: &'static Policy = const { &J::POLICY };
     #[cfg(feature = "testing")]
-    if list.runner().is_recording() {
-        let job = Arc::new(through_queue(job));
-        if !policy.is_blocking() {
-            return push_work(list, RecordedJob(job), J::NAME, policy);
-        }
-        return push_work(list, BlockingJob(job), J::NAME, policy);
-    }
-    if policy.is_blocking() {
-        push_work(list, BlockingJob(Arc::new(job)), J::NAME, policy)
-    } else {
-        push_work(list, AsyncJob(job), J::NAME, policy)
-    }
+    let job = if list.runner().is_recording() { through_queue(job) } else { job };
+    let id = JobId::next();
+    let index = add_job(&list, Entry::new(id, job_type::<J>()), job);
+    Deferred::new(list, index, id)
 }
 
 /// Encodes and decodes a job of a queued type, as a queue would, so that a test fails if the job does not survive.
@@ -129,13 +118,11 @@ where
     F: FnOnce(JobContext) -> Fut + Send + 'static,
     Fut: Future<Output: IntoJobResult> + Send + 'static,
 {
-    push_work(list, Once(Some(work)), closure_name::<F>(), const { &Policy::new() })
-}
-
-fn push_work<W: Work>(list: Arc<JobList>, work: W, name: &'static str, policy: &'static Policy) -> Deferred {
     let id = JobId::next();
-    let index = list.add(Entry::new(id, name, policy), work);
-    Deferred { list, index, id }
+    let kind = const { &JobType::new(closure_name::<F>, Policy::new()) };
+    let entry = Entry::new(id, kind);
+    let index = add_closure(&list, entry, work);
+    Deferred::new(list, index, id)
 }
 
 fn closure_name<F>() -> &'static str {
@@ -170,9 +157,14 @@ pub struct Deferred {
     /// `None` for a job that was shed at once.
     index: Option<usize>,
     id: JobId,
+    is_superfluous: bool,
 }
 
 impl Deferred {
+    fn new(list: Arc<JobList>, index: Option<usize>, id: JobId) -> Self {
+        Self { list, index, id, is_superfluous: false }
+    }
+
     /// Returns the job's id.
     pub fn id(&self) -> JobId {
         self.id
@@ -262,6 +254,74 @@ impl Deferred {
             self.list.set_delay(index, delay);
         }
         self.clone()
+    }
+
+    /// Runs the job after those with the same serial key, of whatever type and request: one at a time, in the order in which
+    /// their responses ended. A job that fails and tries again keeps its turn until it has ended, and a delayed one comes in
+    /// when it is due. The jobs behind it in its own request wait too, as always.
+    ///
+    /// It holds within this runner. On a queue it holds within the runner of each worker, and the order is that of the worker.
+    /// Set it before the response is over: on a job that may have started it has no effect, and neither has a second key
+    /// from then on.
+    ///
+    /// ```
+    /// # use defer_core::{Deferrable, Job, JobContext, JobResult, Policy, Runner, defer, scope};
+    /// # struct Book { account: u32 }
+    /// # impl Job for Book { async fn run(&self, _: &JobContext) -> JobResult { Ok(()) } }
+    /// # impl Deferrable for Book { const NAME: &'static str = "Book"; const POLICY: Policy = Policy::new(); }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let runner = Runner::default();
+    /// # scope(&runner, async {
+    /// let account = 7;
+    /// defer(Book { account }).serial(format!("account:{account}"));
+    /// # }).await;
+    /// # runner.idle().await;
+    /// # }
+    /// ```
+    pub fn serial(&self, key: impl AsRef<str>) -> Self {
+        if let Some(index) = self.index {
+            self.list.set_serial(index, key.as_ref());
+        }
+        self.clone()
+    }
+
+    /// Leaves the job out if another with this unique key waits on this runner: one whose response is over, that has not started
+    /// and that will run for certain. A job that runs does not count, so that no change is missed, and neither does one that has a
+    /// condition, or that the queue has. What was left out is [known](Self::is_superfluous), and counted as cancelled.
+    ///
+    /// It is looked for now, and again when the response is over. From then on the job that the others are left out for cannot be
+    /// cancelled.
+    ///
+    /// ```
+    /// # use defer_core::{Deferrable, Job, JobContext, JobResult, Policy, Runner, defer, scope};
+    /// # use std::time::Duration;
+    /// # struct SyncCart { cart: u32 }
+    /// # impl Job for SyncCart { async fn run(&self, _: &JobContext) -> JobResult { Ok(()) } }
+    /// # impl Deferrable for SyncCart { const NAME: &'static str = "SyncCart"; const POLICY: Policy = Policy::new(); }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let runner = Runner::default();
+    /// for _ in 0..3 {
+    ///     // Three requests in short order.
+    ///     scope(&runner, async {
+    ///         defer(SyncCart { cart: 42 }).unique("sync:42").delay(Duration::from_millis(200));
+    ///     })
+    ///     .await;
+    /// }
+    /// runner.idle().await;
+    /// assert_eq!((runner.stats().succeeded, runner.stats().cancelled), (1, 2));
+    /// # }
+    /// ```
+    pub fn unique(&self, key: impl AsRef<str>) -> Self {
+        let is_superfluous =
+            self.index.is_some_and(|index| self.list.set_unique(index, self.id, key.as_ref()));
+        Self { is_superfluous: self.is_superfluous || is_superfluous, ..self.clone() }
+    }
+
+    /// Returns whether [`unique`](Self::unique), which returned this handle, has left the job out: another with its key waits.
+    pub fn is_superfluous(&self) -> bool {
+        self.is_superfluous
     }
 
     /// Changes the job, unless it has started. Returns whether the job was changed.

@@ -5,8 +5,10 @@ use std::{
     borrow::Cow,
     error::Error,
     fmt::{self, Write as _},
+    num::NonZeroU32,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
+    time::Duration,
 };
 
 use crate::panic::drop_quietly;
@@ -44,6 +46,10 @@ pub type JobResult = Result<(), JobError>;
 pub struct JobError {
     source: Source,
     fatal: bool,
+    panicked: bool,
+    snoozes: bool,
+    /// How long until the next attempt, in milliseconds and one. Short, because every result has room for it.
+    retry_after: Option<NonZeroU32>,
 }
 
 /// A user's error, whose `Drop` may panic wherever the last clone is dropped.
@@ -78,7 +84,7 @@ impl JobError {
             Self::msg("panicked with a value that is not a string")
         };
         drop_quietly(panic);
-        message
+        Self { panicked: true, ..message }
     }
 
     /// Marks the error as fatal: another attempt would not help, so the job gets none.
@@ -93,6 +99,77 @@ impl JobError {
         self.fatal
     }
 
+    /// Sets when the next attempt follows, instead of the policy's backoff: when the other side says so, as with HTTP's
+    /// `Retry-After`. Kept to the millisecond, and up to 49 days. Without an attempt left, or if the error is
+    /// [`fatal`](Self::fatal), none follows.
+    ///
+    /// ```
+    /// use defer_core::{JobError, JobResult};
+    /// use std::time::Duration;
+    ///
+    /// fn answered(status: u16, retry_after: Option<u64>) -> JobResult {
+    ///     match (status, retry_after) {
+    ///         (200, _) => Ok(()),
+    ///         (429 | 503, Some(seconds)) => {
+    ///             Err(JobError::msg("the partner is busy").retry_after(Duration::from_secs(seconds)))
+    ///         }
+    ///         _ => Err(JobError::msg(format!("the partner answered {status}"))),
+    ///     }
+    /// }
+    /// # let busy = answered(429, Some(120)).unwrap_err();
+    /// # assert_eq!(busy.next_attempt(), Some(Duration::from_secs(120)));
+    /// ```
+    #[must_use = "this returns the changed error"]
+    pub fn retry_after(mut self, delay: Duration) -> Self {
+        let millis = delay.as_millis().try_into().unwrap_or(u32::MAX);
+        self.retry_after = Some(NonZeroU32::MIN.saturating_add(millis));
+        self
+    }
+
+    /// Creates what a job returns that cannot do its work yet, and wants to be run again after this long: the file is not
+    /// there, the other side is closed for the night. That spends none of its attempts, and is not logged as a failure.
+    ///
+    /// The delay is kept as that of [`retry_after`](Self::retry_after) is. A closure runs once, so that one which returns this
+    /// has failed.
+    ///
+    /// ```
+    /// use defer_core::{Job, JobContext, JobError, JobResult};
+    /// use std::{path::PathBuf, time::Duration};
+    ///
+    /// struct Import {
+    ///     file: PathBuf,
+    /// }
+    ///
+    /// impl Job for Import {
+    ///     async fn run(&self, _cx: &JobContext) -> JobResult {
+    ///         if !self.file.exists() {
+    ///             return Err(JobError::snooze(Duration::from_secs(60)));
+    ///         }
+    ///         // ..
+    ///         Ok(())
+    ///     }
+    /// }
+    /// ```
+    pub fn snooze(delay: Duration) -> Self {
+        Self { snoozes: true, ..Self::msg("not now").retry_after(delay) }
+    }
+
+    /// Returns whether the job only wants to be run again [later](Self::snooze).
+    pub fn is_snooze(&self) -> bool {
+        self.snoozes && !self.fatal
+    }
+
+    /// Returns after how long the next attempt follows, if the error says so.
+    pub fn next_attempt(&self) -> Option<Duration> {
+        self.retry_after.map(|millis| Duration::from_millis((millis.get() - 1).into()))
+    }
+
+    /// Returns whether the job panicked. Such an error is seen by what is [around](crate::RunnerBuilder::around) the job, and
+    /// by [`Job::failed`](crate::Job::failed).
+    pub fn is_panic(&self) -> bool {
+        self.panicked
+    }
+
     /// Returns the error inside, for its sources or a downcast.
     pub fn as_error(&self) -> &(dyn Error + Send + Sync + 'static) {
         self.source.get()
@@ -101,7 +178,13 @@ impl JobError {
 
 impl<E: Into<BoxError>> From<E> for JobError {
     fn from(error: E) -> Self {
-        Self { source: Source(Some(Arc::from(error.into()))), fatal: false }
+        Self {
+            source: Source(Some(Arc::from(error.into()))),
+            fatal: false,
+            panicked: false,
+            snoozes: false,
+            retry_after: None,
+        }
     }
 }
 

@@ -13,7 +13,13 @@ use http::{Method, StatusCode};
 use tracing::Span;
 
 use crate::{
-    error::JobError, id::JobId, panic::drop_quietly, response::Delivery, stamp::Stamp, stats::Final,
+    error::{JobError, caught},
+    id::JobId,
+    panic::drop_quietly,
+    policy::{JobType, Policy},
+    response::Delivery,
+    stamp::Stamp,
+    stats::Final,
 };
 
 /// Something that happened to a job.
@@ -60,6 +66,14 @@ pub enum JobEventKind {
         /// How long the attempt took.
         elapsed: Duration,
         /// How long until the next attempt.
+        delay: Duration,
+    },
+    /// It asked to be run [again later](JobError::snooze). The attempt is not spent.
+    #[non_exhaustive]
+    Snoozed {
+        /// How long it took until it asked.
+        elapsed: Duration,
+        /// How long until it is run again.
         delay: Duration,
     },
     /// Final: it returned an error and has no attempts left, or the error was fatal.
@@ -132,7 +146,7 @@ pub struct End<'a> {
 
 impl End<'_> {
     pub fn name(&self) -> &'static str {
-        self.job.name
+        self.job.name()
     }
 
     pub fn attempt(&self) -> u32 {
@@ -268,6 +282,14 @@ impl JobEvent {
 }
 
 impl JobEventKind {
+    /// Returns how long until the job is run again; nothing if it is not.
+    pub(crate) fn delay(&self) -> Duration {
+        match self {
+            Self::Retrying { delay, .. } | Self::Snoozed { delay, .. } => *delay,
+            _ => Duration::ZERO,
+        }
+    }
+
     /// Returns how a job that ends with this event is counted; `None` if more events follow.
     pub(crate) fn final_count(&self) -> Option<Final> {
         match self {
@@ -278,15 +300,19 @@ impl JobEventKind {
             Self::Shed => Some(Final::Shed),
             Self::Queued => Some(Final::Queued),
             Self::Abandoned => Some(Final::Abandoned),
-            Self::Deferred | Self::Started | Self::Retrying { .. } | Self::QueueFailed { .. } => None,
+            Self::Deferred
+            | Self::Started
+            | Self::Retrying { .. }
+            | Self::Snoozed { .. }
+            | Self::QueueFailed { .. } => None,
         }
     }
 }
 
 /// The job that an event is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct JobRef {
-    pub(crate) name: &'static str,
+    kind: &'static JobType,
     pub(crate) id: JobId,
     /// The attempt, counted from 1; 0 before the first.
     pub(crate) attempt: u32,
@@ -295,8 +321,17 @@ pub(crate) struct JobRef {
 }
 
 impl JobRef {
-    pub(crate) fn new(name: &'static str, id: JobId, attempt: u32) -> Self {
-        Self { name, id, attempt, in_span: false }
+    #[inline]
+    pub(crate) fn new(kind: &'static JobType, id: JobId, attempt: u32) -> Self {
+        Self { kind, id, attempt, in_span: false }
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        self.kind.name()
+    }
+
+    pub(crate) fn policy(self) -> &'static Policy {
+        self.kind.policy()
     }
 
     /// Returns the same job, for an event that is logged inside this span.
@@ -308,7 +343,8 @@ impl JobRef {
     /// are user code.
     pub(crate) fn report(self, hooks: &Hooks, kind: &JobEventKind, times: &Times, facts: &impl Facts) {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.log(kind))) {
-            let Self { name, id, attempt, .. } = self;
+            let Self { id, attempt, .. } = self;
+            let name = self.name();
             drop_quietly(panic);
             tracing::error!(target: "defer", name, %id, attempt, "a job's error panicked while it was formatted");
         }
@@ -343,7 +379,7 @@ impl JobRef {
             }));
             if let Err(panic) = called {
                 drop_quietly(panic);
-                let Self { name, id, .. } = self;
+                let (name, id) = (self.name(), self.id);
                 tracing::error!(target: "defer", name, %id, "an `on_event` hook panicked");
             }
         }
@@ -351,18 +387,26 @@ impl JobRef {
 
     #[cold]
     fn event(self, kind: &JobEventKind, about: About) -> JobEvent {
-        let Self { name, id, attempt, .. } = self;
-        JobEvent { name, id, attempt, kind: kind.clone(), about }
+        let Self { id, attempt, .. } = self;
+        JobEvent { name: self.name(), id, attempt, kind: kind.clone(), about }
+    }
+
+    /// Logs that a job could not be told that it is given up.
+    #[cold]
+    pub(crate) fn log_untold(self, how: &str, error: &JobError) {
+        let (name, id) = (self.name(), self.id);
+        let told = caught(|| tracing::error!(target: "defer", name, %id, %error, "a job's `failed` {how}"));
+        told.unwrap_or_else(drop_quietly);
     }
 
     fn log(self, kind: &JobEventKind) {
-        let Self { name, id, attempt, in_span } = self;
+        let Self { id, attempt, in_span, .. } = self;
         // An event in the span does not repeat its fields.
         macro_rules! in_attempt {
             ($level:ident, $($rest:tt)*) => {
                 tracing::$level!(
                     target: "defer",
-                    name = (!in_span).then_some(name),
+                    name = (!in_span).then(|| self.name()),
                     id = (!in_span).then(|| tracing::field::display(id)),
                     attempt = (!in_span).then_some(attempt),
                     $($rest)*
@@ -375,25 +419,28 @@ impl JobRef {
             JobEventKind::Retrying { error, delay, .. } => {
                 in_attempt!(warn, %error, ?delay, "job failed, trying again");
             }
+            JobEventKind::Snoozed { delay, .. } => in_attempt!(debug, ?delay, "job snoozed"),
             JobEventKind::Failed { error, elapsed } => in_attempt!(error, %error, ?elapsed, "job failed"),
             JobEventKind::Panicked { error, elapsed } => in_attempt!(error, %error, ?elapsed, "job panicked"),
             JobEventKind::TimedOut { error, elapsed } => {
                 in_attempt!(error, %error, ?elapsed, "job timed out")
             }
             JobEventKind::Skipped => {
-                tracing::warn!(target: "defer", name, %id, "job skipped: its condition was false");
+                tracing::warn!(target: "defer", name = self.name(), %id, "job skipped: its condition was false");
             }
-            JobEventKind::Cancelled => tracing::debug!(target: "defer", name, %id, "job cancelled"),
+            JobEventKind::Cancelled => {
+                tracing::debug!(target: "defer", name = self.name(), %id, "job cancelled")
+            }
             JobEventKind::Shed => {
-                tracing::warn!(target: "defer", name, %id, "job shed: too many are pending")
+                tracing::warn!(target: "defer", name = self.name(), %id, "job shed: too many are pending")
             }
-            JobEventKind::Queued => tracing::debug!(target: "defer", name, %id, "job queued"),
+            JobEventKind::Queued => tracing::debug!(target: "defer", name = self.name(), %id, "job queued"),
             JobEventKind::QueueFailed { error } => {
-                tracing::warn!(target: "defer", name, %id, %error, "job not queued, running it in this process");
+                tracing::warn!(target: "defer", name = self.name(), %id, %error, "job not queued, running it in this process");
             }
             JobEventKind::Abandoned => {
                 let why = "job abandoned: it was stopped, or nothing was left to run it";
-                tracing::error!(target: "defer", name, %id, attempt, "{why}");
+                tracing::error!(target: "defer", name = self.name(), %id, attempt, "{why}");
             }
         }
     }

@@ -1,10 +1,10 @@
 //! The traits of a job.
 
-use std::future::Future;
+use std::future::{Future, ready};
 
 use crate::{
     context::JobContext,
-    error::{BoxError, JobResult},
+    error::{BoxError, JobError, JobResult},
     policy::Policy,
 };
 
@@ -46,6 +46,37 @@ use crate::{
 pub trait Job: Send + Sync + 'static {
     /// Does the work. An error or a panic fails this attempt; the job's [`Policy`] decides whether another follows.
     fn run(&self, cx: &JobContext) -> impl Future<Output = JobResult> + Send;
+
+    /// Called once when the job is given up: its last attempt failed, panicked or timed out, or its error was fatal. Does
+    /// nothing, unless you implement it: to mark what the job was for, or to tell somebody.
+    ///
+    /// ```
+    /// # use defer_core::{Job, JobContext, JobError, JobResult};
+    /// # struct Orders;
+    /// # impl Orders { async fn mark(&self, _: u64, _: &str) {} }
+    /// # struct NotifyPartner { order: u64 }
+    /// impl Job for NotifyPartner {
+    ///     async fn run(&self, cx: &JobContext) -> JobResult {
+    ///         // ..
+    /// #       Ok(())
+    ///     }
+    ///
+    ///     async fn failed(&self, cx: &JobContext, error: &JobError) {
+    ///         if let Ok(orders) = cx.state::<Orders>() {
+    ///             orders.mark(self.order, "the partner was not told").await;
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// It is a part of the last attempt: in its span, and the job has not ended before. It may defer. It has the job's timeout for
+    /// itself; if it panics or takes longer, that is logged. It is not called for a job that is cancelled, skipped, shed or
+    /// abandoned, nor for one that ended with its process: that a queue's worker gives up when it has seen that often enough. On
+    /// a queue it is called again if the process ends while it runs.
+    fn failed(&self, cx: &JobContext, error: &JobError) -> impl Future<Output = ()> + Send {
+        let _ = (cx, error);
+        ready(())
+    }
 }
 
 /// A job that can be deferred. `#[derive(Deferrable)]` implements it.

@@ -52,15 +52,17 @@
 //     list:  collect, admission, run, push, list, state, effects, segment, entry
 //     runner: shutdown, usher, runner, jobs, load, capacity, semaphore, backoff
 //     trace, attempt
-//     queue, job, context, event
-//     response, request, state, stats, policy, error, id, stamp, panic, sync
+//     queue, job, around, status, context, event
+//     response, request, state, stats, policy, error, id, stamp, future, panic, sync
 
+mod around;
 mod attempt;
 mod builder;
 mod context;
 mod defer;
 mod error;
 mod event;
+mod future;
 mod id;
 mod job;
 mod list;
@@ -77,6 +79,7 @@ mod scope;
 mod stamp;
 mod state;
 mod stats;
+mod status;
 mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -86,21 +89,23 @@ mod worker;
 
 pub use self::{
     builder::RunnerBuilder,
-    context::JobContext,
+    context::{JobContext, Next},
     defer::{Defer, Deferred, defer, defer_fn, try_defer, try_defer_fn},
     error::{BoxError, DeferError, GlobalRunnerExists, JobError, JobResult, MissingState},
     event::{JobEvent, JobEventKind},
+    future::BoxFuture,
     id::{InvalidJobId, JobId},
     job::{Deferrable, IntoJobResult, Job},
     list::JobList,
     policy::{On, Policy},
-    queue::{BoxFuture, Envelope, FailedJob, InspectQueue, Metadata, Queue, QueueCounts, Ran, decode},
+    queue::{Envelope, FailedJob, InspectQueue, Metadata, Queue, QueueCounts, Ran, decode},
     request::RequestInfo,
     response::{Delivery, ResponseInfo},
     resume::{Resume, Resumed},
     runner::{Load, Overflow, Runner, RunningJob, ShutdownReport, UnfinishedJob},
     scope::{Scope, Scoped, scope},
     stats::Stats,
+    status::JobStatus,
 };
 
 /// For the derive and for `defer-axum`.

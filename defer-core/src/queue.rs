@@ -1,27 +1,18 @@
 //! The interface to a queue outside this process.
 
-use std::{
-    collections::BTreeMap,
-    future::{Future, poll_fn},
-    marker::PhantomData,
-    pin::Pin,
-    task::Poll,
-    time::Duration,
-};
+use std::{collections::BTreeMap, future::poll_fn, marker::PhantomData, task::Poll, time::Duration};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     error::{BoxError, JobError, JobResult, caught},
     event::JobEventKind,
+    future::BoxFuture,
     id::JobId,
     job::{Decode, Deferrable},
     panic::drop_quietly,
     policy::Policy,
 };
-
-/// A boxed future.
-pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Stores jobs outside this process. Give one to [`RunnerBuilder::queue`](crate::RunnerBuilder::queue); jobs of a
 /// `#[defer(queue)]` type go there.
@@ -119,6 +110,9 @@ pub type Metadata = BTreeMap<String, String>;
 /// The key of the request's route in a queued job's metadata.
 pub(crate) const ROUTE: &str = "route";
 
+/// That of the job's own serial key.
+pub(crate) const SERIAL: &str = "serial";
+
 /// A job as a queue stores it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -174,6 +168,12 @@ pub enum Ran {
         /// How long until the next attempt.
         delay: Duration,
     },
+    /// It asked to be run [again later](JobError::snooze), which spends no attempt.
+    #[non_exhaustive]
+    Snoozed {
+        /// How long until then.
+        delay: Duration,
+    },
     /// It was stopped before it had ended: run it again.
     Unfinished,
 }
@@ -185,6 +185,10 @@ impl From<&JobEventKind> for Ran {
             JobEventKind::Failed { error, .. }
             | JobEventKind::Panicked { error, .. }
             | JobEventKind::TimedOut { error, .. } => Self::Failed { error: error.clone() },
+            JobEventKind::Retrying { error, delay, .. } => {
+                Self::Retry { error: error.clone(), delay: *delay }
+            }
+            JobEventKind::Snoozed { delay, .. } => Self::Snoozed { delay: *delay },
             _ => Self::Unfinished,
         }
     }

@@ -5,15 +5,13 @@ use std::{fmt, sync::Arc};
 use tokio::sync::oneshot;
 
 use crate::{
-    attempt::Work,
     error::DeferError,
     id::JobId,
     job::Deferrable,
     list::{Entry, JobList, Origin},
-    policy::Policy,
-    queue::{Metadata, Ran},
+    queue::{Metadata, Ran, SERIAL},
     runner::{Runner, jobs::Jobs},
-    work::{AsyncJob, BlockingJob},
+    work::{add_job, job_type},
 };
 
 /// A job as a queue's worker knows it.
@@ -39,23 +37,18 @@ impl Runner {
     ///
     /// [`DeferError::NoRuntime`] outside a Tokio runtime. The job is dropped.
     pub fn resume<J: Deferrable>(&self, job: J, resume: Resume) -> Result<Resumed, DeferError> {
+        let serial = resume.metadata.get(SERIAL).cloned();
         let list = JobList::new(self.clone(), Origin::of_queued(resume.metadata)?);
         let (observer, ran) = oneshot::channel();
-        let policy: &'static Policy = const { &J::POLICY };
-        let entry = Entry::from_queue(resume.id, J::NAME, policy, resume.attempts, observer);
-        if policy.is_blocking() {
-            add(&list, entry, BlockingJob(Arc::new(job)));
-        } else {
-            add(&list, entry, AsyncJob(job));
+        let entry = Entry::from_queue(resume.id, job_type::<J>(), resume.attempts, observer);
+        // Not shed: a list that was created for a queue waits for room.
+        let index = add_job(&list, entry, job);
+        if let (Some(index), Some(key)) = (index, serial) {
+            list.set_serial(index, &key);
         }
         list.release(None);
         Ok(Resumed { list, ran: Some(ran), ended: None })
     }
-}
-
-fn add<W: Work>(list: &Arc<JobList>, entry: Entry, work: W) {
-    // Not shed: a list that was created for a queue waits for room.
-    let _ = list.add(entry, work);
 }
 
 /// A job from a queue that a runner runs. Dropping it before the job has ended stops the job.

@@ -73,7 +73,7 @@ pub(crate) fn span(
             tracing::info_span!(
                 target: "defer",
                 "job",
-                name = job.name,
+                name = job.name(),
                 id = %job.id,
                 attempt = job.attempt,
                 request = Empty,
@@ -82,9 +82,13 @@ pub(crate) fn span(
             )
         };
     }
+    // Before the macro, which with the feature `log` of tracing makes a span for the log to tell of, even if nobody listens.
+    if LevelFilter::current() < LevelFilter::INFO {
+        return Span::none();
+    }
     // Its kind and name can be given as fields alone (tracing-opentelemetry 0.34).
     #[cfg(feature = "opentelemetry")]
-    let span = span!(otel.kind = "consumer", otel.name = %format_args!("process {}", job.name),);
+    let span = span!(otel.kind = "consumer", otel.name = %format_args!("process {}", job.name()),);
     #[cfg(not(feature = "opentelemetry"))]
     let span = span!();
     if span.is_disabled() {
@@ -187,7 +191,7 @@ mod opentelemetry {
         span.set_attribute("messaging.system", "defer");
         span.set_attribute("messaging.operation.name", "process");
         span.set_attribute("messaging.operation.type", "process");
-        span.set_attribute("messaging.destination.name", job.name);
+        span.set_attribute("messaging.destination.name", job.name());
         span.set_attribute("messaging.message.id", job.id.to_string());
     }
 

@@ -10,10 +10,13 @@ use crate::{
     attempt::{Attempt, Outcome, Work, timer},
     context::JobContext,
     event::JobEventKind,
-    list::{JobList, Next, RunSegment, Segment, WorkerGuard},
+    future::BoxFuture,
+    list::{Failure, JobList, RunSegment, Segment, Turn, WorkerGuard},
     panic::drop_quietly,
-    queue::BoxFuture,
-    runner::{jobs::Jobs, semaphore::Semaphore},
+    runner::{
+        jobs::{Jobs, Permit},
+        semaphore::Semaphore,
+    },
     scope::Scoped,
     stamp::Stamp,
 };
@@ -25,6 +28,16 @@ impl<W: Work> RunSegment for Segment<W> {
 
     fn run<'a>(&'a mut self, guard: &'a mut WorkerGuard) -> BoxFuture<'a, ()> {
         Box::pin(run(guard, self))
+    }
+
+    fn split(&mut self, index: usize) -> Option<Box<dyn RunSegment>> {
+        Some(Box::new(Self::of(index, self.take_work(index)?)))
+    }
+
+    fn run_beside(mut self: Box<Self>, list: &Arc<JobList>, index: usize, has_room: bool) {
+        if let Some(work) = self.take_work(index) {
+            OwnTask { list: list.clone(), index, work: Some(work), has_room }.start(None);
+        }
     }
 }
 
@@ -57,12 +70,12 @@ fn run<W: Work>(guard: &mut WorkerGuard, segment: &mut Segment<W>) -> impl Futur
             let then = loop {
                 let Some(work) = slot else { break Then::Nothing };
                 match run_attempt(&guard.list, index, work).await {
-                    Then::Push => wait_for_push(guard, index).await,
+                    Then::Aside(what) => aside(&guard.list, &mut guard.permit, index, work, what).await,
                     then => break then,
                 }
             };
             match then {
-                Then::Nothing | Then::Push => drop_quietly(slot.take()),
+                Then::Nothing | Then::Aside(_) => drop_quietly(slot.take()),
                 Then::Retry(delay) => leave(&guard.list, index, slot, delay, true),
                 Then::Delay(delay) => leave(&guard.list, index, slot, delay, false),
             }
@@ -85,16 +98,71 @@ enum Then {
     Retry(Duration),
     /// Run it after this long.
     Delay(Duration),
-    /// Wait for its push to the queue.
-    Push,
+    /// Do something else before it is known what follows.
+    Aside(Aside),
 }
 
-/// Waits until the queue has a job or has failed. Gives up the permit, so that other lists may run jobs.
+/// What few jobs need before or after an attempt.
+#[derive(Clone, Copy)]
+enum Aside {
+    /// Wait for its push to the queue.
+    Push,
+    /// Wait for its turn among others.
+    Turn,
+    /// Tell it that it is given up.
+    Tell,
+}
+
+/// Does what few jobs need: boxed, so that the others pay nothing for it.
 #[cold]
-async fn wait_for_push(guard: &mut WorkerGuard, index: usize) {
-    drop(guard.permit.take());
-    guard.list.pushed(Some(index)).await;
-    guard.permit = Some(Semaphore::acquire(&(guard.list.clone() as Arc<dyn Jobs>)).await);
+fn aside<'a, W: Work>(
+    list: &'a Arc<JobList>,
+    permit: &'a mut Option<Permit>,
+    index: usize,
+    work: &'a mut W,
+    what: Aside,
+) -> BoxFuture<'a, ()> {
+    Box::pin(async move {
+        match what {
+            Aside::Push | Aside::Turn => {
+                // Others may run jobs meanwhile.
+                drop(permit.take());
+                match what {
+                    Aside::Push => list.pushed(Some(index)).await,
+                    _ => list.wait_for_turn(index).await,
+                }
+                *permit = Some(Semaphore::acquire(&(list.clone() as Arc<dyn Jobs>)).await);
+            }
+            Aside::Tell => {
+                if let Some(failure) = list.take_failure(index) {
+                    let told = give_up(list, work, &failure).await;
+                    let Failure { outcome, started, span, .. } = failure;
+                    // That was not the attempt's time.
+                    let started = started.map(|started| started.after(told));
+                    end_attempt(list, index, outcome, started, &span);
+                }
+            }
+        }
+    })
+}
+
+/// Tells a job that it is given up. Returns how long that took.
+async fn give_up<W: Work>(list: &Arc<JobList>, work: &mut W, failure: &Failure) -> Duration {
+    let Failure { job, outcome, span, .. } = failure;
+    let began = Stamp::now();
+    let cx = JobContext::new(list.clone(), *job);
+    // Where there is no timer there is no limit.
+    let limit = job.policy().timeout().and_then(|limit| timer(limit).ok());
+    let told = async {
+        if let Some((_, error)) = outcome.error() {
+            work.failed(&cx, error).await;
+        }
+        Ok(())
+    };
+    if let Some((how, error)) = Attempt::new(told, span, job.policy(), limit).await.error() {
+        job.within(span).log_untold(how, error);
+    }
+    began.elapsed()
 }
 
 /// Lets other tasks and other lists go first, between two jobs.
@@ -116,19 +184,22 @@ fn run_attempt<W: Work>(
     work: &mut W,
 ) -> impl Future<Output = Then> + Send {
     async move {
-        let (job, policy, started) = match list.start_attempt(index) {
-            Next::Attempt { job, policy, started } => (job, policy, started),
-            Next::Push => return Then::Push,
-            Next::Delay(delay) => return Then::Delay(delay),
-            Next::Nothing => return Then::Nothing,
+        let (job, started) = match list.start_attempt(index) {
+            Turn::Attempt { job, started } => (job, started),
+            Turn::Push => return Then::Aside(Aside::Push),
+            Turn::Wait => return Then::Aside(Aside::Turn),
+            Turn::Delay(delay) => return Then::Delay(delay),
+            Turn::Nothing => return Then::Nothing,
         };
         let span = list.span(job);
-        let limit = match policy.timeout().map(timer).transpose() {
+        let limit = match job.policy().timeout().map(timer).transpose() {
             Ok(limit) => limit,
-            Err(error) => return end_attempt(list, index, Outcome::Returned(Err(error)), started, &span),
+            Err(error) => {
+                return end_attempt(list, index, Outcome::Returned(Err(error)), started, &span);
+            }
         };
-        let cx = JobContext::new(list.clone(), job.id, job.attempt);
-        let outcome = Attempt::new(work.run(&cx), &span, policy, limit).await;
+        let cx = JobContext::new(list.clone(), job);
+        let outcome = Attempt::new(work.run(&cx), &span, job.policy(), limit).await;
         end_attempt(list, index, outcome, started, &span)
     }
 }
@@ -140,12 +211,19 @@ fn end_attempt(
     started: Option<Stamp>,
     span: &Span,
 ) -> Then {
+    let outcome = match outcome {
+        Outcome::Returned(Ok(())) => outcome,
+        failed => match list.gives_up(index, failed, started, span) {
+            Ok(()) => return Then::Aside(Aside::Tell),
+            Err(failed) => failed,
+        },
+    };
     let next = list.end_attempt(index, outcome, started, span);
     list.push_due();
     next.map_or(Then::Nothing, Then::Retry)
 }
 
-/// A job with a task of its own: delayed, or past its first attempt.
+/// A job with a task of its own: one that runs beside its line, is delayed, or is past its first attempt.
 struct OwnTask<W> {
     list: Arc<JobList>,
     index: usize,
@@ -157,8 +235,14 @@ impl<W: Work> OwnTask<W> {
     /// Runs a job after this long in a task of its own, so that the jobs behind it need not wait.
     fn spawn(list: &Arc<JobList>, index: usize, work: W, delay: Duration, has_room: bool) {
         let mut own = Self { list: list.clone(), index, work: Some(work), has_room };
-        let Some(backoff) = own.backoff(delay) else { return };
-        let task = list.runtime().spawn(Scoped::of_list(list.clone(), false, own.run(backoff)));
+        if let Some(backoff) = own.backoff(delay) {
+            own.start(Some(backoff));
+        }
+    }
+
+    fn start(self, backoff: Option<Pin<Box<Sleep>>>) {
+        let (list, index) = (self.list.clone(), self.index);
+        let task = list.runtime().spawn(Scoped::of_list(list.clone(), false, self.run(backoff)));
         list.keep_task(index, task.abort_handle());
     }
 
@@ -173,22 +257,37 @@ impl<W: Work> OwnTask<W> {
         backoff.ok()
     }
 
-    async fn run(mut self, mut backoff: Pin<Box<Sleep>>) {
+    async fn run(mut self, mut backoff: Option<Pin<Box<Sleep>>>) {
         let list = self.list.clone();
         loop {
-            backoff.await;
-            let permit = Semaphore::acquire(&(list.clone() as Arc<dyn Jobs>)).await;
+            if let Some(backoff) = &mut backoff {
+                backoff.await;
+            }
+            let mut permit = Some(Semaphore::acquire(&(list.clone() as Arc<dyn Jobs>)).await);
             list.give_back_room(usize::from(mem::take(&mut self.has_room)));
             let Some(work) = &mut self.work else { return };
-            let then = run_attempt(&list, self.index, work).await;
-            drop(permit);
-            let Then::Retry(delay) = then else {
-                drop_quietly(self.work.take());
-                return;
+            let then = loop {
+                match run_attempt(&list, self.index, work).await {
+                    Then::Aside(what) => aside(&list, &mut permit, self.index, work, what).await,
+                    then => break then,
+                }
             };
-            self.has_room = true;
-            let Some(next) = self.backoff(delay) else { return };
-            backoff = next;
+            drop(permit);
+            let delay = match then {
+                Then::Retry(delay) => {
+                    self.has_room = true;
+                    delay
+                }
+                Then::Delay(delay) => delay,
+                Then::Nothing | Then::Aside(_) => {
+                    drop_quietly(self.work.take());
+                    return;
+                }
+            };
+            backoff = self.backoff(delay);
+            if backoff.is_none() {
+                return;
+            }
         }
     }
 }

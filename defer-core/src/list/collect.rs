@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
+    beside::split,
     entry::Entry,
     list::{JobList, RunSegment},
     segment::Segment,
@@ -25,9 +26,10 @@ impl JobList {
         let job = entry.job();
         self.runner().counters().deferred();
         job.tell(self.runner().hooks(), &JobEventKind::Deferred, || None, &**self);
-        if entry.policy.is_queued() && !entry.is_from_queue() && self.runner().queue().is_some() {
+        if entry.policy().is_queued() && !entry.is_from_queue() && self.runner().queue().is_some() {
             self.encode(&mut entry, &work);
         }
+        let leaves_line = entry.leaves_line();
         let mut state = self.lock();
         if !state.makes_room(self.bounds()) {
             drop(state);
@@ -37,12 +39,20 @@ impl JobList {
         }
         let (index, starts) = state.add(entry, work, |segment| Box::new(segment));
         let is_released = state.is_released();
+        let mut beside = None;
         if is_released {
             if let Some(now) = self.now() {
                 state.set_ready(index, now);
             }
+            // Before a worker can take it.
+            if leaves_line {
+                beside = split(&mut state, index);
+            }
         }
         drop(state);
+        if let Some(beside) = beside {
+            beside.run(self);
+        }
         if starts {
             self.request_permit();
         }

@@ -4,15 +4,29 @@ use std::{task::Waker, time::Duration};
 
 use tokio::task::{AbortHandle, JoinHandle};
 
-use super::entry::{Condition, Extras};
-use crate::{event::JobRef, policy::Policy, queue::Envelope};
+use super::entry::{Condition, Extras, NextLane};
+use crate::{event::JobRef, queue::Envelope};
+
+/// What follows the release of a list.
+#[must_use]
+pub(super) struct Released {
+    pub(super) shed: Vec<Ended>,
+    /// The list has to be started.
+    pub(super) starts: bool,
+    /// Jobs may be superfluous, or have places to take.
+    pub(super) has_turns: bool,
+    /// Jobs may leave the line.
+    pub(super) has_beside: bool,
+}
 
 /// Whether an attempt was started.
 pub(super) enum Start {
     /// The job has ended, or is handed over.
     Gone,
-    /// Ask this condition first, after unlocking.
-    Ask(Condition),
+    /// It has something to [pass](Gate) first.
+    Gated,
+    /// It has to wait for its turn in a lane.
+    Wait,
     /// The job must go to the queue first. Wait until [`poll_pushed`] is ready.
     ///
     /// [`poll_pushed`]: super::state::State::poll_pushed
@@ -20,7 +34,16 @@ pub(super) enum Start {
     /// Let a task of the job's own start it after this long. Give the room back.
     Delay { delay: Duration, room: usize },
     /// An attempt was started. Give back the room of this many jobs.
-    Started { job: JobRef, policy: &'static Policy, room: usize },
+    Started { job: JobRef, room: usize },
+}
+
+/// What a job has to pass before it starts.
+pub(super) enum Gate {
+    /// Nothing more.
+    Open,
+    /// Ask this condition, after unlocking. If it is true, the job [passes](super::state::State::pass).
+    Ask(Condition),
+    Lane(NextLane),
 }
 
 /// What follows an attempt.
@@ -28,9 +51,10 @@ pub(super) enum AttemptEnd {
     /// The job has already ended, or is handed over.
     Gone,
     Ended(JobRef, Option<Box<Extras>>),
-    Retry(JobRef, &'static Policy),
+    /// Another attempt follows here.
+    Again(JobRef),
     /// The queue that the job comes from runs the next attempt.
-    Return(JobRef, &'static Policy, Option<Box<Extras>>),
+    Return(JobRef, Option<Box<Extras>>),
 }
 
 /// A job that ended. Each job yields exactly one of these: count it.

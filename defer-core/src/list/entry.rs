@@ -1,16 +1,22 @@
 //! What a list knows about each of its jobs, besides the job itself.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use smallvec::SmallVec;
 use tokio::{sync::oneshot, task::AbortHandle, time::Instant};
+use tracing::Span;
 
 use crate::{
+    attempt::{Outcome, Sequel},
     event::JobRef,
     id::JobId,
-    policy::{On, Policy},
-    queue::{Envelope, Ran},
+    policy::{Gates, JobType, On, Policy},
+    queue::{Envelope, Ran, SERIAL},
     response::ResponseInfo,
+    runner::{
+        lanes::{Key, Place},
+        uniques::Claim,
+    },
     stamp::Stamp,
 };
 
@@ -18,11 +24,11 @@ use crate::{
 #[cfg_attr(test, derive(Clone))]
 pub(crate) struct Entry {
     pub(crate) id: JobId,
-    pub(crate) name: &'static str,
-    pub(crate) policy: &'static Policy,
+    pub(crate) kind: &'static JobType,
     pub(super) attempts: u32,
     pub(super) state: JobState,
-    on: On,
+    /// What it has to pass before it starts, and what is to be done at its release.
+    pub(super) gates: Gates,
     pub(super) queue: InQueue,
     /// The job has a task of its own, which runs it or waits to run it, instead of the worker.
     pub(super) has_task: bool,
@@ -75,15 +81,51 @@ pub(crate) struct Extras {
     payload: Option<Vec<u8>>,
     task: Option<AbortHandle>,
     observer: Option<oneshot::Sender<Ran>>,
+    failure: Option<Failure>,
+    is_told: bool,
+    serial: Option<Serial>,
+    /// Its place among the jobs of its type.
+    limit: Option<Place>,
+    unique: Option<Unique>,
+    is_relied_on: bool,
+}
+
+/// The lane of jobs with this key.
+struct Serial {
+    key: Arc<str>,
+    place: Option<Place>,
+}
+
+struct Unique {
+    key: Arc<str>,
+    claim: Option<Claim>,
+}
+
+/// What a job has to do in a lane before it starts.
+pub(super) enum NextLane {
+    /// Take a place in it. So many of its jobs may run at once.
+    Enter(Key, usize),
+    /// Wait until it has its turn.
+    Wait,
+}
+
+/// How the last attempt of a job failed.
+pub(crate) struct Failure {
+    pub(crate) job: JobRef,
+    pub(crate) outcome: Outcome,
+    pub(crate) started: Option<Stamp>,
+    pub(crate) span: Span,
 }
 
 #[cfg(test)]
 impl Clone for Extras {
     /// # Panics
     ///
-    /// With a predicate or an observer, of which there is one.
+    /// With a predicate, an observer, a failure, a place or a claim, of which there is one.
     fn clone(&self) -> Self {
-        assert!(self.when.is_none() && self.observer.is_none(), "there is one");
+        let has_place = self.serial.is_some() || self.limit.is_some() || self.unique.is_some();
+        let is_plain = self.when.is_none() && self.observer.is_none() && self.failure.is_none() && !has_place;
+        assert!(is_plain, "there is one");
         Self {
             when: None,
             key: self.key.clone(),
@@ -93,6 +135,12 @@ impl Clone for Extras {
             payload: self.payload.clone(),
             task: self.task.clone(),
             observer: None,
+            failure: None,
+            is_told: self.is_told,
+            serial: None,
+            limit: None,
+            unique: None,
+            is_relied_on: self.is_relied_on,
         }
     }
 }
@@ -125,14 +173,13 @@ pub(crate) enum Condition {
 }
 
 impl Entry {
-    pub(crate) fn new(id: JobId, name: &'static str, policy: &'static Policy) -> Self {
+    pub(crate) fn new(id: JobId, kind: &'static JobType) -> Self {
         Self {
             id,
-            name,
-            policy,
+            kind,
             attempts: 0,
             state: JobState::Waiting,
-            on: policy.on(),
+            gates: kind.policy().gates(),
             queue: InQueue::No,
             has_task: false,
             extras: None,
@@ -142,15 +189,47 @@ impl Entry {
     /// A job from a queue, which is told how it ends. It gets one attempt here, after `attempts` earlier ones.
     pub(crate) fn from_queue(
         id: JobId,
-        name: &'static str,
-        policy: &'static Policy,
+        kind: &'static JobType,
         attempts: u32,
         observer: oneshot::Sender<Ran>,
     ) -> Self {
-        let mut entry =
-            Self { attempts, on: On::Always, queue: InQueue::Source, ..Self::new(id, name, policy) };
+        let gates = kind.policy().gates().without(Gates::CONDITION.with(Gates::BESIDE));
+        let mut entry = Self { attempts, gates, queue: InQueue::Source, ..Self::new(id, kind) };
         entry.extras().observer = Some(observer);
         entry
+    }
+
+    /// Returns whether another attempt follows one that left the job like this.
+    pub(super) fn goes_on(&self, sequel: Sequel) -> bool {
+        match sequel {
+            Sequel::Nothing => false,
+            Sequel::Retry => self.attempts < self.policy().tries(),
+            Sequel::Snooze => true,
+        }
+    }
+
+    /// The attempt does not count.
+    pub(super) fn unspend(&mut self) {
+        self.attempts = self.attempts.saturating_sub(1);
+        // It is no longer known by its attempts that its condition was asked.
+        self.pass();
+    }
+
+    /// Keeps how the job's last attempt failed, until it has been told.
+    pub(super) fn set_failure(&mut self, outcome: Outcome, started: Option<Stamp>, span: Span) {
+        let failure = Failure { job: self.job(), outcome, started, span };
+        self.extras().failure = Some(failure);
+    }
+
+    pub(super) fn take_failure(&mut self) -> Option<Failure> {
+        let extras = self.extras.as_mut()?;
+        extras.is_told = true;
+        extras.failure.take()
+    }
+
+    /// Returns whether the job has been told that it is given up, or is being told.
+    pub(super) fn is_told(&self) -> bool {
+        self.extras.as_ref().is_some_and(|extras| extras.is_told)
     }
 
     /// Returns whether the job comes from a queue.
@@ -159,17 +238,32 @@ impl Entry {
     }
 
     pub(crate) fn job(&self) -> JobRef {
-        JobRef::new(self.name, self.id, self.attempts)
+        JobRef::new(self.kind, self.id, self.attempts)
+    }
+
+    pub(crate) fn policy(&self) -> &'static Policy {
+        self.kind.policy()
     }
 
     /// Returns the predicate that this replaces.
     pub(crate) fn set_on(&mut self, on: On) -> Option<Predicate> {
-        self.on = on;
+        if self.is_relied_on() {
+            return None;
+        }
+        self.pass();
+        if on == On::Success {
+            self.gates = self.gates.with(Gates::SUCCESS);
+        }
         self.extras.as_mut()?.when.take()
     }
 
-    /// Returns the predicate that this replaces.
+    /// Returns the predicate that this replaces, or this one, if the job must run.
     pub(crate) fn set_when(&mut self, when: Predicate) -> Option<Predicate> {
+        if self.is_relied_on() {
+            return Some(when);
+        }
+        self.pass();
+        self.gates = self.gates.with(Gates::WHEN);
         self.extras().when.replace(when)
     }
 
@@ -180,6 +274,11 @@ impl Entry {
     /// Sets the delay: the job starts no sooner than this long after its response.
     pub(crate) fn set_delay(&mut self, delay: Duration) {
         self.extras().delay = Some(Delay::After(delay));
+        self.gates = self.gates.with(Gates::DELAY);
+    }
+
+    pub(super) fn has_delay(&self) -> bool {
+        self.extras.as_ref().is_some_and(|extras| extras.delay.is_some())
     }
 
     /// Sets when the job could start.
@@ -223,33 +322,132 @@ impl Entry {
     /// Takes the condition for the caller to ask. The job counts as conditional until [`pass`](Self::pass).
     pub(super) fn take_condition(&mut self) -> Condition {
         let when = self.extras.as_mut().and_then(|extras| extras.when.take());
-        match (when, self.on) {
-            (Some(when), _) => {
-                self.on = On::Success;
-                Condition::When(when)
-            }
-            (None, On::Success) => Condition::Success,
-            (None, On::Always) => Condition::None,
+        if let Some(when) = when {
+            self.pass();
+            self.gates = self.gates.with(Gates::SUCCESS);
+            return Condition::When(when);
         }
+        if self.is_unconditional() { Condition::None } else { Condition::Success }
     }
 
     /// The condition was asked, and lets the job run.
     pub(super) fn pass(&mut self) {
-        self.on = On::Always;
+        self.gates = self.gates.without(Gates::CONDITION);
     }
 
     /// Returns whether the job runs after any response.
     pub(super) fn is_unconditional(&self) -> bool {
-        self.on == On::Always && !self.has_predicate()
+        !self.gates.has(Gates::CONDITION)
     }
 
     /// Returns whether the job runs after every response with a status that is a success.
     pub(super) fn runs_after_success(&self) -> bool {
-        !self.has_predicate()
+        !self.gates.has(Gates::WHEN)
     }
 
-    fn has_predicate(&self) -> bool {
-        self.extras.as_ref().is_some_and(|extras| extras.when.is_some())
+    /// Returns whether the job leaves its request's line.
+    pub(super) fn leaves_line(&self) -> bool {
+        self.gates.has(Gates::BESIDE)
+    }
+
+    /// Gives the job a lane, unless it has one that it may have a place in. Returns whether it has this one now.
+    pub(super) fn set_serial(&mut self, key: Arc<str>, is_released: bool) -> bool {
+        if is_released && self.extras().serial.is_some() {
+            return false;
+        }
+        self.extras().serial = Some(Serial { key, place: None });
+        self.gates = self.gates.with(Gates::SERIAL);
+        true
+    }
+
+    /// Gives the job a unique key, unless it has one.
+    pub(super) fn set_unique(&mut self, key: Arc<str>) {
+        self.extras().unique.get_or_insert(Unique { key, claim: None });
+        self.gates = self.gates.with(Gates::UNIQUE);
+    }
+
+    pub(super) fn unique_key(&self) -> Option<&Arc<str>> {
+        Some(&self.extras.as_ref()?.unique.as_ref()?.key)
+    }
+
+    pub(super) fn serial_key(&self) -> Option<&Arc<str>> {
+        Some(&self.extras.as_ref()?.serial.as_ref()?.key)
+    }
+
+    /// Keeps the claim. Returns it if the job has none to keep.
+    pub(super) fn keep_claim(&mut self, claim: Claim) -> Option<Claim> {
+        match self.extras().unique.as_mut() {
+            Some(unique) => unique.claim.replace(claim),
+            None => Some(claim),
+        }
+    }
+
+    /// Returns whether other jobs were left out because this one will run.
+    pub(super) fn is_relied_on(&self) -> bool {
+        self.extras.as_ref().is_some_and(|extras| extras.is_relied_on)
+    }
+
+    /// Makes sure that the job runs. Returns whether that can be.
+    pub(super) fn rely_on(&mut self) -> bool {
+        let waits = matches!(self.state, JobState::Waiting | JobState::Backoff) && self.attempts == 0;
+        let will_run = waits && self.is_unconditional();
+        if will_run {
+            self.extras().is_relied_on = true;
+        }
+        will_run
+    }
+
+    /// Returns the lane in which it waits for its next place, or in which it has yet to take one. `None` if it has all of its
+    /// places.
+    pub(super) fn next_lane(&self) -> Option<NextLane> {
+        let extras = self.extras.as_ref();
+        if let Some(serial) = extras.and_then(|extras| extras.serial.as_ref()) {
+            match &serial.place {
+                None => return Some(NextLane::Enter(Key::Serial(serial.key.clone()), 1)),
+                Some(place) if !place.has_turn() => return Some(NextLane::Wait),
+                Some(_) => {}
+            }
+        }
+        let at_once = self.policy().max_running()?;
+        match extras.and_then(|extras| extras.limit.as_ref()) {
+            None => {
+                let at_once = usize::try_from(at_once.get()).unwrap_or(usize::MAX);
+                Some(NextLane::Enter(Key::Type(self.kind.name()), at_once))
+            }
+            Some(place) => (!place.has_turn()).then_some(NextLane::Wait),
+        }
+    }
+
+    /// Returns its lane among the jobs with its key, if it has yet to take a place there.
+    pub(super) fn next_serial(&self) -> Option<Key> {
+        let serial = self.extras.as_ref()?.serial.as_ref()?;
+        serial.place.is_none().then(|| Key::Serial(serial.key.clone()))
+    }
+
+    /// Keeps a place. Returns the one that is to be given up: this one, if it is another lane's by now.
+    pub(super) fn keep_place(&mut self, place: Place) -> Option<Place> {
+        let extras = self.extras();
+        match place.key() {
+            Key::Type(_) => extras.limit.replace(place),
+            Key::Serial(key) => match &mut extras.serial {
+                Some(serial) if serial.key == *key => serial.place.replace(place),
+                _ => Some(place),
+            },
+        }
+    }
+
+    /// Takes the place that it waits in.
+    pub(super) fn take_waiting_place(&mut self) -> Option<Place> {
+        let extras = self.extras.as_mut()?;
+        let serial = extras.serial.as_mut().map(|serial| &mut serial.place);
+        let mut places = serial.into_iter().chain([&mut extras.limit]);
+        let waiting = places.find(|place| place.as_ref().is_some_and(|place| !place.has_turn()))?;
+        waiting.take()
+    }
+
+    /// Takes its place among the jobs of its type.
+    pub(super) fn take_limit(&mut self) -> Option<Place> {
+        self.extras.as_mut()?.limit.take()
     }
 
     /// Marks the job for the queue, which stores this payload.
@@ -261,8 +459,10 @@ impl Entry {
     /// Returns the job as a queue stores it. `None` if it is not for a queue.
     pub(super) fn envelope(&self) -> Option<Envelope> {
         let payload = self.extras.as_ref()?.payload.as_ref()?;
-        let mut envelope = Envelope::new(self.id, self.name, *self.policy, payload.clone());
+        let serial = self.serial_key().map(|key| (SERIAL.to_owned(), key.to_string()));
+        let mut envelope = Envelope::new(self.id, self.kind.name(), *self.policy(), payload.clone());
         envelope.delay = self.extras.as_ref()?.delay.as_ref().map(Delay::left).unwrap_or_default();
+        envelope.metadata.extend(serial);
         Some(envelope)
     }
 

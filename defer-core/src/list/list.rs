@@ -20,11 +20,12 @@ use super::{
     state::{Bounds, State},
 };
 use crate::{
-    context::{Drain, Surroundings},
+    context::{Around, Drain, Surroundings},
     error::DeferError,
     event::{About, Facts, JobEventKind, JobRef, Times},
+    future::BoxFuture,
     panic::drop_quietly,
-    queue::{BoxFuture, Metadata, ROUTE, Ran},
+    queue::{Metadata, ROUTE, Ran},
     request::RequestInfo,
     response::ResponseInfo,
     runner::{
@@ -69,6 +70,12 @@ pub(crate) trait RunSegment: Slots {
 
     /// Runs the jobs, from the first to the last.
     fn run<'a>(&'a mut self, guard: &'a mut WorkerGuard) -> BoxFuture<'a, ()>;
+
+    /// Takes one job out, as a segment of its own.
+    fn split(&mut self, index: usize) -> Option<Box<dyn RunSegment>>;
+
+    /// Runs the job, which has been [split](Self::split) off, in a task of its own.
+    fn run_beside(self: Box<Self>, list: &Arc<JobList>, index: usize, has_room: bool);
 }
 
 /// A worker keeps this while it has jobs left. If dropped before [`finish`](Self::finish), it ends the jobs that the worker
@@ -288,13 +295,16 @@ impl JobList {
 
     /// Follows up on jobs that were stopped. Returns them.
     pub(super) fn halted(&self, halted: Halted<Box<dyn RunSegment>>) -> Stopped {
-        let Halted { abandoned, handed_over, freed, worker, tasks, segments } = halted;
+        let Halted { abandoned, mut handed_over, freed, worker, tasks, segments } = halted;
         self.freed(freed);
         if let Some(worker) = worker {
             worker.abort();
         }
         tasks.iter().for_each(AbortHandle::abort);
         segments.into_iter().for_each(drop_quietly);
+        for envelope in handed_over.iter_mut().filter_map(|(_, _, envelope)| envelope.as_mut()) {
+            self.add_metadata(envelope);
+        }
         let abandoned = abandoned.into_iter().map(|ended| {
             let job = ended.job;
             self.ended(ended, &JobEventKind::Abandoned);
@@ -339,6 +349,10 @@ impl Surroundings for JobList {
 
     fn drain(&self) -> &Drain {
         self.runner.drain()
+    }
+
+    fn arounds(&self) -> &[Around] {
+        self.runner.arounds()
     }
 }
 

@@ -46,9 +46,11 @@
 //! permit comes, and makes the list `Idle`.
 
 mod admission;
+mod beside;
 mod collect;
 mod effects;
 mod entry;
+mod gates;
 #[allow(clippy::module_inception, reason = "the file of the type")]
 mod list;
 mod push;
@@ -60,8 +62,8 @@ pub use self::list::JobList;
 #[cfg(feature = "testing")]
 pub(crate) use self::list::Recorded;
 pub(crate) use self::{
-    entry::{Entry, Predicate},
+    entry::{Entry, Failure, Predicate},
     list::{Origin, RunSegment, WorkerGuard},
-    run::Next,
+    run::Turn,
     segment::Segment,
 };

@@ -20,7 +20,7 @@ use crate::{
     context::Surroundings,
     error::JobError,
     event::JobEventKind,
-    queue::{Envelope, Metadata, ROUTE, push},
+    queue::{Envelope, Metadata, ROUTE, SERIAL, push},
     response::is_success,
 };
 
@@ -91,14 +91,20 @@ impl JobList {
             }
         }
         let mut envelope = self.lock().pass_push(index)?;
-        envelope.metadata = self.metadata();
+        self.add_metadata(&mut envelope);
         Some(envelope)
     }
 
-    /// Returns what a queued job carries over from its request.
+    /// Adds what a queued job carries over from its request to what is its own.
+    pub(super) fn add_metadata(&self, envelope: &mut Envelope) {
+        let own = mem::replace(&mut envelope.metadata, self.metadata());
+        envelope.metadata.extend(own);
+    }
+
     fn metadata(&self) -> Metadata {
-        // A job that a queued job defers comes from the same request.
+        // A job that a queued job defers comes from the same request, but has no place in its lane.
         let mut metadata = self.origin.queued.as_deref().cloned().unwrap_or_default();
+        metadata.remove(SERIAL);
         self.origin.source.write(&mut metadata);
         if let Some(request) = self.request() {
             metadata.insert(ROUTE.into(), request.route());

@@ -2,20 +2,18 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use tokio::{sync::oneshot, task::AbortHandle};
+use tokio::task::AbortHandle;
 use tracing::Span;
 
 use super::{
-    effects::{AttemptEnd, Start},
-    entry::Condition,
+    effects::{AttemptEnd, Released, Start},
+    entry::Failure,
     list::{JobList, RunSegment, WorkerGuard, observer},
 };
 use crate::{
-    attempt::Outcome,
+    attempt::{Outcome, Sequel},
     context::Surroundings,
-    error::{JobError, caught},
     event::{JobEventKind, JobRef, Times},
-    policy::Policy,
     queue::Ran,
     response::ResponseInfo,
     runner::{
@@ -51,9 +49,15 @@ impl JobList {
             let is_early = self.runner().is_recording() && state.waiting() == 0;
             if is_early { None } else { state.release(self.bounds(), now) }
         });
-        let Some((shed, starts)) = released else { return };
+        let Some(Released { shed, starts, has_turns, has_beside }) = released else { return };
         for ended in shed {
             self.ended(ended, &JobEventKind::Shed);
+        }
+        if has_turns {
+            self.begin_turns();
+        }
+        if has_beside {
+            self.begin_beside();
         }
         if starts {
             self.request_permit();
@@ -67,31 +71,28 @@ impl JobList {
 
     /// Starts an attempt of a job, unless something else has to be done first.
     #[inline]
-    pub(crate) fn start_attempt(&self, index: usize) -> Next {
+    pub(crate) fn start_attempt(&self, index: usize) -> Turn {
         let mut start = self.transition(|state| state.start(index));
-        if let Start::Ask(condition) = start {
-            if let Err(event) = self.check(condition) {
-                self.end(index, &event);
-                return Next::Nothing;
-            }
-            start = self.transition(|state| state.start_unasked(index));
+        if let Start::Gated = start {
+            start = self.start_gated(index);
         }
         match start {
-            Start::Started { job, policy, room } => {
+            Start::Started { job, room } => {
                 self.give_back_room(room);
                 let started = self.is_observed().then(|| self.note_start(index, job));
-                Next::Attempt { job, policy, started }
+                Turn::Attempt { job, started }
             }
-            Start::Push => Next::Push,
+            Start::Push => Turn::Push,
             Start::Delay { delay, room } => {
                 // While it waits for the clock it takes no room, which other jobs would have to wait for.
                 self.give_back_room(room);
                 if let Some(now) = self.now() {
                     self.lock().set_ready(index, now.after(delay));
                 }
-                Next::Delay(delay)
+                Turn::Delay(delay)
             }
-            Start::Gone | Start::Ask(_) => Next::Nothing,
+            Start::Wait => Turn::Wait,
+            Start::Gone | Start::Gated => Turn::Nothing,
         }
     }
 
@@ -104,16 +105,24 @@ impl JobList {
         now
     }
 
-    /// Asks a job's condition. Without a response there is nothing to ask about, and the job runs.
-    pub(super) fn check(&self, condition: Condition) -> Result<(), JobEventKind> {
-        let Some(response) = self.response() else { return Ok(()) };
-        let runs = match condition {
-            Condition::None => return Ok(()),
-            Condition::Success => response.is_success(),
-            Condition::When(when) => caught(|| when(response))
-                .map_err(|error| JobEventKind::Panicked { error, elapsed: Duration::ZERO })?,
-        };
-        if runs { Ok(()) } else { Err(JobEventKind::Skipped) }
+    /// Keeps how a job failed, if that was its last attempt and it has not been told. Then it is told, before it ends. Otherwise
+    /// returns the outcome.
+    #[cold]
+    pub(crate) fn gives_up(
+        &self,
+        index: usize,
+        outcome: Outcome,
+        started: Option<Stamp>,
+        span: &Span,
+    ) -> Result<(), Outcome> {
+        // A subscriber clones it: not under the lock.
+        let span = span.clone();
+        self.lock().give_up(index, outcome, started, span).map_err(|(outcome, _span)| outcome)
+    }
+
+    /// Returns how a job that is given up has failed, for it to be told.
+    pub(crate) fn take_failure(&self, index: usize) -> Option<Failure> {
+        self.lock().open_entry(index)?.take_failure()
     }
 
     /// Ends an attempt. Returns the wait for the next one, if another follows.
@@ -137,10 +146,10 @@ impl JobList {
             if started.is_some() {
                 times.wait = state.waited(index);
             }
-            state.end_attempt(index, outcome.may_retry())
+            state.end_attempt(index, outcome.sequel())
         });
-        let (job, policy) = match end {
-            AttemptEnd::Gone => return None,
+        match end {
+            AttemptEnd::Gone => None,
             AttemptEnd::Ended(job, extras) => {
                 let observer = observer(extras);
                 let event = outcome.into_event(elapsed);
@@ -148,49 +157,47 @@ impl JobList {
                 if let Some(observer) = observer {
                     let _ = observer.send(Ran::from(&event));
                 }
-                return None;
+                None
             }
-            AttemptEnd::Return(job, policy, extras) => {
+            AttemptEnd::Return(job, extras) => {
                 let observer = observer(extras);
-                self.return_to_queue((job, policy), outcome, elapsed, &times, span, observer);
-                return None;
+                let again = self.report_again(job.within(span), outcome, elapsed, &times);
+                self.count(job, &JobEventKind::Queued);
+                if let Some(observer) = observer {
+                    let _ = observer.send(Ran::from(&again));
+                }
+                None
             }
-            AttemptEnd::Retry(job, policy) => (job, policy),
-        };
-        self.runner().counters().retried();
-        let delay = backoff::delay(policy, job.attempt);
-        if let Some(now) = self.now() {
-            self.lock().set_ready(index, now.after(delay));
+            AttemptEnd::Again(job) => {
+                // A job between two attempts takes room. It does not wait for it: its response has been let through.
+                self.runner().capacity().take(1);
+                if job.policy().max_running().is_some() {
+                    self.leave_limit(index);
+                }
+                let again = self.report_again(job.within(span), outcome, elapsed, &times);
+                let delay = again.delay();
+                if let Some(now) = self.now() {
+                    self.lock().set_ready(index, now.after(delay));
+                }
+                Some(delay)
+            }
         }
-        // A job between two attempts takes room. It does not wait for it: its response has been let through.
-        self.runner().capacity().take(1);
-        if let Some(error) = outcome.into_error() {
-            let event = JobEventKind::Retrying { error, elapsed, delay };
-            self.report_attempt(job.within(span), &event, &times);
-        }
-        Some(delay)
     }
 
-    /// Ends, in this process, a job whose next attempt the queue runs.
+    /// Reports an attempt that another follows.
     #[cold]
-    fn return_to_queue(
-        &self,
-        (job, policy): (JobRef, &'static Policy),
-        outcome: Outcome,
-        elapsed: Duration,
-        times: &Times,
-        span: &Span,
-        observer: Option<oneshot::Sender<Ran>>,
-    ) {
-        self.runner().counters().retried();
-        let delay = backoff::delay(policy, job.attempt);
-        let error = outcome.into_error().unwrap_or_else(|| JobError::msg("failed"));
-        let event = JobEventKind::Retrying { error: error.clone(), elapsed, delay };
-        self.report_attempt(job.within(span), &event, times);
-        self.count(job, &JobEventKind::Queued);
-        if let Some(observer) = observer {
-            let _ = observer.send(Ran::Retry { error, delay });
-        }
+    fn report_again(&self, job: JobRef, outcome: Outcome, elapsed: Duration, times: &Times) -> JobEventKind {
+        let asked_for = outcome.next_attempt();
+        let event = match (outcome.sequel(), outcome.into_error()) {
+            (Sequel::Retry, Some(error)) => {
+                self.runner().counters().retried();
+                let delay = asked_for.unwrap_or_else(|| backoff::delay(job.policy(), job.attempt));
+                JobEventKind::Retrying { error, elapsed, delay }
+            }
+            _ => JobEventKind::Snoozed { elapsed, delay: asked_for.unwrap_or_default() },
+        };
+        self.report_attempt(job, &event, times);
+        event
     }
 
     /// Keeps what aborts a job's own task.
@@ -219,15 +226,16 @@ impl JobList {
 }
 
 /// What to do next with a job.
-pub(crate) enum Next {
+pub(crate) enum Turn {
     /// Run an attempt, which has started, at this time if a hook or a subscriber may want to know.
     Attempt {
         job: JobRef,
-        policy: &'static Policy,
         started: Option<Stamp>,
     },
     /// Wait until the queue has the job or has failed.
     Push,
+    /// Wait until it has its turn among the jobs with its key or of its type.
+    Wait,
     /// Run the job after this long, in a task of its own.
     Delay(Duration),
     Nothing,
@@ -261,7 +269,7 @@ impl Jobs for JobList {
         let in_attempt: Vec<_> = self.lock().in_attempt().collect();
         running.extend(in_attempt.into_iter().map(|(job, started)| RunningJob {
             id: job.id,
-            name: job.name,
+            name: job.name(),
             attempt: job.attempt,
             elapsed: started.map(Stamp::elapsed),
             route: self.route(),
@@ -270,6 +278,10 @@ impl Jobs for JobList {
 
     fn count_unfinished(&self, counts: &mut BTreeMap<&'static str, u64>) {
         self.lock().count_unfinished(counts);
+    }
+
+    fn rely_on(&self, index: usize) -> bool {
+        self.lock().open_entry(index).is_some_and(|entry| entry.rely_on())
     }
 
     fn stop(&self, has_queue: bool) -> Stopped {

@@ -48,13 +48,23 @@ impl<W: Work> Segment<W> {
     /// Appends a job to the last segment if that is one of its type, or else returns a new segment.
     pub(super) fn append<S: Slots>(last: Option<&mut S>, index: usize, work: W) -> Option<Self> {
         let Some(segment) = last.and_then(|last| last.as_any_mut().downcast_mut::<Self>()) else {
-            return Some(Self { start: index, first: Some(work), rest: Vec::new() });
+            return Some(Self::of(index, work));
         };
         if segment.rest.len() == segment.rest.capacity() {
             segment.rest.reserve((segment.rest.len() + 1).max(3) * 3);
         }
         segment.rest.push(Some(work));
         None
+    }
+
+    /// Takes a job out.
+    pub(crate) fn take_work(&mut self, index: usize) -> Option<W> {
+        self.slot(index)?.take()
+    }
+
+    /// Creates a segment of one job.
+    pub(crate) fn of(index: usize, work: W) -> Self {
+        Self { start: index, first: Some(work), rest: Vec::new() }
     }
 
     /// Returns the indices of its jobs, including those that were taken out.
@@ -72,7 +82,7 @@ impl<W: Work> Segment<W> {
 
 impl<W: Work> Slots for Segment<W> {
     fn take(&mut self, index: usize) -> Option<Box<dyn Send>> {
-        Some(Box::new(self.slot(index)?.take()?))
+        Some(Box::new(self.take_work(index)?))
     }
 
     #[cfg(feature = "testing")]

@@ -9,18 +9,20 @@ use tokio::{
     task::{AbortHandle, JoinHandle},
     time::Instant,
 };
+use tracing::Span;
 
 use super::{
-    effects::{AttemptEnd, Ended, Freed, Start, Waiters},
+    effects::{AttemptEnd, Ended, Freed, Gate, Released, Start, Waiters},
     entry::{Entries, Entry, Extras, InQueue, JobState},
     segment::{Segment, Segments, Slots},
 };
 #[cfg(feature = "testing")]
 use crate::attempt::SharedJob;
 use crate::{
-    attempt::Work,
+    attempt::{Outcome, Sequel, Work},
     event::JobRef,
-    runner::{Overflow, capacity::Capacity},
+    policy::{Gates, JobType},
+    runner::{Overflow, capacity::Capacity, lanes::Place},
     stamp::Stamp,
 };
 
@@ -35,8 +37,8 @@ pub(super) struct State<S> {
     released: Option<Stamp>,
     /// When the job that the worker runs has started, if a hook may want to know.
     started: Option<Stamp>,
-    /// A job was delayed.
-    is_delayed: bool,
+    /// What a job of the list may have, or has had.
+    gates: Gates,
     /// Boxed, because few lists have any.
     waiters: Option<Box<Waiters>>,
     worker: Option<JoinHandle<()>>,
@@ -93,7 +95,7 @@ impl Counts {
         self.running += 1;
         entry.state = JobState::Running;
         entry.attempts += 1;
-        Start::Started { job: entry.job(), policy: entry.policy, room }
+        Start::Started { job: entry.job(), room }
     }
 
     /// A job no longer waits. Returns how many jobs' room to give back.
@@ -115,7 +117,7 @@ impl<S: Slots> State<S> {
             list: ListState::Collecting,
             released: None,
             started: None,
-            is_delayed: false,
+            gates: Gates::default(),
             waiters: None,
             worker: None,
             worker_epoch: 0,
@@ -147,6 +149,7 @@ impl<S: Slots> State<S> {
         work: W,
         boxed: impl FnOnce(Segment<W>) -> S,
     ) -> (usize, bool) {
+        self.gates = self.gates.with(entry.gates);
         let index = self.entries.push(entry);
         self.counts.open += 1;
         self.counts.waiting += 1;
@@ -216,14 +219,15 @@ impl<S: Slots> State<S> {
     pub(super) fn set_delay(&mut self, index: usize, delay: Duration) {
         if let Some(entry) = self.waiting_entry(index) {
             entry.set_delay(delay);
-            self.is_delayed = true;
+            self.gates = self.gates.with(Gates::DELAY);
         }
     }
 
-    /// Cancels a job that has not started, unless the queue may have it.
+    /// Cancels a job that has not started, unless the queue may have it, or others were left out for it.
     pub(super) fn cancel(&mut self, index: usize) -> Option<Ended> {
-        let unsure = self.entries.get_mut(index)?.queue == InQueue::Unsure;
-        self.remove(index, |state| state == JobState::Waiting && !unsure)
+        let entry = self.entries.get_mut(index)?;
+        let must_run = entry.queue == InQueue::Unsure || entry.is_relied_on();
+        self.remove(index, |state| state == JobState::Waiting && !must_run)
     }
 
     /// Cancels the jobs with this key that have not started, except one.
@@ -236,14 +240,13 @@ impl<S: Slots> State<S> {
         same.into_iter().filter_map(|index| self.cancel(index)).collect()
     }
 
-    /// The response is over: jobs may start. Returns those that are shed, and whether the list has to be started. `None` if
-    /// it was released before.
-    pub(super) fn release(&mut self, bounds: Bounds<'_>, now: Option<Stamp>) -> Option<(Vec<Ended>, bool)> {
+    /// The response is over: jobs may start. `None` if it was released before.
+    pub(super) fn release(&mut self, bounds: Bounds<'_>, now: Option<Stamp>) -> Option<Released> {
         if self.list != ListState::Collecting {
             return None;
         }
         self.released = now;
-        if self.is_delayed {
+        if self.gates.has(Gates::DELAY) {
             let now = Instant::now();
             self.entries.open().for_each(|(_, entry)| entry.begin_delay(now));
         }
@@ -268,7 +271,8 @@ impl<S: Slots> State<S> {
         };
         let starts = self.counts.waiting > 0;
         self.list = if starts { ListState::Active } else { ListState::Idle };
-        Some((shed, starts))
+        let has_turns = self.gates.has(Gates::SERIAL.with(Gates::UNIQUE));
+        Some(Released { shed, starts, has_turns, has_beside: self.gates.has(Gates::BESIDE) })
     }
 
     /// Sheds the newest jobs, so that this many are left. Keeps those that the queue did not take: they run, as promised.
@@ -317,21 +321,21 @@ impl<S: Slots> State<S> {
 
     /// Counts the jobs that have not ended, by their names.
     pub(super) fn count_unfinished(&mut self, counts: &mut BTreeMap<&'static str, u64>) {
-        let mut of_name = |name: Option<&'static str>, jobs| {
-            if let Some(name) = name {
-                *counts.entry(name).or_default() += jobs;
+        let mut of_type = |kind: Option<&'static JobType>, jobs| {
+            if let Some(kind) = kind {
+                *counts.entry(kind.name()).or_default() += jobs;
             }
         };
-        // Neighbours mostly have the same name.
-        let (mut last, mut jobs): (Option<&'static str>, u64) = (None, 0);
+        // Neighbours mostly are of the same type.
+        let (mut last, mut jobs): (Option<&'static JobType>, u64) = (None, 0);
         for (_, entry) in self.entries.open() {
-            if last.is_none_or(|last| !ptr::eq(last, entry.name)) {
-                of_name(last.replace(entry.name), jobs);
+            if last.is_none_or(|last| !ptr::eq(last, entry.kind)) {
+                of_type(last.replace(entry.kind), jobs);
                 jobs = 0;
             }
             jobs += 1;
         }
-        of_name(last, jobs);
+        of_type(last, jobs);
     }
 
     /// Returns since when the job that waits longest could have started.
@@ -365,44 +369,130 @@ impl<S: Slots> State<S> {
         None
     }
 
-    /// Starts an attempt, or takes the condition to ask first.
+    /// Starts an attempt, unless there is something to do first.
     #[inline]
     pub(super) fn start(&mut self, index: usize) -> Start {
         let Some(entry) = self.entries.get_mut(index) else { return Start::Gone };
         match entry.state {
             JobState::Pushing => return Start::Push,
             JobState::Waiting if entry.queue == InQueue::Due => return Start::Push,
-            JobState::Waiting if !entry.is_unconditional() => return Start::Ask(entry.take_condition()),
+            JobState::Waiting | JobState::Backoff if entry.gates.has(Gates::START) => return Start::Gated,
             _ => {}
         }
         self.counts.start(entry)
     }
 
-    /// Starts an attempt of a job whose condition was asked, and is true.
-    pub(super) fn start_unasked(&mut self, index: usize) -> Start {
+    /// Starts an attempt of a job that has passed all of its gates.
+    pub(super) fn start_open(&mut self, index: usize) -> Start {
         self.entries.get_mut(index).map_or(Start::Gone, |entry| self.counts.start(entry))
     }
 
-    /// Ends an attempt, and with it the job, unless the attempt `may_retry` and the policy has attempts left.
-    pub(super) fn end_attempt(&mut self, index: usize, may_retry: bool) -> AttemptEnd {
-        if may_retry {
+    /// Returns what a job has to pass next.
+    pub(super) fn next_gate(&mut self, index: usize) -> Gate {
+        let entry = self.entries.get_mut(index);
+        let entry = entry.filter(|entry| matches!(entry.state, JobState::Waiting | JobState::Backoff));
+        let Some(entry) = entry else { return Gate::Open };
+        if !entry.is_unconditional() {
+            return Gate::Ask(entry.take_condition());
+        }
+        // It takes its places when it is due.
+        if entry.has_delay() {
+            return Gate::Open;
+        }
+        entry.next_lane().map_or(Gate::Open, Gate::Lane)
+    }
+
+    /// The condition of a job was asked, and is true.
+    pub(super) fn pass(&mut self, index: usize) {
+        if let Some(entry) = self.entries.get_mut(index) {
+            entry.pass();
+        }
+    }
+
+    /// Changes a job that has not ended.
+    pub(super) fn open_entry(&mut self, index: usize) -> Option<&mut Entry> {
+        self.entries.get_mut(index).filter(|entry| entry.state != JobState::Ended)
+    }
+
+    /// Takes the place in which a job waits for its turn.
+    pub(super) fn waiting_place(&mut self, index: usize) -> Option<Place> {
+        self.open_entry(index)?.take_waiting_place()
+    }
+
+    /// Keeps the waker of a worker that waits for a job's turn. Returns whether it has to wait, and a waker to drop.
+    pub(super) fn poll_turn(&mut self, index: usize, waker: Waker) -> (bool, Option<Waker>) {
+        self.wait_while(waker, |entries| {
+            let state = entries.get_mut(index).map(|entry| entry.state);
+            matches!(state, Some(JobState::Waiting | JobState::Backoff))
+        })
+    }
+
+    /// Gives a job something that is to be done at its release.
+    pub(super) fn note(&mut self, gates: Gates) {
+        self.gates = self.gates.with(gates);
+    }
+
+    /// Lets a job that waits leave its request's line, for a task of its own. `split` takes it out of its segment. Returns it,
+    /// and how many jobs' room it takes with it.
+    pub(super) fn leave_line<T>(
+        &mut self,
+        index: usize,
+        split: impl FnMut(&mut S) -> Option<T>,
+    ) -> Option<(T, usize)> {
+        let entry = self.entries.get_mut(index)?;
+        if entry.state != JobState::Waiting || entry.queue == InQueue::Due {
+            return None;
+        }
+        let job = self.segments.iter_mut().find_map(split)?;
+        entry.state = JobState::Backoff;
+        entry.has_task = true;
+        Some((job, self.counts.stop_waiting()))
+    }
+
+    /// Ends an attempt, and with it the job, unless another attempt follows.
+    pub(super) fn end_attempt(&mut self, index: usize, sequel: Sequel) -> AttemptEnd {
+        if sequel != Sequel::Nothing {
             let Some(entry) = self.entries.get_mut(index) else { return AttemptEnd::Gone };
-            let retries = entry.state == JobState::Running && entry.attempts < entry.policy.tries();
-            if retries && entry.is_from_queue() {
-                let policy = entry.policy;
+            let job = entry.job();
+            let goes_on = entry.state == JobState::Running && entry.goes_on(sequel);
+            if goes_on && entry.is_from_queue() {
                 let ended = self.end_entry(index, |_| true);
-                return ended
-                    .map_or(AttemptEnd::Gone, |(_, job, extras)| AttemptEnd::Return(job, policy, extras));
+                return ended.map_or(AttemptEnd::Gone, |(_, _, extras)| AttemptEnd::Return(job, extras));
             }
-            if retries {
+            if goes_on {
                 entry.state = JobState::Backoff;
                 entry.has_task = true;
+                if sequel == Sequel::Snooze {
+                    entry.unspend();
+                }
                 self.counts.running -= 1;
-                return AttemptEnd::Retry(entry.job(), entry.policy);
+                return AttemptEnd::Again(job);
             }
         }
         let ended = self.end_entry(index, |state| state == JobState::Running);
         ended.map_or(AttemptEnd::Gone, |(_, job, extras)| AttemptEnd::Ended(job, extras))
+    }
+
+    /// Keeps how a job that runs has failed, if no other attempt follows and it has not been told. Otherwise returns the outcome
+    /// and the span.
+    pub(super) fn give_up(
+        &mut self,
+        index: usize,
+        outcome: Outcome,
+        started: Option<Stamp>,
+        span: Span,
+    ) -> Result<(), (Outcome, Span)> {
+        match self.entries.get_mut(index) {
+            Some(entry)
+                if entry.state == JobState::Running
+                    && !entry.goes_on(outcome.sequel())
+                    && !entry.is_told() =>
+            {
+                entry.set_failure(outcome, started, span);
+                Ok(())
+            }
+            _ => Err((outcome, span)),
+        }
     }
 
     /// Keeps what aborts a job's own task. Returns it if the job has already been stopped.
@@ -429,7 +519,7 @@ impl<S: Slots> State<S> {
     /// Returns the names of the jobs that have not ended, and the jobs that are shared and that no worker has taken.
     #[cfg(feature = "testing")]
     pub(super) fn inspect(&mut self) -> Vec<(&'static str, Option<SharedJob>)> {
-        let open: Vec<_> = self.entries.open().map(|(index, entry)| (index, entry.name)).collect();
+        let open: Vec<_> = self.entries.open().map(|(index, entry)| (index, entry.kind.name())).collect();
         let mut job = |index| self.segments.iter_mut().find_map(|segment| segment.job(index));
         open.into_iter().map(|(index, name)| (name, job(index))).collect()
     }
@@ -443,7 +533,8 @@ impl<S: Slots> State<S> {
     fn end_from(&mut self, index: usize, from: impl FnOnce(JobState) -> bool) -> Option<Ended> {
         let (before, job, extras) = self.end_entry(index, from)?;
         let freed = if before == JobState::Waiting { self.free() } else { Freed::default() };
-        let pushed = if before == JobState::Pushing { self.take_pushed() } else { Vec::new() };
+        let may_be_waited_for = before == JobState::Pushing || self.gates.has(Gates::LANES);
+        let pushed = if may_be_waited_for { self.take_pushed() } else { Vec::new() };
         Some(Ended { job, freed, extras, work: None, pushed })
     }
 

@@ -25,6 +25,9 @@ pub(crate) trait Jobs: Send + Sync {
     /// Counts the jobs that have not ended, by their names.
     fn count_unfinished(&self, counts: &mut BTreeMap<&'static str, u64>);
 
+    /// Makes sure that a job can no longer be taken back. Returns false if it has started, or need not run.
+    fn rely_on(&self, index: usize) -> bool;
+
     /// Stops every job that has not ended. Those that the queue can take are handed over: [`end_handover`] must follow
     /// for each.
     ///

@@ -9,16 +9,20 @@
 //! | `load` | nothing: what a runner does now |
 //! | `semaphore` | which list gets the next of `max_running` permits |
 //! | `capacity` | which jobs find room among `max_pending` |
+//! | `lanes` | which jobs with the same key, or of a type with a limit, have their turn |
+//! | `uniques` | which job the others with its key are left out for |
 //! | `backoff` | how long the wait before another attempt is |
 
 pub(crate) mod backoff;
 pub(crate) mod capacity;
 pub(crate) mod jobs;
+pub(crate) mod lanes;
 mod load;
 #[allow(clippy::module_inception, reason = "the file of the type")]
 mod runner;
 pub(crate) mod semaphore;
 mod shutdown;
+pub(crate) mod uniques;
 mod usher;
 
 pub(crate) use self::runner::Config;

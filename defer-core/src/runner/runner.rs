@@ -13,15 +13,19 @@ use slab::Slab;
 use super::{
     capacity::Capacity,
     jobs::Jobs,
+    lanes::Lanes,
     load::{Load, RunningJob},
     semaphore::Semaphore,
+    uniques::Uniques,
 };
 use crate::{
-    context::Drain,
+    context::{Around, Drain},
     event::Hooks,
+    id::JobId,
     queue::Queue,
     state::TypeMap,
     stats::{Counters, Stats},
+    status::{JobStatus, Outcomes},
     sync::lock,
 };
 
@@ -98,6 +102,8 @@ struct Inner {
     semaphore: Semaphore<Arc<dyn Jobs>>,
     capacity: Capacity,
     counters: Counters,
+    lanes: Lanes,
+    uniques: Uniques,
     drain: Drain,
     /// Every list that exists, for a shutdown to find.
     register: Mutex<Slab<Weak<dyn Jobs>>>,
@@ -109,6 +115,8 @@ struct Inner {
 pub(crate) struct Config {
     pub(crate) state: TypeMap,
     pub(crate) hooks: Hooks,
+    pub(crate) outcomes: Option<Arc<Outcomes>>,
+    pub(crate) arounds: Vec<Around>,
     pub(crate) queue: Option<Arc<dyn Queue>>,
     pub(crate) max_running: usize,
     pub(crate) max_pending: usize,
@@ -130,6 +138,8 @@ impl Runner {
                 semaphore: Semaphore::new(config.max_running),
                 capacity: Capacity::new(config.max_pending),
                 counters: Counters::default(),
+                lanes: Lanes::default(),
+                uniques: Uniques::default(),
                 drain: Drain::new(),
                 register: Mutex::new(Slab::new()),
                 ushered: AtomicBool::new(false),
@@ -164,6 +174,30 @@ impl Runner {
             held_responses: self.capacity().held(),
             is_closing: self.drain().is_closing(),
         }
+    }
+
+    /// Returns how far a job has got, or how it has ended: for a client that asks from time to time. A lookup in a map.
+    ///
+    /// `None` if the id is unknown, if the job ended too long ago, or if the runner was not told to
+    /// [`keep_outcomes`](crate::RunnerBuilder::keep_outcomes). Only jobs of this runner are known: those that a worker runs
+    /// elsewhere are known to the queue.
+    ///
+    /// ```
+    /// use defer_core::{JobStatus, Runner, defer_fn, scope};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let runner = Runner::builder().keep_outcomes(10_000).build();
+    /// let mut id = None;
+    /// let list = scope(&runner, async { id = Some(defer_fn(|_| async {}).id()) });
+    /// list.await;
+    /// let id = id.unwrap(); // given to the client, who asks later
+    /// runner.idle().await;
+    /// assert_eq!(runner.status(id), Some(JobStatus::Succeeded));
+    /// # }
+    /// ```
+    pub fn status(&self, id: JobId) -> Option<JobStatus> {
+        self.inner.config.outcomes.as_ref()?.get(id)
     }
 
     /// Returns the jobs that run now, in no order.
@@ -216,6 +250,10 @@ impl Runner {
         &self.inner.config.state
     }
 
+    pub(crate) fn arounds(&self) -> &[Around] {
+        &self.inner.config.arounds
+    }
+
     pub(crate) fn hooks(&self) -> &Hooks {
         &self.inner.config.hooks
     }
@@ -244,6 +282,14 @@ impl Runner {
 
     pub(crate) fn counters(&self) -> &Counters {
         &self.inner.counters
+    }
+
+    pub(crate) fn lanes(&self) -> &Lanes {
+        &self.inner.lanes
+    }
+
+    pub(crate) fn uniques(&self) -> &Uniques {
+        &self.inner.uniques
     }
 
     pub(crate) fn drain(&self) -> &Drain {

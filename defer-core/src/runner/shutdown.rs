@@ -32,7 +32,7 @@ pub struct UnfinishedJob {
 
 impl From<JobRef> for UnfinishedJob {
     fn from(job: JobRef) -> Self {
-        Self { id: job.id, name: job.name.to_owned() }
+        Self { id: job.id, name: job.name().to_owned() }
     }
 }
 

@@ -1,7 +1,13 @@
 //! The job that tells the partner, after the response.
 
+use std::time::{Duration, SystemTime};
+
 use defer_axum::{Deferrable, Job, JobContext, JobError, JobEvent, JobEventKind, JobResult};
-use reqwest::{Client, StatusCode, Url, redirect};
+use reqwest::{
+    Client, StatusCode, Url,
+    header::{self, HeaderMap},
+    redirect,
+};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -32,9 +38,28 @@ impl Job for NotifyPartner {
             status if status.is_success() => Ok(()),
             // The partner read it, and will not like it better the next time.
             status if is_refusal(status) => Err(answered(status).fatal()),
-            status => Err(answered(status)),
+            status => {
+                let error = answered(status);
+                Err(match retry_after(response.headers()) {
+                    Some(delay) => error.retry_after(delay),
+                    None => error,
+                })
+            }
         }
     }
+}
+
+/// Returns how long the partner asks to be left alone (RFC 9110, section 10.2.3), at most for an hour.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    const LONGEST: Duration = Duration::from_secs(3600);
+    let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?;
+    let delay = match value.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            httpdate::parse_http_date(value).ok()?.duration_since(SystemTime::now()).unwrap_or_default()
+        }
+    };
+    Some(delay.min(LONGEST))
 }
 
 /// Returns whether the status is a 4xx other than those that mean "later".

@@ -5,13 +5,14 @@
 use std::{
     path::Path,
     process::{ExitStatus, Stdio},
-    time::Duration,
+    time::{Duration, UNIX_EPOCH},
 };
 
 use axum::{
     Router,
     extract::State,
     http::{HeaderMap, StatusCode},
+    response::IntoResponse,
     routing::post,
 };
 use reqwest::{Client, Response};
@@ -88,6 +89,25 @@ async fn an_order_that_the_partner_refuses_is_told_once() {
     assert_eq!(order["delivery"], failed);
     service.stop().await;
     assert!(partner.has_no_call());
+}
+
+#[tokio::test]
+async fn a_partner_that_says_when_to_come_back_is_obeyed() {
+    let mut partner = Partner::start().await;
+    let service = Service::start(&[("PARTNER_URL", &partner.url)]).await;
+    let order = service.order("tea", 2).await;
+    // The policy's own wait would be 200 to 400 ms.
+    partner.call().await.answer((StatusCode::TOO_MANY_REQUESTS, [("retry-after", "1")]));
+    let date = httpdate::fmt_http_date(UNIX_EPOCH);
+    partner.call().await.answer((StatusCode::SERVICE_UNAVAILABLE, [("retry-after", date)]));
+    partner.call().await.answer(StatusCode::OK);
+    service.order_in_state(&order["id"], "delivered").await;
+    let (_, log) = service.stop().await;
+    for (attempt, delay) in [(1, "1s"), (2, "0ns")] {
+        let of_attempt = format!("attempt={attempt} ");
+        let line = log.lines().find(|line| line.contains("trying again") && line.contains(&of_attempt));
+        assert!(line.is_some_and(|line| line.contains(&format!("delay={delay}"))), "{log}");
+    }
 }
 
 #[tokio::test]
@@ -276,7 +296,7 @@ struct Partner {
 struct Call {
     headers: HeaderMap,
     body: Value,
-    answer: oneshot::Sender<StatusCode>,
+    answer: oneshot::Sender<axum::response::Response>,
 }
 
 impl Partner {
@@ -302,14 +322,14 @@ async fn receive(
     State(calls): State<mpsc::UnboundedSender<Call>>,
     headers: HeaderMap,
     axum::Json(body): axum::Json<Value>,
-) -> StatusCode {
+) -> axum::response::Response {
     let (answer, answered) = oneshot::channel();
     calls.send(Call { headers, body, answer }).ok().unwrap();
     answered.await.unwrap()
 }
 
 impl Call {
-    fn answer(self, status: StatusCode) {
-        self.answer.send(status).unwrap();
+    fn answer(self, response: impl IntoResponse) {
+        self.answer.send(response.into_response()).unwrap();
     }
 }

@@ -6,7 +6,7 @@ use super::{Bounds, ListState, State};
 use crate::{
     list::{
         effects::{Ended, Freed, PushFailed},
-        entry::{Condition, Entry, InQueue, JobState},
+        entry::{Condition, Entries, Entry, InQueue, JobState},
         segment::Slots,
     },
     queue::Envelope,
@@ -92,12 +92,19 @@ impl<S: Slots> State<S> {
         index: Option<usize>,
         waker: Waker,
     ) -> (bool, Option<Waker>) {
-        let is_pushing = |entry: &mut Entry| entry.state == JobState::Pushing;
-        let waits = match index {
-            Some(index) => self.entries.get_mut(index).is_some_and(is_pushing),
-            None => self.entries.open().any(|(_, entry)| is_pushing(entry)),
-        };
-        if !waits {
+        self.wait_while(waker, |entries| match index {
+            Some(index) => entries.get_mut(index).is_some_and(|entry| entry.state == JobState::Pushing),
+            None => entries.open().any(|(_, entry)| entry.state == JobState::Pushing),
+        })
+    }
+
+    /// Keeps the waker of a task that waits while this is true of the jobs.
+    pub(super) fn wait_while(
+        &mut self,
+        waker: Waker,
+        waits: impl FnOnce(&mut Entries) -> bool,
+    ) -> (bool, Option<Waker>) {
+        if !waits(&mut self.entries) {
             return (false, Some(waker));
         }
         let waiters = &mut self.waiters.get_or_insert_default().pushed;

@@ -41,10 +41,11 @@ enum Kind {
 
 impl Kind {
     fn entry(self) -> Entry {
-        const PLAIN: &Policy = &Policy::new().with_tries(ATTEMPTS);
-        const CONDITIONAL: &Policy = &Policy::new().with_tries(ATTEMPTS).with_on(On::Success);
-        let policy = if self == Self::Conditional { CONDITIONAL } else { PLAIN };
-        let mut entry = Entry::new(JobId::next(), "Noop", policy);
+        const PLAIN: &JobType = &JobType::new(|| "Noop", Policy::new().with_tries(ATTEMPTS));
+        const CONDITIONAL: &JobType =
+            &JobType::new(|| "Noop", Policy::new().with_tries(ATTEMPTS).with_on(On::Success));
+        let kind = if self == Self::Conditional { CONDITIONAL } else { PLAIN };
+        let mut entry = Entry::new(JobId::next(), kind);
         if self != Self::Plain {
             entry.set_payload(Vec::new());
         }
@@ -67,8 +68,8 @@ enum Step {
     FailPush(usize, bool),
     Start(usize),
     /// Starts a job whose condition was asked, and is true.
-    StartUnasked(usize),
-    EndAttempt(usize, bool),
+    StartOpen(usize),
+    EndAttempt(usize, Sequel),
     End(usize),
     Stop(bool),
     EndHandover(usize),
@@ -84,9 +85,10 @@ fn steps(kinds: &'static [Kind]) -> impl Iterator<Item = Step> {
             Step::FailPush(job, false),
             Step::FailPush(job, true),
             Step::Start(job),
-            Step::StartUnasked(job),
-            Step::EndAttempt(job, true),
-            Step::EndAttempt(job, false),
+            Step::StartOpen(job),
+            Step::EndAttempt(job, Sequel::Nothing),
+            Step::EndAttempt(job, Sequel::Retry),
+            Step::EndAttempt(job, Sequel::Snooze),
             Step::End(job),
             Step::EndHandover(job),
         ]
@@ -115,6 +117,7 @@ struct Expected {
     kind: Kind,
     state: JobState,
     attempts: u32,
+    has_task: bool,
     queue: InQueue,
     /// Its condition was asked, and is true.
     passed: bool,
@@ -133,7 +136,8 @@ impl Expected {
         let waits = self.state == JobState::Waiting;
         let attempts = if has_ended { 0 } else { self.attempts };
         let is_conditional = !has_ended && attempts == 0 && !self.is_unconditional();
-        (self.state, attempts, waits.then_some(self.queue), is_conditional)
+        let has_task = self.has_task && !has_ended;
+        (self.state, attempts, has_task, waits.then_some(self.queue), is_conditional)
     }
 
     /// The table of a job's transitions.
@@ -145,7 +149,7 @@ impl Expected {
             | Step::EndQueued(at)
             | Step::FailPush(at, _)
             | Step::Start(at)
-            | Step::StartUnasked(at)
+            | Step::StartOpen(at)
             | Step::EndAttempt(at, _)
             | Step::End(at)
             | Step::EndHandover(at) => at == job,
@@ -161,8 +165,9 @@ impl Expected {
             (Pushing, Step::EndQueued(_)) => Ended,
             (Pushing, Step::FailPush(..)) => Waiting,
             (Waiting, Step::Start(_)) if self.queue == InQueue::Due || !self.is_unconditional() => Waiting,
-            (Waiting | Backoff, Step::Start(_) | Step::StartUnasked(_)) => Running,
-            (Running, Step::EndAttempt(_, true)) if self.attempts < ATTEMPTS => Backoff,
+            (Waiting | Backoff, Step::Start(_) | Step::StartOpen(_)) => Running,
+            (Running, Step::EndAttempt(_, Sequel::Retry)) if self.attempts < ATTEMPTS => Backoff,
+            (Running, Step::EndAttempt(_, Sequel::Snooze)) => Backoff,
             (Running, Step::EndAttempt(..)) => Ended,
             (Waiting | Pushing | Running | Backoff, Step::End(_)) => Ended,
             (Waiting | Pushing | Running | Backoff, Step::Stop(true))
@@ -172,8 +177,7 @@ impl Expected {
             }
             (Waiting | Pushing | Running | Backoff, Step::Stop(_)) => Ended,
             (Waiting | Pushing, Step::LoseWorker) => Ended,
-            // The later attempts have a task of their own.
-            (Running, Step::LoseWorker) if self.attempts == 1 => Ended,
+            (Running, Step::LoseWorker) if !self.has_task => Ended,
             (HandedOver, Step::EndHandover(_)) => Ended,
             (state, _) => state,
         }
@@ -232,7 +236,7 @@ impl Model {
                 list: state.list,
                 released: None,
                 started: None,
-                is_delayed: state.is_delayed,
+                gates: state.gates,
                 waiters: state.waiters.clone(),
                 worker: None,
                 worker_epoch: state.worker_epoch,
@@ -270,6 +274,7 @@ impl Model {
                     kind,
                     state: JobState::Waiting,
                     attempts: 0,
+                    has_task: false,
                     queue: if kind == Kind::Plain { InQueue::No } else { InQueue::Due },
                     passed: false,
                     ends: 0,
@@ -296,7 +301,7 @@ impl Model {
             Step::Release => {
                 let released = self.state.release(bounds, None);
                 assert_eq!(released.is_some(), was_collecting, "a list is released once");
-                if let Some((shed, starts)) = released {
+                if let Some(Released { shed, starts, .. }) = released {
                     self.starts = starts;
                     for shed in &shed {
                         let job = self.ids.iter().position(|id| *id == shed.job.id).expect("it was pushed");
@@ -351,14 +356,18 @@ impl Model {
                     self.started(job, &start);
                 }
             }
-            Step::StartUnasked(job) => {
+            Step::StartOpen(job) => {
                 if let Some(index) = self.index(job) {
-                    let start = self.state.start_unasked(index);
+                    if matches!(self.jobs[job].state, JobState::Waiting | JobState::Backoff) {
+                        self.state.pass(index);
+                        self.jobs[job].passed = true;
+                    }
+                    let start = self.state.start_open(index);
                     self.started(job, &start);
                 }
             }
-            Step::EndAttempt(job, may_retry) => {
-                match self.index(job).map(|index| self.state.end_attempt(index, may_retry)) {
+            Step::EndAttempt(at, sequel) => {
+                match self.index(at).map(|index| self.state.end_attempt(index, sequel)) {
                     Some(AttemptEnd::Ended(job, extras)) => {
                         ended.push(Ended {
                             job,
@@ -368,7 +377,15 @@ impl Model {
                             pushed: Vec::new(),
                         });
                     }
-                    None | Some(AttemptEnd::Gone | AttemptEnd::Retry(..) | AttemptEnd::Return(..)) => {}
+                    Some(AttemptEnd::Again(..)) => {
+                        let job = &mut self.jobs[at];
+                        job.has_task = true;
+                        if sequel == Sequel::Snooze {
+                            job.attempts -= 1;
+                            job.passed = true;
+                        }
+                    }
+                    None | Some(AttemptEnd::Gone | AttemptEnd::Return(..)) => {}
                 }
             }
             Step::End(job) => ended.extend(self.index(job).and_then(|index| self.state.end(index))),
@@ -405,7 +422,8 @@ impl Model {
                 "only a job for the queue is pushed"
             ),
             Start::Delay { .. } => panic!("no job is delayed"),
-            Start::Ask(_) => assert_eq!(self.jobs[at].kind, Kind::Conditional),
+            Start::Gated => assert_eq!(self.jobs[at].kind, Kind::Conditional),
+            Start::Wait => panic!("no job has a lane"),
             Start::Started { job, room, .. } => {
                 self.jobs[at].attempts += 1;
                 assert_eq!(job.attempt, self.jobs[at].attempts);

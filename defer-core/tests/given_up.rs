@@ -1,0 +1,173 @@
+//! What a job does when it is given up, and what it says of its next attempt.
+
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+mod support;
+
+use std::time::Duration;
+
+use defer_core::{
+    Deferrable, Job, JobContext, JobError, JobId, JobResult, Metadata, Policy, Ran, Resume, Runner, defer,
+    defer_fn, scope,
+};
+use support::{Events, Journal, Kind, QueuedTwice, SECOND, Thrice, assert_all_accounted_for, quiet_panics};
+
+/// Fails as it is told, and notes when it is given up.
+struct Doomed<const TRIES: u32, const BLOCKS: bool> {
+    journal: Journal,
+    how: &'static str,
+    told: &'static str,
+}
+
+impl<const TRIES: u32, const BLOCKS: bool> Job for Doomed<TRIES, BLOCKS> {
+    async fn run(&self, cx: &JobContext) -> JobResult {
+        self.journal.note(format!("{} {}", self.how, cx.attempt()));
+        match self.how {
+            "fails" => Err(JobError::msg("the disk is full")),
+            "is fatal" => Err(JobError::msg("no such user").fatal()),
+            "panics" => panic!("on purpose"),
+            "hangs" => std::future::pending().await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn failed(&self, cx: &JobContext, error: &JobError) {
+        self.journal.note(format!("given up after {}: {error}", cx.attempt()));
+        match self.told {
+            "panics" => panic!("on purpose"),
+            "hangs" => std::future::pending().await,
+            "defers" => {
+                let journal = self.journal.clone();
+                defer_fn(|_| async move { journal.note("deferred by the last breath") });
+            }
+            _ => {}
+        }
+    }
+}
+
+impl<const TRIES: u32, const BLOCKS: bool> Deferrable for Doomed<TRIES, BLOCKS> {
+    const NAME: &'static str = "Doomed";
+    const POLICY: Policy = {
+        let policy = Policy::new().with_tries(TRIES).with_backoff(SECOND, SECOND).with_timeout(SECOND);
+        if BLOCKS { policy.with_blocking() } else { policy }
+    };
+}
+
+/// Runs one, and returns what it noted and the last event.
+async fn run<const TRIES: u32, const BLOCKS: bool>(
+    how: &'static str,
+    told: &'static str,
+) -> (Vec<String>, String) {
+    quiet_panics();
+    let (events, journal) = (Events::default(), Journal::default());
+    let runner = events.runner().build();
+    let of_job = journal.clone();
+    scope(&runner, async {
+        defer(Doomed::<TRIES, BLOCKS> { journal: of_job, how, told });
+    })
+    .await;
+    runner.idle().await;
+    assert_all_accounted_for(&runner);
+    (journal.lines(), events.of("Doomed").pop().unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_is_given_up_is_told_once_with_its_last_error() {
+    for (how, error, last) in [
+        ("fails", "the disk is full", "Failed 2"),
+        ("panics", "panicked: on purpose", "Panicked 2"),
+        ("hangs", "took longer than its limit of 1s", "TimedOut 2"),
+    ] {
+        let (lines, event) = run::<2, false>(how, "").await;
+        let expected = [format!("{how} 1"), format!("{how} 2"), format!("given up after 2: {error}")];
+        assert_eq!((lines, &*event), (expected.to_vec(), last));
+    }
+    let (lines, event) = run::<2, false>("is fatal", "").await;
+    assert_eq!(lines, ["is fatal 1", "given up after 1: no such user"]);
+    assert_eq!(event, "Failed 1");
+    let (lines, event) = run::<2, false>("succeeds", "").await;
+    assert_eq!((lines, &*event), (vec!["succeeds 1".to_owned()], "Succeeded 1"));
+}
+
+#[tokio::test]
+async fn a_job_that_blocks_is_told_on_its_pool() {
+    let (lines, event) = run::<1, true>("fails", "defers").await;
+    assert_eq!(lines, ["fails 1", "given up after 1: the disk is full", "deferred by the last breath"]);
+    assert_eq!(event, "Failed 1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_is_told_may_defer_panic_and_hang_and_has_failed_all_the_same() {
+    let (lines, event) = run::<1, false>("fails", "defers").await;
+    assert_eq!(lines, ["fails 1", "given up after 1: the disk is full", "deferred by the last breath"]);
+    assert_eq!(event, "Failed 1");
+    for told in ["panics", "hangs"] {
+        let (lines, event) = run::<1, false>("fails", told).await;
+        assert_eq!(lines, ["fails 1", "given up after 1: the disk is full"]);
+        assert_eq!(event, "Failed 1", "not as what it did when it was told");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_has_not_ended_while_it_is_told_and_its_time_is_that_of_its_attempt() {
+    let runner = Runner::builder()
+        .on_event(|event| {
+            if let defer_core::JobEventKind::Failed { elapsed, .. } = event.kind() {
+                assert_eq!(elapsed, Duration::ZERO);
+            }
+        })
+        .build();
+    scope(&runner, async {
+        defer(Doomed::<1, false> { journal: Journal::default(), how: "fails", told: "hangs" });
+    })
+    .await;
+    tokio::time::sleep(SECOND / 2).await;
+    assert_eq!((runner.stats().running, runner.stats().failed), (1, 0));
+    let report = runner.shutdown(Duration::ZERO).await;
+    assert_eq!(report.unfinished.len(), 1, "as any that runs at the deadline");
+}
+
+#[tokio::test]
+async fn a_job_from_a_queue_is_told_at_its_last_attempt() {
+    let (runner, journal) = (Runner::default(), Journal::default());
+    for attempts in [0, 1] {
+        let job = Doomed::<2, false> { journal: journal.clone(), how: "fails", told: "" };
+        let resume = Resume { id: JobId::unique(), attempts, metadata: Metadata::new() };
+        let ran = runner.resume(job, resume).unwrap().ran().await;
+        assert_eq!(matches!(ran, Ran::Failed { .. }), attempts == 1, "{ran:?}");
+    }
+    assert_eq!(journal.lines(), ["fails 1", "fails 2", "given up after 2: the disk is full"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_may_say_when_the_next_attempt_follows() {
+    let events = Events::default();
+    let runner = events.runner().build();
+    let began = tokio::time::Instant::now();
+    scope(&runner, async {
+        defer(Thrice::job(|cx| async move {
+            // The policy says a second.
+            match cx.attempt() {
+                1 => Err(JobError::msg("busy").retry_after(SECOND * 3600)),
+                2 => Err(JobError::msg("busy").retry_after(Duration::ZERO)),
+                _ => Err(JobError::msg("busy").retry_after(SECOND)),
+            }
+        }));
+        defer(Thrice::job(|_| async { Err(JobError::msg("gone").retry_after(SECOND).fatal()) }));
+    })
+    .await;
+    runner.idle().await;
+    assert!((SECOND * 3600..SECOND * 3601).contains(&began.elapsed()), "{:?}", began.elapsed());
+    let delays: Vec<_> = events.all().iter().filter_map(|event| event.delay).collect();
+    assert_eq!(
+        delays,
+        [SECOND * 3600, Duration::ZERO],
+        "no more than there are tries, and none if it is fatal"
+    );
+
+    let job = QueuedTwice::job(|_| async { Err(JobError::msg("busy").retry_after(Duration::MAX)) });
+    let resume = Resume { id: JobId::unique(), attempts: 0, metadata: Metadata::new() };
+    let ran = runner.resume(job, resume).unwrap().ran().await;
+    let Ran::Retry { delay, .. } = ran else { panic!("{ran:?}") };
+    assert!(delay > Duration::from_secs(49 * 86_400), "as long as can be kept: {delay:?}");
+}
