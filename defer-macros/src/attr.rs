@@ -9,7 +9,7 @@ use syn::{
     spanned::Spanned,
 };
 
-const STRUCT_KEYS: &str = "`name`, `alias`, `tries`, `backoff`, `timeout`, `on`, `blocking`, `queue` and `crate` are allowed on a struct";
+const STRUCT_KEYS: &str = "`name`, `alias`, `tries`, `backoff`, `timeout`, `on`, `max_running`, `concurrent`, `blocking`, `queue` and `crate` are allowed on a struct";
 const FIELD_KEYS: &str = "only `default` is allowed on a field";
 const DURATION: &str = "a number and a unit (ms, s, m, h), as in \"500ms\" or \"2m 30s\"";
 
@@ -20,6 +20,8 @@ pub(crate) struct Policy {
     pub(crate) backoff: Option<Backoff>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) on: Option<On>,
+    pub(crate) max_running: Option<u32>,
+    pub(crate) concurrent: bool,
     pub(crate) blocking: bool,
     /// Where the attributes say `queue`.
     pub(crate) queue: Option<Span>,
@@ -60,10 +62,21 @@ impl StructAttributes {
         match key(entry).as_str() {
             "name" => self.name = Some(name(entry, "name")?),
             "alias" => self.aliases.push(name(entry, "alias")?),
-            "tries" => self.policy.tries = Some(tries(entry)?),
+            "tries" => {
+                let zero = "a job is tried at least once: expected `tries = 1` or more";
+                self.policy.tries = Some(number(entry, "tries = 3", zero)?);
+            }
             "backoff" => self.policy.backoff = Some(backoff(entry)?),
             "timeout" => self.policy.timeout = Some(timeout(entry)?),
             "on" => self.policy.on = Some(on(entry)?),
+            "max_running" => {
+                let zero = "with 0 no job of the type would ever run: expected `max_running = 1` or more";
+                self.policy.max_running = Some(number(entry, "max_running = 4", zero)?);
+            }
+            "concurrent" => {
+                flag(entry)?;
+                self.policy.concurrent = true;
+            }
             "blocking" => {
                 flag(entry)?;
                 self.policy.blocking = true;
@@ -144,18 +157,16 @@ fn name(entry: &Meta, key: &str) -> syn::Result<String> {
     Ok(name.value())
 }
 
-fn tries(entry: &Meta) -> syn::Result<u32> {
-    let expected = "expected a whole number from 1 to 4294967295, as in `tries = 3`";
-    let tries: &LitInt = match literal(entry, expected)? {
-        Lit::Int(tries) if matches!(tries.suffix(), "" | "u32") => tries,
+fn number(entry: &Meta, example: &str, zero: &str) -> syn::Result<u32> {
+    let expected = format!("expected a whole number from 1 to 4294967295, as in `{example}`");
+    let number: &LitInt = match literal(entry, &expected)? {
+        Lit::Int(number) if matches!(number.suffix(), "" | "u32") => number,
         other => return Err(syn::Error::new_spanned(other, expected)),
     };
-    match tries.base10_parse() {
-        Ok(0) => {
-            Err(syn::Error::new_spanned(tries, "a job is tried at least once: expected `tries = 1` or more"))
-        }
-        Ok(tries) => Ok(tries),
-        Err(_) => Err(syn::Error::new_spanned(tries, expected)),
+    match number.base10_parse() {
+        Ok(0) => Err(syn::Error::new_spanned(number, zero)),
+        Ok(number) => Ok(number),
+        Err(_) => Err(syn::Error::new_spanned(number, expected)),
     }
 }
 

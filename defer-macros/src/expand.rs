@@ -126,7 +126,7 @@ fn where_job(job: &JobType<'_>, clause: Option<&WhereClause>) -> Option<WhereCla
 
 fn policy(job: &JobType<'_>) -> TokenStream {
     let krate = &job.krate;
-    let Policy { tries, backoff, timeout, on, blocking, queue } = &job.policy;
+    let Policy { tries, backoff, timeout, on, max_running, concurrent, blocking, queue } = &job.policy;
     let tries = tries.map(|tries| quote!(.with_tries(#tries)));
     let backoff = backoff.map(|backoff| {
         let (min, max) = (duration(backoff.min), duration(backoff.max));
@@ -140,9 +140,11 @@ fn policy(job: &JobType<'_>) -> TokenStream {
         On::Always => quote!(.with_on(#krate::On::Always)),
         On::Success => quote!(.with_on(#krate::On::Success)),
     });
+    let max_running = max_running.map(|jobs| quote!(.with_max_running(#jobs)));
+    let concurrent = concurrent.then(|| quote!(.with_concurrent()));
     let blocking = blocking.then(|| quote!(.with_blocking()));
     let queue = queue.map(|_| quote!(.with_queue()));
-    quote!(#krate::Policy::new() #tries #backoff #timeout #on #blocking #queue)
+    quote!(#krate::Policy::new() #tries #backoff #timeout #on #max_running #concurrent #blocking #queue)
 }
 
 fn duration(duration: Duration) -> TokenStream {

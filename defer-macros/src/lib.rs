@@ -78,6 +78,8 @@ use crate::{ast::JobType, attr::Errors};
 /// | `backoff = "500ms..30s"` | a duration, or two with `..` between | the shortest and the longest wait before another attempt, which doubles from one to the other, with jitter; a single duration is both | `"500ms..30s"` |
 /// | `timeout = "10s"` | a duration | how long one attempt may take | no limit |
 /// | `on = "..."` | `"always"` or `"success"` | whether the job also runs after a response that failed | `"always"` |
+/// | `max_running = N` | 1 to 4294967295 | how many jobs of the type may run at the same time on a runner; the others wait in their lines | no limit of its own |
+/// | `concurrent` | | the job leaves its request's line and runs beside the others, as soon as the response is over | it runs after the job before it |
 /// | `blocking` | | the job runs on Tokio's blocking pool, where it may block; one that awaits is dropped at its timeout and at the end of a shutdown, as others are | it runs on the runtime |
 /// | `queue` | | the job goes to the runner's queue; the struct must implement `serde::Serialize` | it runs in this process |
 /// | `crate = "path"` | a path | where `defer-axum` or `defer-core` is found | see below |

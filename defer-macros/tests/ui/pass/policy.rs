@@ -18,6 +18,8 @@ impl Job for Plain {
     backoff = "500ms..30s",
     timeout = "2m 30s",
     on = "success",
+    max_running = 4,
+    concurrent,
     blocking,
     queue
 )]
@@ -60,6 +62,8 @@ fn main() {
     assert_eq!(plain.backoff(), default.backoff());
     assert_eq!(plain.timeout(), default.timeout());
     assert_eq!(plain.on(), default.on());
+    assert_eq!(plain.max_running(), None);
+    assert!(!plain.is_concurrent());
     assert!(!plain.is_blocking());
     assert!(!plain.is_queued());
 
@@ -69,6 +73,8 @@ fn main() {
     assert_eq!(full.backoff(), (Duration::from_millis(500), Duration::from_secs(30)));
     assert_eq!(full.timeout(), Some(Duration::from_secs(150)));
     assert_eq!(full.on(), On::Success);
+    assert_eq!(full.max_running().map(u32::from), Some(4));
+    assert!(full.is_concurrent());
     assert!(full.is_blocking());
     assert!(full.is_queued());
 
