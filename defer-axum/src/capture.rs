@@ -11,8 +11,11 @@ use std::{
 };
 
 use axum::extract::MatchedPath;
-use defer_core::{RequestInfo, Runner};
-use http::{HeaderMap, HeaderName, Method, Request, StatusCode, Uri, Version, response};
+use defer_core::{
+    __private::{Captured, Carried},
+    RequestInfo, Runner,
+};
+use http::{Extensions, HeaderMap, HeaderName, Method, Request, StatusCode, Uri, Version, response};
 
 /// The settings of a `DeferLayer`, which its services share with their clones: axum clones a service for each request.
 #[derive(Clone, Debug)]
@@ -21,6 +24,8 @@ pub(crate) struct LayerConfig {
     /// The headers that jobs may see.
     pub(crate) request_headers: Box<[HeaderName]>,
     pub(crate) response_headers: Box<[HeaderName]>,
+    /// How jobs take over what the request's extensions have of a type.
+    pub(crate) carries: Vec<fn(&Extensions, &mut Carried)>,
     /// The route's pattern. A router layers each route by itself, so a service nearly always sees the same one, and jobs can
     /// share a copy.
     route: OnceLock<Arc<str>>,
@@ -32,8 +37,24 @@ impl LayerConfig {
             runner,
             request_headers: Box::default(),
             response_headers: Box::default(),
+            carries: Vec::new(),
             route: OnceLock::new(),
         }
+    }
+
+    /// Returns what is to be kept of a request, if that is anything.
+    #[inline]
+    fn captured<B>(&self, request: &Request<B>) -> Option<Box<Captured>> {
+        let keeps_nothing = self.request_headers.is_empty() && self.carries.is_empty();
+        if keeps_nothing { None } else { self.copied(request.headers(), request.extensions()) }
+    }
+
+    #[cold]
+    fn copied(&self, headers: &HeaderMap, extensions: &Extensions) -> Option<Box<Captured>> {
+        let headers = captured(&self.request_headers, headers).map(|headers| *headers).unwrap_or_default();
+        let mut carried = Carried::default();
+        self.carries.iter().for_each(|carry| carry(extensions, &mut carried));
+        Some(Box::new(Captured { headers, carried }))
     }
 
     fn route(&self, pattern: &str) -> Arc<str> {
@@ -52,7 +73,7 @@ pub(crate) struct RequestHead {
     method: Method,
     uri: Uri,
     version: Version,
-    headers: Option<Box<HeaderMap>>,
+    captured: Option<Box<Captured>>,
     route: Option<MatchedPath>,
 }
 
@@ -68,7 +89,7 @@ impl RequestHead {
             method: request.method().clone(),
             uri: request.uri().clone(),
             version: request.version(),
-            headers: captured(&config.request_headers, request.headers()),
+            captured: config.captured(request),
             route: request.extensions().get::<MatchedPath>().cloned(),
             config,
         }
@@ -83,7 +104,7 @@ impl RequestHead {
         let route = self.route.map(|route| self.config.route(route.as_str()));
         RequestInfo::new(self.method, self.uri, self.version)
             .with_matched_path(route)
-            .with_headers(self.headers)
+            .with_captured(self.captured)
     }
 }
 

@@ -77,11 +77,11 @@ pub use defer_core::metrics;
 pub mod testing;
 
 pub use defer_core::{
-    BoxError, BoxFuture, DeferError, Deferrable, Deferred, Delivery, Envelope, FailedJob, GlobalRunnerExists,
-    InspectQueue, IntoJobResult, InvalidJobId, Job, JobContext, JobError, JobEvent, JobEventKind, JobId,
-    JobResult, Load, Metadata, MissingState, Next, On, Overflow, Policy, Queue, QueueCounts, Ran,
-    RequestInfo, ResponseInfo, Resume, Resumed, Runner, RunnerBuilder, RunningJob, ShutdownReport, Stats,
-    UnfinishedJob, defer, defer_fn, scope, try_defer, try_defer_fn,
+    BoxError, BoxFuture, CarriedError, DeferError, Deferrable, Deferred, Delivery, Envelope, FailedJob,
+    GlobalRunnerExists, InspectQueue, IntoJobResult, InvalidJobId, Job, JobContext, JobError, JobEvent,
+    JobEventKind, JobId, JobResult, JobStatus, Load, Metadata, MissingState, Next, On, Overflow, Policy,
+    Queue, QueueCounts, Ran, RequestInfo, ResponseInfo, Resume, Resumed, Runner, RunnerBuilder, RunningJob,
+    ShutdownReport, Stats, UnfinishedJob, defer, defer_fn, scope, try_defer, try_defer_fn,
 };
 pub use defer_macros::Deferrable;
 

@@ -18,6 +18,7 @@ use crate::{
     scope::current::outside,
     state::TypeMap,
     status::Outcomes,
+    watchdog::Watchdog,
 };
 
 static GLOBAL: OnceLock<Runner> = OnceLock::new();
@@ -165,6 +166,25 @@ impl RunnerBuilder {
         self
     }
 
+    /// Reports each job that holds its thread for longer than this, without an `.await` at which something else could go on: with
+    /// [`JobEventKind::Stuck`](crate::JobEventKind::Stuck) and a line in the log at the level WARN. Nothing can stop such a job,
+    /// not even its timeout.
+    ///
+    /// Without this nothing is watched, and nothing is paid. With it each attempt allocates, each poll of a job takes a lock and
+    /// reads the clock twice, and there is one thread, which looks at the jobs from time to time. Jobs on the blocking pool may
+    /// block, and are not watched.
+    ///
+    /// ```
+    /// # use defer_core::Runner;
+    /// # use std::time::Duration;
+    /// let runner = Runner::builder().stuck_after(Duration::from_secs(5)).build();
+    /// ```
+    #[must_use]
+    pub fn stuck_after(mut self, limit: Duration) -> Self {
+        self.config.watchdog = Some(Arc::new(Watchdog::new(limit)));
+        self
+    }
+
     /// Keeps how each job stands, and of so many that have ended how they did, for [`Runner::status`]. Without this nothing is
     /// kept, and nothing is paid. Each that has ended takes some 100 bytes, and up to 1 KiB more if it failed.
     #[must_use]
@@ -251,6 +271,7 @@ impl Default for RunnerBuilder {
                 hooks: Hooks::default(),
                 outcomes: None,
                 arounds: Vec::new(),
+                watchdog: None,
                 queue: None,
                 max_running: 1024,
                 max_pending: 65_536,

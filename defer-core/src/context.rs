@@ -1,17 +1,21 @@
 //! The context a job runs in, and what a user puts around its attempts.
 
 use std::{
+    any::{TypeId, type_name},
     fmt,
     future::Future,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
+use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use crate::{
-    error::{JobResult, MissingState},
+    carried::{self, Shared, stored_name},
+    error::{CarriedError, JobResult, MissingState},
     event::JobRef,
     future::BoxFuture,
     id::JobId,
@@ -73,6 +77,12 @@ pub(crate) trait Surroundings: Send + Sync {
     fn response(&self) -> Option<&ResponseInfo>;
     fn drain(&self) -> &Drain;
     fn arounds(&self) -> &[Around];
+    /// Returns a value that the job takes over from its request.
+    fn carried(&self, type_id: TypeId) -> Option<Shared>;
+    /// Returns what a queue has stored with the job under this name.
+    fn stored(&self, name: &str) -> Option<&str>;
+    /// Reports that the job has held its thread for this long.
+    fn report_stuck(&self, job: JobRef, elapsed: Duration);
 }
 
 impl JobContext {
@@ -109,6 +119,29 @@ impl JobContext {
     /// Returns the job's name.
     pub fn name(&self) -> &'static str {
         self.job.name()
+    }
+
+    /// Returns the value of this type that the job takes over from its request: the one that
+    /// [`DeferLayer::carry`] names, or that [`Defer::carry`](crate::Defer::carry) was given. A job that comes from a queue has
+    /// it too, as it was when the job was stored.
+    ///
+    /// # Errors
+    ///
+    /// [`CarriedError::Missing`] if there is none, with the type and what may have been forgotten, and
+    /// [`CarriedError::Unreadable`] if the queue has stored it before the type was changed. `?` converts both into the job's
+    /// error, so that a job never runs as nobody, or as somebody else.
+    ///
+    /// [`DeferLayer::carry`]: https://docs.rs/defer-axum/latest/defer_axum/struct.DeferLayer.html#method.carry
+    pub fn carried<T>(&self) -> Result<T, CarriedError>
+    where
+        T: Clone + DeserializeOwned + Send + Sync + 'static,
+    {
+        let stored = self.surroundings.stored(&stored_name(type_name::<T>()));
+        carried::find(self.surroundings.carried(TypeId::of::<T>()), stored)
+    }
+
+    pub(crate) fn report_stuck(&self, elapsed: Duration) {
+        self.surroundings.report_stuck(self.job, elapsed);
     }
 
     /// Returns the job's id, which is the same in each attempt.

@@ -2,6 +2,8 @@
 
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
+use serde::{Serialize, de::DeserializeOwned};
+
 use crate::{
     attempt::is_in_job,
     context::JobContext,
@@ -369,6 +371,38 @@ impl Defer {
         Fut: Future<Output: IntoJobResult> + Send + 'static,
     {
         push_fn(self.list.clone(), work)
+    }
+
+    /// Lets the request's jobs take over a value, such as the tenant that it is for: they find it by its type, with
+    /// [`JobContext::carried`]. It is for all jobs of the request; a second value of the same type replaces the first.
+    ///
+    /// What a layer outside of the `DeferLayer` has put into the request's extensions need not be handed over: name its type
+    /// with `DeferLayer::carry`.
+    ///
+    /// ```
+    /// # use defer_core::{Defer, Runner, defer_fn, scope};
+    /// # use serde::{Deserialize, Serialize};
+    /// #[derive(Clone, Serialize, Deserialize)]
+    /// struct Tenant(String);
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let runner = Runner::default();
+    /// # scope(&runner, async {
+    /// let defer = Defer::current().expect("this is in a request"); // in axum an extractor
+    /// defer.carry(Tenant("acme".into()));
+    /// defer_fn(|cx| async move {
+    ///     let Tenant(name) = cx.carried()?;
+    ///     println!("for {name}");
+    ///     Ok(())
+    /// });
+    /// # }).await;
+    /// # runner.idle().await;
+    /// # assert_eq!(runner.stats().succeeded, 1);
+    /// # }
+    /// ```
+    pub fn carry<T: Clone + Serialize + DeserializeOwned + Send + Sync + 'static>(&self, value: T) {
+        self.list.carry(value);
     }
 
     /// Cancels the jobs with this key that have not started. Returns whether there were any.

@@ -264,6 +264,29 @@ pub enum DeferError {
 #[non_exhaustive]
 pub struct GlobalRunnerExists;
 
+/// A job asked for a value of its request that it does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CarriedError {
+    /// There is none of this type.
+    #[error(
+        "the job has no `{type_name}` from its request: name it with `DeferLayer::carry`, outside of which the layer that \
+         sets it has to be, or hand it over with `Defer::carry`"
+    )]
+    #[non_exhaustive]
+    Missing {
+        /// The type, as [`std::any::type_name`] writes it.
+        type_name: &'static str,
+    },
+    /// The queue has stored it in another form.
+    #[error("what the queue has stored of the request's `{type_name}` is not one: has the type changed?")]
+    #[non_exhaustive]
+    Unreadable {
+        /// The type, as [`std::any::type_name`] writes it.
+        type_name: &'static str,
+    },
+}
+
 /// A job asked for state of a type that its runner was not given.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("no state of type `{type_name}`: give it to the runner with `Runner::builder().state(..)`")]

@@ -76,6 +76,13 @@ pub enum JobEventKind {
         /// How long until it is run again.
         delay: Duration,
     },
+    /// It has held its thread for longer than [`stuck_after`](crate::RunnerBuilder::stuck_after) allows, and goes on. Reported
+    /// from another thread, once for each time that it is polled.
+    #[non_exhaustive]
+    Stuck {
+        /// For how long, so far.
+        elapsed: Duration,
+    },
     /// Final: it returned an error and has no attempts left, or the error was fatal.
     #[non_exhaustive]
     Failed {
@@ -304,6 +311,7 @@ impl JobEventKind {
             | Self::Started
             | Self::Retrying { .. }
             | Self::Snoozed { .. }
+            | Self::Stuck { .. }
             | Self::QueueFailed { .. } => None,
         }
     }
@@ -418,6 +426,13 @@ impl JobRef {
             JobEventKind::Succeeded { elapsed } => in_attempt!(debug, ?elapsed, "job done"),
             JobEventKind::Retrying { error, delay, .. } => {
                 in_attempt!(warn, %error, ?delay, "job failed, trying again");
+            }
+            JobEventKind::Stuck { elapsed } => {
+                in_attempt!(
+                    warn,
+                    ?elapsed,
+                    "job holds its thread, so that nothing can stop it: let it await, or mark it `#[defer(blocking)]`"
+                );
             }
             JobEventKind::Snoozed { delay, .. } => in_attempt!(debug, ?delay, "job snoozed"),
             JobEventKind::Failed { error, elapsed } => in_attempt!(error, %error, ?elapsed, "job failed"),

@@ -52,12 +52,13 @@
 //     list:  collect, admission, run, push, list, state, effects, segment, entry
 //     runner: shutdown, usher, runner, jobs, load, capacity, semaphore, backoff
 //     trace, attempt
-//     queue, job, around, status, context, event
-//     response, request, state, stats, policy, error, id, stamp, future, panic, sync
+//     queue, job, around, watchdog, status, context, event
+//     response, request, carried, state, stats, policy, error, id, stamp, future, panic, sync
 
 mod around;
 mod attempt;
 mod builder;
+mod carried;
 mod context;
 mod defer;
 mod error;
@@ -84,6 +85,7 @@ mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod trace;
+mod watchdog;
 mod work;
 mod worker;
 
@@ -91,7 +93,7 @@ pub use self::{
     builder::RunnerBuilder,
     context::{JobContext, Next},
     defer::{Defer, Deferred, defer, defer_fn, try_defer, try_defer_fn},
-    error::{BoxError, DeferError, GlobalRunnerExists, JobError, JobResult, MissingState},
+    error::{BoxError, CarriedError, DeferError, GlobalRunnerExists, JobError, JobResult, MissingState},
     event::{JobEvent, JobEventKind},
     future::BoxFuture,
     id::{InvalidJobId, JobId},
@@ -113,9 +115,11 @@ pub use self::{
 pub mod __private {
     pub use crate::{
         __decode as decode,
+        carried::Carried,
         event::{End, Watch},
         job::{Decode, Encode},
         queue::{Decoded, Queued, Undecoded, encode},
+        request::Captured,
         scope::current::while_swapped,
         stamp::Stamp,
     };

@@ -107,6 +107,7 @@ fn count(end: &End<'_>) {
     let attempt = match kind {
         JobEventKind::Succeeded { elapsed } => Some(("succeeded", elapsed)),
         JobEventKind::Retrying { elapsed, .. } => Some(("retried", elapsed)),
+        JobEventKind::Snoozed { elapsed, .. } => Some(("snoozed", elapsed)),
         JobEventKind::Failed { elapsed, .. } => Some(("failed", elapsed)),
         JobEventKind::Panicked { elapsed, .. } => Some(("panicked", elapsed)),
         JobEventKind::TimedOut { elapsed, .. } => Some(("timed_out", elapsed)),

@@ -4,6 +4,8 @@ use std::sync::{Arc, LazyLock};
 
 use http::{HeaderMap, Method, Uri, Version};
 
+use crate::carried::Carried;
+
 /// The request that deferred a job.
 ///
 /// ```
@@ -23,13 +25,21 @@ pub struct RequestInfo {
     uri: Uri,
     version: Version,
     matched_path: Option<Arc<str>>,
-    headers: Option<Box<HeaderMap>>,
+    captured: Option<Box<Captured>>,
+}
+
+/// What the layer was told to keep of a request.
+#[doc(hidden)]
+#[derive(Clone, Debug, Default)]
+pub struct Captured {
+    pub headers: HeaderMap,
+    pub carried: Carried,
 }
 
 impl RequestInfo {
     /// Creates a request without a matched path and without headers.
     pub fn new(method: Method, uri: Uri, version: Version) -> Self {
-        Self { method, uri, version, matched_path: None, headers: None }
+        Self { method, uri, version, matched_path: None, captured: None }
     }
 
     /// Sets the route that the request matched, such as `/users/{id}`.
@@ -42,8 +52,23 @@ impl RequestInfo {
     /// Sets the headers that jobs may see.
     #[must_use]
     pub fn with_headers(mut self, headers: Option<Box<HeaderMap>>) -> Self {
-        self.headers = headers;
+        match headers {
+            Some(headers) => self.captured.get_or_insert_default().headers = *headers,
+            None => self.captured.iter_mut().for_each(|captured| captured.headers.clear()),
+        }
         self
+    }
+
+    /// Sets all that was captured.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_captured(mut self, captured: Option<Box<Captured>>) -> Self {
+        self.captured = captured;
+        self
+    }
+
+    pub(crate) fn carried(&self) -> Option<&Carried> {
+        Some(&self.captured.as_ref()?.carried)
     }
 
     /// Returns the method.
@@ -74,7 +99,7 @@ impl RequestInfo {
 
     /// Returns the headers that the layer was told to capture.
     pub fn headers(&self) -> &HeaderMap {
-        headers_or_none(&self.headers)
+        headers_or_none(self.captured.as_ref().map(|captured| &captured.headers))
     }
 
     /// Records the fields `request` and `request_id` of a job's span.
@@ -101,10 +126,7 @@ impl RequestInfo {
 }
 
 /// Returns the captured headers, or an empty map.
-pub(crate) fn headers_or_none(headers: &Option<Box<HeaderMap>>) -> &HeaderMap {
+pub(crate) fn headers_or_none(headers: Option<&HeaderMap>) -> &HeaderMap {
     static NONE: LazyLock<HeaderMap> = LazyLock::new(HeaderMap::new);
-    match headers {
-        Some(headers) => headers,
-        None => &NONE,
-    }
+    headers.unwrap_or(&NONE)
 }

@@ -90,7 +90,7 @@ impl ResponseInfo {
 
     /// Returns the headers that the layer was told to capture.
     pub fn headers(&self) -> &HeaderMap {
-        headers_or_none(&self.headers)
+        headers_or_none(self.headers.as_deref())
     }
 
     /// Returns whether the status is below 400 and the handler neither panicked nor was cancelled.

@@ -68,7 +68,7 @@ impl JobStatus {
             | JobEventKind::Retrying { .. }
             | JobEventKind::Snoozed { .. }
             | JobEventKind::QueueFailed { .. } => Self::Pending,
-            JobEventKind::Started => Self::Running,
+            JobEventKind::Started | JobEventKind::Stuck { .. } => Self::Running,
             JobEventKind::Succeeded { .. } => Self::Succeeded,
             JobEventKind::Failed { error, .. }
             | JobEventKind::Panicked { error, .. }

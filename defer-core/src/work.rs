@@ -22,6 +22,7 @@ use crate::{
     list::{Entry, JobList},
     policy::JobType,
     scope::Scoped,
+    watchdog::Watchdog,
 };
 
 /// Returns the type of a job.
@@ -38,14 +39,14 @@ pub(crate) fn add_job<J: Deferrable>(list: &Arc<JobList>, entry: Entry, job: J) 
         let job = Arc::new(job);
         return match is_surrounded(list) {
             _ if is_blocking => list.add(entry, BlockingJob(job)),
-            true => list.add(entry, Surrounded(Box::new(RecordedJob(job)))),
+            true => list.add(entry, Surrounded::new(list, RecordedJob(job))),
             false => list.add(entry, RecordedJob(job)),
         };
     }
     if is_blocking {
         list.add(entry, BlockingJob(Arc::new(job)))
     } else if is_surrounded(list) {
-        list.add(entry, Surrounded(Box::new(AsyncJob::<J, BOXED>(job))))
+        list.add(entry, Surrounded::new(list, AsyncJob::<J, BOXED>(job)))
     } else {
         list.add(entry, AsyncJob::<J, PLAIN>(job))
     }
@@ -58,15 +59,16 @@ where
     Fut: Future<Output: IntoJobResult> + Send + 'static,
 {
     if is_surrounded(list) {
-        list.add(entry, Surrounded(Box::new(Once::<F, BOXED>(Some(closure)))))
+        list.add(entry, Surrounded::new(list, Once::<F, BOXED>(Some(closure))))
     } else {
         list.add(entry, Once::<F, PLAIN>(Some(closure)))
     }
 }
 
-/// Returns whether the runner puts something around its jobs. Those that block see to that themselves, on their own thread.
+/// Returns whether the runner puts something around its jobs, or watches them. Those that block see to the first themselves, on
+/// their own thread, and may do what the watchdog is there for.
 fn is_surrounded(list: &JobList) -> bool {
-    !list.runner().arounds().is_empty()
+    list.runner().is_surrounding()
 }
 
 /// Where a kind of work is boxed it is another type, so that the plain one has one caller, and is inlined there.
@@ -74,7 +76,16 @@ const BOXED: bool = true;
 const PLAIN: bool = false;
 
 /// A job with what its runner puts around each attempt. A kind of its own, so that jobs without pay nothing for it.
-struct Surrounded(Box<dyn AnyWork>);
+struct Surrounded {
+    work: Box<dyn AnyWork>,
+    watchdog: Option<Arc<Watchdog>>,
+}
+
+impl Surrounded {
+    fn new(list: &JobList, work: impl Work) -> Self {
+        Self { work: Box::new(work), watchdog: list.runner().watchdog().cloned() }
+    }
+}
 
 /// A [`Work`] of a type that is not known.
 trait AnyWork: Send {
@@ -106,20 +117,25 @@ impl<W: Work> AnyWork for W {
 
 impl Work for Surrounded {
     async fn run(&mut self, cx: &JobContext) -> JobResult {
-        around::run(cx.arounds(), cx, self.0.run(cx)).await
+        let Self { work, watchdog } = self;
+        let run = around::run(cx.arounds(), cx, work.run(cx));
+        match watchdog {
+            Some(watchdog) => watchdog.watch(cx, run).await,
+            None => run.await,
+        }
     }
 
     async fn failed(&mut self, cx: &JobContext, error: &JobError) {
-        self.0.failed(cx, error).await;
+        self.work.failed(cx, error).await;
     }
 
     fn encode(&self) -> Option<Result<Vec<u8>, BoxError>> {
-        self.0.encode()
+        self.work.encode()
     }
 
     #[cfg(feature = "testing")]
     fn job(&self) -> Option<SharedJob> {
-        self.0.job()
+        self.work.job()
     }
 }
 

@@ -4,13 +4,18 @@
 
 mod support;
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use defer_core::{
     Deferrable, Job, JobContext, JobError, JobId, JobResult, Metadata, Policy, Ran, Resume, Runner, defer,
     defer_fn, scope,
 };
-use support::{Events, Journal, Kind, QueuedTwice, SECOND, Thrice, assert_all_accounted_for, quiet_panics};
+use support::{
+    Events, Journal, Kind, QueuedTwice, SECOND, Thrice, Twice, assert_all_accounted_for, quiet_panics,
+};
 
 /// Fails as it is told, and notes when it is given up.
 struct Doomed<const TRIES: u32, const BLOCKS: bool> {
@@ -170,4 +175,75 @@ async fn an_error_may_say_when_the_next_attempt_follows() {
     let ran = runner.resume(job, resume).unwrap().ran().await;
     let Ran::Retry { delay, .. } = ran else { panic!("{ran:?}") };
     assert!(delay > Duration::from_secs(49 * 86_400), "as long as can be kept: {delay:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_snoozes_runs_again_later_and_that_spends_no_attempt() {
+    let (events, journal) = (Events::default(), Journal::default());
+    let runner = events.runner().build();
+    let began = tokio::time::Instant::now();
+    scope(&runner, async {
+        let times = AtomicUsize::new(0);
+        let of_job = journal.clone();
+        defer(Twice::job(move |cx| {
+            of_job.note(cx.attempt());
+            let result = match times.fetch_add(1, Ordering::Relaxed) {
+                0..3 => Err(JobError::snooze(SECOND * 3600)),
+                3 => Err(JobError::msg("on purpose")),
+                4 => Err(JobError::snooze(SECOND)),
+                _ => Ok(()),
+            };
+            async { result }
+        }))
+        .on_success();
+        let journal = journal.clone();
+        defer_fn(|_| async move { journal.note("the next") });
+    })
+    .await;
+    runner.idle().await;
+    assert_eq!(journal.lines(), ["1", "the next", "1", "1", "1", "2", "2"], "outside of its line");
+    assert!((SECOND * 10_802..SECOND * 10_803).contains(&began.elapsed()), "{:?}", began.elapsed());
+    let ends: Vec<_> = events.of("Twice").into_iter().filter(|event| !event.starts_with("Started")).collect();
+    let expected =
+        ["Deferred 0", "Snoozed 1", "Snoozed 1", "Snoozed 1", "Retrying 1", "Snoozed 2", "Succeeded 2"];
+    assert_eq!(ends, expected);
+    assert_eq!(runner.stats().retried, 1, "a snooze is no retry");
+    assert_all_accounted_for(&runner);
+}
+
+#[tokio::test]
+async fn a_job_from_a_queue_that_snoozes_goes_back_and_a_closure_cannot() {
+    let (events, runner) = (Events::default(), Runner::default());
+    let job = QueuedTwice::job(|_| async { Err(JobError::snooze(SECOND)) });
+    let resume = Resume { id: JobId::unique(), attempts: 1, metadata: Metadata::new() };
+    let ran = runner.resume(job, resume).unwrap().ran().await;
+    assert!(matches!(ran, Ran::Snoozed { delay, .. } if delay == SECOND), "{ran:?}");
+    assert_eq!((runner.stats().queued, runner.stats().retried), (1, 0));
+
+    let runner = events.runner().build();
+    scope(&runner, async {
+        defer_fn(|_| async { Err(JobError::snooze(SECOND)) });
+    })
+    .await;
+    runner.idle().await;
+    let failed = events.all().pop().unwrap();
+    assert_eq!(
+        (failed.what, &*failed.error),
+        ("Failed", "a closure runs once, and cannot snooze: make a job type of it")
+    );
+}
+
+/// At the end of a shutdown it goes to the queue, though its condition was asked in an attempt that does not count.
+#[tokio::test(start_paused = true)]
+async fn a_job_that_snoozes_is_stopped_by_a_shutdown_like_any_that_waits() {
+    let runner = Runner::default();
+    scope(&runner, async {
+        defer(Twice::job(|_| async { Err(JobError::snooze(SECOND * 3600)) }));
+    })
+    .await;
+    tokio::time::sleep(SECOND).await;
+    assert_eq!((runner.stats().pending, runner.stats().running), (1, 0));
+    let report = runner.shutdown(SECOND).await;
+    assert_eq!(report.unfinished.len(), 1);
+    assert_all_accounted_for(&runner);
 }

@@ -665,3 +665,100 @@ async fn a_queue_whose_error_panics_when_it_is_written_breaks_nothing() {
     assert_eq!(runner.shutdown(SECOND).await.unfinished.len(), 1);
     assert_all_accounted_for(&runner);
 }
+
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+struct Tenant(String);
+
+/// Cannot be stored.
+#[derive(Clone, serde::Deserialize)]
+struct Unstorable;
+
+impl serde::Serialize for Unstorable {
+    fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+        Err(serde::ser::Error::custom("on purpose"))
+    }
+}
+
+#[tokio::test]
+async fn a_queued_job_takes_along_what_it_takes_over_from_its_request_and_its_lane() {
+    let (queue, journal) = (Memory::new(&[]), Journal::default());
+    let runner = Runner::builder().queue(queue.clone()).build();
+    scope(&runner, async {
+        Defer::current().unwrap().carry(Tenant("acme".into()));
+        defer(noting::<Queued>(&journal)).serial("account:7");
+        defer(noting::<Queued>(&journal));
+    })
+    .await;
+    runner.idle().await;
+    let metadata: Vec<_> =
+        queue.envelopes.lock().unwrap().drain(..).map(|envelope| envelope.metadata).collect();
+    assert_eq!(metadata[0]["serial"], "account:7");
+    assert!(!metadata[1].contains_key("serial"), "that is its own");
+
+    let of_job = journal.clone();
+    let job = QueuedTwice::job(move |cx| {
+        let journal = of_job.clone();
+        async move {
+            let Tenant(name) = cx.carried()?;
+            journal.note(name);
+            // Of the same request, but not in the same lane.
+            defer(noting::<Queued>(&journal));
+            Ok(())
+        }
+    });
+    let resume = Resume { id: JobId::unique(), attempts: 0, metadata: metadata[0].clone() };
+    runner.resume(job, resume).unwrap().ran().await;
+    assert_eq!(journal.lines(), ["acme"]);
+    let child = queue.envelopes.lock().unwrap()[0].metadata.clone();
+    assert!(!child.contains_key("serial"));
+    let carried: Vec<_> = child.iter().filter(|(key, _)| key.ends_with("Tenant")).collect();
+    assert_eq!(carried.len(), 1);
+    assert_eq!(carried[0].1, "\"acme\"");
+
+    // Stored by another version.
+    let mut changed = metadata[0].clone();
+    changed.iter_mut().filter(|(key, _)| key.ends_with("Tenant")).for_each(|(_, value)| *value = "7".into());
+    let job = Queued::job(|cx| async move { Ok(drop(cx.carried::<Tenant>()?)) });
+    let resume = Resume { id: JobId::unique(), attempts: 0, metadata: changed };
+    let ran = runner.resume(job, resume).unwrap().ran().await;
+    let Ran::Failed { error, .. } = ran else { panic!("{ran:?}") };
+    assert!(error.to_string().contains("has the type changed?"), "{error}");
+}
+
+#[tokio::test]
+async fn a_job_whose_request_has_what_cannot_be_stored_runs_here() {
+    let (events, queue, journal) = (Events::default(), Memory::new(&[]), Journal::default());
+    let runner = events.runner().queue(queue.clone()).build();
+    scope(&runner, async {
+        Defer::current().unwrap().carry(Unstorable);
+        defer(noting::<Queued>(&journal));
+    })
+    .await;
+    runner.idle().await;
+    assert_eq!(journal.lines(), ["Queued"]);
+    assert!(queue.names().is_empty());
+    let error = &events.errors_of("Queued")[0];
+    assert!(error.contains("Unstorable` of its request cannot be stored: on purpose"), "{error}");
+    assert_all_accounted_for(&runner);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_a_shutdown_hands_over_takes_the_same_along() {
+    let queue = Memory::new(&[Push::Fails]);
+    let runner = Runner::builder().queue(queue.clone()).build();
+    let request = RequestInfo::new(Method::GET, "/".parse().unwrap(), Version::HTTP_11);
+    let mut scope = Scope::new(runner.clone());
+    scope.enter(|| {
+        Defer::current().unwrap().carry(Tenant("acme".into()));
+        defer(Queued::job(|_| std::future::pending())).serial("account:7");
+    });
+    scope.list().unwrap().set_request(request);
+    scope.release(None);
+    tokio::time::sleep(SECOND).await;
+    assert_eq!(runner.stats().running, 1, "its push failed");
+    let report = runner.shutdown(SECOND).await;
+    assert_eq!(report.queued, 1);
+    let metadata = queue.envelopes.lock().unwrap()[0].metadata.clone();
+    assert_eq!((&*metadata["route"], &*metadata["serial"]), ("GET", "account:7"));
+    assert!(metadata.keys().any(|key| key.ends_with("Tenant")), "{metadata:?}");
+}

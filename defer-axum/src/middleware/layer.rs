@@ -4,6 +4,7 @@ use std::fmt;
 
 use defer_core::Runner;
 use http::HeaderName;
+use serde::{Serialize, de::DeserializeOwned};
 use tower_layer::Layer;
 
 use super::service::DeferService;
@@ -65,6 +66,48 @@ impl DeferLayer {
         I: IntoIterator<Item: TryInto<HeaderName, Error: fmt::Display>>,
     {
         self.config.response_headers = header_names(names);
+        self
+    }
+
+    /// Lets jobs take over the value of this type from the request's extensions, such as the tenant or the user that a layer
+    /// has put there: they get a clone of it with [`JobContext::carried`](crate::JobContext::carried). Nothing else goes over.
+    /// For a queued job it is stored with the job, as JSON, under the type's name with its path: once the type is renamed or
+    /// moved, jobs that wait on the queue find it no more, and fail with an error that says so.
+    ///
+    /// This layer looks when the request arrives: the layer that sets the value has to be outside of it, which means that it is
+    /// added after it. What is known only further in is handed over with [`Defer::carry`](crate::Defer::carry).
+    ///
+    /// ```
+    /// use axum::{Extension, Router, routing::post};
+    /// use defer_axum::{DeferLayer, Runner, defer_fn};
+    /// use serde::{Deserialize, Serialize};
+    ///
+    /// #[derive(Clone, Serialize, Deserialize)]
+    /// struct Tenant(String);
+    ///
+    /// async fn order() {
+    ///     defer_fn(|cx| async move {
+    ///         let Tenant(name) = cx.carried()?;
+    ///         println!("an order of {name}");
+    ///         Ok(())
+    ///     });
+    /// }
+    ///
+    /// let app: Router = Router::new()
+    ///     .route("/orders", post(order))
+    ///     .layer(DeferLayer::new(Runner::default()).carry::<Tenant>())
+    ///     .layer(Extension(Tenant("acme".into()))); // in real life from the request
+    /// ```
+    #[must_use]
+    pub fn carry<T>(mut self) -> Self
+    where
+        T: Clone + Serialize + DeserializeOwned + Send + Sync + 'static,
+    {
+        self.config.carries.push(|extensions, carried| {
+            if let Some(value) = extensions.get::<T>() {
+                drop(carried.insert(value.clone()));
+            }
+        });
         self
     }
 }

@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use serde::Serialize;
+
 use super::{
     beside::split,
     entry::Entry,
@@ -65,6 +67,11 @@ impl JobList {
     /// Sets the delay of a job that has not started: it starts no sooner than this long after its response.
     pub(crate) fn set_delay(&self, index: usize, delay: Duration) {
         self.lock().set_delay(index, delay);
+    }
+
+    /// Lets the jobs take over a value from their request.
+    pub(crate) fn carry<T: Serialize + Send + Sync + 'static>(&self, value: T) {
+        let _replaced = self.lock().carry(value);
     }
 
     /// Encodes a job for the queue. This happens in `defer` because a running job cannot be borrowed, yet the queue may

@@ -41,6 +41,8 @@ pub(super) enum Start {
 pub(super) enum Gate {
     /// Nothing more.
     Open,
+    /// It has been left to wait for its delay.
+    Delay(Start),
     /// Ask this condition, after unlocking. If it is true, the job [passes](super::state::State::pass).
     Ask(Condition),
     Lane(NextLane),

@@ -277,8 +277,10 @@ impl Entry {
         self.gates = self.gates.with(Gates::DELAY);
     }
 
+    /// Returns whether it is not due.
     pub(super) fn has_delay(&self) -> bool {
-        self.extras.as_ref().is_some_and(|extras| extras.delay.is_some())
+        let delay = self.extras.as_ref().and_then(|extras| extras.delay.as_ref());
+        delay.is_some_and(|delay| !delay.left().is_zero())
     }
 
     /// Sets when the job could start.

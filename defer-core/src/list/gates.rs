@@ -29,6 +29,7 @@ impl JobList {
             let gate = self.lock().next_gate(index);
             match gate {
                 Gate::Open => return self.transition(|state| state.start_open(index)),
+                Gate::Delay(start) => return start,
                 Gate::Ask(condition) => match self.check(condition) {
                     Ok(()) => self.lock().pass(index),
                     Err(event) => {

@@ -1,6 +1,7 @@
 //! The list of one request's jobs: a lock around its [`State`], and what follows from each transition.
 
 use std::{
+    any::TypeId,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
     task::Waker,
     time::Duration,
@@ -20,6 +21,7 @@ use super::{
     state::{Bounds, State},
 };
 use crate::{
+    carried::Shared,
     context::{Around, Drain, Surroundings},
     error::DeferError,
     event::{About, Facts, JobEventKind, JobRef, Times},
@@ -302,8 +304,12 @@ impl JobList {
         }
         tasks.iter().for_each(AbortHandle::abort);
         segments.into_iter().for_each(drop_quietly);
-        for envelope in handed_over.iter_mut().filter_map(|(_, _, envelope)| envelope.as_mut()) {
-            self.add_metadata(envelope);
+        for (_, job, envelope) in &mut handed_over {
+            let Some(Err(error)) = envelope.as_mut().map(|envelope| self.add_metadata(envelope)) else {
+                continue;
+            };
+            // On the queue it asks in vain for what it takes over from its request, and says so.
+            self.report(*job, &JobEventKind::QueueFailed { error });
         }
         let abandoned = abandoned.into_iter().map(|ended| {
             let job = ended.job;
@@ -353,6 +359,20 @@ impl Surroundings for JobList {
 
     fn arounds(&self) -> &[Around] {
         self.runner.arounds()
+    }
+
+    fn carried(&self, type_id: TypeId) -> Option<Shared> {
+        // What a handler said is later, and so comes first.
+        let from_handler = self.lock().carried(type_id);
+        from_handler.or_else(|| self.request()?.carried()?.get(type_id))
+    }
+
+    fn stored(&self, name: &str) -> Option<&str> {
+        self.origin.queued.as_ref()?.get(name).map(String::as_str)
+    }
+
+    fn report_stuck(&self, job: JobRef, elapsed: Duration) {
+        self.report(job, &JobEventKind::Stuck { elapsed });
     }
 }
 

@@ -21,6 +21,7 @@ use crate::{
     error::JobError,
     event::JobEventKind,
     queue::{Envelope, Metadata, ROUTE, SERIAL, push},
+    request::RequestInfo,
     response::is_success,
 };
 
@@ -82,7 +83,7 @@ impl JobList {
     }
 
     /// Asks the condition of a job that is being pushed. Returns what the queue stores.
-    fn ask_push(&self, index: usize, pushed: Pushed) -> Option<Envelope> {
+    fn ask_push(self: &Arc<Self>, index: usize, pushed: Pushed) -> Option<Envelope> {
         if pushed == Pushed::AtEnd {
             let condition = self.lock().ask_push(index)?;
             if let Err(event) = self.check(condition) {
@@ -91,17 +92,22 @@ impl JobList {
             }
         }
         let mut envelope = self.lock().pass_push(index)?;
-        self.add_metadata(&mut envelope);
+        if let Err(error) = self.add_metadata(&mut envelope) {
+            // Without what it takes over from its request it must not run anywhere else.
+            self.push_failed(index, error, false);
+            return None;
+        }
         Some(envelope)
     }
 
     /// Adds what a queued job carries over from its request to what is its own.
-    pub(super) fn add_metadata(&self, envelope: &mut Envelope) {
-        let own = mem::replace(&mut envelope.metadata, self.metadata());
+    pub(super) fn add_metadata(&self, envelope: &mut Envelope) -> Result<(), JobError> {
+        let own = mem::replace(&mut envelope.metadata, self.metadata()?);
         envelope.metadata.extend(own);
+        Ok(())
     }
 
-    fn metadata(&self) -> Metadata {
+    fn metadata(&self) -> Result<Metadata, JobError> {
         // A job that a queued job defers comes from the same request, but has no place in its lane.
         let mut metadata = self.origin.queued.as_deref().cloned().unwrap_or_default();
         metadata.remove(SERIAL);
@@ -112,7 +118,11 @@ impl JobList {
                 metadata.insert("request_id".into(), id.into());
             }
         }
-        metadata
+        let from_handler = self.lock().all_carried();
+        for carried in self.request().and_then(RequestInfo::carried).into_iter().chain(&from_handler) {
+            carried.write(|name, value| drop(metadata.insert(name, value)))?;
+        }
+        Ok(metadata)
     }
 
     fn push_failed(self: &Arc<Self>, index: usize, error: JobError, unsure: bool) {

@@ -3,8 +3,9 @@
 //! A transition runs under the list's lock. It neither drops nor calls user code, and wakes no task: it returns what is
 //! left to do, and its caller does that after unlocking.
 
-use std::{collections::BTreeMap, ptr, task::Waker, time::Duration};
+use std::{any::TypeId, collections::BTreeMap, ptr, task::Waker, time::Duration};
 
+use serde::Serialize;
 use tokio::{
     task::{AbortHandle, JoinHandle},
     time::Instant,
@@ -20,6 +21,7 @@ use super::{
 use crate::attempt::SharedJob;
 use crate::{
     attempt::{Outcome, Sequel, Work},
+    carried::{Carried, Shared},
     event::JobRef,
     policy::{Gates, JobType},
     runner::{Overflow, capacity::Capacity, lanes::Place},
@@ -41,6 +43,8 @@ pub(super) struct State<S> {
     gates: Gates,
     /// Boxed, because few lists have any.
     waiters: Option<Box<Waiters>>,
+    /// What jobs take over from the request, besides what the layer has captured.
+    carried: Option<Box<Carried>>,
     worker: Option<JoinHandle<()>>,
     /// Counts workers that stopped or were stopped, so that the handle of one of those is not kept.
     worker_epoch: u32,
@@ -88,14 +92,19 @@ impl Counts {
             }
         };
         if let Some(delay) = entry.take_delay() {
-            entry.state = JobState::Backoff;
-            entry.has_task = true;
-            return Start::Delay { delay, room };
+            return delayed(entry, delay, room);
         }
         self.running += 1;
         entry.state = JobState::Running;
         entry.attempts += 1;
         Start::Started { job: entry.job(), room }
+    }
+
+    /// Leaves a job to a task of its own, if it has to wait for its delay.
+    fn delay(&mut self, entry: &mut Entry) -> Option<Start> {
+        let delay = entry.take_delay()?;
+        let room = if entry.state == JobState::Waiting { self.stop_waiting() } else { 0 };
+        Some(delayed(entry, delay, room))
     }
 
     /// A job no longer waits. Returns how many jobs' room to give back.
@@ -106,6 +115,12 @@ impl Counts {
         self.room -= room;
         room
     }
+}
+
+fn delayed(entry: &mut Entry, delay: Duration, room: usize) -> Start {
+    entry.state = JobState::Backoff;
+    entry.has_task = true;
+    Start::Delay { delay, room }
 }
 
 impl<S: Slots> State<S> {
@@ -119,6 +134,7 @@ impl<S: Slots> State<S> {
             started: None,
             gates: Gates::default(),
             waiters: None,
+            carried: None,
             worker: None,
             worker_epoch: 0,
         }
@@ -203,6 +219,20 @@ impl<S: Slots> State<S> {
             }
             _ => (0, Some(waker)),
         }
+    }
+
+    /// Adds what jobs take over from the request. Returns what that replaces, to be dropped after unlocking.
+    pub(super) fn carry<T: Serialize + Send + Sync + 'static>(&mut self, value: T) -> impl Sized + use<T, S> {
+        self.carried.get_or_insert_default().insert(value)
+    }
+
+    pub(super) fn carried(&self, type_id: TypeId) -> Option<Shared> {
+        self.carried.as_ref()?.get(type_id)
+    }
+
+    /// Returns all of it.
+    pub(super) fn all_carried(&self) -> Option<Carried> {
+        self.carried.as_deref().cloned()
     }
 
     /// Forgets the held response.
@@ -396,8 +426,8 @@ impl<S: Slots> State<S> {
             return Gate::Ask(entry.take_condition());
         }
         // It takes its places when it is due.
-        if entry.has_delay() {
-            return Gate::Open;
+        if let Some(start) = self.counts.delay(entry) {
+            return Gate::Delay(start);
         }
         entry.next_lane().map_or(Gate::Open, Gate::Lane)
     }

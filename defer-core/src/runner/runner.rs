@@ -27,6 +27,7 @@ use crate::{
     stats::{Counters, Stats},
     status::{JobStatus, Outcomes},
     sync::lock,
+    watchdog::Watchdog,
 };
 
 /// What happens to jobs that find no room, because [`max_pending`](crate::RunnerBuilder::max_pending) jobs wait.
@@ -102,6 +103,7 @@ struct Inner {
     semaphore: Semaphore<Arc<dyn Jobs>>,
     capacity: Capacity,
     counters: Counters,
+    is_surrounding: bool,
     lanes: Lanes,
     uniques: Uniques,
     drain: Drain,
@@ -117,6 +119,7 @@ pub(crate) struct Config {
     pub(crate) hooks: Hooks,
     pub(crate) outcomes: Option<Arc<Outcomes>>,
     pub(crate) arounds: Vec<Around>,
+    pub(crate) watchdog: Option<Arc<Watchdog>>,
     pub(crate) queue: Option<Arc<dyn Queue>>,
     pub(crate) max_running: usize,
     pub(crate) max_pending: usize,
@@ -138,6 +141,7 @@ impl Runner {
                 semaphore: Semaphore::new(config.max_running),
                 capacity: Capacity::new(config.max_pending),
                 counters: Counters::default(),
+                is_surrounding: !config.arounds.is_empty() || config.watchdog.is_some(),
                 lanes: Lanes::default(),
                 uniques: Uniques::default(),
                 drain: Drain::new(),
@@ -248,6 +252,16 @@ impl Runner {
 
     pub(crate) fn state(&self) -> &TypeMap {
         &self.inner.config.state
+    }
+
+    pub(crate) fn watchdog(&self) -> Option<&Arc<Watchdog>> {
+        self.inner.config.watchdog.as_ref()
+    }
+
+    /// Returns whether anything is to be done around its jobs.
+    #[inline]
+    pub(crate) fn is_surrounding(&self) -> bool {
+        self.inner.is_surrounding
     }
 
     pub(crate) fn arounds(&self) -> &[Around] {

@@ -79,6 +79,11 @@ kinds! {
     Blocking = Policy::new().with_blocking();
     BlockingTwice = Policy::new().with_blocking().with_tries(2).with_backoff(SECOND, SECOND);
     BlockingLimited = Policy::new().with_blocking().with_timeout(Duration::from_millis(20));
+    /// No more than two of them run at once.
+    Narrow = Policy::new().with_max_running(2).with_tries(2).with_backoff(SECOND, SECOND);
+    Beside = Policy::new().with_concurrent();
+    BesideThrice = Policy::new().with_concurrent().with_tries(3).with_backoff(SECOND, SECOND);
+    BesideOnSuccess = Policy::new().with_concurrent().with_on(On::Success);
     Queued = Policy::new().with_queue();
     QueuedTwice = Policy::new().with_queue().with_tries(2).with_backoff(SECOND, SECOND);
     QueuedOnSuccess = Policy::new().with_queue().with_on(On::Success);
@@ -120,7 +125,7 @@ pub(crate) struct Event {
 
 impl Event {
     pub(crate) fn is_final(&self) -> bool {
-        !matches!(self.what, "Deferred" | "Started" | "Retrying" | "QueueFailed")
+        !matches!(self.what, "Deferred" | "Started" | "Retrying" | "Snoozed" | "Stuck" | "QueueFailed")
     }
 }
 
@@ -169,6 +174,11 @@ impl Event {
                 delay = Some(until);
                 ("Retrying", Some(error))
             }
+            JobEventKind::Snoozed { delay: until, .. } => {
+                delay = Some(until);
+                ("Snoozed", None)
+            }
+            JobEventKind::Stuck { .. } => ("Stuck", None),
             JobEventKind::Failed { error, .. } => ("Failed", Some(error)),
             JobEventKind::Panicked { error, .. } => ("Panicked", Some(error)),
             JobEventKind::TimedOut { error, .. } => ("TimedOut", Some(error)),
@@ -286,6 +296,16 @@ impl Log {
             .with_max_level(level)
             .finish();
         (log, tracing::subscriber::set_default(subscriber))
+    }
+
+    /// Takes what all threads of this process log from now on.
+    pub(crate) fn capture_everywhere() -> Self {
+        let log = Self::default();
+        let writer = log.clone();
+        let subscriber =
+            tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        tracing::subscriber::set_global_default(subscriber).expect("there is no other");
+        log
     }
 
     pub(crate) fn text(&self) -> String {

@@ -1,6 +1,7 @@
 //! What `DeferLayer` promises, whoever serves.
 
 mod bodies;
+mod carried;
 mod dropped;
 mod endings;
 mod nesting;

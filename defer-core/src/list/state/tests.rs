@@ -238,6 +238,7 @@ impl Model {
                 started: None,
                 gates: state.gates,
                 waiters: state.waiters.clone(),
+                carried: None,
                 worker: None,
                 worker_epoch: state.worker_epoch,
             },

@@ -1,0 +1,91 @@
+//! Values that jobs take over from their request, such as the tenant or the user it is for.
+
+use std::{
+    any::{Any, TypeId, type_name},
+    fmt, mem,
+    sync::Arc,
+};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::error::{BoxError, CarriedError, JobError, caught};
+
+/// Values by their types.
+#[derive(Clone, Default)]
+pub struct Carried {
+    // Few: a vector is searched faster than a map.
+    values: Vec<Value>,
+}
+
+#[derive(Clone)]
+struct Value {
+    type_id: TypeId,
+    type_name: &'static str,
+    value: Shared,
+    encode: fn(&Shared) -> Result<String, BoxError>,
+}
+
+/// A value that the jobs of a request share.
+pub(crate) type Shared = Arc<dyn Any + Send + Sync>;
+
+impl Carried {
+    /// Adds a value. Returns the one of its type that it replaces, to be dropped where user code may run.
+    pub fn insert<T: Serialize + Send + Sync + 'static>(&mut self, value: T) -> impl Sized + use<T> {
+        let value = Value {
+            type_id: TypeId::of::<T>(),
+            type_name: type_name::<T>(),
+            value: Arc::new(value),
+            encode: |value| match value.downcast_ref::<T>() {
+                Some(value) => Ok(serde_json::to_string(value)?),
+                None => Err("it is of another type".into()),
+            },
+        };
+        match self.values.iter_mut().find(|known| known.type_id == value.type_id) {
+            Some(known) => Some(mem::replace(known, value)),
+            None => {
+                self.values.push(value);
+                None
+            }
+        }
+    }
+
+    pub(crate) fn get(&self, type_id: TypeId) -> Option<Shared> {
+        self.values.iter().find(|value| value.type_id == type_id).map(|value| value.value.clone())
+    }
+
+    /// Calls `write` with the [name](stored_name) and the JSON of each value.
+    pub(crate) fn write(&self, mut write: impl FnMut(String, String)) -> Result<(), JobError> {
+        for Value { type_name, value, encode, .. } in &self.values {
+            let json = caught(|| encode(value))?;
+            let json = json.map_err(|error| {
+                JobError::msg(format!("the `{type_name}` of its request cannot be stored: {error}"))
+            })?;
+            write(stored_name(type_name), json);
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Carried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.values.iter().map(|value| value.type_name)).finish()
+    }
+}
+
+/// Returns the name under which a queue stores a value of this type.
+pub(crate) fn stored_name(type_name: &str) -> String {
+    format!("carried {type_name}")
+}
+
+/// Returns a value from what the request had, or from what a queue has stored of it.
+pub(crate) fn find<T: Clone + DeserializeOwned + Send + Sync + 'static>(
+    shared: Option<Shared>,
+    stored: Option<&str>,
+) -> Result<T, CarriedError> {
+    let type_name = type_name::<T>();
+    if let Some(value) = shared.as_ref().and_then(|value| value.downcast_ref::<T>()) {
+        return Ok(value.clone());
+    }
+    let stored = stored.ok_or(CarriedError::Missing { type_name })?;
+    serde_json::from_str(stored).map_err(|_| CarriedError::Unreadable { type_name })
+}

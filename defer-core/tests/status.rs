@@ -1,0 +1,82 @@
+//! What a client is told that asks what became of a job.
+
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+mod support;
+
+use defer_core::{JobError, JobId, JobStatus, Metadata, Resume, Runner, Scope, defer, defer_fn, scope};
+use support::{Kind, OnSuccess, Plain, SECOND, Thrice, Twice};
+use tokio::sync::oneshot;
+
+#[tokio::test(start_paused = true)]
+async fn a_jobs_status_is_known_from_its_deferral_to_its_end() {
+    let runner = Runner::builder().keep_outcomes(10).build();
+    let (go, gone) = oneshot::channel::<()>();
+    let mut request = Scope::new(runner.clone());
+    let ids = request.enter(|| {
+        [
+            defer_fn(|_| async { drop(gone.await) }).id(),
+            defer(Plain::job(|_| async { Ok(()) })).id(),
+            defer(Twice::job(|_| async { Err(JobError::msg("the disk is full")) })).id(),
+            defer(OnSuccess::job(|_| async { Ok(()) })).id(),
+        ]
+    });
+    let statuses = || ids.map(|id| runner.status(id).unwrap().to_string());
+    assert_eq!(statuses(), ["pending"; 4]);
+    let response = defer_core::ResponseInfo::new(defer_core::Delivery::Disconnected);
+    request.release(Some(response));
+    tokio::time::sleep(SECOND / 2).await;
+    assert_eq!(statuses(), ["running", "pending", "pending", "pending"]);
+    go.send(()).unwrap();
+    tokio::time::sleep(SECOND / 2).await;
+    assert_eq!(statuses(), ["succeeded", "succeeded", "pending", "skipped"], "between two attempts");
+    runner.idle().await;
+    assert_eq!(runner.status(ids[2]), Some(JobStatus::failed("the disk is full")));
+    assert!(ids.iter().all(|id| runner.status(*id).unwrap().is_final()));
+    assert_eq!(runner.status(JobId::unique()), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_last_that_have_ended_are_kept_and_nothing_without_being_asked() {
+    let runner = Runner::builder().keep_outcomes(2).build();
+    let mut ids = Vec::new();
+    let list = scope(&runner, async {
+        ids.push(
+            defer(Thrice::job(|cx| async move {
+                if cx.attempt() == 1 { Err(JobError::msg("on purpose")) } else { Ok(()) }
+            }))
+            .id(),
+        );
+        ids.extend((0..3).map(|_| defer_fn(|_| async {}).id()));
+    });
+    list.await;
+    tokio::time::sleep(SECOND / 2).await;
+    let known =
+        || ids.iter().map(|id| runner.status(*id).map(|status| status.to_string())).collect::<Vec<_>>();
+    let succeeded = Some("succeeded".to_owned());
+    assert_eq!(known(), [Some("pending".into()), None, succeeded.clone(), succeeded.clone()]);
+    runner.idle().await;
+    assert_eq!(known(), [succeeded.clone(), None, None, succeeded]);
+
+    let forgetful = Runner::default();
+    let mut id = None;
+    scope(&forgetful, async { id = Some(defer_fn(|_| async {}).id()) }).await;
+    assert_eq!(forgetful.status(id.unwrap()), None);
+}
+
+#[tokio::test]
+async fn a_job_that_comes_back_from_the_queue_is_known_as_what_it_does_now() {
+    let runner = Runner::builder().keep_outcomes(1).build();
+    let id = JobId::unique();
+    for attempts in 0..2 {
+        let resume = Resume { id, attempts, metadata: Metadata::new() };
+        let job = Twice::job(|cx| async move {
+            if cx.attempt() == 1 { Err(JobError::msg("on purpose")) } else { Ok(()) }
+        });
+        let mut resumed = runner.resume(job, resume).unwrap();
+        assert_eq!(runner.status(id), Some(JobStatus::Pending));
+        resumed.ran().await;
+        let expected = if attempts == 0 { JobStatus::Queued } else { JobStatus::Succeeded };
+        assert_eq!(runner.status(id), Some(expected));
+    }
+}

@@ -1,0 +1,445 @@
+//! Jobs that take turns with those of other requests, and jobs that leave their line.
+
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+mod support;
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use defer_core::{
+    Defer, Deferred, Delivery, JobError, JobId, Metadata, Overflow, ResponseInfo, Resume, Runner, Scope,
+    defer, scope,
+};
+use http::StatusCode;
+use support::{
+    Beside, BesideOnSuccess, BesideThrice, Does, Events, Journal, Kind, Narrow, Patient, Plain, SECOND,
+    Thrice, assert_all_accounted_for, assert_room_for, defer_note,
+};
+
+/// A job that takes so many seconds, and notes its begin and its end.
+fn takes<K: Kind>(seconds: u32, journal: &Journal, what: &'static str) -> Does<K> {
+    let journal = journal.clone();
+    K::job(move |_| {
+        let journal = journal.clone();
+        async move {
+            journal.note(format!("+{what}"));
+            tokio::time::sleep(SECOND * seconds).await;
+            journal.note(format!("-{what}"));
+            Ok(())
+        }
+    })
+}
+
+/// A job whose first attempt fails.
+fn fails_once<K: Kind>(journal: &Journal, what: &'static str) -> Does<K> {
+    let journal = journal.clone();
+    K::job(move |cx| {
+        let journal = journal.clone();
+        async move {
+            journal.note(format!("{what} {}", cx.attempt()));
+            if cx.attempt() == 1 { Err(JobError::msg("on purpose")) } else { Ok(()) }
+        }
+    })
+}
+
+/// Lets everything happen that needs no time.
+async fn settle() {
+    tokio::time::sleep(Duration::from_millis(1)).await;
+}
+
+/// A request whose response is not over.
+fn open<T>(runner: &Runner, defers: impl FnOnce() -> T) -> (Scope, T) {
+    let mut scope = Scope::new(runner.clone());
+    let deferred = scope.enter(defers);
+    (scope, deferred)
+}
+
+#[tokio::test(start_paused = true)]
+async fn jobs_with_a_serial_key_run_one_at_a_time_in_the_order_in_which_their_responses_ended() {
+    let (runner, journal) = (Runner::default(), Journal::default());
+    let (c, _) = open(&runner, || defer(takes::<Plain>(1, &journal, "c")).serial("account:7"));
+    let (b, _) = open(&runner, || defer(takes::<Thrice>(1, &journal, "b")).serial("account:7"));
+    let (a, _) = open(&runner, || {
+        defer(takes::<Plain>(1, &journal, "a")).serial("account:7");
+        defer(takes::<Plain>(1, &journal, "a again")).serial("account:7");
+    });
+    let (other, _) = open(&runner, || defer(takes::<Plain>(1, &journal, "other")).serial("account:8"));
+    for scope in [&a, &b, &c, &other] {
+        scope.release(None);
+    }
+    settle().await;
+    assert_eq!(journal.lines(), ["+a", "+other"], "another key is another line");
+    assert_eq!(runner.stats().pending, 3);
+    runner.idle().await;
+    let lines: Vec<_> = journal.lines().into_iter().filter(|line| !line.contains("other")).collect();
+    assert_eq!(lines, ["+a", "-a", "+a again", "-a again", "+b", "-b", "+c", "-c"]);
+    assert_all_accounted_for(&runner);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_serial_job_keeps_its_turn_until_it_has_ended_and_nobody_keeps_a_permit_meanwhile() {
+    let journal = Journal::default();
+    let runner = Runner::builder().max_running(1).build();
+    let serial = |name| {
+        let (scope, _) = open(&runner, || {
+            defer(fails_once::<Patient>(&journal, name)).serial("account:7");
+            defer_note(&journal, format!("after {name}"));
+        });
+        scope.release(None);
+    };
+    serial("first");
+    serial("second");
+    settle().await;
+    // The first waits an hour for its second attempt, outside of its line. The second waits for the first, in its own.
+    assert_eq!(journal.lines(), ["first 1", "after first"]);
+    scope(&runner, async { defer_note(&journal, "another") }).await;
+    settle().await;
+    assert_eq!(journal.lines(), ["first 1", "after first", "another"]);
+    runner.idle().await;
+    let rest = &journal.lines()[3..];
+    assert_eq!(rest, ["first 2", "second 1", "after second", "second 2"]);
+    assert_all_accounted_for(&runner);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delayed_serial_job_comes_in_when_it_is_due() {
+    let (runner, journal) = (Runner::default(), Journal::default());
+    for (name, delay) in [("late", 5), ("now", 0), ("next", 0)] {
+        let (scope, _) = open(&runner, || {
+            defer(takes::<Plain>(3, &journal, name)).delay(SECOND * delay).serial("account:7");
+        });
+        scope.release(None);
+    }
+    runner.idle().await;
+    assert_eq!(journal.lines(), ["+now", "-now", "+next", "-next", "+late", "-late"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_is_cancelled_while_it_waits_for_its_turn_holds_nothing_up() {
+    let (runner, journal) = (Runner::default(), Journal::default());
+    let (long, _) = open(&runner, || defer(takes::<Plain>(3600, &journal, "long")).serial("account:7"));
+    let (waits, cancelled) = open(&runner, || {
+        let cancelled = defer(takes::<Plain>(1, &journal, "cancelled")).serial("account:7");
+        defer_note(&journal, "behind it");
+        cancelled
+    });
+    long.release(None);
+    waits.release(None);
+    settle().await;
+    assert_eq!(journal.lines(), ["+long"]);
+    assert!(cancelled.cancel());
+    settle().await;
+    assert_eq!(journal.lines(), ["+long", "behind it"]);
+    scope(&runner, async { drop(defer(takes::<Plain>(1, &journal, "next")).serial("account:7")) }).await;
+    runner.idle().await;
+    assert_eq!(journal.lines()[2..], ["-long", "+next", "-next"]);
+    assert_all_accounted_for(&runner);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_is_stopped_gives_its_turn_to_the_next() {
+    let (runner, journal) = (Runner::default(), Journal::default());
+    let resume = |name| {
+        let metadata = Metadata::from([("serial".to_owned(), "account:7".to_owned())]);
+        let resume = Resume { id: JobId::unique(), attempts: 0, metadata };
+        runner.resume(takes::<Plain>(1, &journal, name), resume).unwrap()
+    };
+    let (mut first, second, mut third) = (resume("first"), resume("second"), resume("third"));
+    settle().await;
+    assert_eq!(journal.lines(), ["+first"], "a job from a queue takes its turn too");
+    drop(second);
+    first.ran().await;
+    third.ran().await;
+    assert_eq!(journal.lines(), ["+first", "-first", "+third", "-third"]);
+
+    let (hangs, _) = open(&runner, || {
+        defer(takes::<Plain>(u32::MAX, &journal, "hangs")).serial("account:7");
+    });
+    let (waits, _) = open(&runner, || defer(takes::<Plain>(1, &journal, "waits")).serial("account:7"));
+    hangs.release(None);
+    waits.release(None);
+    let report = runner.shutdown(SECOND).await;
+    assert_eq!(report.unfinished.len(), 2);
+    assert_all_accounted_for(&runner);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_serial_key_counts_only_before_the_response_is_over() {
+    let (runner, journal) = (Runner::default(), Journal::default());
+    let (long, _) = open(&runner, || {
+        defer(takes::<Plain>(9, &journal, "a")).serial("a");
+    });
+    let (other, job) = open(&runner, || defer(takes::<Plain>(1, &journal, "b")).serial("b").serial("a"));
+    long.release(None);
+    other.release(None);
+    settle().await;
+    assert_eq!(journal.lines(), ["+a"]);
+    job.serial("b");
+    tokio::time::sleep(SECOND).await;
+    assert_eq!(journal.lines(), ["+a"]);
+    runner.idle().await;
+    assert_eq!(journal.lines(), ["+a", "-a", "+b", "-b"]);
+}
+
+/// Every job is in the lane of one key of five, some fail at first, and everything is as narrow as can be.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn turns_are_kept_and_everybody_gets_on_whatever_the_bounds_are() {
+    for (max_running, max_pending) in [(1, 1), (2, 1), (64, 4096)] {
+        let runner = Runner::builder().max_running(max_running).max_pending(max_pending).build();
+        let running: Arc<[AtomicUsize; 5]> = Arc::default();
+        let order: Arc<Mutex<HashMap<usize, Vec<usize>>>> = Arc::default();
+        for request in 0..200 {
+            let list = scope(&runner, async {
+                for job in 0..3 {
+                    let key = (request * 7 + job * 3) % 5;
+                    let (running, order) = (running.clone(), order.clone());
+                    let number = request * 3 + job;
+                    let job = Thrice::job(move |cx| {
+                        let (running, order) = (running.clone(), order.clone());
+                        async move {
+                            assert_eq!(running[key].fetch_add(1, Ordering::SeqCst), 0, "one at a time");
+                            if cx.attempt() == 1 {
+                                order.lock().unwrap().entry(key).or_default().push(number);
+                            }
+                            tokio::task::yield_now().await;
+                            running[key].fetch_sub(1, Ordering::SeqCst);
+                            match cx.attempt() {
+                                1 if number % 5 == 0 => {
+                                    Err(JobError::msg("again").retry_after(Duration::ZERO))
+                                }
+                                2 if number % 3 == 0 => {
+                                    Err(JobError::snooze(Duration::ZERO).retry_after(Duration::ZERO).fatal())
+                                }
+                                _ => Ok(()),
+                            }
+                        }
+                    });
+                    drop(defer(job).serial(format!("{key}")));
+                }
+            });
+            list.await;
+        }
+        runner.idle().await;
+        assert_all_accounted_for(&runner);
+        assert_eq!(runner.stats().deferred, 600);
+        for (key, numbers) in order.lock().unwrap().iter() {
+            assert!(numbers.is_sorted(), "in the order of the responses: {key}: {numbers:?}");
+        }
+        assert_room_for(&runner, max_pending);
+    }
+}
+
+fn debounced(runner: &Runner, journal: &Journal, what: &'static str) -> Deferred {
+    let (scope, job) =
+        open(runner, || defer(takes::<Plain>(1, journal, what)).unique("sync:42").delay(SECOND * 5));
+    scope.release(None);
+    job
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_unique_job_is_left_out_while_another_waits_and_says_so() {
+    let (events, journal) = (Events::default(), Journal::default());
+    let runner = events.runner().build();
+    let first = debounced(&runner, &journal, "first");
+    let second = debounced(&runner, &journal, "second");
+    settle().await;
+    let third = debounced(&runner, &journal, "third");
+    assert!(!first.is_superfluous() && second.is_superfluous() && third.is_superfluous());
+    assert_eq!(events.count("Cancelled"), 2);
+    let (scope, other) = open(&runner, || defer(takes::<Plain>(0, &journal, "other")).unique("sync:43"));
+    assert!(!other.is_superfluous());
+    scope.release(None);
+    // While it runs it does not count: what has changed since would be missed.
+    tokio::time::sleep(SECOND * 5).await;
+    assert_eq!(journal.lines(), ["+other", "-other", "+first"]);
+    let fourth = debounced(&runner, &journal, "fourth");
+    assert!(!fourth.is_superfluous());
+    runner.idle().await;
+    assert_eq!(journal.lines()[2..], ["+first", "-first", "+fourth", "-fourth"]);
+    assert!(!debounced(&runner, &journal, "fifth").is_superfluous());
+    runner.idle().await;
+    assert_all_accounted_for(&runner);
+}
+
+#[tokio::test(start_paused = true)]
+async fn unique_jobs_of_requests_at_the_same_time_are_left_out_when_their_responses_are_over() {
+    let (runner, journal) = (Runner::default(), Journal::default());
+    let unique =
+        |what| open(&runner, || defer(takes::<Plain>(0, &journal, what)).unique("sync:42").delay(SECOND));
+    let ((a, _), (b, b_job), (c, c_job)) = (unique("a"), unique("b"), unique("c"));
+    assert!(!b_job.is_superfluous(), "the response of the first may yet take for ever");
+    let (both, _) = open(&runner, || {
+        defer(takes::<Plain>(0, &journal, "twice")).unique("sync:43");
+        defer(takes::<Plain>(0, &journal, "twice")).unique("sync:43");
+    });
+    assert!(c_job.cancel());
+    for scope in [&a, &b, &c, &both] {
+        scope.release(None);
+    }
+    runner.idle().await;
+    assert_eq!(journal.lines(), ["+twice", "-twice", "+a", "-a"]);
+    assert_eq!(runner.stats().cancelled, 3);
+    assert_all_accounted_for(&runner);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_others_were_left_out_for_runs_and_one_that_may_not_run_leaves_none_out() {
+    let (runner, journal) = (Runner::default(), Journal::default());
+    let first = debounced(&runner, &journal, "first");
+    debounced(&runner, &journal, "second");
+    assert!(!first.cancel(), "the second is left out for it");
+    first.when(|_| false).on_success();
+    runner.idle().await;
+    assert_eq!(journal.lines(), ["+first", "-first"]);
+
+    let (conditional, _) = open(&runner, || {
+        defer(takes::<Plain>(0, &journal, "conditional")).unique("sync:42").delay(SECOND).on_success()
+    });
+    conditional.release(Some(ResponseInfo::new(Delivery::Disconnected)));
+    assert!(!debounced(&runner, &journal, "sure").is_superfluous());
+    runner.idle().await;
+    assert_eq!(journal.lines()[2..], ["+sure", "-sure"]);
+    assert_eq!((runner.stats().skipped, runner.stats().cancelled), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_jobs_of_a_type_run_at_once_than_it_allows_and_order_is_kept_behind_them() {
+    let (runner, journal) = (Runner::default(), Journal::default());
+    for (name, behind) in [("a", "a'"), ("b", "b'"), ("c", "c'")] {
+        let (scope, _) = open(&runner, || {
+            defer(takes::<Narrow>(1, &journal, name));
+            defer_note(&journal, behind);
+        });
+        scope.release(None);
+    }
+    settle().await;
+    assert_eq!(journal.lines(), ["+a", "+b"]);
+    scope(&runner, async { defer_note(&journal, "another type") }).await;
+    settle().await;
+    assert_eq!(journal.lines(), ["+a", "+b", "another type"]);
+    runner.idle().await;
+    let lines = journal.lines();
+    let at = |what: &str| lines.iter().position(|line| line == what).unwrap();
+    assert!(at("+c") > at("-a").min(at("-b")) && at("c'") > at("-c"), "{lines:?}");
+    assert_all_accounted_for(&runner);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_between_two_attempts_lets_another_of_its_type_run() {
+    let (runner, journal) = (Runner::builder().max_running(1).build(), Journal::default());
+    for name in ["a", "b", "c"] {
+        let (scope, _) = open(&runner, || drop(defer(fails_once::<Narrow>(&journal, name))));
+        scope.release(None);
+    }
+    runner.idle().await;
+    assert_eq!(journal.lines(), ["a 1", "b 1", "c 1", "a 2", "b 2", "c 2"]);
+    assert_all_accounted_for(&runner);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_concurrent_job_waits_for_none_of_its_request_and_none_for_it() {
+    let (runner, journal) = (Runner::default(), Journal::default());
+    let (scope, _) = open(&runner, || {
+        defer(takes::<Plain>(2, &journal, "first"));
+        defer(takes::<Beside>(3, &journal, "beside"));
+        defer(takes::<Beside>(1, &journal, "beside too"));
+        defer(takes::<Plain>(2, &journal, "second"));
+    });
+    settle().await;
+    assert_eq!(journal.lines(), [""; 0], "not before the response is over");
+    scope.release(None);
+    runner.idle().await;
+    let mut lines = journal.lines();
+    lines[..3].sort();
+    assert_eq!(
+        lines,
+        ["+beside", "+beside too", "+first", "-beside too", "-first", "+second", "-beside", "-second"]
+    );
+    assert_all_accounted_for(&runner);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_concurrent_job_that_is_deferred_after_the_response_runs_at_once_beside_the_line() {
+    let (runner, journal) = (Runner::default(), Journal::default());
+    let (scope, handle) = open(&runner, || {
+        defer(takes::<Plain>(5, &journal, "line"));
+        Defer::current().unwrap()
+    });
+    scope.release(None);
+    settle().await;
+    handle.push(takes::<Beside>(1, &journal, "beside"));
+    handle.push(takes::<Plain>(1, &journal, "in line"));
+    runner.idle().await;
+    assert_eq!(journal.lines(), ["+line", "+beside", "-beside", "-line", "+in line", "-in line"]);
+    // Nothing is in the line any more.
+    handle.push(takes::<Beside>(1, &journal, "alone"));
+    runner.idle().await;
+    assert_eq!(journal.lines()[6..], ["+alone", "-alone"]);
+    assert_all_accounted_for(&runner);
+}
+
+#[tokio::test(start_paused = true)]
+async fn concurrent_jobs_keep_the_bounds_and_all_else_that_jobs_have() {
+    for overflow in [Overflow::Wait, Overflow::Shed] {
+        let (events, journal) = (Events::default(), Journal::default());
+        let runner = events.runner().max_running(2).max_pending(4).overflow(overflow).build();
+        let at_once = Arc::new(AtomicUsize::new(0));
+        let (scope, cancelled) = open(&runner, || {
+            for _ in 0..3 {
+                let at_once = at_once.clone();
+                defer(Beside::job(move |_| {
+                    let at_once = at_once.clone();
+                    async move {
+                        assert!(at_once.fetch_add(1, Ordering::SeqCst) < 2);
+                        tokio::time::sleep(SECOND).await;
+                        at_once.fetch_sub(1, Ordering::SeqCst);
+                        Ok(())
+                    }
+                }));
+            }
+            defer(takes::<Beside>(1, &journal, "cancelled")).cancel();
+            defer(fails_once::<BesideThrice>(&journal, "retried"))
+        });
+        assert!(!cancelled.is_superfluous());
+        scope.release(Some(ResponseInfo::new(Delivery::Sent).with_status(Some(StatusCode::NOT_FOUND))));
+        let (skips, _) = open(&runner, || drop(defer(takes::<BesideOnSuccess>(1, &journal, "skipped"))));
+        skips.release(Some(ResponseInfo::new(Delivery::Sent).with_status(Some(StatusCode::NOT_FOUND))));
+        runner.idle().await;
+        let stats = runner.stats();
+        let shed = events.count("Shed");
+        assert_eq!((stats.cancelled, stats.skipped + stats.shed), (1, 1), "{overflow:?}: {stats:?}");
+        assert_eq!(stats.shed, u64::try_from(shed).unwrap());
+        assert_eq!(journal.lines(), ["retried 1", "retried 2"]);
+        assert_all_accounted_for(&runner);
+        assert_room_for(&runner, 4);
+    }
+    let runner = Runner::default();
+    let (hangs, _) = open(&runner, || {
+        defer(Beside::job(|_| std::future::pending()));
+        defer(Beside::job(|_| std::future::pending()));
+    });
+    hangs.release(None);
+    assert_eq!(runner.shutdown(SECOND).await.unfinished.len(), 2);
+    assert_all_accounted_for(&runner);
+}
+
+#[test]
+fn concurrent_jobs_of_a_runtime_that_is_gone_are_abandoned() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runner = Runner::default();
+    let (scope, _) = {
+        let _entered = runtime.enter();
+        open(&runner, || drop(defer(Beside::job(|_| async { Ok(()) }))))
+    };
+    drop(runtime);
+    scope.release(None);
+    assert_eq!(runner.stats().abandoned, 1);
+    assert_all_accounted_for(&runner);
+}
