@@ -41,11 +41,14 @@
 //! Deferred jobs live in memory. Those of a `#[defer(queue)]` type go to the runner's queue and outlive the process;
 //! the crate `defer-apalis` has one for SQLite, Postgres and Redis.
 //!
+//! The [`guide`] has what production asks of a job: limits, order, tenants, giving up.
+//!
 //! # Logs and traces
 //!
 //! Each run of a job has a `tracing` span with the target `defer`: `job{name, id, attempt, request, request_id}`. It follows
 //! from the span in which the request's first job was deferred, and is not a part of it: the request's own time stays its
 //! own. Failures are logged at level ERROR, and retries, skipped and shed jobs at level WARN. A job's fields are never logged.
+//! Where nobody subscribes to `tracing` there is no span, and what its feature `log` writes names the job in each line.
 //!
 //! With the feature `opentelemetry` and a `tracing-opentelemetry` layer, the job's span has a link to the request's span even
 //! if that has ended, or if the job runs in another process: a queued job carries a `traceparent` (W3C Trace Context). Without
@@ -64,6 +67,7 @@
 
 #[cfg(feature = "dashboard")]
 pub mod dashboard;
+pub mod guide;
 pub mod middleware;
 pub mod serve;
 

@@ -13,15 +13,18 @@
 // 3. The handler has answered. `list/admission` (`try_admit`, `admit`) has `list/push` push the jobs that are for the
 //    queue, and holds the response until `runner/capacity` has room for the others. `runner/usher` lets held responses
 //    through.
-// 4. The response is over. A middleware or `scope/scope` calls `release` in `list/run`. If jobs wait, the list becomes
-//    `Active` and requests a permit. Otherwise it becomes `Idle`, until a job joins.
+// 4. The response is over. A middleware or `scope/scope` calls `release` in `list/run`. Jobs that are superfluous are left
+//    out, those with a serial key take their places (`list/gates`, `runner/lanes`), and those that run beside the line leave
+//    it (`list/beside`). If jobs wait, the list becomes `Active` and requests a permit. Otherwise it becomes `Idle`, until
+//    a job joins.
 // 5. `runner/semaphore` grants the permit, through `runner/jobs`, to `list/run`, which takes the first segment and spawns a
 //    worker (`RunSegment` and `WorkerGuard` in `list/list`). `worker` runs the jobs, segment by segment, one after another.
-// 6. `list/run` asks the job's condition, if there is one and a response to ask about, and starts the attempt. A
-//    delayed job (`Next::Delay`) gets a task of its own in `worker`, which waits, gets a permit of its own, and comes
-//    back to this step.
-// 7. `attempt` polls the job, in its span and within its timeout. It defines the trait `Work`; the kinds are in `work`.
-// 8. `list/run` ends the attempt. Either the job ends, `event` reports it and `stats` counts it. Or another attempt
+// 6. `list/run` starts the attempt. Before that `list/gates` asks the job's condition, if there is one and a response to
+//    ask about; the worker waits for the job's turn, if it has to take turns with others. A delayed job (`Turn::Delay`) gets
+//    a task of its own in `worker`, which waits, gets a permit of its own, and comes back to this step.
+// 7. `attempt` polls the job, in its span and within its timeout. It defines the trait `Work`; the kinds are in `work`. If
+//    the runner has something to put around its jobs, `around` and `watchdog` do that.
+// 8. `list/run` ends the attempt; a job that is given up is told first, by `worker`. Either the job ends, `event` reports it and `stats` counts it. Or another attempt
 //    follows: a task of the job's own in `worker` waits as long as `runner/backoff` says, and goes on like that of a
 //    delayed job.
 //
@@ -33,9 +36,9 @@
 // What else ends a job:
 //
 // - no room at step 2 (`list/collect`) or step 4 (`list/run`)
-// - `cancel`, or a later job with its key (`list/collect`)
+// - `cancel`, or a later job with its key (`list/collect`); another with its unique key (`list/gates`)
 // - the queue, which took it (`list/push`), or runs its next attempt (`list/run`)
-// - a condition that is false or panics (`list/run`; of a queued job, `list/push`)
+// - a condition that is false or panics (`list/gates`; of a queued job, `list/push`)
 // - a shutdown: `runner/shutdown` stops the lists, pushes what the queue can take, and tells `list/run` whether it did
 // - a `Resumed` that is dropped (`resume`)
 // - a worker that is lost, or a `JobList` that is dropped (`list/list`)
@@ -49,8 +52,8 @@
 //     metrics
 //     worker
 //     scope: scope, current
-//     list:  collect, admission, run, push, list, state, effects, segment, entry
-//     runner: shutdown, usher, runner, jobs, load, capacity, semaphore, backoff
+//     list:  collect, admission, run, push, beside, gates, list, state, effects, segment, entry
+//     runner: shutdown, usher, runner, uniques, lanes, jobs, load, capacity, semaphore, backoff
 //     trace, attempt
 //     queue, job, around, watchdog, status, context, event
 //     response, request, carried, state, stats, policy, error, id, stamp, future, panic, sync

@@ -102,9 +102,10 @@ impl FailedJob {
     }
 }
 
-/// What a queued job carries over from its request: `route` (the method and the route's pattern, such as `POST /signup`)
-/// and `request_id`, if that header was captured. With the feature `opentelemetry` also `traceparent` and `tracestate`, by
-/// which the job's span is linked to the request's.
+/// What a queue stores with a job. From the job's request: `route` (the method and the route's pattern, such as
+/// `POST /signup`); `request_id`, if that header was captured; what the job [takes over](crate::Defer::carry), as JSON; and with
+/// the feature `opentelemetry` `traceparent` and `tracestate`, by which the job's span is linked to the request's. Of the job
+/// itself: `serial` and `unique`, its keys.
 pub type Metadata = BTreeMap<String, String>;
 
 /// The key of the request's route in a queued job's metadata.
@@ -112,6 +113,9 @@ pub(crate) const ROUTE: &str = "route";
 
 /// That of the job's own serial key.
 pub(crate) const SERIAL: &str = "serial";
+
+/// That of the job's own unique key.
+pub(crate) const UNIQUE: &str = "unique";
 
 /// A job as a queue stores it.
 #[derive(Clone, Debug)]

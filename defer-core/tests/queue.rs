@@ -718,7 +718,7 @@ async fn a_queued_job_takes_along_what_it_takes_over_from_its_request_and_its_la
     // Stored by another version.
     let mut changed = metadata[0].clone();
     changed.iter_mut().filter(|(key, _)| key.ends_with("Tenant")).for_each(|(_, value)| *value = "7".into());
-    let job = Queued::job(|cx| async move { Ok(drop(cx.carried::<Tenant>()?)) });
+    let job = Queued::job(|cx| async move { cx.carried::<Tenant>().map(drop).map_err(Into::into) });
     let resume = Resume { id: JobId::unique(), attempts: 0, metadata: changed };
     let ran = runner.resume(job, resume).unwrap().ran().await;
     let Ran::Failed { error, .. } = ran else { panic!("{ran:?}") };

@@ -75,7 +75,7 @@ impl DeferLayer {
     /// moved, jobs that wait on the queue find it no more, and fail with an error that says so.
     ///
     /// This layer looks when the request arrives: the layer that sets the value has to be outside of it, which means that it is
-    /// added after it. What is known only further in is handed over with [`Defer::carry`](crate::Defer::carry).
+    /// added after it. What is known only further in is handed over with [`Defer::carry`](defer_core::Defer::carry).
     ///
     /// ```
     /// use axum::{Extension, Router, routing::post};

@@ -11,7 +11,7 @@ use crate::{
     event::JobRef,
     id::JobId,
     policy::{Gates, JobType, On, Policy},
-    queue::{Envelope, Ran, SERIAL},
+    queue::{Envelope, Ran, SERIAL, UNIQUE},
     response::ResponseInfo,
     runner::{
         lanes::{Key, Place},
@@ -461,10 +461,12 @@ impl Entry {
     /// Returns the job as a queue stores it. `None` if it is not for a queue.
     pub(super) fn envelope(&self) -> Option<Envelope> {
         let payload = self.extras.as_ref()?.payload.as_ref()?;
-        let serial = self.serial_key().map(|key| (SERIAL.to_owned(), key.to_string()));
+        let keys = [(SERIAL, self.serial_key()), (UNIQUE, self.unique_key())];
         let mut envelope = Envelope::new(self.id, self.kind.name(), *self.policy(), payload.clone());
         envelope.delay = self.extras.as_ref()?.delay.as_ref().map(Delay::left).unwrap_or_default();
-        envelope.metadata.extend(serial);
+        for (name, key) in keys {
+            envelope.metadata.extend(key.map(|key| (name.to_owned(), key.to_string())));
+        }
         Some(envelope)
     }
 

@@ -10,19 +10,23 @@
 //! |---|---|---|---|
 //! | | `makes_room`: it may join, and `add` | `Waiting` | `deferred` |
 //! | | `makes_room`: there is none, and the runner sheds | | `deferred`, `shed` |
-//! | `Waiting` | `cancel`, `cancel_key`, unless the queue may have it | `Ended` | `cancelled` |
+//! | `Waiting` | `cancel`, `cancel_key`, unless the queue may have it or others were left out for it | `Ended` | `cancelled` |
 //! | `Waiting` | `release`, no room, the runner sheds, and no push of it failed | `Ended` | `shed` |
 //! | `Waiting`, `Pushing` | `end`: its condition is false, or panics | `Ended` | `skipped`, `failed` |
 //! | `Waiting` | `begin_push`: it is for the queue | `Pushing` | |
 //! | `Pushing` | `end_queued`: the queue has it | `Ended` | `queued` |
 //! | `Pushing` | `fail_push`: the queue does not have it, or may not | `Waiting` | |
 //! | `Waiting` | `start`, of a job for the queue that is not pushed | `Waiting` | |
-//! | `Waiting` | `start`, with a condition, which is to be asked | `Waiting` | |
-//! | `Waiting`, `Backoff` | `start`, `start_unasked`: an attempt starts | `Running` | |
-//! | `Waiting` | `start`, `start_unasked`, of a delayed job | `Backoff` | |
+//! | `Waiting`, `Backoff` | `start`, with a gate to pass first: a condition, or a lane | the same | |
+//! | `Waiting`, `Backoff` | `start`, `start_open`: an attempt starts | `Running` | |
+//! | `Waiting` | `start`, `start_open`, `next_gate`, of a delayed job | `Backoff` | |
+//! | `Waiting` | `leave_line`: it runs beside the others | `Backoff` | |
 //! | `Running` | `end_attempt`: it succeeded, or no attempt follows | `Ended` | `succeeded`, `failed` |
+//! | `Running` | `give_up`: it failed for good, and is told so | `Running` | |
 //! | `Running` | `end_attempt`: another attempt follows | `Backoff` | `retried` |
+//! | `Running` | `end_attempt`: it snoozes | `Backoff` | |
 //! | `Running` | `end_attempt`: another follows, by the queue that it is from | `Ended` | `retried`, `queued` |
+//! | `Running` | `end_attempt`: it snoozes, and is from a queue | `Ended` | `queued` |
 //! | `Backoff` | `end`: there is no timer | `Ended` | `failed` |
 //! | `Running`, `Backoff` | `end`: its own task is gone | `Ended` | `abandoned` |
 //! | `Waiting`, `Pushing`, `Running` without a task of its own | `lose_worker` | `Ended` | `abandoned` |

@@ -20,7 +20,7 @@ use crate::{
     context::Surroundings,
     error::JobError,
     event::JobEventKind,
-    queue::{Envelope, Metadata, ROUTE, SERIAL, push},
+    queue::{Envelope, Metadata, ROUTE, SERIAL, UNIQUE, push},
     request::RequestInfo,
     response::is_success,
 };
@@ -108,9 +108,10 @@ impl JobList {
     }
 
     fn metadata(&self) -> Result<Metadata, JobError> {
-        // A job that a queued job defers comes from the same request, but has no place in its lane.
+        // A job that a queued job defers comes from the same request, but has no key of its own.
         let mut metadata = self.origin.queued.as_deref().cloned().unwrap_or_default();
         metadata.remove(SERIAL);
+        metadata.remove(UNIQUE);
         self.origin.source.write(&mut metadata);
         if let Some(request) = self.request() {
             metadata.insert(ROUTE.into(), request.route());

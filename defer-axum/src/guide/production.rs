@@ -1,0 +1,226 @@
+//! What production asks of a job. Each part is one line of yours, and costs nothing where it is not used.
+//!
+//! | you want to | use | on a queue |
+//! |---|---|---|
+//! | [do something around each run](#around-each-run) | [`RunnerBuilder::around`] | on each worker's runner |
+//! | [know the tenant or the user](#the-tenant-the-user) | [`DeferLayer::carry`], [`Defer::carry`] | stored with the job |
+//! | [hear that a job is given up](#when-a-job-is-given-up) | [`Job::failed`] | at its last attempt |
+//! | [wait as long as the other side says](#when-the-other-side-says-when) | [`JobError::retry_after`], [`JobError::snooze`] | the same |
+//! | [limit how many of a type run](#limits) | `#[defer(max_running = 4)]` | for each worker's runner |
+//! | [run jobs in order, one at a time](#one-at-a-time) | [`Deferred::serial`] | for each worker's runner |
+//! | [leave out what is waiting already](#no-duplicates) | [`Deferred::unique`] | SQLite and Postgres, not Redis |
+//! | [run a job beside the others](#side-by-side) | `#[defer(concurrent)]` | each job is on its own anyway |
+//! | [find a job that blocks its thread](#jobs-that-block) | [`RunnerBuilder::stuck_after`] | on each worker's runner |
+//! | [tell a client what became of a job](#what-became-of-it) | [`Runner::status`] | `ApalisQueue::status` |
+//!
+//! # Around each run
+//!
+//! As a middleware is around a handler: set what a job expects to be set, measure, refuse. It sees the job's name, id, attempt
+//! and context, and what comes of it.
+//!
+//! ```
+//! use defer_axum::Runner;
+//!
+//! tokio::task_local! {
+//!     static LOCALE: &'static str;
+//! }
+//!
+//! let runner = Runner::builder()
+//!     .around(|cx, next| Box::pin(async move {
+//!         let result = LOCALE.scope("de", next).await; // the job, or what is further in
+//!         if let Err(error) = &result {
+//!             eprintln!("{} {}, attempt {}: {error}", cx.name(), cx.id(), cx.attempt());
+//!         }
+//!         result
+//!     }))
+//!     .build();
+//! ```
+//!
+//! It is a function and not a `tower` layer: a service for each job would have to be made, cloned and polled for readiness,
+//! and its request would have to own what it can borrow here.
+//!
+//! # The tenant, the user
+//!
+//! A job runs when its request is gone. What it takes over from there is named, one by one, so that it never runs as somebody
+//! else because a task-local happened to be set.
+//!
+//! ```
+//! use axum::{Extension, Router, routing::post};
+//! use defer_axum::{DeferLayer, Deferrable, Job, JobContext, JobResult, Runner};
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Clone, Serialize, Deserialize)]
+//! struct Tenant(String);
+//!
+//! #[derive(Deferrable)]
+//! struct Invoice;
+//!
+//! impl Job for Invoice {
+//!     async fn run(&self, cx: &JobContext) -> JobResult {
+//!         let Tenant(name) = cx.carried()?; // an error that says what is missing, never a default
+//!         println!("an invoice for {name}");
+//!         Ok(())
+//!     }
+//! }
+//!
+//! let app: Router = Router::new()
+//!     .route("/orders", post(|| async { Invoice::defer(); }))
+//!     .layer(DeferLayer::new(Runner::default()).carry::<Tenant>())
+//!     .layer(Extension(Tenant("acme".into()))); // the layer that sets it is outside
+//! ```
+//!
+//! Where it is known only further in, the handler hands it over: [`Defer::carry`].
+//!
+//! # When a job is given up
+//!
+//! ```
+//! # use defer_axum::{Deferrable, Job, JobContext, JobError, JobResult};
+//! # struct Orders;
+//! # impl Orders { async fn mark(&self, _: u64, _: String) {} }
+//! #[derive(Deferrable)]
+//! #[defer(tries = 5)]
+//! struct NotifyPartner {
+//!     order: u64,
+//! }
+//!
+//! impl Job for NotifyPartner {
+//!     async fn run(&self, cx: &JobContext) -> JobResult {
+//!         // ..
+//! #       Ok(())
+//!     }
+//!
+//!     async fn failed(&self, cx: &JobContext, error: &JobError) {
+//!         if let Ok(orders) = cx.state::<Orders>() {
+//!             orders.mark(self.order, format!("the partner was not told: {error}")).await;
+//!         }
+//!     }
+//! }
+//! ```
+//!
+//! It is called once, also after a panic or a timeout, before the job has ended.
+//!
+//! # When the other side says when
+//!
+//! ```
+//! # use defer_axum::{JobError, JobResult};
+//! # use std::time::Duration;
+//! fn check(status: u16, retry_after: u64, is_open: bool) -> JobResult {
+//!     if !is_open {
+//!         return Err(JobError::snooze(Duration::from_secs(3600))); // spends no attempt
+//!     }
+//!     match status {
+//!         200 => Ok(()),
+//!         429 => Err(JobError::msg("busy").retry_after(Duration::from_secs(retry_after))),
+//!         status => Err(JobError::msg(format!("answered {status}"))), // the policy's backoff
+//!     }
+//! }
+//! # let _ = check;
+//! ```
+//!
+//! # Limits
+//!
+//! ```
+//! # use defer_axum::{Deferrable, Job, JobContext, JobResult};
+//! #[derive(Deferrable)]
+//! #[defer(max_running = 4)] // the renderer has four licences
+//! struct RenderPdf {
+//!     order: u64,
+//! }
+//! # impl Job for RenderPdf {
+//! #     async fn run(&self, _: &JobContext) -> JobResult { let _ = self.order; Ok(()) }
+//! # }
+//! ```
+//!
+//! The fifth waits in its request's line, without a permit of the runner's, and the jobs behind it wait with it.
+//!
+//! # One at a time
+//!
+//! ```
+//! # use defer_axum::{Deferrable, Job, JobContext, JobResult};
+//! # #[derive(Deferrable)]
+//! # struct Book { account: u64 }
+//! # impl Job for Book {
+//! #     async fn run(&self, _: &JobContext) -> JobResult { let _ = self.account; Ok(()) }
+//! # }
+//! async fn transfer() {
+//!     let account = 7_u64;
+//!     Book::defer(account).serial(format!("account:{account}"));
+//! }
+//! # let _ = transfer;
+//! ```
+//!
+//! Across requests, in the order in which their responses ended. A job that is tried again keeps its turn.
+//!
+//! # No duplicates
+//!
+//! ```
+//! # use defer_axum::{Deferrable, Job, JobContext, JobResult};
+//! # use std::time::Duration;
+//! # #[derive(Deferrable)]
+//! # struct SyncCart { cart: u64 }
+//! # impl Job for SyncCart {
+//! #     async fn run(&self, _: &JobContext) -> JobResult { let _ = self.cart; Ok(()) }
+//! # }
+//! async fn change_cart() {
+//!     // However often the cart changes within five seconds, it is synchronized once.
+//!     let sync = SyncCart::defer(42_u64).unique("sync:42").delay(Duration::from_secs(5));
+//!     if sync.is_superfluous() {
+//!         tracing::debug!("another one is waiting");
+//!     }
+//! }
+//! # let _ = change_cart;
+//! ```
+//!
+//! A job that runs does not count, because it may have read what was there before the change. Within one request
+//! [`Deferred::key`] keeps the last job instead of the first.
+//!
+//! # Side by side
+//!
+//! One request's jobs run one after another. One that the others need not wait for leaves that line:
+//!
+//! ```
+//! # use defer_axum::{Deferrable, Job, JobContext, JobResult};
+//! #[derive(Deferrable)]
+//! #[defer(concurrent)]
+//! struct WarmCache;
+//! # impl Job for WarmCache {
+//! #     async fn run(&self, _: &JobContext) -> JobResult { Ok(()) }
+//! # }
+//! ```
+//!
+//! # Jobs that block
+//!
+//! A job that computes for long, or calls what blocks, holds a thread of the runtime, and not even its timeout can stop it.
+//! `Runner::builder().stuck_after(Duration::from_secs(5))` names it in the log and to your hooks. Then let it run on the blocking
+//! pool, with `#[defer(blocking)]`.
+//!
+//! # What became of it
+//!
+//! ```
+//! use axum::{Router, extract::{Path, State}, http::StatusCode, routing::get};
+//! use defer_axum::{JobId, Runner};
+//!
+//! async fn status(State(runner): State<Runner>, Path(id): Path<String>) -> Result<String, StatusCode> {
+//!     let id: JobId = id.parse().map_err(|_| StatusCode::BAD_REQUEST)?;
+//!     let status = runner.status(id).ok_or(StatusCode::NOT_FOUND)?;
+//!     Ok(status.to_string()) // "pending", "running", "succeeded", ..
+//! }
+//!
+//! let runner = Runner::builder().keep_outcomes(10_000).build(); // of those that have ended
+//! let app: Router = Router::new().route("/exports/{id}", get(status)).with_state(runner);
+//! ```
+//!
+//! The id is that of [`Deferred::id`]. It is no secret, and others can be guessed from it: check that the client may ask.
+//!
+//! [`RunnerBuilder::around`]: crate::RunnerBuilder::around
+//! [`RunnerBuilder::stuck_after`]: crate::RunnerBuilder::stuck_after
+//! [`DeferLayer::carry`]: crate::DeferLayer::carry
+//! [`Defer::carry`]: defer_core::Defer::carry
+//! [`Job::failed`]: crate::Job::failed
+//! [`JobError::retry_after`]: crate::JobError::retry_after
+//! [`JobError::snooze`]: crate::JobError::snooze
+//! [`Deferred::serial`]: crate::Deferred::serial
+//! [`Deferred::unique`]: crate::Deferred::unique
+//! [`Deferred::key`]: crate::Deferred::key
+//! [`Deferred::id`]: crate::Deferred::id
+//! [`Runner::status`]: crate::Runner::status
