@@ -11,7 +11,6 @@ use std::{
 
 use pin_project_lite::pin_project;
 use tokio::time::Sleep;
-use tracing::Span;
 
 #[cfg(feature = "testing")]
 use std::{any::Any, sync::Arc};
@@ -22,6 +21,7 @@ use crate::{
     event::JobEventKind,
     panic::drop_quietly,
     policy::Policy,
+    span::JobSpan,
 };
 
 /// What an attempt runs: a job or a closure.
@@ -145,7 +145,7 @@ pin_project! {
     pub(crate) struct Attempt<'a, F> {
         #[pin]
         future: Option<F>,
-        span: &'a Span,
+        span: &'a JobSpan,
         policy: &'static Policy,
         // Boxed, because most jobs have none and a timer is larger than most jobs.
         limit: Option<Pin<Box<Sleep>>>,
@@ -164,7 +164,7 @@ pin_project! {
 impl<'a, F: Future<Output = JobResult>> Attempt<'a, F> {
     pub(crate) fn new(
         future: F,
-        span: &'a Span,
+        span: &'a JobSpan,
         policy: &'static Policy,
         limit: Option<Pin<Box<Sleep>>>,
     ) -> Self {

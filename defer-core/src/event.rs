@@ -9,18 +9,17 @@ use std::{
     time::Duration,
 };
 
-use http::{Method, StatusCode};
-use tracing::Span;
-
 use crate::{
     error::{JobError, caught},
     id::JobId,
     panic::drop_quietly,
     policy::{JobType, Policy},
     response::Delivery,
+    span::JobSpan,
     stamp::Stamp,
     stats::Final,
 };
+use http::{Method, StatusCode};
 
 /// Something that happened to a job.
 ///
@@ -343,8 +342,8 @@ impl JobRef {
     }
 
     /// Returns the same job, for an event that is logged inside this span.
-    pub(crate) fn within(self, span: &Span) -> Self {
-        Self { in_span: !span.is_disabled(), ..self }
+    pub(crate) fn within(self, span: &JobSpan) -> Self {
+        Self { in_span: span.get().is_some(), ..self }
     }
 
     /// Logs the end of an attempt or a job, and calls the hooks. No lock may be held: hooks, subscribers and an error's `Display`

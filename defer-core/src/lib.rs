@@ -56,7 +56,7 @@
 //     runner: shutdown, usher, runner, uniques, lanes, jobs, load, capacity, semaphore, backoff
 //     trace, attempt
 //     queue, job, around, watchdog, status, context, event
-//     response, request, carried, state, stats, policy, error, id, stamp, future, panic, sync
+//     response, request, carried, state, stats, policy, error, id, span, stamp, future, panic, sync
 
 mod around;
 mod attempt;
@@ -80,6 +80,7 @@ mod response;
 mod resume;
 mod runner;
 mod scope;
+mod span;
 mod stamp;
 mod state;
 mod stats;

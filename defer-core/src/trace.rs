@@ -7,6 +7,7 @@ use crate::{
     event::JobRef,
     queue::{Metadata, ROUTE},
     request::RequestInfo,
+    span::JobSpan,
 };
 
 /// The span that a list's jobs come from.
@@ -67,7 +68,7 @@ pub(crate) fn span(
     source: &Source,
     request: Option<&RequestInfo>,
     queued: Option<&Metadata>,
-) -> Span {
+) -> JobSpan {
     macro_rules! span {
         ($($field:tt)*) => {
             tracing::info_span!(
@@ -82,23 +83,22 @@ pub(crate) fn span(
             )
         };
     }
-    // Before the macro, which with the feature `log` of tracing makes a span for the log to tell of, even if nobody listens.
+    // Before the macro, which even if nobody listens makes a span for the `log` crate, if tracing's feature of that name is on.
     if LevelFilter::current() < LevelFilter::INFO {
-        return Span::none();
+        return JobSpan::NONE;
     }
     // Its kind and name can be given as fields alone (tracing-opentelemetry 0.34).
     #[cfg(feature = "opentelemetry")]
     let span = span!(otel.kind = "consumer", otel.name = %format_args!("process {}", job.name()),);
     #[cfg(not(feature = "opentelemetry"))]
     let span = span!();
-    if span.is_disabled() {
-        return span;
-    }
-    source.link(&span);
+    let job_span = JobSpan::new(span);
+    let Some(span) = job_span.get() else { return job_span };
+    source.link(span);
     #[cfg(feature = "opentelemetry")]
-    opentelemetry::describe(&span, job);
+    opentelemetry::describe(span, job);
     if let Some(request) = request {
-        request.record(&span);
+        request.record(span);
     } else if let Some(metadata) = queued {
         for (field, key) in [("request", ROUTE), ("request_id", "request_id")] {
             if let Some(value) = metadata.get(key) {
@@ -106,13 +106,13 @@ pub(crate) fn span(
             }
         }
     }
-    span
+    job_span
 }
 
 /// Notes in the span of an attempt how it ended, for OpenTelemetry.
-pub(crate) fn record_outcome(span: &Span, outcome: &Outcome) {
+pub(crate) fn record_outcome(span: &JobSpan, outcome: &Outcome) {
     #[cfg(feature = "opentelemetry")]
-    if !span.is_disabled() {
+    if let Some(span) = span.get() {
         opentelemetry::record_outcome(span, outcome);
     }
     let _ = (span, outcome);

@@ -4,7 +4,6 @@
 use std::{mem, pin::Pin, sync::Arc, time::Duration};
 
 use tokio::{task::JoinHandle, time::Sleep};
-use tracing::Span;
 
 use crate::{
     attempt::{Attempt, Outcome, Work, timer},
@@ -18,6 +17,7 @@ use crate::{
         semaphore::Semaphore,
     },
     scope::Scoped,
+    span::JobSpan,
     stamp::Stamp,
 };
 
@@ -209,7 +209,7 @@ fn end_attempt(
     index: usize,
     outcome: Outcome,
     started: Option<Stamp>,
-    span: &Span,
+    span: &JobSpan,
 ) -> Then {
     let outcome = match outcome {
         Outcome::Returned(Ok(())) => outcome,

@@ -4,7 +4,6 @@ use std::{sync::Arc, time::Duration};
 
 use smallvec::SmallVec;
 use tokio::{sync::oneshot, task::AbortHandle, time::Instant};
-use tracing::Span;
 
 use crate::{
     attempt::{Outcome, Sequel},
@@ -17,6 +16,7 @@ use crate::{
         lanes::{Key, Place},
         uniques::Claim,
     },
+    span::JobSpan,
     stamp::Stamp,
 };
 
@@ -114,7 +114,7 @@ pub(crate) struct Failure {
     pub(crate) job: JobRef,
     pub(crate) outcome: Outcome,
     pub(crate) started: Option<Stamp>,
-    pub(crate) span: Span,
+    pub(crate) span: JobSpan,
 }
 
 #[cfg(test)]
@@ -216,7 +216,7 @@ impl Entry {
     }
 
     /// Keeps how the job's last attempt failed, until it has been told.
-    pub(super) fn set_failure(&mut self, outcome: Outcome, started: Option<Stamp>, span: Span) {
+    pub(super) fn set_failure(&mut self, outcome: Outcome, started: Option<Stamp>, span: JobSpan) {
         let failure = Failure { job: self.job(), outcome, started, span };
         self.extras().failure = Some(failure);
     }

@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::task::AbortHandle;
-use tracing::Span;
 
 use super::{
     effects::{AttemptEnd, Released, Start},
@@ -21,6 +20,7 @@ use crate::{
         jobs::{Jobs, Permit, Stopped},
         semaphore::Semaphore,
     },
+    span::JobSpan,
     stamp::Stamp,
     stats::Final,
     trace,
@@ -113,7 +113,7 @@ impl JobList {
         index: usize,
         outcome: Outcome,
         started: Option<Stamp>,
-        span: &Span,
+        span: &JobSpan,
     ) -> Result<(), Outcome> {
         // A subscriber clones it: not under the lock.
         let span = span.clone();
@@ -131,7 +131,7 @@ impl JobList {
         index: usize,
         outcome: Outcome,
         started: Option<Stamp>,
-        span: &Span,
+        span: &JobSpan,
     ) -> Option<Duration> {
         let _entered = span.enter();
         trace::record_outcome(span, &outcome);
@@ -220,7 +220,7 @@ impl JobList {
     }
 
     /// Creates the span of an attempt.
-    pub(crate) fn span(&self, job: JobRef) -> Span {
+    pub(crate) fn span(&self, job: JobRef) -> JobSpan {
         trace::span(job, &self.origin.source, self.request(), self.origin.queued.as_deref())
     }
 }

@@ -10,7 +10,6 @@ use tokio::{
     task::{AbortHandle, JoinHandle},
     time::Instant,
 };
-use tracing::Span;
 
 use super::{
     effects::{AttemptEnd, Ended, Freed, Gate, Released, Start, Waiters},
@@ -25,6 +24,7 @@ use crate::{
     event::JobRef,
     policy::{Gates, JobType},
     runner::{Overflow, capacity::Capacity, lanes::Place},
+    span::JobSpan,
     stamp::Stamp,
 };
 
@@ -510,8 +510,8 @@ impl<S: Slots> State<S> {
         index: usize,
         outcome: Outcome,
         started: Option<Stamp>,
-        span: Span,
-    ) -> Result<(), (Outcome, Span)> {
+        span: JobSpan,
+    ) -> Result<(), (Outcome, JobSpan)> {
         match self.entries.get_mut(index) {
             Some(entry)
                 if entry.state == JobState::Running
