@@ -213,8 +213,7 @@ impl<F: Future<Output = JobResult>> Future for Attempt<'_, F> {
                 if limit.as_mut().poll(cx).is_pending() {
                     return Poll::Pending;
                 }
-                let limit = this.policy.timeout().unwrap_or_default();
-                Outcome::TimedOut(JobError::msg(format!("took longer than its limit of {limit:?}")))
+                Outcome::TimedOut(JobError::timed_out(this.policy.timeout().unwrap_or_default()))
             }
         };
         drop(entered);

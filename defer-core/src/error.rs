@@ -47,6 +47,7 @@ pub struct JobError {
     source: Source,
     fatal: bool,
     panicked: bool,
+    timed_out: bool,
     snoozes: bool,
     /// How long until the next attempt, in milliseconds and one. Short, because every result has room for it.
     retry_after: Option<NonZeroU32>,
@@ -85,6 +86,11 @@ impl JobError {
         };
         drop_quietly(panic);
         Self { panicked: true, ..message }
+    }
+
+    /// Creates the error of an attempt that took longer than this.
+    pub(crate) fn timed_out(limit: Duration) -> Self {
+        Self { timed_out: true, ..Self::msg(format!("took longer than its limit of {limit:?}")) }
     }
 
     /// Marks the error as fatal: another attempt would not help, so the job gets none.
@@ -170,6 +176,12 @@ impl JobError {
         self.panicked
     }
 
+    /// Returns whether the attempt took longer than its [timeout](crate::Policy::with_timeout). Such an error is seen by
+    /// [`Job::failed`](crate::Job::failed), and in events.
+    pub fn is_timeout(&self) -> bool {
+        self.timed_out
+    }
+
     /// Returns the error inside, for its sources or a downcast.
     pub fn as_error(&self) -> &(dyn Error + Send + Sync + 'static) {
         self.source.get()
@@ -182,6 +194,7 @@ impl<E: Into<BoxError>> From<E> for JobError {
             source: Source(Some(Arc::from(error.into()))),
             fatal: false,
             panicked: false,
+            timed_out: false,
             snoozes: false,
             retry_after: None,
         }
