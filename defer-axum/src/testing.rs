@@ -3,6 +3,7 @@
 use std::ops::Deref;
 
 use defer_core::RunnerBuilder;
+pub use defer_core::testing::{JobCondition, Recorded};
 
 use crate::DeferLayer;
 
@@ -34,12 +35,12 @@ use crate::DeferLayer;
 /// app.oneshot(Request::new(Body::empty())).await.unwrap();
 /// recorder.assert_deferred::<SendWelcome>(|job| job.to == "ada@example.com");
 /// recorder.assert_deferred_times::<SendWelcome>(1);
-/// recorder.run_all().await;
+/// recorder.run_all_ok().await;
 /// recorder.assert_nothing_deferred();
 /// # }
 /// ```
 ///
-/// Dereferences to [`defer_core::testing::Recorder`], which has the assertions.
+/// Dereferences to [`defer_core::testing::Recorder`], which has the assertions and runs jobs.
 #[derive(Clone, Debug, Default)]
 pub struct Recorder(defer_core::testing::Recorder);
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 #[cfg(feature = "testing")]
-use crate::list::Recorded;
+use crate::list::RecordedLists;
 use crate::{
     context::{JobContext, Next},
     error::{GlobalRunnerExists, JobResult},
@@ -210,7 +210,7 @@ impl RunnerBuilder {
 
     /// Makes the runner keep its lists in `recorded` instead of running them.
     #[cfg(feature = "testing")]
-    pub(crate) fn recording(mut self, recorded: &Arc<Recorded>) -> Self {
+    pub(crate) fn recording(mut self, recorded: &Arc<RecordedLists>) -> Self {
         let recorded = Arc::downgrade(recorded);
         self.config.recorded = Some(recorded);
         self

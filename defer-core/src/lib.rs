@@ -44,7 +44,8 @@
 // - a worker that is lost, or a `JobList` that is dropped (`list/list`)
 // - a task of its own that is lost, or that finds no timer (`worker`)
 //
-// A recorder (`testing`) keeps the list at step 4.
+// A recorder (`testing`) keeps the list at step 4. `list/recorded` is what it sees of a list, and lets one job go on to step 6,
+// in a task of its own.
 //
 // Imports point down, and in a line from left to right:
 //
@@ -52,7 +53,7 @@
 //     metrics
 //     worker
 //     scope: scope, current
-//     list:  collect, admission, run, push, beside, gates, list, state, effects, segment, entry
+//     list:  recorded, collect, admission, run, push, beside, gates, list, state, effects, segment, entry
 //     runner: shutdown, usher, runner, uniques, lanes, jobs, load, capacity, semaphore, backoff
 //     trace, attempt
 //     queue, job, around, watchdog, status, context, event

@@ -6,6 +6,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     error::DeferError,
+    event::JobEventKind,
     id::JobId,
     job::Deferrable,
     list::{Entry, JobList, Origin},
@@ -55,7 +56,7 @@ impl Runner {
 #[must_use = "dropping this stops the job"]
 pub struct Resumed {
     list: Arc<JobList>,
-    ran: Option<oneshot::Receiver<Ran>>,
+    ran: Option<oneshot::Receiver<JobEventKind>>,
     /// How it ended, while its jobs are on their way to the queue.
     ended: Option<Ran>,
 }
@@ -72,7 +73,7 @@ impl Resumed {
         // An error means that it was stopped.
         let ran = match &self.ended {
             Some(ended) => ended.clone(),
-            None => self.ended.insert(ran.await.unwrap_or(Ran::Unfinished)).clone(),
+            None => self.ended.insert(ran.await.map_or(Ran::Unfinished, |event| Ran::from(&event))).clone(),
         };
         self.list.pushed(None).await;
         self.ran = None;

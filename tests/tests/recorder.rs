@@ -1,6 +1,11 @@
 //! What the recorder promises to tests: to see what was deferred, and to run it when told to.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    future::pending,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -10,8 +15,11 @@ use axum::{
     routing::{get, post},
 };
 use defer_axum::{
-    Defer, Deferrable, Job, JobContext, JobResult, Overflow, Runner, defer_fn, testing::Recorder,
+    BoxError, BoxFuture, Defer, Deferrable, Envelope, Job, JobContext, JobError, JobEventKind, JobId,
+    JobResult, Overflow, Queue, Runner, defer_fn, scope,
+    testing::{JobCondition, Recorder},
 };
+use defer_core::Scope;
 use defer_tests::{By, Feed, Log, Note, NoteEnding, Tcp};
 use http_body_util::BodyExt;
 use tower::ServiceExt;
@@ -401,4 +409,368 @@ async fn it_runs_what_it_recorded_as_after_a_given_response() {
         let stats = recorder.runner().stats();
         assert_eq!((stats.succeeded, stats.skipped), (succeeded, skipped));
     }
+}
+
+#[tokio::test]
+async fn it_shows_the_jobs_of_all_types_and_requests_in_the_order_deferred() {
+    let recorder = Recorder::new();
+    let (mut first, mut second) =
+        (Scope::new(recorder.runner().clone()), Scope::new(recorder.runner().clone()));
+    first.enter(|| Refund::defer());
+    second.enter(|| SendWelcome::defer("ada@example.com"));
+    second.enter(|| Note::defer("cancelled").cancel());
+    first.enter(|| Note::defer("audit"));
+    second.enter(|| Refund::defer());
+    let recorded = recorder.recorded();
+    let names: Vec<_> = recorded.iter().map(|recorded| recorded.name()).collect();
+    assert_eq!(names, ["Refund", "SendWelcome", "Note", "Refund"]);
+    assert!(recorded.is_sorted_by_key(|recorded| recorded.id()));
+    assert!(recorded[0].is::<Refund>() && !recorded[0].is::<Note>());
+    assert_eq!(recorded[1].job(), Some(&welcome("ada@example.com")));
+    assert_eq!(recorded[1].job::<Refund>(), None);
+    assert_eq!(format!("{:?}", *recorder), r#"["Refund", "SendWelcome", "Note", "Refund"]"#);
+}
+
+#[tokio::test]
+async fn it_shows_what_is_known_about_a_job() {
+    async fn handler() -> String {
+        let later = SendWelcome::defer("ada@example.com");
+        later
+            .key("mail")
+            .serial("account:7")
+            .unique("welcome:7")
+            .delay(Duration::from_secs(3600))
+            .on_success();
+        defer_fn(|_| async {}).when(|_| true);
+        Note::defer("plain");
+        later.id().to_string()
+    }
+    let recorder = Recorder::new();
+    let app = Router::new().route("/users/{id}", post(handler)).layer(recorder.layer());
+    let response = app.oneshot(post_to("/users/7?token=secret")).await.unwrap();
+
+    let recorded = recorder.recorded();
+    let [later, closure, plain] = &recorded[..] else { panic!("three jobs: {recorded:?}") };
+    assert_eq!(later.key(), Some("mail"));
+    assert_eq!(later.serial_key(), Some("account:7"));
+    assert_eq!(later.unique_key(), Some("welcome:7"));
+    assert_eq!(later.delay(), Some(Duration::from_secs(3600)));
+    assert_eq!(later.condition(), JobCondition::Success);
+    let request = later.request().expect("the handler has answered");
+    assert_eq!((request.method().as_str(), request.matched_path()), ("POST", Some("/users/{id}")));
+    assert_eq!(closure.condition(), JobCondition::When);
+    assert!(!closure.is::<SendWelcome>() && closure.name().contains("handler"), "{closure:?}");
+    assert_eq!((plain.key(), plain.serial_key(), plain.unique_key()), (None, None, None));
+    assert_eq!((plain.delay(), plain.condition()), (None, JobCondition::Always));
+
+    let debug = format!("{later:?}");
+    for part in ["SendWelcome", "mail", "account:7", "welcome:7", "3600s", "Success", "POST /users/{id}"] {
+        assert!(debug.contains(part), "{part} in {debug}");
+    }
+    for part in ["ada@", "secret"] {
+        assert!(!debug.contains(part), "{part} stays out of it: {debug}");
+    }
+    assert_eq!(later.id().to_string(), response.into_body().collect().await.unwrap().to_bytes());
+}
+
+#[tokio::test]
+async fn it_asserts_what_was_deferred_in_which_order() {
+    let recorder = Recorder::new();
+    recorder.assert_order(&[]);
+    app(&recorder).oneshot(post_to("/sign-up/ada")).await.unwrap();
+    recorder.assert_order(&["SendWelcome", "Note", "SendWelcome"]);
+    for wrong in [&["SendWelcome", "SendWelcome", "Note"][..], &["SendWelcome", "Note"], &[]] {
+        let message = panic_of(|| recorder.assert_order(wrong));
+        for part in [format!("{wrong:?}"), format!("{:?}", *recorder)] {
+            assert!(message.contains(&part), "{part} in {message}");
+        }
+    }
+}
+
+/// Ends as it is told, and notes what it sees.
+#[derive(Deferrable)]
+#[defer(tries = 3, backoff = "1h..1h", timeout = "1s")]
+struct Call {
+    how: &'static str,
+}
+
+impl Job for Call {
+    async fn run(&self, cx: &JobContext) -> JobResult {
+        cx.state::<Log>()?.add(format!("{} {}", self.how, cx.attempt()));
+        match self.how {
+            "fails" => Err(JobError::msg("no answer")),
+            "fails once" if cx.attempt() == 1 => Err(JobError::msg("no answer")),
+            "is fatal" => Err(JobError::msg("no such number").fatal()),
+            "panics" => panic!("on purpose"),
+            "hangs" => pending().await,
+            "snoozes" => Err(JobError::snooze(Duration::from_secs(60))),
+            "defers" => {
+                Note::defer("deferred by the call");
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn failed(&self, cx: &JobContext, error: &JobError) {
+        if let Ok(log) = cx.state::<Log>() {
+            log.add(format!("given up after {}: {error}", cx.attempt()));
+        }
+    }
+}
+
+/// Defers a call, and returns its id.
+async fn call(recorder: &Recorder, how: &'static str) -> JobId {
+    scope(recorder.runner(), async { Call::defer(how).id() }).await
+}
+
+/// The message with which this panics.
+async fn panic_in<T: Send + 'static>(panics: impl Future<Output = T> + Send + 'static) -> String {
+    let Err(error) = tokio::spawn(panics).await else { panic!("it does not panic") };
+    let panic = error.into_panic();
+    let message = panic.downcast_ref::<&str>().map(ToString::to_string);
+    message.or_else(|| panic.downcast_ref().cloned()).expect("a message")
+}
+
+/// What an attempt was like, in short.
+fn in_short(ended: &JobEventKind) -> String {
+    match ended {
+        JobEventKind::Succeeded { .. } => "succeeded".into(),
+        JobEventKind::Retrying { error, .. } if error.is_panic() => format!("again, panic: {error}"),
+        JobEventKind::Retrying { error, .. } if error.is_timeout() => format!("again, timeout: {error}"),
+        JobEventKind::Retrying { error, .. } => format!("again: {error}"),
+        JobEventKind::Snoozed { delay, .. } => format!("snoozed for {delay:?}"),
+        JobEventKind::Failed { error, .. } => format!("failed: {error}"),
+        JobEventKind::Panicked { error, .. } => format!("panicked: {error}"),
+        JobEventKind::TimedOut { error, .. } => format!("timed out: {error}"),
+        other => format!("{other:?}").to_lowercase(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_attempt_of_a_job_runs_and_says_how_it_ended() {
+    let late = "took longer than its limit of 1s";
+    for (how, attempt, expected) in [
+        ("succeeds", 1, "succeeded".to_owned()),
+        ("succeeds", 3, "succeeded".to_owned()),
+        ("fails once", 1, "again: no answer".to_owned()),
+        ("fails once", 2, "succeeded".to_owned()),
+        ("fails", 2, "again: no answer".to_owned()),
+        ("fails", 3, "failed: no answer".to_owned()),
+        ("fails", 9, "failed: no answer".to_owned()),
+        ("is fatal", 1, "failed: no such number".to_owned()),
+        ("panics", 1, "again, panic: panicked: on purpose".to_owned()),
+        ("panics", 3, "panicked: panicked: on purpose".to_owned()),
+        ("hangs", 1, format!("again, timeout: {late}")),
+        ("hangs", 3, format!("timed out: {late}")),
+        ("snoozes", 3, "snoozed for 60s".to_owned()),
+    ] {
+        let log = Log::new();
+        let recorder = Recorder::with(Runner::builder().state(log.clone()));
+        let id = call(&recorder, how).await;
+        let ended = recorder.run_attempt(id, attempt).await;
+        assert_eq!(in_short(&ended), expected, "{how} {attempt}");
+        let ran = format!("{how} {attempt}");
+        assert_eq!(log.lines()[0], ran);
+
+        recorder.assert_nothing_deferred();
+        recorder.run_all().await;
+        tokio::time::sleep(Duration::from_secs(24 * 3600)).await;
+        assert_eq!(log.lines().iter().filter(|line| line.starts_with(how)).count(), 1, "no other follows");
+        let stats = recorder.runner().stats();
+        assert_eq!((stats.pending, stats.running), (0, 0), "{ran}: {stats:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_job_is_told_that_it_is_given_up_if_the_attempt_is_its_last() {
+    for (how, attempt, told) in [
+        ("fails", 2, None),
+        ("fails", 3, Some("given up after 3: no answer")),
+        ("is fatal", 1, Some("given up after 1: no such number")),
+        ("succeeds", 3, None),
+        ("snoozes", 3, None),
+    ] {
+        let log = Log::new();
+        let recorder = Recorder::with(Runner::builder().state(log.clone()));
+        let id = call(&recorder, how).await;
+        recorder.run_attempt(id, attempt).await;
+        assert_eq!(log.lines().get(1).map(String::as_str), told, "{how} {attempt}");
+    }
+}
+
+#[tokio::test]
+async fn one_attempt_leaves_the_other_jobs_of_its_request_recorded() {
+    let log = Log::new();
+    let recorder = Recorder::with(Runner::builder().state(log.clone()));
+    let id = scope(recorder.runner(), async {
+        Note::defer("before");
+        Call::defer("succeeds");
+        let id = Call::defer("defers").id();
+        Call::defer("fails once");
+        Note::defer("after");
+        id
+    })
+    .await;
+    let ended = recorder.run_attempt(id, 2).await;
+    assert_eq!(in_short(&ended), "succeeded");
+    assert_eq!(log.lines(), ["defers 2"]);
+    recorder.assert_order(&["Note", "Call", "Call", "Note", "Note"]);
+    assert_eq!(recorder.runner().stats().pending, 5);
+
+    let next = recorder.recorded()[2].id();
+    assert_eq!(in_short(&recorder.run_attempt(next, 1).await), "again: no answer");
+    recorder.run_all_ok().await;
+    let rest = ["before", "succeeds 1", "after", "deferred by the call"];
+    assert_eq!(log.lines(), [&["defers 2", "fails once 1"][..], &rest].concat());
+}
+
+#[tokio::test]
+async fn one_attempt_runs_within_what_is_around_jobs() {
+    let log = Log::new();
+    let around = log.clone();
+    let runner = Runner::builder().state(log.clone()).around(move |cx, next| {
+        around.add(format!("around {}", cx.attempt()));
+        Box::pin(next)
+    });
+    let recorder = Recorder::with(runner);
+    let id = call(&recorder, "succeeds").await;
+    recorder.run_attempt(id, 2).await;
+    assert_eq!(log.lines(), ["around 2", "succeeds 2"]);
+}
+
+#[tokio::test]
+async fn one_attempt_asks_the_condition_if_the_response_is_over() {
+    async fn handler() -> http::StatusCode {
+        Call::defer("succeeds").on_success();
+        http::StatusCode::BAD_REQUEST
+    }
+    for is_over in [true, false] {
+        let recorder = Recorder::with(Runner::builder().state(Log::new()));
+        let app = Router::new().route("/", get(handler)).layer(recorder.layer());
+        let response = app.oneshot(Request::new(Body::empty())).await.unwrap();
+        let response = (!is_over).then_some(response);
+        let ended = recorder.run_attempt(recorder.recorded()[0].id(), 1).await;
+        assert_eq!(in_short(&ended), if is_over { "skipped" } else { "succeeded" });
+        drop(response);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_attempt_waits_for_no_delay() {
+    let recorder = Recorder::with(Runner::builder().state(Log::new()));
+    let hour = Duration::from_secs(3600);
+    let id = scope(recorder.runner(), async { Call::defer("succeeds").delay(hour).id() }).await;
+    let before = tokio::time::Instant::now();
+    assert_eq!(in_short(&recorder.run_attempt(id, 1).await), "succeeded");
+    assert!(before.elapsed() < hour);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_attempt_that_a_shutdown_stops_is_abandoned() {
+    let recorder = Recorder::with(Runner::builder().state(Log::new()));
+    let id = call(&recorder, "hangs").await;
+    let shutdown = recorder.runner().shutdown(Duration::from_millis(10));
+    let (ended, _) = tokio::join!(recorder.run_attempt(id, 1), shutdown);
+    assert_eq!(in_short(&ended), "abandoned");
+}
+
+/// Stores the names of its jobs.
+#[derive(Clone, Default)]
+struct Names(Arc<Mutex<Vec<String>>>);
+
+impl Queue for Names {
+    fn push(&self, jobs: Vec<Envelope>) -> BoxFuture<'_, Result<(), BoxError>> {
+        self.0.lock().expect("no push panics").extend(jobs.into_iter().map(|job| job.name));
+        Box::pin(async { Ok(()) })
+    }
+}
+
+#[tokio::test]
+async fn one_attempt_of_a_job_for_the_queue_runs_here_and_the_others_stay_recorded() {
+    let queue = Names::default();
+    let recorder = Recorder::with(Runner::builder().queue(queue.clone()));
+    let id = scope(recorder.runner(), async {
+        defer_axum::defer(Charge { cents: 1.0, cached: None });
+        defer_axum::defer(Charge { cents: 2.0, cached: None }).id()
+    })
+    .await;
+    assert_eq!(in_short(&recorder.run_attempt(id, 1).await), "succeeded");
+    assert_eq!(queue.0.lock().unwrap().len(), 0, "the queue has none");
+    recorder.assert_order(&["Charge"]);
+    recorder.run_all_ok().await;
+    assert_eq!(*queue.0.lock().unwrap(), ["Charge"], "in the end it has the other");
+}
+
+#[tokio::test]
+async fn an_attempt_that_cannot_be_says_why() {
+    let recorder = Recorder::with(Runner::builder().state(Log::new()));
+    let id = call(&recorder, "succeeds").await;
+    let run = |id, attempt| {
+        let recorder = recorder.clone();
+        async move { recorder.run_attempt(id, attempt).await }
+    };
+    let message = panic_in(run(id, 0)).await;
+    assert!(message.contains("counted from 1"), "{message}");
+    recorder.assert_order(&["Call"]);
+    let message = panic_in(run(JobId::unique(), 1)).await;
+    assert!(message.contains("is recorded") && message.contains(r#"["Call"]"#), "{message}");
+    run(id, 1).await;
+    let message = panic_in(run(id, 2)).await;
+    assert!(message.contains(&id.to_string()) && message.contains("has started"), "{message}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn run_all_ok_is_content_with_jobs_that_succeed_in_the_end() {
+    let log = Log::new();
+    let recorder = Recorder::with(Runner::builder().state(log.clone()));
+    call(&recorder, "fails once").await;
+    scope(recorder.runner(), async {
+        Call::defer("succeeds").cancel();
+        Call::defer("defers").delay(Duration::from_secs(60));
+    })
+    .await;
+    recorder.run_all_ok().await;
+    let mut lines = log.lines();
+    lines.sort_unstable();
+    assert_eq!(lines, ["deferred by the call", "defers 1", "fails once 1", "fails once 2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn run_all_ok_names_the_jobs_that_failed() {
+    let recorder = Recorder::with(Runner::builder().state(Log::new()));
+    for how in ["fails", "succeeds", "is fatal", "panics", "hangs"] {
+        call(&recorder, how).await;
+    }
+    scope(recorder.runner(), async { defer_fn(|_| async { Err(JobError::msg("no such user")) }) }).await;
+    let run = |recorder: Recorder| async move { recorder.run_all_ok().await };
+    let message = panic_in(run(recorder.clone())).await;
+    for line in [
+        "`Call` failed, attempts: 3: no answer",
+        "`Call` failed, attempts: 1: no such number",
+        "`Call` failed, attempts: 3: panicked: on purpose",
+        "`Call` failed, attempts: 3: took longer than its limit of 1s",
+        "{{closure}}` failed, attempts: 1: no such user",
+    ] {
+        assert!(message.contains(line), "{line} in {message}");
+    }
+    assert_eq!(message.lines().count(), 6, "a headline and five jobs: {message}");
+
+    call(&recorder, "succeeds").await;
+    recorder.run_all_ok().await;
+}
+
+#[tokio::test]
+async fn run_all_ok_names_the_jobs_that_were_abandoned() {
+    let recorder = Recorder::with(Runner::builder().state(Log::new()));
+    let gone = std::thread::spawn({
+        let recorder = recorder.clone();
+        move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+            runtime.block_on(call(&recorder, "succeeds"));
+        }
+    });
+    gone.join().expect("it defers");
+    let message = panic_in(async move { recorder.run_all_ok().await }).await;
+    assert!(message.contains("`Call` was abandoned, attempts: 0"), "{message}");
 }

@@ -10,8 +10,6 @@ use super::{
     list::{JobList, RunSegment},
     segment::Segment,
 };
-#[cfg(feature = "testing")]
-use crate::attempt::SharedJob;
 use crate::{
     attempt::{Work, is_in_job},
     error::caught,
@@ -118,11 +116,5 @@ impl JobList {
     /// Returns how many jobs have not started.
     pub(crate) fn waiting(&self) -> usize {
         self.lock().waiting()
-    }
-
-    /// Returns the names of the jobs that have not ended, and the jobs themselves if no worker has them.
-    #[cfg(feature = "testing")]
-    pub(crate) fn inspect(&self) -> Vec<(&'static str, Option<SharedJob>)> {
-        self.lock().inspect()
     }
 }

@@ -7,10 +7,10 @@ use tokio::{sync::oneshot, task::AbortHandle, time::Instant};
 
 use crate::{
     attempt::{Outcome, Sequel},
-    event::JobRef,
+    event::{JobEventKind, JobRef},
     id::JobId,
     policy::{Gates, JobType, On, Policy},
-    queue::{Envelope, Ran, SERIAL, UNIQUE},
+    queue::{Envelope, SERIAL, UNIQUE},
     response::ResponseInfo,
     runner::{
         lanes::{Key, Place},
@@ -80,7 +80,7 @@ pub(crate) struct Extras {
     started: Option<Stamp>,
     payload: Option<Vec<u8>>,
     task: Option<AbortHandle>,
-    observer: Option<oneshot::Sender<Ran>>,
+    observer: Option<oneshot::Sender<JobEventKind>>,
     failure: Option<Failure>,
     is_told: bool,
     serial: Option<Serial>,
@@ -191,12 +191,20 @@ impl Entry {
         id: JobId,
         kind: &'static JobType,
         attempts: u32,
-        observer: oneshot::Sender<Ran>,
+        observer: oneshot::Sender<JobEventKind>,
     ) -> Self {
-        let gates = kind.policy().gates().without(Gates::CONDITION.with(Gates::BESIDE));
-        let mut entry = Self { attempts, gates, queue: InQueue::Source, ..Self::new(id, kind) };
-        entry.extras().observer = Some(observer);
+        let mut entry = Self::new(id, kind);
+        entry.gates = entry.gates.without(Gates::CONDITION.with(Gates::BESIDE));
+        entry.limit_to_one_attempt(attempts, observer);
         entry
+    }
+
+    /// Gives the job one attempt here, after `attempts` earlier ones, as if it came from a queue. The observer is told how that
+    /// ends.
+    pub(super) fn limit_to_one_attempt(&mut self, attempts: u32, observer: oneshot::Sender<JobEventKind>) {
+        self.attempts = attempts;
+        self.queue = InQueue::Source;
+        self.extras().observer = Some(observer);
     }
 
     /// Returns whether another attempt follows one that left the job like this.
@@ -277,6 +285,11 @@ impl Entry {
         self.gates = self.gates.with(Gates::DELAY);
     }
 
+    /// Returns what is left of the delay; all of it, until the response is over.
+    pub(super) fn delay(&self) -> Option<Duration> {
+        self.extras.as_ref()?.delay.as_ref().map(Delay::left)
+    }
+
     /// Returns whether it is not due.
     pub(super) fn has_delay(&self) -> bool {
         let delay = self.extras.as_ref().and_then(|extras| extras.delay.as_ref());
@@ -317,8 +330,9 @@ impl Entry {
         (!delay.is_zero()).then_some(delay)
     }
 
-    pub(super) fn has_key(&self, key: &str) -> bool {
-        self.extras.as_ref().is_some_and(|extras| extras.key.as_deref() == Some(key))
+    /// Returns the key within its request.
+    pub(super) fn key(&self) -> Option<&str> {
+        self.extras.as_ref()?.key.as_deref()
     }
 
     /// Takes the condition for the caller to ask. The job counts as conditional until [`pass`](Self::pass).
@@ -463,7 +477,7 @@ impl Entry {
         let payload = self.extras.as_ref()?.payload.as_ref()?;
         let keys = [(SERIAL, self.serial_key()), (UNIQUE, self.unique_key())];
         let mut envelope = Envelope::new(self.id, self.kind.name(), *self.policy(), payload.clone());
-        envelope.delay = self.extras.as_ref()?.delay.as_ref().map(Delay::left).unwrap_or_default();
+        envelope.delay = self.delay().unwrap_or_default();
         for (name, key) in keys {
             envelope.metadata.extend(key.map(|key| (name.to_owned(), key.to_string())));
         }
@@ -489,7 +503,7 @@ impl Entry {
 }
 
 impl Extras {
-    pub(super) fn take_observer(&mut self) -> Option<oneshot::Sender<Ran>> {
+    pub(super) fn take_observer(&mut self) -> Option<oneshot::Sender<JobEventKind>> {
         self.observer.take()
     }
 }

@@ -27,7 +27,7 @@ use crate::{
     event::{About, Facts, JobEventKind, JobRef, Times},
     future::BoxFuture,
     panic::drop_quietly,
-    queue::{Metadata, ROUTE, Ran},
+    queue::{Metadata, ROUTE},
     request::RequestInfo,
     response::ResponseInfo,
     runner::{
@@ -116,11 +116,11 @@ pub(super) fn drop_some<T>(value: Option<T>) {
     }
 }
 
-/// Drops what belongs to a job. Returns the observer to tell how the job ended, if it comes from a queue.
+/// Drops what belongs to a job. Returns the observer to tell how the job ended, if it has one.
 #[inline]
-pub(super) fn observer(extras: Option<Box<Extras>>) -> Option<oneshot::Sender<Ran>> {
+pub(super) fn observer(extras: Option<Box<Extras>>) -> Option<oneshot::Sender<JobEventKind>> {
     #[cold]
-    fn taken(mut extras: Box<Extras>) -> Option<oneshot::Sender<Ran>> {
+    fn taken(mut extras: Box<Extras>) -> Option<oneshot::Sender<JobEventKind>> {
         let observer = extras.take_observer();
         drop_quietly(extras);
         observer
@@ -138,7 +138,7 @@ fn queued_route(metadata: &Metadata) -> (Option<Method>, Option<Arc<str>>) {
 
 /// The lists that a recorder keeps.
 #[cfg(feature = "testing")]
-pub(crate) type Recorded = Mutex<Vec<Arc<JobList>>>;
+pub(crate) type RecordedLists = Mutex<Vec<Arc<JobList>>>;
 
 impl Origin {
     pub(crate) fn current() -> Result<Self, DeferError> {
@@ -164,7 +164,7 @@ impl JobList {
             state: Mutex::new(State::new()),
         });
         #[cfg(feature = "testing")]
-        if let Some(recorded) = list.runner.recorded::<Recorded>() {
+        if let Some(recorded) = list.runner.recorded::<RecordedLists>() {
             lock(&recorded).push(list.clone());
         }
         list
@@ -237,7 +237,7 @@ impl JobList {
         let job = self.clean_up(ended);
         self.count(job, event);
         if let Some(observer) = observer {
-            let _ = observer.send(Ran::from(event));
+            let _ = observer.send(event.clone());
         }
     }
 

@@ -20,7 +20,7 @@
 //! | `Waiting`, `Backoff` | `start`, with a gate to pass first: a condition, or a lane | the same | |
 //! | `Waiting`, `Backoff` | `start`, `start_open`: an attempt starts | `Running` | |
 //! | `Waiting` | `start`, `start_open`, `next_gate`, of a delayed job | `Backoff` | |
-//! | `Waiting` | `leave_line`: it runs beside the others | `Backoff` | |
+//! | `Waiting` | `leave_line`, `leave_for_attempt`: it gets a task of its own | `Backoff` | |
 //! | `Running` | `end_attempt`: it succeeded, or no attempt follows | `Ended` | `succeeded`, `failed` |
 //! | `Running` | `give_up`: it failed for good, and is told so | `Running` | |
 //! | `Running` | `end_attempt`: another attempt follows | `Backoff` | `retried` |
@@ -58,13 +58,17 @@ mod gates;
 #[allow(clippy::module_inception, reason = "the file of the type")]
 mod list;
 mod push;
+#[cfg(feature = "testing")]
+mod recorded;
 mod run;
 mod segment;
 mod state;
 
 pub use self::list::JobList;
 #[cfg(feature = "testing")]
-pub(crate) use self::list::Recorded;
+pub(crate) use self::list::RecordedLists;
+#[cfg(feature = "testing")]
+pub use self::recorded::{JobCondition, Recorded};
 pub(crate) use self::{
     entry::{Entry, Failure, Predicate},
     list::{Origin, RunSegment, WorkerGuard},

@@ -62,10 +62,11 @@ impl JobList {
         Some(self.runtime().spawn(push.run(pushed)))
     }
 
-    /// Begins to push the jobs for the queue, now that nothing more will be known about their response.
+    /// Begins to push the jobs for the queue, now that nothing more will be known about their response. Those that a recorder
+    /// keeps are pushed when the first of them has its turn to run.
     #[inline]
     pub(crate) fn push_due(self: &Arc<Self>) {
-        if self.runner().queue().is_some() {
+        if self.runner().queue().is_some() && !self.runner().is_recording() {
             drop(self.begin_push(Pushed::AtEnd));
         }
     }

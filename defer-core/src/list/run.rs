@@ -13,7 +13,6 @@ use crate::{
     attempt::{Outcome, Sequel},
     context::Surroundings,
     event::{JobEventKind, JobRef, Times},
-    queue::Ran,
     response::ResponseInfo,
     runner::{
         RunningJob, backoff,
@@ -41,9 +40,7 @@ impl JobList {
     /// Releases the jobs, including those that a recorder keeps. Only the first call has an effect; for a recorder, the
     /// first call with jobs.
     pub(crate) fn release_now(self: &Arc<Self>) {
-        if !self.runner().is_recording() {
-            self.push_due();
-        }
+        self.push_due();
         let now = self.now();
         let released = self.transition(|state| {
             let is_early = self.runner().is_recording() && state.waiting() == 0;
@@ -155,7 +152,7 @@ impl JobList {
                 let event = outcome.into_event(elapsed);
                 self.count_attempt(job.within(span), &event, &times);
                 if let Some(observer) = observer {
-                    let _ = observer.send(Ran::from(&event));
+                    let _ = observer.send(event);
                 }
                 None
             }
@@ -164,7 +161,7 @@ impl JobList {
                 let again = self.report_again(job.within(span), outcome, elapsed, &times);
                 self.count(job, &JobEventKind::Queued);
                 if let Some(observer) = observer {
-                    let _ = observer.send(Ran::from(&again));
+                    let _ = observer.send(again);
                 }
                 None
             }

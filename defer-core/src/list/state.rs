@@ -11,13 +11,16 @@ use tokio::{
     time::Instant,
 };
 
+#[cfg(feature = "testing")]
+use tokio::sync::oneshot;
+
 use super::{
     effects::{AttemptEnd, Ended, Freed, Gate, Released, Start, Waiters},
     entry::{Entries, Entry, Extras, InQueue, JobState},
     segment::{Segment, Segments, Slots},
 };
 #[cfg(feature = "testing")]
-use crate::attempt::SharedJob;
+use crate::{attempt::SharedJob, event::JobEventKind};
 use crate::{
     attempt::{Outcome, Sequel, Work},
     carried::{Carried, Shared},
@@ -264,7 +267,7 @@ impl<S: Slots> State<S> {
     pub(super) fn cancel_key(&mut self, key: &str, except: Option<usize>) -> Vec<Ended> {
         let same: Vec<usize> = self
             .waiting_entries()
-            .filter(|(index, entry)| Some(*index) != except && entry.has_key(key))
+            .filter(|(index, entry)| Some(*index) != except && entry.key() == Some(key))
             .map(|(index, _)| index)
             .collect();
         same.into_iter().filter_map(|index| self.cancel(index)).collect()
@@ -469,10 +472,36 @@ impl<S: Slots> State<S> {
         index: usize,
         split: impl FnMut(&mut S) -> Option<T>,
     ) -> Option<(T, usize)> {
-        let entry = self.entries.get_mut(index)?;
-        if entry.state != JobState::Waiting || entry.queue == InQueue::Due {
+        let entry = self.waiting_entry(index)?;
+        if entry.queue == InQueue::Due {
             return None;
         }
+        self.take_out_of_line(index, split)
+    }
+
+    /// Lets a job that waits leave its request's line for one attempt, at once, after `attempts` earlier ones. Returns what
+    /// [`leave_line`](Self::leave_line) does.
+    #[cfg(feature = "testing")]
+    pub(super) fn leave_for_attempt<T>(
+        &mut self,
+        index: usize,
+        attempts: u32,
+        observer: oneshot::Sender<JobEventKind>,
+        split: impl FnMut(&mut S) -> Option<T>,
+    ) -> Option<(T, usize)> {
+        let left = self.take_out_of_line(index, split)?;
+        let entry = self.entries.get_mut(index)?;
+        entry.limit_to_one_attempt(attempts, observer);
+        entry.take_delay();
+        Some(left)
+    }
+
+    fn take_out_of_line<T>(
+        &mut self,
+        index: usize,
+        split: impl FnMut(&mut S) -> Option<T>,
+    ) -> Option<(T, usize)> {
+        let entry = self.entries.get_mut(index).filter(|entry| entry.state == JobState::Waiting)?;
         let job = self.segments.iter_mut().find_map(split)?;
         entry.state = JobState::Backoff;
         entry.has_task = true;
@@ -546,12 +575,14 @@ impl<S: Slots> State<S> {
         self.end_from(index, |state| state == JobState::HandedOver)
     }
 
-    /// Returns the names of the jobs that have not ended, and the jobs that are shared and that no worker has taken.
+    /// Returns what `see` makes of each job that has not started, and of the job itself, if it is shared and no worker has taken
+    /// it.
     #[cfg(feature = "testing")]
-    pub(super) fn inspect(&mut self) -> Vec<(&'static str, Option<SharedJob>)> {
-        let open: Vec<_> = self.entries.open().map(|(index, entry)| (index, entry.kind.name())).collect();
-        let mut job = |index| self.segments.iter_mut().find_map(|segment| segment.job(index));
-        open.into_iter().map(|(index, name)| (name, job(index))).collect()
+    pub(super) fn inspect<T>(&mut self, see: impl Fn(&Entry, Option<SharedJob>) -> T) -> Vec<T> {
+        let waiting = self.entries.open().filter(|(_, entry)| entry.state == JobState::Waiting);
+        let segments = &mut self.segments;
+        let mut job = |index| segments.iter_mut().find_map(|segment| segment.job(index));
+        waiting.map(|(index, entry)| see(entry, job(index))).collect()
     }
 
     fn remove(&mut self, index: usize, from: impl FnOnce(JobState) -> bool) -> Option<Ended> {

@@ -1,0 +1,183 @@
+//! Running what was recorded: all of it, or one attempt of one job.
+
+use std::fmt::Write as _;
+
+use super::recorder::Recorder;
+use crate::{
+    event::{JobEvent, JobEventKind},
+    id::JobId,
+    response::ResponseInfo,
+    sync::lock,
+};
+
+impl Recorder {
+    /// Runs the recorded jobs as if this response had ended, and asks their conditions about it. Waits as
+    /// [`run_all`](Self::run_all) does. Jobs whose own response is already over see that one instead.
+    ///
+    /// # Cancel safety
+    ///
+    /// If dropped, the jobs go on.
+    ///
+    /// ```
+    /// # use defer_core::{Delivery, ResponseInfo, defer_fn, scope, testing::Recorder};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let recorder = Recorder::new();
+    /// let list = scope(recorder.runner(), async {
+    ///     defer_fn(|_| async {}).on_success();
+    /// });
+    /// list.await;
+    /// recorder.run_all_after(ResponseInfo::new(Delivery::Disconnected)).await;
+    /// assert_eq!(recorder.runner().stats().skipped, 1);
+    /// # }
+    /// ```
+    pub async fn run_all_after(&self, response: ResponseInfo) {
+        for list in self.lists() {
+            list.set_response(response.clone());
+        }
+        self.run_all().await;
+    }
+
+    /// Runs the recorded jobs that have not run, in the order deferred within each request, and waits for them and for the
+    /// jobs that they defer. You need not have read the responses. See [`Runner::stats`](crate::Runner::stats) for how the jobs
+    /// ended, or let [`run_all_ok`](Self::run_all_ok) check it.
+    ///
+    /// # Cancel safety
+    ///
+    /// If dropped, the jobs go on.
+    pub async fn run_all(&self) {
+        for list in self.lists() {
+            list.release_now();
+        }
+        self.runner.idle().await;
+    }
+
+    /// Runs the recorded jobs as [`run_all`](Self::run_all) does, and asserts that none of them failed, nor any that they
+    /// defer: no error, panic or timeout at the last attempt, nothing shed or abandoned. A job may need several attempts, and
+    /// one that is skipped or cancelled has not failed.
+    ///
+    /// Waits for delays and backoffs as they are. Pause Tokio's time to make a test pass over them:
+    /// `#[tokio::test(start_paused = true)]`.
+    ///
+    /// # Panics
+    ///
+    /// If a job failed. The message lists each such job, with its attempts and its error.
+    ///
+    /// # Cancel safety
+    ///
+    /// If dropped, the jobs go on.
+    ///
+    /// ```
+    /// # use defer_core::{JobError, JobResult, defer_fn, scope, testing::Recorder};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let recorder = Recorder::new();
+    /// scope(recorder.runner(), async { defer_fn(|_| async { println!("welcome") }) }).await;
+    /// recorder.run_all_ok().await;
+    ///
+    /// scope(recorder.runner(), async { defer_fn(|_| async { Err(JobError::msg("no such user")) }) }).await;
+    /// let failed = tokio::spawn(async move { recorder.run_all_ok().await }).await;
+    /// assert!(failed.unwrap_err().is_panic());
+    /// # }
+    /// ```
+    pub async fn run_all_ok(&self) {
+        let before = lock(&self.failures).len();
+        self.run_all().await;
+        let failures = lock(&self.failures)[before..].to_vec();
+        if !failures.is_empty() {
+            panic!("not every job succeeded:{}", list_failures(&failures));
+        }
+    }
+
+    /// Runs one attempt of a recorded job and returns how it ended. Afterwards the job is no longer recorded, and no other
+    /// attempt follows.
+    ///
+    /// The job runs as it would on its `attempt`th attempt: with the runner's state and what is
+    /// [around](crate::RunnerBuilder::around) its jobs, within its timeout. It is [told](crate::Job::failed) that it is given
+    /// up if there is no attempt after this one. Its condition is asked first, if its response is over. It starts at once,
+    /// whatever its delay, and even if its type goes to the runner's queue.
+    ///
+    /// The other jobs of its request stay recorded, and those that it defers are recorded too. In
+    /// [`Runner::stats`](crate::Runner::stats) an attempt that another would follow counts as that of a job from a queue, which
+    /// has it back: as queued, and unless it snoozed as retried.
+    ///
+    /// An attempt that another would follow ends with [`JobEventKind::Retrying`], whose error
+    /// [is a panic](crate::JobError::is_panic) or [a timeout](crate::JobError::is_timeout) if it was one, or with
+    /// [`JobEventKind::Snoozed`]. Other outcomes are [`Succeeded`](JobEventKind::Succeeded),
+    /// [`Failed`](JobEventKind::Failed), [`Panicked`](JobEventKind::Panicked), [`TimedOut`](JobEventKind::TimedOut),
+    /// [`Skipped`](JobEventKind::Skipped), and [`Abandoned`](JobEventKind::Abandoned) if the runner was shut down meanwhile.
+    ///
+    /// # Panics
+    ///
+    /// If no job with this id is recorded, and if `attempt` is 0: attempts are counted from 1.
+    ///
+    /// # Cancel safety
+    ///
+    /// If dropped, the attempt goes on.
+    ///
+    /// ```
+    /// # use defer_core::{Deferrable, Job, JobContext, JobError, JobEventKind, JobResult, Policy, defer, scope};
+    /// # use defer_core::testing::Recorder;
+    /// struct CallPartner;
+    ///
+    /// impl Job for CallPartner {
+    ///     async fn run(&self, cx: &JobContext) -> JobResult {
+    ///         let host = if cx.attempt() == 1 { "primary" } else { "fallback" };
+    ///         Err(JobError::msg(format!("{host} does not answer")))
+    ///     }
+    /// }
+    /// # impl Deferrable for CallPartner {
+    /// #     const NAME: &'static str = "CallPartner";
+    /// #     const POLICY: Policy = Policy::new().with_tries(3);
+    /// # }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let recorder = Recorder::new();
+    /// let (first, last) = scope(recorder.runner(), async {
+    ///     (defer(CallPartner).id(), defer(CallPartner).id())
+    /// })
+    /// .await;
+    ///
+    /// let ended = recorder.run_attempt(first, 1).await;
+    /// let JobEventKind::Retrying { error, .. } = ended else { panic!("{ended:?}") };
+    /// assert_eq!(error.to_string(), "primary does not answer");
+    ///
+    /// let ended = recorder.run_attempt(last, 3).await;
+    /// let JobEventKind::Failed { error, .. } = ended else { panic!("{ended:?}") };
+    /// assert_eq!(error.to_string(), "fallback does not answer");
+    /// # }
+    /// ```
+    pub async fn run_attempt(&self, id: JobId, attempt: u32) -> JobEventKind {
+        let Some(earlier) = attempt.checked_sub(1) else {
+            panic!("there is no attempt 0: attempts are counted from 1");
+        };
+        let Some(ended) = self.lists().iter().find_map(|list| list.run_attempt(id, earlier)) else {
+            panic!(
+                "no job with the id {id} is recorded: it has started, or was cancelled, or another recorder has it; \
+                 deferred: {self:?}"
+            );
+        };
+        // An error means that it was stopped.
+        ended.await.unwrap_or(JobEventKind::Abandoned)
+    }
+}
+
+/// Writes each job on a line of its own.
+fn list_failures(failures: &[JobEvent]) -> String {
+    let mut lines = String::new();
+    for failure in failures {
+        let (name, attempts) = (failure.name(), failure.attempt());
+        // Writing to a string does not fail.
+        let _ = match failure.kind() {
+            JobEventKind::Failed { error, .. }
+            | JobEventKind::Panicked { error, .. }
+            | JobEventKind::TimedOut { error, .. } => {
+                write!(lines, "\n- `{name}` failed, attempts: {attempts}: {error}")
+            }
+            JobEventKind::Shed => write!(lines, "\n- `{name}` was shed, attempts: {attempts}"),
+            _ => write!(lines, "\n- `{name}` was abandoned, attempts: {attempts}"),
+        };
+    }
+    lines
+}
