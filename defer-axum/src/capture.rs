@@ -51,10 +51,13 @@ impl LayerConfig {
 
     #[cold]
     fn copied(&self, headers: &HeaderMap, extensions: &Extensions) -> Option<Box<Captured>> {
-        let headers = captured(&self.request_headers, headers).map(|headers| *headers).unwrap_or_default();
+        let headers = captured(&self.request_headers, headers);
         let mut carried = Carried::default();
         self.carries.iter().for_each(|carry| carry(extensions, &mut carried));
-        Some(Box::new(Captured { headers, carried }))
+        if headers.is_none() && carried.is_empty() {
+            return None;
+        }
+        Some(Box::new(Captured { headers: headers.map(|headers| *headers).unwrap_or_default(), carried }))
     }
 
     fn route(&self, pattern: &str) -> Arc<str> {

@@ -49,6 +49,11 @@ impl Carried {
         }
     }
 
+    /// Returns whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
     pub(crate) fn get(&self, type_id: TypeId) -> Option<Shared> {
         self.values.iter().find(|value| value.type_id == type_id).map(|value| value.value.clone())
     }
