@@ -38,11 +38,13 @@ pub struct Captured {
 
 impl RequestInfo {
     /// Creates a request without a matched path and without headers.
+    #[inline]
     pub fn new(method: Method, uri: Uri, version: Version) -> Self {
         Self { method, uri, version, matched_path: None, captured: None }
     }
 
     /// Sets the route that the request matched, such as `/users/{id}`.
+    #[inline]
     #[must_use]
     pub fn with_matched_path(mut self, path: Option<Arc<str>>) -> Self {
         self.matched_path = path;
@@ -50,6 +52,7 @@ impl RequestInfo {
     }
 
     /// Sets the headers that jobs may see.
+    #[inline]
     #[must_use]
     pub fn with_headers(mut self, headers: Option<Box<HeaderMap>>) -> Self {
         match headers {
@@ -61,6 +64,7 @@ impl RequestInfo {
 
     /// Sets all that was captured.
     #[doc(hidden)]
+    #[inline]
     #[must_use]
     pub fn with_captured(mut self, captured: Option<Box<Captured>>) -> Self {
         self.captured = captured;

@@ -31,11 +31,13 @@ pub struct ResponseInfo {
 
 impl ResponseInfo {
     /// Creates a response without a status, of which nothing was sent.
+    #[inline]
     pub fn new(delivery: Delivery) -> Self {
         Self { status: None, delivery, bytes_sent: 0, elapsed: 0, headers: None }
     }
 
     /// Sets the status.
+    #[inline]
     #[must_use]
     pub fn with_status(mut self, status: Option<StatusCode>) -> Self {
         self.status = status;
@@ -43,6 +45,7 @@ impl ResponseInfo {
     }
 
     /// Sets how many body bytes were sent.
+    #[inline]
     #[must_use]
     pub fn with_bytes_sent(mut self, bytes: u64) -> Self {
         self.bytes_sent = bytes;
@@ -50,6 +53,7 @@ impl ResponseInfo {
     }
 
     /// Sets the time from the request to the release of its jobs.
+    #[inline]
     #[must_use]
     pub fn with_elapsed(mut self, elapsed: Duration) -> Self {
         self.elapsed = nanos(elapsed);
@@ -57,6 +61,7 @@ impl ResponseInfo {
     }
 
     /// Sets the headers that jobs may see.
+    #[inline]
     #[must_use]
     pub fn with_headers(mut self, headers: Option<Box<HeaderMap>>) -> Self {
         self.headers = headers;

@@ -179,11 +179,13 @@ impl JobList {
     }
 
     /// Lets the jobs see the request that they come from. Only the first call has an effect.
+    #[inline]
     pub fn set_request(&self, request: RequestInfo) {
         let _ = self.request.set(request);
     }
 
     /// Lets the jobs see how the response ended. Only the first call has an effect.
+    #[inline]
     pub(crate) fn set_response(&self, response: ResponseInfo) {
         let _ = self.response.set(response);
     }
