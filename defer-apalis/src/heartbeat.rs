@@ -93,7 +93,7 @@ async fn look(store: &dyn Store, worker: &str) {
 mod tests {
     use std::io;
 
-    use defer_core::{BoxFuture, Envelope, FailedJob, JobId, QueueCounts as Counts};
+    use defer_core::{BoxFuture, Envelope, FailedJob, JobId, JobStatus, QueueCounts as Counts};
     use tracing_subscriber::fmt::MakeWriter;
 
     use super::*;
@@ -139,6 +139,9 @@ mod tests {
         }
         fn failed(&self, _: usize) -> Stored<'_, Vec<FailedJob>> {
             Box::pin(async { Ok(Vec::new()) })
+        }
+        fn status(&self, _: JobId) -> Stored<'_, Option<JobStatus>> {
+            Box::pin(async { Ok(None) })
         }
         fn retry(&self, _: JobId) -> Stored<'_, bool> {
             Box::pin(async { Ok(false) })

@@ -58,6 +58,8 @@
 //!   [push timeout](defer_core::RunnerBuilder::push_timeout) and had arrived all the same, then in this process. Its
 //!   [`JobId`](defer_core::JobId) is the same each time, and the queue never stores an id twice.
 //! - A failed attempt goes back to the queue with its backoff, in whole seconds, and survives a restart meanwhile.
+//! - You can ask the queue what [became](ApalisQueue::status) of a job, from any process, until you let it
+//!   [forget](ApalisQueue::forget_done) those that succeeded.
 //! - While the queue's database is away, jobs run in the process that deferred them.
 //! - The jobs of one request are not kept in order on a queue.
 //!
@@ -93,4 +95,4 @@ mod worker;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use self::transaction::QueueTransaction;
 pub use self::{error::Error, queue::ApalisQueue, worker::Worker};
-pub use defer_core::{FailedJob, QueueCounts as Counts};
+pub use defer_core::{FailedJob, JobStatus, QueueCounts as Counts};

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use defer_core::{
-    BoxError, BoxFuture, Envelope, FailedJob, InspectQueue, JobId, Queue, QueueCounts as Counts,
+    BoxError, BoxFuture, Envelope, FailedJob, InspectQueue, JobId, JobStatus, Queue, QueueCounts as Counts,
 };
 use tokio::sync::Notify;
 
@@ -194,6 +194,51 @@ impl ApalisQueue {
         self.store.failed(limit).await
     }
 
+    /// Returns how far a job has got, or how it has ended, whichever process runs it. A lookup by its key.
+    ///
+    /// It is [`Pending`](JobStatus::Pending) while it waits for a worker, a delay or its next attempt,
+    /// [`Running`](JobStatus::Running) while a worker has it, and then [`Succeeded`](JobStatus::Succeeded) or, given up,
+    /// [`Failed`](JobStatus::Failed). `None` if the id is unknown, or [forgotten](Self::forget_done).
+    ///
+    /// # Errors
+    ///
+    /// If the database or server fails.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future may be dropped at any time: it only reads.
+    ///
+    /// ```
+    /// # #[cfg(feature = "sqlite")]
+    /// # mod example {
+    /// use defer_apalis::{ApalisQueue, JobStatus};
+    /// use defer_core::{Envelope, JobId, Queue};
+    /// # use defer_core::{Deferrable, Job, JobContext, JobResult, Policy};
+    /// # #[derive(serde::Serialize, serde::Deserialize)]
+    /// # struct SendWelcome { to: String }
+    /// # impl Job for SendWelcome { async fn run(&self, _: &JobContext) -> JobResult { Ok(()) } }
+    /// # impl Deferrable for SendWelcome { const NAME: &'static str = "SendWelcome"; const POLICY: Policy = Policy::new(); }
+    ///
+    /// # pub async fn run() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    /// let queue = ApalisQueue::connect("sqlite::memory:").await?;
+    /// let job = Envelope::of(&SendWelcome { to: "ada@example.com".to_owned() })?;
+    /// let id = job.id; // given to the client, who asks later
+    /// queue.push(vec![job]).await?;
+    /// assert_eq!(queue.status(id).await?, Some(JobStatus::Pending));
+    /// assert_eq!(queue.status(JobId::unique()).await?, None);
+    /// # Ok(())
+    /// # }
+    /// # }
+    /// # #[cfg(feature = "sqlite")]
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> { example::run().await }
+    /// # #[cfg(not(feature = "sqlite"))]
+    /// # fn main() {}
+    /// ```
+    pub async fn status(&self, id: JobId) -> Result<Option<JobStatus>, Error> {
+        self.store.status(id).await
+    }
+
     /// Runs a job again that failed for good, with all of its attempts. Returns whether there was such a job.
     ///
     /// # Errors
@@ -239,6 +284,10 @@ impl InspectQueue for ApalisQueue {
 
     fn failed(&self, limit: usize) -> BoxFuture<'_, Result<Vec<FailedJob>, BoxError>> {
         Box::pin(async move { Ok(self.failed(limit).await?) })
+    }
+
+    fn status(&self, id: JobId) -> BoxFuture<'_, Result<Option<JobStatus>, BoxError>> {
+        Box::pin(async move { Ok(self.status(id).await?) })
     }
 
     fn retry(&self, id: JobId) -> BoxFuture<'_, Result<bool, BoxError>> {

@@ -12,6 +12,7 @@ use crate::{
     job::{Decode, Deferrable},
     panic::drop_quietly,
     policy::Policy,
+    status::JobStatus,
 };
 
 /// Stores jobs outside this process. Give one to [`RunnerBuilder::queue`](crate::RunnerBuilder::queue); jobs of a
@@ -55,6 +56,18 @@ pub trait InspectQueue: Send + Sync {
     ///
     /// If the queue cannot be reached.
     fn failed(&self, limit: usize) -> BoxFuture<'_, Result<Vec<FailedJob>, BoxError>>;
+
+    /// Returns how far a job has got, or how it has ended: [`Pending`](JobStatus::Pending), [`Running`](JobStatus::Running),
+    /// [`Succeeded`](JobStatus::Succeeded) or [`Failed`](JobStatus::Failed). `None` if the queue does not have it, or no longer.
+    ///
+    /// # Errors
+    ///
+    /// If the queue cannot be reached.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future may be dropped at any time: it only reads.
+    fn status(&self, id: JobId) -> BoxFuture<'_, Result<Option<JobStatus>, BoxError>>;
 
     /// Runs a job again that failed for good, with all of its attempts. Returns whether there was such a job.
     ///

@@ -37,7 +37,7 @@ pub enum JobStatus {
     Cancelled,
     /// There was no room for it.
     Shed,
-    /// The queue has it, which knows more.
+    /// The queue has it, which [knows more](crate::InspectQueue::status).
     Queued,
     /// It was stopped before it had ended.
     Abandoned,

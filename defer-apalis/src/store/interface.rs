@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use defer_core::{BoxFuture, Envelope, FailedJob, JobId, QueueCounts as Counts};
+use defer_core::{BoxFuture, Envelope, FailedJob, JobId, JobStatus, QueueCounts as Counts};
 
 use super::job::{Finished, Taken};
 use crate::error::Error;
@@ -55,6 +55,9 @@ pub(crate) trait Store: Send + Sync + fmt::Debug {
     fn counts(&self) -> Stored<'_, Counts>;
 
     fn failed(&self, limit: usize) -> Stored<'_, Vec<FailedJob>>;
+
+    /// Returns what became of a job, if it is stored. Finds it by its key.
+    fn status(&self, id: JobId) -> Stored<'_, Option<JobStatus>>;
 
     fn retry(&self, id: JobId) -> Stored<'_, bool>;
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use defer_core::{Envelope, FailedJob, QueueCounts as Counts};
+use defer_core::{Envelope, FailedJob, JobStatus, QueueCounts as Counts};
 
 /// The key of a job's name in its metadata.
 pub(crate) const NAME: &str = "job";
@@ -88,9 +88,23 @@ pub(super) fn failed(
     attempts: i64,
     result: Option<&str>,
 ) -> Option<FailedJob> {
+    let attempts = u32::try_from(attempts).unwrap_or(u32::MAX);
+    Some(FailedJob::new(id.parse().ok()?, name.cloned().unwrap_or_default(), attempts, error(result)))
+}
+
+/// Converts apalis' status of a job. One that is `Failed` is taken to have no attempts left.
+pub(super) fn status(status: &str, result: Option<&str>) -> JobStatus {
+    match status {
+        "Queued" | "Running" => JobStatus::Running,
+        "Done" => JobStatus::Succeeded,
+        "Failed" | "Killed" => JobStatus::failed(&error(result)),
+        _ => JobStatus::Pending,
+    }
+}
+
+/// Returns the error in a result, or the whole result if it is written in another way.
+fn error(result: Option<&str>) -> String {
     let error = result.and_then(|result| serde_json::from_str::<serde_json::Value>(result).ok());
     let error = error.and_then(|result| result.get("Err")?.as_str().map(str::to_owned));
-    let attempts = u32::try_from(attempts).unwrap_or(u32::MAX);
-    let error = error.unwrap_or_else(|| result.unwrap_or_default().to_owned());
-    Some(FailedJob::new(id.parse().ok()?, name.cloned().unwrap_or_default(), attempts, error))
+    error.unwrap_or_else(|| result.unwrap_or_default().to_owned())
 }

@@ -7,7 +7,7 @@ use std::{
 
 use apalis_core::worker::context::WorkerContext;
 use apalis_postgres::{PostgresStorage, queries};
-use defer_core::{BoxFuture, Envelope, FailedJob, JobId, QueueCounts as Counts};
+use defer_core::{BoxFuture, Envelope, FailedJob, JobId, JobStatus, QueueCounts as Counts};
 use sqlx::{
     PgConnection, PgPool, Row,
     migrate::Migrate,
@@ -332,6 +332,21 @@ impl Store for Postgres {
                     job::failed(row.get(0), name, attempts.into(), result.as_deref())
                 })
                 .collect())
+        })
+    }
+
+    fn status(&self, id: JobId) -> Stored<'_, Option<JobStatus>> {
+        Box::pin(async move {
+            let row = sqlx::query(
+                "SELECT CASE WHEN status = 'Failed' AND attempts < max_attempts THEN 'Pending' ELSE status END, \
+                 last_result::text FROM apalis.jobs WHERE id = $1 AND job_type = $2",
+            )
+            .bind(id.to_string())
+            .bind(&self.queue)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(Error::store)?;
+            Ok(row.map(|row| job::status(row.get(0), row.get(1))))
         })
     }
 

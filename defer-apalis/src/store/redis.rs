@@ -4,7 +4,7 @@ use std::{fmt, sync::LazyLock, time::Duration};
 
 use apalis_core::worker::context::WorkerContext;
 use apalis_redis::{Config, queries};
-use defer_core::{BoxFuture, Envelope, FailedJob, JobId, QueueCounts as Counts};
+use defer_core::{BoxFuture, Envelope, FailedJob, JobId, JobStatus, QueueCounts as Counts};
 use redis::{AsyncCommands, Script, ToRedisArgs, aio::ConnectionManager};
 
 use super::{
@@ -116,6 +116,19 @@ end
 local pending = redis.call('LLEN', KEYS[3]) + redis.call('ZCARD', KEYS[4])
 local due = redis.call('ZRANGE', KEYS[4], 0, 0, 'WITHSCORES')[2]
 return {pending, running, redis.call('ZCARD', KEYS[5]), redis.call('ZCARD', KEYS[6]), due or false}",
+    )
+});
+
+/// Returns a job's status and result. `ARGV`: id. apalis does not write which jobs run: their workers have them.
+static STATUS: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "local job = redis.call('HMGET', KEYS[3] .. ':' .. ARGV[1], 'status', 'result')
+if job[1] == 'Pending' then
+    for _, worker in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
+        if redis.call('SISMEMBER', KEYS[2] .. ':' .. worker, ARGV[1]) == 1 then return {'Running', false} end
+    end
+end
+return job",
     )
 });
 
@@ -288,6 +301,17 @@ impl Store for Redis {
                 ));
             }
             Ok(failed)
+        })
+    }
+
+    fn status(&self, id: JobId) -> Stored<'_, Option<JobStatus>> {
+        Box::pin(async move {
+            let config = &self.config;
+            let mut status = STATUS.key(config.workers_set());
+            status.key(config.inflight_jobs_set()).key(config.job_meta_hash());
+            let found = status.arg(id.to_string()).invoke_async(&mut self.connection.clone()).await;
+            let (status, result): (Option<String>, Option<String>) = found.map_err(Error::store)?;
+            Ok(status.map(|status| job::status(&status, result.as_deref())))
         })
     }
 

@@ -4,7 +4,7 @@ use std::{str::FromStr, time::Duration};
 
 use apalis_core::{backend::WorkerFilter, worker::context::WorkerContext};
 use apalis_sqlite::{Config, SqliteStorage, queries};
-use defer_core::{BoxFuture, Envelope, FailedJob, JobId, QueueCounts as Counts};
+use defer_core::{BoxFuture, Envelope, FailedJob, JobId, JobStatus, QueueCounts as Counts};
 use sqlx::{
     Row, SqliteConnection, SqlitePool,
     migrate::{AppliedMigration, Migrate},
@@ -318,6 +318,21 @@ impl Store for Sqlite {
                     job::failed(row.get(0), metadata.get(job::NAME), row.get(2), result.as_deref())
                 })
                 .collect())
+        })
+    }
+
+    fn status(&self, id: JobId) -> Stored<'_, Option<JobStatus>> {
+        Box::pin(async move {
+            let row = sqlx::query(
+                "SELECT CASE WHEN status = 'Failed' AND attempts < max_attempts THEN 'Pending' ELSE status END, \
+                 last_result FROM Jobs WHERE id = ?1 AND job_type = ?2",
+            )
+            .bind(id.to_string())
+            .bind(&self.queue)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(Error::store)?;
+            Ok(row.map(|row| job::status(row.get(0), row.get(1))))
         })
     }
 

@@ -184,7 +184,7 @@ impl Runner {
     ///
     /// `None` if the id is unknown, if the job ended too long ago, or if the runner was not told to
     /// [`keep_outcomes`](crate::RunnerBuilder::keep_outcomes). Only jobs of this runner are known: those that a worker runs
-    /// elsewhere are known to the queue.
+    /// elsewhere are known to the [queue](crate::InspectQueue::status).
     ///
     /// ```
     /// use defer_core::{JobStatus, Runner, defer_fn, scope};

@@ -13,13 +13,17 @@ use std::{
 };
 
 use defer_apalis::{ApalisQueue, Worker};
-use defer_axum::{Envelope, JobEventKind, Queue, Runner, scope};
+use defer_axum::{Envelope, JobEventKind, JobId, JobStatus, Policy, Queue, Runner, scope};
 use defer_queue_tests::{
     backend::{Backend, Place},
     jobs::{Crash, Fails, Hangs, Log, Note, OldNote, Renamed, Unknown, lines},
     program::{Client, Program},
 };
-use tokio::{sync::oneshot, task::JoinHandle, time::sleep};
+use tokio::{
+    sync::{Notify, oneshot},
+    task::JoinHandle,
+    time::sleep,
+};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_defer-queue-program");
 
@@ -50,6 +54,30 @@ impl Service {
 
     fn worker(&self) -> Worker {
         self.queue.worker(self.other_runner()).job::<Note>().job::<Fails>().job::<Hangs>()
+    }
+
+    /// Runs one job at a time, until an attempt has ended.
+    async fn work_until_an_attempt_ends(&self) {
+        let ended = Arc::new(Notify::new());
+        let told = ended.clone();
+        let runner = Runner::builder().state(self.log.clone()).on_event(move |event| {
+            use JobEventKind::{Failed, Retrying, Snoozed, Succeeded};
+            if let Failed { .. } | Retrying { .. } | Snoozed { .. } | Succeeded { .. } = event.kind() {
+                told.notify_one();
+            }
+        });
+        let worker = self.queue.worker(runner.build()).job::<Note>().job::<Fails>();
+        worker.concurrency(1).run_until(ended.notified()).await.unwrap();
+    }
+
+    async fn status(&self, id: JobId) -> Option<JobStatus> {
+        self.queue.status(id).await.unwrap()
+    }
+
+    /// Returns how many jobs are pending, running, done and failed.
+    async fn counts(&self) -> [u64; 4] {
+        let counts = self.queue.counts().await.unwrap();
+        [counts.pending, counts.running, counts.done, counts.failed]
     }
 }
 
@@ -250,6 +278,45 @@ async fn a_failed_attempt_is_made_again_after_its_backoff_by_another_worker(back
     worker.stop().await;
 }
 
+async fn what_became_of_a_job_is_known_by_its_id(backend: Backend) {
+    let service = Service::on(backend).await;
+    let fails = scope(&service.runner, async { Fails::defer(9_u32).id() }).await;
+    assert_eq!(service.status(fails).await, Some(JobStatus::Pending));
+    service.work_until_an_attempt_ends().await;
+    assert_eq!(service.status(fails).await, Some(JobStatus::Pending), "two attempts are left");
+    let (note, delayed, hangs) = scope(&service.runner, async {
+        let delayed = Note::defer(2_u32).delay(Duration::from_secs(3600)).id();
+        (Note::defer(1_u32).id(), delayed, Hangs::defer().id())
+    })
+    .await;
+    // Given up with attempts left, because it cannot be read.
+    let broken = Envelope::new(JobId::unique(), "Note", Policy::new().with_tries(3), b"{}".to_vec());
+    let id_of_broken = broken.id;
+    service.queue.push(vec![broken]).await.unwrap();
+    for waits in [note, delayed, hangs, id_of_broken] {
+        assert_eq!(service.status(waits).await, Some(JobStatus::Pending));
+    }
+    assert_eq!(service.status(JobId::unique()).await, None, "it was never stored");
+
+    let worker = Runs::new(service.worker().drain_timeout(Duration::ZERO));
+    until("one hangs", async || service.log.lines().contains(&"hangs 1".to_owned())).await;
+    assert_eq!(service.status(hangs).await, Some(JobStatus::Running));
+    until("the others have ended", async || service.counts().await == [1, 1, 1, 2]).await;
+    assert_eq!(service.status(note).await, Some(JobStatus::Succeeded));
+    assert_eq!(service.status(fails).await, Some(JobStatus::failed("the mail server is away")));
+    let inspected = service.queue.inspect().unwrap().status(id_of_broken).await.unwrap();
+    let Some(JobStatus::Failed { error, .. }) = inspected else { panic!("{inspected:?}") };
+    assert!(error.contains("the stored job is not a `Note`"), "{error}");
+    assert_eq!(service.status(delayed).await, Some(JobStatus::Pending));
+    worker.stop().await;
+    assert_eq!(service.status(hangs).await, Some(JobStatus::Pending), "it was given back");
+
+    assert_eq!(service.queue.forget_done(Duration::ZERO).await.unwrap(), 1);
+    assert_eq!(service.status(note).await, None, "it is forgotten");
+    assert!(service.queue.retry(fails).await.unwrap());
+    assert_eq!(service.status(fails).await, Some(JobStatus::Pending), "it is tried again");
+}
+
 async fn a_worker_that_stops_gives_its_jobs_back_at_once(backend: Backend) {
     let service = Service::on(backend).await;
     let worker = Runs::new(service.worker().drain_timeout(Duration::ZERO));
@@ -421,6 +488,7 @@ on_each! {
         an_unknown_name_and_a_broken_payload_fail_and_stop_nothing
         two_workers_share_the_work_and_no_job_runs_twice
         a_failed_attempt_is_made_again_after_its_backoff_by_another_worker
+        what_became_of_a_job_is_known_by_its_id
         a_worker_that_stops_gives_its_jobs_back_at_once
         a_job_whose_worker_is_killed_runs_again_and_has_had_an_attempt
         the_same_id_is_never_stored_twice
@@ -434,6 +502,7 @@ on_each! {
         an_unknown_name_and_a_broken_payload_fail_and_stop_nothing
         two_workers_share_the_work_and_no_job_runs_twice
         a_failed_attempt_is_made_again_after_its_backoff_by_another_worker
+        what_became_of_a_job_is_known_by_its_id
         a_worker_that_stops_gives_its_jobs_back_at_once
         a_job_whose_worker_is_killed_runs_again_and_has_had_an_attempt
         the_same_id_is_never_stored_twice
@@ -447,6 +516,7 @@ on_each! {
         an_unknown_name_and_a_broken_payload_fail_and_stop_nothing
         two_workers_share_the_work_and_no_job_runs_twice
         a_failed_attempt_is_made_again_after_its_backoff_by_another_worker
+        what_became_of_a_job_is_known_by_its_id
         a_worker_that_stops_gives_its_jobs_back_at_once
         a_job_whose_worker_is_killed_runs_again_and_has_had_an_attempt
         the_same_id_is_never_stored_twice

@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use defer_axum::{
-    BoxError, BoxFuture, Dashboard, Envelope, FailedJob, InspectQueue, JobId, Queue, QueueCounts, Runner,
+    BoxError, BoxFuture, Dashboard, Envelope, FailedJob, InspectQueue, JobId, JobStatus, Queue, QueueCounts,
+    Runner,
 };
 use defer_tests::{Server, Tcp, in_time};
 
@@ -66,6 +67,10 @@ impl InspectQueue for Broken {
     fn failed(&self, _limit: usize) -> BoxFuture<'_, Result<Vec<FailedJob>, BoxError>> {
         let error = format!("mailbox <full>{}", ".".repeat(100_000));
         self.answer(vec![FailedJob::new(self.failed, "Send<Mail>", 3, error); 100])
+    }
+
+    fn status(&self, id: JobId) -> BoxFuture<'_, Result<Option<JobStatus>, BoxError>> {
+        self.answer((id == self.failed).then(|| JobStatus::failed("mailbox full")))
     }
 
     fn retry(&self, id: JobId) -> BoxFuture<'_, Result<bool, BoxError>> {
@@ -189,6 +194,10 @@ async fn a_queue_that_does_not_answer_keeps_the_page_waiting_for_five_seconds_on
         }
 
         fn failed(&self, _: usize) -> BoxFuture<'_, Result<Vec<FailedJob>, BoxError>> {
+            Box::pin(std::future::pending())
+        }
+
+        fn status(&self, _: JobId) -> BoxFuture<'_, Result<Option<JobStatus>, BoxError>> {
             Box::pin(std::future::pending())
         }
 
