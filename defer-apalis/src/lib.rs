@@ -57,7 +57,8 @@
 //!   kills its process is given up when it is out of tries, one with a single try after the second time. It may also run again after a push that took longer than the
 //!   [push timeout](defer_core::RunnerBuilder::push_timeout) and had arrived all the same, then in this process. Its
 //!   [`JobId`](defer_core::JobId) is the same each time, and the queue never stores an id twice.
-//! - A failed attempt goes back to the queue with its backoff, in whole seconds, and survives a restart meanwhile.
+//! - A failed attempt goes back to the queue with its backoff, in whole seconds, and survives a restart meanwhile. So does a
+//!   job that [snoozes](defer_core::JobError::snooze), with as many attempts left as before.
 //! - You can ask the queue what [became](ApalisQueue::status) of a job, from any process, until you let it
 //!   [forget](ApalisQueue::forget_done) those that succeeded.
 //! - While the queue's database is away, jobs run in the process that deferred them.

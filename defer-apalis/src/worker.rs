@@ -255,8 +255,8 @@ impl Running {
         });
         match resumed {
             Ok(resumed) => {
-                let (released, failed) = (finished(job.attempts, Fate::Release), job.attempts + 1);
-                self.jobs.spawn(ended(resumed, released, failed));
+                let released = finished(job.attempts, Fate::Release { delay: Duration::ZERO });
+                self.jobs.spawn(ended(resumed, released));
             }
             Err(error) => {
                 tracing::error!(target: "defer", name, id = job.id, %error, "job failed");
@@ -304,15 +304,17 @@ impl Running {
     }
 }
 
-/// Waits for a job to end, and returns what to write to its row.
-async fn ended(mut resumed: Resumed, job: Finished, attempts: u32) -> Finished {
+/// Waits for a job to end, and returns what to write to its row: `released` if it was stopped.
+async fn ended(mut resumed: Resumed, released: Finished) -> Finished {
+    let attempts = released.attempts + 1;
     let (attempts, fate) = match resumed.ran().await {
         Ran::Succeeded => (attempts, Fate::Done),
         Ran::Failed { error, .. } => (attempts, Fate::Failed { error: error.to_string() }),
         Ran::Retry { error, delay, .. } => (attempts, Fate::Retry { error: error.to_string(), delay }),
-        _ => (job.attempts, Fate::Release),
+        Ran::Snoozed { delay, .. } => (released.attempts, Fate::Release { delay }),
+        _ => return released,
     };
-    Finished { attempts, fate, ..job }
+    Finished { attempts, fate, ..released }
 }
 
 impl fmt::Debug for Worker {

@@ -39,8 +39,10 @@ pub(crate) enum Fate {
         error: String,
         delay: Duration,
     },
-    /// It is to be run again at once.
-    Release,
+    /// It is to be run again, and this attempt is not counted.
+    Release {
+        delay: Duration,
+    },
 }
 
 /// Returns what is stored of a job besides its payload.
@@ -64,7 +66,7 @@ impl Finished {
             Fate::Failed { error } if self.attempts < self.max_attempts => ("Killed", result(error), None),
             Fate::Failed { error } => ("Failed", result(error), None),
             Fate::Retry { error, delay } => ("Pending", result(error), Some(*delay)),
-            Fate::Release => ("Pending", None, Some(Duration::ZERO)),
+            Fate::Release { delay } => ("Pending", None, Some(*delay)),
         }
     }
 }

@@ -248,7 +248,7 @@ impl Store for Redis {
                 let (status, _, delay) = job.row();
                 let result = match &job.fate {
                     Fate::Failed { error } | Fate::Retry { error, .. } => serde_json::json!({ "Err": error }),
-                    Fate::Done | Fate::Release => serde_json::json!({ "Ok": null }),
+                    Fate::Done | Fate::Release { .. } => serde_json::json!({ "Ok": null }),
                 };
                 finish.arg(&job.id).arg(status).arg(job.attempts).arg(result.to_string());
                 finish.arg(delay.map_or(0, task::after));

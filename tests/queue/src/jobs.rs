@@ -72,6 +72,22 @@ impl Job for Fails {
     }
 }
 
+/// Snoozes so many times before it succeeds, and notes each.
+#[derive(Debug, Deferrable, Serialize, Deserialize)]
+#[defer(queue, tries = 1)]
+pub struct Snoozes {
+    pub times: usize,
+    pub delay: Duration,
+}
+
+impl Job for Snoozes {
+    async fn run(&self, cx: &JobContext) -> JobResult {
+        let log = cx.state::<Log>()?;
+        log.note(format_args!("attempt {}", cx.attempt()));
+        if log.lines().len() <= self.times { Err(JobError::snooze(self.delay)) } else { Ok(()) }
+    }
+}
+
 /// Waits for ever.
 #[derive(Debug, Deferrable, Serialize, Deserialize)]
 #[defer(queue, tries = 2)]

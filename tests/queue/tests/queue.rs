@@ -16,7 +16,7 @@ use defer_apalis::{ApalisQueue, Worker};
 use defer_axum::{Envelope, JobEventKind, JobId, JobStatus, Policy, Queue, Runner, scope};
 use defer_queue_tests::{
     backend::{Backend, Place},
-    jobs::{Crash, Fails, Hangs, Log, Note, OldNote, Renamed, Unknown, lines},
+    jobs::{Crash, Fails, Hangs, Log, Note, OldNote, Renamed, Snoozes, Unknown, lines},
     program::{Client, Program},
 };
 use tokio::{
@@ -66,7 +66,7 @@ impl Service {
                 told.notify_one();
             }
         });
-        let worker = self.queue.worker(runner.build()).job::<Note>().job::<Fails>();
+        let worker = self.queue.worker(runner.build()).job::<Note>().job::<Fails>().job::<Snoozes>();
         worker.concurrency(1).run_until(ended.notified()).await.unwrap();
     }
 
@@ -276,6 +276,34 @@ async fn a_failed_attempt_is_made_again_after_its_backoff_by_another_worker(back
     let failed = service.queue.failed(10).await.unwrap();
     assert_eq!((failed[0].attempts, &*failed[0].error), (3, "the mail server is away"));
     worker.stop().await;
+}
+
+async fn a_job_that_snoozes_runs_again_and_spends_no_attempt(backend: Backend) {
+    let service = Service::on(backend).await;
+    let id = scope(&service.runner, async { Snoozes::defer(2_usize, Duration::from_secs(1)).id() }).await;
+    for run in 1..=2 {
+        service.work_until_an_attempt_ends().await;
+        assert_eq!(service.log.lines(), vec!["attempt 1"; run]);
+        assert_eq!(service.status(id).await, Some(JobStatus::Pending));
+        assert_eq!(service.counts().await, [1, 0, 0, 0]);
+        assert_eq!(service.queue.failed(10).await.unwrap(), []);
+    }
+    service.work_until_an_attempt_ends().await;
+    assert_eq!(service.log.lines(), ["attempt 1"; 3]);
+    assert_eq!(service.status(id).await, Some(JobStatus::Succeeded));
+    assert_eq!(service.counts().await, [0, 0, 1, 0]);
+}
+
+/// The worker takes one job at a time, and the one that is due first.
+async fn a_job_that_snoozes_is_not_run_before_its_delay(backend: Backend) {
+    let service = Service::on(backend).await;
+    scope(&service.runner, async { drop(Snoozes::defer(9_usize, Duration::from_secs(3600))) }).await;
+    service.work_until_an_attempt_ends().await;
+    // Due later than a snoozed job whose delay was forgotten.
+    scope(&service.runner, async { drop(Note::defer(1_u32).delay(Duration::from_secs(1))) }).await;
+    service.work_until_an_attempt_ends().await;
+    assert_eq!(service.log.lines(), ["attempt 1", "1"]);
+    assert_eq!(service.counts().await, [1, 0, 1, 0]);
 }
 
 async fn what_became_of_a_job_is_known_by_its_id(backend: Backend) {
@@ -488,6 +516,8 @@ on_each! {
         an_unknown_name_and_a_broken_payload_fail_and_stop_nothing
         two_workers_share_the_work_and_no_job_runs_twice
         a_failed_attempt_is_made_again_after_its_backoff_by_another_worker
+        a_job_that_snoozes_runs_again_and_spends_no_attempt
+        a_job_that_snoozes_is_not_run_before_its_delay
         what_became_of_a_job_is_known_by_its_id
         a_worker_that_stops_gives_its_jobs_back_at_once
         a_job_whose_worker_is_killed_runs_again_and_has_had_an_attempt
@@ -502,6 +532,8 @@ on_each! {
         an_unknown_name_and_a_broken_payload_fail_and_stop_nothing
         two_workers_share_the_work_and_no_job_runs_twice
         a_failed_attempt_is_made_again_after_its_backoff_by_another_worker
+        a_job_that_snoozes_runs_again_and_spends_no_attempt
+        a_job_that_snoozes_is_not_run_before_its_delay
         what_became_of_a_job_is_known_by_its_id
         a_worker_that_stops_gives_its_jobs_back_at_once
         a_job_whose_worker_is_killed_runs_again_and_has_had_an_attempt
@@ -516,6 +548,8 @@ on_each! {
         an_unknown_name_and_a_broken_payload_fail_and_stop_nothing
         two_workers_share_the_work_and_no_job_runs_twice
         a_failed_attempt_is_made_again_after_its_backoff_by_another_worker
+        a_job_that_snoozes_runs_again_and_spends_no_attempt
+        a_job_that_snoozes_is_not_run_before_its_delay
         what_became_of_a_job_is_known_by_its_id
         a_worker_that_stops_gives_its_jobs_back_at_once
         a_job_whose_worker_is_killed_runs_again_and_has_had_an_attempt
