@@ -2,10 +2,16 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use defer_core::{Envelope, FailedJob, JobStatus, QueueCounts as Counts};
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+use defer_core::QueueCounts as Counts;
+use defer_core::{Envelope, FailedJob, JobStatus};
 
 /// The key of a job's name in its metadata.
 pub(crate) const NAME: &str = "job";
+
+/// That of its unique key. apalis' tables have a column for it, by which they allow one of each.
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub(super) const UNIQUE: &str = "unique";
 
 /// A job that a worker took.
 #[derive(Clone, Debug)]

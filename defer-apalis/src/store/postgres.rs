@@ -17,7 +17,7 @@ use tokio::{sync::Notify, task::AbortHandle};
 
 use super::{
     interface::{DEAD_AFTER, Store, Stored},
-    job::{self, Finished, Taken},
+    job::{self, Finished, Taken, UNIQUE},
 };
 use crate::error::Error;
 
@@ -89,16 +89,23 @@ impl Postgres {
             .iter()
             .map(|job| PgHstore(job::metadata(job).into_iter().map(|(k, v)| (k, Some(v))).collect()))
             .collect();
+        let keys: Vec<Option<&String>> = jobs.iter().map(|job| job.metadata.get(UNIQUE)).collect();
         // apalis' own insert knows no conflict (apalis-postgres 1.0).
         let stored = sqlx::query(
             "INSERT INTO apalis.jobs \
-             (id, job_type, job, status, attempts, max_attempts, run_at, priority, metadata) \
-             SELECT id, $1, job, 'Pending', 0, max_attempts, now() + delay * interval '1 second', 0, metadata \
-             FROM unnest($2::text[], $3::bytea[], $4::int[], $5::float8[], $6::hstore[]) \
-             AS new (id, job, max_attempts, delay, metadata) ON CONFLICT DO NOTHING",
+             (id, job_type, job, status, attempts, max_attempts, run_at, priority, metadata, idempotency_key) \
+             SELECT id, $1, job, 'Pending', 0, max_attempts, now() + delay * interval '1 second', 0, metadata, key \
+             FROM unnest($2::text[], $3::bytea[], $4::int[], $5::float8[], $6::hstore[], $7::text[]) \
+             AS new (id, job, max_attempts, delay, metadata, key) ON CONFLICT DO NOTHING",
         );
-        let stored =
-            stored.bind(queue).bind(ids).bind(payloads).bind(max_attempts).bind(delays).bind(metadata);
+        let stored = stored
+            .bind(queue)
+            .bind(ids)
+            .bind(payloads)
+            .bind(max_attempts)
+            .bind(delays)
+            .bind(metadata)
+            .bind(keys);
         stored.execute(connection).await.map_err(Error::store).map(drop)
     }
 
@@ -240,9 +247,11 @@ impl Store for Postgres {
 
     fn take<'a>(&'a self, worker: &'a str, jobs: usize) -> Stored<'a, Vec<Taken>> {
         Box::pin(async move {
-            // As apalis' `get_jobs` does, but found by `ANY`: for its join Postgres may read the whole table (15).
+            // As apalis' `get_jobs` does, but found by `ANY`: for its join Postgres may read the whole table (15). A job that
+            // runs leaves no other out.
             let rows = sqlx::query(
-                "UPDATE apalis.jobs SET status = 'Running', lock_by = $1, lock_at = now() WHERE id = ANY(ARRAY(\
+                "UPDATE apalis.jobs SET status = 'Running', lock_by = $1, lock_at = now(), idempotency_key = NULL \
+                 WHERE id = ANY(ARRAY(\
                  SELECT id FROM apalis.jobs WHERE job_type = $2 AND run_at < now() \
                  AND (status = 'Pending' OR (status = 'Failed' AND attempts < max_attempts)) \
                  ORDER BY priority DESC, run_at LIMIT $3 FOR UPDATE SKIP LOCKED)) \

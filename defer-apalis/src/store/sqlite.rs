@@ -13,7 +13,7 @@ use sqlx::{
 
 use super::{
     interface::{DEAD_AFTER, HEARTBEAT, Store, Stored},
-    job::{self, Finished, Taken},
+    job::{self, Finished, Taken, UNIQUE},
     task,
 };
 use crate::error::Error;
@@ -76,7 +76,8 @@ impl Sqlite {
         Ok(Self { pool, queue: queue.to_owned() })
     }
 
-    /// Stores jobs in a transaction of the caller's, and leaves out those that are stored already. One statement, however many
+    /// Stores jobs in a transaction of the caller's, and leaves out those that are stored already, or whose unique key another has
+    /// that waits. One statement, however many
     /// jobs there are: each statement is a trip to the connection's thread (sqlx 0.9), and costs more than a row.
     ///
     /// It does not read first: a transaction that has read cannot write once another has written.
@@ -100,15 +101,16 @@ impl Sqlite {
                     job::max_attempts(job),
                     seconds(task::run_at(job)),
                     job::metadata(job),
+                    job.metadata.get(UNIQUE),
                 ])
             })
             .collect();
         // `WHERE true` tells the conflict clause from a join's. A part of a blob is counted in bytes, from 1.
         let stored = sqlx::query(
             "INSERT INTO Jobs \
-             (job, id, job_type, status, attempts, max_attempts, run_at, priority, metadata) \
+             (job, id, job_type, status, attempts, max_attempts, run_at, priority, metadata, idempotency_key) \
              SELECT substr(?1, value ->> 0, value ->> 1), value ->> 2, ?2, 'Pending', 0, value ->> 3, value ->> 4, 0, \
-             value ->> 5 FROM json_each(?3) WHERE true ON CONFLICT DO NOTHING",
+             value ->> 5, value ->> 6 FROM json_each(?3) WHERE true ON CONFLICT DO NOTHING",
         );
         let stored = stored.bind(payloads).bind(queue).bind(serde_json::Value::from(rows).to_string());
         stored.execute(connection).await.map_err(Error::store).map(drop)
@@ -224,12 +226,16 @@ impl Store for Sqlite {
             let tasks = queries::fetch_next(&mut *tx, &self.config(jobs), &context).await;
             let taken: Vec<Taken> = tasks.map_err(Error::store)?.into_iter().map(task::taken).collect();
             let ids: Vec<String> = taken.iter().map(|taken| taken.id.clone()).collect();
-            // apalis' own query for this reads every job that waits, in all queues (apalis-sqlite 1.0).
-            sqlx::query("UPDATE Jobs SET status = 'Running' WHERE id IN (SELECT value FROM json_each(?1))")
-                .bind(serde_json::json!(ids).to_string())
-                .execute(&mut *tx)
-                .await
-                .map_err(Error::store)?;
+            // apalis' own query for this reads every job that waits, in all queues (apalis-sqlite 1.0). A job that runs leaves no
+            // other out.
+            sqlx::query(
+                "UPDATE Jobs SET status = 'Running', idempotency_key = NULL \
+                 WHERE id IN (SELECT value FROM json_each(?1))",
+            )
+            .bind(serde_json::json!(ids).to_string())
+            .execute(&mut *tx)
+            .await
+            .map_err(Error::store)?;
             tx.commit().await.map_err(Error::store)?;
             Ok(taken)
         })

@@ -32,6 +32,20 @@ fn server(variable: &str) -> String {
 }
 
 impl Backend {
+    /// Those that there are servers for.
+    #[cfg(feature = "servers")]
+    pub const ALL: &[Self] = &[Self::Sqlite, Self::Postgres, Self::Redis];
+    #[cfg(not(feature = "servers"))]
+    pub const ALL: &[Self] = &[Self::Sqlite];
+
+    /// Returns whether it leaves out a job whose unique key another has that waits.
+    pub fn knows_unique_keys(self) -> bool {
+        #[cfg(feature = "servers")]
+        return self != Self::Redis;
+        #[cfg(not(feature = "servers"))]
+        true
+    }
+
     pub async fn place(self) -> Place {
         let folder = tempfile::tempdir().unwrap();
         let url = match self {

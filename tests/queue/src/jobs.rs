@@ -88,6 +88,62 @@ impl Job for Snoozes {
     }
 }
 
+/// Notes its begin and its end.
+#[derive(Debug, Deferrable, Serialize, Deserialize)]
+#[defer(queue)]
+pub struct Spans {
+    pub number: u32,
+}
+
+impl Job for Spans {
+    async fn run(&self, cx: &JobContext) -> JobResult {
+        span(cx, self.number).await
+    }
+}
+
+/// Does that too, and no two of them at once.
+#[derive(Debug, Deferrable, Serialize, Deserialize)]
+#[defer(queue, max_running = 1)]
+pub struct Alone {
+    pub number: u32,
+}
+
+impl Job for Alone {
+    async fn run(&self, cx: &JobContext) -> JobResult {
+        span(cx, self.number).await
+    }
+}
+
+async fn span(cx: &JobContext, number: u32) -> JobResult {
+    let log = cx.state::<Log>()?;
+    log.note(format_args!("+{number}"));
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    log.note(format_args!("-{number}"));
+    Ok(())
+}
+
+/// Whom a request is for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Tenant(pub String);
+
+/// Fails for its tenant, and notes that it is given up.
+#[derive(Debug, Deferrable, Serialize, Deserialize)]
+#[defer(queue, tries = 2, backoff = "1ms")]
+pub struct Doomed;
+
+impl Job for Doomed {
+    async fn run(&self, cx: &JobContext) -> JobResult {
+        let Tenant(name) = cx.carried()?;
+        Err(JobError::msg(format!("no luck for {name}")))
+    }
+
+    async fn failed(&self, cx: &JobContext, error: &JobError) {
+        if let Ok(log) = cx.state::<Log>() {
+            log.note(format_args!("given up after {}: {error}", cx.attempt()));
+        }
+    }
+}
+
 /// Waits for ever.
 #[derive(Debug, Deferrable, Serialize, Deserialize)]
 #[defer(queue, tries = 2)]
