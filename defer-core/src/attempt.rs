@@ -98,17 +98,21 @@ impl Outcome {
     pub(crate) fn sequel(&self) -> Sequel {
         match self {
             Self::Returned(Ok(())) => Sequel::Nothing,
-            Self::Returned(Err(error)) if error.is_fatal() => Sequel::Nothing,
             Self::Returned(Err(error)) if error.is_snooze() => Sequel::Snooze,
-            Self::Returned(Err(_)) | Self::Panicked(_) | Self::TimedOut(_) => Sequel::Retry,
+            // What is around a job may have marked its panic.
+            Self::Returned(Err(error)) | Self::Panicked(error) | Self::TimedOut(error) => {
+                if error.is_fatal() { Sequel::Nothing } else { Sequel::Retry }
+            }
         }
     }
 
     /// Returns how long to wait before another attempt, if the job says so.
     pub(crate) fn next_attempt(&self) -> Option<Duration> {
         match self {
-            Self::Returned(Err(error)) => error.next_attempt(),
-            _ => None,
+            Self::Returned(Ok(())) => None,
+            Self::Returned(Err(error)) | Self::Panicked(error) | Self::TimedOut(error) => {
+                error.next_attempt()
+            }
         }
     }
 

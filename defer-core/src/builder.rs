@@ -128,7 +128,8 @@ impl RunnerBuilder {
     /// error here, with the panic's message and [`is_panic`](crate::JobError::is_panic): pass it on, and the attempt has panicked.
     /// The job's timeout holds for all of it, and a panic in here is the attempt's, too.
     ///
-    /// It costs some allocations for each attempt, and nothing where there is none.
+    /// What is around the runs is not around [`Job::failed`](crate::Job::failed). It costs some allocations for each attempt, and
+    /// nothing where there is none.
     ///
     /// ```
     /// use defer_core::{Runner, defer_fn, scope};
@@ -172,7 +173,7 @@ impl RunnerBuilder {
     ///
     /// Without this nothing is watched, and nothing is paid. With it each attempt allocates, each poll of a job takes a lock and
     /// reads the clock twice, and there is one thread, which looks at the jobs from time to time. Jobs on the blocking pool may
-    /// block, and are not watched.
+    /// block, and are not watched; neither is [`Job::failed`](crate::Job::failed).
     ///
     /// ```
     /// # use defer_core::Runner;

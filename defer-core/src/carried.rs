@@ -58,9 +58,21 @@ impl Carried {
         self.values.iter().find(|value| value.type_id == type_id).map(|value| value.value.clone())
     }
 
-    /// Calls `write` with the [name](stored_name) and the JSON of each value.
+    /// Adds the values of another, which replace those of the same types.
+    pub(crate) fn extend(&mut self, other: Self) {
+        self.values.retain(|value| other.get(value.type_id).is_none());
+        self.values.extend(other.values);
+    }
+
+    /// Calls `write` with the [name](stored_name) and the JSON of each value. Two types with one name are an error: a job could
+    /// read the value of the other.
     pub(crate) fn write(&self, mut write: impl FnMut(String, String)) -> Result<(), JobError> {
-        for Value { type_name, value, encode, .. } in &self.values {
+        for (at, Value { type_name, value, encode, .. }) in self.values.iter().enumerate() {
+            if self.values[..at].iter().any(|other| other.type_name == *type_name) {
+                let message =
+                    format!("two types of its request have the name `{type_name}`: neither can be stored");
+                return Err(JobError::msg(message));
+            }
             let json = caught(|| encode(value))?;
             let json = json.map_err(|error| {
                 JobError::msg(format!("the `{type_name}` of its request cannot be stored: {error}"))

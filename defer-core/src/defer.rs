@@ -133,7 +133,8 @@ fn closure_name<F>() -> &'static str {
 
 /// A handle to a deferred job. Use it to change or cancel the job before it starts.
 ///
-/// Dropping it changes nothing. Its methods have no effect on a job that has started. A job that is deferred after the
+/// Dropping it changes nothing. Its methods have no effect on a job that has started, that has left its line
+/// ([`Policy::with_concurrent`], a delay that runs), or that waits for its turn among others. A job that is deferred after the
 /// response, or outside of a request, starts at once.
 ///
 /// ```
@@ -172,7 +173,7 @@ impl Deferred {
         self.id
     }
 
-    /// Cancels the job, unless it has started or is on its way to the queue. Returns whether this call cancelled it. If
+    /// Cancels the job, unless it has started or left its line, is on its way to the queue, or others were left out for it. Returns whether this call cancelled it. If
     /// so, it runs nowhere.
     pub fn cancel(&self) -> bool {
         self.index.is_some_and(|index| self.list.cancel(index))
@@ -262,9 +263,13 @@ impl Deferred {
     /// their responses ended. A job that fails and tries again keeps its turn until it has ended, and a delayed one comes in
     /// when it is due. The jobs behind it in its own request wait too, as always.
     ///
-    /// It holds within this runner. On a queue it holds within the runner of each worker, and the order is that of the worker.
-    /// Set it before the response is over: on a job that may have started it has no effect, and neither has a second key
-    /// from then on.
+    /// The order is that of the jobs whose key is set when their response ends. A key that comes later, by a job or through a
+    /// [`Defer`], gets its turn when the job's own comes, as a delayed job does; if such a job then has to wait, those behind it in
+    /// its request do not. A second key counts only before the response is over.
+    ///
+    /// It holds within this runner. On a queue it holds within the runner of each worker, the order is that of the worker, and
+    /// each attempt takes a new turn. A job that was stopped while it blocked its thread may still be there when the next
+    /// starts.
     ///
     /// ```
     /// # use defer_core::{Deferrable, Job, JobContext, JobResult, Policy, Runner, defer, scope};
@@ -292,8 +297,11 @@ impl Deferred {
     /// and that will run for certain. A job that runs does not count, so that no change is missed, and neither does one that has a
     /// condition, or that the queue has. What was left out is [known](Self::is_superfluous), and counted as cancelled.
     ///
-    /// It is looked for now, and again when the response is over. From then on the job that the others are left out for cannot be
-    /// cancelled.
+    /// It is looked for now, and again when the response is over. From then on the job that the others are left out for can be
+    /// neither cancelled nor put off.
+    ///
+    /// On a queue, SQLite and Postgres leave a job out while another with its key waits for a worker; it is counted as queued, and
+    /// the queue does not know its id. Redis does not.
     ///
     /// ```
     /// # use defer_core::{Deferrable, Job, JobContext, JobResult, Policy, Runner, defer, scope};

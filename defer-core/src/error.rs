@@ -135,7 +135,8 @@ impl JobError {
     /// Creates what a job returns that cannot do its work yet, and wants to be run again after this long: the file is not
     /// there, the other side is closed for the night. That spends none of its attempts, and is not logged as a failure.
     ///
-    /// The delay is kept as that of [`retry_after`](Self::retry_after) is. A closure runs once, so that one which returns this
+    /// The delay is kept as that of [`retry_after`](Self::retry_after) is, and meanwhile the job takes no room of
+    /// [`max_pending`](crate::RunnerBuilder::max_pending) in either case. A closure runs once, so that one which returns this
     /// has failed.
     ///
     /// ```
@@ -284,7 +285,7 @@ pub enum CarriedError {
     /// There is none of this type.
     #[error(
         "the job has no `{type_name}` from its request: name it with `DeferLayer::carry`, outside of which the layer that \
-         sets it has to be, or hand it over with `Defer::carry`"
+         sets it has to be, or hand it over with `Defer::carry`; of a job from a queue, the type may have been renamed or moved"
     )]
     #[non_exhaustive]
     Missing {

@@ -108,7 +108,7 @@ pub enum JobEventKind {
     },
     /// Final: its condition was false.
     Skipped,
-    /// Final: it was cancelled, or replaced by a later job with the same key.
+    /// Final: it was cancelled, replaced by a later job with the same key, or left out for another with its unique key.
     Cancelled,
     /// Final: there was no room for it, and the runner sheds.
     Shed,

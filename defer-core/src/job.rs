@@ -71,7 +71,7 @@ pub trait Job: Send + Sync + 'static {
     ///
     /// It is a part of the last attempt: in its span, and the job has not ended before. It may defer. It has the job's timeout for
     /// itself; if it panics or takes longer, that is logged. It is not called for a job that is cancelled, skipped, shed or
-    /// abandoned, nor for one that ended with its process: that a queue's worker gives up when it has seen that often enough. On
+    /// abandoned, whose predicate panics, or that finds no timer for its next attempt, nor for one that ended with its process: that a queue's worker gives up when it has seen that often enough. On
     /// a queue it is called again if the process ends while it runs.
     fn failed(&self, cx: &JobContext, error: &JobError) -> impl Future<Output = ()> + Send {
         let _ = (cx, error);

@@ -13,10 +13,10 @@
 // 3. The handler has answered. `list/admission` (`try_admit`, `admit`) has `list/push` push the jobs that are for the
 //    queue, and holds the response until `runner/capacity` has room for the others. `runner/usher` lets held responses
 //    through.
-// 4. The response is over. A middleware or `scope/scope` calls `release` in `list/run`. Jobs that are superfluous are left
-//    out, those with a serial key take their places (`list/gates`, `runner/lanes`), and those that run beside the line leave
-//    it (`list/beside`). If jobs wait, the list becomes `Active` and requests a permit. Otherwise it becomes `Idle`, until
-//    a job joins.
+// 4. The response is over. A middleware or `scope/scope` calls `release` in `list/run`. Jobs with a serial key take their
+//    places (`runner/lanes`). If jobs wait, the list becomes `Active`, otherwise `Idle`, until a job joins. Those that are
+//    superfluous are left out (`list/gates`), those that run beside the line leave it (`list/beside`), and an `Active` list
+//    requests a permit.
 // 5. `runner/semaphore` grants the permit, through `runner/jobs`, to `list/run`, which takes the first segment and spawns a
 //    worker (`RunSegment` and `WorkerGuard` in `list/list`). `worker` runs the jobs, segment by segment, one after another.
 // 6. `list/run` starts the attempt. Before that `list/gates` asks the job's condition, if there is one and a response to

@@ -6,7 +6,7 @@
 //! | metric | type | labels |
 //! |---|---|---|
 //! | `defer_jobs_total` | counter | `name`; `outcome`: `succeeded`, `failed`, `skipped`, `cancelled`, `shed`, `queued`, `abandoned` |
-//! | `defer_job_attempts_total` | counter | `name`; `outcome`: `succeeded`, `retried`, `failed`, `panicked`, `timed_out` |
+//! | `defer_job_attempts_total` | counter | `name`; `outcome`: `succeeded`, `retried`, `snoozed`, `failed`, `panicked`, `timed_out` |
 //! | `defer_job_run_seconds` | histogram, of attempts | `name` |
 //! | `defer_job_wait_seconds` | histogram, of attempts: from when it could start to its start | `name` |
 //! | `defer_jobs_pending` | gauge | |

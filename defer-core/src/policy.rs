@@ -152,7 +152,8 @@ impl Policy {
     /// line until one of them has ended, first come, first served. One that is between two attempts does not run.
     ///
     /// It is known by its name: two types with the same name share the limit of the first that runs. On a queue it holds for
-    /// each worker's runner, not for all of them together.
+    /// each worker's runner, not for all of them together. A blocking job that has timed out no longer counts, though it may
+    /// still be on its thread.
     #[must_use]
     pub const fn with_max_running(mut self, jobs: u32) -> Self {
         self.max_running = Some(match NonZeroU32::new(jobs) {
@@ -163,8 +164,9 @@ impl Policy {
         self
     }
 
-    /// Lets the job leave its request's line: it runs beside the others, as soon as their response is over. On a queue every job
-    /// does.
+    /// Lets the job leave its request's line: it runs beside the others, as soon as their response is over. From then on it can be
+    /// neither changed nor cancelled, though it may wait for `max_running`. Deferred by a job it leaves at once. On a queue every
+    /// job does.
     #[must_use]
     pub const fn with_concurrent(mut self) -> Self {
         self.gates = self.gates.with(Gates::BESIDE);

@@ -26,7 +26,7 @@ pub struct Stats {
     pub failed: u64,
     /// Their condition was false.
     pub skipped: u64,
-    /// Cancelled, or replaced by a later job with the same key.
+    /// Cancelled, replaced by a later job with the same key, or left out for another with its unique key.
     pub cancelled: u64,
     /// Dropped because too many were pending.
     pub shed: u64,

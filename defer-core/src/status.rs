@@ -61,14 +61,15 @@ impl JobStatus {
         !matches!(self, Self::Pending | Self::Running)
     }
 
-    /// Returns the status after this event.
-    fn after(event: &JobEventKind) -> Self {
-        match event {
+    /// Returns the status after this event, if it changes that.
+    fn after(event: &JobEventKind) -> Option<Self> {
+        Some(match event {
             JobEventKind::Deferred
             | JobEventKind::Retrying { .. }
             | JobEventKind::Snoozed { .. }
             | JobEventKind::QueueFailed { .. } => Self::Pending,
-            JobEventKind::Started | JobEventKind::Stuck { .. } => Self::Running,
+            JobEventKind::Started => Self::Running,
+            JobEventKind::Stuck { .. } => return None,
             JobEventKind::Succeeded { .. } => Self::Succeeded,
             JobEventKind::Failed { error, .. }
             | JobEventKind::Panicked { error, .. }
@@ -81,7 +82,7 @@ impl JobStatus {
             JobEventKind::Shed => Self::Shed,
             JobEventKind::Queued => Self::Queued,
             JobEventKind::Abandoned => Self::Abandoned,
-        }
+        })
     }
 }
 
@@ -132,8 +133,14 @@ impl Outcomes {
     }
 
     pub(crate) fn note(&self, event: &JobEvent) {
-        let status = JobStatus::after(&event.kind());
+        let kind = event.kind();
+        let Some(status) = JobStatus::after(&kind) else { return };
         let mut jobs = lock(&self.jobs);
+        // Told late: a hook before this one, or a shutdown, was quicker. Only a job that comes back from the queue goes on.
+        let has_ended = jobs.by_id.get(&event.id()).is_some_and(|known| known.status.is_final());
+        if has_ended && !status.is_final() && !matches!(kind, JobEventKind::Deferred) {
+            return;
+        }
         jobs.clock += 1;
         let since = jobs.clock;
         if status.is_final() {

@@ -56,15 +56,19 @@ impl Watchdog {
 
     fn look(&self) {
         let mut stuck = Vec::new();
-        for (_, running) in lock(&self.polls).iter_mut() {
+        for (key, running) in lock(&self.polls).iter_mut() {
             let elapsed = running.since.elapsed();
             if elapsed >= self.limit && !running.is_reported {
                 running.is_reported = true;
-                stuck.push((running.cx.clone(), elapsed));
+                stuck.push((key, running.since, running.cx.clone(), elapsed));
             }
         }
-        for (cx, elapsed) in stuck {
-            cx.report_stuck(elapsed);
+        for (key, since, cx, elapsed) in stuck {
+            // The hook of another may have taken long.
+            let is_still = lock(&self.polls).get(key).is_some_and(|running| running.since == since);
+            if is_still {
+                cx.report_stuck(elapsed);
+            }
             drop_quietly(cx);
         }
     }

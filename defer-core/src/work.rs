@@ -6,6 +6,7 @@ use std::{
     pin::{Pin, pin},
     sync::Arc,
     task::Poll,
+    time::Duration,
 };
 
 use tokio::{sync::oneshot, task::JoinHandle};
@@ -276,7 +277,8 @@ where
     async fn run(&mut self, cx: &JobContext) -> JobResult {
         match self.0.take() {
             Some(work) => work(cx.clone()).await.into_job_result().map_err(only_once),
-            None => Ok(()),
+            // What is around it lets it snooze.
+            None => Err(only_once(JobError::snooze(Duration::ZERO))),
         }
     }
 

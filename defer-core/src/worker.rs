@@ -36,7 +36,7 @@ impl<W: Work> RunSegment for Segment<W> {
 
     fn run_beside(mut self: Box<Self>, list: &Arc<JobList>, index: usize, has_room: bool) {
         if let Some(work) = self.take_work(index) {
-            OwnTask { list: list.clone(), index, work: Some(work), has_room }.start(None);
+            OwnTask::spawn(list, index, work, None, has_room);
         }
     }
 }
@@ -76,15 +76,21 @@ fn run<W: Work>(guard: &mut WorkerGuard, segment: &mut Segment<W>) -> impl Futur
             };
             match then {
                 Then::Nothing | Then::Aside(_) => drop_quietly(slot.take()),
-                Then::Retry(delay) => leave(&guard.list, index, slot, delay, true),
-                Then::Delay(delay) => leave(&guard.list, index, slot, delay, false),
+                Then::Again { delay, has_room } => leave(&guard.list, index, slot, Some(delay), has_room),
+                Then::Leave { has_room } => leave(&guard.list, index, slot, None, has_room),
             }
         }
     }
 }
 
 /// Leaves a job to a task of its own.
-fn leave<W: Work>(list: &Arc<JobList>, index: usize, slot: &mut Option<W>, delay: Duration, has_room: bool) {
+fn leave<W: Work>(
+    list: &Arc<JobList>,
+    index: usize,
+    slot: &mut Option<W>,
+    delay: Option<Duration>,
+    has_room: bool,
+) {
     if let Some(work) = slot.take() {
         OwnTask::spawn(list, index, work, delay, has_room);
     }
@@ -94,10 +100,10 @@ fn leave<W: Work>(list: &Arc<JobList>, index: usize, slot: &mut Option<W>, delay
 enum Then {
     /// It has ended.
     Nothing,
-    /// Run another attempt after this long. Room is taken for it.
-    Retry(Duration),
-    /// Run it after this long.
-    Delay(Duration),
+    /// Run it after this long, in a task of its own.
+    Again { delay: Duration, has_room: bool },
+    /// Run it in a task of its own, when it has its turn.
+    Leave { has_room: bool },
     /// Do something else before it is known what follows.
     Aside(Aside),
 }
@@ -188,7 +194,8 @@ fn run_attempt<W: Work>(
             Turn::Attempt { job, started } => (job, started),
             Turn::Push => return Then::Aside(Aside::Push),
             Turn::Wait => return Then::Aside(Aside::Turn),
-            Turn::Delay(delay) => return Then::Delay(delay),
+            Turn::Leave { has_room } => return Then::Leave { has_room },
+            Turn::Delay(delay) => return Then::Again { delay, has_room: false },
             Turn::Nothing => return Then::Nothing,
         };
         let span = list.span(job);
@@ -220,7 +227,7 @@ fn end_attempt(
     };
     let next = list.end_attempt(index, outcome, started, span);
     list.push_due();
-    next.map_or(Then::Nothing, Then::Retry)
+    next.map_or(Then::Nothing, |(delay, has_room)| Then::Again { delay, has_room })
 }
 
 /// A job with a task of its own: one that runs beside its line, is delayed, or is past its first attempt.
@@ -232,11 +239,16 @@ struct OwnTask<W> {
 }
 
 impl<W: Work> OwnTask<W> {
-    /// Runs a job after this long in a task of its own, so that the jobs behind it need not wait.
-    fn spawn(list: &Arc<JobList>, index: usize, work: W, delay: Duration, has_room: bool) {
+    /// Runs a job in a task of its own, after this long, so that the jobs behind it need not wait.
+    fn spawn(list: &Arc<JobList>, index: usize, work: W, delay: Option<Duration>, has_room: bool) {
         let mut own = Self { list: list.clone(), index, work: Some(work), has_room };
-        if let Some(backoff) = own.backoff(delay) {
-            own.start(Some(backoff));
+        match delay {
+            None => own.start(None),
+            Some(delay) => {
+                if let Some(backoff) = own.backoff(delay) {
+                    own.start(Some(backoff));
+                }
+            }
         }
     }
 
@@ -263,9 +275,13 @@ impl<W: Work> OwnTask<W> {
             if let Some(backoff) = &mut backoff {
                 backoff.await;
             }
+            let Some(work) = &mut self.work else { return };
+            // It keeps its room while it waits for its turn.
+            while list.waits_for_turn(self.index) {
+                list.wait_for_turn(self.index).await;
+            }
             let mut permit = Some(Semaphore::acquire(&(list.clone() as Arc<dyn Jobs>)).await);
             list.give_back_room(usize::from(mem::take(&mut self.has_room)));
-            let Some(work) = &mut self.work else { return };
             let then = loop {
                 match run_attempt(&list, self.index, work).await {
                     Then::Aside(what) => aside(&list, &mut permit, self.index, work, what).await,
@@ -274,19 +290,25 @@ impl<W: Work> OwnTask<W> {
             };
             drop(permit);
             let delay = match then {
-                Then::Retry(delay) => {
-                    self.has_room = true;
-                    delay
+                Then::Again { delay, has_room } => {
+                    self.has_room = has_room;
+                    Some(delay)
                 }
-                Then::Delay(delay) => delay,
+                Then::Leave { has_room } => {
+                    self.has_room = has_room;
+                    None
+                }
                 Then::Nothing | Then::Aside(_) => {
                     drop_quietly(self.work.take());
                     return;
                 }
             };
-            backoff = self.backoff(delay);
-            if backoff.is_none() {
-                return;
+            backoff = None;
+            if let Some(delay) = delay {
+                backoff = self.backoff(delay);
+                if backoff.is_none() {
+                    return;
+                }
             }
         }
     }

@@ -162,3 +162,33 @@ async fn it_is_around_the_jobs_of_a_queue_too() {
     assert!(matches!(resumed.ran().await, Ran::Succeeded));
     assert_eq!(journal.lines(), ["around: Queued 5", "around: ok"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn it_may_say_of_a_panic_what_an_error_says_and_a_closure_runs_once_all_the_same() {
+    quiet_panics();
+    let (events, journal) = (Events::default(), Journal::default());
+    let runner = events.runner().around(|cx, next| match (cx.name(), cx.attempt()) {
+        ("Thrice", 1) => Box::pin(async { next.await.map_err(|error| error.retry_after(SECOND * 77)) }),
+        ("Thrice", _) => Box::pin(async { next.await.map_err(JobError::fatal) }),
+        _ => Box::pin(async {
+            next.await.map_err(|error| if error.is_fatal() { error } else { JobError::snooze(SECOND) })
+        }),
+    });
+    let runner = runner.build();
+    let of_job = journal.clone();
+    scope(&runner, async {
+        defer(Thrice::job(|_| async { panic!("on purpose") }));
+        defer_fn(|_| async move {
+            of_job.note("once");
+            Err(JobError::msg("on purpose"))
+        });
+    })
+    .await;
+    runner.idle().await;
+    assert_eq!(events.of("Thrice")[2..], ["Retrying 1", "Started 2", "Panicked 2"]);
+    let delays: Vec<_> = events.all().into_iter().filter_map(|event| event.delay).collect();
+    assert!(delays.contains(&(SECOND * 77)), "{delays:?}");
+    assert_eq!(journal.lines(), ["once"]);
+    assert_eq!(runner.stats().failed, 2);
+    assert_all_accounted_for(&runner);
+}

@@ -247,3 +247,20 @@ async fn a_job_that_snoozes_is_stopped_by_a_shutdown_like_any_that_waits() {
     assert_eq!(report.unfinished.len(), 1);
     assert_all_accounted_for(&runner);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_says_how_long_it_waits_takes_no_room_meanwhile() {
+    for error in [JobError::snooze(SECOND * 86_400), JobError::msg("busy").retry_after(SECOND * 86_400)] {
+        let runner = Runner::builder().max_pending(1).build();
+        scope(&runner, async {
+            defer(Twice::job(move |_| std::future::ready(Err(error.clone()))));
+        })
+        .await;
+        tokio::time::sleep(SECOND).await;
+        let began = tokio::time::Instant::now();
+        scope(&runner, async { drop(defer_fn(|_| async {})) }).await;
+        assert_eq!(began.elapsed(), Duration::ZERO, "another response is not held for it");
+        runner.shutdown(Duration::ZERO).await;
+        support::assert_room_for(&runner, 1);
+    }
+}

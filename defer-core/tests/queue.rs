@@ -762,3 +762,63 @@ async fn a_job_that_a_shutdown_hands_over_takes_the_same_along() {
     assert_eq!((&*metadata["route"], &*metadata["serial"]), ("GET", "account:7"));
     assert!(metadata.keys().any(|key| key.ends_with("Tenant")), "{metadata:?}");
 }
+
+/// Fails, and hangs when it is told.
+#[derive(serde::Serialize)]
+struct HangsWhenTold;
+
+impl defer_core::Job for HangsWhenTold {
+    async fn run(&self, _: &defer_core::JobContext) -> defer_core::JobResult {
+        Err(JobError::msg("on purpose"))
+    }
+
+    async fn failed(&self, _: &defer_core::JobContext, _: &JobError) {
+        std::future::pending().await
+    }
+}
+
+impl defer_core::Deferrable for HangsWhenTold {
+    const NAME: &'static str = "HangsWhenTold";
+    const POLICY: defer_core::Policy = defer_core::Policy::new().with_queue();
+    const ENCODE: Option<fn(&Self) -> Result<Vec<u8>, BoxError>> = Some(|_| Ok(Vec::new()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_is_told_that_it_is_given_up_is_handed_to_no_queue() {
+    let queue = Memory::new(&[Push::Fails]);
+    let runner = Runner::builder().queue(queue.clone()).build();
+    scope(&runner, async { drop(defer(HangsWhenTold)) }).await;
+    tokio::time::sleep(SECOND).await;
+    let report = runner.shutdown(SECOND).await;
+    assert_eq!((report.queued, report.unfinished.len()), (0, 1));
+    assert!(queue.names().is_empty(), "it could yet succeed there");
+    assert_all_accounted_for(&runner);
+}
+
+#[tokio::test]
+async fn two_types_with_one_name_are_not_mistaken_for_each_other_on_a_queue() {
+    // Local types have the name of their function.
+    let other = {
+        #[derive(Clone, serde::Serialize, serde::Deserialize)]
+        struct Tenant(u32);
+        Tenant(2)
+    };
+    let another = {
+        #[derive(Clone, serde::Serialize, serde::Deserialize)]
+        struct Tenant(u32);
+        Tenant(3)
+    };
+    let (events, queue, journal) = (Events::default(), Memory::new(&[]), Journal::default());
+    let runner = events.runner().queue(queue.clone()).build();
+    scope(&runner, async {
+        let handle = Defer::current().unwrap();
+        handle.carry(other);
+        handle.carry(another);
+        defer(noting::<Queued>(&journal));
+    })
+    .await;
+    runner.idle().await;
+    assert!(queue.names().is_empty());
+    assert_eq!(journal.lines(), ["Queued"], "it runs here, where they are told apart");
+    assert!(events.errors_of("Queued")[0].contains("neither can be stored"));
+}

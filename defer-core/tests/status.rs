@@ -80,3 +80,32 @@ async fn a_job_that_comes_back_from_the_queue_is_known_as_what_it_does_now() {
         assert_eq!(runner.status(id), Some(expected));
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_told_late_does_not_undo_an_end() {
+    let (held, hold) = std::sync::mpsc::channel::<()>();
+    let (told, mut tells) = tokio::sync::mpsc::unbounded_channel();
+    let hold = std::sync::Mutex::new(hold);
+    let runner = Runner::builder()
+        .keep_outcomes(1)
+        .on_event(move |event| {
+            if matches!(event.kind(), defer_core::JobEventKind::Started) {
+                told.send(()).unwrap();
+                let _ = hold.lock().unwrap().recv();
+                told.send(()).unwrap();
+            }
+        })
+        .build();
+    let mut id = None;
+    scope(&runner, async { id = Some(defer_fn(|_| std::future::pending::<()>()).id()) }).await;
+    tells.recv().await.unwrap();
+    runner.shutdown(std::time::Duration::ZERO).await;
+    assert_eq!(runner.status(id.unwrap()), Some(JobStatus::Abandoned));
+    drop(held);
+    tells.recv().await.unwrap();
+    // The outcomes' own hook is called after the one above, by the same thread.
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+        assert_eq!(runner.status(id.unwrap()), Some(JobStatus::Abandoned));
+    }
+}

@@ -14,13 +14,13 @@ use std::{
 };
 
 use defer_core::{
-    Defer, Deferred, Delivery, JobError, JobId, Metadata, Overflow, ResponseInfo, Resume, Runner, Scope,
-    defer, scope,
+    BoxError, BoxFuture, Defer, Deferred, Delivery, Envelope, JobError, JobId, Metadata, Overflow, Queue,
+    ResponseInfo, Resume, Runner, Scope, defer, scope,
 };
 use http::StatusCode;
 use support::{
-    Beside, BesideOnSuccess, BesideThrice, Does, Events, Journal, Kind, Narrow, Patient, Plain, SECOND,
-    Thrice, assert_all_accounted_for, assert_room_for, defer_note,
+    Alone, Beside, BesideAlone, BesideOnSuccess, BesideQueued, BesideThrice, Does, Events, Journal, Kind,
+    Narrow, Patient, Plain, Queued, SECOND, Thrice, assert_all_accounted_for, assert_room_for, defer_note,
 };
 
 /// A job that takes so many seconds, and notes its begin and its end.
@@ -442,4 +442,140 @@ fn concurrent_jobs_of_a_runtime_that_is_gone_are_abandoned() {
     scope.release(None);
     assert_eq!(runner.stats().abandoned, 1);
     assert_all_accounted_for(&runner);
+}
+
+/// A queue that is away.
+struct Away;
+
+impl Queue for Away {
+    fn push(&self, _: Vec<Envelope>) -> BoxFuture<'_, Result<(), BoxError>> {
+        Box::pin(async {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            Err("the queue is away".into())
+        })
+    }
+}
+
+/// Those that take their place late may have to wait for a job that is behind them in their line.
+#[tokio::test(start_paused = true)]
+async fn a_job_that_takes_its_place_late_does_not_hold_up_its_line() {
+    let (runner, journal) = (Runner::builder().queue(Away).build(), Journal::default());
+    let (delayed, _) = open(&runner, || {
+        defer(takes::<Plain>(10, &journal, "slow"));
+        defer(takes::<Plain>(1, &journal, "delayed")).serial("a").delay(SECOND * 5);
+        defer(takes::<Plain>(1, &journal, "last")).serial("a");
+    });
+    delayed.release(None);
+    runner.idle().await;
+    assert_eq!(journal.lines(), ["+slow", "-slow", "+last", "-last", "+delayed", "-delayed"]);
+
+    let journal = Journal::default();
+    let (not_pushed, _) = open(&runner, || {
+        defer(takes::<Queued>(1, &journal, "queued")).serial("b");
+        defer(takes::<Plain>(1, &journal, "last")).serial("b");
+    });
+    not_pushed.release(None);
+    runner.idle().await;
+    assert_eq!(journal.lines(), ["+last", "-last", "+queued", "-queued"]);
+    assert_all_accounted_for(&runner);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_set_while_a_job_waits_for_its_type_comes_too_late() {
+    let (runner, journal) = (Runner::default(), Journal::default());
+    let alone = |what, key: Option<&str>| {
+        let (scope, job) = open(&runner, || {
+            let job = defer(takes::<Alone>(5, &journal, what));
+            key.map_or(job.clone(), |key| job.serial(key))
+        });
+        scope.release(None);
+        job
+    };
+    alone("first", None);
+    let second = alone("second", None);
+    settle().await;
+    alone("third", Some("k"));
+    settle().await;
+    second.serial("k").delay(SECOND * 3600);
+    runner.idle().await;
+    assert_eq!(journal.lines(), ["+first", "-first", "+second", "-second", "+third", "-third"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_a_job_delays_keeps_no_turn_meanwhile() {
+    let (runner, journal) = (Runner::default(), Journal::default());
+    let of_job = journal.clone();
+    let (parent, _) = open(&runner, || {
+        defer(Plain::job(move |_| {
+            defer(takes::<Plain>(1, &of_job, "child")).serial("k").delay(SECOND * 3600);
+            async { Ok(()) }
+        }));
+    });
+    parent.release(None);
+    settle().await;
+    scope(&runner, async { drop(defer(takes::<Plain>(1, &journal, "other")).serial("k")) }).await;
+    runner.idle().await;
+    assert_eq!(journal.lines(), ["+other", "-other", "+child", "-child"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn jobs_beside_their_line_keep_their_room_while_they_wait_for_their_turn() {
+    let runner = Runner::builder().max_pending(2).overflow(Overflow::Shed).build();
+    for _ in 0..10 {
+        let (scope, _) =
+            open(&runner, || drop(defer(takes::<BesideAlone>(1, &Journal::default(), "beside"))));
+        scope.release(None);
+        settle().await;
+    }
+    let stats = runner.stats();
+    assert_eq!((stats.running, stats.pending, stats.shed), (1, 2, 7));
+    assert_eq!(runner.load().waiting, 2);
+    runner.idle().await;
+    assert_room_for(&runner, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_the_queue_did_not_take_is_still_unique_and_concurrent() {
+    let (runner, journal) = (Runner::builder().queue(Away).build(), Journal::default());
+    for _ in 0..2 {
+        let (scope, _) = open(&runner, || {
+            defer(takes::<Plain>(10, &journal, "line"));
+            defer(takes::<BesideQueued>(1, &journal, "beside")).unique("k").delay(SECOND);
+        });
+        scope.release(None);
+        tokio::time::sleep(SECOND / 2).await;
+    }
+    runner.idle().await;
+    assert_eq!(journal.lines()[..4], ["+line", "+line", "+beside", "-beside"]);
+    assert_eq!(runner.stats().cancelled, 1);
+    assert_all_accounted_for(&runner);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_others_were_left_out_for_cannot_be_put_off() {
+    let (runner, journal) = (Runner::default(), Journal::default());
+    let first = debounced(&runner, &journal, "first");
+    debounced(&runner, &journal, "second");
+    first.delay(SECOND * 86_400);
+    tokio::time::sleep(SECOND * 7).await;
+    assert_eq!(journal.lines(), ["+first", "-first"]);
+}
+
+#[tokio::test]
+async fn a_job_that_is_pushed_while_its_list_is_released_is_behind_the_others() {
+    for _ in 0..20 {
+        let runner = Runner::default();
+        let (scope, handle) = open(&runner, || {
+            (0..500).for_each(|_| drop(defer(Plain::job(|_| async { Ok(()) })).serial("k")));
+            Defer::current().unwrap()
+        });
+        let pushes = std::thread::spawn(move || {
+            (0..500).for_each(|_| drop(handle.push(Plain::job(|_| async { Ok(()) })).serial("k")));
+        });
+        scope.release(None);
+        runner.idle().await;
+        pushes.join().unwrap();
+        runner.idle().await;
+        assert_all_accounted_for(&runner);
+    }
 }

@@ -74,6 +74,9 @@ impl DeferLayer {
     /// For a queued job it is stored with the job, as JSON, under the type's name with its path: once the type is renamed or
     /// moved, jobs that wait on the queue find it no more, and fail with an error that says so.
     ///
+    /// Each request clones it, also one that defers nothing. A value that cannot be written as JSON keeps its request's queued
+    /// jobs in this process, with an event that says why.
+    ///
     /// This layer looks when the request arrives: the layer that sets the value has to be outside of it, which means that it is
     /// added after it. What is known only further in is handed over with [`Defer::carry`](defer_core::Defer::carry).
     ///

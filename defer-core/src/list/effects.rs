@@ -13,8 +13,8 @@ pub(super) struct Released {
     pub(super) shed: Vec<Ended>,
     /// The list has to be started.
     pub(super) starts: bool,
-    /// Jobs may be superfluous, or have places to take.
-    pub(super) has_turns: bool,
+    /// Jobs may be superfluous.
+    pub(super) has_unique: bool,
     /// Jobs may leave the line.
     pub(super) has_beside: bool,
 }
@@ -27,6 +27,8 @@ pub(super) enum Start {
     Gated,
     /// It has to wait for its turn in a lane.
     Wait,
+    /// It has to wait for that in a task of its own, which gets the room of this many jobs.
+    Leave { room: usize },
     /// The job must go to the queue first. Wait until [`poll_pushed`] is ready.
     ///
     /// [`poll_pushed`]: super::state::State::poll_pushed
@@ -89,6 +91,8 @@ pub(super) struct Waiters {
     pub(super) held: Option<Waker>,
     /// The worker and others that wait for a push.
     pub(super) pushed: Vec<Waker>,
+    /// Those that wait for a job's turn, with its index.
+    pub(super) turns: Vec<(usize, Waker)>,
 }
 
 /// What follows when a push has failed: what to wake, and whether the list has to be started.
@@ -98,6 +102,7 @@ pub(super) struct PushFailed {
     pub(super) job: Option<JobRef>,
     pub(super) pushed: Vec<Waker>,
     pub(super) starts: bool,
+    pub(super) is_released: bool,
 }
 
 /// Jobs that were stopped, and what to abort and drop with them.
@@ -110,6 +115,8 @@ pub(super) struct Halted<S> {
     pub(super) worker: Option<JoinHandle<()>>,
     pub(super) tasks: Vec<AbortHandle>,
     pub(super) segments: Vec<S>,
+    /// Wakes those that waited for a push.
+    pub(super) pushed: Vec<Waker>,
 }
 
 impl Freed {

@@ -86,12 +86,14 @@ pub(crate) struct Extras {
     serial: Option<Serial>,
     /// Its place among the jobs of its type.
     limit: Option<Place>,
+    /// It has, or takes, a place in a lane.
+    has_entered: bool,
     unique: Option<Unique>,
     is_relied_on: bool,
 }
 
 /// The lane of jobs with this key.
-struct Serial {
+pub(super) struct Serial {
     key: Arc<str>,
     place: Option<Place>,
 }
@@ -139,6 +141,7 @@ impl Clone for Extras {
             is_told: self.is_told,
             serial: None,
             limit: None,
+            has_entered: self.has_entered,
             unique: None,
             is_relied_on: self.is_relied_on,
         }
@@ -366,14 +369,16 @@ impl Entry {
         self.gates.has(Gates::BESIDE)
     }
 
-    /// Gives the job a lane, unless it has one that it may have a place in. Returns whether it has this one now.
-    pub(super) fn set_serial(&mut self, key: Arc<str>, is_released: bool) -> bool {
-        if is_released && self.extras().serial.is_some() {
-            return false;
+    /// Gives the job a lane. Once the response is over it keeps the one that it has, and is given none if it waits in that of
+    /// its type: that comes after. Returns what was replaced.
+    pub(super) fn set_serial(&mut self, key: Arc<str>, is_released: bool) -> Option<Serial> {
+        let serial = Serial { key, place: None };
+        let extras = self.extras();
+        if is_released && (extras.serial.is_some() || extras.has_entered) {
+            return Some(serial);
         }
-        self.extras().serial = Some(Serial { key, place: None });
         self.gates = self.gates.with(Gates::SERIAL);
-        true
+        self.extras().serial.replace(serial)
     }
 
     /// Gives the job a unique key, unless it has one.
@@ -415,7 +420,12 @@ impl Entry {
 
     /// Returns the lane in which it waits for its next place, or in which it has yet to take one. `None` if it has all of its
     /// places.
-    pub(super) fn next_lane(&self) -> Option<NextLane> {
+    pub(super) fn next_lane(&mut self) -> Option<NextLane> {
+        let at_once = self.policy().max_running();
+        if at_once.is_none() && self.serial_key().is_none() {
+            return None;
+        }
+        self.extras().has_entered = true;
         let extras = self.extras.as_ref();
         if let Some(serial) = extras.and_then(|extras| extras.serial.as_ref()) {
             match &serial.place {
@@ -424,7 +434,7 @@ impl Entry {
                 Some(_) => {}
             }
         }
-        let at_once = self.policy().max_running()?;
+        let at_once = at_once?;
         match extras.and_then(|extras| extras.limit.as_ref()) {
             None => {
                 let at_once = usize::try_from(at_once.get()).unwrap_or(usize::MAX);
@@ -434,10 +444,17 @@ impl Entry {
         }
     }
 
-    /// Returns its lane among the jobs with its key, if it has yet to take a place there.
-    pub(super) fn next_serial(&self) -> Option<Key> {
-        let serial = self.extras.as_ref()?.serial.as_ref()?;
-        serial.place.is_none().then(|| Key::Serial(serial.key.clone()))
+    /// Returns its lane among the jobs with its key, in which it is to take a place now.
+    pub(super) fn enter_serial(&mut self) -> Option<Key> {
+        let extras = self.extras.as_mut()?;
+        let serial = extras.serial.as_ref()?;
+        extras.has_entered = true;
+        Some(Key::Serial(serial.key.clone()))
+    }
+
+    /// Returns whether it has taken a place in a lane, or takes one.
+    pub(super) fn has_entered(&self) -> bool {
+        self.extras.as_ref().is_some_and(|extras| extras.has_entered)
     }
 
     /// Keeps a place. Returns the one that is to be given up: this one, if it is another lane's by now.

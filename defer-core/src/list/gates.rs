@@ -18,7 +18,10 @@ use crate::{
     event::JobEventKind,
     id::JobId,
     policy::Gates,
-    runner::{jobs::Jobs, lanes::Place},
+    runner::{
+        jobs::Jobs,
+        lanes::{Key, Place},
+    },
 };
 
 impl JobList {
@@ -30,20 +33,52 @@ impl JobList {
             match gate {
                 Gate::Open => return self.transition(|state| state.start_open(index)),
                 Gate::Delay(start) => return start,
-                Gate::Ask(condition) => match self.check(condition) {
-                    Ok(()) => self.lock().pass(index),
-                    Err(event) => {
-                        self.end(index, &event);
-                        return Start::Gone;
-                    }
-                },
-                Gate::Lane(NextLane::Enter(key, at_once)) => {
-                    let place = self.runner().lanes().enter(key, at_once);
-                    self.keep_place(index, place);
-                }
                 Gate::Lane(NextLane::Wait) => return Start::Wait,
+                gate => match self.pass(index, gate) {
+                    Passed::On => {}
+                    Passed::Ended => return Start::Gone,
+                    // Only those that had a place when the response was over may hold up their line: a later one may have to
+                    // wait for a job that is behind it there.
+                    Passed::Late => return self.transition(|state| state.leave_late(index)),
+                },
             }
         }
+    }
+
+    /// Returns whether a job with a task of its own has to wait for its turn. Asks its condition before.
+    pub(crate) fn waits_for_turn(&self, index: usize) -> bool {
+        loop {
+            let gate = self.lock().next_lane(index);
+            match gate {
+                Gate::Lane(NextLane::Wait) => return true,
+                Gate::Open | Gate::Delay(_) => return false,
+                gate => drop(self.pass(index, gate)),
+            }
+        }
+    }
+
+    /// Passes a gate: asks the condition, or takes a place in the lane.
+    fn pass(&self, index: usize, gate: Gate) -> Passed {
+        match gate {
+            Gate::Ask(condition) => match self.check(condition) {
+                Ok(()) => self.lock().pass(index),
+                Err(event) => {
+                    self.end(index, &event);
+                    return Passed::Ended;
+                }
+            },
+            Gate::Lane(NextLane::Enter(key, at_once)) => {
+                let is_serial = matches!(key, Key::Serial(_));
+                let place = self.runner().lanes().enter(key, at_once);
+                let waits = !place.has_turn();
+                self.keep_place(index, place);
+                if is_serial && waits {
+                    return Passed::Late;
+                }
+            }
+            Gate::Open | Gate::Delay(_) | Gate::Lane(NextLane::Wait) => {}
+        }
+        Passed::On
     }
 
     /// Asks a job's condition. Without a response there is nothing to ask about, and the job runs.
@@ -62,7 +97,16 @@ impl JobList {
     ///
     /// If this is dropped the place is given up, and with it the job: only whoever runs it calls this.
     pub(crate) async fn wait_for_turn(&self, index: usize) {
+        /// Forgets the waker, which would keep the task.
+        struct Forget<'a>(&'a JobList, usize);
+        impl Drop for Forget<'_> {
+            fn drop(&mut self) {
+                let waker = self.0.lock().forget_turn(self.1);
+                drop(waker);
+            }
+        }
         let Some(mut place) = self.lock().waiting_place(index) else { return };
+        let forget = Forget(self, index);
         poll_fn(|cx| {
             // Cloned before the lock, and dropped after it.
             let waker = cx.waker().clone();
@@ -70,6 +114,7 @@ impl JobList {
             if waits { place.poll_turn(cx) } else { Poll::Ready(()) }
         })
         .await;
+        drop(forget);
         self.keep_place(index, place);
     }
 
@@ -89,18 +134,17 @@ impl JobList {
         drop(unused);
     }
 
-    /// Sets the key of the lane that a job waits in.
+    /// Sets the key of the lane that a job has to pass. When its response is over it takes its place there; if that has
+    /// happened, when its turn comes in its line.
     pub(crate) fn set_serial(&self, index: usize, key: &str) {
         let key: Arc<str> = key.into();
         let mut state = self.lock();
         let is_released = state.is_released();
         let Some(entry) = state.waiting_entry(index) else { return };
-        let is_set = entry.set_serial(key, is_released);
+        let replaced = entry.set_serial(key, is_released);
         state.note(Gates::SERIAL);
         drop(state);
-        if is_released && is_set {
-            self.take_places(&[index]);
-        }
+        drop(replaced);
     }
 
     /// Leaves a job out if another with this key waits already; otherwise sees to it when its response is over. Returns
@@ -120,18 +164,21 @@ impl JobList {
         }
     }
 
-    /// The response is over: leaves out jobs that are superfluous, and takes places for the others.
-    pub(super) fn begin_turns(self: &Arc<Self>) {
-        let waiting: Vec<usize> = self.lock().waiting_entries().map(|(index, _)| index).collect();
-        for index in &waiting {
-            self.claim(*index);
+    /// The response is over: leaves out the jobs that are superfluous.
+    pub(super) fn begin_unique(self: &Arc<Self>) {
+        let unique: Vec<usize> = {
+            let mut state = self.lock();
+            let unique = state.waiting_entries().filter(|(_, entry)| entry.unique_key().is_some());
+            unique.map(|(index, _)| index).collect()
+        };
+        for index in unique {
+            self.claim(index);
         }
-        self.take_places(&waiting);
     }
 
     /// Makes a job the one that others with its key are left out for, or leaves it out for another. Returns whether it is left
     /// out.
-    fn claim(self: &Arc<Self>, index: usize) -> bool {
+    pub(super) fn claim(self: &Arc<Self>, index: usize) -> bool {
         let claimed = {
             let mut state = self.lock();
             let entry = state.waiting_entry(index);
@@ -149,20 +196,14 @@ impl JobList {
         drop(unused);
         false
     }
+}
 
-    /// Takes a place for each of these jobs in the lane of its key, in this order. Those that are delayed take theirs when they
-    /// are due.
-    fn take_places(&self, indices: &[usize]) {
-        for index in indices {
-            let key = {
-                let mut state = self.lock();
-                let entry = state.waiting_entry(*index).filter(|entry| !entry.has_delay());
-                entry.and_then(|entry| entry.next_serial())
-            };
-            if let Some(key) = key {
-                let place = self.runner().lanes().enter(key, 1);
-                self.keep_place(*index, place);
-            }
-        }
-    }
+/// What came of a gate.
+enum Passed {
+    /// Look at the next.
+    On,
+    /// The job's condition is false.
+    Ended,
+    /// The job has to wait in a lane that it has entered only now.
+    Late,
 }

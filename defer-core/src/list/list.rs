@@ -226,7 +226,7 @@ impl JobList {
     pub(super) fn bounds(&self) -> Bounds<'_> {
         // Do not shed a job from a queue: the queue would only bring it again.
         let overflow = if self.origin.queued.is_some() { Overflow::Wait } else { self.runner.overflow() };
-        Bounds { capacity: self.runner.capacity(), overflow }
+        Bounds { capacity: self.runner.capacity(), lanes: self.runner.lanes(), overflow }
     }
 
     pub(super) fn request_permit(self: &Arc<Self>) {
@@ -299,13 +299,14 @@ impl JobList {
 
     /// Follows up on jobs that were stopped. Returns them.
     pub(super) fn halted(&self, halted: Halted<Box<dyn RunSegment>>) -> Stopped {
-        let Halted { abandoned, mut handed_over, freed, worker, tasks, segments } = halted;
+        let Halted { abandoned, mut handed_over, freed, worker, tasks, segments, pushed } = halted;
         self.freed(freed);
         if let Some(worker) = worker {
             worker.abort();
         }
         tasks.iter().for_each(AbortHandle::abort);
         segments.into_iter().for_each(drop_quietly);
+        pushed.into_iter().for_each(Waker::wake);
         for (_, job, envelope) in &mut handed_over {
             let Some(Err(error)) = envelope.as_mut().map(|envelope| self.add_metadata(envelope)) else {
                 continue;

@@ -10,7 +10,7 @@
 //! |---|---|---|---|
 //! | | `makes_room`: it may join, and `add` | `Waiting` | `deferred` |
 //! | | `makes_room`: there is none, and the runner sheds | | `deferred`, `shed` |
-//! | `Waiting` | `cancel`, `cancel_key`, unless the queue may have it or others were left out for it | `Ended` | `cancelled` |
+//! | `Waiting` | `cancel` (also of one that is superfluous), `cancel_key`, unless the queue may have it or others were left out for it | `Ended` | `cancelled` |
 //! | `Waiting` | `release`, no room, the runner sheds, and no push of it failed | `Ended` | `shed` |
 //! | `Waiting`, `Pushing` | `end`: its condition is false, or panics | `Ended` | `skipped`, `failed` |
 //! | `Waiting` | `begin_push`: it is for the queue | `Pushing` | |
@@ -20,7 +20,7 @@
 //! | `Waiting`, `Backoff` | `start`, with a gate to pass first: a condition, or a lane | the same | |
 //! | `Waiting`, `Backoff` | `start`, `start_open`: an attempt starts | `Running` | |
 //! | `Waiting` | `start`, `start_open`, `next_gate`, of a delayed job | `Backoff` | |
-//! | `Waiting` | `leave_line`, `leave_for_attempt`: it gets a task of its own | `Backoff` | |
+//! | `Waiting` | `leave_line`, `leave_late`, `leave_for_attempt`: it gets a task of its own | `Backoff` | |
 //! | `Running` | `end_attempt`: it succeeded, or no attempt follows | `Ended` | `succeeded`, `failed` |
 //! | `Running` | `give_up`: it failed for good, and is told so | `Running` | |
 //! | `Running` | `end_attempt`: another attempt follows | `Backoff` | `retried` |

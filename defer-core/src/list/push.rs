@@ -14,7 +14,7 @@ use std::{
 
 use tokio::task::JoinHandle;
 
-use super::{entry::Entry, list::JobList};
+use super::{beside::split, entry::Entry, list::JobList};
 use crate::{
     attempt::timer,
     context::Surroundings,
@@ -120,10 +120,9 @@ impl JobList {
                 metadata.insert("request_id".into(), id.into());
             }
         }
-        let from_handler = self.lock().all_carried();
-        for carried in self.request().and_then(RequestInfo::carried).into_iter().chain(&from_handler) {
-            carried.write(|name, value| drop(metadata.insert(name, value)))?;
-        }
+        let mut carried = self.request().and_then(RequestInfo::carried).cloned().unwrap_or_default();
+        carried.extend(self.lock().all_carried().unwrap_or_default());
+        carried.write(|name, value| drop(metadata.insert(name, value)))?;
         Ok(metadata)
     }
 
@@ -133,8 +132,26 @@ impl JobList {
             self.report(job, &JobEventKind::QueueFailed { error });
         }
         failed.pushed.into_iter().for_each(Waker::wake);
+        if failed.is_released {
+            self.rejoin(index);
+        }
         if failed.starts {
             self.request_permit();
+        }
+    }
+}
+
+impl JobList {
+    /// Does with a job that came back from its way to the queue what is done with the others at the release.
+    fn rejoin(self: &Arc<Self>, index: usize) {
+        self.claim(index);
+        let beside = {
+            let mut state = self.lock();
+            let leaves_line = state.waiting_entry(index).is_some_and(|entry| entry.leaves_line());
+            if leaves_line { split(&mut state, index) } else { None }
+        };
+        if let Some(beside) = beside {
+            beside.run(self);
         }
     }
 }

@@ -46,12 +46,12 @@ impl JobList {
             let is_early = self.runner().is_recording() && state.waiting() == 0;
             if is_early { None } else { state.release(self.bounds(), now) }
         });
-        let Some(Released { shed, starts, has_turns, has_beside }) = released else { return };
+        let Some(Released { shed, starts, has_unique, has_beside }) = released else { return };
         for ended in shed {
             self.ended(ended, &JobEventKind::Shed);
         }
-        if has_turns {
-            self.begin_turns();
+        if has_unique {
+            self.begin_unique();
         }
         if has_beside {
             self.begin_beside();
@@ -89,6 +89,7 @@ impl JobList {
                 Turn::Delay(delay)
             }
             Start::Wait => Turn::Wait,
+            Start::Leave { room } => Turn::Leave { has_room: room > 0 },
             Start::Gone | Start::Gated => Turn::Nothing,
         }
     }
@@ -114,7 +115,9 @@ impl JobList {
     ) -> Result<(), Outcome> {
         // A subscriber clones it: not under the lock.
         let span = span.clone();
-        self.lock().give_up(index, outcome, started, span).map_err(|(outcome, _span)| outcome)
+        let kept = self.lock().give_up(index, outcome, started, span);
+        // A subscriber closes it: not under the lock either.
+        kept.map_err(|(outcome, _span)| outcome)
     }
 
     /// Returns how a job that is given up has failed, for it to be told.
@@ -122,14 +125,14 @@ impl JobList {
         self.lock().open_entry(index)?.take_failure()
     }
 
-    /// Ends an attempt. Returns the wait for the next one, if another follows.
+    /// Ends an attempt. Returns the wait for the next one, if another follows, and whether the job takes room meanwhile.
     pub(crate) fn end_attempt(
         &self,
         index: usize,
         outcome: Outcome,
         started: Option<Stamp>,
         span: &JobSpan,
-    ) -> Option<Duration> {
+    ) -> Option<(Duration, bool)> {
         let _entered = span.enter();
         trace::record_outcome(span, &outcome);
         let mut times = Times::default();
@@ -166,8 +169,12 @@ impl JobList {
                 None
             }
             AttemptEnd::Again(job) => {
-                // A job between two attempts takes room. It does not wait for it: its response has been let through.
-                self.runner().capacity().take(1);
+                // A job in its backoff takes room, which it does not wait for: its response has been let through. One that
+                // says how long it waits takes none, as a delayed job does: that may be for days.
+                let takes_room = outcome.next_attempt().is_none();
+                if takes_room {
+                    self.runner().capacity().take(1);
+                }
                 if job.policy().max_running().is_some() {
                     self.leave_limit(index);
                 }
@@ -176,7 +183,7 @@ impl JobList {
                 if let Some(now) = self.now() {
                     self.lock().set_ready(index, now.after(delay));
                 }
-                Some(delay)
+                Some((delay, takes_room))
             }
         }
     }
@@ -233,6 +240,10 @@ pub(crate) enum Turn {
     Push,
     /// Wait until it has its turn among the jobs with its key or of its type.
     Wait,
+    /// Wait for that in a task of the job's own.
+    Leave {
+        has_room: bool,
+    },
     /// Run the job after this long, in a task of its own.
     Delay(Duration),
     Nothing,

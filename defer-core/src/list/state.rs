@@ -3,7 +3,7 @@
 //! A transition runs under the list's lock. It neither drops nor calls user code, and wakes no task: it returns what is
 //! left to do, and its caller does that after unlocking.
 
-use std::{any::TypeId, collections::BTreeMap, ptr, task::Waker, time::Duration};
+use std::{any::TypeId, collections::BTreeMap, mem, ptr, task::Waker, time::Duration};
 
 use serde::Serialize;
 use tokio::{
@@ -26,7 +26,11 @@ use crate::{
     carried::{Carried, Shared},
     event::JobRef,
     policy::{Gates, JobType},
-    runner::{Overflow, capacity::Capacity, lanes::Place},
+    runner::{
+        Overflow,
+        capacity::Capacity,
+        lanes::{Lanes, Place},
+    },
     span::JobSpan,
     stamp::Stamp,
 };
@@ -80,6 +84,7 @@ struct Counts {
 #[derive(Clone, Copy)]
 pub(super) struct Bounds<'a> {
     pub(super) capacity: &'a Capacity,
+    pub(super) lanes: &'a Lanes,
     pub(super) overflow: Overflow,
 }
 
@@ -184,7 +189,7 @@ impl<S: Slots> State<S> {
 
     /// Takes room for one more job, once the list is released. Returns whether the job may join.
     pub(super) fn makes_room(&mut self, bounds: Bounds<'_>) -> bool {
-        let Bounds { capacity, overflow } = bounds;
+        let Bounds { capacity, overflow, .. } = bounds;
         let sheds = overflow == Overflow::Shed;
         if self.list == ListState::Collecting {
             // A job beyond the bound would be shed at the release.
@@ -251,6 +256,9 @@ impl<S: Slots> State<S> {
     /// Sets the delay: the job starts no sooner than this long after its response.
     pub(super) fn set_delay(&mut self, index: usize, delay: Duration) {
         if let Some(entry) = self.waiting_entry(index) {
+            if entry.is_relied_on() || entry.has_entered() {
+                return;
+            }
             entry.set_delay(delay);
             self.gates = self.gates.with(Gates::DELAY);
         }
@@ -304,8 +312,23 @@ impl<S: Slots> State<S> {
         };
         let starts = self.counts.waiting > 0;
         self.list = if starts { ListState::Active } else { ListState::Idle };
-        let has_turns = self.gates.has(Gates::SERIAL.with(Gates::UNIQUE));
-        Some(Released { shed, starts, has_turns, has_beside: self.gates.has(Gates::BESIDE) })
+        if self.gates.has(Gates::SERIAL) {
+            self.take_places(bounds.lanes);
+        }
+        let (has_unique, has_beside) = (self.gates.has(Gates::UNIQUE), self.gates.has(Gates::BESIDE));
+        Some(Released { shed, starts, has_unique, has_beside })
+    }
+
+    /// Takes a place in its lane for each job that has one, in their order. Those that are delayed take theirs when they are
+    /// due. In the same step as the release: otherwise one that joins then could come before them.
+    #[cold]
+    fn take_places(&mut self, lanes: &Lanes) {
+        for (_, entry) in self.waiting_entries().filter(|(_, entry)| !entry.has_delay()) {
+            if let Some(key) = entry.enter_serial() {
+                let replaced = entry.keep_place(lanes.enter(key, 1));
+                debug_assert!(replaced.is_none(), "it had no place");
+            }
+        }
     }
 
     /// Sheds the newest jobs, so that this many are left. Keeps those that the queue did not take: they run, as promised.
@@ -374,8 +397,13 @@ impl<S: Slots> State<S> {
     /// Returns since when the job that waits longest could have started.
     pub(super) fn oldest_ready(&mut self) -> Option<Stamp> {
         let released = self.released?;
-        let (_, first) = self.waiting_entries().next()?;
-        Some(first.ready().unwrap_or(released))
+        // Those with a task of their own wait too, once they are due.
+        let now = Stamp::now();
+        let has_not_started = |entry: &Entry| {
+            matches!(entry.state, JobState::Waiting | JobState::Backoff) && entry.attempts == 0
+        };
+        let waiting = self.entries.open().filter(|(_, entry)| has_not_started(entry));
+        waiting.map(|(_, entry)| entry.ready().unwrap_or(released)).filter(|ready| *ready <= now).min()
     }
 
     /// Takes the next segment for the worker. If there is none, the worker is forgotten.
@@ -435,6 +463,33 @@ impl<S: Slots> State<S> {
         entry.next_lane().map_or(Gate::Open, Gate::Lane)
     }
 
+    /// Returns what a job with a task of its own has to pass before it starts, apart from its delay.
+    pub(super) fn next_lane(&mut self, index: usize) -> Gate {
+        match self.entries.get_mut(index) {
+            Some(entry) if entry.state == JobState::Backoff && entry.gates.has(Gates::START) => {
+                if !entry.is_unconditional() {
+                    return Gate::Ask(entry.take_condition());
+                }
+                let lane = if entry.has_delay() { None } else { entry.next_lane() };
+                lane.map_or(Gate::Open, Gate::Lane)
+            }
+            _ => Gate::Open,
+        }
+    }
+
+    /// Lets a job wait for its turn in a task of its own.
+    pub(super) fn leave_late(&mut self, index: usize) -> Start {
+        match self.entries.get_mut(index) {
+            Some(entry) if entry.state == JobState::Waiting => {
+                entry.state = JobState::Backoff;
+                entry.has_task = true;
+                Start::Leave { room: self.counts.stop_waiting() }
+            }
+            Some(entry) if entry.state == JobState::Backoff => Start::Wait,
+            _ => Start::Gone,
+        }
+    }
+
     /// The condition of a job was asked, and is true.
     pub(super) fn pass(&mut self, index: usize) {
         if let Some(entry) = self.entries.get_mut(index) {
@@ -454,10 +509,25 @@ impl<S: Slots> State<S> {
 
     /// Keeps the waker of a worker that waits for a job's turn. Returns whether it has to wait, and a waker to drop.
     pub(super) fn poll_turn(&mut self, index: usize, waker: Waker) -> (bool, Option<Waker>) {
-        self.wait_while(waker, |entries| {
-            let state = entries.get_mut(index).map(|entry| entry.state);
-            matches!(state, Some(JobState::Waiting | JobState::Backoff))
-        })
+        let state = self.entries.get_mut(index).map(|entry| entry.state);
+        if !matches!(state, Some(JobState::Waiting | JobState::Backoff)) {
+            return (false, Some(waker));
+        }
+        let turns = &mut self.waiters.get_or_insert_default().turns;
+        match turns.iter_mut().find(|(at, _)| *at == index) {
+            Some((_, known)) => (true, Some(mem::replace(known, waker))),
+            None => {
+                turns.push((index, waker));
+                (true, None)
+            }
+        }
+    }
+
+    /// Forgets the waker of what waits for a job's turn.
+    pub(super) fn forget_turn(&mut self, index: usize) -> Option<Waker> {
+        let turns = &mut self.waiters.as_mut()?.turns;
+        let at = turns.iter().position(|(at, _)| *at == index)?;
+        Some(turns.swap_remove(at).1)
     }
 
     /// Gives a job something that is to be done at its release.
@@ -594,8 +664,8 @@ impl<S: Slots> State<S> {
     fn end_from(&mut self, index: usize, from: impl FnOnce(JobState) -> bool) -> Option<Ended> {
         let (before, job, extras) = self.end_entry(index, from)?;
         let freed = if before == JobState::Waiting { self.free() } else { Freed::default() };
-        let may_be_waited_for = before == JobState::Pushing || self.gates.has(Gates::LANES);
-        let pushed = if may_be_waited_for { self.take_pushed() } else { Vec::new() };
+        let mut pushed = if before == JobState::Pushing { self.take_pushed() } else { Vec::new() };
+        pushed.extend(self.forget_turn(index));
         Some(Ended { job, freed, extras, work: None, pushed })
     }
 

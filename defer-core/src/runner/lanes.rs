@@ -47,7 +47,8 @@ enum Turn {
 /// Removes the lane, if it is the last that knows it.
 struct Lane {
     key: Key,
-    semaphore: Arc<Semaphore>,
+    /// `None` while it is dropped.
+    semaphore: Option<Arc<Semaphore>>,
     lanes: Weak<Mutex<HashMap<Key, Arc<Semaphore>>>>,
 }
 
@@ -58,7 +59,7 @@ impl Lanes {
             let mut lanes = lock(&self.lanes);
             lanes.entry(key.clone()).or_insert_with(|| Arc::new(Semaphore::new(at_once))).clone()
         };
-        let lane = Lane { key, semaphore: semaphore.clone(), lanes: Arc::downgrade(&self.lanes) };
+        let lane = Lane { key, semaphore: Some(semaphore.clone()), lanes: Arc::downgrade(&self.lanes) };
         // Not by the task's budget, after which it would not be in the queue.
         let turn = unconstrained(async { semaphore.acquire_owned().await.ok() });
         let mut turn: BoxFuture<'static, _> = Box::pin(turn);
@@ -98,8 +99,9 @@ impl Drop for Lane {
     fn drop(&mut self) {
         let Some(lanes) = self.lanes.upgrade() else { return };
         let mut lanes = lock(&lanes);
-        // One is the lanes' own, the other this one.
-        if Arc::strong_count(&self.semaphore) == 2 {
+        // Under the lock, so that of two that are dropped at once the second sees that it is the last.
+        self.semaphore = None;
+        if lanes.get(&self.key).is_some_and(|semaphore| Arc::strong_count(semaphore) == 1) {
             lanes.remove(&self.key);
         }
     }

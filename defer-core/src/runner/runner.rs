@@ -52,9 +52,10 @@ pub enum Overflow {
 
 /// Runs deferred jobs: bounded, isolated from each other's errors and panics, and each accounted for.
 ///
-/// One request's jobs run one after another, in the order deferred. Those of different requests run at the same time, up
+/// One request's jobs run one after another, in the order deferred, apart from concurrent ones. Those of different requests run at the same time, up
 /// to [`max_running`](crate::RunnerBuilder::max_running). Jobs run on the Tokio runtime of the request that deferred
-/// them. A runner has no threads or tasks of its own, and an idle one costs nothing.
+/// them. A runner has no threads or tasks of its own, apart from the thread of
+/// [`stuck_after`](crate::RunnerBuilder::stuck_after), and an idle one costs nothing.
 ///
 /// Cloning is cheap: a clone is the same runner.
 ///

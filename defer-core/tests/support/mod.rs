@@ -82,6 +82,9 @@ kinds! {
     /// No more than two of them run at once.
     Narrow = Policy::new().with_max_running(2).with_tries(2).with_backoff(SECOND, SECOND);
     Beside = Policy::new().with_concurrent();
+    BesideAlone = Policy::new().with_concurrent().with_max_running(1);
+    BesideQueued = Policy::new().with_concurrent().with_queue();
+    Alone = Policy::new().with_max_running(1);
     BesideThrice = Policy::new().with_concurrent().with_tries(3).with_backoff(SECOND, SECOND);
     BesideOnSuccess = Policy::new().with_concurrent().with_on(On::Success);
     Queued = Policy::new().with_queue();

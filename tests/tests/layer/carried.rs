@@ -89,7 +89,8 @@ async fn what_is_known_only_inside_of_the_layer_is_handed_over_and_what_is_missi
             runner.idle().await;
         }
         let missing = "the job has no `layer::carried::Tenant` from its request: name it with `DeferLayer::carry`, outside of \
-                       which the layer that sets it has to be, or hand it over with `Defer::carry`";
+                       which the layer that sets it has to be, or hand it over with `Defer::carry`; of a job from a queue, the type \
+                       may have been renamed or moved";
         assert_eq!(log.lines(), ["acme", missing], "{by:?}");
     }
 }

@@ -6,7 +6,7 @@ use super::{Bounds, ListState, State};
 use crate::{
     list::{
         effects::{Ended, Freed, PushFailed},
-        entry::{Condition, Entries, Entry, InQueue, JobState},
+        entry::{Condition, Entry, InQueue, JobState},
         segment::Slots,
     },
     queue::Envelope,
@@ -77,7 +77,7 @@ impl<S: Slots> State<S> {
         if starts {
             self.list = ListState::Active;
         }
-        PushFailed { job, pushed: self.take_pushed(), starts }
+        PushFailed { job, pushed: self.take_pushed(), starts, is_released: self.is_released() }
     }
 
     /// Takes the wakers that wait for a push.
@@ -92,19 +92,11 @@ impl<S: Slots> State<S> {
         index: Option<usize>,
         waker: Waker,
     ) -> (bool, Option<Waker>) {
-        self.wait_while(waker, |entries| match index {
-            Some(index) => entries.get_mut(index).is_some_and(|entry| entry.state == JobState::Pushing),
-            None => entries.open().any(|(_, entry)| entry.state == JobState::Pushing),
-        })
-    }
-
-    /// Keeps the waker of a task that waits while this is true of the jobs.
-    pub(super) fn wait_while(
-        &mut self,
-        waker: Waker,
-        waits: impl FnOnce(&mut Entries) -> bool,
-    ) -> (bool, Option<Waker>) {
-        if !waits(&mut self.entries) {
+        let waits = match index {
+            Some(index) => self.entries.get_mut(index).is_some_and(|entry| entry.state == JobState::Pushing),
+            None => self.entries.open().any(|(_, entry)| entry.state == JobState::Pushing),
+        };
+        if !waits {
             return (false, Some(waker));
         }
         let waiters = &mut self.waiters.get_or_insert_default().pushed;

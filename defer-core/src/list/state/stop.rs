@@ -19,7 +19,8 @@ impl<S: Slots> State<S> {
             let Some(entry) = self.entries.get_mut(index) else { continue };
             tasks.extend(entry.take_task());
             // A job with a condition may leave only once the condition was asked, which is certain after an attempt.
-            let may_leave = has_queue && (entry.attempts > 0 || entry.is_unconditional());
+            // Nor one that is being told that it is given up: elsewhere it might yet succeed.
+            let may_leave = has_queue && !entry.is_told() && (entry.attempts > 0 || entry.is_unconditional());
             let envelope = entry.envelope().filter(|_| may_leave);
             if envelope.is_none() && !entry.is_from_queue() {
                 continue;
@@ -35,7 +36,8 @@ impl<S: Slots> State<S> {
         let abandoned = self.end_all(|entry| entry.state != JobState::HandedOver);
         let worker = self.worker.take();
         self.worker_epoch = self.worker_epoch.wrapping_add(1);
-        Halted { abandoned, handed_over, freed, worker, tasks, segments: self.segments.take_all() }
+        let (segments, pushed) = (self.segments.take_all(), self.take_pushed());
+        Halted { abandoned, handed_over, freed, worker, tasks, segments, pushed }
     }
 
     /// The worker is gone, because its runtime was dropped or it was aborted: ends what it would have run. A job with a
@@ -53,6 +55,7 @@ impl<S: Slots> State<S> {
             worker: None,
             tasks: Vec::new(),
             segments: self.segments.take_all(),
+            pushed: Vec::new(),
         }
     }
 

@@ -264,7 +264,8 @@ impl Model {
         let was_collecting = self.state.list == ListState::Collecting;
         let mut expected: Vec<JobState> =
             self.jobs.iter().enumerate().map(|(job, expected)| expected.after(step, job)).collect();
-        let bounds = Bounds { capacity: &self.capacity, overflow: self.overflow };
+        let lanes = Lanes::default();
+        let bounds = Bounds { capacity: &self.capacity, lanes: &lanes, overflow: self.overflow };
         let mut ended: Vec<Ended> = Vec::new();
         match step {
             Step::Add => {
@@ -424,7 +425,7 @@ impl Model {
             ),
             Start::Delay { .. } => panic!("no job is delayed"),
             Start::Gated => assert_eq!(self.jobs[at].kind, Kind::Conditional),
-            Start::Wait => panic!("no job has a lane"),
+            Start::Wait | Start::Leave { .. } => panic!("no job has a lane"),
             Start::Started { job, room, .. } => {
                 self.jobs[at].attempts += 1;
                 assert_eq!(job.attempt, self.jobs[at].attempts);
