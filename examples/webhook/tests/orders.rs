@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
-    net::TcpListener,
+    net::{TcpListener, TcpSocket},
     process::{Child, ChildStdout, Command},
     sync::{mpsc, oneshot},
     time::{sleep, timeout},
@@ -112,9 +112,10 @@ async fn a_partner_that_says_when_to_come_back_is_obeyed() {
 
 #[tokio::test]
 async fn a_partner_that_cannot_be_reached_is_given_up_at_last() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/?token=secret", listener.local_addr().unwrap());
-    drop(listener);
+    // It does not listen, and keeps the port from others that would.
+    let nobody = TcpSocket::new_v4().unwrap();
+    nobody.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let url = format!("http://{}/?token=secret", nobody.local_addr().unwrap());
     let service = Service::start(&[("PARTNER_URL", &url)]).await;
     let order = service.order("tea", 2).await;
     let order = service.order_in_state(&order["id"], "failed").await;
