@@ -89,10 +89,17 @@ pub(super) struct Freed {
 pub(super) struct Waiters {
     /// The held response.
     pub(super) held: Option<Waker>,
-    /// The worker and others that wait for a push.
-    pub(super) pushed: Vec<Waker>,
-    /// Those that wait for a job's turn, with its index.
-    pub(super) turns: Vec<(usize, Waker)>,
+    /// The worker and others that wait. One vector, because a list whose response was held keeps this.
+    pub(super) others: Vec<(Awaited, Waker)>,
+}
+
+/// What a task waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Awaited {
+    /// Pushes.
+    Push,
+    /// The turn of the job with this index.
+    Turn(usize),
 }
 
 /// What follows when a push has failed: what to wake, and whether the list has to be started.

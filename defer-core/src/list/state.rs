@@ -15,7 +15,7 @@ use tokio::{
 use tokio::sync::oneshot;
 
 use super::{
-    effects::{AttemptEnd, Ended, Freed, Gate, Released, Start, Waiters},
+    effects::{AttemptEnd, Awaited, Ended, Freed, Gate, Released, Start, Waiters},
     entry::{Entries, Entry, Extras, InQueue, JobState},
     segment::{Segment, Segments, Slots},
 };
@@ -513,11 +513,11 @@ impl<S: Slots> State<S> {
         if !matches!(state, Some(JobState::Waiting | JobState::Backoff)) {
             return (false, Some(waker));
         }
-        let turns = &mut self.waiters.get_or_insert_default().turns;
-        match turns.iter_mut().find(|(at, _)| *at == index) {
+        let others = &mut self.waiters.get_or_insert_default().others;
+        match others.iter_mut().find(|(awaited, _)| *awaited == Awaited::Turn(index)) {
             Some((_, known)) => (true, Some(mem::replace(known, waker))),
             None => {
-                turns.push((index, waker));
+                others.push((Awaited::Turn(index), waker));
                 (true, None)
             }
         }
@@ -525,9 +525,9 @@ impl<S: Slots> State<S> {
 
     /// Forgets the waker of what waits for a job's turn.
     pub(super) fn forget_turn(&mut self, index: usize) -> Option<Waker> {
-        let turns = &mut self.waiters.as_mut()?.turns;
-        let at = turns.iter().position(|(at, _)| *at == index)?;
-        Some(turns.swap_remove(at).1)
+        let others = &mut self.waiters.as_mut()?.others;
+        let at = others.iter().position(|(awaited, _)| *awaited == Awaited::Turn(index))?;
+        Some(others.swap_remove(at).1)
     }
 
     /// Gives a job something that is to be done at its release.

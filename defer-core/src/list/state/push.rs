@@ -5,7 +5,7 @@ use std::{mem, task::Waker};
 use super::{Bounds, ListState, State};
 use crate::{
     list::{
-        effects::{Ended, Freed, PushFailed},
+        effects::{Awaited, Ended, Freed, PushFailed},
         entry::{Condition, Entry, InQueue, JobState},
         segment::Slots,
     },
@@ -82,7 +82,12 @@ impl<S: Slots> State<S> {
 
     /// Takes the wakers that wait for a push.
     pub(super) fn take_pushed(&mut self) -> Vec<Waker> {
-        self.waiters.as_mut().map(|waiters| mem::take(&mut waiters.pushed)).unwrap_or_default()
+        let Some(waiters) = &mut self.waiters else { return Vec::new() };
+        let (pushed, others) =
+            mem::take(&mut waiters.others).into_iter().partition(|(awaited, _)| *awaited == Awaited::Push);
+        waiters.others = others;
+        let pushed: Vec<(Awaited, Waker)> = pushed;
+        pushed.into_iter().map(|(_, waker)| waker).collect()
     }
 
     /// Keeps the waker of a task that waits for the push of one job, or of all. Returns whether the task has to wait, and a
@@ -99,11 +104,13 @@ impl<S: Slots> State<S> {
         if !waits {
             return (false, Some(waker));
         }
-        let waiters = &mut self.waiters.get_or_insert_default().pushed;
-        if waiters.iter().any(|known| known.will_wake(&waker)) {
+        let others = &mut self.waiters.get_or_insert_default().others;
+        let is_known =
+            |(awaited, known): &(Awaited, Waker)| *awaited == Awaited::Push && known.will_wake(&waker);
+        if others.iter().any(is_known) {
             return (true, Some(waker));
         }
-        waiters.push(waker);
+        others.push((Awaited::Push, waker));
         (true, None)
     }
 }
