@@ -173,8 +173,8 @@ impl Deferred {
         self.id
     }
 
-    /// Cancels the job, unless it has started or left its line, is on its way to the queue, or others were left out for it. Returns whether this call cancelled it. If
-    /// so, it runs nowhere.
+    /// Cancels the job, unless it has started or left its line, is on its way to the queue, or others were left out for it.
+    /// Returns whether this call cancelled it. If so, it runs nowhere.
     pub fn cancel(&self) -> bool {
         self.index.is_some_and(|index| self.list.cancel(index))
     }

@@ -9,6 +9,8 @@ use std::{
     time::Duration,
 };
 
+use http::{Method, StatusCode};
+
 use crate::{
     error::{JobError, caught},
     id::JobId,
@@ -19,7 +21,6 @@ use crate::{
     stamp::Stamp,
     stats::Final,
 };
-use http::{Method, StatusCode};
 
 /// Something that happened to a job.
 ///

@@ -49,11 +49,9 @@ impl JobStatus {
 
     /// Creates the status of a job that failed for good.
     pub fn failed(error: &str) -> Self {
-        let mut error = error.to_owned();
         let longest = error.len().min(Self::MAX_ERROR);
-        let cut = (0..=longest).rev().find(|at| error.is_char_boundary(*at));
-        error.truncate(cut.unwrap_or_default());
-        Self::Failed { error }
+        let cut = (0..=longest).rev().find(|at| error.is_char_boundary(*at)).unwrap_or_default();
+        Self::Failed { error: error[..cut].to_owned() }
     }
 
     /// Returns whether nothing more happens to the job, as far as is known here: a job that the queue has goes on there.

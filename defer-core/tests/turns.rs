@@ -49,7 +49,7 @@ fn fails_once<K: Kind>(journal: &Journal, what: &'static str) -> Does<K> {
     })
 }
 
-/// Lets everything happen that needs no time.
+/// Lets everything happen that needs no time. The clock is paused: it goes on only when all tasks wait for it.
 async fn settle() {
     tokio::time::sleep(Duration::from_millis(1)).await;
 }
@@ -450,6 +450,7 @@ struct Away;
 impl Queue for Away {
     fn push(&self, _: Vec<Envelope>) -> BoxFuture<'_, Result<(), BoxError>> {
         Box::pin(async {
+            // By the paused clock: it answers after the release.
             tokio::time::sleep(Duration::from_millis(10)).await;
             Err("the queue is away".into())
         })
@@ -578,4 +579,37 @@ async fn a_job_that_is_pushed_while_its_list_is_released_is_behind_the_others() 
         runner.idle().await;
         assert_all_accounted_for(&runner);
     }
+}
+
+#[tokio::test]
+async fn a_concurrent_job_that_joins_a_list_takes_one_task_and_leaves_nothing_in_the_line() {
+    let runner = Runner::default();
+    let (scope, handle) = open(&runner, || {
+        defer(Plain::job(|_| async { Ok(()) }));
+        Defer::current().unwrap()
+    });
+    scope.release(None);
+    runner.idle().await;
+    tokio::task::yield_now().await;
+    let metrics = tokio::runtime::Handle::current().metrics();
+    let before = metrics.num_alive_tasks();
+    handle.push(Beside::job(|_| async { Ok(()) }));
+    assert_eq!(metrics.num_alive_tasks(), before + 1);
+    assert_eq!(handle.len(), 0);
+    runner.idle().await;
+    assert_all_accounted_for(&runner);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_concurrent_job_that_waits_is_seen_to_wait() {
+    let (events, journal) = (Events::default(), Journal::default());
+    let runner = events.runner().max_running(1).build();
+    for (what, seconds) in [("runs", 100), ("waits", 1)] {
+        let (scope, _) = open(&runner, || drop(defer(takes::<Beside>(seconds, &journal, what))));
+        scope.release(None);
+        tokio::time::sleep(SECOND).await;
+    }
+    tokio::time::sleep(SECOND * 50).await;
+    let oldest = runner.oldest_pending().expect("one waits");
+    assert!((SECOND * 51..SECOND * 52).contains(&oldest), "{oldest:?}");
 }

@@ -5,7 +5,6 @@ use std::{sync::Arc, time::Duration};
 use serde::Serialize;
 
 use super::{
-    beside::split,
     entry::Entry,
     list::{JobList, RunSegment},
     segment::Segment,
@@ -29,7 +28,8 @@ impl JobList {
         if entry.policy().is_queued() && !entry.is_from_queue() && self.runner().queue().is_some() {
             self.encode(&mut entry, &work);
         }
-        let leaves_line = entry.leaves_line();
+        // One for the queue goes there from its place in the line.
+        let leaves_line = entry.leaves_line() && !entry.is_for_queue();
         let mut state = self.lock();
         if !state.makes_room(self.bounds()) {
             drop(state);
@@ -37,22 +37,23 @@ impl JobList {
             self.count(job, &JobEventKind::Shed);
             return None;
         }
-        let (index, starts) = state.add(entry, work, |segment| Box::new(segment));
         let is_released = state.is_released();
-        let mut beside = None;
+        if is_released && leaves_line {
+            let (index, room) = state.add_beside(entry);
+            if let Some(now) = self.now() {
+                state.set_ready(index, now);
+            }
+            drop(state);
+            Box::new(Segment::of(index, work)).run_beside(self, index, room > 0);
+            return Some(index);
+        }
+        let (index, starts) = state.add(entry, work, |segment| Box::new(segment));
         if is_released {
             if let Some(now) = self.now() {
                 state.set_ready(index, now);
             }
-            // Before a worker can take it.
-            if leaves_line {
-                beside = split(&mut state, index);
-            }
         }
         drop(state);
-        if let Some(beside) = beside {
-            beside.run(self);
-        }
         if starts {
             self.request_permit();
         }

@@ -4,7 +4,7 @@ use std::{task::Waker, time::Duration};
 
 use tokio::task::{AbortHandle, JoinHandle};
 
-use super::entry::{Condition, Extras, NextLane};
+use super::entry::Extras;
 use crate::{event::JobRef, queue::Envelope};
 
 /// What follows the release of a list.
@@ -23,7 +23,7 @@ pub(super) struct Released {
 pub(super) enum Start {
     /// The job has ended, or is handed over.
     Gone,
-    /// It has something to [pass](Gate) first.
+    /// It has something to [pass](super::entry::Gate) first.
     Gated,
     /// It has to wait for its turn in a lane.
     Wait,
@@ -37,17 +37,6 @@ pub(super) enum Start {
     Delay { delay: Duration, room: usize },
     /// An attempt was started. Give back the room of this many jobs.
     Started { job: JobRef, room: usize },
-}
-
-/// What a job has to pass before it starts.
-pub(super) enum Gate {
-    /// Nothing more.
-    Open,
-    /// It has been left to wait for its delay.
-    Delay(Start),
-    /// Ask this condition, after unlocking. If it is true, the job [passes](super::state::State::pass).
-    Ask(Condition),
-    Lane(NextLane),
 }
 
 /// What follows an attempt.
@@ -69,8 +58,8 @@ pub(super) struct Ended {
     /// Drop it with `drop_quietly`.
     pub(super) extras: Option<Box<Extras>>,
     pub(super) work: Option<Box<dyn Send>>,
-    /// Wakes those that waited for the push.
-    pub(super) pushed: Vec<Waker>,
+    /// Those that waited for its push, or for its turn.
+    pub(super) wakes: Vec<Waker>,
 }
 
 /// What jobs leave behind once they no longer wait.
@@ -89,17 +78,8 @@ pub(super) struct Freed {
 pub(super) struct Waiters {
     /// The held response.
     pub(super) held: Option<Waker>,
-    /// The worker and others that wait. One vector, because a list whose response was held keeps this.
-    pub(super) others: Vec<(Awaited, Waker)>,
-}
-
-/// What a task waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Awaited {
-    /// Pushes.
-    Push,
-    /// The turn of the job with this index.
-    Turn(usize),
+    /// The worker and others that wait for a push.
+    pub(super) pushed: Vec<Waker>,
 }
 
 /// What follows when a push has failed: what to wake, and whether the list has to be started.

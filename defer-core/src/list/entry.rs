@@ -1,6 +1,6 @@
 //! What a list knows about each of its jobs, besides the job itself.
 
-use std::{sync::Arc, time::Duration};
+use std::{sync::Arc, task::Waker, time::Duration};
 
 use smallvec::SmallVec;
 use tokio::{sync::oneshot, task::AbortHandle, time::Instant};
@@ -88,6 +88,8 @@ pub(crate) struct Extras {
     limit: Option<Place>,
     /// It has, or takes, a place in a lane.
     has_entered: bool,
+    /// Of what waits for its turn.
+    waker: Option<Waker>,
     unique: Option<Unique>,
     is_relied_on: bool,
 }
@@ -103,11 +105,13 @@ struct Unique {
     claim: Option<Claim>,
 }
 
-/// What a job has to do in a lane before it starts.
-pub(super) enum NextLane {
-    /// Take a place in it. So many of its jobs may run at once.
+/// What a job has to pass before it starts.
+pub(super) enum Gate {
+    /// Ask this condition, after unlocking. If it is true, the job [passes](Entry::pass).
+    Ask(Condition),
+    /// Take a place in this lane. So many of its jobs may run at once.
     Enter(Key, usize),
-    /// Wait until it has its turn.
+    /// Wait until it has its turn in a lane.
     Wait,
 }
 
@@ -142,6 +146,7 @@ impl Clone for Extras {
             serial: None,
             limit: None,
             has_entered: self.has_entered,
+            waker: None,
             unique: None,
             is_relied_on: self.is_relied_on,
         }
@@ -295,8 +300,7 @@ impl Entry {
 
     /// Returns whether it is not due.
     pub(super) fn has_delay(&self) -> bool {
-        let delay = self.extras.as_ref().and_then(|extras| extras.delay.as_ref());
-        delay.is_some_and(|delay| !delay.left().is_zero())
+        self.delay().is_some_and(|left| !left.is_zero())
     }
 
     /// Sets when the job could start.
@@ -364,6 +368,11 @@ impl Entry {
         !self.gates.has(Gates::WHEN)
     }
 
+    /// Returns whether the job waits to be pushed to the queue.
+    pub(super) fn is_for_queue(&self) -> bool {
+        self.queue == InQueue::Due
+    }
+
     /// Returns whether the job leaves its request's line.
     pub(super) fn leaves_line(&self) -> bool {
         self.gates.has(Gates::BESIDE)
@@ -410,17 +419,29 @@ impl Entry {
 
     /// Makes sure that the job runs. Returns whether that can be.
     pub(super) fn rely_on(&mut self) -> bool {
-        let waits = matches!(self.state, JobState::Waiting | JobState::Backoff) && self.attempts == 0;
-        let will_run = waits && self.is_unconditional();
+        let will_run = self.may_start() && self.attempts == 0 && self.is_unconditional();
         if will_run {
             self.extras().is_relied_on = true;
         }
         will_run
     }
 
+    /// Returns whether the job is in no attempt, and may start one.
+    pub(super) fn may_start(&self) -> bool {
+        matches!(self.state, JobState::Waiting | JobState::Backoff)
+    }
+
+    /// Returns what the job has to pass next. It takes its places when it is due.
+    pub(super) fn next_gate(&mut self) -> Option<Gate> {
+        if !self.is_unconditional() {
+            return Some(Gate::Ask(self.take_condition()));
+        }
+        if self.has_delay() { None } else { self.next_lane() }
+    }
+
     /// Returns the lane in which it waits for its next place, or in which it has yet to take one. `None` if it has all of its
     /// places.
-    pub(super) fn next_lane(&mut self) -> Option<NextLane> {
+    fn next_lane(&mut self) -> Option<Gate> {
         let at_once = self.policy().max_running();
         if at_once.is_none() && self.serial_key().is_none() {
             return None;
@@ -429,8 +450,8 @@ impl Entry {
         let extras = self.extras.as_ref();
         if let Some(serial) = extras.and_then(|extras| extras.serial.as_ref()) {
             match &serial.place {
-                None => return Some(NextLane::Enter(Key::Serial(serial.key.clone()), 1)),
-                Some(place) if !place.has_turn() => return Some(NextLane::Wait),
+                None => return Some(Gate::Enter(Key::Serial(serial.key.clone()), 1)),
+                Some(place) if !place.has_turn() => return Some(Gate::Wait),
                 Some(_) => {}
             }
         }
@@ -438,9 +459,9 @@ impl Entry {
         match extras.and_then(|extras| extras.limit.as_ref()) {
             None => {
                 let at_once = usize::try_from(at_once.get()).unwrap_or(usize::MAX);
-                Some(NextLane::Enter(Key::Type(self.kind.name()), at_once))
+                Some(Gate::Enter(Key::Type(self.kind.name()), at_once))
             }
-            Some(place) => (!place.has_turn()).then_some(NextLane::Wait),
+            Some(place) => (!place.has_turn()).then_some(Gate::Wait),
         }
     }
 
@@ -476,6 +497,15 @@ impl Entry {
         let mut places = serial.into_iter().chain([&mut extras.limit]);
         let waiting = places.find(|place| place.as_ref().is_some_and(|place| !place.has_turn()))?;
         waiting.take()
+    }
+
+    /// Keeps the waker of what waits for its turn. Returns the one that this replaces.
+    pub(super) fn keep_waker(&mut self, waker: Waker) -> Option<Waker> {
+        self.extras().waker.replace(waker)
+    }
+
+    pub(super) fn take_waker(&mut self) -> Option<Waker> {
+        self.extras.as_mut()?.take_waker()
     }
 
     /// Takes its place among the jobs of its type.
@@ -522,6 +552,10 @@ impl Entry {
 impl Extras {
     pub(super) fn take_observer(&mut self) -> Option<oneshot::Sender<JobEventKind>> {
         self.observer.take()
+    }
+
+    pub(super) fn take_waker(&mut self) -> Option<Waker> {
+        self.waker.take()
     }
 }
 

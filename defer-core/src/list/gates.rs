@@ -8,8 +8,8 @@ use std::{
 };
 
 use super::{
-    effects::{Gate, Start},
-    entry::{Condition, NextLane},
+    effects::Start,
+    entry::{Condition, Gate},
     list::JobList,
 };
 use crate::{
@@ -29,18 +29,16 @@ impl JobList {
     #[cold]
     pub(super) fn start_gated(&self, index: usize) -> Start {
         loop {
-            let gate = self.lock().next_gate(index);
-            match gate {
-                Gate::Open => return self.transition(|state| state.start_open(index)),
-                Gate::Delay(start) => return start,
-                Gate::Lane(NextLane::Wait) => return Start::Wait,
-                gate => match self.pass(index, gate) {
-                    Passed::On => {}
-                    Passed::Ended => return Start::Gone,
-                    // Only those that had a place when the response was over may hold up their line: a later one may have to
-                    // wait for a job that is behind it there.
-                    Passed::Late => return self.transition(|state| state.leave_late(index)),
-                },
+            let gate = match self.transition(|state| state.start_passed(index)) {
+                Ok(start) => return start,
+                Err(gate) => gate,
+            };
+            match self.pass(index, gate) {
+                Passed::On => {}
+                Passed::Waits => return Start::Wait,
+                // Only those that had a place when the response was over may hold up their line: a later one may have to
+                // wait for a job that is behind it there.
+                Passed::Late => return self.transition(|state| state.leave_late(index)),
             }
         }
     }
@@ -48,26 +46,22 @@ impl JobList {
     /// Returns whether a job with a task of its own has to wait for its turn. Asks its condition before.
     pub(crate) fn waits_for_turn(&self, index: usize) -> bool {
         loop {
-            let gate = self.lock().next_lane(index);
-            match gate {
-                Gate::Lane(NextLane::Wait) => return true,
-                Gate::Open | Gate::Delay(_) => return false,
-                gate => drop(self.pass(index, gate)),
+            let gate = self.lock().next_gate(index);
+            let Some(gate) = gate else { return false };
+            if let Passed::Waits | Passed::Late = self.pass(index, gate) {
+                return true;
             }
         }
     }
 
-    /// Passes a gate: asks the condition, or takes a place in the lane.
+    /// Passes a gate: asks the condition, which may end the job, or takes a place in the lane.
     fn pass(&self, index: usize, gate: Gate) -> Passed {
         match gate {
             Gate::Ask(condition) => match self.check(condition) {
                 Ok(()) => self.lock().pass(index),
-                Err(event) => {
-                    self.end(index, &event);
-                    return Passed::Ended;
-                }
+                Err(event) => drop(self.end(index, &event)),
             },
-            Gate::Lane(NextLane::Enter(key, at_once)) => {
+            Gate::Enter(key, at_once) => {
                 let is_serial = matches!(key, Key::Serial(_));
                 let place = self.runner().lanes().enter(key, at_once);
                 let waits = !place.has_turn();
@@ -76,7 +70,7 @@ impl JobList {
                     return Passed::Late;
                 }
             }
-            Gate::Open | Gate::Delay(_) | Gate::Lane(NextLane::Wait) => {}
+            Gate::Wait => return Passed::Waits,
         }
         Passed::On
     }
@@ -202,8 +196,8 @@ impl JobList {
 enum Passed {
     /// Look at the next.
     On,
-    /// The job's condition is false.
-    Ended,
+    /// The job has to wait in a lane.
+    Waits,
     /// The job has to wait in a lane that it has entered only now.
     Late,
 }

@@ -244,9 +244,9 @@ impl JobList {
     }
 
     pub(super) fn clean_up(&self, ended: Ended) -> JobRef {
-        let Ended { job, freed, extras, work, pushed } = ended;
+        let Ended { job, freed, extras, work, wakes } = ended;
         self.freed(freed);
-        pushed.into_iter().for_each(Waker::wake);
+        wakes.into_iter().for_each(Waker::wake);
         drop_some(extras);
         drop_some(work);
         job

@@ -9,6 +9,7 @@
 //! | state | what happens | next state | counted as |
 //! |---|---|---|---|
 //! | | `makes_room`: it may join, and `add` | `Waiting` | `deferred` |
+//! | | `makes_room`: it may join, and `add_beside`: it runs beside the line, whose response is over | `Backoff` | `deferred` |
 //! | | `makes_room`: there is none, and the runner sheds | | `deferred`, `shed` |
 //! | `Waiting` | `cancel` (also of one that is superfluous), `cancel_key`, unless the queue may have it or others were left out for it | `Ended` | `cancelled` |
 //! | `Waiting` | `release`, no room, the runner sheds, and no push of it failed | `Ended` | `shed` |
@@ -18,8 +19,8 @@
 //! | `Pushing` | `fail_push`: the queue does not have it, or may not | `Waiting` | |
 //! | `Waiting` | `start`, of a job for the queue that is not pushed | `Waiting` | |
 //! | `Waiting`, `Backoff` | `start`, with a gate to pass first: a condition, or a lane | the same | |
-//! | `Waiting`, `Backoff` | `start`, `start_open`: an attempt starts | `Running` | |
-//! | `Waiting` | `start`, `start_open`, `next_gate`, of a delayed job | `Backoff` | |
+//! | `Waiting`, `Backoff` | `start`, `start_passed`: an attempt starts | `Running` | |
+//! | `Waiting` | `start`, `start_passed`, of a delayed job | `Backoff` | |
 //! | `Waiting` | `leave_line`, `leave_late`, `leave_for_attempt`: it gets a task of its own | `Backoff` | |
 //! | `Running` | `end_attempt`: it succeeded, or no attempt follows | `Ended` | `succeeded`, `failed` |
 //! | `Running` | `give_up`: it failed for good, and is told so | `Running` | |

@@ -139,9 +139,7 @@ impl JobList {
             self.request_permit();
         }
     }
-}
 
-impl JobList {
     /// Does with a job that came back from its way to the queue what is done with the others at the release.
     fn rejoin(self: &Arc<Self>, index: usize) {
         self.claim(index);

@@ -268,8 +268,8 @@ impl Jobs for JobList {
         }
     }
 
-    fn oldest_ready(&self) -> Option<Stamp> {
-        self.lock().oldest_ready()
+    fn oldest_ready(&self, now: Stamp) -> Option<Stamp> {
+        self.lock().oldest_ready(now)
     }
 
     fn add_running(&self, running: &mut Vec<RunningJob>) {

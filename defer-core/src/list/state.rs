@@ -3,7 +3,7 @@
 //! A transition runs under the list's lock. It neither drops nor calls user code, and wakes no task: it returns what is
 //! left to do, and its caller does that after unlocking.
 
-use std::{any::TypeId, collections::BTreeMap, mem, ptr, task::Waker, time::Duration};
+use std::{any::TypeId, collections::BTreeMap, ptr, task::Waker, time::Duration};
 
 use serde::Serialize;
 use tokio::{
@@ -15,8 +15,8 @@ use tokio::{
 use tokio::sync::oneshot;
 
 use super::{
-    effects::{AttemptEnd, Awaited, Ended, Freed, Gate, Released, Start, Waiters},
-    entry::{Entries, Entry, Extras, InQueue, JobState},
+    effects::{AttemptEnd, Ended, Freed, Released, Start, Waiters},
+    entry::{Entries, Entry, Extras, Gate, InQueue, JobState},
     segment::{Segment, Segments, Slots},
 };
 #[cfg(feature = "testing")]
@@ -185,6 +185,15 @@ impl<S: Slots> State<S> {
             self.list = ListState::Active;
         }
         (index, starts)
+    }
+
+    /// Adds a job that runs beside the line of a list that is released. Returns its index, and how many jobs' room it takes.
+    pub(super) fn add_beside(&mut self, mut entry: Entry) -> (usize, usize) {
+        entry.state = JobState::Backoff;
+        entry.has_task = true;
+        self.counts.open += 1;
+        self.counts.waiting += 1;
+        (self.entries.push(entry), self.counts.stop_waiting())
     }
 
     /// Takes room for one more job, once the list is released. Returns whether the job may join.
@@ -395,14 +404,10 @@ impl<S: Slots> State<S> {
     }
 
     /// Returns since when the job that waits longest could have started.
-    pub(super) fn oldest_ready(&mut self) -> Option<Stamp> {
+    pub(super) fn oldest_ready(&mut self, now: Stamp) -> Option<Stamp> {
         let released = self.released?;
         // Those with a task of their own wait too, once they are due.
-        let now = Stamp::now();
-        let has_not_started = |entry: &Entry| {
-            matches!(entry.state, JobState::Waiting | JobState::Backoff) && entry.attempts == 0
-        };
-        let waiting = self.entries.open().filter(|(_, entry)| has_not_started(entry));
+        let waiting = self.entries.open().filter(|(_, entry)| entry.may_start() && entry.attempts == 0);
         waiting.map(|(_, entry)| entry.ready().unwrap_or(released)).filter(|ready| *ready <= now).min()
     }
 
@@ -443,38 +448,30 @@ impl<S: Slots> State<S> {
         self.counts.start(entry)
     }
 
-    /// Starts an attempt of a job that has passed all of its gates.
-    pub(super) fn start_open(&mut self, index: usize) -> Start {
-        self.entries.get_mut(index).map_or(Start::Gone, |entry| self.counts.start(entry))
-    }
-
-    /// Returns what a job has to pass next.
-    pub(super) fn next_gate(&mut self, index: usize) -> Gate {
-        let entry = self.entries.get_mut(index);
-        let entry = entry.filter(|entry| matches!(entry.state, JobState::Waiting | JobState::Backoff));
-        let Some(entry) = entry else { return Gate::Open };
-        if !entry.is_unconditional() {
-            return Gate::Ask(entry.take_condition());
-        }
-        // It takes its places when it is due.
-        if let Some(start) = self.counts.delay(entry) {
-            return Gate::Delay(start);
-        }
-        entry.next_lane().map_or(Gate::Open, Gate::Lane)
-    }
-
-    /// Returns what a job with a task of its own has to pass before it starts, apart from its delay.
-    pub(super) fn next_lane(&mut self, index: usize) -> Gate {
-        match self.entries.get_mut(index) {
-            Some(entry) if entry.state == JobState::Backoff && entry.gates.has(Gates::START) => {
-                if !entry.is_unconditional() {
-                    return Gate::Ask(entry.take_condition());
-                }
-                let lane = if entry.has_delay() { None } else { entry.next_lane() };
-                lane.map_or(Gate::Open, Gate::Lane)
+    /// Starts an attempt of a job, or lets it wait for its delay, if it has passed all of its gates. Otherwise returns the next.
+    pub(super) fn start_passed(&mut self, index: usize) -> Result<Start, Gate> {
+        let entry = self.entries.get_mut(index).filter(|entry| entry.may_start());
+        let Some(entry) = entry else { return Ok(Start::Gone) };
+        if entry.is_unconditional() {
+            // It takes its places when it is due.
+            if let Some(start) = self.counts.delay(entry) {
+                return Ok(start);
             }
-            _ => Gate::Open,
         }
+        match entry.next_gate() {
+            Some(gate) => Err(gate),
+            None => Ok(self.counts.start(entry)),
+        }
+    }
+
+    /// Returns what a job with a task of its own has to pass next, apart from its delay.
+    pub(super) fn next_gate(&mut self, index: usize) -> Option<Gate> {
+        self.entry_to_start(index).filter(|entry| entry.gates.has(Gates::START))?.next_gate()
+    }
+
+    /// Returns the entry of a job that is in no attempt, and may start one.
+    fn entry_to_start(&mut self, index: usize) -> Option<&mut Entry> {
+        self.entries.get_mut(index).filter(|entry| entry.may_start())
     }
 
     /// Lets a job wait for its turn in a task of its own.
@@ -509,25 +506,15 @@ impl<S: Slots> State<S> {
 
     /// Keeps the waker of a worker that waits for a job's turn. Returns whether it has to wait, and a waker to drop.
     pub(super) fn poll_turn(&mut self, index: usize, waker: Waker) -> (bool, Option<Waker>) {
-        let state = self.entries.get_mut(index).map(|entry| entry.state);
-        if !matches!(state, Some(JobState::Waiting | JobState::Backoff)) {
-            return (false, Some(waker));
-        }
-        let others = &mut self.waiters.get_or_insert_default().others;
-        match others.iter_mut().find(|(awaited, _)| *awaited == Awaited::Turn(index)) {
-            Some((_, known)) => (true, Some(mem::replace(known, waker))),
-            None => {
-                others.push((Awaited::Turn(index), waker));
-                (true, None)
-            }
+        match self.entry_to_start(index) {
+            Some(entry) => (true, entry.keep_waker(waker)),
+            None => (false, Some(waker)),
         }
     }
 
     /// Forgets the waker of what waits for a job's turn.
     pub(super) fn forget_turn(&mut self, index: usize) -> Option<Waker> {
-        let others = &mut self.waiters.as_mut()?.others;
-        let at = others.iter().position(|(awaited, _)| *awaited == Awaited::Turn(index))?;
-        Some(others.swap_remove(at).1)
+        self.open_entry(index)?.take_waker()
     }
 
     /// Gives a job something that is to be done at its release.
@@ -662,11 +649,11 @@ impl<S: Slots> State<S> {
     }
 
     fn end_from(&mut self, index: usize, from: impl FnOnce(JobState) -> bool) -> Option<Ended> {
-        let (before, job, extras) = self.end_entry(index, from)?;
+        let (before, job, mut extras) = self.end_entry(index, from)?;
         let freed = if before == JobState::Waiting { self.free() } else { Freed::default() };
-        let mut pushed = if before == JobState::Pushing { self.take_pushed() } else { Vec::new() };
-        pushed.extend(self.forget_turn(index));
-        Some(Ended { job, freed, extras, work: None, pushed })
+        let mut wakes = if before == JobState::Pushing { self.take_pushed() } else { Vec::new() };
+        wakes.extend(extras.as_mut().and_then(|extras| extras.take_waker()));
+        Some(Ended { job, freed, extras, work: None, wakes })
     }
 
     /// Every job ends here. Returns its last state, and what it leaves behind.

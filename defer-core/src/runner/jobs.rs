@@ -16,8 +16,8 @@ pub(crate) trait Jobs: Send + Sync {
     /// Runs the jobs with this permit.
     fn granted(self: Arc<Self>, permit: Permit);
 
-    /// Returns since when the job that waits longest could have started.
-    fn oldest_ready(&self) -> Option<Stamp>;
+    /// Returns since when the job that waits longest could have started, if it could by now.
+    fn oldest_ready(&self, now: Stamp) -> Option<Stamp>;
 
     /// Adds the jobs that run to these.
     fn add_running(&self, running: &mut Vec<RunningJob>);

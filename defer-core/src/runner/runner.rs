@@ -23,6 +23,7 @@ use crate::{
     event::Hooks,
     id::JobId,
     queue::Queue,
+    stamp::Stamp,
     state::TypeMap,
     stats::{Counters, Stats},
     status::{JobStatus, Outcomes},
@@ -164,8 +165,9 @@ impl Runner {
     /// `None` if no job waits, or if the runner has neither a hook nor the feature `metrics`: nothing notes the time then.
     /// Looks at every request that has jobs, so call it from time to time rather than for each request.
     pub fn oldest_pending(&self) -> Option<Duration> {
-        let oldest = self.lists().iter().filter_map(|list| list.oldest_ready()).min();
-        oldest.map(|oldest| oldest.elapsed())
+        let now = Stamp::now();
+        let oldest = self.lists().iter().filter_map(|list| list.oldest_ready(now)).min();
+        oldest.map(|oldest| now.since(oldest))
     }
 
     /// Returns how much of its bounds it uses.

@@ -117,6 +117,7 @@ impl Job for Alone {
 async fn span(cx: &JobContext, number: u32) -> JobResult {
     let log = cx.state::<Log>()?;
     log.note(format_args!("+{number}"));
+    // Long enough for another to come between, if there were nothing against it.
     tokio::time::sleep(Duration::from_millis(5)).await;
     log.note(format_args!("-{number}"));
     Ok(())

@@ -5,7 +5,7 @@ use std::{mem, task::Waker};
 use super::{Bounds, ListState, State};
 use crate::{
     list::{
-        effects::{Awaited, Ended, Freed, PushFailed},
+        effects::{Ended, Freed, PushFailed},
         entry::{Condition, Entry, InQueue, JobState},
         segment::Slots,
     },
@@ -82,12 +82,7 @@ impl<S: Slots> State<S> {
 
     /// Takes the wakers that wait for a push.
     pub(super) fn take_pushed(&mut self) -> Vec<Waker> {
-        let Some(waiters) = &mut self.waiters else { return Vec::new() };
-        let (pushed, others) =
-            mem::take(&mut waiters.others).into_iter().partition(|(awaited, _)| *awaited == Awaited::Push);
-        waiters.others = others;
-        let pushed: Vec<(Awaited, Waker)> = pushed;
-        pushed.into_iter().map(|(_, waker)| waker).collect()
+        self.waiters.as_mut().map(|waiters| mem::take(&mut waiters.pushed)).unwrap_or_default()
     }
 
     /// Keeps the waker of a task that waits for the push of one job, or of all. Returns whether the task has to wait, and a
@@ -97,20 +92,19 @@ impl<S: Slots> State<S> {
         index: Option<usize>,
         waker: Waker,
     ) -> (bool, Option<Waker>) {
+        let is_pushing = |entry: &mut Entry| entry.state == JobState::Pushing;
         let waits = match index {
-            Some(index) => self.entries.get_mut(index).is_some_and(|entry| entry.state == JobState::Pushing),
-            None => self.entries.open().any(|(_, entry)| entry.state == JobState::Pushing),
+            Some(index) => self.entries.get_mut(index).is_some_and(is_pushing),
+            None => self.entries.open().any(|(_, entry)| is_pushing(entry)),
         };
         if !waits {
             return (false, Some(waker));
         }
-        let others = &mut self.waiters.get_or_insert_default().others;
-        let is_known =
-            |(awaited, known): &(Awaited, Waker)| *awaited == Awaited::Push && known.will_wake(&waker);
-        if others.iter().any(is_known) {
+        let waiters = &mut self.waiters.get_or_insert_default().pushed;
+        if waiters.iter().any(|known| known.will_wake(&waker)) {
             return (true, Some(waker));
         }
-        others.push((Awaited::Push, waker));
+        waiters.push(waker);
         (true, None)
     }
 }

@@ -68,7 +68,7 @@ enum Step {
     FailPush(usize, bool),
     Start(usize),
     /// Starts a job whose condition was asked, and is true.
-    StartOpen(usize),
+    StartPassed(usize),
     EndAttempt(usize, Sequel),
     End(usize),
     Stop(bool),
@@ -85,7 +85,7 @@ fn steps(kinds: &'static [Kind]) -> impl Iterator<Item = Step> {
             Step::FailPush(job, false),
             Step::FailPush(job, true),
             Step::Start(job),
-            Step::StartOpen(job),
+            Step::StartPassed(job),
             Step::EndAttempt(job, Sequel::Nothing),
             Step::EndAttempt(job, Sequel::Retry),
             Step::EndAttempt(job, Sequel::Snooze),
@@ -149,7 +149,7 @@ impl Expected {
             | Step::EndQueued(at)
             | Step::FailPush(at, _)
             | Step::Start(at)
-            | Step::StartOpen(at)
+            | Step::StartPassed(at)
             | Step::EndAttempt(at, _)
             | Step::End(at)
             | Step::EndHandover(at) => at == job,
@@ -165,7 +165,7 @@ impl Expected {
             (Pushing, Step::EndQueued(_)) => Ended,
             (Pushing, Step::FailPush(..)) => Waiting,
             (Waiting, Step::Start(_)) if self.queue == InQueue::Due || !self.is_unconditional() => Waiting,
-            (Waiting | Backoff, Step::Start(_) | Step::StartOpen(_)) => Running,
+            (Waiting | Backoff, Step::Start(_) | Step::StartPassed(_)) => Running,
             (Running, Step::EndAttempt(_, Sequel::Retry)) if self.attempts < ATTEMPTS => Backoff,
             (Running, Step::EndAttempt(_, Sequel::Snooze)) => Backoff,
             (Running, Step::EndAttempt(..)) => Ended,
@@ -358,13 +358,13 @@ impl Model {
                     self.started(job, &start);
                 }
             }
-            Step::StartOpen(job) => {
+            Step::StartPassed(job) => {
                 if let Some(index) = self.index(job) {
                     if matches!(self.jobs[job].state, JobState::Waiting | JobState::Backoff) {
                         self.state.pass(index);
                         self.jobs[job].passed = true;
                     }
-                    let start = self.state.start_open(index);
+                    let Ok(start) = self.state.start_passed(index) else { panic!("it has passed") };
                     self.started(job, &start);
                 }
             }
@@ -376,7 +376,7 @@ impl Model {
                             freed: Freed::default(),
                             extras,
                             work: None,
-                            pushed: Vec::new(),
+                            wakes: Vec::new(),
                         });
                     }
                     Some(AttemptEnd::Again(..)) => {
