@@ -7,12 +7,12 @@ mod support;
 use std::{sync::Mutex, time::Duration};
 
 use defer_core::{JobEventKind, Runner, defer, defer_fn, scope};
-use support::{Blocking, Kind, Limited, Log, Release, SECOND, assert_all_accounted_for};
+use support::{Blocking, Kind, Limited, Log, Plain, Release, SECOND, assert_all_accounted_for};
 use tokio::sync::mpsc;
 
 const LIMIT: Duration = Duration::from_millis(20);
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn a_job_that_never_yields_is_named_while_it_holds_its_thread() {
     let log = Log::capture_everywhere();
     let (stuck, mut told) = mpsc::unbounded_channel();
@@ -42,9 +42,18 @@ async fn a_job_that_never_yields_is_named_while_it_holds_its_thread() {
     assert_eq!((name, Some(of), attempt), ("Limited", id, 1));
     assert!(elapsed >= LIMIT);
     assert_eq!(runner.stats().running, 1, "it goes on");
+    let spin = release.spin();
+    scope(&runner, async {
+        defer(Plain::job(move |_| {
+            spin();
+            async { Ok(()) }
+        }));
+    })
+    .await;
+    let (name, ..) = told.recv().await.unwrap();
+    assert_eq!(name, "Plain", "the first is named once, however often it is looked at until then");
     drop(release);
     runner.idle().await;
-    assert!(told.try_recv().is_err(), "it is named once");
     let id = format!("id={of}");
     assert_eq!(log.lines_with(&["WARN", "job holds its thread", "name=\"Limited\"", &id, "attempt=1"]), 1);
     assert_all_accounted_for(&runner);

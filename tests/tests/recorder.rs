@@ -575,6 +575,7 @@ async fn one_attempt_of_a_job_runs_and_says_how_it_ended() {
 
         recorder.assert_nothing_deferred();
         recorder.run_all().await;
+        // By the paused clock: long enough for another attempt, if one followed.
         tokio::time::sleep(Duration::from_secs(24 * 3600)).await;
         assert_eq!(log.lines().iter().filter(|line| line.starts_with(how)).count(), 1, "no other follows");
         let stats = recorder.runner().stats();
