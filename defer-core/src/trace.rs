@@ -62,7 +62,15 @@ impl Source {
     }
 }
 
+/// Returns whether anybody may listen to the span of an attempt. Ask before it is made: even if nobody does, the macro makes one
+/// for the `log` crate, if tracing's feature of that name is on.
+#[inline]
+pub(crate) fn is_listened_to() -> bool {
+    LevelFilter::current() >= LevelFilter::INFO
+}
+
 /// Creates the span of an attempt.
+#[inline(never)]
 pub(crate) fn span(
     job: JobRef,
     source: &Source,
@@ -82,10 +90,6 @@ pub(crate) fn span(
                 $($field)*
             )
         };
-    }
-    // Before the macro, which even if nobody listens makes a span for the `log` crate, if tracing's feature of that name is on.
-    if LevelFilter::current() < LevelFilter::INFO {
-        return JobSpan::NONE;
     }
     // Its kind and name can be given as fields alone (tracing-opentelemetry 0.34).
     #[cfg(feature = "opentelemetry")]

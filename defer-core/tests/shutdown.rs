@@ -21,7 +21,7 @@ use support::{
     assert_all_accounted_for, assert_room_for, defer_note, quiet_panics,
 };
 use tokio::{
-    sync::{Notify, Semaphore, oneshot},
+    sync::{Notify, Semaphore, mpsc, oneshot},
     task::JoinSet,
     time::Instant,
 };
@@ -225,7 +225,7 @@ async fn every_unfinished_job_is_named_whichever_thread_stops_it() {
 /// The deadline falls while jobs start, run, fail, defer and end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn at_any_moment_the_report_and_the_counts_agree() {
-    async fn busy(cx: JobContext) -> JobResult {
+    async fn busy(cx: JobContext, _lives: mpsc::Sender<()>) -> JobResult {
         tokio::task::yield_now().await;
         if u128::from(cx.id()) % 3 == 0 {
             defer_fn(|_| async { tokio::task::yield_now().await });
@@ -235,11 +235,16 @@ async fn at_any_moment_the_report_and_the_counts_agree() {
     for round in 0..200 {
         let events = Events::default();
         let runner = events.runner().max_running(4).build();
+        let (lives, mut all_dropped) = mpsc::channel(1);
+        let job = || {
+            let lives = lives.clone();
+            move |cx| busy(cx, lives.clone())
+        };
         for _ in 0..20 {
             scope(&runner, async {
                 for _ in 0..5 {
-                    defer(Twice::job(busy));
-                    defer(Plain::job(busy));
+                    defer(Twice::job(job()));
+                    defer(Plain::job(job()));
                 }
             })
             .await;
@@ -247,6 +252,9 @@ async fn at_any_moment_the_report_and_the_counts_agree() {
         let before: Vec<_> = events.all().iter().map(|event| event.id).collect();
         let done = |stats: Stats| stats.succeeded + stats.failed;
         let report = runner.shutdown(Duration::from_micros(round * 5)).await;
+        // A job that is stopped while it is polled may yet defer another.
+        drop(lives);
+        assert_eq!(all_dropped.recv().await, None);
         tokio::time::timeout(SECOND * 10, runner.idle()).await.expect("nothing is left");
         let after = runner.stats();
         assert_all_accounted_for(&runner);

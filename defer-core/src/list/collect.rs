@@ -28,8 +28,6 @@ impl JobList {
         if entry.policy().is_queued() && !entry.is_from_queue() && self.runner().queue().is_some() {
             self.encode(&mut entry, &work);
         }
-        // One for the queue goes there from its place in the line.
-        let leaves_line = entry.leaves_line() && !entry.is_for_queue();
         let mut state = self.lock();
         if !state.makes_room(self.bounds()) {
             drop(state);
@@ -38,7 +36,8 @@ impl JobList {
             return None;
         }
         let is_released = state.is_released();
-        if is_released && leaves_line {
+        // One for the queue goes there from its place in the line.
+        if is_released && entry.leaves_line() && !entry.is_for_queue() {
             let (index, room) = state.add_beside(entry);
             if let Some(now) = self.now() {
                 state.set_ready(index, now);

@@ -223,8 +223,12 @@ impl JobList {
         !self.runner().hooks().is_empty() || tracing::enabled!(target: "defer", tracing::Level::ERROR)
     }
 
-    /// Creates the span of an attempt.
+    /// Creates the span of an attempt, if anybody listens.
+    #[inline]
     pub(crate) fn span(&self, job: JobRef) -> JobSpan {
+        if !trace::is_listened_to() {
+            return JobSpan::NONE;
+        }
         trace::span(job, &self.origin.source, self.request(), self.origin.queued.as_deref())
     }
 }
