@@ -15,7 +15,9 @@ use defer_core::{
     __private::{Captured, Carried},
     RequestInfo, Runner,
 };
-use http::{Extensions, HeaderMap, HeaderName, Method, Request, StatusCode, Uri, Version, response};
+use http::{
+    Extensions, HeaderMap, HeaderName, Method, Request, StatusCode, Uri, Version, response, uri::PathAndQuery,
+};
 
 /// The settings of a `DeferLayer`, which its services share with their clones: axum clones a service for each request.
 #[derive(Clone, Debug)]
@@ -74,7 +76,7 @@ pub(crate) struct RequestHead {
     /// The exchange that the request belongs to, if `serve` has received it.
     pub(crate) exchange: Option<ExchangeId>,
     method: Method,
-    uri: Uri,
+    target: Target,
     version: Version,
     captured: Option<Box<Captured>>,
     route: Option<MatchedPath>,
@@ -90,7 +92,7 @@ impl RequestHead {
             received: Instant::now(),
             exchange,
             method: request.method().clone(),
-            uri: request.uri().clone(),
+            target: Target::of(request.uri()),
             version: request.version(),
             captured: config.captured(request),
             route: request.extensions().get::<MatchedPath>().cloned(),
@@ -105,9 +107,33 @@ impl RequestHead {
     /// Converts it into what jobs see of the request.
     pub(crate) fn into_info(self) -> RequestInfo {
         let route = self.route.map(|route| self.config.route(route.as_str()));
-        RequestInfo::new(self.method, self.uri, self.version)
+        RequestInfo::new(self.method, self.target.into_uri(), self.version)
             .with_matched_path(route)
             .with_captured(self.captured)
+    }
+}
+
+/// What a request was sent to. Over HTTP/1 that mostly is a path, which is copied at half of the cost of a whole URI.
+#[derive(Clone)]
+enum Target {
+    Path(PathAndQuery),
+    Uri(Uri),
+}
+
+impl Target {
+    #[inline]
+    fn of(uri: &Uri) -> Self {
+        match uri.path_and_query() {
+            Some(path) if uri.scheme().is_none() && uri.authority().is_none() => Self::Path(path.clone()),
+            _ => Self::Uri(uri.clone()),
+        }
+    }
+
+    fn into_uri(self) -> Uri {
+        match self {
+            Self::Path(path) => path.into(),
+            Self::Uri(uri) => uri,
+        }
     }
 }
 

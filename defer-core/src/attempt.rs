@@ -2,10 +2,11 @@
 
 use std::{
     cell::Cell,
-    future::{Future, ready},
+    future::{Future, ready as completed},
+    mem,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -20,7 +21,6 @@ use crate::{
     error::{BoxError, JobError, JobResult},
     event::JobEventKind,
     panic::drop_quietly,
-    policy::Policy,
     span::JobSpan,
 };
 
@@ -32,7 +32,7 @@ pub(crate) trait Work: Send + 'static {
     /// Tells the job that it is given up.
     fn failed(&mut self, cx: &JobContext, error: &JobError) -> impl Future<Output = ()> + Send {
         let _ = (cx, error);
-        ready(())
+        completed(())
     }
 
     /// Returns the job as a queue stores it; `None` for one that is not for a queue.
@@ -145,17 +145,17 @@ impl Outcome {
 }
 
 pin_project! {
-    /// Completes with the outcome of a job's future, even if the future panics or never completes.
-    pub(crate) struct Attempt<'a, F> {
+    /// Completes with the outcome of a job's future, even if the future panics or never completes; and with the span, which
+    /// nobody else needs meanwhile.
+    pub(crate) struct Attempt<F> {
         #[pin]
         future: Option<F>,
-        span: &'a JobSpan,
-        policy: &'static Policy,
+        span: JobSpan,
         // Boxed, because most jobs have none and a timer is larger than most jobs.
-        limit: Option<Pin<Box<Sleep>>>,
+        limit: Option<Pin<Box<Limit>>>,
     }
 
-    impl<F> PinnedDrop for Attempt<'_, F> {
+    impl<F> PinnedDrop for Attempt<F> {
         fn drop(this: Pin<&mut Self>) {
             if this.future.is_some() {
                 let _in_job = InJob::enter();
@@ -165,18 +165,13 @@ pin_project! {
     }
 }
 
-impl<'a, F: Future<Output = JobResult>> Attempt<'a, F> {
-    pub(crate) fn new(
-        future: F,
-        span: &'a JobSpan,
-        policy: &'static Policy,
-        limit: Option<Pin<Box<Sleep>>>,
-    ) -> Self {
-        Self { future: Some(future), span, policy, limit }
+impl<F: Future<Output = JobResult>> Attempt<F> {
+    pub(crate) fn new(future: F, span: JobSpan, limit: Option<Pin<Box<Limit>>>) -> Self {
+        Self { future: Some(future), span, limit }
     }
 }
 
-impl<F> Attempt<'_, F> {
+impl<F> Attempt<F> {
     /// Drops the future in the job's span, quietly.
     fn drop_future(self: Pin<&mut Self>) {
         let mut this = self.project();
@@ -187,10 +182,19 @@ impl<F> Attempt<'_, F> {
     }
 }
 
-impl<F: Future<Output = JobResult>> Future for Attempt<'_, F> {
-    type Output = Outcome;
+impl<F: Future<Output = JobResult>> Future for Attempt<F> {
+    type Output = (Outcome, JobSpan);
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<(Outcome, JobSpan)> {
+        let outcome = ready!(self.as_mut().poll_outcome(cx));
+        Poll::Ready((outcome, mem::replace(self.project().span, JobSpan::NONE)))
+    }
+}
+
+impl<F: Future<Output = JobResult>> Attempt<F> {
+    #[inline]
+    fn poll_outcome(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
         let _in_job = InJob::enter();
         let mut this = self.as_mut().project();
         let entered = this.span.enter();
@@ -214,10 +218,7 @@ impl<F: Future<Output = JobResult>> Future for Attempt<'_, F> {
             }
             (None, Ok(())) => {
                 let Some(limit) = this.limit else { return Poll::Pending };
-                if limit.as_mut().poll(cx).is_pending() {
-                    return Poll::Pending;
-                }
-                Outcome::TimedOut(JobError::timed_out(this.policy.timeout().unwrap_or_default()))
+                Outcome::TimedOut(ready!(limit.as_mut().poll(cx)))
             }
         };
         drop(entered);
@@ -226,9 +227,38 @@ impl<F: Future<Output = JobResult>> Future for Attempt<'_, F> {
     }
 }
 
+pin_project! {
+    /// How long an attempt may take. Completes with the error of one that takes longer.
+    pub(crate) struct Limit {
+        #[pin]
+        timer: Sleep,
+        after: Duration,
+    }
+}
+
+impl Limit {
+    /// On a runtime without a timer this returns an error.
+    pub(crate) fn new(after: Duration) -> Result<Pin<Box<Self>>, JobError> {
+        boxed_timer(|| Self { timer: tokio::time::sleep(after), after })
+    }
+}
+
+impl Future for Limit {
+    type Output = JobError;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<JobError> {
+        let this = self.project();
+        this.timer.poll(cx).map(|()| JobError::timed_out(*this.after))
+    }
+}
+
 /// Creates a timer. On a runtime without one Tokio panics, and this returns an error.
 pub(crate) fn timer(duration: Duration) -> Result<Pin<Box<Sleep>>, JobError> {
-    catch_unwind(|| Box::pin(tokio::time::sleep(duration))).map_err(|panic| {
+    boxed_timer(|| tokio::time::sleep(duration))
+}
+
+fn boxed_timer<T>(new: impl FnOnce() -> T) -> Result<Pin<Box<T>>, JobError> {
+    catch_unwind(AssertUnwindSafe(|| Box::pin(new()))).map_err(|panic| {
         drop_quietly(panic);
         let message = "the runtime has no timer, which a job with a timeout, a backoff or a delay needs: build it \
                        with `enable_time` or `enable_all`";

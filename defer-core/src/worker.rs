@@ -6,7 +6,7 @@ use std::{mem, pin::Pin, sync::Arc, time::Duration};
 use tokio::{task::JoinHandle, time::Sleep};
 
 use crate::{
-    attempt::{Attempt, Outcome, Work, timer},
+    attempt::{Attempt, Limit, Outcome, Work, timer},
     context::JobContext,
     event::JobEventKind,
     future::BoxFuture,
@@ -16,18 +16,66 @@ use crate::{
         jobs::{Jobs, Permit},
         semaphore::Semaphore,
     },
-    scope::Scoped,
+    scope::current::InList,
     span::JobSpan,
     stamp::Stamp,
 };
+
+/// Lets other tasks and other lists go first, between two jobs.
+macro_rules! pause {
+    ($guard:ident) => {
+        // Jobs that are ready at once would keep the thread for the whole list.
+        tokio::task::consume_budget().await;
+        if $guard.list.runner().semaphore().is_wanted() {
+            let_others_go(&mut $guard).await;
+        }
+    };
+}
+
+/// Runs the jobs of a segment, from the first to the last. A macro, because a future of its own would have room for its
+/// arguments and its state twice, in every worker.
+macro_rules! run_jobs {
+    ($guard:ident, $segment:ident) => {
+        // Not a `for` loop, whose iterator the future would keep too.
+        let mut index = $segment.indices().start;
+        loop {
+            while let Some(work) = $segment.slot(index).and_then(Option::as_mut) {
+                match run_attempt(&$guard.list, index, work).await {
+                    Then::Nothing => drop_quietly($segment.take_work(index)),
+                    Then::Again { delay, has_room } => {
+                        leave(&$guard.list, index, $segment.take_work(index), Some(delay), has_room);
+                    }
+                    Then::Leave { has_room } => {
+                        leave(&$guard.list, index, $segment.take_work(index), None, has_room);
+                    }
+                    Then::Aside(what) => {
+                        // Asked for once more, because what is kept across an `.await` is room in every worker.
+                        if let Some(work) = $segment.slot(index).and_then(Option::as_mut) {
+                            aside(&$guard.list, &mut $guard.permit, index, work, what).await;
+                        }
+                    }
+                }
+            }
+            index += 1;
+            if index >= $segment.indices().end {
+                break;
+            }
+            pause!($guard);
+        }
+    };
+}
 
 impl<W: Work> RunSegment for Segment<W> {
     fn spawn(self: Box<Self>, guard: WorkerGuard) -> JoinHandle<()> {
         spawn(guard, self)
     }
 
-    fn run<'a>(&'a mut self, guard: &'a mut WorkerGuard) -> BoxFuture<'a, ()> {
-        Box::pin(run(guard, self))
+    fn run(mut self: Box<Self>, guard: &mut WorkerGuard) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let mut guard = guard;
+            pause!(guard);
+            run_jobs!(guard, self);
+        })
     }
 
     fn split(&mut self, index: usize) -> Option<Box<dyn RunSegment>> {
@@ -47,51 +95,24 @@ fn spawn<W: Work>(mut guard: WorkerGuard, mut first: Box<Segment<W>>) -> JoinHan
     let scope = list.clone();
     // Not an `async fn`, whose future would have room for each argument twice.
     let task = async move {
-        run(&mut guard, &mut first).await;
-        drop_quietly(first);
-        while let Some(mut segment) = guard.list.take_segment() {
-            pause(&mut guard).await;
+        run_jobs!(guard, first);
+        while let Some(segment) = guard.list.take_segment() {
             segment.run(&mut guard).await;
         }
         guard.finish();
     };
-    list.runtime().spawn(Scoped::of_list(scope, false, task))
-}
-
-/// Runs the jobs of a segment, from the first to the last.
-#[allow(clippy::manual_async_fn, reason = "the future of an `async fn` has room for each argument twice")]
-fn run<W: Work>(guard: &mut WorkerGuard, segment: &mut Segment<W>) -> impl Future<Output = ()> + Send {
-    async move {
-        for index in segment.indices() {
-            if index > segment.indices().start {
-                pause(guard).await;
-            }
-            let Some(slot) = segment.slot(index) else { continue };
-            let then = loop {
-                let Some(work) = slot else { break Then::Nothing };
-                match run_attempt(&guard.list, index, work).await {
-                    Then::Aside(what) => aside(&guard.list, &mut guard.permit, index, work, what).await,
-                    then => break then,
-                }
-            };
-            match then {
-                Then::Nothing | Then::Aside(_) => drop_quietly(slot.take()),
-                Then::Again { delay, has_room } => leave(&guard.list, index, slot, Some(delay), has_room),
-                Then::Leave { has_room } => leave(&guard.list, index, slot, None, has_room),
-            }
-        }
-    }
+    list.runtime().spawn(InList::new(scope, task))
 }
 
 /// Leaves a job to a task of its own.
 fn leave<W: Work>(
     list: &Arc<JobList>,
     index: usize,
-    slot: &mut Option<W>,
+    work: Option<W>,
     delay: Option<Duration>,
     has_room: bool,
 ) {
-    if let Some(work) = slot.take() {
+    if let Some(work) = work {
         OwnTask::spawn(list, index, work, delay, has_room);
     }
 }
@@ -158,28 +179,28 @@ async fn give_up<W: Work>(list: &Arc<JobList>, work: &mut W, failure: &Failure) 
     let began = Stamp::now();
     let cx = JobContext::new(list.clone(), *job);
     // Where there is no timer there is no limit.
-    let limit = job.policy().timeout().and_then(|limit| timer(limit).ok());
+    let limit = job.policy().timeout().and_then(|limit| Limit::new(limit).ok());
     let told = async {
         if let Some((_, error)) = outcome.error() {
             work.failed(&cx, error).await;
         }
         Ok(())
     };
-    if let Some((how, error)) = Attempt::new(told, span, job.policy(), limit).await.error() {
-        job.within(span).log_untold(how, error);
+    let (told, span) = Attempt::new(told, span.clone(), limit).await;
+    if let Some((how, error)) = told.error() {
+        job.within(&span).log_untold(how, error);
     }
     began.elapsed()
 }
 
-/// Lets other tasks and other lists go first, between two jobs.
-async fn pause(guard: &mut WorkerGuard) {
-    // Jobs that are ready at once would keep the thread for the whole list.
-    tokio::task::consume_budget().await;
-    if guard.list.runner().semaphore().is_wanted() {
+/// Lets other lists go first.
+#[cold]
+fn let_others_go(guard: &mut WorkerGuard) -> BoxFuture<'_, ()> {
+    Box::pin(async {
         if let Some(permit) = guard.permit.take() {
             guard.permit = Some(permit.turn().await);
         }
-    }
+    })
 }
 
 /// Runs one attempt of a job, unless something else has to be done first.
@@ -199,14 +220,14 @@ fn run_attempt<W: Work>(
             Turn::Nothing => return Then::Nothing,
         };
         let span = list.span(job);
-        let limit = match job.policy().timeout().map(timer).transpose() {
+        let limit = match job.policy().timeout().map(Limit::new).transpose() {
             Ok(limit) => limit,
             Err(error) => {
                 return end_attempt(list, index, Outcome::Returned(Err(error)), started, &span);
             }
         };
         let cx = JobContext::new(list.clone(), job);
-        let outcome = Attempt::new(work.run(&cx), &span, job.policy(), limit).await;
+        let (outcome, span) = Attempt::new(work.run(&cx), span, limit).await;
         end_attempt(list, index, outcome, started, &span)
     }
 }
@@ -254,7 +275,7 @@ impl<W: Work> OwnTask<W> {
 
     fn start(self, backoff: Option<Pin<Box<Sleep>>>) {
         let (list, index) = (self.list.clone(), self.index);
-        let task = list.runtime().spawn(Scoped::of_list(list.clone(), false, self.run(backoff)));
+        let task = list.runtime().spawn(InList::new(list.clone(), self.run(backoff)));
         list.keep_task(index, task.abort_handle());
     }
 

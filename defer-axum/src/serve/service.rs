@@ -15,7 +15,7 @@ use axum::{
     serve::{IncomingStream, Listener},
 };
 use defer_core::Delivery;
-use http::{Method, Version};
+use http::{Extensions, Method, Version};
 use http_body_util::combinators::UnsyncBoxBody;
 use pin_project_lite::pin_project;
 use tower_service::Service;
@@ -49,7 +49,7 @@ where
 
     fn call(&mut self, stream: IncomingStream<'a, ServedListener<L>>) -> Self::Future {
         let connection = stream.io().connection().clone();
-        let peer = ConnectInfo(stream.remote_addr().clone());
+        let peer = Arc::new(Peer::new(stream.remote_addr().clone()));
         MakeFuture { inner: self.make.call(stream), given: Some((connection, peer)) }
     }
 }
@@ -58,7 +58,7 @@ pin_project! {
     pub(super) struct MakeFuture<F, A> {
         #[pin]
         inner: F,
-        given: Option<(Arc<Connection>, ConnectInfo<A>)>,
+        given: Option<(Arc<Connection>, Arc<Peer<A>>)>,
     }
 }
 
@@ -77,11 +77,51 @@ where
 }
 
 /// The app on one connection.
-#[derive(Clone)]
 pub(super) struct Served<S, A> {
     app: S,
     connection: Arc<Connection>,
-    peer: ConnectInfo<A>,
+    // Shared with the clones: hyper-util clones the service for each request.
+    peer: Arc<Peer<A>>,
+}
+
+/// Who is at the other end of a connection.
+struct Peer<A> {
+    addr: ConnectInfo<A>,
+    /// The address, and room for what a router adds: a copy has it too, where an insertion would let the map grow later.
+    extensions: Extensions,
+}
+
+impl<A: Clone + Send + Sync + 'static> Peer<A> {
+    fn new(addr: A) -> Self {
+        #[derive(Clone)]
+        struct Room<const N: usize>;
+        let addr = ConnectInfo(addr);
+        let mut extensions = Extensions::new();
+        extensions.insert(addr.clone());
+        // A map for three grows to one for seven.
+        extensions.insert(Room::<0>);
+        extensions.insert(Room::<1>);
+        extensions.insert(Room::<2>);
+        extensions.remove::<Room<0>>();
+        extensions.remove::<Room<1>>();
+        extensions.remove::<Room<2>>();
+        Self { addr, extensions }
+    }
+
+    /// Adds the address to a request's extensions.
+    fn add_to(&self, extensions: &mut Extensions) {
+        if extensions.is_empty() {
+            *extensions = self.extensions.clone();
+        } else {
+            extensions.insert(self.addr.clone());
+        }
+    }
+}
+
+impl<S: Clone, A> Clone for Served<S, A> {
+    fn clone(&self) -> Self {
+        Self { app: self.app.clone(), connection: self.connection.clone(), peer: self.peer.clone() }
+    }
 }
 
 impl<S, A> Service<Request> for Served<S, A>
@@ -100,7 +140,7 @@ where
     fn call(&mut self, mut request: Request) -> Self::Future {
         let is_http2 = request.version() == Version::HTTP_2;
         let is_connect = request.method() == Method::CONNECT;
-        request.extensions_mut().insert(self.peer.clone());
+        self.peer.add_to(request.extensions_mut());
         // A request that was made in this process lacks the `ConnectInfo` inserted above.
         let mut outermost = Outermost::new(|extensions| extensions.get::<ConnectInfo<A>>().is_some());
         let inner = outermost.enter(|| self.app.call(request));
@@ -170,9 +210,10 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        let response = self.response.take();
-        // The response may defer while it is dropped.
-        self.outermost.enter(|| drop(response));
+        if let Some(response) = self.response.take() {
+            // It may defer while it is dropped.
+            self.outermost.enter(|| drop(response));
+        }
         if self.outermost.has_jobs() {
             self.outermost.take_guard(0).end(dropped(Delivery::Disconnected), 0);
         }

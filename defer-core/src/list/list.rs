@@ -70,8 +70,8 @@ pub(crate) trait RunSegment: Slots {
     /// Spawns a worker that begins with this segment.
     fn spawn(self: Box<Self>, guard: WorkerGuard) -> JoinHandle<()>;
 
-    /// Runs the jobs, from the first to the last.
-    fn run<'a>(&'a mut self, guard: &'a mut WorkerGuard) -> BoxFuture<'a, ()>;
+    /// Runs the jobs, from the first to the last, after others had their turn.
+    fn run(self: Box<Self>, guard: &mut WorkerGuard) -> BoxFuture<'_, ()>;
 
     /// Takes one job out, as a segment of its own.
     fn split(&mut self, index: usize) -> Option<Box<dyn RunSegment>>;

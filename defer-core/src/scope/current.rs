@@ -149,6 +149,48 @@ impl<F> Scoped<F> {
     }
 }
 
+pin_project! {
+    /// A future in the scope of a list, as small as it can be: each request with jobs has one for its worker.
+    pub(crate) struct InList<F> {
+        list: Arc<JobList>,
+        // `None` once it has completed.
+        #[pin]
+        future: Option<F>,
+    }
+
+    impl<F> PinnedDrop for InList<F> {
+        // What the future holds may defer while it is dropped.
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            if this.future.is_some() {
+                Current::Used(this.list.clone()).enter(|| this.future.set(None));
+            }
+        }
+    }
+}
+
+impl<F> InList<F> {
+    pub(crate) fn new(list: Arc<JobList>, future: F) -> Self {
+        Self { list, future: Some(future) }
+    }
+}
+
+impl<F: Future> Future for InList<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let mut this = self.project();
+        Current::Used(this.list.clone()).enter(|| {
+            let future = this.future.as_mut().as_pin_mut();
+            let polled = future.expect("a future is not polled after it completed").poll(cx);
+            if polled.is_ready() {
+                this.future.set(None);
+            }
+            polled
+        })
+    }
+}
+
 impl<F: Future> Future for Scoped<F> {
     type Output = F::Output;
 
