@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Prints everything that is measured here, one table after another: what a request costs in instructions and
-# allocations, what each part costs in time, and what a server then does over the loopback interface, in as many rounds
-# as the argument says. For the times, on a machine that does nothing else.
+# Prints what RESULTS.md is made of, one table after another: what a request costs in instructions and allocations, and
+# what a server then does over the loopback interface, beside others. `benches/run.sh [THROUGHPUT [LATENCY [PEERS]]]`
+# takes the numbers of rounds (15, 4 and 3). For rates and times, on a machine that does nothing else.
 #
-# Needs valgrind, wrk and h2load. How other libraries compare is a command of its own: benches/peers/run.sh.
+# Needs valgrind, wrk and h2load; benches/peers/run.sh installs the other servers. Of its own are the times of each part
+# (`cargo bench -p defer-benches --bench parts`) and the queue (`scripts/with-servers.sh cargo run --release -p
+# defer-queue-benches`).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}"
@@ -17,8 +19,15 @@ cargo bench --quiet -p defer-benches --no-run
 step "per request: instructions, allocations, memory"
 cargo bench --quiet -p defer-benches --bench per_request
 
-step "each part: time"
-cargo bench --quiet -p defer-benches --bench parts -- --sort location
+step "observed jobs: instructions"
+cargo bench --quiet -p defer-benches --features observed --bench observed
+cargo bench --quiet -p defer-benches --features metrics --bench observed
 
-step "over loopback: throughput and latency"
-benches/loopback.sh "$@"
+step "over loopback: throughput"
+TABLES="none trivial" SECONDS_EACH=1 benches/loopback.sh "${1:-15}"
+
+step "over loopback: latency"
+TABLES="apart shared" benches/loopback.sh "${2:-4}"
+
+step "other servers"
+SECONDS_EACH=1 benches/peers/run.sh "${3:-3}"

@@ -45,6 +45,19 @@ impl Current {
         while_swapped(self, swap, f)
     }
 
+    /// Polls a future in this scope, and drops it there once it has completed.
+    #[inline]
+    fn poll<F: Future>(&mut self, mut future: Pin<&mut Option<F>>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        self.enter(|| {
+            let polled =
+                future.as_mut().as_pin_mut().expect("a future is not polled after it completed").poll(cx);
+            if polled.is_ready() {
+                future.set(None);
+            }
+            polled
+        })
+    }
+
     fn replace(current: Self) -> Self {
         ManuallyDrop::into_inner(CURRENT.replace(ManuallyDrop::new(current)))
     }
@@ -179,15 +192,8 @@ impl<F: Future> Future for InList<F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let mut this = self.project();
-        Current::Used(this.list.clone()).enter(|| {
-            let future = this.future.as_mut().as_pin_mut();
-            let polled = future.expect("a future is not polled after it completed").poll(cx);
-            if polled.is_ready() {
-                this.future.set(None);
-            }
-            polled
-        })
+        let this = self.project();
+        Current::Used(this.list.clone()).poll(this.future, cx)
     }
 }
 
@@ -195,16 +201,9 @@ impl<F: Future> Future for Scoped<F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let mut this = self.project();
+        let this = self.project();
         let _in_job = this.in_job.then(InJob::enter);
-        this.current.enter(|| {
-            let future = this.future.as_mut().as_pin_mut();
-            let polled = future.expect("a future is not polled after it completed").poll(cx);
-            if polled.is_ready() {
-                this.future.set(None);
-            }
-            polled
-        })
+        this.current.poll(this.future, cx)
     }
 }
 
