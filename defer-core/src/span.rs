@@ -2,8 +2,8 @@
 
 use tracing::{Span, span::Entered};
 
-/// A job's span, if anybody listens. Boxed, because a worker has room for it in any case. Unlike a span that is disabled it costs one comparison each time, also with the feature
-/// `log` of `tracing`.
+/// A job's span, if anybody listens. Boxed, because a worker has room for it in any case. Unlike a span that is disabled it
+/// costs one comparison each time, also with the feature `log` of `tracing`.
 #[derive(Clone)]
 pub(crate) struct JobSpan(Option<Box<Span>>);
 

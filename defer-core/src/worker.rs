@@ -95,6 +95,9 @@ fn spawn<W: Work>(mut guard: WorkerGuard, mut first: Box<Segment<W>>) -> JoinHan
     let scope = list.clone();
     // Not an `async fn`, whose future would have room for each argument twice.
     let task = async move {
+        // Mentioned first, and so dropped first if the task is: the list knows that its worker is gone before the jobs are
+        // dropped, which may defer others.
+        let _ = &guard;
         run_jobs!(guard, first);
         while let Some(segment) = guard.list.take_segment() {
             segment.run(&mut guard).await;
