@@ -3,15 +3,15 @@
 use std::net::SocketAddr;
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
 };
 
 /// A connection.
 #[derive(Debug)]
-pub struct Tcp {
-    /// The socket.
-    pub stream: TcpStream,
+pub struct Tcp<I = TcpStream> {
+    /// The socket, or what is over it.
+    pub stream: I,
     buffer: Vec<u8>,
 }
 
@@ -36,13 +36,20 @@ impl Reply {
 impl Tcp {
     /// Connects.
     pub async fn connect(addr: SocketAddr) -> Self {
-        let stream = TcpStream::connect(addr).await.expect("the server listens");
+        Self::over(TcpStream::connect(addr).await.expect("the server listens"))
+    }
+}
+
+impl<I: AsyncRead + AsyncWrite + Unpin> Tcp<I> {
+    /// Speaks over this.
+    pub fn over(stream: I) -> Self {
         Self { stream, buffer: Vec::new() }
     }
 
     /// Sends bytes.
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).await.expect("the server reads");
+        self.stream.flush().await.expect("the server reads");
     }
 
     /// Sends a GET request.

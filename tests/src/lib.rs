@@ -4,6 +4,7 @@ mod ask;
 mod client;
 mod feed;
 pub mod http2;
+pub mod https;
 mod jobs;
 mod log;
 mod pipe;

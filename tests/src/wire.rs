@@ -90,6 +90,19 @@ impl WireListener {
     pub fn addr(&self) -> SocketAddr {
         self.listener.local_addr().expect("a bound listener has an address")
     }
+
+    /// The listener of the system. What it accepts is not recorded.
+    pub fn into_std(self) -> std::net::TcpListener {
+        self.listener.into_std().expect("it is registered with this runtime")
+    }
+
+    pub(crate) fn tcp(&self) -> &TcpListener {
+        &self.listener
+    }
+
+    pub(crate) fn wire(&self) -> &Wire {
+        &self.wire
+    }
 }
 
 impl Listener for WireListener {
@@ -98,7 +111,7 @@ impl Listener for WireListener {
 
     async fn accept(&mut self) -> (Self::Io, SocketAddr) {
         let (io, addr) = Listener::accept(&mut self.listener).await;
-        (WireIo { io, wire: self.wire.clone() }, addr)
+        (WireIo::new(io, &self.wire), addr)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -111,6 +124,13 @@ impl Listener for WireListener {
 pub struct WireIo<I> {
     io: I,
     wire: Wire,
+}
+
+impl<I> WireIo<I> {
+    /// Records this connection.
+    pub fn new(io: I, wire: &Wire) -> Self {
+        Self { io, wire: wire.clone() }
+    }
 }
 
 impl<I: AsyncRead + Unpin> AsyncRead for WireIo<I> {

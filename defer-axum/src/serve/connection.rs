@@ -4,7 +4,7 @@ use std::{
     mem,
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering},
     },
     task::{Context, Poll, Waker},
 };
@@ -22,11 +22,19 @@ pub(crate) struct Connection {
     waiting: AtomicUsize,
     /// The last read returned, and no write or flush has been pending since.
     receiving: AtomicBool,
-    /// The last call of the writing side was not a flush that succeeded.
-    unflushed: AtomicBool,
+    /// What the writing side did last, and what has happened since: [`UNFLUSHED`], [`WAITED`] and [`CALLED`] (HTTP/1). Only the
+    /// connection's task uses it.
+    writing: AtomicU8,
     /// `State` counts what is written (HTTP/1).
     counting: AtomicBool,
 }
+
+/// The last call of the writing side was not a flush that succeeded.
+const UNFLUSHED: u8 = 1;
+/// A response waits for a flush, and nothing was written or flushed since it began to.
+const WAITED: u8 = 2;
+/// A request was received, and nothing was written or flushed since.
+const CALLED: u8 = 4;
 
 #[derive(Default)]
 struct State {
@@ -36,6 +44,8 @@ struct State {
     held: Option<Waker>,
     /// What was written of the current response (HTTP/1).
     taken: Option<Taken>,
+    /// The server keeps responses in its buffer while more requests are there: hyper's `pipeline_flush` (HTTP/1).
+    gathers: bool,
     /// Nothing more can be sent.
     closed: bool,
 }
@@ -55,18 +65,34 @@ impl Connection {
         self.count_waiting(&state);
     }
 
+    /// A request was received (HTTP/1).
+    pub(super) fn called(&self) {
+        let before = self.writing.load(Ordering::Relaxed);
+        if before & CALLED != 0 {
+            // hyper has the response to the previous request and has tried to write none of it.
+            self.lock().gathers = true;
+        }
+        self.writing.store(before | CALLED, Ordering::Relaxed);
+    }
+
     /// Waits until everything before an HTTP/1 response was flushed. The next byte written is then the first of its head, or
     /// of an interim one, and its body is counted from there.
     ///
     /// This delays nothing: hyper encodes one response after another and tries to flush each. If that failed, this response
-    /// would stand behind the earlier one in the buffer.
+    /// would stand behind the earlier one in the buffer. The exception is hyper's `pipeline_flush`, which is off by default.
+    /// With it, hyper writes nothing while further requests are in its read buffer, and this must not wait for a flush that
+    /// waits for this response. What was written of a single response is then unknown, and counts as nothing.
     pub(super) fn poll_begin(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.lock();
-        let waits = self.unflushed.load(Ordering::Relaxed) && !state.closed;
+        let writing = self.writing.load(Ordering::Relaxed);
+        state.gathers |= writing & WAITED != 0;
+        let waits = writing & UNFLUSHED != 0 && !state.gathers && !state.closed;
         let old = if waits { state.held.replace(cx.waker().clone()) } else { state.held.take() };
-        if !waits {
-            state.taken = Some(Taken::new());
-            self.counting.store(true, Ordering::Relaxed);
+        if waits {
+            self.writing.store(writing | WAITED, Ordering::Relaxed);
+        } else {
+            state.taken = (!state.gathers).then(Taken::new);
+            self.counting.store(!state.gathers, Ordering::Relaxed);
         }
         self.count_waiting(&state);
         drop(state);
@@ -113,12 +139,11 @@ impl Connection {
 
     /// Marks the connection as unflushed: a write has returned or is pending, or a flush has not succeeded.
     pub(super) fn mark_unflushed(&self) {
-        // Relaxed, because only the task of an HTTP/1 connection reads it, which is this one.
-        self.unflushed.store(true, Ordering::Relaxed);
+        self.writing.store(UNFLUSHED, Ordering::Relaxed);
     }
 
     pub(super) fn flushed(&self) {
-        self.unflushed.store(false, Ordering::Relaxed);
+        self.writing.store(0, Ordering::Relaxed);
         if self.waiting.load(Ordering::Acquire) > 0 {
             let (mut flushed, held) = self.take_waiting(false);
             if !flushed.is_empty() {

@@ -51,12 +51,28 @@
 //!
 //! What the operating system has accepted is in its send buffer. Only the client can say that it was received.
 //!
+//! # TLS
+//!
+//! Give [`serve`] a listener that does the handshakes, such as `tls_listener::TlsListener` (its feature `axum`). The last byte
+//! is then the last byte of the last TLS record. The example `tls` is such a server, with rustls and both versions of HTTP.
+//!
+//! # Other servers
+//!
+//! | you serve with | what makes "sent" exact |
+//! |---|---|
+//! | `axum::serve` | [`serve`] in its place |
+//! | `axum-server` | [`DeferAcceptor`], with the feature `axum-server` |
+//! | a loop of your own over hyper-util | [`watch_connection`] |
+//! | anything else | nothing: jobs start when the body has ended, with [`Finished`](crate::Delivery::Finished) |
+//!
 //! # Connection info
 //!
 //! `ConnectInfo<SocketAddr>` works with a plain [`Router`](axum::Router) and with `into_make_service_with_connect_info`. For
 //! your own type, implement [`Connected`](axum::extract::connect_info::Connected) for
 //! `IncomingStream<'_, ServedListener<L>>`.
 
+#[cfg(feature = "axum-server")]
+mod acceptor;
 mod body;
 mod connection;
 mod io;
@@ -65,9 +81,14 @@ mod listener;
 mod server;
 mod service;
 mod taken;
+mod watch;
 
+#[cfg(feature = "axum-server")]
+pub use self::acceptor::{DeferAcceptFuture, DeferAcceptor};
 pub use self::{
     io::ServedIo,
     listener::{ServedListener, Watched},
-    server::{Serve, WithGracefulShutdown, serve},
+    server::{Serve, ServeFuture, WithGracefulShutdown, serve},
+    service::ServedFuture,
+    watch::{ServedService, watch_connection},
 };

@@ -14,8 +14,10 @@ use axum::{
     response::Response,
     serve::{IncomingStream, Listener},
 };
-use defer_core::Delivery;
+use bytes::Bytes;
+use defer_core::{BoxError, Delivery};
 use http::{Extensions, Method, Version};
+use http_body::Body as HttpBody;
 use http_body_util::combinators::UnsyncBoxBody;
 use pin_project_lite::pin_project;
 use tower_service::Service;
@@ -39,9 +41,9 @@ where
     L: Listener<Addr: Clone + Sync + 'static>,
     M: Service<IncomingStream<'a, ServedListener<L>>, Error = Infallible>,
 {
-    type Response = Served<M::Response, L::Addr>;
+    type Response = Served<M::Response, ConnectInfo<L::Addr>>;
     type Error = Infallible;
-    type Future = MakeFuture<M::Future, L::Addr>;
+    type Future = MakeFuture<M::Future, ConnectInfo<L::Addr>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.make.poll_ready(cx)
@@ -49,55 +51,60 @@ where
 
     fn call(&mut self, stream: IncomingStream<'a, ServedListener<L>>) -> Self::Future {
         let connection = stream.io().connection().clone();
-        let peer = Arc::new(Peer::new(stream.remote_addr().clone()));
-        MakeFuture { inner: self.make.call(stream), given: Some((connection, peer)) }
+        let origin = Origin::new(ConnectInfo(stream.remote_addr().clone()));
+        MakeFuture { inner: self.make.call(stream), given: Some((connection, origin)) }
     }
 }
 
 pin_project! {
-    pub(super) struct MakeFuture<F, A> {
+    pub(super) struct MakeFuture<F, T> {
         #[pin]
         inner: F,
-        given: Option<(Arc<Connection>, Arc<Peer<A>>)>,
+        given: Option<(Arc<Connection>, Arc<Origin<T>>)>,
     }
 }
 
-impl<F, S, A> Future for MakeFuture<F, A>
+impl<F, S, T> Future for MakeFuture<F, T>
 where
     F: Future<Output = Result<S, Infallible>>,
 {
-    type Output = Result<Served<S, A>, Infallible>;
+    type Output = Result<Served<S, T>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let app = ready!(this.inner.poll(cx))?;
-        let (connection, peer) = this.given.take().expect("a future is not polled after it completed");
-        Poll::Ready(Ok(Served { app, connection, peer }))
+        let (connection, origin) = this.given.take().expect("a future is not polled after it completed");
+        Poll::Ready(Ok(Served { app, connection, origin }))
     }
 }
 
-/// The app on one connection.
-pub(super) struct Served<S, A> {
+/// The app on one connection. `T` marks the requests that came over it.
+pub(super) struct Served<S, T> {
     app: S,
     connection: Arc<Connection>,
     // Shared with the clones: hyper-util clones the service for each request.
-    peer: Arc<Peer<A>>,
+    origin: Arc<Origin<T>>,
 }
 
-/// Who is at the other end of a connection.
-struct Peer<A> {
-    addr: ConnectInfo<A>,
-    /// The address, and room for what a router adds: a copy has it too, where an insertion would let the map grow later.
+impl<S, T: Clone + Send + Sync + 'static> Served<S, T> {
+    pub(super) fn new(app: S, connection: Arc<Connection>, mark: T) -> Self {
+        Self { app, connection, origin: Origin::new(mark) }
+    }
+}
+
+/// Marks the requests of a connection. One that is made in this process lacks the mark.
+struct Origin<T> {
+    mark: T,
+    /// The mark, and room for what a router adds: a copy has it too, where an insertion would let the map grow later.
     extensions: Extensions,
 }
 
-impl<A: Clone + Send + Sync + 'static> Peer<A> {
-    fn new(addr: A) -> Self {
+impl<T: Clone + Send + Sync + 'static> Origin<T> {
+    fn new(mark: T) -> Arc<Self> {
         #[derive(Clone)]
         struct Room<const N: usize>;
-        let addr = ConnectInfo(addr);
         let mut extensions = Extensions::new();
-        extensions.insert(addr.clone());
+        extensions.insert(mark.clone());
         // A map for three grows to one for seven.
         extensions.insert(Room::<0>);
         extensions.insert(Room::<1>);
@@ -105,44 +112,46 @@ impl<A: Clone + Send + Sync + 'static> Peer<A> {
         extensions.remove::<Room<0>>();
         extensions.remove::<Room<1>>();
         extensions.remove::<Room<2>>();
-        Self { addr, extensions }
+        Arc::new(Self { mark, extensions })
     }
 
-    /// Adds the address to a request's extensions.
-    fn add_to(&self, extensions: &mut Extensions) {
+    fn mark(&self, extensions: &mut Extensions) {
         if extensions.is_empty() {
             *extensions = self.extensions.clone();
         } else {
-            extensions.insert(self.addr.clone());
+            extensions.insert(self.mark.clone());
         }
     }
 }
 
-impl<S: Clone, A> Clone for Served<S, A> {
+impl<S: Clone, T> Clone for Served<S, T> {
     fn clone(&self) -> Self {
-        Self { app: self.app.clone(), connection: self.connection.clone(), peer: self.peer.clone() }
+        Self { app: self.app.clone(), connection: self.connection.clone(), origin: self.origin.clone() }
     }
 }
 
-impl<S, A> Service<Request> for Served<S, A>
+impl<S, T, Q, R> Service<Request<Q>> for Served<S, T>
 where
-    S: Service<Request, Response = Response, Error = Infallible>,
-    A: Clone + Send + Sync + 'static,
+    S: Service<Request<Q>, Response = Response<R>>,
+    T: Clone + Send + Sync + 'static,
+    R: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     type Response = Response;
-    type Error = Infallible;
+    type Error = S::Error;
     type Future = ServedFuture<S::Future>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.app.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request) -> Self::Future {
+    fn call(&mut self, mut request: Request<Q>) -> Self::Future {
         let is_http2 = request.version() == Version::HTTP_2;
         let is_connect = request.method() == Method::CONNECT;
-        self.peer.add_to(request.extensions_mut());
-        // A request that was made in this process lacks the `ConnectInfo` inserted above.
-        let mut outermost = Outermost::new(|extensions| extensions.get::<ConnectInfo<A>>().is_some());
+        if !is_http2 {
+            self.connection.called();
+        }
+        self.origin.mark(request.extensions_mut());
+        let mut outermost = Outermost::new(|extensions| extensions.get::<T>().is_some());
         let inner = outermost.enter(|| self.app.call(request));
         let connection = self.connection.clone();
         ServedFuture {
@@ -153,7 +162,8 @@ where
 }
 
 pin_project! {
-    pub(super) struct ServedFuture<F> {
+    /// The future of a response.
+    pub struct ServedFuture<F> {
         #[pin]
         inner: F,
         exchange: Exchange,
@@ -170,14 +180,19 @@ struct Exchange {
     response: Option<Box<Response>>,
 }
 
-impl<F: Future<Output = Result<Response, Infallible>>> Future for ServedFuture<F> {
-    type Output = Result<Response, Infallible>;
+impl<F, R, E> Future for ServedFuture<F>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+    R: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    type Output = Result<Response, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let response = match this.exchange.response.take() {
             Some(response) => *response,
-            None => ready!(this.exchange.outermost.enter(|| this.inner.poll(cx)))?,
+            // An axum body stays as it is.
+            None => ready!(this.exchange.outermost.enter(|| this.inner.poll(cx)))?.map(Body::new),
         };
         if this.exchange.outermost.is_unused() {
             return Poll::Ready(Ok(response));
