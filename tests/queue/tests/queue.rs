@@ -663,8 +663,39 @@ mod away {
     }
 }
 
+#[cfg(feature = "servers")]
 #[tokio::test]
-async fn a_transaction_of_another_database_is_refused_and_so_are_two_types_with_one_name() {
+async fn a_transaction_of_another_database_is_refused_and_still_works() {
+    use defer_apalis::{
+        Error,
+        sqlx::{PgPool, SqlitePool},
+    };
+    let [sqlite, postgres, redis] = [Backend::Sqlite, Backend::Postgres, Backend::Redis];
+    let [sqlite, postgres, redis] =
+        [Service::on(sqlite).await, Service::on(postgres).await, Service::on(redis).await];
+    let mut of_sqlite = SqlitePool::connect(&sqlite.place.url).await.unwrap().begin().await.unwrap();
+    let mut of_postgres = PgPool::connect(&postgres.place.url).await.unwrap().begin().await.unwrap();
+    let note = |number| Note { number };
+    for refused in [
+        sqlite.queue.push_in(&mut of_postgres, note(1)).await,
+        postgres.queue.push_in(&mut of_sqlite, note(2)).await,
+        redis.queue.push_in(&mut of_sqlite, note(3)).await,
+        redis.queue.push_in(&mut of_postgres, note(4)).await,
+    ] {
+        let error = refused.unwrap_err();
+        assert!(matches!(error, Error::OtherDatabase { .. }), "{error}");
+    }
+    sqlite.queue.push_in(&mut of_sqlite, note(5)).await.unwrap();
+    postgres.queue.push_in(&mut of_postgres, note(6)).await.unwrap();
+    of_sqlite.commit().await.unwrap();
+    of_postgres.commit().await.unwrap();
+    for (service, pending) in [(sqlite, 1), (postgres, 1), (redis, 0)] {
+        assert_eq!(service.counts().await, [pending, 0, 0, 0]);
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_url_is_refused_and_so_are_two_types_with_one_name() {
     use defer_apalis::Error;
     let service = Service::on(Backend::Sqlite).await;
     let twice = service.queue.worker(service.runner.clone()).job::<Note>().job::<OldNote>();

@@ -271,3 +271,45 @@ async fn at_the_drain_timeout_the_unfinished_jobs_are_named() {
     assert!(report.unfinished[0].name.contains("at_the_drain_timeout"), "{report:?}");
     assert_eq!(runner.stats().abandoned, 1);
 }
+
+#[tokio::test]
+async fn a_server_that_is_dropped_finishes_what_it_has_begun_and_listens_to_its_signal() {
+    for is_graceful in [false, true] {
+        let (entered, leave, log) = (Log::new(), Log::new(), Log::new());
+        let (enter, left) = (entered.clone(), leave.clone());
+        let runner = Runner::builder().state(log.clone()).state(Wire::new()).build();
+        let handler = async move || {
+            defer_report();
+            enter.add("in");
+            left.wait_for(1).await;
+            "hello"
+        };
+        let app = Router::new().route("/", get(handler)).layer(DeferLayer::new(runner.clone()));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (signal, stopped) = tokio::sync::oneshot::channel::<()>();
+        let serve = defer_axum::serve(listener, app, runner.clone());
+        let serving = if is_graceful {
+            let serve = serve.with_graceful_shutdown(async move { drop(stopped.await) });
+            tokio::spawn(async { drop(serve.await) })
+        } else {
+            tokio::spawn(async { drop(serve.await) })
+        };
+        let mut client = Tcp::connect(addr).await;
+        client.send_get("/").await;
+        entered.wait_for(1).await;
+        serving.abort();
+        assert!(serving.await.unwrap_err().is_cancelled());
+        assert!(tokio::net::TcpStream::connect(addr).await.is_err(), "it accepts no more");
+
+        leave.add("out");
+        assert_eq!(client.reply("GET").await.text(), "hello");
+        assert!(log.wait_for(1).await[0].starts_with("200 Sent 5"), "{:?}", log.lines());
+        if is_graceful {
+            assert_eq!(client.get("/").await.text(), "hello", "the connection goes on");
+            assert!(log.wait_for(2).await[1].starts_with("200 Sent 5"), "{:?}", log.lines());
+            drop(signal);
+        }
+        assert!(!client.fill().await, "and ends, at the signal if there is one");
+    }
+}
