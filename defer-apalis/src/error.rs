@@ -18,7 +18,7 @@ pub enum Error {
         /// The feature to turn on.
         feature: &'static str,
     },
-    /// A transaction of another database than the queue's, or of any for a queue on Redis.
+    /// A transaction of another kind of database than the queue's, or of any for a queue on Redis.
     #[error("the transaction is not one of the queue's database, which is {queue}")]
     OtherDatabase {
         /// The queue's database.

@@ -108,7 +108,7 @@ impl ApalisQueue {
     ///
     /// # Errors
     ///
-    /// If the transaction is of another database than the queue's, if the job cannot be written as JSON, or if the database
+    /// If the transaction is of another kind of database than the queue's, if the job cannot be written as JSON, or if the database
     /// fails. The transaction may then still be used on SQLite; on Postgres it can only be rolled back.
     ///
     /// On SQLite, a transaction that reads before it writes fails if another has written meanwhile: begin one with

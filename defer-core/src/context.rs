@@ -106,12 +106,14 @@ impl JobContext {
         self.surroundings.state().get()
     }
 
-    /// Returns the request that deferred the job, or `None` for a job deferred outside of a request.
+    /// Returns the request that deferred the job, or `None` for a job deferred outside of a request, and for one that a
+    /// queue's worker runs.
     pub fn request(&self) -> Option<&RequestInfo> {
         self.surroundings.request()
     }
 
-    /// Returns how the response to that request ended, or `None` for a job deferred outside of a request.
+    /// Returns how the response to that request ended, or `None` for a job deferred outside of a request, and for one
+    /// that a queue's worker runs.
     pub fn response(&self) -> Option<&ResponseInfo> {
         self.surroundings.response()
     }

@@ -66,8 +66,8 @@ where
 ///
 /// # Cancel safety
 ///
-/// If dropped, it accepts no more connections. Open connections go on, each in its own task, and so do their jobs. To wait
-/// for them, shut the runner down.
+/// If dropped, it accepts no more connections. An open connection finishes the request that it has begun, in its own task, and
+/// ends (axum 0.8.9). Jobs go on. To wait for them, shut the runner down.
 #[must_use = "futures must be awaited or polled"]
 pub struct Serve<L, M> {
     listener: L,
