@@ -77,6 +77,8 @@
 //! This crate uses apalis' tables, keys and queries, so that its board shows the jobs. apalis' own workers are not used:
 //! theirs know nothing of a [`Runner`](defer_core::Runner), and its jobs must not be theirs.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 #[cfg(feature = "postgres")]
 pub use apalis_postgres;
 #[cfg(feature = "sqlite")]
@@ -97,3 +99,8 @@ mod worker;
 pub use self::transaction::QueueTransaction;
 pub use self::{error::Error, queue::ApalisQueue, worker::Worker};
 pub use defer_core::{FailedJob, JobStatus, QueueCounts as Counts};
+
+/// The README's example, compiled as a doc test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctests;

@@ -65,6 +65,8 @@
 //! | `opentelemetry` | a link from a job's span to its request's, and the attributes of OpenTelemetry's messaging conventions |
 //! | `testing` | [`testing::Recorder`]: test what was deferred |
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 #[cfg(feature = "dashboard")]
 pub mod dashboard;
 pub mod guide;

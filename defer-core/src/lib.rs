@@ -3,6 +3,8 @@
 //! A service on axum depends on `defer-axum` alone, which re-exports what is here. Depend on this crate to defer outside
 //! of HTTP, with [`scope()`], or to build a middleware for another framework, with [`Scope`].
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 // For maintainers: how a job gets from `defer` to its end, and which file does each step.
 //
 // 1. `defer` (which `MyJob::defer` calls) chooses the kind of work (`work`) and asks `scope/current` for the list of the
@@ -129,3 +131,8 @@ pub mod __private {
         stamp::Stamp,
     };
 }
+
+/// The README's example, compiled as a doc test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctests;

@@ -6,6 +6,8 @@
 //! [`defer-axum`]: https://docs.rs/defer-axum
 //! [`defer-core`]: https://docs.rs/defer-core
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod ast;
 mod attr;
 mod expand;

@@ -214,10 +214,10 @@ impl Filter {
 
 /// Returns all columns of the histogram, including empty ones.
 fn latency(steps: &[(i64, i64)]) -> Vec<Latency> {
-    let froms = std::iter::once(0).chain(LATENCY_STEPS);
-    let belows = LATENCY_STEPS.into_iter().map(Some).chain([None]);
+    let lowest = std::iter::once(0).chain(LATENCY_STEPS);
+    let limits = LATENCY_STEPS.into_iter().map(Some).chain([None]);
     (0..)
-        .zip(froms.zip(belows))
+        .zip(lowest.zip(limits))
         .map(|(step, (from_us, below_us))| {
             let counted = steps.iter().find(|(counted, _)| *counted == step);
             Latency { from_us, below_us, requests: counted.map_or(0, |(_, requests)| *requests) }
