@@ -3,6 +3,8 @@
 //! `#[defer(queue)]` on a job type moves its jobs to the runner's queue. The handler stays as it is. The response is held until
 //! the queue has the jobs on disk, so a job behind an acknowledged request outlives a crash of the process.
 //!
+//! The [`guide`] begins with a program to kill, and goes on to workers, transactions, failures and what is not promised.
+//!
 //! ```
 //! # #[cfg(feature = "sqlite")]
 //! # mod program {
@@ -85,6 +87,8 @@ pub use apalis_postgres;
 pub use apalis_sqlite;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use sqlx;
+
+pub mod guide;
 
 mod commit;
 mod error;

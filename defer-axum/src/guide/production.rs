@@ -215,7 +215,7 @@
 //! [`RunnerBuilder::around`]: crate::RunnerBuilder::around
 //! [`RunnerBuilder::stuck_after`]: crate::RunnerBuilder::stuck_after
 //! [`DeferLayer::carry`]: crate::DeferLayer::carry
-//! [`Defer::carry`]: defer_core::Defer::carry
+//! [`Defer::carry`]: crate::Defer#method.carry
 //! [`Job::failed`]: crate::Job::failed
 //! [`JobError::retry_after`]: crate::JobError::retry_after
 //! [`JobError::snooze`]: crate::JobError::snooze

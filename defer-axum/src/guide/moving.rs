@@ -1,0 +1,182 @@
+//! Moving here: from `tokio::spawn`, from FastAPI's `BackgroundTasks`, from Laravel's `defer()` and its queued jobs.
+//!
+//! # From `tokio::spawn`
+//!
+//! ```
+//! use defer_axum::defer_fn;
+//!
+//! async fn before(email: String) -> &'static str {
+//!     tokio::spawn(async move { println!("mail to {email}") });
+//!     "check your mail"
+//! }
+//!
+//! async fn after(email: String) -> &'static str {
+//!     defer_fn(move |_cx| async move { println!("mail to {email}") });
+//!     "check your mail"
+//! }
+//! ```
+//!
+//! The future has to be `Send + 'static`, as there. Add the [`DeferLayer`] and [`serve`](crate::serve()), as in [the first
+//! job](super::first_job).
+//!
+//! | there | here | what differs |
+//! |---|---|---|
+//! | `tokio::spawn(future)` | `defer_fn(\|_cx\| future)` | starts after the response, not beside the handler |
+//! | a `JoinHandle` | a [`Deferred`] | cancels, delays, makes conditions; it cannot be awaited |
+//! | an `Arc` cloned into each task | [state](super::state) of the runner | the job asks for it by type |
+//! | a semaphore | [bounds](super::load) of the runner | hold responses back, or shed |
+//! | a loop around `sleep` | `tries`, `backoff` | see [retries](super::retries) |
+//! | `TaskTracker` and a token | [`with_graceful_shutdown`](super::shutdown) | names what was not done |
+//! | a panic that nobody reads | an error in the log, and an [event](super::seeing) | |
+//!
+//! Keep `tokio::spawn` for work that the response needs, that has to start at once, or that lives as long as the process.
+//!
+//! # From FastAPI's `BackgroundTasks`
+//!
+//! Before:
+//!
+//! ```python
+//! from fastapi import BackgroundTasks, FastAPI
+//!
+//! app = FastAPI()
+//!
+//! def write_log(message: str):
+//!     with open("log.txt", mode="a") as log:
+//!         log.write(message + "\n")
+//!
+//! @app.post("/notify/{email}")
+//! async def notify(email: str, tasks: BackgroundTasks):
+//!     tasks.add_task(write_log, f"a note to {email}")
+//!     return "on its way"
+//! ```
+//!
+//! After:
+//!
+//! ```sh
+//! cargo add axum defer-axum
+//! cargo add tokio --features full
+//! ```
+//!
+//! ```rust,no_run
+//! use std::{fs::OpenOptions, io::Write};
+//!
+//! use axum::{Router, extract::Path, routing::post};
+//! use defer_axum::{DeferLayer, Deferrable, Job, JobContext, JobResult, Runner};
+//!
+//! #[derive(Deferrable)]
+//! #[defer(blocking)] // writes to a file
+//! struct WriteLog {
+//!     message: String,
+//! }
+//!
+//! impl Job for WriteLog {
+//!     async fn run(&self, _cx: &JobContext) -> JobResult {
+//!         let mut log = OpenOptions::new().create(true).append(true).open("log.txt")?;
+//!         writeln!(log, "{}", self.message)?;
+//!         Ok(())
+//!     }
+//! }
+//!
+//! async fn notify(Path(email): Path<String>) -> &'static str {
+//!     WriteLog::defer(format!("a note to {email}"));
+//!     "on its way\n"
+//! }
+//!
+//! #[tokio::main]
+//! async fn main() -> std::io::Result<()> {
+//!     let runner = Runner::default();
+//!     let app = Router::new()
+//!         .route("/notify/{email}", post(notify))
+//!         .layer(DeferLayer::new(runner.clone()));
+//!     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+//!     defer_axum::serve(listener, app, runner).await?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! ```sh
+//! curl -X POST http://127.0.0.1:3000/notify/ada@example.com
+//! cat log.txt
+//! ```
+//!
+//! ```text
+//! on its way
+//! a note to ada@example.com
+//! ```
+//!
+//! | there | here | what differs |
+//! |---|---|---|
+//! | `tasks: BackgroundTasks` as a parameter | nothing | functions that the handler calls defer too |
+//! | `tasks.add_task(f, x)` | `WriteLog::defer(x)`, or `defer_fn` | |
+//! | tasks run in order | jobs of one request run in order | an error stops none of those behind it |
+//! | `def` tasks run in a thread pool | `#[defer(blocking)]` | others must not block |
+//! | an exception in the handler: no tasks | jobs run all the same | `#[defer(on = "success")]` for the other way |
+//! | no retries, no limits | `tries`, `timeout`, [bounds](super::load) | |
+//! | Celery or the like for more | [`#[defer(queue)]`](super#queue) | the handler stays as it is |
+//!
+//! # From Laravel
+//!
+//! Before:
+//!
+//! ```php
+//! use function Illuminate\Support\defer;
+//!
+//! Route::post('/orders', function (Request $request) {
+//!     $order = Order::create($request->validated());
+//!     defer(fn () => Metrics::report($order), 'metrics');
+//!     SendReceipt::dispatch($order->id);
+//!     return $order->id;
+//! });
+//! ```
+//!
+//! After:
+//!
+//! ```
+//! use defer_axum::{Deferrable, Job, JobContext, JobResult, defer_fn};
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Deferrable, Serialize, Deserialize)]
+//! #[defer(queue, tries = 3, backoff = "10s", timeout = "60s")]
+//! struct SendReceipt {
+//!     order: u64,
+//! }
+//!
+//! impl Job for SendReceipt {
+//!     async fn run(&self, _cx: &JobContext) -> JobResult {
+//!         println!("the receipt of order {}", self.order);
+//!         Ok(())
+//!     }
+//! }
+//!
+//! async fn order() -> String {
+//!     let order = 7_u64; // stored
+//!     defer_fn(move |_cx| async move { println!("order {order} counts") }).on_success().key("metrics");
+//!     SendReceipt::defer(order);
+//!     order.to_string()
+//! }
+//! ```
+//!
+//! | there | here | what differs |
+//! |---|---|---|
+//! | `defer(fn)` | `defer_fn(..).on_success()` | without `on_success` it runs after each response, as there with `->always()` |
+//! | `defer(fn, 'name')`, `defer()->forget('name')` | [`.key("name")`](crate::Deferred::key), [`defer.forget("name")`](crate::Defer#method.forget) | |
+//! | `Job::dispatch($x)` | `Job::defer(x)` of a `#[defer(queue)]` type | the response waits until the queue has it |
+//! | `dispatchAfterResponse` | `Job::defer(x)` without `queue` | |
+//! | `handle()` and its injected services | [`Job::run`] and `cx.state::<T>()?` | |
+//! | `$tries`, `backoff()`, `$timeout` | `tries`, `backoff`, `timeout` | jitter, and a whole type has one policy |
+//! | `$this->release(60)` | [`JobError::snooze`] | spends no attempt |
+//! | `$this->fail($e)`, `failed()` | `error.fatal()`, [`Job::failed`] | |
+//! | `->delay(60)` | [`.delay(duration)`](crate::Deferred::delay) | |
+//! | `ShouldBeUnique` | [`unique`](super::production#no-duplicates) | a job that runs does not count |
+//! | `WithoutOverlapping` | [`serial`](super::production#one-at-a-time) | within one runner |
+//! | job middleware | [`around`](super::production#around-each-run) | for all jobs of a runner |
+//! | `DB::transaction` with `afterCommit` | `queue.push_in(&mut tx, job)` | in the transaction itself |
+//! | `queue:work` | `queue.worker(runner).job::<SendReceipt>()` | in the server's process, or in another |
+//! | `queue:failed`, `queue:retry` | `queue.failed(..)`, `queue.retry(..)` | also on the [page](super::seeing#a-page) |
+//! | `Queue::fake()`, `Bus::fake()` | a [`Recorder`](super::testing) | of its own for each test |
+//!
+//! [`DeferLayer`]: crate::DeferLayer
+//! [`Deferred`]: crate::Deferred
+//! [`Job::run`]: crate::Job::run
+//! [`Job::failed`]: crate::Job::failed
+//! [`JobError::snooze`]: crate::JobError::snooze

@@ -1,0 +1,178 @@
+//! Seeing what jobs do: events, logs, traces, metrics, a page, and the status of one job.
+//!
+//! ```sh
+//! cargo add defer-axum tracing
+//! cargo add tokio --features full
+//! cargo add tracing-subscriber --features env-filter
+//! ```
+//!
+//! ```
+//! use defer_axum::{Deferrable, Job, JobContext, JobError, JobEventKind, JobResult, Runner, scope};
+//! use tracing_subscriber::EnvFilter;
+//!
+//! #[derive(Deferrable)]
+//! #[defer(tries = 2, backoff = "50ms")]
+//! struct CallPartner;
+//!
+//! impl Job for CallPartner {
+//!     async fn run(&self, _cx: &JobContext) -> JobResult {
+//!         tracing::info!("calling the partner");
+//!         Err(JobError::msg("no answer"))
+//!     }
+//! }
+//!
+//! #[tokio::main]
+//! async fn main() {
+//!     tracing_subscriber::fmt().with_env_filter(EnvFilter::from_default_env()).without_time().init();
+//!     let runner = Runner::builder()
+//!         .keep_outcomes(10_000)
+//!         .on_event(|event| match event.kind() {
+//!             JobEventKind::Failed { error, .. } => println!("alarm: {} failed: {error}", event.name()),
+//!             JobEventKind::Started => println!("{}, attempt {}", event.name(), event.attempt()),
+//!             _ => {}
+//!         })
+//!         .build();
+//!
+//!     let id = scope(&runner, async { CallPartner::defer().id() }).await;
+//!     runner.idle().await;
+//!     println!("{:?}", runner.status(id));
+//! }
+//! ```
+//!
+//! ```sh
+//! RUST_LOG=info,defer=debug cargo run
+//! ```
+//!
+//! ```text
+//! CallPartner, attempt 1
+//!  INFO job{name="CallPartner" id=01M8BVKHMHZVJ95B0S00000001 attempt=1}: hello_jobs: calling the partner
+//!  WARN job{name="CallPartner" id=01M8BVKHMHZVJ95B0S00000001 attempt=1}: defer: job failed, trying again error=no answer delay=50ms
+//! CallPartner, attempt 2
+//!  INFO job{name="CallPartner" id=01M8BVKHMHZVJ95B0S00000001 attempt=2}: hello_jobs: calling the partner
+//! ERROR job{name="CallPartner" id=01M8BVKHMHZVJ95B0S00000001 attempt=2}: defer: job failed error=no answer elapsed=180.678µs
+//! alarm: CallPartner failed: no answer
+//! Some(Failed { error: "no answer" })
+//! ```
+//!
+//! # Events
+//!
+//! [`on_event`] is called at each step of each job, on the thread where it happens: count, send, but do not block.
+//! [`JobEventKind`] lists the steps. An event knows the job's name, id, attempt and route, how long it waited, and how the
+//! response ended. It holds none of the job's fields, which may be addresses and tokens.
+//!
+//! # Logs
+//!
+//! | level | what |
+//! |---|---|
+//! | ERROR | failed, panicked, timed out, abandoned |
+//! | WARN | tried again, skipped, shed, not taken by the queue, holds its thread, deferred outside of a request |
+//! | DEBUG | done, queued, cancelled, snoozed |
+//!
+//! All have the target `defer`: `RUST_LOG=info` shows the first two rows, `RUST_LOG=info,defer=debug` shows all.
+//!
+//! # Traces
+//!
+//! Each attempt has a span `job` at the level INFO, in which your own lines are found: with the job's `name`, `id`, `attempt`,
+//! `request` (such as `POST /sign-up`) and, where the layer [captures](crate::DeferLayer::capture_request_headers) the header
+//! `x-request-id`, `request_id`. The span follows from the request's and is not a part of it, so that the time of a request stays
+//! its own. A filter that leaves out `info` of the target `defer`, such as `defer=warn`, leaves out the spans too.
+//!
+//! With the feature `opentelemetry` the span is linked to the request's, even if that has ended or was in another process. Set
+//! `tracing-opentelemetry` up as you do without jobs:
+//!
+//! ```sh
+//! cargo add defer-axum --features opentelemetry
+//! cargo add opentelemetry opentelemetry_sdk tracing-opentelemetry # and an exporter, such as opentelemetry-otlp
+//! ```
+//!
+//! ```
+//! use opentelemetry::trace::TracerProvider;
+//! use opentelemetry_sdk::trace::{SdkTracerProvider, SpanExporter};
+//! use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
+//!
+//! /// Shut the provider down at the end of `main`, or the last spans are lost.
+//! fn send_spans_to(exporter: impl SpanExporter + 'static) -> SdkTracerProvider {
+//!     let provider = SdkTracerProvider::builder().with_batch_exporter(exporter).build();
+//!     tracing_subscriber::registry()
+//!         .with(EnvFilter::new("info"))
+//!         .with(tracing_opentelemetry::layer().with_tracer(provider.tracer("my-service")))
+//!         .init();
+//!     provider
+//! }
+//! ```
+//!
+//! # Metrics
+//!
+//! The feature `metrics` counts and times jobs through the facade of that name. This program answers Prometheus:
+//!
+//! ```sh
+//! cargo add axum
+//! cargo add defer-axum --features metrics
+//! cargo add metrics-exporter-prometheus --no-default-features
+//! ```
+//!
+#![cfg_attr(feature = "metrics", doc = "```no_run")]
+#![cfg_attr(not(feature = "metrics"), doc = "```text")]
+//! use axum::{Router, routing::get};
+//! use defer_axum::{DeferLayer, Deferrable, Job, JobContext, JobResult, Runner, metrics};
+//! use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
+//!
+//! #[derive(Deferrable)]
+//! struct WarmCache;
+//!
+//! impl Job for WarmCache {
+//!     async fn run(&self, _cx: &JobContext) -> JobResult {
+//!         Ok(())
+//!     }
+//! }
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     // Before the first runner.
+//!     let exporter = PrometheusBuilder::new()
+//!         .set_buckets_for_metric(Matcher::Prefix("defer_job_".into()), &metrics::BUCKETS)?
+//!         .install_recorder()?;
+//!
+//!     let runner = Runner::default();
+//!     let measured = runner.clone();
+//!     let app = Router::new()
+//!         .route("/", get(|| async { WarmCache::defer(); }))
+//!         .route("/metrics", get(move || async move {
+//!             metrics::record_gauges([&measured]);
+//!             exporter.run_upkeep();
+//!             exporter.render()
+//!         }))
+//!         .layer(DeferLayer::new(runner.clone()));
+//!     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+//!     defer_axum::serve(listener, app, runner).await?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! ```sh
+//! curl http://127.0.0.1:3000/
+//! curl -s http://127.0.0.1:3000/metrics | grep ^defer_jobs
+//! ```
+//!
+//! ```text
+//! defer_jobs_total{name="WarmCache",outcome="succeeded"} 1
+//! defer_jobs_pending 0
+//! defer_jobs_running 0
+//! ```
+//!
+//! The module [`metrics`](crate::metrics) lists them.
+//!
+//! # A page
+//!
+//! The feature `dashboard` has a live page of what runs, waits and failed, to nest behind your own authentication: see
+//! [`dashboard`](crate::dashboard).
+//!
+//! # One job
+//!
+//! [`Runner::status`] tells how far a job has got by its [id](crate::Deferred::id), if the runner was told to [`keep_outcomes`].
+//! A client can [ask for it](super::production#what-became-of-it).
+//!
+//! [`on_event`]: crate::RunnerBuilder::on_event
+//! [`JobEventKind`]: crate::JobEventKind
+//! [`Runner::status`]: crate::Runner::status
+//! [`keep_outcomes`]: crate::RunnerBuilder::keep_outcomes

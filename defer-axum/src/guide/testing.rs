@@ -1,0 +1,171 @@
+//! Testing: what a handler defers, what a job does, and both together over a socket.
+//!
+//! ```sh
+//! cargo add axum defer-axum
+//! cargo add tokio --features full
+//! cargo add --dev defer-axum --features testing
+//! cargo add --dev tower --features util
+//! ```
+//!
+#![cfg_attr(feature = "testing", doc = "```test_harness")]
+#![cfg_attr(not(feature = "testing"), doc = "```text")]
+//! use std::sync::{Arc, Mutex};
+//!
+//! use axum::{Router, routing::post};
+//! use defer_axum::{DeferLayer, Deferrable, Job, JobContext, JobError, JobResult, Runner};
+//!
+//! /// Here a list; in your program a mailer.
+//! #[derive(Clone, Default)]
+//! struct Outbox(Arc<Mutex<Vec<String>>>);
+//!
+//! #[derive(Deferrable)]
+//! #[defer(tries = 3, on = "success")]
+//! struct SendWelcome {
+//!     to: String,
+//! }
+//!
+//! impl Job for SendWelcome {
+//!     async fn run(&self, cx: &JobContext) -> JobResult {
+//!         if !self.to.contains('@') {
+//!             return Err(JobError::msg("not an address"));
+//!         }
+//!         let Outbox(mails) = cx.state()?;
+//!         mails.lock().map_err(|_| "the outbox is broken")?.push(self.to.clone());
+//!         Ok(())
+//!     }
+//! }
+//!
+//! async fn sign_up(email: String) {
+//!     SendWelcome::defer(email);
+//! }
+//!
+//! fn app(layer: DeferLayer) -> Router {
+//!     Router::new().route("/sign-up", post(sign_up)).layer(layer)
+//! }
+//!
+//! #[tokio::main]
+//! async fn main() -> std::io::Result<()> {
+//!     let runner = Runner::builder().state(Outbox::default()).build();
+//!     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+//!     defer_axum::serve(listener, app(DeferLayer::new(runner.clone())), runner).await?;
+//!     Ok(())
+//! }
+//!
+//! #[cfg(test)]
+//! mod tests {
+//!     use axum::{
+//!         body::Body,
+//!         http::{Request, StatusCode},
+//!     };
+//!     use defer_axum::{Delivery, JobEventKind, ResponseInfo, scope, testing::Recorder};
+//!     use tokio::{
+//!         io::{AsyncReadExt, AsyncWriteExt},
+//!         net::{TcpListener, TcpStream},
+//!     };
+//!     use tower::ServiceExt;
+//!
+//!     use super::*;
+//!
+//!     #[tokio::test]
+//!     async fn a_sign_up_defers_a_mail() {
+//!         let recorder = Recorder::with(Runner::builder().state(Outbox::default()));
+//!         let request = Request::post("/sign-up").body(Body::from("ada@example.com")).unwrap();
+//!         app(recorder.layer()).oneshot(request).await.unwrap();
+//!
+//!         recorder.assert_deferred::<SendWelcome>(|mail| mail.to == "ada@example.com");
+//!         recorder.run_all_ok().await; // and it can be sent
+//!         recorder.assert_nothing_deferred();
+//!     }
+//!
+//!     #[tokio::test]
+//!     async fn no_mail_is_sent_after_a_failure() {
+//!         let recorder = Recorder::new();
+//!         scope(recorder.runner(), async { SendWelcome::defer("ada@example.com"); }).await;
+//!
+//!         let status = Some(StatusCode::INTERNAL_SERVER_ERROR);
+//!         recorder.run_all_after(ResponseInfo::new(Delivery::Sent).with_status(status)).await;
+//!         assert_eq!(recorder.runner().stats().skipped, 1);
+//!     }
+//!
+//!     #[tokio::test]
+//!     async fn a_wrong_address_is_given_up_at_the_third_attempt() {
+//!         let recorder = Recorder::new();
+//!         let (one, other) = scope(recorder.runner(), async {
+//!             (SendWelcome::defer("nobody").id(), SendWelcome::defer("nobody").id())
+//!         })
+//!         .await;
+//!
+//!         let ended = recorder.run_attempt(one, 1).await;
+//!         assert!(matches!(ended, JobEventKind::Retrying { .. }), "{ended:?}");
+//!         let ended = recorder.run_attempt(other, 3).await;
+//!         assert!(matches!(ended, JobEventKind::Failed { .. }), "{ended:?}");
+//!     }
+//!
+//!     #[tokio::test]
+//!     async fn a_mail_is_sent_over_a_socket() {
+//!         let Outbox(mails) = Outbox::default();
+//!         let runner = Runner::builder().state(Outbox(mails.clone())).build();
+//!         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+//!         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+//!         let app = app(DeferLayer::new(runner.clone()));
+//!         tokio::spawn(defer_axum::serve(listener, app, runner.clone()).into_future());
+//!
+//!         let head = "POST /sign-up HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 15\r\n\r\n";
+//!         client.write_all(format!("{head}ada@example.com").as_bytes()).await.unwrap();
+//!         client.read_to_end(&mut Vec::new()).await.unwrap();
+//!         runner.idle().await; // rather than a sleep
+//!         assert_eq!(*mails.lock().unwrap(), ["ada@example.com"]);
+//!     }
+//! }
+//! ```
+//!
+//! `cargo test` writes:
+//!
+//! ```text
+//! running 4 tests
+//! test tests::a_sign_up_defers_a_mail ... ok
+//! test tests::a_wrong_address_is_given_up_at_the_third_attempt ... ok
+//! test tests::no_mail_is_sent_after_a_failure ... ok
+//! test tests::a_mail_is_sent_over_a_socket ... ok
+//! test result: ok. 4 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s
+//! ```
+//!
+//! # What was deferred
+//!
+//! A [`Recorder`] takes the place of the runner: it keeps what handlers defer, and runs nothing by itself. It sees its own jobs
+//! only, so tests run side by side. You need not read the response.
+//!
+//! | you ask | with |
+//! |---|---|
+//! | was this deferred? | `assert_deferred`, `assert_not_deferred`, `assert_deferred_times`, `assert_nothing_deferred` |
+//! | in this order? | `assert_order(&["SendWelcome", "AuditLog"])` |
+//! | with which key, delay, condition? | [`recorded()`], one [`Recorded`] for each job |
+//!
+//! A job of a [queued](super#queue) type goes through JSON and back on the way, so that a test fails where a worker would.
+//!
+//! # Run it
+//!
+//! | you run | with |
+//! |---|---|
+//! | all of them, and the jobs that they defer | `run_all().await`; `run_all_ok().await` fails if one of them does |
+//! | all of them, after a response that you make up | `run_all_after(response).await` |
+//! | one of them, on the attempt that you choose | `run_attempt(id, 3).await`, which returns how the attempt ended |
+//!
+//! A [`JobContext`] comes from a runner. So test a job alone in a [`scope`] on a recorder, as the third test does: no app, no
+//! request.
+//!
+//! Delays and backoffs are waited for. With Tokio's feature `test-util`, `#[tokio::test(start_paused = true)]` skips them.
+//!
+//! # The whole of it
+//!
+//! What only a socket shows, such as `Delivery::Sent`, needs the real runner. Wait for [`idle()`] instead of sleeping: it
+//! completes when every job has ended. To see how, look at the [`stats()`], or give the runner an [`on_event`].
+//!
+//! [`Recorder`]: crate::testing::Recorder
+//! [`Recorded`]: crate::testing::Recorded
+//! [`recorded()`]: crate::testing::Recorder#method.recorded
+//! [`JobContext`]: crate::JobContext
+//! [`scope`]: crate::scope()
+//! [`idle()`]: crate::Runner::idle
+//! [`stats()`]: crate::Runner::stats
+//! [`on_event`]: crate::RunnerBuilder::on_event
