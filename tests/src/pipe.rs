@@ -23,13 +23,24 @@ struct State {
     to_server: VecDeque<u8>,
     client_gone: bool,
     accepted: Vec<u8>,
+    /// How much of `accepted` was there at the last flush that succeeded.
+    flushed: usize,
     /// How much of `accepted` the client has read.
     read: usize,
     allowed: usize,
     /// How much one write takes at most.
     per_write: usize,
+    /// How much one read gives at most, if there is a limit.
+    per_read: Option<usize>,
+    /// After each write, the next write and the next flush are pending once, and wake at once.
+    stutters: bool,
+    write_hesitates: bool,
+    flush_hesitates: bool,
     flushes_blocked: bool,
     broken: bool,
+    reads_broken: bool,
+    /// The server has shut its end down, or dropped it.
+    closed: bool,
     vectored: bool,
     wakers: Vec<Waker>,
 }
@@ -39,6 +50,16 @@ impl Pipe {
     pub fn new(per_write: usize, vectored: bool) -> Self {
         let state = State { per_write, vectored, ..State::default() };
         Self(Arc::new(Mutex::new(state)))
+    }
+
+    /// Gives the server at most this many bytes in a read.
+    pub fn limit_reads(&self, per_read: usize) {
+        self.change(|state| state.per_read = Some(per_read));
+    }
+
+    /// Makes the next write and the next flush after each write pending once, though they could be done at once.
+    pub fn stutter(&self) {
+        self.change(|state| state.stutters = true);
     }
 
     /// Sends bytes to the server.
@@ -66,6 +87,11 @@ impl Pipe {
         self.change(|state| state.broken = true);
     }
 
+    /// Makes reads fail.
+    pub fn break_reads(&self) {
+        self.change(|state| state.reads_broken = true);
+    }
+
     /// Ends what the server reads.
     pub fn leave(&self) {
         self.change(|state| state.client_gone = true);
@@ -76,10 +102,19 @@ impl Pipe {
         self.state().accepted.clone()
     }
 
-    /// Something that changes whenever anything happens.
-    pub fn progress(&self) -> (usize, usize, usize) {
-        let state = self.state();
-        (state.accepted.len(), state.to_server.len(), state.read)
+    /// Looks at what the server has written.
+    pub fn with_accepted<T>(&self, look: impl FnOnce(&[u8]) -> T) -> T {
+        look(&self.state().accepted)
+    }
+
+    /// How much of what the server has written was flushed.
+    pub fn flushed(&self) -> usize {
+        self.state().flushed
+    }
+
+    /// Whether the server has ended the connection.
+    pub fn is_closed(&self) -> bool {
+        self.state().closed
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {
@@ -96,7 +131,9 @@ impl Pipe {
 }
 
 fn wait<T>(state: &mut State, cx: &Context<'_>) -> Poll<T> {
-    state.wakers.push(cx.waker().clone());
+    if !state.wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
+        state.wakers.push(cx.waker().clone());
+    }
     Poll::Pending
 }
 
@@ -107,10 +144,13 @@ pub struct PipeIo(Pipe);
 impl AsyncRead for PipeIo {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let mut state = self.0.state();
+        if state.reads_broken {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
         if state.to_server.is_empty() && !state.client_gone {
             return wait(&mut state, cx);
         }
-        let some = buf.remaining().min(state.to_server.len());
+        let some = buf.remaining().min(state.per_read.unwrap_or(usize::MAX)).min(state.to_server.len());
         let bytes: Vec<u8> = state.to_server.drain(..some).collect();
         buf.put_slice(&bytes);
         Poll::Ready(Ok(()))
@@ -127,8 +167,13 @@ impl AsyncWrite for PipeIo {
         if some == 0 {
             return wait(&mut state, cx);
         }
+        if std::mem::take(&mut state.write_hesitates) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         drop(state);
         self.0.change(|state| {
+            (state.write_hesitates, state.flush_hesitates) = (state.stutters, state.stutters);
             state.allowed -= some;
             state.accepted.extend_from_slice(&buf[..some]);
         });
@@ -140,8 +185,16 @@ impl AsyncWrite for PipeIo {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let all: Vec<u8> = bufs.iter().flat_map(|buf| buf.iter().copied()).collect();
-        self.poll_write(cx, &all)
+        let most = {
+            let state = self.0.state();
+            state.allowed.min(state.per_write).max(1)
+        };
+        let mut first = Vec::new();
+        for buf in bufs {
+            let some = buf.len().min(most - first.len());
+            first.extend_from_slice(&buf[..some]);
+        }
+        self.poll_write(cx, &first)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -153,11 +206,26 @@ impl AsyncWrite for PipeIo {
         if state.broken {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
-        if state.flushes_blocked { wait(&mut state, cx) } else { Poll::Ready(Ok(())) }
+        if state.flushes_blocked {
+            return wait(&mut state, cx);
+        }
+        if std::mem::take(&mut state.flush_hesitates) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        state.flushed = state.accepted.len();
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.state().closed = true;
         Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for PipeIo {
+    fn drop(&mut self) {
+        self.0.state().closed = true;
     }
 }
 

@@ -1,0 +1,339 @@
+//! What has to be true, whatever was played.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+};
+
+use defer_axum::{Delivery, Runner, ShutdownReport, Stats};
+use defer_tests::{By, Pipe, Server};
+use tokio::task::JoinHandle;
+
+use crate::{
+    case::{Answer, Case, Course, Exchange, Fault, Method, Outer, Protocol, Reads, RequestBody, Shape},
+    client::Client,
+    counts::Counts,
+    http1, http2,
+    world::{JobKey, Place, Told, World},
+};
+
+/// What the connection has taken of a response.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    /// The status, over HTTP/1.
+    status: Option<u16>,
+    /// How many bytes of the body.
+    body: usize,
+    /// Where it ends, if that can be seen.
+    end: Option<usize>,
+    /// How much must have been flushed for the response to be sent. Over HTTP/2 trailers may be outstanding.
+    sent_from: Option<usize>,
+    /// The server has reset the stream.
+    reset: bool,
+}
+
+/// By the number of their request.
+type AllSeen = BTreeMap<usize, Seen>;
+
+pub(crate) struct Oracle<'a> {
+    by: By,
+    case: &'a Case,
+    world: World,
+    pipe: Pipe,
+    stopped: RefCell<Option<JoinHandle<ShutdownReport>>>,
+}
+
+impl<'a> Oracle<'a> {
+    pub(crate) fn new(by: By, case: &'a Case, world: &World, pipe: &Pipe) -> Self {
+        Self { by, case, world: world.clone(), pipe: pipe.clone(), stopped: RefCell::default() }
+    }
+
+    /// Shuts the server down, if that was not done before.
+    pub(crate) fn stops(&self, server: Option<Server<()>>) {
+        if let Some(server) = server {
+            self.stopped.replace(Some(tokio::spawn(server.stop())));
+        }
+    }
+
+    fn exchange(&self, n: usize) -> &Exchange {
+        self.world.exchange(n)
+    }
+
+    fn answer(&self, n: usize) -> &Answer {
+        &self.exchange(n).answer
+    }
+
+    /// Parses what the server wrote.
+    pub(crate) fn look(&self) -> Result<AllSeen, String> {
+        match self.case.protocol {
+            Protocol::Http1 => {
+                let is_head =
+                    |n: usize| n < self.world.requests() && self.exchange(n).request.method == Method::Head;
+                let responses = self.pipe.with_accepted(|bytes| http1::responses(bytes, is_head))?;
+                let seen = |written: http1::Written| Seen {
+                    status: Some(written.status),
+                    body: written.body,
+                    end: written.end.filter(|_| !written.until_close),
+                    sent_from: written.end,
+                    reset: false,
+                };
+                Ok(responses.into_iter().map(seen).enumerate().collect())
+            }
+            Protocol::Http2 => {
+                let frames = self.pipe.with_accepted(http2::frames)?;
+                let mut all = AllSeen::new();
+                for (stream, written) in frames.streams {
+                    let n = stream as usize / 2;
+                    if stream % 2 == 0 || n >= self.world.requests() {
+                        return Err(format!("nobody has opened stream {stream}"));
+                    }
+                    let may_lack_trailers = self.answer(n).trailers;
+                    let least = written.end.or(written.data_end.filter(|_| may_lack_trailers));
+                    let seen = Seen {
+                        status: None,
+                        body: written.body,
+                        end: written.end,
+                        sent_from: least.map(|end| written.data_end.unwrap_or(end)),
+                        reset: written.reset,
+                    };
+                    all.insert(n, seen);
+                }
+                Ok(all)
+            }
+        }
+    }
+
+    /// Each job was told the truth.
+    pub(crate) fn check_told(&self, client: &Client, seen: &AllSeen) -> Result<(), String> {
+        let state = self.world.state();
+        for told in state.ran.iter().chain(&state.asked) {
+            self.check_delivery(told, client, seen)?;
+            self.check_bytes(told, seen)?;
+        }
+        let mut ran: BTreeSet<JobKey> = BTreeSet::new();
+        for told in &state.ran {
+            if !ran.insert(told.job) {
+                return Err(format!("ran twice: {told:?}"));
+            }
+            let asked: Vec<_> = state.asked.iter().filter(|asked| asked.job == told.job).collect();
+            let as_often = asked.len() == usize::from(self.answer(told.job.n).conditional);
+            let same = asked.iter().all(|asked| {
+                (asked.delivery, asked.status, asked.bytes) == (told.delivery, told.status, told.bytes)
+            });
+            if !as_often || !same {
+                return Err(format!("ran: {told:?}, but its condition was asked: {asked:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_delivery(&self, told: &Told, client: &Client, seen: &AllSeen) -> Result<(), String> {
+        let Told { job: JobKey { n, place, .. }, delivery, flushed, .. } = *told;
+        let exchange = self.exchange(n);
+        let answer = &exchange.answer;
+        let gone = client.broke || client.withdrawn.contains(&n);
+        let fault = answer.fault();
+        // The body ends before the length that was announced. Over HTTP/1, hyper then gives the connection up.
+        let lies =
+            matches!(fault, Some(Fault::Ends(_))) && matches!(answer.shape, Shape::Sized | Shape::Announced);
+        let is_true = match delivery {
+            _ if place == Place::Inner => delivery != Delivery::Sent,
+            Delivery::Sent => {
+                self.by == By::Defer
+                    && seen.get(&n).is_some_and(|seen| seen.sent_from.is_some_and(|end| end <= flushed))
+                    && self.is_status(n, told.status, seen)
+            }
+            Delivery::Finished => self.by == By::Axum || self.is_upgrade(n),
+            Delivery::Disconnected => {
+                let complete = seen.get(&n).is_some_and(|seen| seen.end.is_some());
+                // Over HTTP/1 the next handler may take the connection down with it, before this response was flushed.
+                let dragged = self.case.protocol == Protocol::Http1
+                    && (n + 1..self.world.requests()).any(|later| {
+                        let answer = self.answer(later);
+                        answer.course == Course::Panics || answer.fault().is_some()
+                    });
+                (gone || lies || dragged) && (self.by == By::Defer || !complete)
+            }
+            Delivery::Failed => matches!(fault, Some(Fault::Fails(_))),
+            Delivery::Cancelled => gone || answer.course == Course::TimesOut,
+            Delivery::Panicked => {
+                // h2 0.4.20 asserts when a connection ends that it has no streams left, and sometimes it has.
+                let asserts = cfg!(debug_assertions) && self.case.protocol == Protocol::Http2 && client.broke;
+                answer.course == Course::Panics || matches!(fault, Some(Fault::Panics(_))) || asserts
+            }
+            _ => false,
+        };
+        if is_true { Ok(()) } else { Err(format!("untrue: {told:?}, of {:?}", seen.get(&n))) }
+    }
+
+    /// Whether a response that was sent has this status.
+    fn is_status(&self, n: usize, status: Option<u16>, seen: &AllSeen) -> bool {
+        let written = seen.get(&n).and_then(|seen| seen.status);
+        let answer = self.answer(n);
+        let expected = match answer.course {
+            Course::TimesOut => vec![503],
+            Course::Panics => vec![500],
+            Course::Answers | Course::Waits => match self.case.app.outer {
+                Outer::Replaces(_) => vec![202],
+                Outer::Buffers if answer.fault().is_some() => vec![answer.status, 500],
+                _ => vec![answer.status],
+            },
+        };
+        status.is_some_and(|status| {
+            expected.contains(&status) && written.is_none_or(|written| written == status)
+        })
+    }
+
+    /// Whether the response may be to an upgrade over HTTP/2, which has no end of its own.
+    fn is_upgrade(&self, n: usize) -> bool {
+        self.case.protocol == Protocol::Http2 && self.exchange(n).request.method == Method::Connect
+    }
+
+    fn check_bytes(&self, told: &Told, seen: &AllSeen) -> Result<(), String> {
+        let JobKey { n, place, .. } = told.job;
+        if place == Place::Inner || self.by == By::Axum {
+            return Ok(());
+        }
+        let written = seen.get(&n).map_or(0, |seen| seen.body);
+        let answer = self.answer(n);
+        let unanswered = match told.delivery {
+            Delivery::Cancelled => true,
+            Delivery::Panicked => answer.course == Course::Panics,
+            _ => false,
+        };
+        let is_true = match self.case.protocol {
+            _ if unanswered => told.bytes == 0,
+            Protocol::Http1 => told.bytes == written,
+            Protocol::Http2 if told.delivery == Delivery::Sent => told.bytes == written,
+            Protocol::Http2 => told.bytes <= written,
+        };
+        let size = self.size_of(n).filter(|_| told.delivery == Delivery::Sent);
+        if !is_true || size.is_some_and(|size| size != told.bytes) {
+            return Err(format!("untrue: {told:?}, of {written}, the size being {size:?}"));
+        }
+        Ok(())
+    }
+
+    /// The size of a response's body, if nothing changes it.
+    fn size_of(&self, n: usize) -> Option<usize> {
+        let Exchange { request, answer } = self.exchange(n);
+        let is_plain = matches!(self.case.app.outer, Outer::None | Outer::Passes | Outer::CatchesPanics)
+            && matches!(request.method, Method::Get | Method::Post)
+            && matches!(answer.course, Course::Answers | Course::Waits)
+            && !matches!(answer.status, 204 | 304)
+            && answer.fault().is_none();
+        is_plain.then_some(answer.size)
+    }
+
+    /// Every job of a response that was taken in full has been released, as sent. Everything is at rest, and nothing is
+    /// in the way.
+    pub(crate) fn check_released(&self, seen: &AllSeen) -> Result<(), String> {
+        if self.by == By::Axum {
+            return Ok(());
+        }
+        let state = self.world.state();
+        let ran: BTreeMap<JobKey, Delivery> =
+            state.ran.iter().map(|told| (told.job, told.delivery)).collect();
+        for job in state.deferred.iter().filter(|job| job.place != Place::Inner) {
+            let Some(end) = seen.get(&job.n).and_then(|seen| seen.end) else { continue };
+            let ended = ran.get(job).copied();
+            // The handler was over before the response that a layer gave instead of its own.
+            let unanswered = match self.answer(job.n).course {
+                Course::TimesOut => ended == Some(Delivery::Cancelled),
+                Course::Panics => ended == Some(Delivery::Panicked) && job.place == Place::Handler,
+                Course::Answers | Course::Waits => false,
+            };
+            let upgraded = self.is_upgrade(job.n) && ended == Some(Delivery::Finished);
+            if ended.is_none() && self.may_be_late(job.n) {
+                continue;
+            }
+            // The next handler has taken the connection down before the flush.
+            if ended == Some(Delivery::Disconnected) && self.pipe.is_closed() && self.pipe.flushed() < end {
+                continue;
+            }
+            if ended != Some(Delivery::Sent) && !unanswered && !upgraded {
+                let flushed = self.pipe.flushed();
+                return Err(format!(
+                    "{job:?} was told {ended:?}, of a response that ends at {end}, of {flushed}"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the flush that follows a response may wait for the next response too, while the pipe is full: hyper 1.12 reads
+    /// the rest of a request's body, and the next request, before it flushes. A next response without jobs is not held back.
+    fn may_be_late(&self, n: usize) -> bool {
+        let Exchange { request, answer } = self.exchange(n);
+        let leaves_some = request.body != RequestBody::None && answer.reads != Reads::All;
+        self.case.protocol == Protocol::Http1 && leaves_some && !self.pipe.has_room()
+    }
+
+    /// The requests whose responses have not come to their end, though the client has let everything through, and waits.
+    pub(crate) fn unanswered(&self, client: &Client, seen: &AllSeen) -> BTreeSet<usize> {
+        if client.broke || self.stopped.borrow().is_some() {
+            return BTreeSet::new();
+        }
+        let is_held_up = |n: &usize| {
+            let seen = seen.get(n);
+            let answered = seen.is_some_and(|seen| seen.end.is_some() || seen.sent_from.is_some());
+            let unfinished = matches!(self.exchange(*n).request.body, RequestBody::Unfinished(_));
+            let excused = match self.case.protocol {
+                Protocol::Http1 => self.pipe.is_closed(),
+                Protocol::Http2 => {
+                    client.withdrawn.contains(n) || self.is_upgrade(*n) || seen.is_some_and(|seen| seen.reset)
+                }
+            };
+            !answered && !unfinished && !excused
+        };
+        (0..client.requests).filter(is_held_up).collect()
+    }
+
+    /// Whether the server is down.
+    pub(crate) fn has_stopped(&self) -> bool {
+        self.stopped.borrow().as_ref().is_some_and(JoinHandle::is_finished)
+    }
+
+    /// Every job has run once, and is counted once. The server is down.
+    pub(crate) fn check_ended(
+        &self,
+        runner: &Runner,
+        seen: &AllSeen,
+        counts: &mut Counts,
+    ) -> Result<(), String> {
+        let state = self.world.state();
+        let ran: BTreeSet<JobKey> = state.ran.iter().map(|told| told.job).collect();
+        if let Some(job) = state.deferred.iter().find(|job| !ran.contains(job)) {
+            return Err(format!("{job:?} has not run"));
+        }
+        let stats = runner.stats();
+        let Stats { succeeded, failed, skipped, cancelled, shed, queued, abandoned, .. } = stats;
+        let deferred = state.deferred.len() as u64;
+        let expected = Stats {
+            deferred,
+            succeeded: deferred - state.failing,
+            failed: state.failing,
+            ..Stats::default()
+        };
+        if stats != expected
+            || succeeded + failed + skipped + cancelled + shed + queued + abandoned != deferred
+        {
+            return Err(format!("{stats:?}, but {expected:?} was expected"));
+        }
+        counts.jobs += deferred;
+        counts.failing += state.failing;
+        counts.responses += seen.values().filter(|seen| seen.sent_from.is_some()).count() as u64;
+        for told in &state.ran {
+            *match told.delivery {
+                Delivery::Sent => &mut counts.sent,
+                Delivery::Finished => &mut counts.finished,
+                Delivery::Disconnected => &mut counts.disconnected,
+                Delivery::Failed => &mut counts.failed,
+                Delivery::Cancelled => &mut counts.cancelled,
+                Delivery::Panicked => &mut counts.panicked,
+                _ => return Err(format!("an unknown delivery: {told:?}")),
+            } += 1;
+        }
+        Ok(())
+    }
+}
