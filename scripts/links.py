@@ -5,7 +5,8 @@
 
 A relative link has to lead to a file, and to a heading of it. A link to this repository is taken for a relative one. A link
 to docs.rs of our own crates has to be in what `cargo doc` has made, in the folder given. Others are only to be known hosts:
-a new one is looked at by whoever adds it here. Links between items are rustdoc's to check.
+a new one is looked at by whoever adds it here. Links between items are rustdoc's to check; that the pages they lead to are
+there is checked here.
 """
 
 import pathlib
@@ -67,6 +68,13 @@ def main() -> int:
             if reason := wrong(root, docs, root / name, link):
                 failed += 1
                 print(f"{name}: {link}: {reason}", file=sys.stderr)
+    for page in [page for crate in docs.glob("defer_*") for page in crate.rglob("*.html")]:
+        for link in set(re.findall(r'href="((?:\.\./)*[^":#]+\.html)(?:#[^"]*)?"', page.read_text())):
+            checked += 1
+            # What is not documented here, such as other crates, has an absolute link.
+            if not (page.parent / link).exists():
+                failed += 1
+                print(f"{page}: {link}: cargo doc has made no such page", file=sys.stderr)
     print(f"{checked} links, {failed} of them wrong")
     return 1 if failed or not checked else 0
 

@@ -107,8 +107,3 @@ pub use self::{
 pub mod __private {
     pub use defer_core::__private::*;
 }
-
-/// The README's examples, compiled as doc tests.
-#[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-struct ReadmeDoctests;

@@ -133,7 +133,7 @@ impl JobContext {
     /// [`CarriedError::Unreadable`] if the queue has stored it before the type was changed. `?` converts both into the job's
     /// error, so that a job never runs as nobody, or as somebody else.
     ///
-    /// [`DeferLayer::carry`]: https://docs.rs/defer-axum/latest/defer_axum/struct.DeferLayer.html#method.carry
+    /// [`DeferLayer::carry`]: https://docs.rs/defer-axum/latest/defer_axum/middleware/struct.DeferLayer.html#method.carry
     pub fn carried<T>(&self) -> Result<T, CarriedError>
     where
         T: Clone + DeserializeOwned + Send + Sync + 'static,

@@ -64,8 +64,8 @@
 //! put behind `serve` what must not run ahead of its response. Where a few buffers do not matter, any server will do. The module
 //! [`serve`](mod@crate::serve#what-sent-means) has the fine print of each protocol.
 //!
-//! The same exactness is there for `axum-server`, with the feature `axum-server`, and for a loop of your own on `hyper-util`,
-//! with `watch_connection`.
+//! The same exactness is there for `axum-server`, with [`DeferAcceptor`](crate::serve::DeferAcceptor), and for a loop of your
+//! own on hyper-util, with [`watch_connection`](crate::serve::watch_connection).
 //!
 //! # How a response can end
 //!

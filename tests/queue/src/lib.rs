@@ -6,3 +6,8 @@ pub mod backend;
 pub mod jobs;
 pub mod program;
 pub mod proxy;
+
+/// The README's examples, compiled as doc tests here, where there is a queue.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct ReadmeDoctests;
