@@ -330,6 +330,7 @@ impl fmt::Debug for Worker {
 #[cfg(test)]
 mod tests {
     use defer_core::{Job, JobContext, JobId, JobResult, Metadata, Policy};
+    use proptest::prelude::*;
     use serde::Deserialize;
 
     use super::*;
@@ -365,6 +366,52 @@ mod tests {
                 "{error}"
             );
             assert!(!error.contains("marker"), "{error}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_stored_bytes_are_a_job_or_an_error_that_names_its_type(
+            payload in prop_oneof![
+                proptest::collection::vec(any::<u8>(), 0..60),
+                "[{}\\[\\]:,\"a-z0-9]{0,40}".prop_map(String::into_bytes),
+                "\\{\"number\":[0-9]{1,12}(,\"[a-z]{1,9}\":[0-9])?\\}".prop_map(String::into_bytes),
+            ],
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+            let _entered = runtime.enter();
+            let from = Resume { id: JobId::unique(), attempts: 0, metadata: Metadata::new() };
+            let resumed = resume::<Note>(&Runner::default(), &payload, from).map(drop);
+            let is_job = serde_json::from_slice::<Note>(&payload).is_ok();
+            match resumed {
+                Ok(()) => prop_assert!(is_job),
+                Err(error) => prop_assert!(!is_job && error.starts_with("the stored job is not a `Note`: "), "{}", error),
+            }
+        }
+
+        #[test]
+        fn no_error_tells_what_a_stored_job_holds(
+            marker in "[A-Z]{12}",
+            json in prop_oneof![
+                Just(r#"{"number":"S"}"#),
+                Just(r#"{"number":["S"]}"#),
+                Just(r#"{"number":{"S":"S"}}"#),
+                Just(r#"{"S":"S"}"#),
+                Just(r#"{"number":1,"number":"S"}"#),
+                Just(r#"{"number":-1,"S":"S"}"#),
+                Just(r#"{"number":1e99,"S":"S"}"#),
+                Just(r#""S""#),
+                Just(r#"["S","S"]"#),
+                Just(r#"{"number":"S"#),
+                Just("S"),
+            ],
+        ) {
+            let from = Resume { id: JobId::unique(), attempts: 0, metadata: Metadata::new() };
+            let payload = json.replace('S', &marker);
+            let error = resume::<Note>(&Runner::default(), payload.as_bytes(), from).unwrap_err();
+            prop_assert!(!error.contains(&marker), "{}", error);
         }
     }
 }

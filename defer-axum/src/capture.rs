@@ -185,3 +185,29 @@ fn copied(names: &[HeaderName], headers: &HeaderMap) -> Option<Box<HeaderMap>> {
     }
     kept
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_job_sees_the_target_that_was_asked_for(
+            text in prop_oneof![
+                "/[!-~]{0,40}",
+                "[a-z]{1,5}://[a-z0-9.]{1,9}(:[0-9]{1,5})?(/[a-z0-9/%.]{0,9})?(\\?[a-z=&]{0,9})?",
+                "[a-z0-9.]{1,9}:[0-9]{1,5}",
+                Just("*".to_owned()),
+                ".*",
+            ],
+        ) {
+            // What is no URI never gets here.
+            let Ok(uri) = text.parse::<Uri>() else { return Ok(()) };
+            prop_assert_eq!(Target::of(&uri).into_uri(), uri);
+        }
+    }
+}

@@ -106,3 +106,58 @@ pub(crate) fn find<T: Clone + DeserializeOwned + Send + Sync + 'static>(
     let stored = stored.ok_or(CarriedError::Missing { type_name })?;
     serde_json::from_str(stored).map_err(|_| CarriedError::Unreadable { type_name })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    struct Tenant {
+        name: String,
+        numbers: Vec<i64>,
+        more: Option<Box<Tenant>>,
+    }
+
+    fn tenants() -> impl Strategy<Value = Tenant> {
+        let plain = (".*", proptest::collection::vec(any::<i64>(), 0..3));
+        (plain.clone(), proptest::option::of(plain)).prop_map(|((name, numbers), more)| {
+            let more = more.map(|(name, numbers)| Box::new(Tenant { name, numbers, more: None }));
+            Tenant { name, numbers, more }
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_value_is_read_as_it_was_stored(tenant in tenants(), user: u64) {
+            let mut carried = Carried::default();
+            drop(carried.insert(tenant.clone()));
+            drop(carried.insert(user));
+            let mut stored = BTreeMap::new();
+            carried.write(|name, json| drop(stored.insert(name, json))).unwrap();
+            let read = |name: &str| stored.get(&stored_name(name)).map(String::as_str);
+            prop_assert_eq!(find::<Tenant>(None, read(type_name::<Tenant>())).unwrap(), tenant.clone());
+            prop_assert_eq!(find::<u64>(None, read("u64")).unwrap(), user);
+            // Where the request is known, nothing is read.
+            let shared = carried.get(TypeId::of::<Tenant>());
+            prop_assert_eq!(find::<Tenant>(shared, Some("no JSON")).unwrap(), tenant);
+        }
+
+        #[test]
+        fn any_stored_text_is_a_value_or_unreadable_by_its_type(
+            text in prop_oneof![".*", "[{}\\[\\]:,\"a-z0-9]{0,30}", "\\{\"name\":\"[a-z]{0,5}\",\"numbers\":\\[[0-9]{0,25}\\]\\}"],
+        ) {
+            match find::<Tenant>(None, Some(&text)) {
+                Ok(tenant) => prop_assert_eq!(serde_json::from_str::<Tenant>(&text).unwrap(), tenant),
+                Err(CarriedError::Unreadable { type_name }) => prop_assert!(type_name.ends_with("Tenant")),
+                Err(error) => prop_assert!(false, "{}", error),
+            }
+        }
+    }
+}

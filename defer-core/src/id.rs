@@ -119,7 +119,44 @@ impl<'de> Deserialize<'de> for JobId {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn every_id_is_read_as_it_is_written_also_as_json(id: u128) {
+            let id = JobId::from(id);
+            prop_assert_eq!(u128::from(id), u128::from(id.to_string().parse::<JobId>().unwrap()));
+            let json = serde_json::to_string(&id).unwrap();
+            prop_assert_eq!(serde_json::from_str::<JobId>(&json).unwrap(), id);
+        }
+
+        /// As long as an id, and nearly one, or anything.
+        #[test]
+        fn any_text_is_an_id_that_is_written_so_or_is_refused(
+            text in prop_oneof![".*", ".{26}", "[0-9a-zA-Z]{26}", "[0-7][0-9A-HJKMNP-TV-Z]{25}"],
+        ) {
+            match text.parse::<JobId>() {
+                Ok(id) => prop_assert_eq!(id.to_string(), text.to_ascii_uppercase()),
+                Err(InvalidJobId) => {
+                    let is_short = text.len() != LENGTH;
+                    let is_strange = !text.bytes().all(|c| ALPHABET.contains(&c.to_ascii_uppercase()));
+                    prop_assert!(is_short || is_strange || text.as_bytes()[0] > b'7', "{}", text);
+                }
+            }
+            let json = serde_json::to_string(&text).unwrap();
+            prop_assert_eq!(serde_json::from_str::<JobId>(&json).ok(), text.parse().ok());
+        }
+
+        #[test]
+        fn ids_sort_as_their_texts_do(one: u128, other: u128) {
+            let (one, other) = (JobId::from(one), JobId::from(other));
+            prop_assert_eq!(one.cmp(&other), one.to_string().cmp(&other.to_string()));
+        }
+    }
 
     #[test]
     fn an_id_is_read_as_it_is_written() {

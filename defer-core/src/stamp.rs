@@ -50,7 +50,39 @@ pub(crate) fn nanos(duration: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// Of any length that there is.
+    fn durations() -> impl Strategy<Value = Duration> {
+        prop_oneof![
+            (0..=u64::MAX, 0..1_000_000_000_u32).prop_map(|(seconds, nanos)| Duration::new(seconds, nanos)),
+            (0..=u64::MAX).prop_map(Duration::from_nanos),
+            (0..1_000_u64).prop_map(Duration::from_nanos),
+            Just(Duration::MAX),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_delay_is_kept_to_the_nanosecond_or_is_the_longest(at in 1..=u64::MAX, delay in durations()) {
+            let at = Stamp(NonZeroU64::new(at).unwrap());
+            let later = at.after(delay);
+            prop_assert!(later >= at);
+            let kept = later.since(at);
+            prop_assert!(kept == delay || (kept < delay && later == Stamp(NonZeroU64::MAX)), "{:?}", kept);
+            prop_assert_eq!(at.since(later), Duration::ZERO);
+        }
+
+        #[test]
+        fn a_duration_is_at_most_584_years(duration in durations()) {
+            let exact = u64::try_from(duration.as_nanos());
+            prop_assert_eq!(nanos(duration), exact.unwrap_or(u64::MAX));
+        }
+    }
 
     const SECOND: Duration = Duration::from_secs(1);
 

@@ -209,7 +209,40 @@ mod opentelemetry {
 
     #[cfg(test)]
     mod tests {
+        use proptest::prelude::*;
+
         use super::*;
+
+        proptest! {
+            #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+            /// What another process wrote: a context, nearly one, or anything.
+            #[test]
+            fn any_trace_context_is_no_link_or_one_that_is_written_so(
+                parent in prop_oneof![
+                    ".*",
+                    "[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?",
+                    "(00|01|ff)-[0-9a-fA-F]{31,33}-[0-9a-f]{15,17}-[0-9a-g]{1,3}",
+                    "00-0{32}-[0-9a-f]{16}-01",
+                ],
+                state in prop_oneof![".*", "[a-z]{1,5}=[a-z]{1,5}(,[a-z]{1,5}=[a-z]{1,5})?"],
+            ) {
+                let given = Metadata::from([("traceparent".into(), parent.clone()), ("tracestate".into(), state)]);
+                let link = Link::read(&given);
+                let mut written = Metadata::new();
+                link.write(&mut written);
+                let Some(context) = &link.0 else {
+                    prop_assert!(written.is_empty());
+                    return Ok(());
+                };
+                prop_assert!(context.is_valid() && context.is_remote());
+                // But for the version, and for flags and parts of a later one.
+                prop_assert_eq!(&written["traceparent"][2..53], &parent[2..53]);
+                let mut again = Metadata::new();
+                Link::read(&written).write(&mut again);
+                prop_assert_eq!(again, written);
+            }
+        }
 
         const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 

@@ -279,3 +279,81 @@ impl Errors {
         self.0.map(syn::Error::into_compile_error).unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use quote::quote;
+    use syn::parse_quote;
+
+    use super::*;
+
+    /// What the attributes say about the policy, or what is wrong with them.
+    fn policy(attribute: Attribute) -> Result<Policy, String> {
+        let mut errors = Errors::default();
+        let attributes = StructAttributes::parse(&[attribute], &mut errors);
+        match errors.0 {
+            None => Ok(attributes.policy),
+            Some(error) => Err(error.to_string()),
+        }
+    }
+
+    /// A duration, nearly one, or anything.
+    fn texts() -> impl Strategy<Value = String> {
+        prop_oneof![
+            ".*",
+            "[0-9]{1,25} ?(ns|us|ms|s|sec|m|min|h|d|w|M|y|x)?",
+            "([0-9]{1,3}(ms|s|m|h|d) ?){1,3}",
+            "[ 0-9a-z.]{0,20}",
+        ]
+    }
+
+    fn durations() -> impl Strategy<Value = Duration> {
+        (0..1_000_000_000_000_u64, 0..1_000_000_000_u32)
+            .prop_map(|(seconds, nanos)| Duration::new(seconds, nanos))
+            .prop_filter("longer than zero", |duration| !duration.is_zero())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_text_is_a_timeout_longer_than_zero_or_an_error_that_says_what_is_expected(text in texts()) {
+            match policy(parse_quote!(#[defer(timeout = #text)])) {
+                Ok(policy) => prop_assert!(policy.timeout.is_some_and(|timeout| !timeout.is_zero())),
+                Err(error) => prop_assert!(error.contains("expected a"), "{}", error),
+            }
+        }
+
+        #[test]
+        fn any_two_texts_are_a_backoff_that_does_not_shrink_or_an_error(one in texts(), other in texts()) {
+            let text = format!("{one}..{other}");
+            match policy(parse_quote!(#[defer(backoff = #text)])) {
+                Ok(Policy { backoff: Some(Backoff { min, max }), .. }) => {
+                    prop_assert!(Duration::ZERO < min && min <= max);
+                }
+                Ok(_) => prop_assert!(false, "neither a backoff nor an error: {}", text),
+                Err(error) => prop_assert!(error.contains("expected"), "{}", error),
+            }
+        }
+
+        #[test]
+        fn a_duration_is_read_as_it_is_written(one in durations(), other in durations()) {
+            let (min, max) = (one.min(other), one.max(other));
+            let written = |duration| humantime::format_duration(duration).to_string();
+            let (timeout, backoff) = (written(one), format!("{} .. {}", written(min), written(max)));
+            let policy = policy(parse_quote!(#[defer(timeout = #timeout, backoff = #backoff)])).unwrap();
+            prop_assert_eq!(policy.timeout, Some(one));
+            prop_assert_eq!(policy.backoff.map(|backoff| (backoff.min, backoff.max)), Some((min, max)));
+        }
+
+        #[test]
+        fn any_attribute_is_understood_or_an_error(text in "[a-z_]{1,12}( ?= ?([0-9]{1,12}|\"[a-z0-9.]{0,9}\"))?(, ?[a-z]{1,9})?") {
+            let Ok(entries) = text.parse::<TokenStream>() else { return Ok(()) };
+            let attribute: Attribute = parse_quote!(#[defer(#entries)]);
+            let known = ["name", "alias", "tries", "backoff", "timeout", "on", "max_running", "concurrent", "blocking"];
+            let is_known = known.iter().chain(&["queue", "crate"]).any(|key| text.starts_with(key));
+            prop_assert!(policy(attribute).is_err() || is_known, "{}", quote!(#entries));
+        }
+    }
+}

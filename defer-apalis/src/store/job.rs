@@ -116,3 +116,72 @@ fn error(result: Option<&str>) -> String {
     let error = error.and_then(|result| result.get("Err")?.as_str().map(str::to_owned));
     error.unwrap_or_else(|| result.unwrap_or_default().to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use defer_core::{JobId, Policy};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn fates() -> impl Strategy<Value = Fate> {
+        prop_oneof![
+            Just(Fate::Done),
+            ".*".prop_map(|error| Fate::Failed { error }),
+            ".*".prop_map(|error| Fate::Retry { error, delay: Duration::from_secs(1) }),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn how_a_job_ended_is_read_as_it_was_stored(fate in fates(), attempts in 0..4_u32, max_attempts in 0..4_u32) {
+            let finished = Finished { id: String::new(), attempts, max_attempts, fate: fate.clone() };
+            let (state, result, _) = finished.row();
+            let read = status(state, result.as_deref());
+            match fate {
+                Fate::Failed { error } => {
+                    prop_assert_eq!(read, JobStatus::failed(&error));
+                    let id = JobId::unique();
+                    let failed = failed(&id.to_string(), None, attempts.into(), result.as_deref()).unwrap();
+                    prop_assert_eq!((failed.id, failed.error), (id, error));
+                }
+                Fate::Done => prop_assert_eq!(read, JobStatus::Succeeded),
+                Fate::Retry { .. } | Fate::Release { .. } => prop_assert_eq!(read, JobStatus::Pending),
+            }
+        }
+
+        /// What another program may have put into the tables.
+        #[test]
+        fn any_row_is_read_and_one_without_an_id_is_no_failed_job(
+            id in prop_oneof![".*", "[0-7][0-9A-HJKMNP-TV-Z]{25}"],
+            name in proptest::option::of(".*"),
+            attempts: i64,
+            state in prop_oneof![".*", "Queued|Running|Done|Failed|Killed|Pending"],
+            result in proptest::option::of(prop_oneof![".*", "\\{\"Err\":(\"[a-z]{0,5}\"|[0-9]|null)\\}"]),
+        ) {
+            let read = failed(&id, name.as_ref(), attempts, result.as_deref());
+            prop_assert_eq!(read.as_ref().map(|job| job.id), id.parse::<JobId>().ok());
+            if let Some(job) = read {
+                prop_assert_eq!(job.name, name.unwrap_or_default());
+                prop_assert!(i64::from(job.attempts) == attempts || job.attempts == u32::MAX);
+            }
+            let shown = status(&state, result.as_deref());
+            prop_assert_eq!(matches!(shown, JobStatus::Failed { .. }), matches!(&*state, "Failed" | "Killed"));
+        }
+
+        #[test]
+        fn what_a_job_carries_is_stored_with_it_and_its_name(
+            name in ".*", carried in proptest::collection::btree_map(".*", ".*", 0..4),
+        ) {
+            let mut job = Envelope::new(JobId::unique(), name.clone(), Policy::new(), Vec::new());
+            job.metadata = carried.clone();
+            let mut stored = metadata(&job);
+            prop_assert_eq!(stored.remove(NAME), Some(name));
+            let mut expected = carried;
+            expected.remove(NAME);
+            prop_assert_eq!(stored, expected);
+        }
+    }
+}

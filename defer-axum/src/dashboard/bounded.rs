@@ -37,3 +37,34 @@ impl fmt::Write for Bounded {
         Err(fmt::Error)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_text_is_kept_as_it_is_or_cut_between_two_of_its_letters(
+            parts in proptest::collection::vec(".{0,200}", 0..6),
+        ) {
+            struct InParts(Vec<String>);
+            impl fmt::Display for InParts {
+                fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    self.0.iter().try_for_each(|part| f.write_str(part))
+                }
+            }
+            let whole = parts.concat();
+            let kept = bounded(InParts(parts));
+            match kept.strip_suffix('…') {
+                Some(cut) if whole.len() > LENGTH => {
+                    prop_assert!(whole.starts_with(cut) && cut.len() <= LENGTH && cut.len() + 4 > LENGTH);
+                }
+                _ => prop_assert_eq!(kept, whole),
+            }
+        }
+    }
+}

@@ -207,3 +207,79 @@ fn root(page: &Uri) -> String {
         _ => "./".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::{
+        body::{Body, to_bytes},
+        extract::Request,
+    };
+    use proptest::{collection::vec, prelude::*};
+    use tower::ServiceExt;
+
+    use super::*;
+
+    /// What a browser, or anybody, may put behind the `?` or into a form: anything that a URI can have, and what is near to
+    /// what the page has.
+    fn queries() -> impl Strategy<Value = String> {
+        let pair = prop_oneof![
+            "(name|outcome|sort|order|retry)=[a-z0-9%<>_+]{0,12}"
+                .prop_map(|pair| pair.replace(['<', '>'], "%3C")),
+            "(outcome=failed|sort=ran|order=descending|name=%3Cscript%3E|name=%ff|retry=0{26}|name)",
+            "[!$-;=?-Z_a-z~]{0,20}",
+        ];
+        vec(pair, 0..5).prop_map(|pairs| pairs.join("&"))
+    }
+
+    /// What a dashboard answers: the status and the text.
+    fn answer(request: Request) -> (StatusCode, String) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let router: Router = Dashboard::new(&Runner::default()).enable_actions().into_router();
+            let response = router.oneshot(request).await.unwrap();
+            let status = response.status();
+            // Events have no end.
+            let is_page = response.headers()[header::CONTENT_TYPE] != "text/event-stream";
+            let body = if is_page { response.into_body() } else { Body::empty() };
+            let body = to_bytes(body, usize::MAX).await.unwrap();
+            (status, String::from_utf8(body.to_vec()).unwrap())
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
+
+        #[test]
+        fn whatever_is_asked_for_is_answered_or_refused_and_nothing_of_it_becomes_markup(
+            query in queries(), path in prop_oneof![Just("/"), Just("/data"), Just("/events")],
+        ) {
+            let uri = format!("{path}?{query}");
+            let (status, text) = answer(Request::get(uri).body(Body::empty()).unwrap());
+            prop_assert!(matches!(status, StatusCode::OK | StatusCode::BAD_REQUEST), "{}", status);
+            prop_assert!(!text.contains("<script>"), "{}", text);
+            if path == "/data" && status == StatusCode::OK {
+                prop_assert!(serde_json::from_str::<serde_json::Value>(&text).unwrap().is_object());
+            }
+        }
+
+        #[test]
+        fn whatever_a_form_says_is_refused_without_such_a_job(form in queries(), bytes in vec(any::<u8>(), 0..20)) {
+            let body = [form.as_bytes(), &bytes].concat();
+            let request = Request::post("/")
+                .header("sec-fetch-site", "same-origin")
+                .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+                .body(Body::from(body))
+                .unwrap();
+            let (status, text) = answer(request);
+            prop_assert!(status.is_client_error() || status == StatusCode::BAD_GATEWAY, "{} {}", status, text);
+        }
+
+        #[test]
+        fn what_is_below_the_page_is_below_it_whatever_its_path(path in "/[a-z/._%0-9-]{0,20}") {
+            let Ok(uri) = path.parse::<Uri>() else { return Ok(()) };
+            let root = root(&uri);
+            // Neither another host nor another scheme.
+            prop_assert!(root.starts_with("./") && root.ends_with('/') && !root[2..].starts_with('/'), "{}", root);
+        }
+    }
+}

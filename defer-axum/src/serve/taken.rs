@@ -120,7 +120,85 @@ impl Head {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection::vec, prelude::*};
+
     use super::*;
+
+    fn count<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
+        let mut taken = Taken::new();
+        parts.into_iter().for_each(|part| taken.wrote(part));
+        taken.body()
+    }
+
+    /// Bytes as they stand in a response, in any order. A chunk's size has no more digits than 64 bits have.
+    fn bytes() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![
+            Just(b"HTTP/1.1 200 OK\r\n".to_vec()),
+            Just(b"HTTP/1.1 100 Continue\r\n\r\n".to_vec()),
+            Just(b"HTTP/1.1 101 Switching Protocols\r\n".to_vec()),
+            Just(b"transfer-encoding: chunked\r\n".to_vec()),
+            Just(b"\r\n".to_vec()),
+            "[0-9a-fA-F]{1,14}\r\n".prop_map(String::into_bytes),
+            vec(prop_oneof![Just(b'\r'), Just(b'\n'), 0..=b'/', b'g'..=0xff], 0..20),
+        ];
+        vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+    }
+
+    /// A response, and where in it the bytes of its body are.
+    fn response() -> impl Strategy<Value = (Vec<u8>, Vec<usize>)> {
+        let chunks = vec(vec(any::<u8>(), 1..40), 0..8);
+        (0..3_usize, any::<bool>(), any::<bool>(), chunks).prop_map(|(interim, chunked, capitals, chunks)| {
+            let mut response = b"HTTP/1.1 100 Continue\r\n\r\n".repeat(interim);
+            response.extend_from_slice(b"HTTP/1.1 200 OK\r\nx: y\r\n");
+            let mut at = Vec::new();
+            if chunked {
+                let coding: &[u8] = b"Transfer-Encoding: chunked\r\n";
+                response.extend(if capitals { coding.to_vec() } else { coding.to_ascii_lowercase() });
+            }
+            response.extend_from_slice(b"\r\n");
+            for chunk in chunks {
+                if chunked {
+                    let size = format!("{:x}\r\n", chunk.len());
+                    response.extend(if capitals { size.to_ascii_uppercase() } else { size }.into_bytes());
+                }
+                at.extend(response.len()..response.len() + chunk.len());
+                response.extend(chunk);
+                if chunked {
+                    response.extend_from_slice(b"\r\n");
+                }
+            }
+            if chunked {
+                response.extend_from_slice(b"0\r\nx-sum: 1\r\n\r\n");
+            }
+            (response, at)
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn of_any_bytes_the_same_is_counted_however_they_were_cut(bytes in bytes(), cuts in vec(1..40_usize, 0..40)) {
+            let mut parts = Vec::new();
+            let mut rest = &*bytes;
+            for cut in cuts {
+                let (part, later) = rest.split_at(cut.min(rest.len()));
+                parts.push(part);
+                rest = later;
+            }
+            parts.push(rest);
+            let counted = count(parts);
+            prop_assert_eq!(counted, count([&*bytes]));
+            prop_assert!(counted <= bytes.len() as u64);
+        }
+
+        #[test]
+        fn of_any_response_the_body_is_counted_as_far_as_it_was_written((response, body) in response(), end: usize) {
+            let end = end % (response.len() + 1);
+            let expected = body.iter().filter(|at| **at < end).count();
+            prop_assert_eq!(count([&response[..end]]), expected as u64);
+        }
+    }
 
     /// Checks the count for every prefix of the response, cut in every way.
     fn check(response: &str, body: impl Fn(usize) -> u64) {

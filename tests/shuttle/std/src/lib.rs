@@ -1,0 +1,64 @@
+//! The standard library, with shuttle's locks, atomics and thread-locals instead of its own. A crate that names this one
+//! `std` has its sources compiled against it.
+
+pub use ::std::*;
+
+/// `std::sync`, by shuttle where threads meet.
+pub mod sync {
+    pub use ::std::sync::*;
+    pub use shuttle::sync::{Mutex, MutexGuard};
+
+    /// `std::sync::atomic`, by shuttle.
+    pub mod atomic {
+        pub use ::std::sync::atomic::*;
+        pub use shuttle::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+    }
+}
+
+/// `std::thread`, with thread-locals that each thread and task of a schedule has for itself.
+pub mod thread {
+    pub use ::std::thread::*;
+
+    /// A thread-local cell.
+    #[derive(Debug)]
+    pub struct LocalKey<T: 'static>(
+        #[doc(hidden)] pub &'static shuttle::thread::LocalKey<::std::cell::Cell<T>>,
+    );
+
+    impl<T> LocalKey<T> {
+        /// Replaces what is in the cell.
+        pub fn replace(&'static self, value: T) -> T {
+            self.0.with(|cell| cell.replace(value))
+        }
+
+        /// Puts this in the cell.
+        pub fn set(&'static self, value: T) {
+            self.0.with(|cell| cell.set(value));
+        }
+
+        /// What is in the cell.
+        pub fn get(&'static self) -> T
+        where
+            T: Copy,
+        {
+            self.0.with(::std::cell::Cell::get)
+        }
+    }
+}
+
+#[doc(hidden)]
+pub use shuttle as __shuttle;
+
+/// `std::thread_local!`, for cells.
+#[macro_export]
+macro_rules! thread_local {
+    ($(#[$attr:meta])* static $name:ident: Cell<$t:ty> = const { $init:expr };) => {
+        static $name: $crate::thread::LocalKey<$t> = {
+            $crate::__shuttle::thread_local! {
+                $(#[$attr])*
+                static KEY: Cell<$t> = const { $init }
+            }
+            $crate::thread::LocalKey(&KEY)
+        };
+    };
+}
