@@ -8,7 +8,7 @@ for tool in curl h2load wrk python3; do
   command -v "$tool" >/dev/null || { echo "$tool is missing: scripts/test.sh installs it" >&2; exit 1; }
 done
 
-cargo build --quiet --release -p defer-tests --bin clients-server
+cargo build --quiet --release -p defer-soak
 target=$(cargo metadata --format-version 1 --no-deps | python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')
 work=$(mktemp -d)
 "$target/release/clients-server" >"$work/out" 2>"$work/err" &

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs everything that is checked: format, clippy, the tests of all crates with all features, UI and doc tests, the queue on
-# real servers, the browser tests, what a request costs, real clients and the soak's short form. Installs what these need; whatever is
+# Runs everything that is checked: format, spelling, clippy, links, packages, the tests of all crates with all features, UI and doc
+# tests, the queue on real servers, the browser tests, what a request costs, real clients and the soak's short form. Installs what these need; whatever is
 # missing in the end is an error, nothing is skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -44,32 +44,57 @@ cargo clippy --version >/dev/null || rustup component add clippy
 install_missing
 
 target=$(cargo metadata --format-version 1 --no-deps | python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')
-venv="$target/smtp-venv"
+venv="$target/test-venv"
 [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
-"$venv/bin/python" -c 'import aiosmtpd' 2>/dev/null || "$venv/bin/pip" install --quiet aiosmtpd
+"$venv/bin/python" -c 'import aiosmtpd' 2>/dev/null && [ -x "$venv/bin/typos" ] || "$venv/bin/pip" install --quiet aiosmtpd typos
 export SIGNUP_SMTP_PYTHON="$venv/bin/python"
 
-step "format"
+step "format, spelling"
 cargo fmt --all --check
+"$venv/bin/typos"
 
 step "clippy, warnings denied"
 cargo clippy --workspace --all-targets --all-features -- -D warnings
 
-step "documentation, warnings denied"
-RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features --quiet
+step "building the tests"
+cargo test --workspace --all-features --no-run --quiet
 
-step "features on their own"
+# Most tests wait, and what needs the compiler goes on beside them.
+tests=$(mktemp)
+step "tests of all crates, all features: unit, socket, queue, UI, browser and SMTP tests, beside servers of their own"
+scripts/with-servers.sh scripts/run_tests.py >"$tests" 2>&1 &
+running=$!
+trap 'kill "$running" 2>/dev/null || true; rm -f "$tests"' EXIT
+
+step "meanwhile: doc tests"
+cargo test --workspace --all-features --doc --quiet
+
+step "meanwhile: documentation, warnings denied, and links"
+RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features --quiet
+scripts/links.py "$target/doc"
+
+step "meanwhile: features on their own"
 cargo check --quiet -p defer-core -p defer-axum --no-default-features
-for feature in dashboard http2 metrics opentelemetry testing; do
+for feature in axum-server dashboard http2 metrics opentelemetry testing; do
   cargo check --quiet -p defer-axum --features "$feature"
 done
 for feature in sqlite postgres redis; do
   cargo check --quiet -p defer-apalis --no-default-features --features "$feature"
 done
 
-step "tests of all crates, all features: unit, socket, queue, UI, doc, browser and SMTP tests"
-# Beside servers of its own, on free ports.
-scripts/with-servers.sh cargo test --workspace --all-features --no-fail-fast
+step "meanwhile: packages"
+# Whether they build is what new users find out, and scripts/new_user.py.
+cargo package --quiet --no-verify --allow-dirty -p defer-core -p defer-macros -p defer-axum -p defer-apalis
+
+step "meanwhile: building the benchmark and the soak"
+cargo bench --quiet -p defer-benches --bench per_request --no-run
+cargo build --quiet --release -p defer-soak
+
+step "the tests' results"
+passed=0
+wait "$running" || passed=$?
+cat "$tests"
+[ "$passed" = 0 ]
 
 step "what a request costs: instructions and allocations"
 cargo bench --quiet -p defer-benches --bench per_request -- --check

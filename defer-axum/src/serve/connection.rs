@@ -20,7 +20,7 @@ pub(crate) struct Connection {
     state: Mutex<State>,
     /// How many wait in `State` for a flush, readable without the lock.
     waiting: AtomicUsize,
-    /// The last read returned, and no write or flush has been pending since.
+    /// h2 handles what was read, and does not write frames of responses. See [`is_receiving`](Self::is_receiving).
     receiving: AtomicBool,
     /// What the writing side did last, and what has happened since: [`UNFLUSHED`], [`WAITED`] and [`CALLED`] (HTTP/1). Only the
     /// connection's task uses it.
@@ -127,12 +127,27 @@ impl Connection {
         self.counting.store(false, Ordering::Relaxed);
     }
 
-    /// A read has returned (`true`); or a read, a write or a flush is pending (`false`).
+    /// A read has returned (`true`), or is pending.
     pub(super) fn received(&self, something: bool) {
         self.receiving.store(something, Ordering::Release);
     }
 
-    /// Returns whether the last read returned, and no write or flush has been pending since.
+    /// A write or a flush is pending.
+    pub(super) fn write_is_pending(&self) {
+        // Only the connection's task writes.
+        let receiving = self.receiving.load(Ordering::Relaxed);
+        self.receiving.store(!receiving, Ordering::Release);
+    }
+
+    /// Returns whether h2 handles frames that it has read, as opposed to writing frames of responses (HTTP/2).
+    ///
+    /// As of h2 0.4.20, a poll of the connection reads and handles frames until something is pending, and only then writes
+    /// those of the responses, until that is pending. What it handles may need an answer, such as a PING. If a write is pending
+    /// for that, the frames of the responses are still tried, and if that is pending too, the poll ends. The next one goes on
+    /// with the frames that are left from the last read. So a read tells what follows it, and each write that is pending
+    /// turns it over.
+    ///
+    /// This would be wrong if the socket became writable just between those two attempts to write.
     pub(super) fn is_receiving(&self) -> bool {
         self.receiving.load(Ordering::Acquire)
     }

@@ -49,7 +49,7 @@ impl<I> ServedIo<I> {
         match polled {
             Poll::Ready(Ok(_)) => {}
             Poll::Ready(Err(_)) => self.connection().close(),
-            Poll::Pending => self.connection().received(false),
+            Poll::Pending => self.connection().write_is_pending(),
         }
     }
 }

@@ -41,8 +41,7 @@ impl Drop for LastFrame {
     /// - The connection's task writes frames. If the task of the frame's own stream drops it, it was never handed over: the
     ///   stream was reset before.
     /// - The connection's task throws frames away while it handles what it has read (a reset, a GOAWAY, an error, the
-    ///   end), and writes frames only after it has read until nothing is left. So in the first case the last read returned,
-    ///   and no write or flush has been pending since. In the second case the last read was pending.
+    ///   end): [`Connection::is_receiving`].
     ///
     /// h2 drops a frame as short as this once it has copied it into its write buffer, which is empty when the next flush
     /// succeeds. That flush means that the frame was sent.

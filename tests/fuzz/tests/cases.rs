@@ -34,3 +34,27 @@ fn the_seeds_of_the_program_are_of_both_protocols() {
     assert_eq!(all.http1.cases + all.http2.cases, 20);
     assert!(all.http1.cases > 0 && all.http2.cases > 0, "{all}");
 }
+
+/// h2 answers a PING before it reads on. Where that has to wait for the socket, it handles the rest of what it has read, a
+/// reset too, once it has written.
+#[test]
+fn a_response_that_is_reset_behind_a_ping_is_not_sent() {
+    use defer_fuzz::{Exchange, Step, play};
+    let request = |size| Step::Request(Box::new(Exchange::of(size)));
+    for allowed in 0..450 {
+        let case = Case::new(
+            Protocol::Http2,
+            [
+                request(303),
+                Step::Send(usize::MAX),
+                Step::Allow(allowed),
+                // What follows comes in one piece.
+                request(0),
+                Step::Ping,
+                Step::Reset(0),
+                Step::Send(usize::MAX),
+            ],
+        );
+        play(&case).unwrap_or_else(|failure| panic!("{allowed} allowed: {failure}\n{case}"));
+    }
+}

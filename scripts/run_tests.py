@@ -1,0 +1,60 @@
+#!/usr/bin/env python3
+"""Runs the tests of all crates, with all features, as `cargo test` does, but several test programs at a time: most of them wait.
+
+Doc tests are cargo's own to run. Prints what each program printed when it has ended, the slow ones with their time.
+"""
+
+import concurrent.futures
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+AT_ONCE = 3
+# These wait for longer than others, and begin first.
+SLOW = ["defer-queue-tests", "audit", "signup", "defer-macros", "defer-fuzz"]
+BUILD = ["cargo", "test", "--workspace", "--all-features", "--no-run", "--message-format", "json-render-diagnostics"]
+
+
+def programs() -> list[tuple[str, pathlib.Path, str]]:
+    built = subprocess.run(BUILD, check=True, stdout=subprocess.PIPE, text=True)
+    messages = [json.loads(line) for line in built.stdout.splitlines()]
+    tests = [message for message in messages if message.get("executable") and message["profile"]["test"]]
+    folders = [pathlib.Path(message["manifest_path"]).parent for message in tests]
+    names = json.loads(subprocess.run(["cargo", "metadata", "--no-deps", "--format-version", "1"], check=True, stdout=subprocess.PIPE).stdout)
+    names = {str(pathlib.Path(package["manifest_path"]).parent): package["name"] for package in names["packages"]}
+    found = [(names[str(folder)], folder, message["executable"]) for message, folder in zip(tests, folders)]
+    return sorted(found, key=lambda test: SLOW.index(test[0]) if test[0] in SLOW else len(SLOW))
+
+
+def run(package: str, folder: pathlib.Path, program: str, libraries: str) -> bool:
+    environment = os.environ | {
+        "CARGO": "cargo",
+        "CARGO_MANIFEST_DIR": str(folder),
+        "CARGO_PKG_NAME": package,
+        # Of the compiler, for the tests of a procedural macro.
+        "LD_LIBRARY_PATH": libraries,
+    }
+    begun = time.monotonic()
+    ended = subprocess.run([program], cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    took = time.monotonic() - begun
+    print(f"\n     Ran {package}: {pathlib.Path(program).name} ({took:.0f} s)", flush=True)
+    sys.stdout.buffer.write(ended.stdout)
+    sys.stdout.flush()
+    return ended.returncode == 0
+
+
+def main() -> int:
+    sysroot = subprocess.run(["rustc", "--print", "sysroot"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    tests = programs()
+    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+        good = list(pool.map(lambda test: run(*test, f"{sysroot}/lib"), tests))
+    failed = [f"{package} ({program})" for (package, _, program), good in zip(tests, good) if not good]
+    print(f"\n{len(tests)} test programs" + "".join(f"\nFAILED: {name}" for name in failed))
+    return 1 if failed or len(tests) < 50 else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
