@@ -18,6 +18,8 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CRATES = ["defer-core", "defer-macros", "defer-axum", "defer-apalis"]
+# rustdoc takes a block for Rust unless it says otherwise.
+RUST = {"", "rust", "no_run", "test_harness"}
 FENCE = re.compile(r"^```(\w*)([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
@@ -50,7 +52,9 @@ def pages(crates: dict[str, pathlib.Path]) -> dict[str, str]:
     found = {f"{name}/README.md": (folder / "README.md").read_text() for name, folder in crates.items()}
     for name, folder in crates.items():
         for source in [*folder.glob("src/guide/*.rs"), *folder.glob("src/guide.rs")]:
-            lines = [line.removeprefix("//!").removeprefix(" ") for line in source.read_text().splitlines() if line.startswith("//!")]
+            # A block that needs a feature begins in an attribute, and is text without it.
+            text = re.sub(r'^#!\[cfg_attr\(feature = "\w+", doc = "(.*)"\)\]$', r"//! \1", source.read_text(), flags=re.MULTILINE)
+            lines = [line.removeprefix("//!").removeprefix(" ") for line in text.splitlines() if line.startswith("//!")]
             found[f"{name}/{source.relative_to(folder)}"] = "\n".join(lines) + "\n"
     return found
 
@@ -87,12 +91,13 @@ def main() -> int:
         crates = unpack(work)
         for page, text in pages(crates).items():
             blocks = FENCE.findall(text)
-            programs = [at for at, (language, _, code) in enumerate(blocks) if language == "rust" and re.search(r"^(async )?fn main|test\]$", code, re.MULTILINE)]
+            is_program = re.compile(r"^(async )?fn main|^ *#\[(tokio::)?test\]$", re.MULTILINE)
+            programs = [at for at, (language, _, code) in enumerate(blocks) if language in RUST and is_program.search(code)]
             if only not in page or not programs:
                 continue
             folder = project(work, page, text, crates)
             for at in programs:
-                _, flags, code = blocks[at]
+                language, flags, code = blocks[at]
                 has_main = "fn main" in code
                 (folder / "src/main.rs").write_text(code if has_main else code + "\nfn main() {}\n")
                 command = ["cargo", "build" if has_main else "test", "--quiet"]
@@ -107,7 +112,7 @@ def main() -> int:
                     continue
                 follows = blocks[at + 1:at + 3]
                 says = next((code for language, _, code in follows if language == "text"), None)
-                if has_main and says and "no_run" not in flags:
+                if has_main and says and "no_run" not in language + flags:
                     ran = run(["cargo", "run", "--quiet"], folder, env=environment, timeout=120)
                     print(f"         it says:\n{says}         it prints:\n{ran.stdout}")
     print(f"{built} programs, {failed} of them stumble")

@@ -6,8 +6,8 @@
 //!
 //! [shuttle]: https://docs.rs/shuttle
 
-// The tests within the sources are for Tokio's own runtime.
-#![cfg(not(test))]
+// The tests and examples within the sources are for Tokio's own runtime.
+#![cfg(not(any(test, doctest)))]
 #![allow(dead_code, unused_imports, reason = "the scenarios use a part of the sources")]
 #![allow(
     missing_docs,
