@@ -17,6 +17,7 @@ import sys
 REPOSITORY = "https://github.com/defer-axum/defer-axum/"
 HOSTS = {"docs.rs", "github.com", "keepachangelog.com", "semver.org", "www.rfc-editor.org", "www.w3.org", "kubernetes.io",
          "docs.docker.com", "fastapi.tiangolo.com", "laravel.com"}
+CRATES = ["defer_core", "defer_macros", "defer_axum", "defer_apalis"]
 OURS = re.compile(r"https://docs\.rs/(defer-(?:core|macros|axum|apalis))(?:/[^/]+/?(.*))?$")
 
 
@@ -68,7 +69,7 @@ def main() -> int:
             if reason := wrong(root, docs, root / name, link):
                 failed += 1
                 print(f"{name}: {link}: {reason}", file=sys.stderr)
-    for page in [page for crate in docs.glob("defer_*") for page in crate.rglob("*.html")]:
+    for page in [page for crate in CRATES for page in (docs / crate).rglob("*.html")]:
         for link in set(re.findall(r'href="((?:\.\./)*[^":#]+\.html)(?:#[^"]*)?"', page.read_text())):
             checked += 1
             # What is not documented here, such as other crates, has an absolute link.

@@ -62,9 +62,9 @@ cargo test --workspace --all-features --no-run --quiet
 # Most tests wait, and what needs the compiler goes on beside them.
 tests=$(mktemp)
 step "tests of all crates, all features: unit, socket, queue, UI, browser and SMTP tests, beside servers of their own"
-scripts/with-servers.sh scripts/run_tests.py >"$tests" 2>&1 &
+setsid scripts/with-servers.sh scripts/run_tests.py >"$tests" 2>&1 &
 running=$!
-trap 'kill "$running" 2>/dev/null || true; rm -f "$tests"' EXIT
+trap 'kill -- "-$running" 2>/dev/null || true; rm -f "$tests"' EXIT
 
 step "meanwhile: doc tests"
 cargo test --workspace --all-features --doc --quiet
