@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Tries the crates as a new user would: from their packages alone, in new projects, with what the guide and the readmes say.
 
-    scripts/new_user.py [chapter]
+    scripts/new_user.py [page ..]
 
 Packages the crates, unpacks them elsewhere, and for each page makes a project with `cargo new`, runs the page's own `cargo add`
 lines, pastes each of its whole programs into src/main.rs, and builds it. A program that says in the page what it prints is run, if
@@ -77,13 +77,13 @@ def project(work: pathlib.Path, page: str, text: str, crates: dict[str, pathlib.
         options = others[next((at for at, word in enumerate(others) if word.startswith("-")), len(others)):]
         for name in ours:
             checked(["cargo", "add", "--quiet", "--path", str(crates[name]), *options], folder)
-        if len(others) > len(options):
+        if len(others) > len(options) or not ours:
             checked(["cargo", "add", "--quiet", *others], folder)
     return folder
 
 
 def main() -> int:
-    only = sys.argv[1] if len(sys.argv) > 1 else ""
+    only = sys.argv[1:] or [""]
     environment = os.environ | {"CARGO_TARGET_DIR": os.environ.get("CARGO_TARGET_DIR", str(ROOT / "target/new-user"))}
     failed, built = 0, 0
     with tempfile.TemporaryDirectory() as name:
@@ -93,18 +93,19 @@ def main() -> int:
             blocks = FENCE.findall(text)
             is_program = re.compile(r"^(async )?fn main|^ *#\[(tokio::)?test\]$", re.MULTILINE)
             programs = [at for at, (language, _, code) in enumerate(blocks) if language in RUST and is_program.search(code)]
-            if only not in page or not programs:
+            if not programs or not any(part in page for part in only):
                 continue
             folder = project(work, page, text, crates)
             for at in programs:
                 language, flags, code = blocks[at]
                 has_main = "fn main" in code
+                has_tests = "test]" in code
                 (folder / "src/main.rs").write_text(code if has_main else code + "\nfn main() {}\n")
-                command = ["cargo", "build" if has_main else "test", "--quiet"]
+                command = ["cargo", "test" if has_tests else "build", "--quiet"]
                 done = run(command, folder, env=environment)
                 built += 1
                 # Warnings are stumbles, too, but for what a fragment leaves unused.
-                verdict = "ok" if done.returncode == 0 and (not has_main or not done.stdout) else "STUMBLES"
+                verdict = "ok" if done.returncode == 0 and (has_tests or not has_main or not done.stdout) else "STUMBLES"
                 failed += verdict != "ok"
                 print(f"{verdict:8} {page}: program {programs.index(at) + 1}, {len(code.splitlines())} lines")
                 if verdict != "ok":
@@ -112,7 +113,7 @@ def main() -> int:
                     continue
                 follows = blocks[at + 1:at + 3]
                 says = next((code for language, _, code in follows if language == "text"), None)
-                if has_main and says and "no_run" not in language + flags:
+                if has_main and not has_tests and says and "no_run" not in language + flags:
                     ran = run(["cargo", "run", "--quiet"], folder, env=environment, timeout=120)
                     print(f"         it says:\n{says}         it prints:\n{ran.stdout}")
     print(f"{built} programs, {failed} of them stumble")

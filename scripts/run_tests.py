@@ -47,10 +47,10 @@ def run(package: str, folder: pathlib.Path, program: str, libraries: str) -> boo
 
 
 def main() -> int:
-    sysroot = subprocess.run(["rustc", "--print", "sysroot"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    libraries = subprocess.run(["rustc", "--print", "target-libdir"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
     tests = programs()
     with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
-        good = list(pool.map(lambda test: run(*test, f"{sysroot}/lib"), tests))
+        good = list(pool.map(lambda test: run(*test, libraries), tests))
     failed = [f"{package} ({program})" for (package, _, program), good in zip(tests, good) if not good]
     print(f"\n{len(tests)} test programs" + "".join(f"\nFAILED: {name}" for name in failed))
     return 1 if failed or len(tests) < 50 else 0
