@@ -68,8 +68,7 @@ def project(work: pathlib.Path, page: str, text: str, crates: dict[str, pathlib.
         manifest.writelines(f'{name} = {{ path = "{path}" }}\n' for name, path in crates.items())
     shell = "\n".join(code for language, _, code in FENCE.findall(text) if language == "sh")
     added = re.findall(r"^cargo add .*$", shell, re.MULTILINE)
-    # What a page takes for granted: the library itself, and what every axum service has.
-    for line in ["cargo add defer-axum", "cargo add axum", "cargo add tokio --features full", *added]:
+    for line in added:
         words = line.split("#")[0].split()
         # cargo takes one path a call.
         ours = [word for word in words[2:] if word in crates]
