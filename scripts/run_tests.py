@@ -5,14 +5,19 @@ Doc tests are cargo's own to run. Prints what each program printed when it has e
 """
 
 import concurrent.futures
+import contextlib
 import json
 import os
 import pathlib
 import subprocess
 import sys
+import threading
 import time
 
 AT_ONCE = 3
+# These share a server that one of them pauses, and take turns: the longest first, the others last.
+SERVERS = "defer-queue-tests"
+TURN = threading.Lock()
 # These wait for longer than others, and begin first.
 SLOW = ["defer-queue-tests", "audit", "signup", "defer-macros", "defer-fuzz"]
 BUILD = ["cargo", "test", "--workspace", "--all-features", "--no-run", "--message-format", "json-render-diagnostics"]
@@ -26,7 +31,9 @@ def programs() -> list[tuple[str, pathlib.Path, str]]:
     names = json.loads(subprocess.run(["cargo", "metadata", "--no-deps", "--format-version", "1"], check=True, stdout=subprocess.PIPE).stdout)
     names = {str(pathlib.Path(package["manifest_path"]).parent): package["name"] for package in names["packages"]}
     found = [(names[str(folder)], folder, message["executable"]) for message, folder in zip(tests, folders)]
-    return sorted(found, key=lambda test: SLOW.index(test[0]) if test[0] in SLOW else len(SLOW))
+    slow = lambda test: SLOW.index(test[0]) if test[0] in SLOW else len(SLOW)
+    waits = lambda test: test[0] == SERVERS and not pathlib.Path(test[2]).name.startswith("queue-")
+    return sorted(found, key=lambda test: (waits(test), slow(test)))
 
 
 def run(package: str, folder: pathlib.Path, program: str, libraries: str) -> bool:
@@ -38,7 +45,8 @@ def run(package: str, folder: pathlib.Path, program: str, libraries: str) -> boo
         "LD_LIBRARY_PATH": libraries,
     }
     begun = time.monotonic()
-    ended = subprocess.run([program], cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    with TURN if package == SERVERS else contextlib.nullcontext():
+        ended = subprocess.run([program], cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     took = time.monotonic() - begun
     print(f"\n     Ran {package}: {pathlib.Path(program).name} ({took:.0f} s)", flush=True)
     sys.stdout.buffer.write(ended.stdout)
