@@ -28,7 +28,7 @@
 //! impl Job for SendWelcome {
 //!     async fn run(&self, cx: &JobContext) -> JobResult {
 //!         println!("attempt {} for {}", cx.attempt(), self.to);
-//!         tokio::time::sleep(Duration::from_secs(5)).await;
+//!         tokio::time::sleep(Duration::from_secs(5)).await; // time to kill the process
 //!         println!("sent to {}", self.to);
 //!         Ok(())
 //!     }

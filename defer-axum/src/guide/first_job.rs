@@ -24,7 +24,7 @@
 //! impl Job for SendWelcome {
 //!     async fn run(&self, _cx: &JobContext) -> JobResult {
 //!         println!("connecting to the mail server");
-//!         tokio::time::sleep(Duration::from_secs(2)).await;
+//!         tokio::time::sleep(Duration::from_secs(2)).await; // in place of a mail server
 //!         println!("sent a welcome to {}", self.to);
 //!         Ok(())
 //!     }

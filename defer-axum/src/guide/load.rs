@@ -18,9 +18,10 @@
 //!         let runner = Runner::builder().max_running(2).max_pending(3).overflow(overflow).build();
 //!         let began = Instant::now();
 //!         for _ in 0..10 {
-//!             tokio::time::sleep(Duration::from_millis(5)).await;
+//!             tokio::time::sleep(Duration::from_millis(5)).await; // they come one after another
 //!             // As a request does it, without one.
 //!             scope(&runner, async {
+//!                 // In place of work.
 //!                 defer_fn(|_cx| async { tokio::time::sleep(Duration::from_millis(200)).await });
 //!             })
 //!             .await;

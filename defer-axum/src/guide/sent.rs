@@ -41,7 +41,7 @@
 //!         }
 //!
 //!         client.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await?;
-//!         tokio::time::sleep(Duration::from_millis(500)).await;
+//!         tokio::time::sleep(Duration::from_millis(500)).await; // it reads late
 //!         println!("  the client begins to read");
 //!         client.read_to_end(&mut Vec::new()).await?;
 //!         runner.idle().await;

@@ -20,7 +20,7 @@
 //! impl Job for SendReport {
 //!     async fn run(&self, _cx: &JobContext) -> JobResult {
 //!         println!("a report that takes {} s", self.seconds);
-//!         tokio::time::sleep(Duration::from_secs(self.seconds)).await;
+//!         tokio::time::sleep(Duration::from_secs(self.seconds)).await; // in place of work
 //!         println!("sent the report that took {} s", self.seconds);
 //!         Ok(())
 //!     }

@@ -304,6 +304,7 @@ async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T
             if let Some(answer) = ask().await {
                 return answer;
             }
+            // What is asked is another process, which tells nobody when it has changed.
             sleep(Duration::from_millis(20)).await;
         }
     };
