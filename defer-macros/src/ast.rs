@@ -13,6 +13,11 @@ use crate::{
     valid::{check_owned, struct_fields},
 };
 
+const PRIMITIVES: [&str; 16] = [
+    "bool", "char", "i8", "i16", "i32", "i64", "i128", "isize", "u8", "u16", "u32", "u64", "u128", "usize",
+    "f32", "f64",
+];
+
 /// A struct that derives `Deferrable`.
 pub(crate) struct JobType<'a> {
     pub(crate) ident: &'a Ident,
@@ -40,6 +45,8 @@ pub(crate) enum Shape {
 pub(crate) struct JobField<'a> {
     pub(crate) member: Member,
     pub(crate) ty: &'a Type,
+    /// The argument has the type itself. Others are converted into it.
+    pub(crate) is_primitive: bool,
     pub(crate) source: Source,
 }
 
@@ -95,7 +102,23 @@ impl<'a> JobField<'a> {
             Some(default) => Source::Default(default),
             None => Source::Argument(argument(&member, generics)),
         };
-        Self { member, ty: &field.ty, source }
+        let primitive = primitive(&field.ty);
+        Self { member, ty: primitive.unwrap_or(&field.ty), is_primitive: primitive.is_some(), source }
+    }
+}
+
+/// Returns the type, out of its parentheses, if it is written as a primitive. With an `impl Into<u64>` the literal `42`
+/// would be an `i32`.
+fn primitive(ty: &Type) -> Option<&Type> {
+    match ty {
+        // A macro's `$ty:ty`.
+        Type::Group(group) => primitive(&group.elem),
+        Type::Paren(paren) => primitive(&paren.elem),
+        Type::Path(path) if path.qself.is_none() => {
+            let ident = path.path.get_ident()?;
+            PRIMITIVES.iter().any(|name| ident == name).then_some(ty)
+        }
+        _ => None,
     }
 }
 

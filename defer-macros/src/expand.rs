@@ -154,8 +154,12 @@ fn duration(duration: Duration) -> TokenStream {
 
 fn parameter(field: &JobField<'_>) -> Option<TokenStream> {
     let ty = field.ty;
-    let into = quote_spanned!(at(ty.span())=> impl ::core::convert::Into<#ty>);
-    argument(field).map(|argument| quote!(#argument: #into))
+    let taken = if field.is_primitive {
+        quote!(#ty)
+    } else {
+        quote_spanned!(at(ty.span())=> impl ::core::convert::Into<#ty>)
+    };
+    argument(field).map(|argument| quote!(#argument: #taken))
 }
 
 fn argument<'a>(field: &'a JobField<'_>) -> Option<&'a Ident> {
@@ -169,6 +173,7 @@ fn argument<'a>(field: &'a JobField<'_>) -> Option<&'a Ident> {
 fn value(field: &JobField<'_>) -> TokenStream {
     let member = &field.member;
     match &field.source {
+        Source::Argument(argument) if field.is_primitive => quote!(#member: #argument),
         Source::Argument(argument) => quote!(#member: ::core::convert::Into::into(#argument)),
         Source::Default(default) => {
             let default = quote_spanned!(at(*default)=> ::core::default::Default::default());

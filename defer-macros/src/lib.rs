@@ -55,11 +55,18 @@ use crate::{ast::JobType, attr::Errors};
 ///
 /// # Arguments
 ///
-/// `defer` and `try_defer` take one argument per field, in the order of the fields, each an `impl Into<Field>`: a
-/// `String` field takes a `&str`. An argument has the name of its field with an underscore appended, such as `to_`, so
-/// that it does not become a pattern when a constant has the field's name. Those of a tuple struct are `arg0_`, `arg1_`
-/// and so on. A number literal needs a suffix if the field's type is not `i32`, `i64` or `f64`:
-/// `ChargeCard::defer(42_u64)`.
+/// `defer` and `try_defer` take one argument per field, in the order of the fields:
+///
+/// | field | argument |
+/// |---|---|
+/// | `bool`, `char`, or a number such as `u64` or `f32` | of that type: `ChargeCard::defer(42)` |
+/// | of any other type | an `impl Into<Field>`: a `String` field takes a `&str` |
+///
+/// What counts is how the field's type is written: an alias of a number, or a type parameter, takes an `impl Into`, and a
+/// literal may need its suffix there.
+///
+/// An argument has the name of its field with an underscore appended, such as `to_`, so that it does not become a pattern
+/// when a constant has the field's name. Those of a tuple struct are `arg0_`, `arg1_` and so on.
 ///
 /// Unit, tuple, named and generic structs work. The struct must own what it holds, because a job outlives the request
 /// that deferred it.
@@ -109,7 +116,7 @@ use crate::{ast::JobType, attr::Errors};
 /// # }
 ///
 /// async fn upload() {
-///     Resize::defer("cat.png", 640_u32);
+///     Resize::defer("cat.png", 640);
 /// }
 /// # let _ = upload;
 /// ```

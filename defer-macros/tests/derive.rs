@@ -54,10 +54,113 @@ impl Job for Tuple {
 #[tokio::test]
 async fn a_tuple_struct_takes_its_fields_in_order() {
     let said = said_by(async {
-        Tuple::defer("first", 1_u32);
-        Tuple::try_defer(String::from("second"), 2_u64).unwrap();
+        Tuple::defer("first", 1);
+        Tuple::try_defer(String::from("second"), 2).unwrap();
     });
     assert_eq!(said.await, ["first 1", "second 2"]);
+}
+
+#[derive(Deferrable)]
+struct Resize {
+    percent: u8,
+    id: u64,
+    turn: i16,
+    scale: f32,
+    copies: usize,
+    crops: bool,
+    side: char,
+    path: String,
+}
+
+impl Job for Resize {
+    async fn run(&self, cx: &JobContext) -> JobResult {
+        let Self { percent, id, turn, scale, copies, crops, side, path } = self;
+        say(cx, format!("{percent} {id} {turn} {scale} {copies} {crops} {side} {path}"))
+    }
+}
+
+#[tokio::test]
+async fn a_literal_becomes_the_primitive_that_its_field_has() {
+    let said = said_by(async {
+        Resize::defer(42, 18_446_744_073_709_551_615, -300, 0.5, 3, true, 'r', "cat.png");
+        Resize::try_defer(0, 42, 90, 2.0, 0, false, 'l', "dog.png").unwrap();
+    });
+    assert_eq!(
+        said.await,
+        ["42 18446744073709551615 -300 0.5 3 true r cat.png", "0 42 90 2 0 false l dog.png"]
+    );
+}
+
+/// Each primitive, as a macro passes a type on, and in parentheses.
+macro_rules! each_primitive {
+    ($($job:ident($ty:ty), $value:literal;)*) => {
+        $(
+            #[derive(Deferrable)]
+            #[allow(unused_parens)]
+            struct $job(($ty), $ty);
+
+            impl Job for $job {
+                async fn run(&self, cx: &JobContext) -> JobResult {
+                    say(cx, format!("{:?}", (self.0, self.1)))
+                }
+            }
+        )*
+
+        #[tokio::test]
+        async fn a_primitive_is_one_in_parentheses_and_in_a_macro_too() {
+            let said = said_by(async {
+                $($job::defer($value, $value);)*
+            });
+            let expected = [$({
+                let value: $ty = $value;
+                format!("{:?}", (value, value))
+            }),*];
+            assert_eq!(said.await, expected);
+        }
+    };
+}
+
+each_primitive! {
+    Bool(bool), true;
+    Char(char), 'x';
+    I8(i8), -128;
+    I16(i16), -32_768;
+    I32(i32), -1;
+    I64(i64), -1;
+    I128(i128), -1;
+    Isize(isize), -1;
+    U8(u8), 255;
+    U16(u16), 65_535;
+    U32(u32), 4_294_967_295;
+    U64(u64), 18_446_744_073_709_551_615;
+    U128(u128), 18_446_744_073_709_551_616;
+    Usize(usize), 3;
+    F32(f32), 0.5;
+    F64(f64), 0.5;
+}
+
+type Cents = u64;
+
+#[derive(Deferrable)]
+struct Charge<T> {
+    cents: Cents,
+    rate: Option<u8>,
+    per: T,
+    tax: core::primitive::u32,
+}
+
+impl<T: ToString + Send + Sync + 'static> Job for Charge<T> {
+    async fn run(&self, cx: &JobContext) -> JobResult {
+        say(cx, format!("{} {:?} {} {}", self.cents, self.rate, self.per.to_string(), self.tax))
+    }
+}
+
+#[tokio::test]
+async fn a_number_under_another_name_is_converted() {
+    let said = said_by(async {
+        Charge::<u64>::defer(1_u8, 2, 3_u8, 4_u8);
+    });
+    assert_eq!(said.await, ["1 Some(2) 3 4"]);
 }
 
 #[derive(Deferrable)]
@@ -169,7 +272,7 @@ fn without_a_runtime_defer_panics_where_it_was_called() {
         move |info| *place.lock().unwrap() = info.location().map(ToString::to_string)
     }));
     let line = line!() + 1;
-    let outcome = catch_unwind(|| Tuple::defer("nowhere", 1_u64));
+    let outcome = catch_unwind(|| Tuple::defer("nowhere", 1));
     set_hook(hook);
 
     assert!(outcome.is_err());

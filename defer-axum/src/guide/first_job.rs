@@ -74,9 +74,8 @@
 //! 3. The handler returned, and [`serve`] sent the response.
 //! 4. The operating system had accepted the last byte, so the layer's [`Runner`] ran the list.
 //!
-//! The function `defer` came with the derive. It takes one argument for each field, in their order, each an `impl Into` of the
-//! field's type: a `String` field takes a `&str`. Give a number its suffix where the field is not an `i32`, an `i64` or an `f64`,
-//! as in `ChargeCard::defer(42_u64)`.
+//! The function `defer` came with the derive. It takes one argument for each field, in their order: a number, a `bool` or a
+//! `char` as it is, and anything else as an `impl Into` of the field's type, so that a `String` field takes a `&str`.
 //!
 //! You can defer anywhere that the request reaches: in a handler, in a function that it calls, in a middleware inside the layer.
 //! One request's jobs run one after another, in the order in which you deferred them. Those of different requests run side by

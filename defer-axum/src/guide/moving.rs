@@ -149,7 +149,7 @@
 //! }
 //!
 //! async fn order() -> String {
-//!     let order = 7_u64; // stored
+//!     let order = 7; // stored
 //!     defer_fn(move |_cx| async move { println!("order {order} counts") }).on_success().key("metrics");
 //!     SendReceipt::defer(order);
 //!     order.to_string()

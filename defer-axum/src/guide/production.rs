@@ -143,7 +143,7 @@
 //! #     async fn run(&self, _: &JobContext) -> JobResult { let _ = self.account; Ok(()) }
 //! # }
 //! async fn transfer() {
-//!     let account = 7_u64;
+//!     let account = 7;
 //!     Book::defer(account).serial(format!("account:{account}"));
 //! }
 //! # let _ = transfer;
@@ -163,7 +163,7 @@
 //! # }
 //! async fn change_cart() {
 //!     // However often the cart changes within five seconds, it is synchronized once.
-//!     let sync = SyncCart::defer(42_u64).unique("sync:42").delay(Duration::from_secs(5));
+//!     let sync = SyncCart::defer(42).unique("sync:42").delay(Duration::from_secs(5));
 //!     if sync.is_superfluous() {
 //!         tracing::debug!("another one is waiting");
 //!     }

@@ -34,8 +34,8 @@
 //!     let runner = Runner::default();
 //!     // As a request does it, without one.
 //!     scope(&runner, async {
-//!         CallPartner::defer(1_u32);
-//!         CallPartner::defer(2_u32);
+//!         CallPartner::defer(1);
+//!         CallPartner::defer(2);
 //!     })
 //!     .await;
 //!     runner.idle().await;

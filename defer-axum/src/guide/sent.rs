@@ -104,7 +104,7 @@
 //! }
 //!
 //! async fn order() {
-//!     SendReceipt::defer(7_u64);
+//!     SendReceipt::defer(7);
 //!     defer_fn(|_cx| async { println!("try the transfer again") })
 //!         .when(|response| response.delivery() == Delivery::Disconnected);
 //! }

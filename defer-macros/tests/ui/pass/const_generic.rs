@@ -36,7 +36,7 @@ impl<const LEN: usize> Job for SameArgument<LEN> {
 fn main() {
     let _ = || {
         Digest::<4>::defer([1, 2, 3, 4]);
-        SameName::<1>::defer(7_u32);
-        SameArgument::<1>::defer(7_u32);
+        SameName::<1>::defer(7);
+        SameArgument::<1>::defer(7);
     };
 }

@@ -32,7 +32,19 @@ impl<T: Send + Sync + 'static> Job for Report<T> {
     }
 }
 
+/// Takes numbers and flags as they are.
+#[derive(Debug, Deferrable)]
+struct Resize(u8, u16, bool, bool, bool);
+
+impl Job for Resize {
+    async fn run(&self, _cx: &JobContext) -> JobResult {
+        let _ = (self.0, self.1, self.2, self.3, self.4);
+        Ok(())
+    }
+}
+
 fn main() {
+    let _ = Resize::try_defer(1, 2, true, false, true).is_err();
     let _ = SendWelcome::try_defer("ada@example.com").is_err();
     let _ = Report::<u16>::try_defer(1_u8, 2_u8).is_err();
 }

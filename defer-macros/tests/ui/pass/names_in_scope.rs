@@ -37,6 +37,6 @@ impl Job for Tuple {
 }
 
 fn main() {
-    let _ = SendWelcome::try_defer("ada", "welcome", 1, "hello", 2_usize, 3).is_err();
+    let _ = SendWelcome::try_defer("ada", "welcome", 1, "hello", 2, 3).is_err();
     let _ = Tuple::try_defer(1, "two").is_err();
 }

@@ -15,5 +15,5 @@ impl Job for r#type {
 
 fn main() {
     assert_eq!(r#type::NAME, "type");
-    let _ = || r#type::defer("x", 7_u32);
+    let _ = || r#type::defer("x", 7);
 }

@@ -37,6 +37,16 @@ impl ::defer_axum::Job for SendWelcome {
     }
 }
 
+#[derive(::defer_axum::Deferrable)]
+struct Shadows(u8);
+
+impl ::defer_axum::Job for Shadows {
+    async fn run(&self, _cx: &::defer_axum::JobContext) -> ::defer_axum::JobResult {
+        ::core::result::Result::Ok(())
+    }
+}
+
 fn main() {
     let _ = || SendWelcome::defer("ada@example.com");
+    let _ = || Shadows::defer(u8);
 }

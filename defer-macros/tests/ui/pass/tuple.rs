@@ -11,7 +11,7 @@ impl Job for Resize {
 
 fn main() {
     let _ = || {
-        Resize::defer("cat.png", 640_u32);
-        Resize::try_defer(String::from("cat.png"), 640_u16)
+        Resize::defer("cat.png", 640);
+        Resize::try_defer(String::from("cat.png"), 640)
     };
 }

@@ -45,14 +45,14 @@ mod jobs {
 
     pub fn defer_all() {
         Public::defer(private::Hidden);
-        Private::defer(1_u32);
+        Private::defer(1);
     }
 }
 
 fn main() {
     let _ = || {
-        jobs::Crate::defer(1_u32);
-        jobs::Super::defer(1_u32);
+        jobs::Crate::defer(1);
+        jobs::Super::defer(1);
         jobs::defer_all();
     };
 }
