@@ -1,7 +1,9 @@
-//! No circle among the files of a crate: an import points down.
+//! No circle among the files of a crate by their imports and paths, and none among its folders by these and by calls of
+//! methods: whatever a folder uses is below it.
 //!
-//! A name counts as imported from the file that defines it, whatever re-exports it on the way. Calls of methods are not
-//! seen.
+//! A name counts as imported from the file that defines it, whatever re-exports it on the way. A method belongs to the folder
+//! of its `impl`, or of its trait. Only names are seen, not types: a call counts if one folder alone has a method of that name
+//! and with that many arguments, and no other crate is known to have one ([`AMBIGUOUS`]).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,12 +12,55 @@ use std::{
     path::Path,
 };
 
+use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use syn::{
-    Attribute, Item, ItemMod, ItemUse, Macro, UseTree, Visibility,
+    Attribute, ExprMethodCall, ImplItem, ImplItemFn, Item, ItemImpl, ItemTrait, ItemUse, Macro, Signature,
+    TraitItem, UseTree, Visibility,
     visit::{self, Visit},
 };
 
 type Names = Vec<String>;
+
+/// A method's name, and the number of its arguments without `self`.
+type Method<Name = String> = (Name, usize);
+
+/// What crosses the border between two files or folders, from the first to the second.
+type Edges<'a, Name> = BTreeMap<(&'a str, &'a str), BTreeSet<Name>>;
+
+/// Methods of std and of other crates that have the name of one of these crates, and as many arguments: a call says nothing
+/// about folders. Those of a foreign trait that the crate implements need not be here.
+const AMBIGUOUS: [Method<&str>; 28] = [
+    // Of std.
+    ("as_str", 0),
+    ("capacity", 0),
+    ("clear", 0),
+    ("extend", 1),
+    ("finish", 0),
+    ("get", 0),
+    ("get", 1),
+    ("get_mut", 1),
+    ("insert", 1),
+    ("insert", 2),
+    ("is_empty", 0),
+    ("iter", 0),
+    ("iter_mut", 0),
+    ("len", 0),
+    ("lock", 0),
+    ("next", 0),
+    ("position", 1),
+    ("push", 1),
+    ("set", 1),
+    ("spawn", 1), // and of Tokio
+    ("split", 1),
+    ("take", 0),
+    ("take", 1),
+    // Of http, backon, metrics, sqlx, and, in `defer-axum`, of `defer-core`.
+    ("body", 0),
+    ("build", 0),
+    ("record", 1),
+    ("run", 1),
+    ("runner", 0),
+];
 
 /// A crate's modules by their path from its root.
 #[derive(Default)]
@@ -31,6 +76,12 @@ struct Module {
     imports: Vec<(String, Names, bool)>,
     /// Paths in the code.
     paths: Vec<Names>,
+    /// Methods of the types and traits.
+    methods: BTreeSet<Method>,
+    /// The path of a trait, and the methods that an `impl` has for it.
+    implemented: Vec<(Names, Vec<Method>)>,
+    /// Methods that the code calls.
+    calls: BTreeSet<Method>,
 }
 
 impl Crate {
@@ -54,9 +105,9 @@ impl Crate {
         items: &[Item],
     ) {
         let mut found = Module { file: file.to_owned(), ..Module::default() };
-        for item in items {
+        for item in items.iter().filter(|item| !is_test_item(item)) {
             match item {
-                Item::Mod(item) if !is_test(&item.attrs) => {
+                Item::Mod(item) => {
                     let child = joined(&module, &item.ident.to_string());
                     match &item.content {
                         Some((_, items)) => self.add_items(read, file, child, items),
@@ -68,11 +119,10 @@ impl Crate {
                         }
                     }
                 }
-                Item::Mod(_) => {}
                 Item::Use(item) => found.import(&module, item),
                 item => {
                     found.defined.extend(name_of(item));
-                    Paths { module: &module, found: &mut found }.visit_item(item);
+                    Uses { module: &module, found: &mut found }.visit_item(item);
                 }
             }
         }
@@ -105,14 +155,21 @@ impl Crate {
         self.modules.get(&at).map(|module| module.file.as_str())
     }
 
-    /// Returns which file takes which names from which other.
-    fn edges(&self) -> BTreeMap<(&str, &str), BTreeSet<&str>> {
-        let mut edges: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    /// Returns which file takes which names from which other. What it only exports again does not count.
+    fn edges(&self) -> Edges<'_, &str> {
+        self.edges_with_exports(|_| false)
+    }
+
+    /// The same, with what these files export again.
+    fn edges_with_exports(&self, of: impl Fn(&str) -> bool) -> Edges<'_, &str> {
+        let mut edges = Edges::new();
         for module in self.modules.values() {
-            let imported = module.imports.iter().filter(|(.., exported)| !exported).map(|(_, path, _)| path);
+            let counts = |exported: bool| !exported || of(&module.file);
+            let imported =
+                module.imports.iter().filter(|(.., exported)| counts(*exported)).map(|(_, path, _)| path);
             for path in imported.chain(&module.paths) {
                 if let Some(file) = self.definition(path, 0).filter(|file| *file != module.file) {
-                    let names = edges.entry((module.file.as_str(), file)).or_default();
+                    let names: &mut BTreeSet<_> = edges.entry((module.file.as_str(), file)).or_default();
                     names.extend(path.last().map(String::as_str));
                 }
             }
@@ -120,23 +177,67 @@ impl Crate {
         edges
     }
 
-    /// Returns the edges that are part of a circle, one a line.
-    fn circles(&self) -> String {
-        let edges = self.edges();
-        let reaches = |from: &str, to: &str| {
-            let (mut seen, mut open) = (BTreeSet::new(), vec![from]);
-            while let Some(file) = open.pop() {
-                open.extend(edges.keys().filter(|(a, b)| *a == file && seen.insert(*b)).map(|(_, b)| *b));
+    /// Returns the folder of each method that belongs to one alone.
+    fn methods(&self) -> BTreeMap<Method<&str>, &str> {
+        let mut folders: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+        for module in self.modules.values() {
+            for (name, arguments) in &module.methods {
+                folders.entry((name.as_str(), *arguments)).or_default().insert(folder(&module.file));
             }
-            seen.contains(to)
-        };
-        let mut circles = String::new();
-        for ((from, to), names) in edges.iter().filter(|((from, to), _)| reaches(to, from)) {
-            let names: Vec<_> = names.iter().copied().collect();
-            let _ = writeln!(circles, "{from} -> {to}: {}", names.join(", "));
         }
-        circles
+        let implemented = self.modules.values().flat_map(|module| &module.implemented);
+        let foreign = implemented.filter(|(path, _)| self.definition(path, 0).is_none());
+        let foreign =
+            foreign.flat_map(|(_, methods)| methods).map(|(name, arguments)| (name.as_str(), *arguments));
+        for method in foreign.chain(AMBIGUOUS) {
+            folders.remove(&method);
+        }
+        folders.retain(|_, folders| folders.len() == 1);
+        folders.into_iter().filter_map(|(method, mut folders)| Some((method, folders.pop_first()?))).collect()
     }
+
+    /// Returns which folder takes what from which other, and where: names as in [`Self::edges`], and methods.
+    fn folder_edges(&self) -> Edges<'_, String> {
+        let mut edges = Edges::new();
+        // The root exports from all folders.
+        for ((from, to), names) in self.edges_with_exports(|file| file != "lib.rs") {
+            let names = names.iter().map(|name| format!("{name} in {from}"));
+            edges.entry((folder(from), folder(to))).or_default().extend(names);
+        }
+        let methods = self.methods();
+        for Module { file, calls, .. } in self.modules.values() {
+            for (name, arguments) in calls {
+                if let Some(to) = methods.get(&(name.as_str(), *arguments)) {
+                    edges.entry((folder(file), to)).or_default().insert(format!(".{name}() in {file}"));
+                }
+            }
+        }
+        edges.retain(|(from, to), _| from != to);
+        edges
+    }
+}
+
+/// Returns the edges that are part of a circle, one a line.
+fn circles<Name: AsRef<str>>(edges: &Edges<'_, Name>) -> String {
+    let reaches = |from: &str, to: &str| {
+        let (mut seen, mut open) = (BTreeSet::new(), vec![from]);
+        while let Some(at) = open.pop() {
+            open.extend(edges.keys().filter(|(a, b)| *a == at && seen.insert(*b)).map(|(_, b)| *b));
+        }
+        seen.contains(to)
+    };
+    let mut circles = String::new();
+    for ((from, to), names) in edges.iter().filter(|((from, to), _)| reaches(to, from)) {
+        let names: Vec<_> = names.iter().map(AsRef::as_ref).collect();
+        let _ = writeln!(circles, "{from} -> {to}: {}", names.join(", "));
+    }
+    circles
+}
+
+/// Returns the folder in `src` that the file is in, or a file there itself, as the module that it is.
+fn folder(file: &str) -> &str {
+    let entry = file.split('/').next().unwrap_or(file);
+    entry.strip_suffix(".rs").unwrap_or(entry)
 }
 
 impl Module {
@@ -166,18 +267,42 @@ impl Module {
     }
 }
 
-/// Collects the paths in an item.
-struct Paths<'a> {
+/// Collects what an item uses and which methods it has.
+struct Uses<'a> {
     module: &'a [String],
     found: &'a mut Module,
 }
 
-impl<'ast> Visit<'ast> for Paths<'_> {
-    fn visit_path(&mut self, path: &'ast syn::Path) {
+impl Uses<'_> {
+    fn absolute(&self, path: &syn::Path) -> Names {
         let names: Names = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
-        let from_root = absolute(self.module, &names).unwrap_or_else(|| [self.module, &names].concat());
-        self.found.paths.push(from_root);
+        absolute(self.module, &names).unwrap_or_else(|| [self.module, &names].concat())
+    }
+
+    /// Finds `.name(..)` among a macro's tokens.
+    fn calls(&mut self, tokens: TokenStream) {
+        let tokens: Vec<_> = tokens.into_iter().collect();
+        for window in tokens.windows(3) {
+            let [TokenTree::Punct(dot), TokenTree::Ident(name), TokenTree::Group(group)] = window else {
+                continue;
+            };
+            if dot.as_char() == '.' && group.delimiter() == Delimiter::Parenthesis {
+                self.found.calls.insert((name.to_string(), arguments(group.stream())));
+            }
+        }
+        for token in tokens {
+            if let TokenTree::Group(group) = token {
+                self.calls(group.stream());
+            }
+        }
+    }
+}
+
+impl<'ast> Visit<'ast> for Uses<'_> {
+    fn visit_path(&mut self, path: &'ast syn::Path) {
         visit::visit_path(self, path);
+        let path = self.absolute(path);
+        self.found.paths.push(path);
     }
 
     fn visit_visibility(&mut self, _: &'ast Visibility) {}
@@ -187,6 +312,7 @@ impl<'ast> Visit<'ast> for Paths<'_> {
     }
 
     fn visit_macro(&mut self, call: &'ast Macro) {
+        self.calls(call.tokens.clone());
         let tokens = call.tokens.to_string();
         for path in tokens.split("crate ::").skip(1) {
             let names = path
@@ -197,11 +323,57 @@ impl<'ast> Visit<'ast> for Paths<'_> {
         }
     }
 
-    fn visit_item_mod(&mut self, item: &'ast ItemMod) {
+    fn visit_item_impl(&mut self, item: &'ast ItemImpl) {
+        let methods = item.items.iter().filter_map(|item| match item {
+            ImplItem::Fn(item) if !is_test(&item.attrs) => method(&item.sig),
+            _ => None,
+        });
+        match &item.trait_ {
+            Some((_, path, _)) => {
+                let path = self.absolute(path);
+                self.found.implemented.push((path, methods.collect()));
+            }
+            None => self.found.methods.extend(methods),
+        }
+        visit::visit_item_impl(self, item);
+    }
+
+    fn visit_item_trait(&mut self, item: &'ast ItemTrait) {
+        let methods = item.items.iter().filter_map(|item| match item {
+            TraitItem::Fn(item) => method(&item.sig),
+            _ => None,
+        });
+        self.found.methods.extend(methods);
+        visit::visit_item_trait(self, item);
+    }
+
+    fn visit_expr_method_call(&mut self, call: &'ast ExprMethodCall) {
+        self.found.calls.insert((call.method.to_string(), call.args.len()));
+        visit::visit_expr_method_call(self, call);
+    }
+
+    fn visit_impl_item_fn(&mut self, item: &'ast ImplItemFn) {
         if !is_test(&item.attrs) {
-            visit::visit_item_mod(self, item);
+            visit::visit_impl_item_fn(self, item);
         }
     }
+
+    fn visit_item(&mut self, item: &'ast Item) {
+        if !is_test_item(item) {
+            visit::visit_item(self, item);
+        }
+    }
+}
+
+fn method(signature: &Signature) -> Option<Method> {
+    signature.receiver().map(|_| (signature.ident.to_string(), signature.inputs.len() - 1))
+}
+
+/// Returns the number of arguments among a macro's tokens.
+fn arguments(tokens: TokenStream) -> usize {
+    let is_comma = |token: &TokenTree| matches!(token, TokenTree::Punct(punct) if punct.as_char() == ',');
+    let tokens: Vec<_> = tokens.into_iter().collect();
+    tokens.split(is_comma).filter(|argument| !argument.is_empty()).count()
 }
 
 /// Returns a path from the crate's root, for one that says where it begins.
@@ -224,6 +396,16 @@ fn is_test(attributes: &[Attribute]) -> bool {
         attribute.path().is_ident("cfg")
             && attribute.parse_args::<syn::Path>().is_ok_and(|path| path.is_ident("test"))
     })
+}
+
+fn is_test_item(item: &Item) -> bool {
+    match item {
+        Item::Fn(item) => is_test(&item.attrs),
+        Item::Impl(item) => is_test(&item.attrs),
+        Item::Mod(item) => is_test(&item.attrs),
+        Item::Use(item) => is_test(&item.attrs),
+        _ => false,
+    }
 }
 
 fn name_of(item: &Item) -> Vec<String> {
@@ -250,15 +432,47 @@ fn name_of(item: &Item) -> Vec<String> {
     }
 }
 
+fn published(name: &str) -> Crate {
+    Crate::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name).join("src"))
+}
+
 #[test]
 fn no_circle_among_the_files_of_a_crate() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     for name in ["defer-core", "defer-axum", "defer-macros", "defer-apalis"] {
-        let krate = Crate::read(&root.join(name).join("src"));
+        let krate = published(name);
         assert!(krate.edges().len() > 3, "the imports of {name} are not seen");
-        let circles = krate.circles();
+        let circles = circles(&krate.edges());
         assert!(circles.is_empty(), "files of {name} import each other in a circle:\n{circles}");
     }
+}
+
+fn assert_no_circle_among_folders(name: &str) {
+    let krate = published(name);
+    let edges = krate.folder_edges();
+    let is_call = |what: &String| what.starts_with('.');
+    assert!(edges.values().flatten().any(is_call), "the calls of methods in {name} are not seen");
+    let circles = circles(&edges);
+    assert!(circles.is_empty(), "folders of {name} use each other in a circle:\n{circles}");
+}
+
+#[test]
+fn no_circle_among_the_folders_of_defer_core() {
+    assert_no_circle_among_folders("defer-core");
+}
+
+#[test]
+fn no_circle_among_the_folders_of_defer_axum() {
+    assert_no_circle_among_folders("defer-axum");
+}
+
+#[test]
+fn no_circle_among_the_folders_of_defer_macros() {
+    assert_no_circle_among_folders("defer-macros");
+}
+
+#[test]
+fn no_circle_among_the_folders_of_defer_apalis() {
+    assert_no_circle_among_folders("defer-apalis");
 }
 
 fn in_memory(files: &[(&str, &str)]) -> Crate {
@@ -276,7 +490,10 @@ fn a_circle_through_a_re_export_is_found() {
         ("below/mod.rs", "mod inner; pub use self::inner::Below;"),
         ("below/inner.rs", "pub struct Below; impl Below { fn of(_: &crate::above::Above) {} }"),
     ]);
-    assert_eq!(krate.circles(), "above.rs -> below/inner.rs: Below\nbelow/inner.rs -> above.rs: Above\n");
+    assert_eq!(
+        circles(&krate.edges()),
+        "above.rs -> below/inner.rs: Below\nbelow/inner.rs -> above.rs: Above\n"
+    );
 }
 
 #[test]
@@ -289,6 +506,101 @@ fn imports_that_point_down_are_no_circle() {
             "pub struct Below; pub struct Other; #[cfg(test)] mod tests { use crate::above::Above; }",
         ),
     ]);
-    assert_eq!(krate.circles(), "");
+    assert_eq!(circles(&krate.edges()), "");
     assert_eq!(krate.edges().len(), 1);
+}
+
+#[test]
+fn a_circle_among_folders_is_found_where_files_have_none() {
+    let krate = in_memory(&[
+        ("lib.rs", "mod left; mod right;"),
+        ("left/mod.rs", "mod a; mod b;"),
+        ("left/a.rs", "use crate::right::a::Right; pub struct Left(Right);"),
+        ("left/b.rs", "pub struct Other;"),
+        ("right/mod.rs", "pub mod a; mod b; pub use crate::left::b::Other;"),
+        ("right/a.rs", "pub struct Right;"),
+        ("right/b.rs", "use crate::left::b::Other; struct Below(Other);"),
+    ]);
+    assert_eq!(circles(&krate.edges()), "");
+    assert_eq!(
+        circles(&krate.folder_edges()),
+        "left -> right: Right in left/a.rs\nright -> left: Other in right/b.rs, Other in right/mod.rs\n"
+    );
+}
+
+#[test]
+fn a_circle_through_calls_of_methods_is_found() {
+    let krate = in_memory(&[
+        ("lib.rs", "mod above; mod below;"),
+        ("above/mod.rs", "mod inner; use crate::below::Below; pub struct Above(Below);"),
+        ("above/inner.rs", "impl super::Above { pub fn tell(&self, _: u8) {} pub async fn end(self) {} }"),
+        (
+            "below.rs",
+            "pub struct Below; impl Below {
+                fn calls<T>(&self, of: &T) { if of.list().tell(1) { select! { () = of.end() => {} } } }
+            }",
+        ),
+    ]);
+    assert_eq!(circles(&krate.edges()), "");
+    assert_eq!(
+        circles(&krate.folder_edges()),
+        "above -> below: Below in above/mod.rs\nbelow -> above: .end() in below.rs, .tell() in below.rs\n"
+    );
+}
+
+#[test]
+fn a_call_through_a_trait_of_the_lower_folder_points_down() {
+    let krate = in_memory(&[
+        ("lib.rs", "mod above; mod below; mod third;"),
+        (
+            "above.rs",
+            "use crate::below::{Below, Told}; pub struct Above(Below);
+             impl Told for Above { fn tell(&self) { self.0.close() } }",
+        ),
+        (
+            "below.rs",
+            "pub trait Told { fn tell(&self); } pub struct Below;
+             impl Below { pub fn close(&self) {} fn call(&self, told: &dyn Told) { told.tell() } }",
+        ),
+        ("third.rs", "fn call(above: &crate::above::Above) { above.tell() }"),
+    ]);
+    assert_eq!(circles(&krate.folder_edges()), "");
+    assert!(krate.folder_edges()[&("above", "below")].contains(".close() in above.rs"));
+    assert!(krate.folder_edges()[&("third", "below")].contains(".tell() in third.rs"));
+}
+
+#[test]
+fn a_root_that_exports_from_its_folders_is_not_above_them() {
+    let krate = in_memory(&[
+        ("lib.rs", "mod a; pub use self::a::A; pub struct Root;"),
+        ("a.rs", "pub struct A(crate::Root);"),
+    ]);
+    assert_eq!(circles(&krate.folder_edges()), "");
+    assert_eq!(krate.folder_edges().len(), 1);
+}
+
+#[test]
+fn a_method_that_another_may_have_too_is_not_counted() {
+    let krate = in_memory(&[
+        ("lib.rs", "mod above; mod below; mod third;"),
+        (
+            "above.rs",
+            "pub struct Above; impl Above {
+                 fn len(&self) {} fn both(&self) {} fn own(&self) {} fn three(&self, _: [u8; 3]) {}
+                 fn function() {} fn foreign(&self) {} fn in_tests(&self) {} #[cfg(test)] fn for_tests(&self) {}
+             }
+             impl std::fmt::Foreign for Above { fn foreign(&self) {} }",
+        ),
+        ("third.rs", "pub struct Third; impl Third { fn both(&self) {} }"),
+        (
+            "below.rs",
+            "pub struct Below; impl Below {
+                 fn own(&self) { self.a.len(); self.a.both(); self.a.own(); self.a.three(1, 2, 3); say!(self.a.three(1, 2)) }
+                 fn more(&self) { self.a.function(); self.a.foreign(); self.a.for_tests(); (self.a.in_tests)() }
+             }
+             #[cfg(test)] mod tests { fn of(above: A) { above.in_tests() } }
+             #[cfg(test)] impl Below { fn of(above: A) { above.in_tests() } }",
+        ),
+    ]);
+    assert!(krate.folder_edges().is_empty());
 }
