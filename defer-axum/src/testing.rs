@@ -5,7 +5,7 @@ use std::ops::Deref;
 use defer_core::RunnerBuilder;
 pub use defer_core::testing::{JobCondition, Recorded};
 
-use crate::DeferLayer;
+use crate::middleware::DeferLayer;
 
 /// Records the jobs that handlers defer, instead of running them.
 ///
