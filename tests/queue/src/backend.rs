@@ -2,6 +2,9 @@
 
 use tempfile::TempDir;
 
+#[cfg(feature = "servers")]
+use crate::waiting::PATIENCE;
+
 /// A kind of storage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backend {
@@ -29,6 +32,16 @@ impl Place {
 fn server(variable: &str) -> String {
     std::env::var(variable)
         .unwrap_or_else(|_| panic!("{variable} is not set: run scripts/test.sh, which starts the servers"))
+}
+
+/// A connection that waits for an answer for longer than half a second, which is what one does by itself.
+#[cfg(feature = "servers")]
+pub async fn redis_connection(url: &str) -> redis::aio::MultiplexedConnection {
+    let patient = redis::AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(PATIENCE))
+        .set_response_timeout(Some(PATIENCE));
+    let client = redis::Client::open(url).unwrap();
+    client.get_multiplexed_async_connection_with_config(&patient).await.unwrap()
 }
 
 impl Backend {
@@ -66,8 +79,7 @@ impl Backend {
             Self::Redis => {
                 // The first database counts the others: several test programs run at once.
                 let server = server("DEFER_TEST_REDIS");
-                let client = redis::Client::open(&*server).unwrap();
-                let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+                let mut connection = redis_connection(&server).await;
                 let next: u32 = redis::cmd("INCR").arg("next").query_async(&mut connection).await.unwrap();
                 format!("{server}/{next}")
             }

@@ -46,6 +46,25 @@ impl Job for Note {
     }
 }
 
+/// Notes its number, and waits until each of these logs has a line: until all workers have such a job.
+#[derive(Debug, Deferrable, Serialize, Deserialize)]
+#[defer(queue)]
+pub struct Meets {
+    pub number: u32,
+    pub logs: Vec<PathBuf>,
+}
+
+impl Job for Meets {
+    async fn run(&self, cx: &JobContext) -> JobResult {
+        cx.state::<Log>()?.note(self.number);
+        while self.logs.iter().any(|log| lines(log).is_empty()) {
+            // Another process writes the file, and tells nobody.
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        Ok(())
+    }
+}
+
 /// Kills its process.
 #[derive(Debug, Deferrable, Serialize, Deserialize)]
 #[defer(queue, tries = 2)]

@@ -6,6 +6,7 @@ pub mod backend;
 pub mod jobs;
 pub mod program;
 pub mod proxy;
+pub mod waiting;
 
 /// The README's examples, compiled as doc tests here, where there is a queue.
 #[cfg(doctest)]

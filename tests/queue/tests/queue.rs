@@ -16,13 +16,13 @@ use defer_apalis::{ApalisQueue, Worker};
 use defer_axum::{Envelope, JobEventKind, JobId, JobStatus, Policy, Queue, Runner, scope};
 use defer_queue_tests::{
     backend::{Backend, Place},
-    jobs::{Crash, Fails, Hangs, Log, Note, OldNote, Renamed, Snoozes, Unknown, lines},
+    jobs::{Crash, Fails, Hangs, Log, Meets, Note, OldNote, Renamed, Snoozes, Unknown, lines},
     program::{Client, Program},
+    waiting::{PATIENCE, until, until_lines},
 };
 use tokio::{
     sync::{Notify, oneshot},
     task::JoinHandle,
-    time::sleep,
 };
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_defer-queue-program");
@@ -43,21 +43,21 @@ impl Service {
     async fn at(place: Place) -> Self {
         let queue = ApalisQueue::connect(&place.url).await.unwrap();
         let log = place.log();
-        let runner = Runner::builder().state(log.clone()).queue(queue.clone()).build();
+        let runner = runner(&queue, &log);
         Self { place, queue, runner, log }
     }
 
     /// Another process' runner, as good as.
     fn other_runner(&self) -> Runner {
-        Runner::builder().state(self.log.clone()).queue(self.queue.clone()).build()
+        runner(&self.queue, &self.log)
     }
 
     fn worker(&self) -> Worker {
-        self.queue.worker(self.other_runner()).job::<Note>().job::<Fails>().job::<Hangs>()
+        self.queue.worker(self.other_runner()).job::<Note>().job::<Meets>().job::<Fails>().job::<Hangs>()
     }
 
-    /// Runs one job at a time, until an attempt has ended.
-    async fn work_until_an_attempt_ends(&self) {
+    /// Runs one job at a time, until an attempt has ended, on a runner of its own.
+    async fn work_until_an_attempt_ends(&self) -> Runner {
         let ended = Arc::new(Notify::new());
         let told = ended.clone();
         let runner = Runner::builder().state(self.log.clone()).on_event(move |event| {
@@ -66,8 +66,10 @@ impl Service {
                 told.notify_one();
             }
         });
-        let worker = self.queue.worker(runner.build()).job::<Note>().job::<Fails>().job::<Snoozes>();
+        let runner = runner.build();
+        let worker = self.queue.worker(runner.clone()).job::<Note>().job::<Fails>().job::<Snoozes>();
         worker.concurrency(1).run_until(ended.notified()).await.unwrap();
+        runner
     }
 
     async fn status(&self, id: JobId) -> Option<JobStatus> {
@@ -79,6 +81,10 @@ impl Service {
         let counts = self.queue.counts().await.unwrap();
         [counts.pending, counts.running, counts.done, counts.failed]
     }
+}
+
+fn runner(queue: &ApalisQueue, log: &Log) -> Runner {
+    Runner::builder().state(log.clone()).queue(queue.clone()).push_timeout(PATIENCE).build()
 }
 
 /// A worker that runs.
@@ -100,21 +106,6 @@ impl Runs {
     }
 }
 
-/// Waits until something holds.
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    for _ in 0..6_000 {
-        if holds().await {
-            return;
-        }
-        sleep(Duration::from_millis(20)).await;
-    }
-    panic!("in vain: {what}");
-}
-
-async fn until_lines(log: &Log, count: usize) {
-    until(&format!("{count} lines"), async || log.lines().len() >= count).await;
-}
-
 /// Lets four clients make requests until this many were acknowledged, over a service that is killed in the midst of it.
 async fn acknowledged_jobs_survive_sigkill(backend: Backend) {
     for round in 0_u32..5 {
@@ -123,7 +114,8 @@ async fn acknowledged_jobs_survive_sigkill(backend: Backend) {
         // Spread over the round, and another each time.
         let kill_at = 60 + 190 * round + std::process::id() % 100;
         let program = Arc::new(Mutex::new(Program::start(PROGRAM, "serve", &place.url, &log.0)));
-        let address = Arc::new(Mutex::new(program.lock().unwrap().address()));
+        // None while there is no program: another test's may listen there next.
+        let address = Arc::new(Mutex::new(Some(program.lock().unwrap().address())));
         let (acknowledged, next) = (Arc::new(Mutex::new(BTreeSet::new())), Arc::new(AtomicU32::new(0)));
         let clients: Vec<_> = (0..4)
             .map(|_| {
@@ -133,7 +125,8 @@ async fn acknowledged_jobs_survive_sigkill(backend: Backend) {
                     while acknowledged.lock().unwrap().len() < 1_000 {
                         let number = next.fetch_add(1, Ordering::Relaxed);
                         if client.is_none() {
-                            client = Client::connect(*address.lock().unwrap()).ok();
+                            client =
+                                address.lock().unwrap().and_then(|address| Client::connect(address).ok());
                         }
                         match client.as_mut().map(|client| client.post(&format!("/{number}"))) {
                             Some(Ok(true)) => drop(acknowledged.lock().unwrap().insert(number)),
@@ -147,6 +140,7 @@ async fn acknowledged_jobs_survive_sigkill(backend: Backend) {
             })
             .collect();
         until("the moment", async || acknowledged.lock().unwrap().len() as u32 >= kill_at).await;
+        *address.lock().unwrap() = None;
         let restarted = tokio::task::spawn_blocking({
             let (program, url, log) = (program.clone(), place.url.clone(), log.clone());
             move || {
@@ -156,7 +150,7 @@ async fn acknowledged_jobs_survive_sigkill(backend: Backend) {
                 program.address()
             }
         });
-        *address.lock().unwrap() = restarted.await.unwrap();
+        *address.lock().unwrap() = Some(restarted.await.unwrap());
         tokio::task::spawn_blocking(move || clients.into_iter().for_each(|client| client.join().unwrap()))
             .await
             .unwrap();
@@ -221,7 +215,7 @@ async fn an_unknown_name_and_a_broken_payload_fail_and_stop_nothing(backend: Bac
     assert_eq!(service.log.lines(), ["7", "renamed"]);
     until("it is noted", async || service.queue.counts().await.unwrap().done == 2).await;
     worker.stop().await;
-    assert_eq!(service.queue.forget_done(Duration::from_secs(60)).await.unwrap(), 0);
+    assert_eq!(service.queue.forget_done(Duration::from_secs(3600)).await.unwrap(), 0);
     assert_eq!(service.queue.forget_done(Duration::ZERO).await.unwrap(), 2);
     let counts = service.queue.counts().await.unwrap();
     assert_eq!((counts.pending, counts.running, counts.done, counts.failed), (0, 0, 0, 1));
@@ -231,23 +225,13 @@ async fn two_workers_share_the_work_and_no_job_runs_twice(backend: Backend) {
     let service = Service::on(backend).await;
     let other = service.place.folder.path().join("other");
     let program = Program::start(PROGRAM, "work", &service.place.url, &other).works();
-    // Slow, and told at once, while the other is fast and looks from time to time.
+    // Slow, while the other is fast. No job ends before each has one, and neither can have all.
     let worker = Runs::new(service.worker().concurrency(1));
-    until("it is registered", async || {
-        scope(&service.runner, async { drop(Note::defer(1_000_000_u32)) }).await;
-        !service.log.lines().is_empty()
-    })
-    .await;
-    until("all of these are done", async || {
-        let counts = service.queue.counts().await.unwrap();
-        (counts.pending, counts.running) == (0, 0)
-    })
-    .await;
-    let before = service.queue.counts().await.unwrap().done;
-    let (here, there) = (service.log.lines().len(), lines(&other).len());
-    scope(&service.runner, async { (0_u32..400).for_each(|number| drop(Note::defer(number))) }).await;
-    until("all are done", async || service.queue.counts().await.unwrap().done == before + 400).await;
-    let (here, there) = (service.log.lines().split_off(here), lines(&other).split_off(there));
+    let logs = [service.log.0.clone(), other.clone()];
+    let meets = |number: u32| drop(Meets::defer(number, logs.clone()));
+    scope(&service.runner, async { (0..400).for_each(meets) }).await;
+    until("all are done", async || service.queue.counts().await.unwrap().done == 400).await;
+    let (here, there) = (service.log.lines(), lines(&other));
     assert!(!here.is_empty() && !there.is_empty(), "{} here, {} there", here.len(), there.len());
     let all: BTreeSet<_> = here.iter().chain(&there).collect();
     assert_eq!((all.len(), here.len() + there.len()), (400, 400));
@@ -257,12 +241,9 @@ async fn two_workers_share_the_work_and_no_job_runs_twice(backend: Backend) {
 
 async fn a_failed_attempt_is_made_again_after_its_backoff_by_another_worker(backend: Backend) {
     let service = Service::on(backend).await;
-    let runner = service.other_runner();
-    let worker = Runs::new(service.queue.worker(runner.clone()).job::<Fails>());
     scope(&service.runner, async { drop(Fails::defer(2_u32)) }).await;
-    until_lines(&service.log, 1).await;
-    worker.stop().await;
-    let stats = runner.stats();
+    let stats = service.work_until_an_attempt_ends().await.stats();
+    assert_eq!(service.log.lines(), ["attempt 1"]);
     assert_eq!((stats.deferred, stats.retried, stats.queued), (1, 1, 1));
     assert_eq!(service.queue.counts().await.unwrap().pending, 1);
     let runner = service.other_runner();
@@ -402,9 +383,10 @@ async fn services_that_start_at_once_all_connect(backend: Backend) {
     assert_eq!(service.queue.counts().await.unwrap().pending, 1);
 }
 
+/// The worker takes one job at a time, and the one that is due first.
 async fn a_delayed_job_waits_in_the_queue(backend: Backend) {
     let service = Service::on(backend).await;
-    let worker = Runs::new(service.worker());
+    let worker = Runs::new(service.worker().concurrency(1));
     scope(&service.runner, async {
         Note::defer(2_u32).delay(Duration::from_secs(2));
         Note::defer(1_u32);
@@ -412,20 +394,25 @@ async fn a_delayed_job_waits_in_the_queue(backend: Backend) {
     .await;
     until_lines(&service.log, 2).await;
     assert_eq!(service.log.lines(), ["1", "2"]);
-    scope(&service.runner, async { drop(Note::defer(3_u32).delay(Duration::from_secs(3600))) }).await;
-    sleep(Duration::from_millis(1_200)).await;
+    // While the worker waits for one that is due soon, it has time to take the other.
+    scope(&service.runner, async {
+        Note::defer(4_u32).delay(Duration::from_secs(3600));
+        Note::defer(3_u32).delay(Duration::from_secs(1));
+    })
+    .await;
+    until("the one that is due soon is done", async || service.queue.counts().await.unwrap().done == 3).await;
+    assert_eq!(service.log.lines(), ["1", "2", "3"]);
     let counts = service.queue.counts().await.unwrap();
-    assert_eq!((counts.pending, counts.oldest_due, service.log.lines().len()), (1, None, 2));
+    assert_eq!((counts.pending, counts.running, counts.oldest_due), (1, 0, None));
     worker.stop().await;
 }
 
 async fn many_jobs_that_are_due_at_once_are_taken(backend: Backend) {
     let service = Service::on(backend).await;
-    let mut left = 9_000_u32;
-    while left > 0 {
-        let jobs = (0..left.min(3_000)).map(|number| Envelope::of(&Note { number }).unwrap()).collect();
+    // Few at a time: Redis does nothing else meanwhile, and is taken to be away if it is silent for half a second.
+    for _ in 0..18 {
+        let jobs = (0..500).map(|number| Envelope::of(&Note { number }).unwrap()).collect();
         service.queue.push(jobs).await.unwrap();
-        left -= left.min(3_000);
     }
     let worker = Runs::new(service.worker().concurrency(64));
     until("some are done", async || service.queue.counts().await.unwrap().done > 200).await;
@@ -447,7 +434,7 @@ async fn while_the_queue_is_away_jobs_run_in_process(
     let runner = Runner::builder()
         .state(log.clone())
         .queue(queue.clone())
-        .push_timeout(Duration::from_secs(1))
+        .push_timeout(PATIENCE)
         .on_event(move |event| {
             if let JobEventKind::QueueFailed { .. } = event.kind() {
                 count.fetch_add(1, Ordering::Relaxed);
@@ -458,10 +445,12 @@ async fn while_the_queue_is_away_jobs_run_in_process(
     scope(&runner, async { drop(Note::defer(1_u32)) }).await;
     until_lines(&log, 1).await;
     assert_eq!(failures.load(Ordering::Relaxed), 0);
+    // So that the worker has nothing to do.
+    until("it is noted", async || queue.counts().await.unwrap().done == 1).await;
     cut().await;
     scope(&runner, async { drop(Note::defer(2_u32)) }).await;
-    until_lines(&log, 2).await;
-    assert_eq!((failures.load(Ordering::Relaxed), log.lines()[1].as_str()), (1, "2"));
+    until("it runs here", async || log.lines().contains(&"2".to_owned())).await;
+    assert_eq!(failures.load(Ordering::Relaxed), 1);
     mend().await;
     until("the queue takes jobs again", async || {
         let before = failures.load(Ordering::Relaxed);
@@ -561,7 +550,7 @@ on_each! {
 
 mod away {
     #[cfg(feature = "servers")]
-    use defer_queue_tests::proxy::Proxy;
+    use defer_queue_tests::{backend::redis_connection, proxy::Proxy};
 
     use super::*;
 
@@ -605,7 +594,7 @@ mod away {
     }
 
     /// Cuts the proxy while the worker waits for an answer, and leaves a job taken by it: as if the connection had broken
-    /// between the database's commit and its answer.
+    /// between the database's commit and its answer. The server has no connection of the queue's any more when this returns.
     #[cfg(feature = "servers")]
     async fn lose_an_answer(backend: Backend, place: &Place, proxy: &Proxy) {
         let mut note = Envelope::of(&Note { number: 9 }).unwrap();
@@ -622,34 +611,38 @@ mod away {
             assert_eq!(taken.bind(id).execute(&mut connection).await.unwrap().rows_affected(), 1);
             let mut lock = connection.begin().await.unwrap();
             query("LOCK TABLE apalis.jobs").execute(&mut *lock).await.unwrap();
-            until("the worker waits", async || {
-                let waits = "SELECT count(*) FROM pg_stat_activity \
-                             WHERE datname = current_database() AND query LIKE 'UPDATE apalis.jobs SET status = ''Running''%' \
-                             AND wait_event_type = 'Lock'";
-                query(waits).fetch_one(&mut *lock).await.unwrap().get::<i64, _>(0) > 0
-            })
-            .await;
-            proxy.cut();
+            // In a transaction, Postgres would always show what it did at the first look.
+            let mut looks = PgConnection::connect(&place.url).await.unwrap();
+            let mut count = async |sql| query(sql).fetch_one(&mut looks).await.unwrap().get::<i64, _>(0);
+            let waits = "SELECT count(*) FROM pg_stat_activity \
+                         WHERE datname = current_database() AND query LIKE 'UPDATE apalis.jobs SET status = ''Running''%' \
+                         AND wait_event_type = 'Lock'";
+            until("the worker waits", async || count(waits).await > 0).await;
+            proxy.cut().await;
+            lock.rollback().await.unwrap();
+            connection.close().await.unwrap();
+            let others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+                          AND backend_type = 'client backend' AND pid <> pg_backend_pid()";
+            until("only this connection is left", async || count(others).await == 0).await;
         } else {
             use ::redis::cmd;
-            let client = ::redis::Client::open(&*place.url).unwrap();
-            let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+            let mut connection = redis_connection(&place.url).await;
             let workers = cmd("ZRANGE").arg("defer:workers").arg(&[0, -1]).query_async(&mut connection).await;
             let workers: Vec<String> = workers.unwrap();
             cmd("ZREM").arg("defer:scheduled").arg(&id).exec_async(&mut connection).await.unwrap();
             let inflight = format!("defer:inflight:{}", workers[0]);
             cmd("SADD").arg(inflight).arg(&id).exec_async(&mut connection).await.unwrap();
-            cmd("CLIENT").arg("PAUSE").arg(60_000).arg("WRITE").exec_async(&mut connection).await.unwrap();
-            until("the worker waits", async || {
+            // By the proxy: a server that pauses is away for other tests, too.
+            let answered = tokio::time::timeout(PATIENCE, proxy.withhold_an_answer());
+            answered.await.expect("the worker asks, and waits");
+            proxy.cut().await;
+            let database = place.url.rsplit('/').next().expect("a number");
+            until("only this connection is left", async || {
                 let clients: String = cmd("CLIENT").arg("LIST").query_async(&mut connection).await.unwrap();
-                // Those of other tests wait, too.
-                let database = place.url.rsplit('/').next().expect("a number");
-                let is_ours = |client: &str| client.contains(&format!(" db={database} "));
-                clients.lines().any(|client| client.contains("flags=b") && is_ours(client))
+                let is_ours = |client: &&str| client.contains(&format!(" db={database} "));
+                clients.lines().filter(is_ours).count() == 1
             })
             .await;
-            proxy.cut();
-            cmd("CLIENT").arg("UNPAUSE").exec_async(&mut connection).await.unwrap();
         }
     }
 

@@ -2,15 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
-use std::time::Duration;
-
 use defer_apalis::ApalisQueue;
 use defer_axum::{Defer, Deferred, JobEventKind, Runner, scope};
 use defer_queue_tests::{
     backend::{Backend, Place},
     jobs::{Alone, Doomed, Hangs, Log, Note, Spans, Tenant},
+    waiting::{PATIENCE, until, until_lines},
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::timeout};
 
 struct Service {
     place: Place,
@@ -22,7 +21,7 @@ impl Service {
     async fn on(backend: Backend) -> Self {
         let place = backend.place().await;
         let queue = ApalisQueue::connect(&place.url).await.unwrap();
-        let runner = Runner::builder().queue(queue.clone()).build();
+        let runner = Runner::builder().queue(queue.clone()).push_timeout(PATIENCE).build();
         Self { place, queue, runner }
     }
 
@@ -54,11 +53,11 @@ impl Service {
             .build();
         let all = async {
             for _ in 0..jobs {
-                ended.recv().await.unwrap();
+                timeout(PATIENCE, ended.recv()).await.expect("the next one ends").unwrap();
             }
         };
-        // A job is counted after its event, and its row written after that.
-        let worker = self.queue.worker(runner).drain_timeout(Duration::from_millis(500));
+        // Their rows are written after their events, while the worker stops.
+        let worker = self.queue.worker(runner);
         let worker = worker.job::<Note>().job::<Hangs>().job::<Spans>().job::<Alone>().job::<Doomed>();
         worker.run_until(all).await.unwrap();
     }
@@ -91,21 +90,16 @@ async fn a_job_that_a_worker_has_leaves_no_other_out() {
     for backend in Backend::ALL {
         let service = Service::on(*backend).await;
         scope(&service.runner, async { drop(Hangs::defer().unique("sync:42")) }).await;
-        let hangs = async {
-            loop {
-                if service.log().lines().contains(&"hangs 1".to_owned()) {
-                    break;
-                }
-                tokio::task::yield_now().await;
-            }
+        let passes = async {
+            until("one hangs", async || service.log().lines() == ["hangs 1"]).await;
             scope(&service.runner, async { drop(Note::defer(1_u32).unique("sync:42")) }).await;
             let counts = service.queue.counts().await.unwrap();
             assert_eq!(counts.running + counts.pending + counts.done, 2, "{backend:?}: {counts:?}");
-            std::future::pending::<()>().await;
+            until_lines(&service.log(), 2).await;
         };
         tokio::select! {
-            () = service.work(1, "") => {}
-            () = hangs => {}
+            () = service.work(2, "") => panic!("{backend:?}: both have ended, and one hangs"),
+            () = passes => {}
         }
         assert_eq!(service.log().lines(), ["hangs 1", "1"], "{backend:?}");
     }

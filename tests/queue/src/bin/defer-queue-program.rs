@@ -5,7 +5,10 @@
 use axum::{Router, extract::Path, routing::post};
 use defer_apalis::ApalisQueue;
 use defer_axum::{DeferLayer, Runner};
-use defer_queue_tests::jobs::{Crash, Hangs, Log, Note, Parent};
+use defer_queue_tests::{
+    jobs::{Crash, Hangs, Log, Meets, Note, Parent},
+    waiting::PATIENCE,
+};
 
 #[tokio::main]
 async fn main() {
@@ -28,7 +31,8 @@ async fn main() {
 /// Acknowledges requests, each with a job, and runs the jobs too.
 async fn serve(url: &str, log: Log) {
     let queue = ApalisQueue::connect(url).await.unwrap();
-    let runner = Runner::builder().state(log).queue(queue.clone()).build();
+    // What is acknowledged is in the queue.
+    let runner = Runner::builder().state(log).queue(queue.clone()).push_timeout(PATIENCE).build();
     let worker = queue.worker(runner.clone()).job::<Note>().job::<Parent>();
     tokio::spawn(worker.run_until(std::future::pending()));
     let note = post(async |Path(number): Path<u32>| {
@@ -49,7 +53,7 @@ async fn serve(url: &str, log: Log) {
 async fn work(url: &str, log: Log) {
     let queue = ApalisQueue::connect(url).await.unwrap();
     let runner = Runner::builder().state(log).queue(queue.clone()).build();
-    let worker = queue.worker(runner).job::<Note>().job::<Crash>().job::<Hangs>();
+    let worker = queue.worker(runner).job::<Note>().job::<Meets>().job::<Crash>().job::<Hangs>();
     println!("works");
     worker.run_until(std::future::pending()).await.unwrap();
 }
