@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use defer_core::{BoxError, Envelope};
+use defer_core::{BoxError, queue::Envelope};
 use tokio::sync::oneshot;
 
 use crate::{error::Error, store::Store};

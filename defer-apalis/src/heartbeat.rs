@@ -93,7 +93,11 @@ async fn look(store: &dyn Store, worker: &str) {
 mod tests {
     use std::io;
 
-    use defer_core::{BoxFuture, Envelope, FailedJob, JobId, JobStatus, QueueCounts as Counts};
+    use defer_core::{
+        BoxFuture, JobId, JobStatus,
+        queue::QueueCounts as Counts,
+        queue::{Envelope, FailedJob},
+    };
     use tracing_subscriber::fmt::MakeWriter;
 
     use super::*;

@@ -102,7 +102,7 @@ mod worker;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use self::transaction::QueueTransaction;
 pub use self::{error::Error, queue::ApalisQueue, worker::Worker};
-pub use defer_core::{FailedJob, JobStatus, QueueCounts as Counts};
+pub use defer_core::{JobStatus, queue::FailedJob, queue::QueueCounts as Counts};
 
 /// The README's example, compiled as a doc test.
 #[cfg(doctest)]

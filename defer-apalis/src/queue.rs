@@ -3,7 +3,9 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use defer_core::{
-    BoxError, BoxFuture, Envelope, FailedJob, InspectQueue, JobId, JobStatus, Queue, QueueCounts as Counts,
+    BoxError, BoxFuture, JobId, JobStatus,
+    queue::QueueCounts as Counts,
+    queue::{Envelope, FailedJob, InspectQueue, Queue},
 };
 use tokio::sync::Notify;
 
@@ -212,7 +214,7 @@ impl ApalisQueue {
     /// # #[cfg(feature = "sqlite")]
     /// # mod example {
     /// use defer_apalis::{ApalisQueue, JobStatus};
-    /// use defer_core::{Envelope, JobId, Queue};
+    /// use defer_core::{queue::{Envelope, Queue}, JobId};
     /// # use defer_core::{Deferrable, Job, JobContext, JobResult, Policy};
     /// # #[derive(serde::Serialize, serde::Deserialize)]
     /// # struct SendWelcome { to: String }

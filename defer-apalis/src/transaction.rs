@@ -1,6 +1,6 @@
 //! Storing jobs in a transaction of the caller's.
 
-use defer_core::{BoxFuture, Envelope};
+use defer_core::{BoxFuture, queue::Envelope};
 
 use crate::error::Error;
 

@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use defer_core::{Deferrable, JobId, Ran, Resume, Resumed, Runner, decode};
+use defer_core::{
+    Deferrable, JobId, Runner,
+    queue::{Ran, Resume, Resumed, decode},
+};
 use serde::de::DeserializeOwned;
 use tokio::{
     task::JoinSet,
@@ -250,7 +253,7 @@ impl Running {
             return self.finished.push(finished(job.attempts, Fate::Failed { error }));
         }
         let resumed = job.id.parse().map_err(|_| "its id is not a job id".to_owned()).and_then(|id| {
-            let resume = Resume { id, attempts: job.attempts, metadata: job.metadata.clone() };
+            let resume = Resume::new(id, job.attempts, job.metadata.clone());
             (of_type.resume)(&self.worker.runner, &job.payload, resume)
         });
         match resumed {
@@ -329,7 +332,7 @@ impl fmt::Debug for Worker {
 
 #[cfg(test)]
 mod tests {
-    use defer_core::{Job, JobContext, JobId, JobResult, Metadata, Policy};
+    use defer_core::{Job, JobContext, JobId, JobResult, Policy, queue::Metadata};
     use proptest::prelude::*;
     use serde::Deserialize;
 
@@ -359,7 +362,7 @@ mod tests {
             (r#"{"number":1,"number":2,"text":"marker"}"#, "it does not fit the type at line 1 column 20"),
             (r#"{"number":"marker"#, "EOF while parsing a string at line 1 column 17"),
         ] {
-            let resume = Resume { id: JobId::unique(), attempts: 0, metadata: Metadata::new() };
+            let resume = Resume::new(JobId::unique(), 0, Metadata::new());
             let error = super::resume::<Note>(&Runner::default(), payload.as_bytes(), resume).unwrap_err();
             assert!(
                 error.starts_with("the stored job is not a `Note`: ") && error.contains(expected),
@@ -382,7 +385,7 @@ mod tests {
         ) {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
             let _entered = runtime.enter();
-            let from = Resume { id: JobId::unique(), attempts: 0, metadata: Metadata::new() };
+            let from = Resume::new(JobId::unique(), 0, Metadata::new());
             let resumed = resume::<Note>(&Runner::default(), &payload, from).map(drop);
             let is_job = serde_json::from_slice::<Note>(&payload).is_ok();
             match resumed {
@@ -408,7 +411,7 @@ mod tests {
                 Just("S"),
             ],
         ) {
-            let from = Resume { id: JobId::unique(), attempts: 0, metadata: Metadata::new() };
+            let from = Resume::new(JobId::unique(), 0, Metadata::new());
             let payload = json.replace('S', &marker);
             let error = resume::<Note>(&Runner::default(), payload.as_bytes(), from).unwrap_err();
             prop_assert!(!error.contains(&marker), "{}", error);

@@ -12,7 +12,7 @@ use std::{
 
 use axum::extract::MatchedPath;
 use defer_core::{
-    __private::{Captured, Carried},
+    __private::{Captured, Extensions as CapturedExtensions},
     RequestInfo, Runner,
 };
 use http::{
@@ -26,8 +26,8 @@ pub(crate) struct LayerConfig {
     /// The headers that jobs may see.
     pub(crate) request_headers: Box<[HeaderName]>,
     pub(crate) response_headers: Box<[HeaderName]>,
-    /// How jobs take over what the request's extensions have of a type.
-    pub(crate) carries: Vec<fn(&Extensions, &mut Carried)>,
+    /// How the extensions of each type are captured.
+    pub(crate) extensions: Vec<fn(&Extensions, &mut CapturedExtensions)>,
     /// The route's pattern. A router layers each route by itself, so a service nearly always sees the same one, and jobs can
     /// share a copy.
     route: OnceLock<Arc<str>>,
@@ -39,7 +39,7 @@ impl LayerConfig {
             runner,
             request_headers: Box::default(),
             response_headers: Box::default(),
-            carries: Vec::new(),
+            extensions: Vec::new(),
             route: OnceLock::new(),
         }
     }
@@ -47,19 +47,22 @@ impl LayerConfig {
     /// Returns what is to be kept of a request, if that is anything.
     #[inline]
     fn captured<B>(&self, request: &Request<B>) -> Option<Box<Captured>> {
-        let keeps_nothing = self.request_headers.is_empty() && self.carries.is_empty();
+        let keeps_nothing = self.request_headers.is_empty() && self.extensions.is_empty();
         if keeps_nothing { None } else { self.copied(request.headers(), request.extensions()) }
     }
 
     #[cold]
     fn copied(&self, headers: &HeaderMap, extensions: &Extensions) -> Option<Box<Captured>> {
         let headers = captured(&self.request_headers, headers);
-        let mut carried = Carried::default();
-        self.carries.iter().for_each(|carry| carry(extensions, &mut carried));
-        if headers.is_none() && carried.is_empty() {
+        let mut kept = CapturedExtensions::default();
+        self.extensions.iter().for_each(|capture| capture(extensions, &mut kept));
+        if headers.is_none() && kept.is_empty() {
             return None;
         }
-        Some(Box::new(Captured { headers: headers.map(|headers| *headers).unwrap_or_default(), carried }))
+        Some(Box::new(Captured {
+            headers: headers.map(|headers| *headers).unwrap_or_default(),
+            extensions: kept,
+        }))
     }
 
     fn route(&self, pattern: &str) -> Arc<str> {

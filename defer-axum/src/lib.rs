@@ -41,13 +41,13 @@
 //! Deferred jobs live in memory. Those of a `#[defer(queue)]` type go to the runner's queue and outlive the process;
 //! the crate `defer-apalis` has one for SQLite, Postgres and Redis.
 //!
-//! The [`guide`] has what production asks of a job: limits, order, tenants, giving up.
+//! The [`guide`] has the features that you need in production: limits, ordering, tenants, failure hooks.
 //!
 //! # Logs and traces
 //!
 //! Each run of a job has a `tracing` span with the target `defer`: `job{name, id, attempt, request, request_id}`. It follows
-//! from the span in which the request's first job was deferred, and is not a part of it: the request's own time stays its
-//! own. Failures are logged at level ERROR, and retries, skipped and shed jobs at level WARN. A job's fields are never logged.
+//! from the span that was current when the request first used its list, by a deferral or by the extractor, and is not a part
+//! of it: the request's own time stays its own. Failures are logged at level ERROR, and retries, skipped and shed jobs at level WARN. A job's fields are never logged.
 //! Where nobody subscribes to `tracing` there is no span, and what its feature `log` writes names the job in each line.
 //!
 //! With the feature `opentelemetry` and a `tracing-opentelemetry` layer, the job's span has a link to the request's span even
@@ -83,11 +83,11 @@ pub use defer_core::metrics;
 pub mod testing;
 
 pub use defer_core::{
-    BoxError, BoxFuture, CarriedError, DeferError, Deferrable, Deferred, Delivery, Envelope, FailedJob,
-    GlobalRunnerExists, InspectQueue, IntoJobResult, InvalidJobId, Job, JobContext, JobError, JobEvent,
-    JobEventKind, JobId, JobResult, JobStatus, Load, Metadata, MissingState, Next, On, Overflow, Policy,
-    Queue, QueueCounts, Ran, RequestInfo, ResponseInfo, Resume, Resumed, Runner, RunnerBuilder, RunningJob,
-    ShutdownReport, Stats, UnfinishedJob, defer, defer_fn, scope, try_defer, try_defer_fn,
+    BoxError, BoxFuture, Condition, DeferError, Deferrable, Deferred, Delivery, ExtensionError,
+    GlobalRunnerExists, IntoJobResult, InvalidJobId, Job, JobContext, JobError, JobId, JobResult, JobStatus,
+    Load, MissingState, Overflow, Policy, RequestInfo, ResponseInfo, Runner, RunnerBuilder, RunningJob,
+    Scoped, ShutdownReport, Stats, UnfinishedJob, defer, defer_fn, event, queue, scope, try_defer,
+    try_defer_fn,
 };
 pub use defer_macros::Deferrable;
 

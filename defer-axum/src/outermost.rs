@@ -10,7 +10,6 @@ use std::{
     mem::{self, ManuallyDrop},
 };
 
-use defer_core::__private::while_swapped;
 use http::{Extensions, response};
 
 use crate::{
@@ -47,10 +46,20 @@ impl Outermost {
 
     /// Calls `f` with this as the thread's outermost response.
     pub(crate) fn enter<R>(&mut self, f: impl FnOnce() -> R) -> R {
-        let swap = |outermost: &mut Self| {
-            OUTERMOST.with_borrow_mut(|current| mem::swap(&mut **current, outermost));
-        };
-        while_swapped(self, swap, f)
+        /// The one around it is back when `f` returns or panics.
+        struct SwapBack<'a>(&'a mut Outermost);
+        impl Drop for SwapBack<'_> {
+            fn drop(&mut self) {
+                self.0.swap();
+            }
+        }
+        self.swap();
+        let _back = SwapBack(self);
+        f()
+    }
+
+    fn swap(&mut self) {
+        OUTERMOST.with_borrow_mut(|current| mem::swap(&mut **current, self));
     }
 
     /// Returns the exchange that the request with these extensions belongs to, if `serve` has received it and polls it.

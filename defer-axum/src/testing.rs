@@ -3,7 +3,7 @@
 use std::ops::Deref;
 
 use defer_core::RunnerBuilder;
-pub use defer_core::testing::{JobCondition, Recorded};
+pub use defer_core::testing::Recorded;
 
 use crate::middleware::DeferLayer;
 

@@ -5,130 +5,124 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-// For maintainers: how a job gets from `defer` to its end, and which file does each step.
+// For maintainers: the way of a job from `defer` to its end. `list/list` is behind every step: it has the lock, and what follows
+// a transition.
 //
-// 1. `defer` (which `MyJob::defer` calls) chooses the kind of work (`work`) and asks `scope/current` for the list of the
-//    current request. The first job creates the list, or the first `Defer::current()`: `JobList::new` is in `list/list`.
-//    Outside of any scope, `defer` makes a list on `Runner::global` (`builder`) and releases it at once.
-// 2. `list/collect` encodes a job for the queue and adds the job to the list: an entry, and the job itself in a segment,
-//    beside others of its type.
-// 3. The handler has answered. `list/admission` (`try_admit`, `admit`) has `list/push` push the jobs that are for the
-//    queue, and holds the response until `runner/capacity` has room for the others. `runner/usher` lets held responses
-//    through.
-// 4. The response is over. A middleware or `scope/scope` calls `release` in `list/run`. Jobs with a serial key take their
-//    places (`runner/lanes`). If jobs wait, the list becomes `Active`, otherwise `Idle`, until a job joins. Those that are
-//    superfluous are left out (`list/gates`), those that run beside the line leave it (`list/beside`), and an `Active` list
-//    requests a permit.
-// 5. `runner/semaphore` grants the permit, through `runner/jobs`, to `list/run`, which takes the first segment and spawns a
-//    worker (`RunSegment` and `WorkerGuard` in `list/list`). `worker` runs the jobs, segment by segment, one after another.
-// 6. `list/run` starts the attempt. Before that `list/gates` asks the job's condition, if there is one and a response to
-//    ask about; the worker waits for the job's turn, if it has to take turns with others. A delayed job (`Turn::Delay`) gets
-//    a task of its own in `worker`, which waits, gets a permit of its own, and comes back to this step.
-// 7. `attempt` polls the job, in its span and within its timeout. It defines the trait `Work`; the kinds are in `work`. If
-//    the runner has something to put around its jobs, `around` and `watchdog` do that.
-// 8. `list/run` ends the attempt; a job that is given up is told first, by `worker`. Either the job ends, `event` reports it and `stats` counts it. Or another attempt
-//    follows: a task of the job's own in `worker` waits as long as `runner/backoff` says, and goes on like that of a
-//    delayed job.
+// 1. `defer/functions`: `MyJob::defer` calls `defer`, which asks for the list of the current request and adds the job.
+// 2. `list/current` finds the list of the thread's scope. The first job of a request creates it. Outside of any scope, 1. takes
+//    a list on the global runner and releases it at once.
+// 3. `run/segment` hides the job's type (`NewJob`).
+// 4. `run/join` adds the job: an entry in `list/state`, and the job itself, which chooses its kind (`job/work`) and lies beside
+//    others of its type (`run/jobs`). Until it starts, its handle (`defer/deferred`) changes it by `list/change`.
+// 5. The handler has answered. A middleware calls `JobList::admit`, in `run/admit`, which holds the response until there is room
+//    for its jobs (`limits/capacity`).
+// 6. The response is over. A middleware or `defer/scope` calls `JobList::release`, in `run/release`: the jobs take room, and those
+//    with a serial key that are due queue for their turns. The list asks for a permit.
+// 7. `limits/semaphore` grants it.
+// 8. `run/worker` takes the first segment and spawns the list's worker (by way of `run/segment`, which knows the type). It runs
+//    the jobs one after another.
+// 9. An attempt starts (`list/state/attempt`). `run/start` reports it, and has what it needs.
+// 10. `run/attempt` polls the job, in its span and within its timeout.
+// 11. `run/finish` ends the attempt and the job. `list/list` has `list/report` tell the hooks (`observe/hooks`), and counts the
+//     job (`observe/stats`).
 //
-// Every step that changes a job or a list is a transition in `list/state`; the tables are in `list`.
+// Jobs with something in their way take a detour between 8. and 9.: `run/detour` asks a condition, sends a delayed job away, waits
+// for the push to a queue (`run/push`), for turns among others (`limits/keyed_semaphore`) and for a permit, and then goes on
+// with 9. to 11. itself. Blocking jobs, and those behind the first segment of a list, always go this way: their attempts are
+// boxed. What a job keeps from one attempt to the next (`run/held`) is given back when it is dropped. A job that is concurrent or
+// delayed, that has to wait for a turn that it queued late for, or that is tried again goes on in a task of its own,
+// `run/detached`, which takes the same detour. `run/worker` (`leave`), `run/release` and `run/join` start such tasks.
 //
-// A push to the queue begins in five places: `list/admission`, `release_now` (`list/run`), `list/collect` after the
-// release, and in `worker` at the end of an attempt and in the wait for a push (`resume` waits like that too).
+// Every step that changes a job or a list is a transition in `list/state`; the tables are in `list`. A job may also end
 //
-// What else ends a job:
+// - by a handle: `cancel`, a later job with its key, a duplicate of another (`list/change`)
+// - without room: in 4. or 6.
+// - by its condition, which is false or panics (`run/detour`, `run/push`), or because there is no timer (`run/detached`,
+//   `run/worker`)
+// - by the queue, which took it (`run/push`)
+// - by a shutdown (`runner/shutdown`) or the drop of a `Resumed` (`runner/resume`): both stop it in `run/stop`
+// - with its worker (`WorkerGuard` in `list/list`), its own task (`run/detached`), or its list (`Drop` in `list/list`)
 //
-// - no room at step 2 (`list/collect`) or step 4 (`list/run`)
-// - `cancel`, or a later job with its key (`list/collect`); another with its unique key (`list/gates`)
-// - the queue, which took it (`list/push`), or runs its next attempt (`list/run`)
-// - a condition that is false or panics (`list/gates`; of a queued job, `list/push`)
-// - a shutdown: `runner/shutdown` stops the lists, pushes what the queue can take, and tells `list/run` whether it did
-// - a `Resumed` that is dropped (`resume`)
-// - a worker that is lost, or a `JobList` that is dropped (`list/list`)
-// - a task of its own that is lost, or that finds no timer (`worker`)
+// A recorder (`testing`) keeps lists at 6. `run/recorded` is what it sees of them, and lets one job go on in a task of its own.
 //
-// A recorder (`testing`) keeps the list at step 4. `list/recorded` is what it sees of a list, and lets one job go on to step 6,
-// in a task of its own.
+// Imports and calls point down. A call through a trait counts for the folder of the trait: `limits/semaphore` grants through
+// `Grantee`, and lists know jobs as `Segment`.
 //
-// Imports point down, and in a line from left to right:
-//
-//     testing  defer  resume  work  builder
-//     metrics
-//     worker
-//     scope: scope, current
-//     list:  recorded, collect, admission, run, push, beside, gates, list, state, effects, segment, entry
-//     runner: shutdown, usher, runner, uniques, lanes, jobs, load, capacity, semaphore, backoff
-//     trace, attempt
-//     queue, job, around, watchdog, status, context, event
-//     response, request, carried, state, stats, policy, error, id, span, stamp, future, panic, sync
+//     testing
+//     defer
+//     runner
+//     run
+//     job
+//     list
+//     limits  observe  store
+//     model
+//     primitives
 
-mod around;
-mod attempt;
-mod builder;
-mod carried;
-mod context;
 mod defer;
-mod error;
-mod event;
-mod future;
-mod id;
 mod job;
+mod limits;
 mod list;
-#[cfg(feature = "metrics")]
-pub mod metrics;
-mod panic;
-mod policy;
-mod queue;
-mod request;
-mod response;
-mod resume;
+mod model;
+mod observe;
+mod primitives;
+mod run;
 mod runner;
-mod scope;
-mod span;
-mod stamp;
-mod state;
-mod stats;
-mod status;
-mod sync;
+mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
-mod trace;
-mod watchdog;
-mod work;
-mod worker;
 
+#[cfg(feature = "metrics")]
+pub use self::runner::metrics;
 pub use self::{
-    builder::RunnerBuilder,
-    context::{JobContext, Next},
-    defer::{Defer, Deferred, defer, defer_fn, try_defer, try_defer_fn},
-    error::{BoxError, CarriedError, DeferError, GlobalRunnerExists, JobError, JobResult, MissingState},
-    event::{JobEvent, JobEventKind},
-    future::BoxFuture,
-    id::{InvalidJobId, JobId},
-    job::{Deferrable, IntoJobResult, Job},
-    list::JobList,
-    policy::{On, Policy},
-    queue::{Envelope, FailedJob, InspectQueue, Metadata, Queue, QueueCounts, Ran, decode},
-    request::RequestInfo,
-    response::{Delivery, ResponseInfo},
-    resume::{Resume, Resumed},
-    runner::{Load, Overflow, Runner, RunningJob, ShutdownReport, UnfinishedJob},
-    scope::{Scope, Scoped, scope},
-    stats::Stats,
-    status::JobStatus,
+    defer::{Defer, Deferred, Scope, defer, defer_fn, scope, try_defer, try_defer_fn},
+    job::{
+        context::JobContext,
+        job::{Deferrable, IntoJobResult, Job},
+    },
+    list::{current::Scoped, engine::Overflow, list::JobList, report::RunningJob},
+    model::{
+        error::{
+            BoxError, DeferError, ExtensionError, GlobalRunnerExists, JobError, JobResult, MissingState,
+        },
+        id::{InvalidJobId, JobId},
+        policy::{Condition, Policy},
+        request::RequestInfo,
+        response::{Delivery, ResponseInfo},
+        status::JobStatus,
+    },
+    observe::stats::Stats,
+    primitives::BoxFuture,
+    runner::{Load, Runner, RunnerBuilder, ShutdownReport, UnfinishedJob},
 };
+
+/// What happens to jobs: for [`RunnerBuilder::on_event`].
+pub mod event {
+    pub use crate::observe::event::{JobEvent, JobEventKind};
+}
+
+/// What wraps the attempts of jobs: for [`RunnerBuilder::around`].
+pub mod middleware {
+    pub use crate::job::middleware::Next;
+}
+
+/// Queues outside this process: for [`RunnerBuilder::queue`], and for those who write one.
+pub mod queue {
+    pub use crate::{
+        model::metadata::Metadata,
+        runner::{Ran, Resume, Resumed},
+        store::{Envelope, FailedJob, InspectQueue, Queue, QueueCounts, decode},
+    };
+}
 
 /// For the derive and for `defer-axum`.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::{
         __decode as decode,
-        carried::Carried,
-        event::{End, Watch},
-        job::{Decode, Encode},
-        queue::{Decoded, Queued, Undecoded, encode},
-        request::Captured,
-        scope::current::while_swapped,
-        stamp::Stamp,
+        model::{extensions::Extensions, request::Captured},
+        observe::hooks::{Observer, Report},
+        primitives::timestamp::Timestamp,
+        store::codec::{Decode, Decoded, Encode, Queued, Undecoded, encode},
     };
 }
 

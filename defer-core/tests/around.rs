@@ -5,7 +5,9 @@
 mod support;
 
 use defer_core::{
-    BoxFuture, JobContext, JobError, JobId, JobResult, Metadata, Next, Ran, Resume, Runner, defer, defer_fn,
+    BoxFuture, JobContext, JobError, JobId, JobResult, Runner, defer, defer_fn,
+    middleware::Next,
+    queue::{Metadata, Ran, Resume},
     scope,
 };
 use support::{
@@ -157,7 +159,7 @@ async fn a_panic_is_seen_and_passed_on_and_a_timeout_holds_for_all_of_it() {
 async fn it_is_around_the_jobs_of_a_queue_too() {
     let journal = Journal::default();
     let runner = Runner::builder().around(notes("around", &journal)).build();
-    let resume = Resume { id: JobId::unique(), attempts: 4, metadata: Metadata::new() };
+    let resume = Resume::new(JobId::unique(), 4, Metadata::new());
     let mut resumed = runner.resume(Queued::job(|_| async { Ok(()) }), resume).unwrap();
     assert!(matches!(resumed.ran().await, Ran::Succeeded));
     assert_eq!(journal.lines(), ["around: Queued 5", "around: ok"]);

@@ -12,11 +12,24 @@ use std::{
     time::Duration,
 };
 
-use defer_core::{JobError, JobEvent, JobEventKind, Overflow, Runner, Scope, Stats, defer, defer_fn, scope};
+use defer_core::{
+    JobError, Overflow, Runner, Scope, Stats, defer, defer_fn,
+    event::{JobEvent, JobEventKind},
+    scope,
+};
 use support::{
     Events, Kind, Limited, Log, OnSuccess, Other, Plain, Queued, SECOND, Thrice, Twice,
     assert_all_accounted_for, quiet_panics,
 };
+
+/// Statistics with these numbers, and zeros.
+macro_rules! stats {
+    ($($field:ident: $number:expr),* $(,)?) => {{
+        let mut stats = Stats::default();
+        $(stats.$field = $number;)*
+        stats
+    }};
+}
 
 #[tokio::test(start_paused = true)]
 async fn a_hook_that_panics_breaks_nothing_and_the_next_hook_is_told() {
@@ -99,8 +112,9 @@ async fn each_job_is_in_exactly_one_final_count() {
     scope(&runner, async { defer(Other::job(|_| std::future::pending())) }).await;
     runner.shutdown(SECOND).await;
     assert_all_accounted_for(&runner);
-    let expected = Stats { deferred: 12, retried: 2, succeeded: 3, failed: 4, ..Stats::default() };
-    let expected = Stats { skipped: 1, cancelled: 2, shed: 1, abandoned: 1, ..expected };
+    let expected = stats! {
+        deferred: 12, retried: 2, succeeded: 3, failed: 4, skipped: 1, cancelled: 2, shed: 1, abandoned: 1,
+    };
     assert_eq!(runner.stats(), expected);
     let finals = |what| events.count(what) as u64;
     assert_eq!(finals("Succeeded"), 3);
@@ -112,7 +126,7 @@ async fn each_job_is_in_exactly_one_final_count() {
 #[tokio::test(start_paused = true)]
 async fn pending_and_running_tell_where_the_jobs_are() {
     let runner = Runner::builder().max_running(1).build();
-    let at = |pending, running, deferred| Stats { pending, running, deferred, ..Stats::default() };
+    let at = |pending, running, deferred| stats! { pending: pending, running: running, deferred: deferred };
     let mut request = Scope::new(runner.clone());
     request.enter(|| {
         defer(Plain::job(|_| async {
@@ -126,7 +140,7 @@ async fn pending_and_running_tell_where_the_jobs_are() {
     tokio::time::sleep(SECOND / 2).await;
     assert_eq!(runner.stats(), at(1, 1, 2));
     runner.idle().await;
-    assert_eq!(runner.stats(), Stats { deferred: 2, succeeded: 2, ..Stats::default() });
+    assert_eq!(runner.stats(), stats! { deferred: 2, succeeded: 2 });
     scope(&runner, async { defer(Twice::job(|_| async { Err(JobError::msg("later")) })) }).await;
     tokio::time::sleep(SECOND / 2).await;
     assert_eq!((runner.stats().pending, runner.stats().running, runner.stats().retried), (1, 0, 1));
@@ -310,11 +324,11 @@ async fn what_runs_now_is_told_and_for_how_long() {
     assert_eq!(seen, [("Other", 1, 2 * SECOND), ("Plain", 1, 3 * SECOND)]);
     let load = runner.load();
     assert_eq!((load.running, load.max_running, load.waiting, load.max_pending), (2, 2, 1, 7));
-    assert!(!load.is_closing && load.held_responses == 0);
-    let unfinished: Vec<_> = runner.unfinished().into_iter().collect();
+    assert!(!load.shutdown_announced && load.held_responses == 0);
+    let unfinished: Vec<_> = runner.count_by_name().into_iter().collect();
     assert_eq!(unfinished, [("Other", 1), ("Plain", 2)], "those that run and those that wait");
     assert_eq!(runner.shutdown(SECOND).await.unfinished.len(), 3);
-    assert!(runner.running().is_empty() && runner.unfinished().is_empty());
+    assert!(runner.running().is_empty() && runner.count_by_name().is_empty());
 }
 
 #[tokio::test]
@@ -330,16 +344,16 @@ async fn who_waits_for_the_closing_hears_of_its_announcement_and_jobs_do_not() {
     .await;
     let closing = tokio::spawn({
         let runner = runner.clone();
-        async move { runner.closing().await }
+        async move { runner.shutdown_announced().await }
     });
-    assert!(!runner.load().is_closing);
+    assert!(!runner.load().shutdown_announced);
     runner.announce_shutdown();
     closing.await.unwrap();
-    runner.closing().await;
-    assert!(runner.load().is_closing);
+    runner.shutdown_announced().await;
+    assert!(runner.load().shutdown_announced);
     assert!(is_told.try_recv().is_err(), "the shutdown has not begun");
     runner.shutdown(60 * SECOND).await;
     is_told.await.unwrap();
     runner.announce_shutdown();
-    runner.closing().await;
+    runner.shutdown_announced().await;
 }

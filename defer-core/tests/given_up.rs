@@ -10,8 +10,9 @@ use std::{
 };
 
 use defer_core::{
-    Deferrable, Job, JobContext, JobError, JobId, JobResult, Metadata, Policy, Ran, Resume, Runner, defer,
-    defer_fn, scope,
+    Deferrable, Job, JobContext, JobError, JobId, JobResult, Policy, Runner, defer, defer_fn,
+    queue::{Metadata, Ran, Resume},
+    scope,
 };
 use support::{
     Events, Journal, Kind, QueuedTwice, SECOND, Thrice, Twice, assert_all_accounted_for, quiet_panics,
@@ -117,7 +118,7 @@ async fn a_job_that_is_told_may_defer_panic_and_hang_and_has_failed_all_the_same
 async fn a_job_has_not_ended_while_it_is_told_and_its_time_is_that_of_its_attempt() {
     let runner = Runner::builder()
         .on_event(|event| {
-            if let defer_core::JobEventKind::Failed { elapsed, .. } = event.kind() {
+            if let defer_core::event::JobEventKind::Failed { elapsed, .. } = event.kind() {
                 assert_eq!(elapsed, Duration::ZERO);
             }
         })
@@ -137,7 +138,7 @@ async fn a_job_from_a_queue_is_told_at_its_last_attempt() {
     let (runner, journal) = (Runner::default(), Journal::default());
     for attempts in [0, 1] {
         let job = Doomed::<2, false> { journal: journal.clone(), how: "fails", told: "" };
-        let resume = Resume { id: JobId::unique(), attempts, metadata: Metadata::new() };
+        let resume = Resume::new(JobId::unique(), attempts, Metadata::new());
         let ran = runner.resume(job, resume).unwrap().ran().await;
         assert_eq!(matches!(ran, Ran::Failed { .. }), attempts == 1, "{ran:?}");
     }
@@ -171,7 +172,7 @@ async fn an_error_may_say_when_the_next_attempt_follows() {
     );
 
     let job = QueuedTwice::job(|_| async { Err(JobError::msg("busy").retry_after(Duration::MAX)) });
-    let resume = Resume { id: JobId::unique(), attempts: 0, metadata: Metadata::new() };
+    let resume = Resume::new(JobId::unique(), 0, Metadata::new());
     let ran = runner.resume(job, resume).unwrap().ran().await;
     let Ran::Retry { delay, .. } = ran else { panic!("{ran:?}") };
     assert!(delay > Duration::from_secs(49 * 86_400), "as long as can be kept: {delay:?}");
@@ -215,7 +216,7 @@ async fn a_job_that_snoozes_runs_again_later_and_that_spends_no_attempt() {
 async fn a_job_from_a_queue_that_snoozes_goes_back_and_a_closure_cannot() {
     let (events, runner) = (Events::default(), Runner::default());
     let job = QueuedTwice::job(|_| async { Err(JobError::snooze(SECOND)) });
-    let resume = Resume { id: JobId::unique(), attempts: 1, metadata: Metadata::new() };
+    let resume = Resume::new(JobId::unique(), 1, Metadata::new());
     let ran = runner.resume(job, resume).unwrap().ran().await;
     assert!(matches!(ran, Ran::Snoozed { delay, .. } if delay == SECOND), "{ran:?}");
     assert_eq!((runner.stats().queued, runner.stats().retried), (1, 0));

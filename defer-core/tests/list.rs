@@ -327,7 +327,7 @@ async fn what_a_predicate_holds_may_use_the_list_while_it_is_dropped() {
         list.push_fn(|_| async {}).when(move |_| [&made_always].is_empty()).always();
         assert!(list.push_fn(|_| async {}).when(move |_| [&cancelled].is_empty()).cancel());
         list.push_fn(|_| async {}).when(move |_| [&unasked].is_empty()).key("key");
-        list.forget("key");
+        list.cancel_key("key");
     })
     .await;
     runner.idle().await;
@@ -349,8 +349,8 @@ async fn of_jobs_with_the_same_key_the_last_one_stays_in_its_own_place() {
         job("cart 3").key(String::from("cart"));
         job("gone").key("gone");
         let list = Defer::current().expect("a scope");
-        assert!(list.forget("gone"));
-        assert!(!list.forget("gone"));
+        assert!(list.cancel_key("gone"));
+        assert!(!list.cancel_key("gone"));
         assert_eq!(list.len(), 3);
     })
     .await;

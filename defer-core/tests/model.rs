@@ -15,8 +15,10 @@ use std::{
 };
 
 use defer_core::{
-    BoxError, BoxFuture, Deferrable, Delivery, Envelope, Job, JobContext, JobError, JobId, JobResult,
-    Overflow, Policy, Queue, ResponseInfo, Runner, Scope, ShutdownReport, defer, defer_fn, scope,
+    BoxError, BoxFuture, Deferrable, Delivery, Job, JobContext, JobError, JobId, JobResult, Overflow, Policy,
+    ResponseInfo, Runner, Scope, ShutdownReport, defer, defer_fn,
+    queue::{Envelope, Queue},
+    scope,
 };
 use http::StatusCode;
 use proptest::{collection::vec, option, prelude::*};

@@ -10,8 +10,10 @@ use std::sync::{
 };
 
 use defer_core::{
-    BoxError, BoxFuture, Defer, Delivery, Envelope, JobError, JobId, Metadata, Overflow, Queue, Ran,
-    RequestInfo, ResponseInfo, Resume, Runner, Scope, defer, defer_fn, scope,
+    BoxError, BoxFuture, Defer, Delivery, JobError, JobId, Overflow, RequestInfo, ResponseInfo, Runner,
+    Scope, defer, defer_fn,
+    queue::{Envelope, Metadata, Queue, Ran, Resume},
+    scope,
 };
 use http::{Method, StatusCode, Version};
 use support::{
@@ -368,7 +370,7 @@ async fn a_job_from_a_queue_runs_as_any_job_and_its_next_attempt_is_the_queues()
     let runner = events.runner().queue(queue.clone()).build();
     let id = scope(&runner, async { defer(QueuedTwice::job(|_| async { Ok(()) })).id() }).await;
     for (attempts, expected) in [(0, "Retry"), (1, "Failed")] {
-        let resume = Resume { id, attempts, metadata: Metadata::new() };
+        let resume = Resume::new(id, attempts, Metadata::new());
         let job = QueuedTwice::job(|_| async { Err(JobError::msg("the disk is full")) });
         let ran = runner.resume(job, resume).unwrap().ran().await;
         match ran {
@@ -403,7 +405,7 @@ async fn a_job_from_a_queue_has_ended_only_when_the_queue_has_the_jobs_that_it_d
         defer(noting::<Queued>(&of_job));
         async { Ok(()) }
     });
-    let resume = Resume { id: JobId::unique(), attempts: 0, metadata: Metadata::new() };
+    let resume = Resume::new(JobId::unique(), 0, Metadata::new());
     let mut parent = runner.resume(parent, resume).unwrap();
     tokio::time::timeout(SECOND, parent.ran()).await.unwrap_err();
     assert_eq!(runner.stats().succeeded, 1);
@@ -417,7 +419,7 @@ async fn a_job_from_a_queue_that_is_stopped_is_unfinished_and_no_longer_runs() {
     let journal = Journal::default();
     let resumed = |runner: &Runner| {
         let id = Envelope::of(&Written).unwrap().id;
-        let resume = Resume { id, attempts: 0, metadata: Metadata::new() };
+        let resume = Resume::new(id, 0, Metadata::new());
         runner.resume(hanging::<Queued>(&journal), resume).unwrap()
     };
     let runner = Runner::default();
@@ -680,11 +682,11 @@ impl serde::Serialize for Unstorable {
 }
 
 #[tokio::test]
-async fn a_queued_job_takes_along_what_it_takes_over_from_its_request_and_its_lane() {
+async fn a_queued_job_takes_along_the_extensions_of_its_request_and_its_serial_key() {
     let (queue, journal) = (Memory::new(&[]), Journal::default());
     let runner = Runner::builder().queue(queue.clone()).build();
     scope(&runner, async {
-        Defer::current().unwrap().carry(Tenant("acme".into()));
+        Defer::current().unwrap().insert_extension(Tenant("acme".into()));
         defer(noting::<Queued>(&journal)).serial("account:7");
         defer(noting::<Queued>(&journal));
     })
@@ -699,14 +701,14 @@ async fn a_queued_job_takes_along_what_it_takes_over_from_its_request_and_its_la
     let job = QueuedTwice::job(move |cx| {
         let journal = of_job.clone();
         async move {
-            let Tenant(name) = cx.carried()?;
+            let Tenant(name) = cx.extension()?;
             journal.note(name);
             // Of the same request, but not in the same lane.
             defer(noting::<Queued>(&journal));
             Ok(())
         }
     });
-    let resume = Resume { id: JobId::unique(), attempts: 0, metadata: metadata[0].clone() };
+    let resume = Resume::new(JobId::unique(), 0, metadata[0].clone());
     runner.resume(job, resume).unwrap().ran().await;
     assert_eq!(journal.lines(), ["acme"]);
     let child = queue.envelopes.lock().unwrap()[0].metadata.clone();
@@ -718,8 +720,8 @@ async fn a_queued_job_takes_along_what_it_takes_over_from_its_request_and_its_la
     // Stored by another version.
     let mut changed = metadata[0].clone();
     changed.iter_mut().filter(|(key, _)| key.ends_with("Tenant")).for_each(|(_, value)| *value = "7".into());
-    let job = Queued::job(|cx| async move { cx.carried::<Tenant>().map(drop).map_err(Into::into) });
-    let resume = Resume { id: JobId::unique(), attempts: 0, metadata: changed };
+    let job = Queued::job(|cx| async move { cx.extension::<Tenant>().map(drop).map_err(Into::into) });
+    let resume = Resume::new(JobId::unique(), 0, changed);
     let ran = runner.resume(job, resume).unwrap().ran().await;
     let Ran::Failed { error, .. } = ran else { panic!("{ran:?}") };
     assert!(error.to_string().contains("has the type changed?"), "{error}");
@@ -730,7 +732,7 @@ async fn a_job_whose_request_has_what_cannot_be_stored_runs_here() {
     let (events, queue, journal) = (Events::default(), Memory::new(&[]), Journal::default());
     let runner = events.runner().queue(queue.clone()).build();
     scope(&runner, async {
-        Defer::current().unwrap().carry(Unstorable);
+        Defer::current().unwrap().insert_extension(Unstorable);
         defer(noting::<Queued>(&journal));
     })
     .await;
@@ -749,7 +751,7 @@ async fn a_job_that_a_shutdown_hands_over_takes_the_same_along() {
     let request = RequestInfo::new(Method::GET, "/".parse().unwrap(), Version::HTTP_11);
     let mut scope = Scope::new(runner.clone());
     scope.enter(|| {
-        Defer::current().unwrap().carry(Tenant("acme".into()));
+        Defer::current().unwrap().insert_extension(Tenant("acme".into()));
         defer(Queued::job(|_| std::future::pending())).serial("account:7");
     });
     scope.list().unwrap().set_request(request);
@@ -812,8 +814,8 @@ async fn two_types_with_one_name_are_not_mistaken_for_each_other_on_a_queue() {
     let runner = events.runner().queue(queue.clone()).build();
     scope(&runner, async {
         let handle = Defer::current().unwrap();
-        handle.carry(other);
-        handle.carry(another);
+        handle.insert_extension(other);
+        handle.insert_extension(another);
         defer(noting::<Queued>(&journal));
     })
     .await;

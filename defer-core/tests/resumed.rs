@@ -6,7 +6,10 @@ mod support;
 
 use std::sync::{Arc, Mutex};
 
-use defer_core::{JobId, Metadata, Ran, Resume, Runner, decode};
+use defer_core::{
+    JobId, Runner,
+    queue::{Metadata, Ran, Resume, decode},
+};
 use proptest::{collection::btree_map, prelude::*};
 use serde::{Deserialize, Serialize};
 use support::{Kind, Plain, assert_all_accounted_for};
@@ -15,7 +18,7 @@ use support::{Kind, Plain, assert_all_accounted_for};
 fn metadata() -> impl Strategy<Value = Metadata> {
     let key = prop_oneof![
         ".*",
-        "(route|request_id|serial|unique|traceparent|tracestate|job|carried u64|carried .{0,9})",
+        "(route|request_id|serial|unique|traceparent|tracestate|job|extension u64|carried .{0,9})",
     ];
     let value = prop_oneof![".*", "(GET|POST|get|) ?/?[a-z{}]{0,9}", "[0-9]{1,25}"];
     btree_map(key, value, 0..6)
@@ -39,12 +42,12 @@ proptest! {
             let job = {
                 let seen = seen.clone();
                 Plain::job(move |cx| {
-                    *seen.lock().unwrap() = Some((cx.id(), cx.attempt(), cx.carried::<u64>().ok()));
+                    *seen.lock().unwrap() = Some((cx.id(), cx.attempt(), cx.extension::<u64>().ok()));
                     async { Ok(()) }
                 })
             };
-            let carried = metadata.get("carried u64").and_then(|value| serde_json::from_str(value).ok());
-            let resume = Resume { id: JobId::from(id), attempts, metadata };
+            let carried = metadata.get("extension u64").and_then(|value| serde_json::from_str(value).ok());
+            let resume = Resume::new(JobId::from(id), attempts, metadata);
             let ran = runner.resume(job, resume).unwrap().ran().await;
             prop_assert!(matches!(ran, Ran::Succeeded), "{:?}", ran);
             let seen = seen.lock().unwrap().unwrap();

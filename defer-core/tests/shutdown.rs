@@ -42,6 +42,13 @@ fn names(report: &ShutdownReport) -> Vec<&str> {
     report.unfinished.iter().map(|job| job.name.as_str()).collect()
 }
 
+/// The report of a shutdown that left nothing.
+fn completed(jobs: usize) -> ShutdownReport {
+    let mut report = ShutdownReport::default();
+    report.completed = jobs;
+    report
+}
+
 #[tokio::test(start_paused = true)]
 async fn it_waits_for_the_jobs_that_run_and_those_that_wait() {
     let runner = Runner::builder().max_running(1).build();
@@ -50,7 +57,7 @@ async fn it_waits_for_the_jobs_that_run_and_those_that_wait() {
     }
     let since = Instant::now();
     let report = runner.shutdown(SECOND * 30).await;
-    assert_eq!(report, ShutdownReport { completed: 6, ..ShutdownReport::default() });
+    assert_eq!(report, completed(6));
     assert!(since.elapsed() < SECOND * 7, "no longer than it has to: {:?}", since.elapsed());
     assert_all_accounted_for(&runner);
 }
@@ -81,7 +88,7 @@ async fn it_waits_for_the_jobs_of_a_request_that_is_open() {
     });
     tokio::task::yield_now().await;
     let report = runner.shutdown(SECOND * 30).await;
-    assert_eq!(report, ShutdownReport { completed: 1, ..ShutdownReport::default() });
+    assert_eq!(report, completed(1));
     request.await.unwrap();
 }
 
@@ -121,7 +128,7 @@ async fn jobs_deferred_while_it_drains_run() {
         tokio::time::sleep(SECOND).await;
     })
     .await;
-    assert_eq!(shutdown.await.unwrap(), ShutdownReport { completed: 3, ..ShutdownReport::default() });
+    assert_eq!(shutdown.await.unwrap(), completed(3));
     assert_eq!(journal.lines(), ["by a job", "by a request"]);
 }
 

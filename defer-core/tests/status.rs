@@ -4,7 +4,11 @@
 
 mod support;
 
-use defer_core::{JobError, JobId, JobStatus, Metadata, Resume, Runner, Scope, defer, defer_fn, scope};
+use defer_core::{
+    JobError, JobId, JobStatus, Runner, Scope, defer, defer_fn,
+    queue::{Metadata, Resume},
+    scope,
+};
 use support::{Kind, OnSuccess, Plain, SECOND, Thrice, Twice};
 use tokio::sync::oneshot;
 
@@ -69,7 +73,7 @@ async fn a_job_that_comes_back_from_the_queue_is_known_as_what_it_does_now() {
     let runner = Runner::builder().keep_outcomes(1).build();
     let id = JobId::unique();
     for attempts in 0..2 {
-        let resume = Resume { id, attempts, metadata: Metadata::new() };
+        let resume = Resume::new(id, attempts, Metadata::new());
         let job = Twice::job(|cx| async move {
             if cx.attempt() == 1 { Err(JobError::msg("on purpose")) } else { Ok(()) }
         });
@@ -89,7 +93,7 @@ async fn what_is_told_late_does_not_undo_an_end() {
     let runner = Runner::builder()
         .keep_outcomes(1)
         .on_event(move |event| {
-            if matches!(event.kind(), defer_core::JobEventKind::Started) {
+            if matches!(event.kind(), defer_core::event::JobEventKind::Started) {
                 told.send(()).unwrap();
                 let _ = hold.lock().unwrap().recv();
                 told.send(()).unwrap();

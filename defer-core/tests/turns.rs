@@ -14,14 +14,18 @@ use std::{
 };
 
 use defer_core::{
-    BoxError, BoxFuture, Defer, Deferred, Delivery, Envelope, JobError, JobId, Metadata, Overflow, Queue,
-    ResponseInfo, Resume, Runner, Scope, defer, scope,
+    BoxError, BoxFuture, Defer, Deferred, Delivery, JobError, JobId, Overflow, ResponseInfo, Runner, Scope,
+    defer, defer_fn,
+    queue::{Envelope, Metadata, Queue, Resume},
+    scope,
 };
 use http::StatusCode;
 use support::{
     Alone, Beside, BesideAlone, BesideOnSuccess, BesideQueued, BesideThrice, Does, Events, Journal, Kind,
-    Narrow, Patient, Plain, Queued, SECOND, Thrice, assert_all_accounted_for, assert_room_for, defer_note,
+    Narrow, Patient, Plain, Queued, Release, SECOND, Thrice, assert_all_accounted_for, assert_room_for,
+    defer_note,
 };
+use tokio::sync::Notify;
 
 /// A job that takes so many seconds, and notes its begin and its end.
 fn takes<K: Kind>(seconds: u32, journal: &Journal, what: &'static str) -> Does<K> {
@@ -143,12 +147,44 @@ async fn a_job_that_is_cancelled_while_it_waits_for_its_turn_holds_nothing_up() 
     assert_all_accounted_for(&runner);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_stopped_job_that_blocks_its_thread_keeps_its_turn_until_it_returns() {
+    let (runner, journal) = (Runner::default(), Journal::default());
+    let (release, begun) = (Release::new(), Arc::new(Notify::new()));
+    let blocks = {
+        let (spin, journal, begun) = (release.spin(), journal.clone(), begun.clone());
+        Plain::job(move |_| {
+            journal.note("+blocks");
+            begun.notify_one();
+            spin();
+            journal.note("-blocks");
+            async { Ok(()) }
+        })
+    };
+    let metadata = Metadata::from([("serial".to_owned(), "account:7".to_owned())]);
+    let first = runner.resume(blocks, Resume::new(JobId::unique(), 0, metadata)).unwrap();
+    begun.notified().await;
+    drop(first);
+    scope(&runner, async { drop(defer(takes::<Plain>(0, &journal, "next")).serial("account:7")) }).await;
+    for _ in 0..50 {
+        // Others run meanwhile.
+        let (runs, ran) = tokio::sync::oneshot::channel::<()>();
+        scope(&runner, async { defer_fn(|_| async { drop(runs) }) }).await;
+        let _ = ran.await;
+    }
+    assert_eq!(journal.lines(), ["+blocks"]);
+    drop(release);
+    runner.idle().await;
+    assert_eq!(journal.lines(), ["+blocks", "-blocks", "+next", "-next"]);
+    assert_all_accounted_for(&runner);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_job_that_is_stopped_gives_its_turn_to_the_next() {
     let (runner, journal) = (Runner::default(), Journal::default());
     let resume = |name| {
         let metadata = Metadata::from([("serial".to_owned(), "account:7".to_owned())]);
-        let resume = Resume { id: JobId::unique(), attempts: 0, metadata };
+        let resume = Resume::new(JobId::unique(), 0, metadata);
         runner.resume(takes::<Plain>(1, &journal, name), resume).unwrap()
     };
     let (mut first, second, mut third) = (resume("first"), resume("second"), resume("third"));
@@ -251,20 +287,47 @@ async fn a_unique_job_is_left_out_while_another_waits_and_says_so() {
     let second = debounced(&runner, &journal, "second");
     settle().await;
     let third = debounced(&runner, &journal, "third");
-    assert!(!first.is_superfluous() && second.is_superfluous() && third.is_superfluous());
+    assert!(!first.is_duplicate() && second.is_duplicate() && third.is_duplicate());
     assert_eq!(events.count("Cancelled"), 2);
     let (scope, other) = open(&runner, || defer(takes::<Plain>(0, &journal, "other")).unique("sync:43"));
-    assert!(!other.is_superfluous());
+    assert!(!other.is_duplicate());
     scope.release(None);
     // While it runs it does not count: what has changed since would be missed.
     tokio::time::sleep(SECOND * 5).await;
     assert_eq!(journal.lines(), ["+other", "-other", "+first"]);
     let fourth = debounced(&runner, &journal, "fourth");
-    assert!(!fourth.is_superfluous());
+    assert!(!fourth.is_duplicate());
     runner.idle().await;
     assert_eq!(journal.lines()[2..], ["+first", "-first", "+fourth", "-fourth"]);
-    assert!(!debounced(&runner, &journal, "fifth").is_superfluous());
+    assert!(!debounced(&runner, &journal, "fifth").is_duplicate());
     runner.idle().await;
+    assert_all_accounted_for(&runner);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handle_knows_that_its_job_is_a_duplicate_as_soon_as_it_is_one() {
+    let (runner, journal) = (Runner::default(), Journal::default());
+    debounced(&runner, &journal, "first");
+    open(&runner, || {
+        let second = defer(takes::<Plain>(1, &journal, "second"));
+        assert!(!second.is_duplicate());
+        second.unique("sync:42");
+        assert!(
+            second.is_duplicate() && second.clone().is_duplicate(),
+            "also the handle that it was called on"
+        );
+    });
+    runner.idle().await;
+    // Neither is pending when the other is deferred: which is the duplicate is known when their responses are over.
+    let (a, a_job) = open(&runner, || defer(takes::<Plain>(1, &journal, "a")).unique("sync:42"));
+    let (b, b_job) = open(&runner, || defer(takes::<Plain>(1, &journal, "b")).unique("sync:42"));
+    assert!(!a_job.is_duplicate() && !b_job.is_duplicate());
+    b.release(None);
+    a.release(None);
+    assert!(a_job.is_duplicate() && !b_job.is_duplicate());
+    runner.idle().await;
+    assert_eq!(journal.lines(), ["+first", "-first", "+b", "-b"]);
+    assert!(a_job.is_duplicate(), "also when its request has no jobs left");
     assert_all_accounted_for(&runner);
 }
 
@@ -274,7 +337,7 @@ async fn unique_jobs_of_requests_at_the_same_time_are_left_out_when_their_respon
     let unique =
         |what| open(&runner, || defer(takes::<Plain>(0, &journal, what)).unique("sync:42").delay(SECOND));
     let ((a, _), (b, b_job), (c, c_job)) = (unique("a"), unique("b"), unique("c"));
-    assert!(!b_job.is_superfluous(), "the response of the first may yet take for ever");
+    assert!(!b_job.is_duplicate(), "the response of the first may yet take for ever");
     let (both, _) = open(&runner, || {
         defer(takes::<Plain>(0, &journal, "twice")).unique("sync:43");
         defer(takes::<Plain>(0, &journal, "twice")).unique("sync:43");
@@ -303,7 +366,7 @@ async fn a_job_that_others_were_left_out_for_runs_and_one_that_may_not_run_leave
         defer(takes::<Plain>(0, &journal, "conditional")).unique("sync:42").delay(SECOND).on_success()
     });
     conditional.release(Some(ResponseInfo::new(Delivery::Disconnected)));
-    assert!(!debounced(&runner, &journal, "sure").is_superfluous());
+    assert!(!debounced(&runner, &journal, "sure").is_duplicate());
     runner.idle().await;
     assert_eq!(journal.lines()[2..], ["+sure", "-sure"]);
     assert_eq!((runner.stats().skipped, runner.stats().cancelled), (1, 1));
@@ -385,6 +448,74 @@ async fn a_concurrent_job_that_is_deferred_after_the_response_runs_at_once_besid
     assert_all_accounted_for(&runner);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_line_goes_on_where_a_concurrent_job_has_left_it() {
+    for runner in [Runner::default(), Runner::builder().max_running(1).build()] {
+        for _ in 0..500 {
+            scope(&runner, async {
+                defer(Beside::job(|_| async { Ok(()) }));
+                defer(Plain::job(|_| async { Ok(()) }));
+                defer(Beside::job(|_| async { Ok(()) }));
+                defer(Beside::job(|_| async { Ok(()) }));
+                defer(Plain::job(|_| async { Ok(()) }));
+            })
+            .await;
+        }
+        runner.idle().await;
+        assert_eq!(runner.stats().succeeded, 2_500);
+        assert_all_accounted_for(&runner);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_worker_leaves_a_concurrent_job_alone_that_waits_for_a_delay_or_another_attempt() {
+    for runner in [Runner::default(), Runner::builder().max_running(1).build()] {
+        let journal = Journal::default();
+        scope(&runner, async {
+            defer(takes::<Beside>(0, &journal, "late")).delay(SECOND * 60);
+            defer(fails_once::<BesideThrice>(&journal, "again"));
+            defer(takes::<Plain>(10, &journal, "line"));
+            defer(takes::<Plain>(0, &journal, "behind"));
+        })
+        .await;
+        runner.idle().await;
+        let lines = journal.lines();
+        assert_eq!(lines.iter().filter(|line| line.starts_with("again")).count(), 2, "{lines:?}");
+        assert_eq!(lines[lines.len() - 2..], ["+late", "-late"], "{lines:?}");
+        assert_eq!(runner.stats().succeeded, 4);
+        assert_all_accounted_for(&runner);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn concurrent_jobs_that_the_queue_did_not_take_count_as_waiting() {
+    let runner = Runner::builder().queue(Away).max_running(1).build();
+    let (scope, _) = open(&runner, || {
+        defer(takes::<Plain>(100, &Journal::default(), "line"));
+        (0..5).for_each(|_| drop(defer(takes::<BesideQueued>(1, &Journal::default(), "beside"))));
+    });
+    scope.release(None);
+    tokio::time::sleep(SECOND).await;
+    assert_eq!((runner.stats().running, runner.load().waiting), (1, 5));
+    runner.idle().await;
+    assert_room_for(&runner, 65_536);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_unique_key_that_is_set_twice_keeps_its_claim() {
+    let (runner, journal) = (Runner::builder().max_running(1).build(), Journal::default());
+    let (busy, _) = open(&runner, || defer(takes::<Plain>(10, &journal, "busy")));
+    let (waits, handle) = open(&runner, || Defer::current().unwrap());
+    busy.release(None);
+    waits.release(None);
+    let first = handle.push(takes::<Plain>(1, &journal, "first"));
+    assert!(!first.unique("k").is_duplicate() && !first.unique("k").is_duplicate());
+    assert!(handle.push(takes::<Plain>(1, &journal, "second")).unique("k").is_duplicate());
+    runner.idle().await;
+    assert_eq!(journal.lines(), ["+busy", "-busy", "+first", "-first"]);
+    assert_all_accounted_for(&runner);
+}
+
 #[tokio::test(start_paused = true)]
 async fn concurrent_jobs_keep_the_bounds_and_all_else_that_jobs_have() {
     for overflow in [Overflow::Wait, Overflow::Shed] {
@@ -407,7 +538,7 @@ async fn concurrent_jobs_keep_the_bounds_and_all_else_that_jobs_have() {
             defer(takes::<Beside>(1, &journal, "cancelled")).cancel();
             defer(fails_once::<BesideThrice>(&journal, "retried"))
         });
-        assert!(!cancelled.is_superfluous());
+        assert!(!cancelled.is_duplicate());
         scope.release(Some(ResponseInfo::new(Delivery::Sent).with_status(Some(StatusCode::NOT_FOUND))));
         let (skips, _) = open(&runner, || drop(defer(takes::<BesideOnSuccess>(1, &journal, "skipped"))));
         skips.release(Some(ResponseInfo::new(Delivery::Sent).with_status(Some(StatusCode::NOT_FOUND))));

@@ -6,7 +6,7 @@ mod support;
 
 use std::{sync::Mutex, time::Duration};
 
-use defer_core::{JobEventKind, Runner, defer, defer_fn, scope};
+use defer_core::{Runner, defer, defer_fn, event::JobEventKind, scope};
 use support::{Blocking, Kind, Limited, Log, Plain, Release, SECOND, assert_all_accounted_for};
 use tokio::sync::mpsc;
 
@@ -55,7 +55,10 @@ async fn a_job_that_never_yields_is_named_while_it_holds_its_thread() {
     drop(release);
     runner.idle().await;
     let id = format!("id={of}");
-    assert_eq!(log.lines_with(&["WARN", "job holds its thread", "name=\"Limited\"", &id, "attempt=1"]), 1);
+    assert_eq!(
+        log.lines_with(&["WARN", "job is blocking its thread", "name=\"Limited\"", &id, "attempt=1"]),
+        1
+    );
     assert_all_accounted_for(&runner);
 }
 

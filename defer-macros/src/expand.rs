@@ -136,9 +136,9 @@ fn policy(job: &JobType<'_>) -> TokenStream {
         let timeout = duration(timeout);
         quote!(.with_timeout(#timeout))
     });
-    let on = on.map(|on| match on {
-        On::Always => quote!(.with_on(#krate::On::Always)),
-        On::Success => quote!(.with_on(#krate::On::Success)),
+    let on = on.and_then(|on| match on {
+        On::Always => None,
+        On::Success => Some(quote!(.with_on_success())),
     });
     let max_running = max_running.map(|jobs| quote!(.with_max_running(#jobs)));
     let concurrent = concurrent.then(|| quote!(.with_concurrent()));

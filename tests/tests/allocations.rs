@@ -24,6 +24,23 @@ impl Job for Nothing {
     }
 }
 
+/// A concurrent job that defers the next.
+#[derive(Deferrable)]
+#[defer(concurrent)]
+struct Chain {
+    left: u32,
+    _large: [u8; 512],
+}
+
+impl Job for Chain {
+    async fn run(&self, _: &JobContext) -> JobResult {
+        if self.left > 0 {
+            Self::defer(self.left - 1, [0; 512]);
+        }
+        Ok(())
+    }
+}
+
 fn defer_jobs(jobs: usize) -> &'static str {
     for _ in 0..jobs {
         Nothing::defer();
@@ -108,4 +125,18 @@ fn a_request_that_defers_nothing_allocates_as_much_as_without_the_layer() {
         println!("GET {path}: {more} allocations more than without jobs");
     }
     assert_eq!(runner.stats().succeeded, 21 * 11);
+}
+
+#[test]
+fn concurrent_jobs_that_defer_concurrent_jobs_need_no_more_and_more_memory() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runner = Runner::default();
+    let counted = allocation_counter::measure(|| {
+        runtime.block_on(async {
+            defer_axum::scope(&runner, async { drop(Chain::defer(10_000_u32, [0; 512])) }).await;
+            runner.idle().await;
+        });
+    });
+    assert_eq!(runner.stats().succeeded, 10_001);
+    assert!(counted.bytes_max < 500_000, "{} bytes at a time, of jobs of 512", counted.bytes_max);
 }

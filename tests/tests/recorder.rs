@@ -15,9 +15,12 @@ use axum::{
     routing::{get, post},
 };
 use defer_axum::{
-    BoxError, BoxFuture, Defer, Deferrable, Envelope, Job, JobContext, JobError, JobEventKind, JobId,
-    JobResult, Overflow, Queue, Runner, defer_fn, scope,
-    testing::{JobCondition, Recorder},
+    BoxError, BoxFuture, Condition, Defer, Deferrable, Job, JobContext, JobError, JobId, JobResult, Overflow,
+    Runner, defer_fn,
+    event::JobEventKind,
+    queue::{Envelope, Queue},
+    scope,
+    testing::Recorder,
 };
 use defer_core::Scope;
 use defer_tests::{By, Feed, Log, Note, NoteEnding, Tcp};
@@ -277,7 +280,7 @@ async fn jobs_that_will_not_run_are_not_seen() {
         SendWelcome::defer("replaced").key("mail");
         SendWelcome::defer("stays").key("mail");
         SendWelcome::defer("forgotten").key("other mail");
-        defer.forget("other mail");
+        defer.cancel_key("other mail");
         defer_fn(|_| async {}).cancel();
     }
     let recorder = Recorder::new();
@@ -455,13 +458,13 @@ async fn it_shows_what_is_known_about_a_job() {
     assert_eq!(later.serial_key(), Some("account:7"));
     assert_eq!(later.unique_key(), Some("welcome:7"));
     assert_eq!(later.delay(), Some(Duration::from_secs(3600)));
-    assert_eq!(later.condition(), JobCondition::Success);
+    assert_eq!(later.condition(), Condition::Success);
     let request = later.request().expect("the handler has answered");
     assert_eq!((request.method().as_str(), request.matched_path()), ("POST", Some("/users/{id}")));
-    assert_eq!(closure.condition(), JobCondition::When);
+    assert_eq!(closure.condition(), Condition::When);
     assert!(!closure.is::<SendWelcome>() && closure.name().contains("handler"), "{closure:?}");
     assert_eq!((plain.key(), plain.serial_key(), plain.unique_key()), (None, None, None));
-    assert_eq!((plain.delay(), plain.condition()), (None, JobCondition::Always));
+    assert_eq!((plain.delay(), plain.condition()), (None, Condition::Always));
 
     let debug = format!("{later:?}");
     for part in ["SendWelcome", "mail", "account:7", "welcome:7", "3600s", "Success", "POST /users/{id}"] {

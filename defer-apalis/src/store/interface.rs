@@ -2,7 +2,11 @@
 
 use std::{fmt, time::Duration};
 
-use defer_core::{BoxFuture, Envelope, FailedJob, JobId, JobStatus, QueueCounts as Counts};
+use defer_core::{
+    BoxFuture, JobId, JobStatus,
+    queue::QueueCounts as Counts,
+    queue::{Envelope, FailedJob},
+};
 
 use super::job::{Finished, Taken};
 use crate::error::Error;

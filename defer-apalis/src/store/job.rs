@@ -3,8 +3,11 @@
 use std::{collections::BTreeMap, time::Duration};
 
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
-use defer_core::QueueCounts as Counts;
-use defer_core::{Envelope, FailedJob, JobStatus};
+use defer_core::queue::QueueCounts as Counts;
+use defer_core::{
+    JobStatus,
+    queue::{Envelope, FailedJob},
+};
 
 /// The key of a job's name in its metadata.
 pub(crate) const NAME: &str = "job";

@@ -7,7 +7,11 @@ use std::{
 
 use apalis_core::worker::context::WorkerContext;
 use apalis_postgres::{PostgresStorage, queries};
-use defer_core::{BoxFuture, Envelope, FailedJob, JobId, JobStatus, QueueCounts as Counts};
+use defer_core::{
+    BoxFuture, JobId, JobStatus,
+    queue::QueueCounts as Counts,
+    queue::{Envelope, FailedJob},
+};
 use sqlx::{
     PgConnection, PgPool, Row,
     migrate::Migrate,

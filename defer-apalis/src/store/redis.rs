@@ -4,7 +4,11 @@ use std::{fmt, sync::LazyLock, time::Duration};
 
 use apalis_core::worker::context::WorkerContext;
 use apalis_redis::{Config, queries};
-use defer_core::{BoxFuture, Envelope, FailedJob, JobId, JobStatus, QueueCounts as Counts};
+use defer_core::{
+    BoxFuture, JobId, JobStatus,
+    queue::QueueCounts as Counts,
+    queue::{Envelope, FailedJob},
+};
 use redis::{AsyncCommands, Script, ToRedisArgs, aio::ConnectionManager};
 
 use super::{

@@ -4,7 +4,11 @@ use std::{str::FromStr, time::Duration};
 
 use apalis_core::{backend::WorkerFilter, worker::context::WorkerContext};
 use apalis_sqlite::{Config, SqliteStorage, queries};
-use defer_core::{BoxFuture, Envelope, FailedJob, JobId, JobStatus, QueueCounts as Counts};
+use defer_core::{
+    BoxFuture, JobId, JobStatus,
+    queue::QueueCounts as Counts,
+    queue::{Envelope, FailedJob},
+};
 use sqlx::{
     Row, SqliteConnection, SqlitePool,
     migrate::{AppliedMigration, Migrate},

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use apalis_core::task::Task;
 #[cfg(feature = "redis")]
 use apalis_core::task::{builder::TaskBuilder, metadata::MetadataStore, task_id::TaskId};
-use defer_core::Envelope;
+use defer_core::queue::Envelope;
 
 use super::job::Taken;
 #[cfg(feature = "redis")]

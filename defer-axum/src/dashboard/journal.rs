@@ -11,15 +11,17 @@ use std::{
 };
 
 use defer_core::{
-    __private::{End, Stamp, Watch},
-    Delivery, JobEventKind, JobId, Runner,
+    __private::{Observer, Report, Timestamp},
+    Delivery, JobId, Runner,
+    event::JobEventKind,
 };
 use http::{Method, StatusCode};
 use rustc_hash::FxHashMap;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::{
     bounded::bounded,
+    outcome::{Group, Outcome, Totals},
     window::{Counts, Percentiles, Window},
 };
 
@@ -32,7 +34,7 @@ const ERRORS: usize = 5;
 
 /// Remembers the events of one runner since it was created.
 pub(super) struct Journal {
-    begun: Stamp,
+    begun: Timestamp,
     begun_at: SystemTime,
     hides_errors: AtomicBool,
     types: Mutex<Types>,
@@ -59,20 +61,6 @@ struct JobType {
     window: Window,
     /// The latest runs of each [`Group`], the newest last.
     runs: [VecDeque<Run>; 3],
-}
-
-/// How many jobs of a type there were, and how they ended, as in [`Stats`](defer_core::Stats).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub(super) struct Totals {
-    pub(super) deferred: u64,
-    pub(super) succeeded: u64,
-    pub(super) failed: u64,
-    pub(super) retried: u64,
-    pub(super) skipped: u64,
-    pub(super) cancelled: u64,
-    pub(super) shed: u64,
-    pub(super) queued: u64,
-    pub(super) abandoned: u64,
 }
 
 /// The figures of a job type.
@@ -115,24 +103,6 @@ pub(super) struct AttemptError {
     pub(super) error: String,
 }
 
-/// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Outcome {
-    Succeeded,
-    /// Another attempt follows.
-    Retrying,
-    Failed,
-    Panicked,
-    TimedOut,
-    Skipped,
-    Cancelled,
-    Shed,
-    Queued,
-    QueueFailed,
-    Abandoned,
-}
-
 /// The end of an attempt, or of a job without one.
 struct Ended {
     outcome: Outcome,
@@ -143,21 +113,10 @@ struct Ended {
 /// Notes events for as long as there is a dashboard: the runner keeps its hooks for ever.
 pub(super) struct Noting(pub(super) Weak<Journal>);
 
-/// Outcomes that are kept and looked for together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Group {
-    Succeeded,
-    /// Failed attempts, also those that are followed by another, what the queue did not take, and abandoned jobs.
-    Failed,
-    /// Jobs that ended without an attempt.
-    Other,
-}
-
 impl Journal {
     pub(super) fn new() -> Self {
         Self {
-            begun: Stamp::now(),
+            begun: Timestamp::now(),
             begun_at: SystemTime::now(),
             hides_errors: AtomicBool::new(false),
             types: Mutex::default(),
@@ -183,12 +142,12 @@ impl Journal {
 
     /// Returns for how long it has existed.
     pub(super) fn now(&self) -> Duration {
-        Stamp::now().since(self.begun)
+        Timestamp::now().since(self.begun)
     }
 
     /// Remembers how an attempt or a job has ended.
-    pub(super) fn note(&self, end: &End<'_>) {
-        let (outcome, elapsed, error) = match end.kind() {
+    pub(super) fn note(&self, report: &Report<'_>) {
+        let (outcome, elapsed, error) = match report.kind() {
             JobEventKind::Succeeded { elapsed, .. } => (Outcome::Succeeded, Some(*elapsed), None),
             JobEventKind::Retrying { error, elapsed, .. } => (Outcome::Retrying, Some(*elapsed), Some(error)),
             JobEventKind::Failed { error, elapsed, .. } => (Outcome::Failed, Some(*elapsed), Some(error)),
@@ -202,23 +161,23 @@ impl Journal {
             JobEventKind::Abandoned => (Outcome::Abandoned, None, None),
             _ => return,
         };
-        let at = end.at().unwrap_or_else(Stamp::now).since(self.begun);
+        let at = report.at().unwrap_or_else(Timestamp::now).since(self.begun);
         // Before the lock: a user's code writes it.
         let error = error.filter(|_| !self.hides_errors()).map(bounded);
         // A job can fail without an attempt, by its condition or for want of a timer. One that had started before there was a
         // dashboard may not know for how long it ran.
-        let ran = elapsed.filter(|_| end.attempt() > 0 && end.at().is_some());
+        let ran = elapsed.filter(|_| report.attempt() > 0 && report.at().is_some());
         let mut types = self.lock();
-        let job_type = types.of(end.name());
+        let job_type = types.of(report.name());
         job_type.totals.add(outcome);
         if let Some(ran) = ran {
-            job_type.window.add(at, outcome == Outcome::Succeeded, ran, end.wait());
+            job_type.window.add(at, outcome == Outcome::Succeeded, ran, report.wait());
         }
         // A job that its queue has is not over.
-        if outcome != Outcome::Queued && (end.attempt() > 1 || job_type.keeps(outcome, at)) {
+        if outcome != Outcome::Queued && (report.attempt() > 1 || job_type.keeps(outcome, at)) {
             // The errors may have been hidden meanwhile.
             let error = error.filter(|_| !self.hides_errors());
-            types.keep(end, Ended { outcome, at, ran }, error);
+            types.keep(report, Ended { outcome, at, ran }, error);
         }
     }
 
@@ -226,7 +185,7 @@ impl Journal {
     pub(super) fn figures(&self, now: Duration, runner: &Runner) -> Vec<Figures> {
         let ended: Vec<u64> = self.lock().types.iter().map(|job_type| job_type.totals.ended()).collect();
         // After those that have ended: so no job is counted twice. Not under the lock, because it takes the runner's.
-        let unfinished = runner.unfinished();
+        let unfinished = runner.count_by_name();
         let mut types = self.lock();
         for (name, unfinished) in unfinished {
             let index = types.index(name);
@@ -268,10 +227,10 @@ impl Journal {
     }
 }
 
-impl Watch for Noting {
-    fn watch(&self, end: &End<'_>) {
+impl Observer for Noting {
+    fn observe(&self, report: &Report<'_>) {
         if let Some(journal) = self.0.upgrade() {
-            journal.note(end);
+            journal.note(report);
         }
     }
 }
@@ -310,8 +269,8 @@ impl Types {
     }
 
     #[cold]
-    fn keep(&mut self, end: &End<'_>, Ended { outcome, at, ran }: Ended, error: Option<String>) {
-        let event = end.event();
+    fn keep(&mut self, report: &Report<'_>, Ended { outcome, at, ran }: Ended, error: Option<String>) {
+        let event = report.event();
         self.runs += 1;
         let mut run = Run {
             number: self.runs,
@@ -370,48 +329,5 @@ impl JobType {
             runs.pop_front();
         }
         runs.push_back(run);
-    }
-}
-
-impl Totals {
-    fn add(&mut self, outcome: Outcome) {
-        let count = match outcome {
-            Outcome::Succeeded => &mut self.succeeded,
-            Outcome::Retrying => &mut self.retried,
-            Outcome::Failed | Outcome::Panicked | Outcome::TimedOut => &mut self.failed,
-            Outcome::Skipped => &mut self.skipped,
-            Outcome::Cancelled => &mut self.cancelled,
-            Outcome::Shed => &mut self.shed,
-            Outcome::Queued => &mut self.queued,
-            Outcome::Abandoned => &mut self.abandoned,
-            Outcome::QueueFailed => return,
-        };
-        *count += 1;
-    }
-
-    /// Returns how many have ended.
-    fn ended(&self) -> u64 {
-        self.succeeded
-            + self.failed
-            + self.skipped
-            + self.cancelled
-            + self.shed
-            + self.queued
-            + self.abandoned
-    }
-}
-
-impl Outcome {
-    fn group(self) -> Group {
-        match self {
-            Self::Succeeded => Group::Succeeded,
-            Self::Retrying
-            | Self::Failed
-            | Self::Panicked
-            | Self::TimedOut
-            | Self::QueueFailed
-            | Self::Abandoned => Group::Failed,
-            Self::Skipped | Self::Cancelled | Self::Shed | Self::Queued => Group::Other,
-        }
     }
 }

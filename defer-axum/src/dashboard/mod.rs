@@ -52,15 +52,18 @@
 //! The page's links are relative, so it works behind a proxy that strips a prefix. Where a proxy serves it under another last
 //! segment, nest it at a path that ends with a slash.
 //!
-//! Its event streams end when the runner is [closing](crate::Runner::closing), which is at the signal of
+//! Its event streams end when the runner is [closing](crate::Runner::shutdown_announced), which is at the signal of
 //! [`serve`](crate::serve()), and after half a minute in any case, when the browser connects again. So a graceful shutdown of
 //! another server waits that long at most.
 
 mod bounded;
+mod figures;
 mod float;
 mod journal;
 mod origin;
+mod outcome;
 mod page;
+mod plot;
 mod queue;
 mod router;
 mod site;

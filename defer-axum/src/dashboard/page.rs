@@ -1,14 +1,15 @@
-//! How the figures look.
+//! The page and its sections.
 
 use std::{borrow::Borrow, fmt};
 
 use askama::Template;
 
 use super::{
+    figures::{Formatted, Measured, times},
     float::float,
-    journal::Outcome,
+    outcome::Outcome,
+    plot::Plot,
     snapshot::{Column, Now, Order, QueueState, RunRow, RunningRow, Shown, Snapshot, TypeRow, View},
-    window::{Counts, Percentiles},
 };
 
 /// The page at one moment. Its sections are sent again when they have changed.
@@ -314,169 +315,6 @@ impl TypeRow {
     }
 }
 
-/// A plot of the last minutes: a column for each slot, failed runs on top of the others.
-struct Plot<'a>(&'a [Counts]);
-
-/// How wide and high a plot is, in its own units.
-const WIDTH: f64 = 120.0;
-const HEIGHT: f64 = 24.0;
-
-impl Plot<'_> {
-    fn succeeded(&self) -> u64 {
-        self.0.iter().map(|counts| u64::from(counts.succeeded)).sum()
-    }
-
-    fn failed(&self) -> u64 {
-        self.0.iter().map(|counts| u64::from(counts.failed)).sum()
-    }
-
-    /// Returns the outlines of the columns of runs that succeeded.
-    fn good(&self) -> String {
-        self.outlines(|counts| (0, counts.succeeded))
-    }
-
-    /// Returns the outlines of the columns of failed runs, on top of those that succeeded.
-    fn bad(&self) -> String {
-        self.outlines(|counts| (counts.succeeded, counts.failed))
-    }
-
-    fn outlines(&self, column: impl Fn(&Counts) -> (u32, u32)) -> String {
-        use fmt::Write as _;
-        let all = |counts: &Counts| f64::from(counts.succeeded) + f64::from(counts.failed);
-        let highest = self.0.iter().map(all).fold(1.0, f64::max);
-        let scale = HEIGHT / highest;
-        let width = WIDTH / float(self.0.len() as u64);
-        let mut outlines = String::new();
-        for (n, counts) in (0..).zip(self.0) {
-            let (below, count) = column(counts);
-            if count > 0 {
-                let left = float(n) * width;
-                // A single run among many is still seen.
-                let height = (f64::from(count) * scale).max(1.0);
-                let base = (HEIGHT - f64::from(below) * scale).max(height);
-                let _ = write!(outlines, "M{left:.1} {base:.1}v-{height:.1}h{:.1}v{height:.1}z", width - 0.4);
-            }
-        }
-        outlines
-    }
-}
-
-/// Formats a duration in seconds for people: 0.8 ms, 43 ms, 1.5 s, 62 s, 12 min.
-struct Span(f64);
-
-impl fmt::Display for Span {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.0;
-        match seconds {
-            ..0.000_005 => f.write_str("0 ms"),
-            ..0.000_995 => write!(f, "{:.2} ms", seconds * 1e3),
-            ..0.009_95 => write!(f, "{:.1} ms", seconds * 1e3),
-            ..0.999_5 => write!(f, "{:.0} ms", seconds * 1e3),
-            ..9.95 => write!(f, "{seconds:.1} s"),
-            ..119.5 => write!(f, "{seconds:.0} s"),
-            ..7_170.0 => write!(f, "{:.0} min", seconds / 60.0),
-            _ => write!(f, "{:.0} h", seconds / 3_600.0),
-        }
-    }
-}
-
-/// Formats percentiles: 12 / 43 ms / 1.5 s. A unit that follows anyway is left out.
-fn times(times: Option<Percentiles>) -> String {
-    let Some(Percentiles { p50, p95, p99 }) = times else { return "–".to_owned() };
-    let [p50, p95, p99] = [p50, p95, p99].map(|seconds| Span(seconds).to_string());
-    let short = |span: &str, next: &str| match (span.split_once(' '), next.split_once(' ')) {
-        (Some((number, unit)), Some((_, next))) if unit == next => number.to_owned(),
-        _ => span.to_owned(),
-    };
-    format!("{} / {} / {p99}", short(&p50, &p95), short(&p95, &p99))
-}
-
-/// Formats a whole number with its thousands apart: 1 234 567, with narrow spaces that do not break.
-struct Whole(u64);
-
-impl fmt::Display for Whole {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_apart(f, &self.0.to_string())
-    }
-}
-
-/// Writes digits with the thousands apart.
-fn write_apart(f: &mut fmt::Formatter<'_>, digits: &str) -> fmt::Result {
-    for (n, digit) in digits.char_indices() {
-        if n > 0 && (digits.len() - n) % 3 == 0 {
-            f.write_str("\u{202f}")?;
-        }
-        write!(f, "{digit}")?;
-    }
-    Ok(())
-}
-
-/// Formats a rate: 0, 0.3, 12, 98 765.
-struct Rate(f64);
-
-impl fmt::Display for Rate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            0.0 => f.write_str("0"),
-            ..9.95 => write!(f, "{:.1}", self.0),
-            _ => write_apart(f, &format!("{:.0}", self.0)),
-        }
-    }
-}
-
-/// Formats a part of a whole: 0 %, 0.3 %, 12 %.
-struct Percent(f64);
-
-impl fmt::Display for Percent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let percent = self.0 * 100.0;
-        match percent {
-            0.0 => f.write_str("0 %"),
-            ..0.1 => f.write_str("< 0.1 %"),
-            ..9.95 => write!(f, "{percent:.1} %"),
-            _ => write!(f, "{percent:.0} %"),
-        }
-    }
-}
-
-/// How a template formats a number.
-trait Formatted {
-    fn whole(&self) -> Whole;
-}
-
-impl Formatted for u64 {
-    fn whole(&self) -> Whole {
-        Whole(*self)
-    }
-}
-
-impl Formatted for usize {
-    fn whole(&self) -> Whole {
-        Whole(*self as u64)
-    }
-}
-
-/// How a template formats a measure.
-trait Measured {
-    fn span(&self) -> Span;
-    fn rate(&self) -> Rate;
-    fn percent(&self) -> Percent;
-}
-
-impl Measured for f64 {
-    fn span(&self) -> Span {
-        Span(*self)
-    }
-
-    fn rate(&self) -> Rate {
-        Rate(*self)
-    }
-
-    fn percent(&self) -> Percent {
-        Percent(*self)
-    }
-}
-
 impl Now {
     /// Returns how much of `max_running` is used, from 0 to 100.
     fn running_share(&self) -> f64 {
@@ -495,54 +333,4 @@ impl Now {
 
 fn share(used: usize, bound: usize) -> f64 {
     (float(used as u64) * 100.0 / float(bound.max(1) as u64)).min(100.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_written_for_people() {
-        for (seconds, expected) in [
-            (0.0, "0 ms"),
-            (0.000_15, "0.15 ms"),
-            (0.009_4, "9.4 ms"),
-            (0.043, "43 ms"),
-            (0.999_6, "1.0 s"),
-            (1.54, "1.5 s"),
-            (62.0, "62 s"),
-            (600.0, "10 min"),
-            (7_200.0, "2 h"),
-        ] {
-            assert_eq!(Span(seconds).to_string(), expected);
-        }
-        assert_eq!(
-            [0, 999, 1_000, 1_234_567].map(|n| Whole(n).to_string()).join(" "),
-            "0 999 1\u{202f}000 1\u{202f}234\u{202f}567"
-        );
-        assert_eq!(
-            [0.0, 0.25, 12.4, 98_765.4].map(|rate| Rate(rate).to_string()).join(" "),
-            "0 0.2 12 98\u{202f}765"
-        );
-        assert_eq!(
-            [0.0, 0.000_1, 0.036, 0.5, 1.0].map(|part| Percent(part).to_string()).join(", "),
-            "0 %, < 0.1 %, 3.6 %, 50 %, 100 %"
-        );
-        let of = |p50, p95, p99| times(Some(Percentiles { p50, p95, p99 }));
-        assert_eq!(of(0.001, 0.02, 0.3), "1.0 / 20 / 300 ms");
-        assert_eq!(of(0.02, 0.3, 10.0), "20 / 300 ms / 10 s");
-        assert_eq!(of(0.02, 3.0, 10.0), "20 ms / 3.0 / 10 s");
-    }
-
-    #[test]
-    fn a_plot_is_as_high_as_its_fullest_slot_and_shows_a_single_failure_among_many() {
-        let mut slots = [Counts::default(); 60];
-        slots[0] = Counts { succeeded: 1_000, failed: 1 };
-        slots[59] = Counts { succeeded: 0, failed: 500 };
-        let plot = Plot(&slots);
-        assert_eq!((plot.succeeded(), plot.failed()), (1_000, 501));
-        assert_eq!(plot.good(), "M0.0 24.0v-24.0h1.6v24.0z");
-        assert_eq!(plot.bad(), "M0.0 1.0v-1.0h1.6v1.0zM118.0 24.0v-12.0h1.6v12.0z");
-        assert_eq!(Plot(&[Counts::default(); 60]).good(), "");
-    }
 }

@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use defer_core::{BoxError, FailedJob, InspectQueue, JobId, QueueCounts, Runner};
+use defer_core::{
+    BoxError, JobId, Runner,
+    queue::{FailedJob, InspectQueue, QueueCounts},
+};
 use tokio::time::timeout;
 
 use super::bounded::bounded;

@@ -52,7 +52,7 @@ impl Dashboard {
     /// Creates a dashboard of this runner, and begins to remember its jobs.
     pub fn new(runner: &Runner) -> Self {
         let journal = Arc::new(Journal::new());
-        runner.watch(Noting(Arc::downgrade(&journal)));
+        runner.observe(Noting(Arc::downgrade(&journal)));
         Self { runner: runner.clone(), journal, has_actions: false }
     }
 

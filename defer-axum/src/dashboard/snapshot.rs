@@ -2,12 +2,16 @@
 
 use std::time::{Duration, SystemTime};
 
-use defer_core::{FailedJob, QueueCounts, Runner, RunningJob, Stats};
+use defer_core::{
+    Runner, RunningJob, Stats,
+    queue::{FailedJob, QueueCounts},
+};
 use serde::{Deserialize, Serialize};
 
 use super::{
     float::float,
-    journal::{AttemptError, Figures, Group, Journal, Outcome, Run, Totals},
+    journal::{AttemptError, Figures, Journal, Run},
+    outcome::{Group, Outcome, Totals},
     queue::Inspected,
     window::{Counts, Percentiles},
 };
@@ -95,7 +99,7 @@ pub(super) struct Now {
     pub(super) runs_per_second: f64,
     /// Of the attempts of the last five minutes.
     pub(super) failed_ratio: Option<f64>,
-    pub(super) is_closing: bool,
+    pub(super) shutdown_announced: bool,
     /// Of all jobs of the runner.
     pub(super) totals: Totals,
 }
@@ -217,7 +221,7 @@ impl Now {
             oldest_pending_seconds: runner.oldest_pending().map(|oldest| oldest.as_secs_f64()),
             runs_per_second: types.iter().map(|row| row.runs_per_second).sum(),
             failed_ratio: (succeeded + failed > 0).then_some(ratio),
-            is_closing: load.is_closing,
+            shutdown_announced: load.shutdown_announced,
             totals: stats.into(),
         }
     }

@@ -55,11 +55,11 @@ impl OpenPage {
                 tokio::select! {
                     () = sleep_until(next) => {}
                     () = sleep_until(self.ends) => return None,
-                    () = runner.closing() => {}
+                    () = runner.shutdown_announced() => {}
                 }
             }
             // The page is told of that, and comes back, if there is still a service, after a while.
-            self.is_last = self.site.runner().load().is_closing;
+            self.is_last = self.site.runner().load().shutdown_announced;
             self.next = Some(Instant::now() + EVERY);
             self.refresh_queue();
             let changed = self.changed()?;

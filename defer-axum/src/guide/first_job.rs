@@ -112,7 +112,7 @@
 //! }
 //! ```
 //!
-//! What the task defers after the response was sent runs at once. On a route without the layer the extractor answers with 500,
+//! What the task defers after the response was sent joins the line of the request, and runs at once if nothing is before it there. On a route without the layer the extractor answers with 500,
 //! and says what is missing; `Option<Defer>` is `None` there.
 //!
 //! # Change your mind

@@ -47,7 +47,7 @@
 //! | | bounds | default |
 //! |---|---|---|
 //! | [`max_running`] | the jobs that run at the same time | 1024 |
-//! | [`max_pending`] | the jobs whose response is over and that wait to start, or for another attempt | 65,536 |
+//! | [`max_pending`] | the jobs whose response is over and that wait to start, or that are in the backoff before another attempt | 65,536 |
 //!
 //! One request's jobs run one after another, so `max_running` also bounds how many requests have a running job.
 //!
@@ -81,7 +81,7 @@
 //! fn is_ready(runner: &Runner) -> bool {
 //!     let load = runner.load();
 //!     println!("{}/{} run, {}/{} wait", load.running, load.max_running, load.waiting, load.max_pending);
-//!     load.held_responses == 0 && !load.is_closing
+//!     load.held_responses == 0 && !load.shutdown_announced
 //! }
 //!
 //! let runner = Runner::default();

@@ -159,7 +159,7 @@
 //! | there | here | what differs |
 //! |---|---|---|
 //! | `defer(fn)` | `defer_fn(..).on_success()` | without `on_success` it runs after each response, as there with `->always()` |
-//! | `defer(fn, 'name')`, `defer()->forget('name')` | [`.key("name")`](crate::Deferred::key), [`defer.forget("name")`](crate::Defer#method.forget) | |
+//! | `defer(fn, 'name')`, `defer()->forget('name')` | [`.key("name")`](crate::Deferred::key), [`defer.cancel_key("name")`](crate::Defer#method.cancel_key) | |
 //! | `Job::dispatch($x)` | `Job::defer(x)` of a `#[defer(queue)]` type | the response waits until the queue has it |
 //! | `dispatchAfterResponse` | `Job::defer(x)` without `queue` | |
 //! | `handle()` and its injected services | [`Job::run`] and `cx.state::<T>()?` | |

@@ -3,7 +3,7 @@
 //! | you want to | use | on a queue |
 //! |---|---|---|
 //! | [do something around each run](#around-each-run) | [`RunnerBuilder::around`] | on each worker's runner |
-//! | [know the tenant or the user](#the-tenant-the-user) | [`DeferLayer::carry`], [`Defer::carry`] | stored with the job |
+//! | [know the tenant or the user](#the-tenant-the-user) | [`DeferLayer::capture_extension`], [`Defer::insert_extension`] | stored with the job |
 //! | [hear that a job is given up](#when-a-job-is-given-up) | [`Job::failed`] | at its last attempt |
 //! | [wait as long as the other side says](#when-the-other-side-says-when) | [`JobError::retry_after`], [`JobError::snooze`] | the same |
 //! | [limit how many of a type run](#limits) | `#[defer(max_running = 4)]` | for each worker's runner |
@@ -57,7 +57,7 @@
 //!
 //! impl Job for Invoice {
 //!     async fn run(&self, cx: &JobContext) -> JobResult {
-//!         let Tenant(name) = cx.carried()?; // an error that says what is missing, never a default
+//!         let Tenant(name) = cx.extension()?; // an error that says what is missing, never a default
 //!         println!("an invoice for {name}");
 //!         Ok(())
 //!     }
@@ -65,11 +65,11 @@
 //!
 //! let app: Router = Router::new()
 //!     .route("/orders", post(|| async { Invoice::defer(); }))
-//!     .layer(DeferLayer::new(Runner::default()).carry::<Tenant>())
+//!     .layer(DeferLayer::new(Runner::default()).capture_extension::<Tenant>())
 //!     .layer(Extension(Tenant("acme".into()))); // the layer that sets it is outside
 //! ```
 //!
-//! Where it is known only further in, the handler hands it over: [`Defer::carry`].
+//! Where it is known only further in, the handler hands it over: [`Defer::insert_extension`].
 //!
 //! # When a job is given up
 //!
@@ -164,7 +164,7 @@
 //! async fn change_cart() {
 //!     // However often the cart changes within five seconds, it is synchronized once.
 //!     let sync = SyncCart::defer(42).unique("sync:42").delay(Duration::from_secs(5));
-//!     if sync.is_superfluous() {
+//!     if sync.is_duplicate() {
 //!         tracing::debug!("another one is waiting");
 //!     }
 //! }
@@ -214,8 +214,8 @@
 //!
 //! [`RunnerBuilder::around`]: crate::RunnerBuilder::around
 //! [`RunnerBuilder::stuck_after`]: crate::RunnerBuilder::stuck_after
-//! [`DeferLayer::carry`]: crate::DeferLayer::carry
-//! [`Defer::carry`]: crate::Defer#method.carry
+//! [`DeferLayer::capture_extension`]: crate::DeferLayer::capture_extension
+//! [`Defer::insert_extension`]: crate::Defer#method.insert_extension
 //! [`Job::failed`]: crate::Job::failed
 //! [`JobError::retry_after`]: crate::JobError::retry_after
 //! [`JobError::snooze`]: crate::JobError::snooze

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! ```
-//! use defer_axum::{Deferrable, Job, JobContext, JobError, JobEventKind, JobResult, Runner, scope};
+//! use defer_axum::{Deferrable, Job, JobContext, JobError, event::JobEventKind, JobResult, Runner, scope};
 //! use tracing_subscriber::EnvFilter;
 //!
 //! #[derive(Deferrable)]
@@ -173,6 +173,6 @@
 //! A client can [ask for it](super::production#what-became-of-it).
 //!
 //! [`on_event`]: crate::RunnerBuilder::on_event
-//! [`JobEventKind`]: crate::JobEventKind
+//! [`JobEventKind`]: crate::event::JobEventKind
 //! [`Runner::status`]: crate::Runner::status
 //! [`keep_outcomes`]: crate::RunnerBuilder::keep_outcomes

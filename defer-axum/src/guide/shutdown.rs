@@ -82,7 +82,7 @@
 //!
 //! # What happens
 //!
-//! 1. At the signal the server accepts no more connections, and [`Runner::closing`] completes.
+//! 1. At the signal the server accepts no more connections, and [`Runner::shutdown_announced`] completes.
 //! 2. It finishes the requests that are open, and a response that never ends keeps it from going on.
 //! 3. It drains the runner: jobs run on, also those that are deferred meanwhile, for at most [`drain_timeout`] (30 s by default).
 //! 4. At the deadline it stops what is left, pushes jobs of a [queued](super#queue) type to the queue, and names the others in
@@ -97,7 +97,7 @@
 //! use futures_util::{Stream, StreamExt};
 //!
 //! fn until_closing<S: Stream>(events: S, runner: Runner) -> impl Stream<Item = S::Item> {
-//!     events.take_until(async move { runner.closing().await })
+//!     events.take_until(async move { runner.shutdown_announced().await })
 //! }
 //! ```
 //!
@@ -171,7 +171,7 @@
 //! Call [`announce_shutdown`] at the signal, and `runner.shutdown(Duration::from_secs(30)).await` once the server has ended. That
 //! is what `serve` does. [`Runner::shutdown`] returns the same report.
 //!
-//! [`Runner::closing`]: crate::Runner::closing
+//! [`Runner::shutdown_announced`]: crate::Runner::shutdown_announced
 //! [`announce_shutdown`]: crate::Runner::announce_shutdown
 //! [`Runner::shutdown`]: crate::Runner::shutdown
 //! [`drain_timeout`]: crate::serve::WithGracefulShutdown::drain_timeout

@@ -99,7 +99,7 @@
 //! # The tenant, the user
 //!
 //! A value that a layer puts into the request's extensions goes over to the jobs if you name its type, with
-//! [`DeferLayer::carry`](super::production#the-tenant-the-user).
+//! [`DeferLayer::capture_extension`](super::production#the-tenant-the-user).
 //!
 //! # Outside of a request
 //!

@@ -57,7 +57,7 @@
 //!         body::Body,
 //!         http::{Request, StatusCode},
 //!     };
-//!     use defer_axum::{Delivery, JobEventKind, ResponseInfo, scope, testing::Recorder};
+//!     use defer_axum::{Delivery, event::JobEventKind, ResponseInfo, scope, testing::Recorder};
 //!     use tokio::{
 //!         io::{AsyncReadExt, AsyncWriteExt},
 //!         net::{TcpListener, TcpStream},

@@ -1,4 +1,4 @@
-//! The layer, and which headers it captures.
+//! The layer, and what it captures.
 
 use std::fmt;
 
@@ -12,7 +12,8 @@ use crate::capture::LayerConfig;
 
 /// Collects the jobs that requests defer, and hands them to its runner when the response is over.
 ///
-/// Add it last, outside the other layers, so that those can defer too. The [module](super) documents what it promises.
+/// Add it after the layers that are to defer jobs too, and before those that set an [extension](Self::capture_extension) which
+/// jobs need. The [module](super) documents what it promises.
 #[derive(Clone)]
 pub struct DeferLayer {
     config: LayerConfig,
@@ -69,16 +70,16 @@ impl DeferLayer {
         self
     }
 
-    /// Lets jobs take over the value of this type from the request's extensions, such as the tenant or the user that a layer
-    /// has put there: they get a clone of it with [`JobContext::carried`](crate::JobContext::carried). Nothing else goes over.
-    /// For a queued job it is stored with the job, as JSON, under the type's name with its path: once the type is renamed or
-    /// moved, jobs that wait on the queue find it no more, and fail with an error that says so.
+    /// Captures the extension of this type from each request, such as the tenant or the user that a layer has set: jobs get a
+    /// clone of it with [`JobContext::extension`](crate::JobContext::extension). They see no other extensions. For a queued job it
+    /// is stored with the job, as JSON, under the type's name with its path: once you rename or move the type, jobs that wait on
+    /// the queue no longer find it, and fail with an error that says so.
     ///
     /// Each request clones it, also one that defers nothing. A value that cannot be written as JSON keeps its request's queued
     /// jobs in this process, with an event that says why.
     ///
-    /// This layer looks when the request arrives: the layer that sets the value has to be outside of it, which means that it is
-    /// added after it. What is known only further in is handed over with [`Defer::carry`](defer_core::Defer::carry).
+    /// The extension is captured when the request arrives at this layer, so the layer that sets it has to be outside of this
+    /// one: add it after this one. Inside of this layer, use [`Defer::insert_extension`](defer_core::Defer::insert_extension).
     ///
     /// ```
     /// use axum::{Extension, Router, routing::post};
@@ -90,7 +91,7 @@ impl DeferLayer {
     ///
     /// async fn order() {
     ///     defer_fn(|cx| async move {
-    ///         let Tenant(name) = cx.carried()?;
+    ///         let Tenant(name) = cx.extension()?;
     ///         println!("an order of {name}");
     ///         Ok(())
     ///     });
@@ -98,17 +99,17 @@ impl DeferLayer {
     ///
     /// let app: Router = Router::new()
     ///     .route("/orders", post(order))
-    ///     .layer(DeferLayer::new(Runner::default()).carry::<Tenant>())
+    ///     .layer(DeferLayer::new(Runner::default()).capture_extension::<Tenant>())
     ///     .layer(Extension(Tenant("acme".into()))); // in real life from the request
     /// ```
     #[must_use]
-    pub fn carry<T>(mut self) -> Self
+    pub fn capture_extension<T>(mut self) -> Self
     where
         T: Clone + Serialize + DeserializeOwned + Send + Sync + 'static,
     {
-        self.config.carries.push(|extensions, carried| {
+        self.config.extensions.push(|extensions, captured| {
             if let Some(value) = extensions.get::<T>() {
-                drop(carried.insert(value.clone()));
+                drop(captured.insert(value.clone()));
             }
         });
         self

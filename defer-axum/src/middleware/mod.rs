@@ -51,4 +51,6 @@ mod future;
 mod layer;
 mod service;
 
+pub use defer_core::middleware::Next;
+
 pub use self::{future::ResponseFuture, layer::DeferLayer, service::DeferService};

@@ -11,7 +11,7 @@ use std::{
 
 use defer_core::Delivery;
 
-use super::taken::Taken;
+use super::body_counter::BodyCounter;
 use crate::release::ReleaseGuard;
 
 /// What a connection's I/O object and its responses share.
@@ -43,7 +43,7 @@ struct State {
     /// Wakes the response that waits until everything before it is flushed (HTTP/1).
     held: Option<Waker>,
     /// What was written of the current response (HTTP/1).
-    taken: Option<Taken>,
+    taken: Option<BodyCounter>,
     /// The server keeps responses in its buffer while more requests are there: hyper's `pipeline_flush` (HTTP/1).
     gathers: bool,
     /// Nothing more can be sent.
@@ -91,7 +91,7 @@ impl Connection {
         if waits {
             self.writing.store(writing | WAITED, Ordering::Relaxed);
         } else {
-            state.taken = (!state.gathers).then(Taken::new);
+            state.taken = (!state.gathers).then(BodyCounter::new);
             self.counting.store(!state.gathers, Ordering::Relaxed);
         }
         self.count_waiting(&state);
@@ -208,7 +208,7 @@ impl Connection {
 
 impl State {
     fn taken(&self) -> u64 {
-        self.taken.as_ref().map_or(0, Taken::body)
+        self.taken.as_ref().map_or(0, BodyCounter::body)
     }
 }
 

@@ -74,13 +74,13 @@
 #[cfg(feature = "axum-server")]
 mod acceptor;
 mod body;
+mod body_counter;
 mod connection;
 mod io;
 mod last_frame;
 mod listener;
 mod server;
 mod service;
-mod taken;
 mod watch;
 
 #[cfg(feature = "axum-server")]
@@ -89,6 +89,6 @@ pub use self::{
     io::ServedIo,
     listener::{ServedListener, Watched},
     server::{Serve, ServeFuture, WithGracefulShutdown, serve},
-    service::ServedFuture,
+    service::WatchedFuture,
     watch::{ServedService, watch_connection},
 };

@@ -53,7 +53,7 @@ where
     S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
-    Serve { listener, app, runner, drain_timeout: DRAIN_TIMEOUT }
+    Serve { listener, app, runner }
 }
 
 /// A server that runs once you await it. Returned by [`serve`].
@@ -73,7 +73,6 @@ pub struct Serve<L, M> {
     listener: L,
     app: M,
     runner: Runner,
-    drain_timeout: Duration,
 }
 
 impl<L: Listener, M> Serve<L, M> {
@@ -81,18 +80,12 @@ impl<L: Listener, M> Serve<L, M> {
     /// runner for at most the [drain timeout](WithGracefulShutdown::drain_timeout).
     ///
     /// As with axum, a response that never ends keeps the server from stopping. End your streams when
-    /// [`Runner::closing`] completes, which is at the signal.
+    /// [`Runner::shutdown_announced`] completes, which is at the signal.
     pub fn with_graceful_shutdown<F>(self, signal: F) -> WithGracefulShutdown<L, M, F>
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        WithGracefulShutdown { serve: self, signal }
-    }
-
-    /// Sets how long a graceful shutdown waits for jobs once the requests are finished: 30 s by default.
-    pub fn drain_timeout(mut self, timeout: Duration) -> Self {
-        self.drain_timeout = timeout;
-        self
+        WithGracefulShutdown { serve: self, signal, drain_timeout: DRAIN_TIMEOUT }
     }
 
     /// Returns the address that the listener is bound to.
@@ -125,13 +118,14 @@ impl<L: Listener, M> Serve<L, M> {
 pub struct WithGracefulShutdown<L, M, F> {
     serve: Serve<L, M>,
     signal: F,
+    drain_timeout: Duration,
 }
 
 impl<L: Listener, M, F> WithGracefulShutdown<L, M, F> {
     /// Sets how long to wait for jobs once the requests are finished: 30 s by default. Jobs that have not ended by then are
     /// stopped, and named in the [`ShutdownReport`].
     pub fn drain_timeout(mut self, timeout: Duration) -> Self {
-        self.serve.drain_timeout = timeout;
+        self.drain_timeout = timeout;
         self
     }
 
@@ -166,7 +160,7 @@ where
     fn into_future(self) -> ServeFuture {
         ServeFuture(Box::pin(async move {
             axum::serve(watched(self.listener), MakeServed::new(self.app)).await?;
-            Ok(self.runner.shutdown(self.drain_timeout).await)
+            Ok(self.runner.shutdown(DRAIN_TIMEOUT).await)
         }))
     }
 }
@@ -186,7 +180,7 @@ where
     type IntoFuture = ServeFuture;
 
     fn into_future(self) -> ServeFuture {
-        let Self { serve, signal } = self;
+        let Self { serve, signal, drain_timeout } = self;
         ServeFuture(Box::pin(async move {
             let runner = serve.runner.clone();
             let announced = async move {
@@ -196,7 +190,7 @@ where
             axum::serve(watched(serve.listener), MakeServed::new(serve.app))
                 .with_graceful_shutdown(announced)
                 .await?;
-            Ok(serve.runner.shutdown(serve.drain_timeout).await)
+            Ok(serve.runner.shutdown(drain_timeout).await)
         }))
     }
 }
@@ -223,13 +217,15 @@ impl<L: fmt::Debug, M> fmt::Debug for Serve<L, M> {
         f.debug_struct("Serve")
             .field("listener", &self.listener)
             .field("runner", &self.runner)
-            .field("drain_timeout", &self.drain_timeout)
             .finish_non_exhaustive()
     }
 }
 
 impl<L: fmt::Debug, M, F> fmt::Debug for WithGracefulShutdown<L, M, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("WithGracefulShutdown").field(&self.serve).finish()
+        f.debug_struct("WithGracefulShutdown")
+            .field("serve", &self.serve)
+            .field("drain_timeout", &self.drain_timeout)
+            .finish_non_exhaustive()
     }
 }

@@ -138,7 +138,7 @@ where
 {
     type Response = Response;
     type Error = S::Error;
-    type Future = ServedFuture<S::Future>;
+    type Future = WatchedFuture<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.app.poll_ready(cx)
@@ -154,7 +154,7 @@ where
         let mut outermost = Outermost::new(|extensions| extensions.get::<T>().is_some());
         let inner = outermost.enter(|| self.app.call(request));
         let connection = self.connection.clone();
-        ServedFuture {
+        WatchedFuture {
             inner,
             exchange: Exchange { outermost, connection, is_http2, is_connect, response: None },
         }
@@ -163,7 +163,7 @@ where
 
 pin_project! {
     /// The future of a response.
-    pub struct ServedFuture<F> {
+    pub struct WatchedFuture<F> {
         #[pin]
         inner: F,
         exchange: Exchange,
@@ -180,7 +180,7 @@ struct Exchange {
     response: Option<Box<Response>>,
 }
 
-impl<F, R, E> Future for ServedFuture<F>
+impl<F, R, E> Future for WatchedFuture<F>
 where
     F: Future<Output = Result<Response<R>, E>>,
     R: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,

@@ -15,7 +15,7 @@ use tower_service::Service;
 
 use super::{
     io::ServedIo,
-    service::{Served, ServedFuture},
+    service::{Served, WatchedFuture},
 };
 
 /// Watches one connection of a server of your own, so that jobs start when their response has been sent, as under
@@ -95,7 +95,7 @@ where
 {
     type Response = Response;
     type Error = S::Error;
-    type Future = ServedFuture<S::Future>;
+    type Future = WatchedFuture<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.0.poll_ready(cx)

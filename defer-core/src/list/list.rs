@@ -1,44 +1,37 @@
 //! The list of one request's jobs: a lock around its [`State`], and what follows from each transition.
 
 use std::{
-    any::TypeId,
+    any::Any,
+    fmt, mem,
+    ops::Range,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
     task::Waker,
-    time::Duration,
 };
 
-use http::Method;
 use tokio::{
     runtime::Handle,
-    sync::oneshot,
     task::{AbortHandle, JoinHandle},
 };
 
 use super::{
-    effects::{Ended, Freed, Halted},
-    entry::Extras,
-    segment::Slots,
-    state::{Bounds, State},
+    engine::{Engine, Overflow},
+    entry::JobState,
+    extras::Extras,
+    segments::Segments,
+    state::{Bounds, Effects, Ended, State},
 };
 use crate::{
-    carried::Shared,
-    context::{Around, Drain, Surroundings},
-    error::DeferError,
-    event::{About, Facts, JobEventKind, JobRef, Times},
-    future::BoxFuture,
-    panic::drop_quietly,
-    queue::{Metadata, ROUTE},
-    request::RequestInfo,
-    response::ResponseInfo,
-    runner::{
-        Overflow, Runner,
-        jobs::{Jobs, Permit, Stopped},
-        semaphore::Semaphore,
+    limits::semaphore,
+    model::{
+        error::{DeferError, JobError, JobResult},
+        extensions::Extensions,
+        job_type::JobRef,
+        metadata::Metadata,
+        request::RequestInfo,
+        response::ResponseInfo,
     },
-    state::TypeMap,
-    stats::Final,
-    sync::lock,
-    trace::Source,
+    observe::{event::JobEventKind, hooks::Times, span::ParentSpan, stats::Final},
+    primitives::{BoxFuture, panic::drop_quietly, sync::lock},
 };
 
 /// The list of one request's jobs, from the first deferral to the last end.
@@ -46,13 +39,22 @@ use crate::{
 /// Use it to build your own middleware: [`Scope::list`](crate::Scope::list) returns it, and the jobs wait on it until you
 /// [release](Self::release) them.
 pub struct JobList {
-    runner: Runner,
+    pub(crate) engine: Arc<Engine<JobList>>,
     /// Unregisters the list.
     key: usize,
-    pub(super) origin: Origin,
+    pub(crate) origin: Origin,
     request: OnceLock<RequestInfo>,
     response: OnceLock<ResponseInfo>,
-    state: Mutex<State<Box<dyn RunSegment>>>,
+    locked: Mutex<Locked>,
+}
+
+/// What the list's lock guards.
+pub(crate) struct Locked {
+    pub(crate) state: State,
+    /// The jobs that no worker has taken.
+    segments: Segments<Box<dyn Segment>>,
+    /// What the handler lets its jobs take from its request, besides what the layer has captured.
+    pub(crate) extensions: Option<Box<Extensions>>,
 }
 
 /// Where a list comes from.
@@ -60,38 +62,75 @@ pub(crate) struct Origin {
     /// Where its jobs run.
     pub(crate) runtime: Handle,
     /// The span of the request.
-    pub(crate) source: Source,
-    /// What a queued job carries over from its request.
+    pub(crate) parent: ParentSpan,
+    /// What a queued job takes from its request.
     pub(crate) queued: Option<Box<Metadata>>,
 }
 
-/// A segment that can be run. `worker` implements it, where the type of the jobs is known.
-pub(crate) trait RunSegment: Slots {
+/// Jobs of one type that were deferred one after another, side by side in one allocation.
+pub(crate) trait Segment: Any + Send {
+    /// Returns the indices of its jobs, including those that were taken out.
+    fn indices(&self) -> Range<usize>;
+
+    /// Returns whether a job is here: it was not taken out, and not dropped.
+    fn has(&self, index: usize) -> bool;
+
+    /// Takes one job out, as a segment of its own.
+    fn take(&mut self, index: usize) -> Option<Box<dyn Segment>>;
+
+    /// Drops one job, quietly.
+    fn clear(&mut self, index: usize);
+
     /// Spawns a worker that begins with this segment.
     fn spawn(self: Box<Self>, guard: WorkerGuard) -> JoinHandle<()>;
 
-    /// Runs the jobs, from the first to the last, after others had their turn.
-    fn run(self: Box<Self>, guard: &mut WorkerGuard) -> BoxFuture<'_, ()>;
+    /// Calls a job. Does nothing until it is polled.
+    fn call<'a>(
+        &'a mut self,
+        index: usize,
+        list: &Arc<JobList>,
+        job: JobRef,
+        call: Call<'a>,
+    ) -> BoxFuture<'a, JobResult>;
 
-    /// Takes one job out, as a segment of its own.
-    fn split(&mut self, index: usize) -> Option<Box<dyn RunSegment>>;
+    /// Returns a job, if it is shared.
+    #[cfg(feature = "testing")]
+    fn shared(&self, index: usize) -> Option<SharedJob>;
 
-    /// Runs the job, which has been [split](Self::split) off, in a task of its own.
-    fn run_beside(self: Box<Self>, list: &Arc<JobList>, index: usize, has_room: bool);
+    /// Returns the segment itself, so that another job of its type can join.
+    fn as_any_mut(&mut self) -> &mut dyn Any;
 }
 
+/// What to call of a job. One method for both, because each job type has it.
+pub(crate) enum Call<'a> {
+    /// [`Job::run`](crate::Job::run).
+    Run,
+    /// [`Job::failed`](crate::Job::failed), whose result is `Ok`.
+    Failed(&'a JobError),
+}
+
+/// A job that a test may look at while something else owns it too.
+#[cfg(feature = "testing")]
+pub(crate) type SharedJob = Arc<dyn Any + Send + Sync>;
+
+/// The lists that a recorder keeps. Their runner knows them by a weak pointer, because lists hold their runner.
+#[cfg(feature = "testing")]
+pub(crate) type RecordedLists = Mutex<Vec<Arc<JobList>>>;
+
+/// The right to run one job at a time.
+pub(crate) type Permit = semaphore::Permit<Arc<JobList>>;
+
 /// A worker keeps this while it has jobs left. If dropped before [`finish`](Self::finish), it ends the jobs that the worker
-/// would have run. It is created before the worker's task, because a runtime that was shut down drops the task without a
-/// poll.
+/// would have run. Create it before the worker's task, because a runtime that was shut down drops the task without a poll.
 pub(crate) struct WorkerGuard {
     pub(crate) list: Arc<JobList>,
-    /// `None` while it waits for its turn.
+    /// `None` while the worker waits for something.
     pub(crate) permit: Option<Permit>,
     done: bool,
 }
 
 impl WorkerGuard {
-    pub(super) fn new(list: Arc<JobList>, permit: Permit) -> Self {
+    pub(crate) fn new(list: Arc<JobList>, permit: Permit) -> Self {
         Self { list, permit: Some(permit), done: false }
     }
 
@@ -109,73 +148,39 @@ impl Drop for WorkerGuard {
     }
 }
 
-/// Drops a job or what belongs to it, if there is anything.
-pub(super) fn drop_some<T>(value: Option<T>) {
-    if value.is_some() {
-        drop_quietly(value);
-    }
-}
-
-/// Drops what belongs to a job. Returns the observer to tell how the job ended, if it has one.
-#[inline]
-pub(super) fn observer(extras: Option<Box<Extras>>) -> Option<oneshot::Sender<JobEventKind>> {
-    #[cold]
-    fn taken(mut extras: Box<Extras>) -> Option<oneshot::Sender<JobEventKind>> {
-        let observer = extras.take_observer();
-        drop_quietly(extras);
-        observer
-    }
-    taken(extras?)
-}
-
-/// Returns the method and the route of the request that a queued job comes from.
-fn queued_route(metadata: &Metadata) -> (Option<Method>, Option<Arc<str>>) {
-    let Some(route) = metadata.get(ROUTE) else { return (None, None) };
-    let (method, path) =
-        route.split_once(' ').map_or((&**route, None), |(method, path)| (method, Some(path)));
-    (method.parse().ok(), path.map(Arc::from))
-}
-
-/// The lists that a recorder keeps.
-#[cfg(feature = "testing")]
-pub(crate) type RecordedLists = Mutex<Vec<Arc<JobList>>>;
-
 impl Origin {
     pub(crate) fn current() -> Result<Self, DeferError> {
         let runtime = Handle::try_current().map_err(|_| DeferError::NoRuntime)?;
-        Ok(Self { runtime, source: Source::current(), queued: None })
+        Ok(Self { runtime, parent: ParentSpan::current(), queued: None })
     }
 
-    /// The origin of a job that a queue's worker runs.
+    /// Returns the origin of a job from a queue.
     pub(crate) fn of_queued(metadata: Metadata) -> Result<Self, DeferError> {
         let runtime = Handle::try_current().map_err(|_| DeferError::NoRuntime)?;
-        Ok(Self { runtime, source: Source::of_queued(&metadata), queued: Some(Box::new(metadata)) })
+        let parent = ParentSpan::of_queued(&metadata);
+        Ok(Self { runtime, parent, queued: Some(Box::new(metadata)) })
     }
 }
 
 impl JobList {
-    pub(crate) fn new(runner: Runner, origin: Origin) -> Arc<Self> {
+    pub(crate) fn new(engine: Arc<Engine<Self>>, origin: Origin) -> Arc<Self> {
         let list = Arc::new_cyclic(|list: &Weak<Self>| Self {
-            key: runner.register(list.clone()),
-            runner,
+            key: engine.register(list.clone()),
+            engine,
             origin,
             request: OnceLock::new(),
             response: OnceLock::new(),
-            state: Mutex::new(State::new()),
+            locked: Mutex::new(Locked {
+                state: State::new(),
+                segments: Segments::default(),
+                extensions: None,
+            }),
         });
         #[cfg(feature = "testing")]
-        if let Some(recorded) = list.runner.recorded::<RecordedLists>() {
-            lock(&recorded).push(list.clone());
+        if let Some(lists) = list.engine.config.parts.get::<Weak<RecordedLists>>().and_then(Weak::upgrade) {
+            lock(&lists).push(list.clone());
         }
         list
-    }
-
-    pub(crate) fn runner(&self) -> &Runner {
-        &self.runner
-    }
-
-    pub(crate) fn runtime(&self) -> &Handle {
-        &self.origin.runtime
     }
 
     /// Lets the jobs see the request that they come from. Only the first call has an effect.
@@ -190,207 +195,195 @@ impl JobList {
         let _ = self.response.set(response);
     }
 
-    /// Ends a job that has not ended. Returns whether this call did.
-    pub(crate) fn end(&self, index: usize, event: &JobEventKind) -> bool {
-        let ended = self.transition(|state| state.end(index));
-        ended.map(|ended| self.ended(ended, event)).is_some()
+    pub(crate) fn request(&self) -> Option<&RequestInfo> {
+        self.request.get()
+    }
+
+    pub(crate) fn response(&self) -> Option<&ResponseInfo> {
+        self.response.get()
+    }
+
+    pub(crate) fn bounds(&self) -> Bounds<'_> {
+        // A job from a queue is not shed: the queue would only bring it again.
+        let sheds = self.engine.config.overflow == Overflow::Shed && self.origin.queued.is_none();
+        Bounds { capacity: &self.engine.capacity, sheds }
+    }
+
+    pub(crate) fn give_back_room(&self, jobs: usize) {
+        self.engine.give_back_room(jobs, &self.origin.runtime);
+    }
+
+    /// Locks the list, for transitions that do not change how many jobs run.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Locked> {
+        lock(&self.locked)
+    }
+
+    /// Runs a transition under the lock.
+    #[inline]
+    pub(crate) fn transition<T>(&self, transition: impl FnOnce(&mut State) -> T) -> T {
+        let mut locked = self.lock();
+        let before = locked.state.running();
+        let result = transition(&mut locked.state);
+        // Counted under the lock, because another thread may end the job at once.
+        self.engine.counters.running_changed(before, locked.state.running());
+        result
+    }
+
+    /// Runs a transition under the lock that may end jobs, which then end with this event. Returns how many did.
+    #[inline]
+    pub(crate) fn end_with(
+        &self,
+        event: &JobEventKind,
+        transition: impl FnOnce(&mut Locked, &mut Effects),
+    ) -> usize {
+        let mut effects = Effects::default();
+        let mut locked = self.lock();
+        let before = locked.state.running();
+        transition(&mut locked, &mut effects);
+        self.engine.counters.running_changed(before, locked.state.running());
+        if effects.has_nothing() {
+            // Nothing is in it to be dropped, and the release of each request comes here.
+            mem::forget(effects);
+            return 0;
+        }
+        let jobs = locked.take_ended(&effects);
+        drop(locked);
+        self.follow_up(effects, jobs, event)
+    }
+
+    /// Ends a job that has not ended and is not handed over, and that whoever calls this has taken out of the line.
+    pub(crate) fn end(&self, index: usize, event: &JobEventKind) {
+        let mut effects = Effects::default();
+        self.transition(|state| state.end(index, |state| state != JobState::HandedOver, &mut effects));
+        self.follow_up(effects, Vec::new(), event);
+    }
+
+    /// Runs a transition under the lock that ends or hands over all jobs in line. Those that end do so with
+    /// [`Abandoned`](JobEventKind::Abandoned).
+    pub(crate) fn abandon_with(&self, transition: impl FnOnce(&mut State, &mut Effects)) {
+        let mut effects = Effects::default();
+        let segments = {
+            let mut locked = self.lock();
+            let before = locked.state.running();
+            transition(&mut locked.state, &mut effects);
+            self.engine.counters.running_changed(before, locked.state.running());
+            locked.segments.take_all()
+        };
+        self.follow_up(effects, segments, &JobEventKind::Abandoned);
     }
 
     /// The worker is gone: ends what it would have run.
     pub(crate) fn lose_worker(&self) {
-        let halted = self.transition(State::lose_worker);
-        self.halted(halted);
+        self.abandon_with(State::lose_worker);
     }
 
-    pub(crate) fn give_back_room(&self, jobs: usize) {
-        if jobs > 0 {
-            self.runner.give_back_room(jobs, self.runtime());
+    /// Does what a transition has left to do. Returns how many jobs ended.
+    #[cold]
+    pub(crate) fn follow_up(
+        &self,
+        effects: Effects,
+        jobs: Vec<Box<dyn Segment>>,
+        event: &JobEventKind,
+    ) -> usize {
+        let Effects { ended, room, wakers, worker, tasks } = effects;
+        self.give_back_room(room);
+        if let Some(worker) = worker {
+            worker.abort();
         }
-    }
-
-    /// Locks the state, for transitions that do not change how many jobs run.
-    pub(super) fn lock(&self) -> MutexGuard<'_, State<Box<dyn RunSegment>>> {
-        lock(&self.state)
-    }
-
-    /// Runs a transition under the lock.
-    pub(super) fn transition<T>(&self, transition: impl FnOnce(&mut State<Box<dyn RunSegment>>) -> T) -> T {
-        let mut state = self.lock();
-        let before = state.running();
-        let result = transition(&mut state);
-        // Counted under the lock, because another thread may end the job at once.
-        self.runner.counters().running_changed(before, state.running());
-        result
-    }
-
-    pub(super) fn bounds(&self) -> Bounds<'_> {
-        // Do not shed a job from a queue: the queue would only bring it again.
-        let overflow = if self.origin.queued.is_some() { Overflow::Wait } else { self.runner.overflow() };
-        Bounds { capacity: self.runner.capacity(), lanes: self.runner.lanes(), overflow }
-    }
-
-    pub(super) fn request_permit(self: &Arc<Self>) {
-        Semaphore::request(self.clone() as Arc<dyn Jobs>);
+        tasks.iter().for_each(AbortHandle::abort);
+        wakers.into_iter().for_each(Waker::wake);
+        jobs.into_iter().for_each(drop_quietly);
+        let count = ended.len();
+        for ended in ended {
+            let how = event.final_count().expect("a job ends with a final event");
+            self.ended(ended, event, how, Times::default());
+        }
+        count
     }
 
     /// Follows up on the end of a job.
-    pub(super) fn ended(&self, mut ended: Ended, event: &JobEventKind) {
-        let observer = observer(ended.extras.take());
-        let job = self.clean_up(ended);
-        self.count(job, event);
+    #[inline]
+    pub(crate) fn ended(&self, ended: Ended, event: &JobEventKind, how: Final, times: Times) {
+        let Ended { job, extras, .. } = ended;
+        match extras {
+            None => self.count(job, event, how, times),
+            Some(extras) => self.ended_with_extras(job, extras, event, how, times),
+        }
+    }
+
+    #[cold]
+    fn ended_with_extras(
+        &self,
+        job: JobRef,
+        mut extras: Box<Extras>,
+        event: &JobEventKind,
+        how: Final,
+        times: Times,
+    ) {
+        let observer = extras.take_observer();
+        drop_quietly(extras);
+        self.count(job, event, how, times);
         if let Some(observer) = observer {
             let _ = observer.send(event.clone());
         }
     }
 
-    pub(super) fn clean_up(&self, ended: Ended) -> JobRef {
-        let Ended { job, freed, extras, work, wakes } = ended;
-        self.freed(freed);
-        wakes.into_iter().for_each(Waker::wake);
-        drop_some(extras);
-        drop_some(work);
-        job
-    }
-
-    pub(super) fn freed(&self, freed: Freed) {
-        self.give_back_room(freed.room);
-        if let Some(held) = freed.held {
-            held.wake();
-        }
-    }
-
-    /// Reports the end of a job and counts it.
-    #[inline]
-    pub(super) fn count(&self, job: JobRef, event: &JobEventKind) {
-        let how = event.final_count().expect("a job ends with a final event");
-        self.count_as(job, event, how);
-    }
-
     /// Reports the end of a job and then counts it: once the runner is idle, everything has been reported.
     #[inline]
-    pub(super) fn count_as(&self, job: JobRef, event: &JobEventKind, how: Final) {
-        self.report(job, event);
-        self.runner.counters().ended(how);
-    }
-
-    pub(super) fn report(&self, job: JobRef, event: &JobEventKind) {
-        self.report_attempt(job, event, &Times::default());
-    }
-
-    /// Reports the end of an attempt that ends the job, and counts the job.
-    #[inline]
-    pub(super) fn count_attempt(&self, job: JobRef, event: &JobEventKind, times: &Times) {
-        let how = event.final_count().expect("a job ends with a final event");
-        self.report_attempt(job, event, times);
-        self.runner.counters().ended(how);
-    }
-
-    /// Reports the end of an attempt.
-    #[inline]
-    pub(super) fn report_attempt(&self, job: JobRef, event: &JobEventKind, times: &Times) {
-        job.report(self.runner.hooks(), event, times, self);
-    }
-
-    /// Returns the method and the route of the request, such as `POST /signup`, if it is known.
-    pub(super) fn route(&self) -> Option<String> {
-        let queued = self.origin.queued.as_ref().and_then(|metadata| metadata.get(ROUTE)).cloned();
-        queued.or_else(|| self.request().map(RequestInfo::route))
-    }
-
-    /// Follows up on jobs that were stopped. Returns them.
-    pub(super) fn halted(&self, halted: Halted<Box<dyn RunSegment>>) -> Stopped {
-        let Halted { abandoned, mut handed_over, freed, worker, tasks, segments, pushed } = halted;
-        self.freed(freed);
-        if let Some(worker) = worker {
-            worker.abort();
-        }
-        tasks.iter().for_each(AbortHandle::abort);
-        segments.into_iter().for_each(drop_quietly);
-        pushed.into_iter().for_each(Waker::wake);
-        for (_, job, envelope) in &mut handed_over {
-            let Some(Err(error)) = envelope.as_mut().map(|envelope| self.add_metadata(envelope)) else {
-                continue;
-            };
-            // On the queue it asks in vain for what it takes over from its request, and says so.
-            self.report(*job, &JobEventKind::QueueFailed { error });
-        }
-        let abandoned = abandoned.into_iter().map(|ended| {
-            let job = ended.job;
-            self.ended(ended, &JobEventKind::Abandoned);
-            job
-        });
-        Stopped { abandoned: abandoned.collect(), handed_over }
+    pub(crate) fn count(&self, job: JobRef, event: &JobEventKind, how: Final, times: Times) {
+        self.report(job, event, times);
+        self.engine.counters.ended(how);
     }
 }
 
-impl Facts for JobList {
+impl Locked {
+    /// Adds a job, which joins the last segment if that is of its type. Otherwise `join` returns a new one.
+    #[inline]
+    pub(crate) fn push(&mut self, join: impl FnOnce(Option<&mut dyn Segment>) -> Option<Box<dyn Segment>>) {
+        let last = self.segments.last_mut().map(|last| &mut **last);
+        if let Some(segment) = join(last) {
+            self.segments.push(segment);
+        }
+    }
+
+    /// Takes the next segment for the worker. If there is none, the worker is forgotten: the next job gets a new one.
+    pub(crate) fn take_segment(&mut self) -> Option<Box<dyn Segment>> {
+        let segment = self.segments.take_next();
+        if segment.is_none() {
+            self.state.forget_worker();
+        }
+        segment
+    }
+
+    /// Takes a job out that no worker has taken.
+    pub(crate) fn take_job(&mut self, index: usize) -> Option<Box<dyn Segment>> {
+        self.segments.iter_mut().find_map(|segment| segment.take(index))
+    }
+
     #[cold]
-    fn about(&self, wait: Option<Duration>) -> About {
-        let (request, response) = (self.request(), self.response());
-        let (method, matched_path) = match &self.origin.queued {
-            Some(metadata) => queued_route(metadata),
-            None => {
-                (request.map(|request| request.method().clone()), request.and_then(RequestInfo::shared_path))
-            }
-        };
-        About {
-            wait,
-            method,
-            matched_path,
-            status: response.and_then(ResponseInfo::status),
-            delivery: response.map(ResponseInfo::delivery),
-        }
-    }
-}
-
-impl Surroundings for JobList {
-    fn state(&self) -> &TypeMap {
-        self.runner.state()
+    fn take_ended(&mut self, effects: &Effects) -> Vec<Box<dyn Segment>> {
+        effects.ended.iter().filter_map(|ended| self.take_job(ended.index)).collect()
     }
 
-    fn request(&self) -> Option<&RequestInfo> {
-        self.request.get()
-    }
-
-    fn response(&self) -> Option<&ResponseInfo> {
-        self.response.get()
-    }
-
-    fn drain(&self) -> &Drain {
-        self.runner.drain()
-    }
-
-    fn arounds(&self) -> &[Around] {
-        self.runner.arounds()
-    }
-
-    fn carried(&self, type_id: TypeId) -> Option<Shared> {
-        // What a handler said is later, and so comes first.
-        let from_handler = self.lock().carried(type_id);
-        from_handler.or_else(|| self.request()?.carried()?.get(type_id))
-    }
-
-    fn stored(&self, name: &str) -> Option<&str> {
-        self.origin.queued.as_ref()?.get(name).map(String::as_str)
-    }
-
-    fn report_stuck(&self, job: JobRef, elapsed: Duration) {
-        self.report(job, &JobEventKind::Stuck { elapsed });
+    /// Returns a job that no worker has taken, if it is shared.
+    #[cfg(feature = "testing")]
+    pub(crate) fn shared_job(&mut self, index: usize) -> Option<SharedJob> {
+        self.segments.iter_mut().find_map(|segment| segment.shared(index))
     }
 }
 
 impl Drop for JobList {
     /// No handle is left, so nothing of the list can run.
     fn drop(&mut self) {
-        self.runner.unregister(self.key);
-        if self.state.get_mut().unwrap_or_else(PoisonError::into_inner).open() > 0 {
+        self.engine.unregister(self.key);
+        if self.locked.get_mut().unwrap_or_else(PoisonError::into_inner).state.open() > 0 {
             self.lose_worker();
         }
     }
 }
 
-impl std::fmt::Debug for JobList {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("JobList").field("waiting", &self.waiting()).finish_non_exhaustive()
+impl fmt::Debug for JobList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JobList").field("waiting", &self.lock().state.waiting()).finish_non_exhaustive()
     }
 }

@@ -1,78 +1,69 @@
 //! The list of one request's jobs.
 //!
+//! | file | hides |
+//! |---|---|
+//! | `entry`, `extras`, `entries` | what is known about each job |
+//! | `state` | how a job and a list get from one state to another |
+//! | `segments` | where jobs are until a worker takes them |
+//! | `engine` | what all lists of a runner share |
+//! | `shutdown` | how a shutdown is announced |
+//! | `list` | the lock, and what is done after unlocking |
+//! | `change` | what handles do to a job that has not started |
+//! | `report` | what others see of a list |
+//! | `current` | how a thread finds its list |
+//!
 //! One lock guards a list's state. [`state`](self::state) has every transition of it. A transition changes nothing but the
-//! list and how much of the runner's room it takes. It returns what else follows, and its caller in this module does that
-//! after unlocking. User code therefore cannot run under the lock, and every job ends and is counted exactly once.
+//! list and how much of the runner's room it takes. It returns what is left to do, and its caller does that after unlocking.
+//! User code therefore cannot run under the lock, and every job ends and is counted exactly once.
 //!
 //! A job:
 //!
 //! | state | what happens | next state | counted as |
 //! |---|---|---|---|
-//! | | `makes_room`: it may join, and `add` | `Waiting` | `deferred` |
-//! | | `makes_room`: it may join, and `add_beside`: it runs beside the line, whose response is over | `Backoff` | `deferred` |
-//! | | `makes_room`: there is none, and the runner sheds | | `deferred`, `shed` |
-//! | `Waiting` | `cancel` (also of one that is superfluous), `cancel_key`, unless the queue may have it or others were left out for it | `Ended` | `cancelled` |
-//! | `Waiting` | `release`, no room, the runner sheds, and no push of it failed | `Ended` | `shed` |
-//! | `Waiting`, `Pushing` | `end`: its condition is false, or panics | `Ended` | `skipped`, `failed` |
-//! | `Waiting` | `begin_push`: it is for the queue | `Pushing` | |
-//! | `Pushing` | `end_queued`: the queue has it | `Ended` | `queued` |
-//! | `Pushing` | `fail_push`: the queue does not have it, or may not | `Waiting` | |
-//! | `Waiting` | `start`, of a job for the queue that is not pushed | `Waiting` | |
-//! | `Waiting`, `Backoff` | `start`, with a gate to pass first: a condition, or a lane | the same | |
-//! | `Waiting`, `Backoff` | `start`, `start_passed`: an attempt starts | `Running` | |
-//! | `Waiting` | `start`, `start_passed`, of a delayed job | `Backoff` | |
-//! | `Waiting` | `leave_line`, `leave_late`, `leave_for_attempt`: it gets a task of its own | `Backoff` | |
-//! | `Running` | `end_attempt`: it succeeded, or no attempt follows | `Ended` | `succeeded`, `failed` |
-//! | `Running` | `give_up`: it failed for good, and is told so | `Running` | |
-//! | `Running` | `end_attempt`: another attempt follows | `Backoff` | `retried` |
-//! | `Running` | `end_attempt`: it snoozes | `Backoff` | |
-//! | `Running` | `end_attempt`: another follows, by the queue that it is from | `Ended` | `retried`, `queued` |
-//! | `Running` | `end_attempt`: it snoozes, and is from a queue | `Ended` | `queued` |
-//! | `Backoff` | `end`: there is no timer | `Ended` | `failed` |
-//! | `Running`, `Backoff` | `end`: its own task is gone | `Ended` | `abandoned` |
-//! | `Waiting`, `Pushing`, `Running` without a task of its own | `lose_worker` | `Ended` | `abandoned` |
+//! | | `makes_room` returns true, and `add` | `Waiting` | `deferred` |
+//! | | `makes_room` returns false: the runner sheds | | `deferred`, `shed` |
+//! | `Waiting` | `cancel`, `cancel_key`, unless the queue may have it or duplicates were left out for it | `Ended` | `cancelled` |
+//! | `Waiting`, `Detached`, without an attempt | `leave_out`, on the same condition: it is a duplicate | `Ended` | `cancelled` |
+//! | `Waiting` | `release`, without room, when the runner sheds and no push of it has failed | `Ended` | `shed` |
+//! | `Waiting`, `Detached` | `begin_push`: it is for the queue | `Pushing` | |
+//! | `Pushing` | `fail_push`: the queue does not have it, or may not | `Waiting`; `Detached` if it has a task of its own | |
+//! | `Waiting` | `detach`: it gets a task of its own (one that is `Pushing` too, and stays that) | `Detached` | |
+//! | `Waiting`, `Detached` | `advance`: it is not due, and gets a task of its own | `Detached` | |
+//! | `Waiting`, `Detached` | `start` (in line), `advance`, with nothing in its way: an attempt starts | `Running` | |
+//! | `Running` | `end_attempt`: another attempt follows | `Detached` | `retried`, unless it snoozes |
+//! | `Running` | `end_attempt`: the queue that it is from runs another attempt | `Ended` | `queued`, and `retried` unless it snoozes |
+//! | `Running` | `succeed`; `end_attempt`: no attempt follows | `Ended` | `succeeded`, `failed` |
+//! | any but `HandedOver`, `Ended` | `end`: its condition is false or panics, the queue has it, there is no timer, or nothing is left to run it | `Ended` | `skipped`, `failed`, `queued`, `abandoned` |
+//! | any but `HandedOver`, `Ended`, in line | `lose_worker` | `Ended` | `abandoned` |
 //! | any but `HandedOver`, `Ended` | `stop`: the queue cannot take it | `Ended` | `abandoned` |
 //! | any but `HandedOver`, `Ended` | `stop`: the queue is asked to take it, or has it | `HandedOver` | |
-//! | `HandedOver` | `end_handover` | `Ended` | `queued`, `abandoned` |
+//! | `HandedOver` | `end`: the queue has answered | `Ended` | `queued`, `abandoned` |
 //!
-//! Any other transition leaves the job as it is. The queue cannot take a job if the runner has no queue, if the job is
-//! not of a queued type, if it could not be encoded, and if its condition has not been asked. A list:
+//! Any other transition leaves the job in its state. A job is in line unless it has a task of its own, which it keeps from
+//! `detach` on. The queue cannot take a job if the runner has no queue, if the job is not of a queued type, if it could not be
+//! encoded, if its condition has not been asked, or if it is given up. A list:
 //!
 //! | state | what happens | next state |
 //! |---|---|---|
 //! | `Collecting` | `release`, with jobs that wait | `Active` |
 //! | `Collecting` | `release`, without | `Idle` |
-//! | `Idle` | `add`, `fail_push` | `Active` |
-//! | `Active` | `take_segment`, with none left; `lose_worker` | `Idle` |
+//! | `Idle` | `activate`, `fail_push`, with jobs that wait | `Active` |
+//! | `Active` | `begin`, with none that wait; `forget_worker`, when no segment is left; `lose_worker` | `Idle` |
 //!
 //! A list that turns `Active` asks the runner for a permit, and with that it spawns its worker. `stop` does not change
 //! the list's own state. It aborts the worker of an `Active` list, which is lost then: `lose_worker` makes the list
-//! `Idle`. If the list still waits for its permit, there is no worker to lose: `take_segment` finds no segment when the
-//! permit comes, and makes the list `Idle`.
+//! `Idle`. If the list still waits for its permit, there is no worker to lose: no segment is found when the permit comes,
+//! and the list becomes `Idle`.
 
-mod admission;
-mod beside;
-mod collect;
-mod effects;
-mod entry;
-mod gates;
+mod change;
+pub(crate) mod current;
+pub(crate) mod engine;
+mod entries;
+pub(crate) mod entry;
+pub(crate) mod extras;
 #[allow(clippy::module_inception, reason = "the file of the type")]
-mod list;
-mod push;
-#[cfg(feature = "testing")]
-mod recorded;
-mod run;
-mod segment;
-mod state;
-
-pub use self::list::JobList;
-#[cfg(feature = "testing")]
-pub(crate) use self::list::RecordedLists;
-#[cfg(feature = "testing")]
-pub use self::recorded::{JobCondition, Recorded};
-pub(crate) use self::{
-    entry::{Entry, Failure, Predicate},
-    list::{Origin, RunSegment, WorkerGuard},
-    run::Turn,
-    segment::Segment,
-};
+pub(crate) mod list;
+pub(crate) mod report;
+mod segments;
+pub(crate) mod shutdown;
+pub(crate) mod state;

@@ -1,33 +1,27 @@
-//! The runner: what all lists of jobs share, and the shutdown.
+//! The runner: how it is built, asked and shut down.
 //!
 //! | file | hides |
 //! |---|---|
-//! | `runner` | where the shared parts are, and which lists exist |
+//! | `runner` | where the runner's parts are |
+//! | `load` | nothing: how much of its bounds a runner uses |
+//! | `builder` | what a runner is made from |
 //! | `shutdown` | how a shutdown waits, stops and hands over |
-//! | `usher` | how held responses are let through a few at a time |
-//! | `jobs` | what a list is |
-//! | `load` | nothing: what a runner does now |
-//! | `semaphore` | which list gets the next of `max_running` permits |
-//! | `capacity` | which jobs find room among `max_pending` |
-//! | `lanes` | which jobs with the same key, or of a type with a limit, have their turn |
-//! | `uniques` | which job the others with its key are left out for |
-//! | `backoff` | how long the wait before another attempt is |
+//! | `resume` | how a job from a queue becomes one of a list |
+//! | `metrics` | which gauges there are |
 
-pub(crate) mod backoff;
-pub(crate) mod capacity;
-pub(crate) mod jobs;
-pub(crate) mod lanes;
+mod builder;
 mod load;
+#[cfg(feature = "metrics")]
+pub mod metrics;
+mod resume;
 #[allow(clippy::module_inception, reason = "the file of the type")]
 mod runner;
-pub(crate) mod semaphore;
 mod shutdown;
-pub(crate) mod uniques;
-mod usher;
 
-pub(crate) use self::runner::Config;
 pub use self::{
-    load::{Load, RunningJob},
-    runner::{Overflow, Runner},
+    builder::RunnerBuilder,
+    load::Load,
+    resume::{Ran, Resume, Resumed},
+    runner::Runner,
     shutdown::{ShutdownReport, UnfinishedJob},
 };

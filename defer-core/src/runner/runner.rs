@@ -1,62 +1,31 @@
-//! The runner, and what all its lists of jobs share.
+//! The runner, as users see it.
 
 use std::{
-    any::Any,
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Mutex, Weak, atomic::AtomicBool},
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
-use slab::Slab;
-
-use super::{
-    capacity::Capacity,
-    jobs::Jobs,
-    lanes::Lanes,
-    load::{Load, RunningJob},
-    semaphore::Semaphore,
-    uniques::Uniques,
-};
+use super::load::Load;
 use crate::{
-    context::{Around, Drain},
-    event::Hooks,
-    id::JobId,
-    queue::Queue,
-    stamp::Stamp,
-    state::TypeMap,
-    stats::{Counters, Stats},
-    status::{JobStatus, Outcomes},
-    sync::lock,
-    watchdog::Watchdog,
+    list::{
+        engine::{Config, Engine},
+        list::JobList,
+        report::RunningJob,
+    },
+    model::{id::JobId, status::JobStatus},
+    observe::{outcomes::Outcomes, stats::Stats},
+    primitives::timestamp::Timestamp,
+    store::Queue,
 };
-
-/// What happens to jobs that find no room, because [`max_pending`](crate::RunnerBuilder::max_pending) jobs wait.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Overflow {
-    /// Holds the response back until there is room for its jobs. Clients wait, and nothing is lost.
-    ///
-    /// Responses that are let through at the same time may together bring more jobs than there is room for; those that
-    /// follow wait longer. A request's jobs count up to `max_pending`, so that one request cannot keep the others out.
-    ///
-    /// Inside a job nothing is held, neither the response to a request that the job makes in this process nor a scope
-    /// that it opens: the room it would wait for could be the job's own. The job is recognized by its scope, so wrap a
-    /// future that a job gives to `tokio::spawn` in [`Defer::scope`](crate::Defer::scope). A job that calls its own
-    /// process over the network is not recognized.
-    #[default]
-    Wait,
-    /// Drops the jobs that find no room, each with an event: when their response is over, the newest first; and at the
-    /// deferral itself, if the response is over by then or `max_pending` jobs of the request wait already.
-    Shed,
-}
 
 /// Runs deferred jobs: bounded, isolated from each other's errors and panics, and each accounted for.
 ///
-/// One request's jobs run one after another, in the order deferred, apart from concurrent ones. Those of different requests run at the same time, up
-/// to [`max_running`](crate::RunnerBuilder::max_running). Jobs run on the Tokio runtime of the request that deferred
-/// them. A runner has no threads or tasks of its own, apart from the thread of
-/// [`stuck_after`](crate::RunnerBuilder::stuck_after), and an idle one costs nothing.
+/// One request's jobs run one after another, in the order deferred, apart from concurrent ones. Those of different requests
+/// run at the same time, up to [`max_running`](crate::RunnerBuilder::max_running). Jobs run on the Tokio runtime of the
+/// request that deferred them. An idle runner has no tasks, and no thread but that of
+/// [`stuck_after`](crate::RunnerBuilder::stuck_after).
 ///
 /// Cloning is cheap: a clone is the same runner.
 ///
@@ -97,89 +66,58 @@ pub enum Overflow {
 /// [`TaskTracker`]: https://docs.rs/tokio-util/latest/tokio_util/task/task_tracker/struct.TaskTracker.html
 #[derive(Clone)]
 pub struct Runner {
-    inner: Arc<Inner>,
+    pub(crate) engine: Arc<Engine<JobList>>,
 }
 
-struct Inner {
-    config: Config,
-    semaphore: Semaphore<Arc<dyn Jobs>>,
-    capacity: Capacity,
-    counters: Counters,
-    is_surrounding: bool,
-    lanes: Lanes,
-    uniques: Uniques,
-    drain: Drain,
-    /// Every list that exists, for a shutdown to find.
-    register: Mutex<Slab<Weak<dyn Jobs>>>,
-    /// Whether a task lets held responses through.
-    ushered: AtomicBool,
-}
-
-/// What a runner is made from.
-pub(crate) struct Config {
-    pub(crate) state: TypeMap,
-    pub(crate) hooks: Hooks,
-    pub(crate) outcomes: Option<Arc<Outcomes>>,
-    pub(crate) arounds: Vec<Around>,
-    pub(crate) watchdog: Option<Arc<Watchdog>>,
-    pub(crate) queue: Option<Arc<dyn Queue>>,
-    pub(crate) max_running: usize,
-    pub(crate) max_pending: usize,
-    pub(crate) overflow: Overflow,
-    pub(crate) push_timeout: Duration,
-    /// Where a recorder keeps its lists; only the `list` module knows the type. Weak, because the lists hold their runner:
-    /// the recorder keeps them alive.
-    pub(crate) recorded: Option<Weak<dyn Any + Send + Sync>>,
-}
+static GLOBAL: OnceLock<Runner> = OnceLock::new();
 
 impl Runner {
-    pub(crate) fn new(mut config: Config) -> Self {
-        if config.recorded.is_some() {
-            // A recorder keeps jobs that find no room.
-            config.overflow = Overflow::Wait;
-        }
-        Self {
-            inner: Arc::new(Inner {
-                semaphore: Semaphore::new(config.max_running),
-                capacity: Capacity::new(config.max_pending),
-                counters: Counters::default(),
-                is_surrounding: !config.arounds.is_empty() || config.watchdog.is_some(),
-                lanes: Lanes::default(),
-                uniques: Uniques::default(),
-                drain: Drain::new(),
-                register: Mutex::new(Slab::new()),
-                ushered: AtomicBool::new(false),
-                config,
-            }),
-        }
+    pub(super) fn new(config: Config) -> Self {
+        Self { engine: Engine::new(config) }
+    }
+
+    /// Returns the process-wide runner, which `DeferLayer::default()` and calls outside of a scope use. It has no state,
+    /// unless [`RunnerBuilder::install_global`](crate::RunnerBuilder::install_global) has installed another.
+    pub fn global() -> Self {
+        GLOBAL.get_or_init(Self::default).clone()
+    }
+
+    /// Makes this the global runner. Returns whether there was none.
+    pub(super) fn install(&self) -> bool {
+        GLOBAL.set(self.clone()).is_ok()
+    }
+
+    /// Returns its queue, if it has one.
+    pub fn queue(&self) -> Option<&dyn Queue> {
+        self.engine.queue()
     }
 
     /// Returns how many jobs are pending and running, and how the others ended.
     pub fn stats(&self) -> Stats {
-        self.inner.counters.snapshot()
+        self.engine.counters.snapshot()
     }
 
-    /// Returns for how long the job that waits longest could have run: its response is over, and its delay if it has one. Not
-    /// counted are jobs between two attempts.
+    /// Returns how long the oldest ready job has waited: its response is over, and so is its delay if it has one. Jobs between
+    /// two attempts are not counted, except one that asked for its first attempt to be made later.
     ///
     /// `None` if no job waits, or if the runner has neither a hook nor the feature `metrics`: nothing notes the time then.
     /// Looks at every request that has jobs, so call it from time to time rather than for each request.
     pub fn oldest_pending(&self) -> Option<Duration> {
-        let now = Stamp::now();
-        let oldest = self.lists().iter().filter_map(|list| list.oldest_ready(now)).min();
+        let now = Timestamp::now();
+        let oldest = self.engine.lists().iter().filter_map(|list| list.oldest_ready(now)).min();
         oldest.map(|oldest| now.since(oldest))
     }
 
     /// Returns how much of its bounds it uses.
     pub fn load(&self) -> Load {
-        let config = &self.inner.config;
+        let Engine { config, capacity, shutdown, .. } = &*self.engine;
         Load {
             running: usize::try_from(self.stats().running).unwrap_or(usize::MAX),
             max_running: config.max_running,
-            waiting: self.capacity().taken(),
+            waiting: capacity.taken(),
             max_pending: config.max_pending,
-            held_responses: self.capacity().held(),
-            is_closing: self.drain().is_closing(),
+            held_responses: capacity.held(),
+            shutdown_announced: shutdown.is_announced(),
         }
     }
 
@@ -187,7 +125,7 @@ impl Runner {
     ///
     /// `None` if the id is unknown, if the job ended too long ago, or if the runner was not told to
     /// [`keep_outcomes`](crate::RunnerBuilder::keep_outcomes). Only jobs of this runner are known: those that a worker runs
-    /// elsewhere are known to the [queue](crate::InspectQueue::status).
+    /// elsewhere are known to the [queue](crate::queue::InspectQueue::status).
     ///
     /// ```
     /// use defer_core::{JobStatus, Runner, defer_fn, scope};
@@ -204,7 +142,7 @@ impl Runner {
     /// # }
     /// ```
     pub fn status(&self, id: JobId) -> Option<JobStatus> {
-        self.inner.config.outcomes.as_ref()?.get(id)
+        self.engine.config.parts.get::<Arc<Outcomes>>()?.get(id)
     }
 
     /// Returns the jobs that run now, in no order.
@@ -212,35 +150,36 @@ impl Runner {
     /// Looks at every request that has jobs, so call it from time to time rather than for each request.
     pub fn running(&self) -> Vec<RunningJob> {
         let mut running = Vec::new();
-        self.lists().iter().for_each(|list| list.add_running(&mut running));
+        self.engine.lists().iter().for_each(|list| list.add_running(&mut running));
         running
     }
 
     /// Returns how many jobs have not ended, by their names: those that run, that wait, and that the queue is being asked to
-    /// take. It looks at all of them, so it takes longer the more there are.
-    pub fn unfinished(&self) -> BTreeMap<&'static str, u64> {
+    /// take. Looks at all of them, so it takes longer the more there are.
+    pub fn count_by_name(&self) -> BTreeMap<&'static str, u64> {
         let mut counts = BTreeMap::new();
-        self.lists().iter().for_each(|list| list.count_unfinished(&mut counts));
+        self.engine.lists().iter().for_each(|list| list.count_by_name(&mut counts));
         counts
     }
 
-    /// Says that a shutdown will follow, so that [`closing`](Self::closing) completes. Jobs go on as before.
+    /// Announces that a shutdown will follow, so that [`shutdown_announced`](Self::shutdown_announced) completes. Jobs go on as
+    /// before.
     ///
     /// `defer_axum::serve` does this at its signal.
     pub fn announce_shutdown(&self) {
-        self.drain().announce();
+        self.engine.shutdown.announce();
     }
 
     /// Waits until a shutdown is [announced](Self::announce_shutdown), or begins. Completes at once if that has happened.
     ///
-    /// Use it to end streams that would otherwise go on for ever and keep a graceful shutdown waiting: server-sent events,
+    /// Use it to end streams that would otherwise never end and keep a graceful shutdown waiting: server-sent events,
     /// long polls, WebSockets.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe: if dropped, it changes nothing.
-    pub async fn closing(&self) {
-        self.drain().closing().await;
+    pub async fn shutdown_announced(&self) {
+        self.engine.shutdown.announced().await;
     }
 
     /// Waits until every job that was deferred so far, and every job that those defer, has ended. This includes the jobs
@@ -250,104 +189,12 @@ impl Runner {
     ///
     /// Cancel safe: if dropped, it changes nothing.
     pub async fn idle(&self) {
-        self.inner.counters.idle().await;
-    }
-
-    pub(crate) fn state(&self) -> &TypeMap {
-        &self.inner.config.state
-    }
-
-    pub(crate) fn watchdog(&self) -> Option<&Arc<Watchdog>> {
-        self.inner.config.watchdog.as_ref()
-    }
-
-    /// Returns whether anything is to be done around its jobs.
-    #[inline]
-    pub(crate) fn is_surrounding(&self) -> bool {
-        self.inner.is_surrounding
-    }
-
-    pub(crate) fn arounds(&self) -> &[Around] {
-        &self.inner.config.arounds
-    }
-
-    pub(crate) fn hooks(&self) -> &Hooks {
-        &self.inner.config.hooks
-    }
-
-    /// Returns its queue, if it has one.
-    pub fn queue(&self) -> Option<&dyn Queue> {
-        self.inner.config.queue.as_deref()
-    }
-
-    /// Returns how long a push to the queue may take.
-    pub(crate) fn push_timeout(&self) -> Duration {
-        self.inner.config.push_timeout
-    }
-
-    pub(crate) fn overflow(&self) -> Overflow {
-        self.inner.config.overflow
-    }
-
-    pub(crate) fn semaphore(&self) -> &Semaphore<Arc<dyn Jobs>> {
-        &self.inner.semaphore
-    }
-
-    pub(crate) fn capacity(&self) -> &Capacity {
-        &self.inner.capacity
-    }
-
-    pub(crate) fn counters(&self) -> &Counters {
-        &self.inner.counters
-    }
-
-    pub(crate) fn lanes(&self) -> &Lanes {
-        &self.inner.lanes
-    }
-
-    pub(crate) fn uniques(&self) -> &Uniques {
-        &self.inner.uniques
-    }
-
-    pub(crate) fn drain(&self) -> &Drain {
-        &self.inner.drain
-    }
-
-    pub(super) fn ushered(&self) -> &AtomicBool {
-        &self.inner.ushered
-    }
-
-    /// Returns whether lists are kept for a recorder rather than run.
-    pub(crate) fn is_recording(&self) -> bool {
-        self.inner.config.recorded.is_some()
-    }
-
-    /// Returns where the recorder keeps its lists, while it exists.
-    #[cfg(feature = "testing")]
-    pub(crate) fn recorded<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
-        self.inner.config.recorded.as_ref()?.upgrade()?.downcast().ok()
-    }
-
-    /// Registers a list, and returns the key that unregisters it.
-    pub(crate) fn register(&self, list: Weak<dyn Jobs>) -> usize {
-        lock(&self.inner.register).insert(list)
-    }
-
-    pub(crate) fn unregister(&self, key: usize) {
-        lock(&self.inner.register).try_remove(key);
-    }
-
-    pub(super) fn lists(&self) -> Vec<Arc<dyn Jobs>> {
-        let register = lock(&self.inner.register);
-        register.iter().filter_map(|(_, list)| list.upgrade()).collect()
+        self.engine.counters.idle().await;
     }
 }
 
 impl fmt::Debug for Runner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Runner")
-            .field("state", self.state())
-            .field("stats", &self.stats())
-            .finish_non_exhaustive()
+        fmt::Debug::fmt(&*self.engine, f)
     }
 }

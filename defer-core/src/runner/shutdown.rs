@@ -2,16 +2,21 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{jobs::Jobs, runner::Runner};
+use super::runner::Runner;
 use crate::{
-    error::{JobError, caught},
-    event::JobRef,
-    id::JobId,
-    queue::{Envelope, push},
+    list::{list::JobList, state::HandedOver},
+    model::{
+        error::{JobError, caught},
+        id::JobId,
+        job_type::JobRef,
+    },
+    run::stop::{end_handover, stop},
+    store::{Envelope, push},
 };
 
 /// The result of a shutdown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ShutdownReport {
     /// Number of jobs that ended while the runner was draining.
     pub completed: usize,
@@ -23,6 +28,7 @@ pub struct ShutdownReport {
 
 /// A job that had not ended at the deadline.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct UnfinishedJob {
     /// The job's id.
     pub id: JobId,
@@ -40,12 +46,13 @@ impl Runner {
     /// Waits until all jobs have ended, for at most `grace`, then stops and names those that have not.
     ///
     /// Jobs that are deferred during the wait count too, and run if time allows. [`JobContext::shutting_down`] tells long
-    /// jobs that the shutdown has begun. A job that blocks its thread cannot be stopped; it is named all the same. A second
+    /// jobs that the shutdown has begun. A job that blocks its thread cannot be stopped; it is named too. A second
     /// shutdown is harmless: it waits for what is left.
     ///
     /// Unfinished jobs of a queued type are stopped and pushed to the queue. Those that the queue does not take within the
     /// [push timeout](crate::RunnerBuilder::push_timeout) are abandoned and named too. So is a job whose condition has not
-    /// been asked yet, because only its response could tell whether it should run.
+    /// been asked yet, because only its response could tell whether it should run, and one whose [`failed`](crate::Job::failed) is
+    /// running, because elsewhere it might yet succeed.
     ///
     /// # Cancel safety
     ///
@@ -58,14 +65,14 @@ impl Runner {
     ///
     /// [`JobContext::shutting_down`]: crate::JobContext::shutting_down
     pub async fn shutdown(&self, grace: Duration) -> ShutdownReport {
-        self.drain().begin();
-        let before = self.counters().completed_so_far();
+        self.engine.shutdown.begin();
+        let before = self.engine.counters.completed_so_far();
         let drained = tokio::time::timeout(grace, self.idle()).await;
         let mut report = ShutdownReport::default();
         if drained.is_err() {
             self.stop(&mut report).await;
         }
-        let completed = self.counters().completed_so_far() - before;
+        let completed = self.engine.counters.completed_so_far() - before;
         report.completed = usize::try_from(completed).unwrap_or(usize::MAX);
         report
     }
@@ -74,12 +81,12 @@ impl Runner {
     async fn stop(&self, report: &mut ShutdownReport) {
         let mut handover = Handover(Vec::new());
         let mut envelopes = Vec::new();
-        for list in self.lists() {
-            let stopped = list.stop(self.queue().is_some());
+        for list in self.engine.lists() {
+            let stopped = stop(&list, self.queue().is_some());
             report.unfinished.extend(stopped.abandoned.into_iter().map(UnfinishedJob::from));
-            for (index, job, envelope) in stopped.handed_over {
+            for HandedOver { index, job, envelope } in stopped.handed_over {
                 let Some(envelope) = envelope else {
-                    list.end_handover(index, true);
+                    end_handover(&list, index, true);
                     report.queued += 1;
                     continue;
                 };
@@ -89,7 +96,7 @@ impl Runner {
         }
         let queued = !envelopes.is_empty() && self.push_in_time(envelopes).await;
         for (list, index, job) in handover.0.drain(..) {
-            list.end_handover(index, queued);
+            end_handover(&list, index, queued);
             if queued {
                 report.queued += 1;
             } else {
@@ -102,11 +109,12 @@ impl Runner {
     /// Pushes jobs to the queue. Returns whether it took them in time.
     async fn push_in_time(&self, jobs: Vec<Envelope>) -> bool {
         let Some(queue) = self.queue() else { return false };
-        let error: JobError = match tokio::time::timeout(self.push_timeout(), push(queue, jobs)).await {
-            Ok(Ok(())) => return true,
-            Ok(Err(error)) => error,
-            Err(elapsed) => elapsed.into(),
-        };
+        let error: JobError =
+            match tokio::time::timeout(self.engine.config.push_timeout, push(queue, jobs)).await {
+                Ok(Ok(())) => return true,
+                Ok(Err(error)) => error,
+                Err(elapsed) => elapsed.into(),
+            };
         let what = "the queue did not take the jobs that are left";
         if caught(|| tracing::error!(target: "defer", %error, "{what}")).is_err() {
             tracing::error!(target: "defer", "{what}, and its error panicked while it was formatted");
@@ -116,12 +124,12 @@ impl Runner {
 }
 
 /// Jobs on their way to the queue. If dropped before the queue has them, this counts them as abandoned.
-struct Handover(Vec<(Arc<dyn Jobs>, usize, UnfinishedJob)>);
+struct Handover(Vec<(Arc<JobList>, usize, UnfinishedJob)>);
 
 impl Drop for Handover {
     fn drop(&mut self) {
         for (list, index, _) in self.0.drain(..) {
-            list.end_handover(index, false);
+            end_handover(&list, index, false);
         }
     }
 }

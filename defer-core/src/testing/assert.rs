@@ -3,7 +3,7 @@
 use std::any::type_name;
 
 use super::recorder::Recorder;
-use crate::job::Deferrable;
+use crate::job::job::Deferrable;
 
 impl Recorder {
     /// Asserts that some deferred job of type `J` satisfies `predicate`.

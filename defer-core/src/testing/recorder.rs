@@ -6,13 +6,15 @@ use std::{
 };
 
 use crate::{
-    builder::RunnerBuilder,
-    event::{JobEvent, JobEventKind},
-    job::Deferrable,
-    list::{JobList, Recorded, RecordedLists},
-    runner::Runner,
-    stats::Final,
-    sync::lock,
+    job::job::Deferrable,
+    list::list::{JobList, RecordedLists},
+    observe::{
+        event::{JobEvent, JobEventKind},
+        stats::Final,
+    },
+    primitives::sync::lock,
+    run::recorded::{Recorded, recorded},
+    runner::{Runner, RunnerBuilder},
 };
 
 /// Records deferred jobs instead of running them.
@@ -85,7 +87,7 @@ impl Recorder {
     ///
     /// ```
     /// # use defer_core::{Deferrable, Job, JobContext, JobResult, Policy, defer, scope};
-    /// # use defer_core::testing::{JobCondition, Recorder};
+    /// # use defer_core::{Condition, testing::Recorder};
     /// # use std::time::Duration;
     /// # struct Remind { cart: u32 }
     /// # impl Job for Remind { async fn run(&self, _: &JobContext) -> JobResult { Ok(()) } }
@@ -102,11 +104,11 @@ impl Recorder {
     /// assert_eq!(remind.job::<Remind>().map(|job| job.cart), Some(42));
     /// assert_eq!(remind.key(), Some("cart:42"));
     /// assert_eq!(remind.delay(), Some(Duration::from_secs(3600)));
-    /// assert_eq!(remind.condition(), JobCondition::Success);
+    /// assert_eq!(remind.condition(), Condition::Success);
     /// # }
     /// ```
     pub fn recorded(&self) -> Vec<Recorded> {
-        let mut recorded: Vec<_> = self.lists().iter().flat_map(|list| list.recorded()).collect();
+        let mut recorded: Vec<_> = self.lists().iter().flat_map(|list| recorded(list)).collect();
         recorded.sort_by_key(Recorded::id);
         recorded
     }

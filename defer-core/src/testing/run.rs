@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 
 use super::recorder::Recorder;
 use crate::{
-    event::{JobEvent, JobEventKind},
-    id::JobId,
-    response::ResponseInfo,
-    sync::lock,
+    model::{id::JobId, response::ResponseInfo},
+    observe::event::{JobEvent, JobEventKind},
+    primitives::sync::lock,
+    run::recorded::run_attempt,
 };
 
 impl Recorder {
@@ -92,8 +92,8 @@ impl Recorder {
     /// Runs one attempt of a recorded job and returns how it ended. Afterwards the job is no longer recorded, and no other
     /// attempt follows.
     ///
-    /// The job runs as it would on its `attempt`th attempt: with the runner's state and what is
-    /// [around](crate::RunnerBuilder::around) its jobs, within its timeout. It is [told](crate::Job::failed) that it is given
+    /// The job runs as it would on its `attempt`th attempt: with the runner's state and its
+    /// [middleware](crate::RunnerBuilder::around), within its timeout. It is [told](crate::Job::failed) that it is given
     /// up if there is no attempt after this one. Its condition is asked first, if its response is over. It starts at once,
     /// whatever its delay, and even if its type goes to the runner's queue.
     ///
@@ -116,7 +116,7 @@ impl Recorder {
     /// If dropped, the attempt goes on.
     ///
     /// ```
-    /// # use defer_core::{Deferrable, Job, JobContext, JobError, JobEventKind, JobResult, Policy, defer, scope};
+    /// # use defer_core::{Deferrable, Job, JobContext, JobError, JobResult, Policy, defer, event::JobEventKind, scope};
     /// # use defer_core::testing::Recorder;
     /// struct CallPartner;
     ///
@@ -152,7 +152,7 @@ impl Recorder {
         let Some(earlier) = attempt.checked_sub(1) else {
             panic!("there is no attempt 0: attempts are counted from 1");
         };
-        let Some(ended) = self.lists().iter().find_map(|list| list.run_attempt(id, earlier)) else {
+        let Some(ended) = self.lists().iter().find_map(|list| run_attempt(list, id, earlier)) else {
             panic!(
                 "no job with the id {id} is recorded: it has started, or was cancelled, or another recorder has it; \
                  deferred: {self:?}"

@@ -14,8 +14,9 @@ use std::{
 };
 
 use defer_core::{
-    BoxError, BoxFuture, Deferrable, Job, JobContext, JobEvent, JobEventKind, JobId, JobResult, On, Policy,
-    Runner, RunnerBuilder, Scope, defer_fn,
+    BoxError, BoxFuture, Deferrable, Job, JobContext, JobId, JobResult, Policy, Runner, RunnerBuilder, Scope,
+    defer_fn,
+    event::{JobEvent, JobEventKind},
 };
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -75,7 +76,7 @@ kinds! {
     Patient = Policy::new().with_tries(2).with_backoff(Duration::from_secs(3600), Duration::from_secs(3600));
     Limited = Policy::new().with_timeout(SECOND);
     LimitedThrice = Policy::new().with_tries(3).with_backoff(SECOND, SECOND).with_timeout(SECOND);
-    OnSuccess = Policy::new().with_on(On::Success);
+    OnSuccess = Policy::new().with_on_success();
     Blocking = Policy::new().with_blocking();
     BlockingTwice = Policy::new().with_blocking().with_tries(2).with_backoff(SECOND, SECOND);
     BlockingLimited = Policy::new().with_blocking().with_timeout(Duration::from_millis(20));
@@ -86,10 +87,10 @@ kinds! {
     BesideQueued = Policy::new().with_concurrent().with_queue();
     Alone = Policy::new().with_max_running(1);
     BesideThrice = Policy::new().with_concurrent().with_tries(3).with_backoff(SECOND, SECOND);
-    BesideOnSuccess = Policy::new().with_concurrent().with_on(On::Success);
+    BesideOnSuccess = Policy::new().with_concurrent().with_on_success();
     Queued = Policy::new().with_queue();
     QueuedTwice = Policy::new().with_queue().with_tries(2).with_backoff(SECOND, SECOND);
-    QueuedOnSuccess = Policy::new().with_queue().with_on(On::Success);
+    QueuedOnSuccess = Policy::new().with_queue().with_on_success();
 }
 
 /// What was noted, in order.

@@ -46,7 +46,11 @@ async fn run() -> Result<(), BoxError> {
         .merge(log::routes(log))
         .layer(from_fn(record))
         // The id of the request is for the job's log lines.
-        .layer(DeferLayer::new(runner.clone()).carry::<Actor>().capture_request_headers([REQUEST_ID]))
+        .layer(
+            DeferLayer::new(runner.clone())
+                .capture_extension::<Actor>()
+                .capture_request_headers([REQUEST_ID]),
+        )
         .layer(from_fn(identify)); // further out: the `DeferLayer` takes over what it sets
 
     let signal = stop_signal()?.shared();

@@ -96,7 +96,7 @@ pub(crate) struct WriteEntry {
 
 impl Job for WriteEntry {
     async fn run(&self, cx: &JobContext) -> JobResult {
-        let user = match cx.carried()? {
+        let user = match cx.extension()? {
             Actor::User(name) => Some(name),
             Actor::Nobody => None,
         };

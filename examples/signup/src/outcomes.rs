@@ -1,4 +1,7 @@
-use defer_axum::{Deferrable, JobError, JobEvent, JobEventKind};
+use defer_axum::{
+    Deferrable, JobError,
+    event::{JobEvent, JobEventKind},
+};
 use tokio::sync::mpsc;
 
 use crate::{Feed, SendWelcome, SignUps};

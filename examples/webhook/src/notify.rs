@@ -2,7 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use defer_axum::{Deferrable, Job, JobContext, JobError, JobEvent, JobEventKind, JobResult};
+use defer_axum::{
+    Deferrable, Job, JobContext, JobError, JobResult,
+    event::{JobEvent, JobEventKind},
+};
 use reqwest::{
     Client, StatusCode, Url,
     header::{self, HeaderMap},

@@ -6,13 +6,13 @@
 #![allow(dead_code, reason = "the models use a part of the sources")]
 #![allow(unreachable_pub, reason = "the sources are those of another crate")]
 
-#[path = "../../../defer-core/src/runner/capacity.rs"]
+#[path = "../../../defer-core/src/limits/capacity.rs"]
 mod capacity;
-#[path = "../../../defer-core/src/runner/semaphore.rs"]
+mod primitives;
+#[path = "../../../defer-core/src/limits/semaphore.rs"]
 mod semaphore;
-#[path = "../../../defer-core/src/stats.rs"]
+#[path = "../../../defer-core/src/observe/stats.rs"]
 mod stats;
-mod sync;
 
 #[cfg(test)]
 mod tests;

@@ -12,7 +12,7 @@ use loom::{
 };
 
 use crate::{
-    capacity::{Admitted, Capacity, Place},
+    capacity::{Admitted, Capacity, Ticket},
     semaphore::{Grantee, Permit, Semaphore},
     stats::{Counters, Final},
 };
@@ -26,17 +26,17 @@ fn explore(switches: usize, model: impl Fn() + Send + Sync + 'static) {
 
 /// Waits for room, as a response does that is held back.
 async fn admitted(capacity: &Capacity, jobs: usize) {
-    let mut place = Place::default();
+    let mut ticket = Ticket::default();
     poll_fn(|cx| {
-        let (polled, admitted) = capacity.poll(&mut place, jobs, cx);
-        usher(capacity, admitted);
+        let (polled, admitted) = capacity.poll(&mut ticket, jobs, cx);
+        refill(capacity, admitted);
         polled
     })
     .await;
 }
 
-/// What the runner's usher does, without giving others time for it.
-fn usher(capacity: &Capacity, mut admitted: Admitted) {
+/// What the task does that lets held responses through, without giving others time for it.
+fn refill(capacity: &Capacity, mut admitted: Admitted) {
     while admitted == Admitted::MoreSoon {
         admitted = capacity.admit();
     }
@@ -44,7 +44,7 @@ fn usher(capacity: &Capacity, mut admitted: Admitted) {
 
 fn give_back(capacity: &Capacity, jobs: usize) {
     let admitted = capacity.give_back(jobs);
-    usher(capacity, admitted);
+    refill(capacity, admitted);
 }
 
 #[test]
@@ -92,11 +92,11 @@ fn a_response_that_leaves_its_place_keeps_nobody_waiting() {
         let leaves = {
             let capacity = capacity.clone();
             thread::spawn(move || {
-                let mut place = Place::default();
-                let (_, admitted) = capacity.poll(&mut place, 1, &mut Context::from_waker(Waker::noop()));
-                usher(&capacity, admitted);
-                let admitted = capacity.leave(&mut place);
-                usher(&capacity, admitted);
+                let mut ticket = Ticket::default();
+                let (_, admitted) = capacity.poll(&mut ticket, 1, &mut Context::from_waker(Waker::noop()));
+                refill(&capacity, admitted);
+                let admitted = capacity.leave(&mut ticket);
+                refill(&capacity, admitted);
             })
         };
         let job = {

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 
 use axum::{Router, routing::get};
 use defer_axum::{
-    BoxError, BoxFuture, DeferLayer, Deferrable, Envelope, Job, JobContext, JobError, JobResult, Queue, Ran,
-    Resume, Runner,
+    BoxError, BoxFuture, DeferLayer, Deferrable, Job, JobContext, JobError, JobResult, Runner,
+    queue::{Envelope, Queue, Ran, Resume},
 };
 use defer_tests::{By, Tcp};
 use opentelemetry::trace::{SpanKind, Status, TracerProvider};
@@ -174,7 +174,7 @@ async fn a_queued_job_takes_its_request_s_trace_along_and_so_do_the_jobs_that_it
     let take = || queue.0.lock().unwrap().remove(0);
     let resume = async |envelope: &Envelope| {
         assert_eq!(envelope.metadata["traceparent"], parent);
-        let resume = Resume { id: envelope.id, attempts: 0, metadata: envelope.metadata.clone() };
+        let resume = Resume::new(envelope.id, 0, envelope.metadata.clone());
         // A worker's span is not where the job comes from.
         let _worker = tracing::info_span!("worker").entered();
         if envelope.name == "Queued" { runner.resume(Queued, resume) } else { runner.resume(Parted, resume) }

@@ -153,7 +153,7 @@ pub struct Doomed;
 
 impl Job for Doomed {
     async fn run(&self, cx: &JobContext) -> JobResult {
-        let Tenant(name) = cx.carried()?;
+        let Tenant(name) = cx.extension()?;
         Err(JobError::msg(format!("no luck for {name}")))
     }
 

@@ -13,7 +13,12 @@ use std::{
 };
 
 use defer_apalis::{ApalisQueue, Worker};
-use defer_axum::{Envelope, JobEventKind, JobId, JobStatus, Policy, Queue, Runner, scope};
+use defer_axum::{
+    JobId, JobStatus, Policy, Runner,
+    event::JobEventKind,
+    queue::{Envelope, Queue},
+    scope,
+};
 use defer_queue_tests::{
     backend::{Backend, Place},
     jobs::{Crash, Fails, Hangs, Log, Meets, Note, OldNote, Renamed, Snoozes, Unknown, lines},

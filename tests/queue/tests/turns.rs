@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 use defer_apalis::ApalisQueue;
-use defer_axum::{Defer, Deferred, JobEventKind, Runner, scope};
+use defer_axum::{Defer, Deferred, Runner, event::JobEventKind, scope};
 use defer_queue_tests::{
     backend::{Backend, Place},
     jobs::{Alone, Doomed, Hangs, Log, Note, Spans, Tenant},
@@ -132,7 +132,7 @@ async fn a_queued_job_has_its_tenant_and_what_is_around_it_and_hears_of_its_end(
     for backend in Backend::ALL {
         let service = Service::on(*backend).await;
         scope(&service.runner, async {
-            Defer::current().unwrap().carry(Tenant("acme".into()));
+            Defer::current().unwrap().insert_extension(Tenant("acme".into()));
             Doomed::defer();
         })
         .await;

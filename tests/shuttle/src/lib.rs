@@ -20,99 +20,76 @@
 #[macro_use]
 extern crate defer_shuttle_std as std;
 
-#[path = "../../../defer-core/src/around.rs"]
-mod around;
-#[path = "../../../defer-core/src/attempt.rs"]
-mod attempt;
-#[path = "../../../defer-core/src/builder.rs"]
-mod builder;
-#[path = "../../../defer-core/src/carried.rs"]
-mod carried;
-#[path = "../../../defer-core/src/context.rs"]
-mod context;
-#[path = "../../../defer-core/src/defer.rs"]
+#[path = "../../../defer-core/src/defer/mod.rs"]
 mod defer;
-#[path = "../../../defer-core/src/error.rs"]
-mod error;
-#[path = "../../../defer-core/src/event.rs"]
-mod event;
-#[path = "../../../defer-core/src/future.rs"]
-mod future;
-#[path = "../../../defer-core/src/id.rs"]
-mod id;
-#[path = "../../../defer-core/src/job.rs"]
+#[path = "../../../defer-core/src/job/mod.rs"]
 mod job;
+#[path = "../../../defer-core/src/limits/mod.rs"]
+mod limits;
 #[path = "../../../defer-core/src/list/mod.rs"]
 mod list;
-#[path = "../../../defer-core/src/panic.rs"]
-mod panic;
-#[path = "../../../defer-core/src/policy.rs"]
-mod policy;
-#[path = "../../../defer-core/src/queue.rs"]
-mod queue;
-#[path = "../../../defer-core/src/request.rs"]
-mod request;
-#[path = "../../../defer-core/src/response.rs"]
-mod response;
-#[path = "../../../defer-core/src/resume.rs"]
-mod resume;
+#[path = "../../../defer-core/src/model/mod.rs"]
+mod model;
+#[path = "../../../defer-core/src/observe/mod.rs"]
+mod observe;
+#[path = "../../../defer-core/src/primitives/mod.rs"]
+mod primitives;
+#[path = "../../../defer-core/src/run/mod.rs"]
+mod run;
 #[path = "../../../defer-core/src/runner/mod.rs"]
 mod runner;
-#[path = "../../../defer-core/src/scope/mod.rs"]
-mod scope;
-#[path = "../../../defer-core/src/span.rs"]
-mod span;
-#[path = "../../../defer-core/src/stamp.rs"]
-mod stamp;
-#[path = "../../../defer-core/src/state.rs"]
-mod state;
-#[path = "../../../defer-core/src/stats.rs"]
-mod stats;
-#[path = "../../../defer-core/src/status.rs"]
-mod status;
-#[path = "../../../defer-core/src/sync.rs"]
-mod sync;
-#[path = "../../../defer-core/src/trace.rs"]
-mod trace;
-#[path = "../../../defer-core/src/watchdog.rs"]
-mod watchdog;
-#[path = "../../../defer-core/src/work.rs"]
-mod work;
-#[path = "../../../defer-core/src/worker.rs"]
-mod worker;
+#[path = "../../../defer-core/src/store/mod.rs"]
+mod store;
 
 pub use self::{
-    builder::RunnerBuilder,
-    context::{JobContext, Next},
-    defer::{Defer, Deferred, defer, defer_fn, try_defer, try_defer_fn},
-    error::{BoxError, CarriedError, DeferError, GlobalRunnerExists, JobError, JobResult, MissingState},
-    event::{JobEvent, JobEventKind},
-    future::BoxFuture,
-    id::{InvalidJobId, JobId},
-    job::{Deferrable, IntoJobResult, Job},
-    list::JobList,
-    policy::{On, Policy},
-    queue::{Envelope, FailedJob, InspectQueue, Metadata, Queue, QueueCounts, Ran, decode},
-    request::RequestInfo,
-    response::{Delivery, ResponseInfo},
-    resume::{Resume, Resumed},
-    runner::{Load, Overflow, Runner, RunningJob, ShutdownReport, UnfinishedJob},
-    scope::{Scope, Scoped, scope},
-    stats::Stats,
-    status::JobStatus,
+    defer::{Defer, Deferred, Scope, defer, defer_fn, scope, try_defer, try_defer_fn},
+    job::{
+        context::JobContext,
+        job::{Deferrable, IntoJobResult, Job},
+    },
+    list::{current::Scoped, engine::Overflow, list::JobList, report::RunningJob},
+    model::{
+        error::{
+            BoxError, DeferError, ExtensionError, GlobalRunnerExists, JobError, JobResult, MissingState,
+        },
+        id::{InvalidJobId, JobId},
+        policy::{Condition, Policy},
+        request::RequestInfo,
+        response::{Delivery, ResponseInfo},
+        status::JobStatus,
+    },
+    observe::stats::Stats,
+    primitives::BoxFuture,
+    runner::{Load, Runner, RunnerBuilder, ShutdownReport, UnfinishedJob},
 };
+
+/// What happens to jobs: for [`RunnerBuilder::on_event`].
+pub mod event {
+    pub use crate::observe::event::{JobEvent, JobEventKind};
+}
+
+/// What wraps the attempts of jobs: for [`RunnerBuilder::around`].
+pub mod middleware {
+    pub use crate::job::middleware::Next;
+}
+
+/// Queues outside this process: for [`RunnerBuilder::queue`], and for those who write one.
+pub mod queue {
+    pub use crate::{
+        model::metadata::Metadata,
+        runner::{Ran, Resume, Resumed},
+        store::{Envelope, FailedJob, InspectQueue, Queue, QueueCounts, decode},
+    };
+}
 
 /// For the derive and for `defer-axum`.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::{
         __decode as decode,
-        carried::Carried,
-        event::{End, Watch},
-        job::{Decode, Encode},
-        queue::{Decoded, Queued, Undecoded, encode},
-        request::Captured,
-        scope::current::while_swapped,
-        stamp::Stamp,
+        model::{extensions::Extensions, request::Captured},
+        observe::hooks::{Observer, Report},
+        primitives::timestamp::Timestamp,
+        store::codec::{Decode, Decoded, Encode, Queued, Undecoded, encode},
     };
 }

@@ -10,7 +10,8 @@ use std::{
 use axum::{Router, body::Body, extract::State, response::Response, routing::get};
 use bytes::Bytes;
 use defer_axum::{
-    DeferLayer, Deferrable, Job, JobContext, JobError, JobEvent, JobEventKind, JobResult, Runner,
+    DeferLayer, Deferrable, Job, JobContext, JobError, JobResult, Runner,
+    event::{JobEvent, JobEventKind},
 };
 use tokio::io::AsyncReadExt;
 

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use defer_axum::{
-    BoxError, BoxFuture, Dashboard, Envelope, FailedJob, InspectQueue, JobId, JobStatus, Queue, QueueCounts,
-    Runner,
+    BoxError, BoxFuture, Dashboard, JobId, JobStatus, Runner,
+    queue::{Envelope, FailedJob, InspectQueue, Queue, QueueCounts},
 };
 use defer_tests::{Server, Tcp, in_time};
 

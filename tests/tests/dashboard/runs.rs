@@ -4,7 +4,8 @@ use std::{error::Error, fmt, sync::Arc};
 
 use axum::{Router, extract::Path, http::StatusCode, routing::get};
 use defer_axum::{
-    Dashboard, Deferrable, Delivery, Job, JobContext, JobError, JobId, JobResult, Resume, Runner, scope,
+    Dashboard, Deferrable, Delivery, Job, JobContext, JobError, JobId, JobResult, Runner, queue::Resume,
+    scope,
 };
 use defer_tests::{By, Tcp, in_time};
 use serde::{Deserialize, Serialize};
@@ -99,7 +100,8 @@ async fn a_job_from_a_queue_is_one_run_with_the_errors_of_all_its_attempts() {
     for attempts in 0..3 {
         // As a worker does, one attempt after another.
         let metadata = [("route".to_owned(), "POST /items/{id}".to_owned())].into();
-        let mut resumed = runner.resume(FailsInQueue, Resume { id, attempts, metadata }).expect("a runtime");
+        let mut resumed =
+            runner.resume(FailsInQueue, Resume::new(id, attempts, metadata)).expect("a runtime");
         resumed.ran().await;
         let data = data(&server, "/jobs/data").await;
         assert_eq!(names(&data["runs"]), ["FailsInQueue"], "one run, after {} attempts", attempts + 1);

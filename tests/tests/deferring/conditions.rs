@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use axum::{Router, extract::Path, response::Response, routing::get};
-use defer_axum::{Deferrable, Delivery, Job, JobContext, JobEventKind, JobResult, Runner, defer_fn};
+use defer_axum::{Deferrable, Delivery, Job, JobContext, JobResult, Runner, defer_fn, event::JobEventKind};
 use defer_tests::{By, Feed, Log, Note, Tcp, runner};
 use http::StatusCode;
 

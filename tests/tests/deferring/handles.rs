@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use axum::{Router, routing::get};
-use defer_axum::{Defer, Deferred, JobEventKind, Runner, defer_fn};
+use defer_axum::{Defer, Deferred, Runner, defer_fn, event::JobEventKind};
 use defer_tests::{By, Log, Note, Tcp, runner};
 use tokio::sync::mpsc;
 
@@ -103,7 +103,7 @@ async fn a_job_that_has_run_cannot_be_cancelled() {
 async fn a_job_can_cancel_a_later_one() {
     async fn handler(defer: Defer) {
         defer_fn(move |cx| async move {
-            let forgotten = defer.forget("mail");
+            let forgotten = defer.cancel_key("mail");
             cx.state::<Log>()?.add(format!("forgotten: {forgotten}"));
             Ok(())
         });
@@ -132,13 +132,13 @@ async fn keys_of_different_requests_are_different() {
 }
 
 #[tokio::test]
-async fn forget_cancels_by_key() {
+async fn cancel_key_cancels_by_key() {
     async fn handler(defer: Defer) {
         Note::defer("mail").key("mail");
         Note::defer("index").key("index");
-        assert!(defer.forget("mail"));
-        assert!(!defer.forget("mail"), "it is forgotten already");
-        assert!(!defer.forget("never there"));
+        assert!(defer.cancel_key("mail"));
+        assert!(!defer.cancel_key("mail"), "it is forgotten already");
+        assert!(!defer.cancel_key("never there"));
         assert_eq!(defer.len(), 1);
         Note::defer("mail after all").key("mail");
     }

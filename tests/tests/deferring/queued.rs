@@ -12,7 +12,8 @@ use axum::{
     routing::{get, post},
 };
 use defer_axum::{
-    BoxError, BoxFuture, Defer, Deferrable, Envelope, Job, JobContext, JobResult, Queue, Runner,
+    BoxError, BoxFuture, Defer, Deferrable, Job, JobContext, JobResult, Runner,
+    queue::{Envelope, Queue},
 };
 use defer_tests::{By, Feed, Tcp, in_time};
 use serde::{Deserialize, Serialize};

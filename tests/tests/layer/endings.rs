@@ -11,7 +11,7 @@ use axum::{
     response::Response,
     routing::{get, post},
 };
-use defer_axum::{DeferLayer, JobContext, JobEventKind, Runner, defer_fn};
+use defer_axum::{DeferLayer, JobContext, Runner, defer_fn, event::JobEventKind};
 use defer_tests::{By, Feed, Log, Note, NoteEnding, Tcp, runner};
 use http::StatusCode;
 use tokio::sync::Notify;

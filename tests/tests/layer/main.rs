@@ -1,9 +1,9 @@
 //! What `DeferLayer` promises, whoever serves.
 
 mod bodies;
-mod carried;
 mod dropped;
 mod endings;
+mod extensions;
 mod nesting;
 mod order;
 mod told;

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use defer_axum::{Deferrable, Job, JobContext, JobResult, On, Policy};
+use defer_axum::{Deferrable, Job, JobContext, JobResult, Condition, Policy};
 
 #[derive(Deferrable)]
 struct Plain;
@@ -61,7 +61,7 @@ fn main() {
     assert_eq!(plain.tries(), default.tries());
     assert_eq!(plain.backoff(), default.backoff());
     assert_eq!(plain.timeout(), default.timeout());
-    assert_eq!(plain.on(), default.on());
+    assert_eq!(plain.condition(), default.condition());
     assert_eq!(plain.max_running(), None);
     assert!(!plain.is_concurrent());
     assert!(!plain.is_blocking());
@@ -72,7 +72,7 @@ fn main() {
     assert_eq!(full.tries(), 3);
     assert_eq!(full.backoff(), (Duration::from_millis(500), Duration::from_secs(30)));
     assert_eq!(full.timeout(), Some(Duration::from_secs(150)));
-    assert_eq!(full.on(), On::Success);
+    assert_eq!(full.condition(), Condition::Success);
     assert_eq!(full.max_running().map(u32::from), Some(4));
     assert!(full.is_concurrent());
     assert!(full.is_blocking());
@@ -81,7 +81,7 @@ fn main() {
     let several = Several::POLICY;
     assert_eq!(several.tries(), u32::MAX);
     assert_eq!(several.backoff(), (Duration::from_secs(1), Duration::from_secs(1)));
-    assert_eq!(several.on(), On::Always);
+    assert_eq!(several.condition(), Condition::Always);
 
     let least = Least::POLICY;
     assert_eq!(least.tries(), 1);

@@ -14,7 +14,7 @@ struct Vec;
 struct String;
 struct Duration;
 struct Policy;
-struct On;
+struct Condition;
 struct Job;
 struct Deferred;
 struct str;

@@ -10,8 +10,9 @@ use std::{
 };
 
 use defer_shuttle::{
-    BoxError, BoxFuture, Deferrable, Envelope, Job, JobContext, JobEventKind, JobId, JobResult, Policy,
-    Queue, Runner, RunnerBuilder, Stats,
+    BoxError, BoxFuture, Deferrable, Job, JobContext, JobId, JobResult, Policy, Runner, RunnerBuilder, Stats,
+    event::JobEventKind,
+    queue::{Envelope, Queue},
 };
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 
@@ -134,18 +135,16 @@ impl Record {
         assert_eq!(record.ended.keys().copied().collect::<BTreeSet<_>>(), record.deferred, "each has ended");
         assert!(record.ended.values().all(|ends| ends.len() == 1), "more than once: {:?}", record.ended);
         let count = |how| record.ended.values().filter(|ends| ends[..] == [how]).count() as u64;
-        let expected = Stats {
-            deferred: jobs as u64,
-            retried: record.retried,
-            succeeded: count("succeeded"),
-            failed: count("failed"),
-            skipped: count("skipped"),
-            cancelled: count("cancelled"),
-            shed: count("shed"),
-            queued: count("queued"),
-            abandoned: count("abandoned"),
-            ..Stats::default()
-        };
+        let mut expected = Stats::default();
+        expected.deferred = jobs as u64;
+        expected.retried = record.retried;
+        expected.succeeded = count("succeeded");
+        expected.failed = count("failed");
+        expected.skipped = count("skipped");
+        expected.cancelled = count("cancelled");
+        expected.shed = count("shed");
+        expected.queued = count("queued");
+        expected.abandoned = count("abandoned");
         assert_eq!(stats, expected);
         drop(record);
         // A task that has ended its job, or that was stopped, gives back what it has a little later.

@@ -1,0 +1,166 @@
+//! The context a job runs in.
+
+use std::{
+    any::{TypeId, type_name},
+    fmt,
+    sync::Arc,
+};
+
+use serde::de::DeserializeOwned;
+
+use crate::{
+    list::list::JobList,
+    model::{
+        error::{ExtensionError, MissingState},
+        extensions::{self, stored_name},
+        id::JobId,
+        job_type::JobRef,
+        request::RequestInfo,
+        response::ResponseInfo,
+    },
+};
+
+/// The context a job runs in: its id and attempt, its runner's state, and the request and response it comes from.
+///
+/// Cloning is cheap: a clone is the same context.
+///
+/// ```
+/// use defer_core::{Job, JobContext, JobResult};
+/// use std::{sync::Mutex, time::Duration};
+///
+/// /// Records what became of each request.
+/// struct Visit;
+///
+/// impl Job for Visit {
+///     async fn run(&self, cx: &JobContext) -> JobResult {
+///         let (Some(request), Some(response)) = (cx.request(), cx.response()) else {
+///             return Ok(()); // deferred outside of a request
+///         };
+///         let route = request.matched_path().unwrap_or("none");
+///         let line = format!("{} {route}: {} after {:?}", request.method(), response.delivery(), response.elapsed());
+///         // An error that names the type, if the runner was not given one.
+///         let visits = cx.state::<Mutex<Vec<String>>>()?;
+///         visits.lock().map_err(|_| defer_core::JobError::msg("a visit panicked"))?.push(line);
+///         Ok(())
+///     }
+/// }
+///
+/// /// Stops early when the process shuts down.
+/// struct Tidy;
+///
+/// impl Job for Tidy {
+///     async fn run(&self, cx: &JobContext) -> JobResult {
+///         for _ in 0..1_000 {
+///             tokio::select! {
+///                 () = cx.shutting_down() => break,
+///                 () = tokio::time::sleep(Duration::from_millis(10)) => {} // tidies up one more
+///             }
+///         }
+///         Ok(())
+///     }
+/// }
+/// ```
+#[derive(Clone)]
+pub struct JobContext {
+    list: Arc<JobList>,
+    job: JobRef,
+}
+
+impl JobContext {
+    #[inline]
+    pub(crate) fn new(list: Arc<JobList>, job: JobRef) -> Self {
+        Self { list, job }
+    }
+
+    pub(crate) fn list(&self) -> &JobList {
+        &self.list
+    }
+
+    pub(crate) fn job(&self) -> JobRef {
+        self.job
+    }
+
+    /// Returns the runner's state of this type.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`MissingState`], which names the type, if the runner was built without it. `?` converts it into the
+    /// job's error.
+    pub fn state<T: Send + Sync + 'static>(&self) -> Result<&T, MissingState> {
+        self.list.engine.config.state.require()
+    }
+
+    /// Returns the request that deferred the job, or `None` for a job deferred outside of a request, and for one that a
+    /// queue's worker runs.
+    pub fn request(&self) -> Option<&RequestInfo> {
+        self.list.request()
+    }
+
+    /// Returns how the response to that request ended, or `None` for a job deferred outside of a request, and for one
+    /// that a queue's worker runs.
+    pub fn response(&self) -> Option<&ResponseInfo> {
+        self.list.response()
+    }
+
+    /// Returns the job's name.
+    pub fn name(&self) -> &'static str {
+        self.job.name()
+    }
+
+    /// Returns the extension of this type that the job takes from its request: [`DeferLayer::capture_extension`] captured it, or
+    /// [`Defer::insert_extension`](crate::Defer::insert_extension) set it. A job that comes from a queue has it too, as it was
+    /// when the job was stored.
+    ///
+    /// # Errors
+    ///
+    /// [`ExtensionError::Missing`] if there is none, with the type and what may have been forgotten, and
+    /// [`ExtensionError::Unreadable`] if the queue stored it before the type was changed. `?` converts both into the job's
+    /// error, so that a job never runs as nobody, or as somebody else.
+    ///
+    /// [`DeferLayer::capture_extension`]: https://docs.rs/defer-axum/latest/defer_axum/middleware/struct.DeferLayer.html#method.capture_extension
+    pub fn extension<T>(&self) -> Result<T, ExtensionError>
+    where
+        T: Clone + DeserializeOwned + Send + Sync + 'static,
+    {
+        let type_id = TypeId::of::<T>();
+        // What a handler said is later, and so comes first.
+        let from_handler =
+            self.list.lock().extensions.as_ref().and_then(|extensions| extensions.get(type_id));
+        let captured = || self.list.request()?.extensions()?.get(type_id);
+        let queued = self.list.origin.queued.as_ref();
+        let stored = queued.and_then(|metadata| metadata.get(&stored_name(type_name::<T>())));
+        extensions::find(from_handler.or_else(captured), stored.map(String::as_str))
+    }
+
+    /// Returns the job's id, which is the same in each attempt.
+    pub fn id(&self) -> JobId {
+        self.job.id
+    }
+
+    /// Returns the number of this attempt, counted from 1.
+    pub fn attempt(&self) -> u32 {
+        self.job.attempt
+    }
+
+    /// Waits until the runner begins to shut down. Completes at once if it has begun.
+    ///
+    /// Use it in a long job, with `select!`, to stop at a good place before the deadline stops the job at an
+    /// arbitrary point.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: if dropped, it loses nothing.
+    pub async fn shutting_down(&self) {
+        self.list.engine.shutdown.begun().await;
+    }
+}
+
+impl fmt::Debug for JobContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JobContext")
+            .field("name", &self.job.name())
+            .field("id", &self.job.id)
+            .field("attempt", &self.job.attempt)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,158 @@
+//! The traits of a job.
+
+use std::future::{Future, ready};
+
+use serde::Serialize;
+
+use super::context::JobContext;
+use crate::{
+    model::{
+        error::{BoxError, JobError, JobResult},
+        id::JobId,
+        job_type::JobType,
+        policy::Policy,
+    },
+    store::{
+        Envelope,
+        codec::{Decode, Encode, encode},
+    },
+};
+
+/// Work to do after the response: a struct that holds the input, and a method that does the work.
+///
+/// ```
+/// use defer_core::{Job, JobContext, JobResult};
+///
+/// struct Mailer;
+/// impl Mailer {
+///     async fn send(&self, to: &str) -> std::io::Result<()> {
+///         Ok(())
+///     }
+/// }
+///
+/// struct SendWelcome {
+///     to: String,
+/// }
+///
+/// impl Job for SendWelcome {
+///     async fn run(&self, cx: &JobContext) -> JobResult {
+///         cx.state::<Mailer>()?.send(&self.to).await?;
+///         Ok(())
+///     }
+/// }
+/// ```
+///
+/// `run` borrows the job, because it is called again when an attempt fails and another follows.
+///
+/// # Cancel safety
+///
+/// The future of `run` may be dropped at any `.await`: when the attempt times out, and at the end of a shutdown. If part of
+/// a job must not be interrupted, spawn a task for that part.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a job: it does not implement `Job`",
+    label = "this type has no `impl Job`",
+    note = "say what the job does: `impl Job for {Self} {{ async fn run(&self, cx: &JobContext) -> JobResult {{ .. }} }}`"
+)]
+pub trait Job: Send + Sync + 'static {
+    /// Does the work. An error or a panic fails this attempt; the job's [`Policy`] decides whether another follows.
+    fn run(&self, cx: &JobContext) -> impl Future<Output = JobResult> + Send;
+
+    /// Called once when the job is given up: its last attempt failed, panicked or timed out, or its error was fatal. Does
+    /// nothing unless you implement it, to mark what the job was for, or to tell somebody.
+    ///
+    /// ```
+    /// # use defer_core::{Job, JobContext, JobError, JobResult};
+    /// # struct Orders;
+    /// # impl Orders { async fn mark(&self, _: u64, _: &str) {} }
+    /// # struct NotifyPartner { order: u64 }
+    /// impl Job for NotifyPartner {
+    ///     async fn run(&self, cx: &JobContext) -> JobResult {
+    ///         // ..
+    /// #       Ok(())
+    ///     }
+    ///
+    ///     async fn failed(&self, cx: &JobContext, error: &JobError) {
+    ///         if let Ok(orders) = cx.state::<Orders>() {
+    ///             orders.mark(self.order, "the partner was not told").await;
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// It is part of the last attempt: it runs in its span, before the job ends, and may defer. It has the job's timeout for
+    /// itself; if it panics or takes longer, that is logged. It is not called for a job that is cancelled, skipped, shed or
+    /// abandoned, whose predicate panics, or that finds no timer for its next attempt, nor for a queued job that is given up
+    /// because its process kept dying. On a queue it is called again if the process dies while it runs.
+    fn failed(&self, cx: &JobContext, error: &JobError) -> impl Future<Output = ()> + Send {
+        let _ = (cx, error);
+        ready(())
+    }
+}
+
+/// A job that can be deferred. `#[derive(Deferrable)]` implements it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be deferred: it does not implement `Deferrable`",
+    label = "this type is not deferrable",
+    note = "put `#[derive(Deferrable)]` on it, or defer a closure with `defer_fn(|cx| async move {{ .. }})`"
+)]
+pub trait Deferrable: Job + Sized {
+    /// The job's name in events, logs and queues.
+    const NAME: &'static str;
+    /// How jobs of this type are run.
+    const POLICY: Policy;
+    /// Serializes the job for a queue; `None` for a type that is never queued.
+    #[doc(hidden)]
+    const ENCODE: Option<Encode<Self>> = None;
+    /// Deserializes a job that went through [`ENCODE`](Self::ENCODE).
+    #[doc(hidden)]
+    const DECODE: Option<Decode<Self>> = None;
+    /// The type's earlier names. A worker also runs jobs queued under them.
+    #[doc(hidden)]
+    const ALIASES: &'static [&'static str] = &[];
+}
+
+/// Returns the type of a job.
+pub(crate) fn job_type<J: Deferrable>() -> &'static JobType {
+    const { &JobType::new(|| J::NAME, J::POLICY) }
+}
+
+impl Envelope {
+    /// Creates the envelope of a job that was not deferred: one that is stored in a transaction, or by a program that
+    /// runs no jobs itself. The job gets an id of its own.
+    ///
+    /// # Errors
+    ///
+    /// If the job cannot be written as JSON.
+    pub fn of<J: Deferrable + Serialize>(job: &J) -> Result<Self, BoxError> {
+        Ok(Self::new(JobId::next(), J::NAME, J::POLICY, encode(job)?))
+    }
+}
+
+/// What a deferred closure may return: nothing, or a [`JobResult`].
+#[diagnostic::on_unimplemented(
+    message = "a deferred closure must return `()` or `JobResult`, not `{Self}`",
+    label = "the closure's future returns `{Self}`",
+    note = "end the block with `;`, or with `Ok(())` where it uses `?`"
+)]
+pub trait IntoJobResult: sealed::Sealed {
+    /// Converts the closure's output into the job's result.
+    fn into_job_result(self) -> JobResult;
+}
+
+impl IntoJobResult for () {
+    fn into_job_result(self) -> JobResult {
+        Ok(())
+    }
+}
+
+impl IntoJobResult for JobResult {
+    fn into_job_result(self) -> JobResult {
+        self
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for () {}
+    impl Sealed for crate::JobResult {}
+}

@@ -1,0 +1,18 @@
+//! What a user writes, and how it is run.
+//!
+//! | file | hides |
+//! |---|---|
+//! | `context` | where a job's state, request and response come from |
+//! | `job` | nothing: the traits of a job |
+//! | `work` | what kinds of jobs there are: on the runtime, shared, and closures |
+//! | `blocking` | how a job gets onto the blocking pool |
+//! | `middleware` | what is wrapped around an attempt |
+//! | `watchdog` | how a job that blocks its thread is noticed |
+
+mod blocking;
+pub(crate) mod context;
+#[allow(clippy::module_inception, reason = "the file of the trait")]
+pub(crate) mod job;
+pub(crate) mod middleware;
+pub(crate) mod watchdog;
+pub(crate) mod work;

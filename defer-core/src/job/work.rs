@@ -1,0 +1,113 @@
+//! The kinds of jobs: those on the runtime, those that something else owns too, and closures.
+
+use std::{
+    future::{Future, ready},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{
+    blocking::on_pool,
+    context::JobContext,
+    job::{Deferrable, IntoJobResult},
+    middleware::wrap_blocking,
+};
+#[cfg(feature = "testing")]
+use crate::list::list::SharedJob;
+use crate::model::error::{JobError, JobResult};
+
+/// What an attempt runs: a job or a closure.
+pub(crate) trait Work: Send + 'static {
+    /// Whether attempts are boxed futures, of one type for all jobs, rather than part of their worker.
+    const IS_BOXED: bool = false;
+
+    /// Runs the job. It may panic before it returns its future, so call this inside of another.
+    fn run(&mut self, cx: &JobContext) -> impl Future<Output = JobResult> + Send;
+
+    /// Tells the job that it is given up. It may panic as [`run`](Self::run) may.
+    fn failed(&mut self, cx: &JobContext, error: &JobError) -> impl Future<Output = ()> + Send {
+        let _ = (cx, error);
+        ready(())
+    }
+
+    /// Returns the job, if it is shared.
+    #[cfg(feature = "testing")]
+    fn shared(&self) -> Option<SharedJob> {
+        None
+    }
+}
+
+/// A job on the runtime's worker threads.
+pub(crate) struct Plain<J>(pub(crate) J);
+
+impl<J: Deferrable> Work for Plain<J> {
+    fn run(&mut self, cx: &JobContext) -> impl Future<Output = JobResult> + Send {
+        self.0.run(cx)
+    }
+
+    fn failed(&mut self, cx: &JobContext, error: &JobError) -> impl Future<Output = ()> + Send {
+        self.0.failed(cx, error)
+    }
+}
+
+/// A job that is not owned by its list alone: its thread on the blocking pool may still have it after a timeout, and a test may
+/// look at it.
+pub(crate) struct Shared<J>(pub(crate) Arc<J>);
+
+impl<J: Deferrable> Work for Shared<J> {
+    const IS_BOXED: bool = true;
+
+    async fn run(&mut self, cx: &JobContext) -> JobResult {
+        if const { J::POLICY.is_blocking() } {
+            let (job, cx) = (self.0.clone(), cx.clone());
+            let run = async move { wrap_blocking(&cx, Box::pin(async { job.run(&cx).await })).await };
+            on_pool(Box::pin(run)).await
+        } else {
+            self.0.run(cx).await
+        }
+    }
+
+    async fn failed(&mut self, cx: &JobContext, error: &JobError) {
+        if const { J::POLICY.is_blocking() } {
+            let (job, cx, error) = (self.0.clone(), cx.clone(), error.clone());
+            let told = async move {
+                job.failed(&cx, &error).await;
+                Ok(())
+            };
+            // There is no error but that it was stopped.
+            let _ = on_pool(Box::pin(told)).await;
+        } else {
+            self.0.failed(cx, error).await;
+        }
+    }
+
+    #[cfg(feature = "testing")]
+    fn shared(&self) -> Option<SharedJob> {
+        Some(self.0.clone())
+    }
+}
+
+/// A closure, which has one attempt.
+pub(crate) struct Once<F>(pub(crate) Option<F>);
+
+impl<F, Fut> Work for Once<F>
+where
+    F: FnOnce(JobContext) -> Fut + Send + 'static,
+    Fut: Future<Output: IntoJobResult> + Send,
+{
+    async fn run(&mut self, cx: &JobContext) -> JobResult {
+        match self.0.take() {
+            Some(work) => work(cx.clone()).await.into_job_result().map_err(only_once),
+            // Middleware lets it snooze.
+            None => Err(only_once(JobError::snooze(Duration::ZERO))),
+        }
+    }
+}
+
+/// A closure cannot be run again, though it asks for that.
+fn only_once(error: JobError) -> JobError {
+    if !error.is_snooze() {
+        return error;
+    }
+    JobError::msg("a closure runs once, and cannot snooze: make a job type of it").fatal()
+}

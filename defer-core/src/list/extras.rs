@@ -1,0 +1,119 @@
+//! What few jobs have.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use tokio::{sync::oneshot, task::AbortHandle, time::Instant};
+
+use crate::{
+    limits::{dedup::Claim, keyed_semaphore::Slot},
+    model::{id::JobId, response::ResponseInfo},
+    observe::event::JobEventKind,
+    primitives::timestamp::Timestamp,
+};
+
+/// Holds user code: drop it only after releasing the lock.
+#[derive(Default)]
+pub(crate) struct Extras {
+    pub(super) options: Options,
+    pub(super) progress: Progress,
+}
+
+/// What the user wants of one job.
+#[derive(Default)]
+pub(super) struct Options {
+    pub(super) when: Option<Predicate>,
+    pub(super) key: Option<Box<str>>,
+    pub(super) delay: Option<Delay>,
+    pub(super) serial: Option<Arc<str>>,
+    pub(super) unique: Option<Unique>,
+}
+
+/// The job's unique key.
+#[derive(Clone)]
+pub(super) struct Unique {
+    pub(super) key: Arc<str>,
+    pub(super) duplicate_of: DuplicateOf,
+}
+
+/// The job that another is a duplicate of, once that is known. Shared with handles.
+pub(crate) type DuplicateOf = Arc<OnceLock<JobId>>;
+
+/// How far one job has got, in what few jobs have.
+#[derive(Default)]
+pub(super) struct Progress {
+    /// When it could have started, if that is not when its list was released.
+    pub(super) ready: Option<Timestamp>,
+    /// When its attempt started, if it has a task of its own.
+    pub(super) started: Option<Timestamp>,
+    pub(super) payload: Option<Vec<u8>>,
+    pub(super) task: Option<AbortHandle>,
+    pub(super) observer: Option<oneshot::Sender<JobEventKind>>,
+    /// Its turn among those with its serial key, until whoever runs it takes it.
+    pub(super) slot: Option<Slot>,
+    pub(super) claim: Option<Claim>,
+}
+
+#[cfg(test)]
+impl Clone for Extras {
+    /// # Panics
+    ///
+    /// With a predicate, a slot or a claim, of which there is only one. An observer stays where it is.
+    fn clone(&self) -> Self {
+        let Self { options, progress } = self;
+        let has_one = options.when.is_some() || progress.slot.is_some() || progress.claim.is_some();
+        assert!(!has_one, "there is only one");
+        Self {
+            options: Options {
+                when: None,
+                key: options.key.clone(),
+                delay: options.delay.clone(),
+                serial: options.serial.clone(),
+                unique: options.unique.clone(),
+            },
+            progress: Progress {
+                ready: progress.ready,
+                started: progress.started,
+                payload: progress.payload.clone(),
+                task: progress.task.clone(),
+                observer: None,
+                slot: None,
+                claim: None,
+            },
+        }
+    }
+}
+
+/// How long a job waits after its response.
+#[cfg_attr(test, derive(Clone))]
+pub(super) enum Delay {
+    /// The response is not over.
+    After(Duration),
+    Until(Instant),
+}
+
+impl Delay {
+    pub(super) fn left(&self) -> Duration {
+        match self {
+            Self::After(delay) => *delay,
+            Self::Until(at) => at.saturating_duration_since(Instant::now()),
+        }
+    }
+}
+
+/// A user's condition for a job to run.
+pub(crate) type Predicate = Box<dyn FnOnce(&ResponseInfo) -> bool + Send>;
+
+/// What to ask about the response before a job starts.
+pub(crate) enum Question {
+    IsSuccess,
+    When(Predicate),
+}
+
+impl Extras {
+    pub(crate) fn take_observer(&mut self) -> Option<oneshot::Sender<JobEventKind>> {
+        self.progress.observer.take()
+    }
+}

@@ -1,0 +1,52 @@
+//! What a transition leaves to do once the lock is released.
+
+use std::task::Waker;
+
+use smallvec::SmallVec;
+use tokio::task::{AbortHandle, JoinHandle};
+
+use crate::{list::extras::Extras, model::job_type::JobRef};
+
+/// What is left to do once the lock is released.
+#[must_use]
+#[derive(Default)]
+pub(crate) struct Effects {
+    /// Jobs that ended without an attempt, or in one that was broken off: report and count each.
+    pub(crate) ended: SmallVec<[Ended; 1]>,
+    /// How many jobs' room to give back.
+    pub(crate) room: usize,
+    /// The held response, and tasks that wait for a change.
+    pub(crate) wakers: SmallVec<[Waker; 2]>,
+    /// To be aborted.
+    pub(crate) worker: Option<JoinHandle<()>>,
+    /// To be aborted.
+    pub(crate) tasks: Vec<AbortHandle>,
+}
+
+impl Effects {
+    /// Returns whether nothing is left to do.
+    #[inline]
+    pub(crate) fn has_nothing(&self) -> bool {
+        let Self { ended, room, wakers, worker, tasks } = self;
+        ended.is_empty() && *room == 0 && wakers.is_empty() && worker.is_none() && tasks.is_empty()
+    }
+}
+
+/// A job that ended. Each job yields exactly one of these.
+#[must_use]
+pub(crate) struct Ended {
+    pub(crate) index: usize,
+    pub(crate) job: JobRef,
+    /// Holds user code.
+    pub(crate) extras: Option<Box<Extras>>,
+}
+
+/// The wakers of what waits for a list.
+#[derive(Default)]
+#[cfg_attr(test, derive(Clone))]
+pub(super) struct Waiters {
+    /// The held response.
+    pub(super) held: Option<Waker>,
+    /// Tasks that wait for a push, or for the end of a job that waits for its turn.
+    pub(super) changed: Vec<Waker>,
+}

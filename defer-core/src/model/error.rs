@@ -1,0 +1,317 @@
+//! Errors: of a job, of deferring one, and of a job that asks for state that is missing.
+
+use std::{
+    any::Any,
+    borrow::Cow,
+    error::Error,
+    fmt::{self, Write as _},
+    num::NonZeroU32,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
+
+use crate::primitives::panic::drop_quietly;
+
+/// A boxed error of any type, as tower and axum use it.
+pub type BoxError = Box<dyn Error + Send + Sync>;
+
+/// The result of [`Job::run`](crate::Job::run).
+pub type JobResult = Result<(), JobError>;
+
+/// Why one attempt of a job failed.
+///
+/// Any error converts into it, so `?` works in a job: errors of the standard library, boxed errors, `anyhow`'s, and
+/// strings. After a failed attempt another follows, while the job's policy has attempts left. Mark an error as
+/// [`fatal`](JobError::fatal) when another attempt would not help.
+///
+/// Like `anyhow::Error` it does not implement [`Error`] itself, which makes that conversion possible.
+/// [`as_error`](JobError::as_error) returns the error inside. Cloning is cheap.
+///
+/// ```
+/// use defer_core::{JobError, JobResult};
+///
+/// fn parse(port: &str) -> JobResult {
+///     let port: u16 = port.parse()?;
+///     if port == 0 {
+///         return Err(JobError::msg("port 0 cannot be called").fatal());
+///     }
+///     Ok(())
+/// }
+///
+/// assert!(!parse("http").unwrap_err().is_fatal());
+/// assert!(parse("0").unwrap_err().is_fatal());
+/// ```
+#[derive(Clone)]
+pub struct JobError {
+    source: Source,
+    fatal: bool,
+    panicked: bool,
+    timed_out: bool,
+    snoozes: bool,
+    /// How long until the next attempt, in milliseconds and one. Short, because every result has room for it.
+    retry_after: Option<NonZeroU32>,
+}
+
+/// A user's error, whose `Drop` may panic wherever the last clone is dropped.
+#[derive(Clone)]
+struct Source(Option<Arc<dyn Error + Send + Sync>>);
+
+impl Source {
+    fn get(&self) -> &(dyn Error + Send + Sync + 'static) {
+        self.0.as_deref().expect("an error is there until it is dropped")
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        drop_quietly(self.0.take());
+    }
+}
+
+impl JobError {
+    /// Creates an error that is only a message.
+    pub fn msg(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::from(Message(message.into()))
+    }
+
+    /// Creates an error with the message of a panic.
+    pub(crate) fn panicked(panic: Box<dyn Any + Send>) -> Self {
+        let message = if let Some(message) = panic.downcast_ref::<&'static str>() {
+            Self::msg(format!("panicked: {message}"))
+        } else if let Some(message) = panic.downcast_ref::<String>() {
+            Self::msg(format!("panicked: {message}"))
+        } else {
+            Self::msg("panicked with a value that is not a string")
+        };
+        drop_quietly(panic);
+        Self { panicked: true, ..message }
+    }
+
+    /// Creates the error of an attempt that took longer than this.
+    pub(crate) fn timed_out(limit: Duration) -> Self {
+        Self { timed_out: true, ..Self::msg(format!("took longer than its limit of {limit:?}")) }
+    }
+
+    /// Marks the error as fatal: another attempt would not help, so the job gets none.
+    #[must_use = "this returns the marked error"]
+    pub fn fatal(mut self) -> Self {
+        self.fatal = true;
+        self
+    }
+
+    /// Returns whether the job gets no more attempts.
+    pub fn is_fatal(&self) -> bool {
+        self.fatal
+    }
+
+    /// Sets when the next attempt follows, instead of the policy's backoff: when the other side says so, as with HTTP's
+    /// `Retry-After`. Kept to the millisecond, and up to 49 days. Without an attempt left, or if the error is
+    /// [`fatal`](Self::fatal), none follows.
+    ///
+    /// ```
+    /// use defer_core::{JobError, JobResult};
+    /// use std::time::Duration;
+    ///
+    /// fn answered(status: u16, retry_after: Option<u64>) -> JobResult {
+    ///     match (status, retry_after) {
+    ///         (200, _) => Ok(()),
+    ///         (429 | 503, Some(seconds)) => {
+    ///             Err(JobError::msg("the partner is busy").retry_after(Duration::from_secs(seconds)))
+    ///         }
+    ///         _ => Err(JobError::msg(format!("the partner answered {status}"))),
+    ///     }
+    /// }
+    /// # let busy = answered(429, Some(120)).unwrap_err();
+    /// # assert_eq!(busy.next_attempt(), Some(Duration::from_secs(120)));
+    /// ```
+    #[must_use = "this returns the changed error"]
+    pub fn retry_after(mut self, delay: Duration) -> Self {
+        let millis = delay.as_millis().try_into().unwrap_or(u32::MAX);
+        self.retry_after = Some(NonZeroU32::MIN.saturating_add(millis));
+        self
+    }
+
+    /// Returns an error that reschedules the job after this long, for work that cannot be done yet: the file is not there, the
+    /// other side is closed for the night. That spends none of its attempts, and is not logged as a failure.
+    ///
+    /// The delay is kept as that of [`retry_after`](Self::retry_after) is, and meanwhile the job takes no room of
+    /// [`max_pending`](crate::RunnerBuilder::max_pending) in either case. A closure runs once, so that one which returns this
+    /// has failed.
+    ///
+    /// ```
+    /// use defer_core::{Job, JobContext, JobError, JobResult};
+    /// use std::{path::PathBuf, time::Duration};
+    ///
+    /// struct Import {
+    ///     file: PathBuf,
+    /// }
+    ///
+    /// impl Job for Import {
+    ///     async fn run(&self, _cx: &JobContext) -> JobResult {
+    ///         if !self.file.exists() {
+    ///             return Err(JobError::snooze(Duration::from_secs(60)));
+    ///         }
+    ///         // ..
+    ///         Ok(())
+    ///     }
+    /// }
+    /// ```
+    pub fn snooze(delay: Duration) -> Self {
+        Self { snoozes: true, ..Self::msg("not now").retry_after(delay) }
+    }
+
+    /// Returns whether the job only wants to be run again [later](Self::snooze).
+    pub fn is_snooze(&self) -> bool {
+        self.snoozes && !self.fatal
+    }
+
+    /// Returns after how long the next attempt follows, if the error says so.
+    pub fn next_attempt(&self) -> Option<Duration> {
+        self.retry_after.map(|millis| Duration::from_millis((millis.get() - 1).into()))
+    }
+
+    /// Returns whether the job panicked. [Middleware](crate::RunnerBuilder::around) and [`Job::failed`](crate::Job::failed) see
+    /// such errors.
+    pub fn is_panic(&self) -> bool {
+        self.panicked
+    }
+
+    /// Returns whether the attempt took longer than its [timeout](crate::Policy::with_timeout). [`Job::failed`](crate::Job::failed) and
+    /// events see such errors.
+    pub fn is_timeout(&self) -> bool {
+        self.timed_out
+    }
+
+    /// Returns the error inside, for its sources or a downcast.
+    pub fn as_error(&self) -> &(dyn Error + Send + Sync + 'static) {
+        self.source.get()
+    }
+}
+
+impl<E: Into<BoxError>> From<E> for JobError {
+    fn from(error: E) -> Self {
+        Self {
+            source: Source(Some(Arc::from(error.into()))),
+            fatal: false,
+            panicked: false,
+            timed_out: false,
+            snoozes: false,
+            retry_after: None,
+        }
+    }
+}
+
+/// Writes the error and its sources, separated by `: `. Many errors write their source themselves: what the text already ends
+/// with is not repeated.
+impl fmt::Display for JobError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let error = self.source.get();
+        let mut written = Written { to: f, end: String::new() };
+        write!(written, "{error}")?;
+        let mut source = error.source();
+        while let Some(error) = source {
+            let more = error.to_string();
+            if !written.end.ends_with(&more) {
+                write!(written, ": {more}")?;
+            }
+            source = error.source();
+        }
+        Ok(())
+    }
+}
+
+/// Passes on what is written, and keeps the end of it.
+struct Written<'a, 'b> {
+    to: &'a mut fmt::Formatter<'b>,
+    end: String,
+}
+
+/// How much of it is kept. The text of a longer source is repeated.
+const END: usize = 1024;
+
+impl fmt::Write for Written<'_, '_> {
+    fn write_str(&mut self, more: &str) -> fmt::Result {
+        self.to.write_str(more)?;
+        self.end.push_str(more);
+        if self.end.len() > 2 * END {
+            let cut = (self.end.len() - END..).find(|at| self.end.is_char_boundary(*at));
+            self.end.drain(..cut.unwrap_or_default());
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for JobError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JobError").field("source", &self.source.get()).field("fatal", &self.fatal).finish()
+    }
+}
+
+/// Calls user code and converts its panic into an error.
+pub(crate) fn caught<T>(f: impl FnOnce() -> T) -> Result<T, JobError> {
+    catch_unwind(AssertUnwindSafe(f)).map_err(JobError::panicked)
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Message(Cow<'static, str>);
+
+/// Why a job could not be deferred.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeferError {
+    /// There is no Tokio runtime on this thread, so nothing could run the job.
+    #[error(
+        "there is no Tokio runtime here to run the job: defer it inside `#[tokio::main]`, a handler or \
+         a task, or enter a runtime with `Handle::enter`"
+    )]
+    NoRuntime,
+}
+
+/// [`RunnerBuilder::install_global`](crate::RunnerBuilder::install_global) was called too late.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the global runner already exists: install it once, early in `main`, before anything is deferred outside of a \
+     request and before `DeferLayer::default()` or `Runner::global()`"
+)]
+#[non_exhaustive]
+pub struct GlobalRunnerExists;
+
+/// A job asked for an extension of its request that it does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExtensionError {
+    /// There is none of this type.
+    #[error(
+        "the job has no extension `{type_name}` from its request: name the type with `DeferLayer::capture_extension`, inside of \
+         the layer that sets it, or set it with `Defer::insert_extension`; if the job comes from a queue, the type may have been \
+         renamed or moved"
+    )]
+    #[non_exhaustive]
+    Missing {
+        /// The type, as [`std::any::type_name`] writes it.
+        type_name: &'static str,
+    },
+    /// The queue has stored it in another form.
+    #[error("the extension `{type_name}` that the queue stored cannot be read: has the type changed?")]
+    #[non_exhaustive]
+    Unreadable {
+        /// The type, as [`std::any::type_name`] writes it.
+        type_name: &'static str,
+    },
+}
+
+/// A job asked for state of a type that its runner was not given.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("no state of type `{type_name}`: give it to the runner with `Runner::builder().state(..)`")]
+pub struct MissingState {
+    pub(crate) type_name: &'static str,
+}
+
+impl MissingState {
+    /// Returns the type that was asked for, as [`std::any::type_name`] writes it.
+    pub fn type_name(&self) -> &'static str {
+        self.type_name
+    }
+}

@@ -1,0 +1,63 @@
+//! What is the same for all jobs of a type, and one job.
+
+use std::fmt;
+
+use super::{id::JobId, policy::Policy};
+
+/// What is the same for all jobs of a type: one pointer to it says which type a job is of.
+pub(crate) struct JobType {
+    /// A function, because the name of a closure is not known to a constant.
+    name: fn() -> &'static str,
+    policy: Policy,
+}
+
+impl JobType {
+    pub(crate) const fn new(name: fn() -> &'static str, policy: Policy) -> Self {
+        Self { name, policy }
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        (self.name)()
+    }
+
+    pub(crate) fn policy(&self) -> &Policy {
+        &self.policy
+    }
+}
+
+impl fmt::Debug for JobType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("JobType").field(&self.name()).finish()
+    }
+}
+
+/// One job, in one of its attempts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct JobRef {
+    kind: &'static JobType,
+    pub(crate) id: JobId,
+    /// The attempt, counted from 1; 0 before the first.
+    pub(crate) attempt: u32,
+    /// Whether its events are logged inside the attempt's span, which has the fields above.
+    pub(crate) in_span: bool,
+}
+
+impl JobRef {
+    #[inline]
+    pub(crate) fn new(kind: &'static JobType, id: JobId, attempt: u32) -> Self {
+        Self { kind, id, attempt, in_span: false }
+    }
+
+    /// Returns the same job, for events that are logged inside of its span, or outside of any.
+    pub(crate) fn in_span(self, in_span: bool) -> Self {
+        Self { in_span, ..self }
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        self.kind.name()
+    }
+
+    pub(crate) fn policy(self) -> &'static Policy {
+        self.kind.policy()
+    }
+}

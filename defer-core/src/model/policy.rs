@@ -1,0 +1,228 @@
+//! How jobs of one type are run: how many attempts, how long each may take, after which responses, and beside how many others.
+
+use std::{num::NonZeroU32, time::Duration};
+
+/// How the jobs of one type are run, as the attributes of `#[derive(Deferrable)]` set it.
+///
+/// The default is one attempt, no timeout, after any response, on the runtime's worker threads.
+///
+/// ```
+/// use defer_core::Policy;
+/// use std::time::Duration;
+///
+/// const POLICY: Policy = Policy::new()
+///     .with_tries(3)
+///     .with_backoff(Duration::from_millis(500), Duration::from_secs(30))
+///     .with_timeout(Duration::from_secs(10));
+/// assert_eq!(POLICY.tries(), 3);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    tries: u32,
+    backoff: (Duration, Duration),
+    timeout: Option<Duration>,
+    max_running: Option<NonZeroU32>,
+    flags: Flags,
+    blocking: bool,
+    queue: bool,
+}
+
+/// What few jobs have: a bit for each, so that one test tells that a job has nothing of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Flags(u16);
+
+impl Flags {
+    /// Its response has to be a success.
+    pub(crate) const SUCCESS: Self = Self(1);
+    /// A predicate has to be true.
+    pub(crate) const WHEN: Self = Self(1 << 1);
+    /// It runs after those with the same key.
+    pub(crate) const SERIAL: Self = Self(1 << 2);
+    /// No more than so many of its type run.
+    pub(crate) const LIMIT: Self = Self(1 << 3);
+    /// It does not start before a time.
+    pub(crate) const DELAY: Self = Self(1 << 4);
+    /// It is to be pushed to the queue.
+    pub(crate) const PUSH: Self = Self(1 << 5);
+    /// Middleware or the watchdog wraps its attempts.
+    pub(crate) const WRAPPED: Self = Self(1 << 6);
+    /// It runs beside its line.
+    pub(crate) const CONCURRENT: Self = Self(1 << 7);
+    /// It is left out while another with its key is pending.
+    pub(crate) const UNIQUE: Self = Self(1 << 8);
+    /// It has a task of its own.
+    pub(crate) const DETACHED: Self = Self(1 << 9);
+    /// It has queued for its turn among others, or is about to: its key and its delay stay.
+    pub(crate) const IN_TURN: Self = Self(1 << 10);
+    /// Others were left out because it will run.
+    pub(crate) const PINNED: Self = Self(1 << 11);
+    /// Its last attempt failed, and `Job::failed` is called, or was.
+    pub(crate) const GIVEN_UP: Self = Self(1 << 12);
+
+    pub(crate) const NONE: Self = Self(0);
+    pub(crate) const CONDITION: Self = Self::SUCCESS.with(Self::WHEN);
+    pub(crate) const SLOTS: Self = Self::SERIAL.with(Self::LIMIT);
+    /// What an attempt cannot just be started with.
+    pub(crate) const DETOUR: Self =
+        Self::CONDITION.with(Self::SLOTS).with(Self::DELAY).with(Self::PUSH).with(Self::WRAPPED);
+
+    pub(crate) const fn with(self, others: Self) -> Self {
+        Self(self.0 | others.0)
+    }
+
+    pub(crate) const fn without(self, others: Self) -> Self {
+        Self(self.0 & !others.0)
+    }
+
+    /// Returns whether it has any of these.
+    pub(crate) const fn has(self, any: Self) -> bool {
+        self.0 & any.0 != 0
+    }
+}
+
+/// After which responses a job runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Condition {
+    /// After any response.
+    #[default]
+    Always,
+    /// After a response that [is a success](crate::ResponseInfo::is_success).
+    Success,
+    /// After a response that the predicate of [`Deferred::when`](crate::Deferred::when) accepts.
+    When,
+}
+
+impl Policy {
+    /// Creates the policy of a job type without attributes.
+    pub const fn new() -> Self {
+        Self {
+            tries: 1,
+            backoff: (Duration::from_millis(500), Duration::from_secs(30)),
+            timeout: None,
+            max_running: None,
+            flags: Flags::NONE,
+            blocking: false,
+            queue: false,
+        }
+    }
+
+    /// Sets the number of attempts in all; 0 counts as 1.
+    #[must_use]
+    pub const fn with_tries(mut self, tries: u32) -> Self {
+        self.tries = if tries == 0 { 1 } else { tries };
+        self
+    }
+
+    /// Sets the shortest and the longest wait before another attempt (500 ms and 30 s by default). The wait doubles
+    /// from one to the other, with jitter.
+    #[must_use]
+    pub const fn with_backoff(mut self, min: Duration, max: Duration) -> Self {
+        self.backoff = (min, max);
+        self
+    }
+
+    /// Sets how long one attempt may take. An attempt that takes longer is dropped and counts as failed.
+    #[must_use]
+    pub const fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Runs a job only after a response that [is a success](crate::ResponseInfo::is_success).
+    #[must_use]
+    pub const fn with_on_success(mut self) -> Self {
+        self.flags = self.flags.with(Flags::SUCCESS);
+        self
+    }
+
+    /// Sets how many jobs of the type may run at the same time on a runner; 0 counts as 1. Another waits in its request's
+    /// line until one of them has ended, first come, first served. One that is between two attempts does not run.
+    ///
+    /// The limit is keyed by job name: two types with the same name share the limit of the first that runs. On a queue it holds
+    /// for each worker's runner, not for all of them together. A blocking job that has timed out no longer counts, though it may
+    /// still be on its thread.
+    #[must_use]
+    pub const fn with_max_running(mut self, jobs: u32) -> Self {
+        self.max_running = Some(match NonZeroU32::new(jobs) {
+            Some(jobs) => jobs,
+            None => NonZeroU32::MIN,
+        });
+        self.flags = self.flags.with(Flags::LIMIT);
+        self
+    }
+
+    /// Runs the job concurrently with the request's other jobs, as soon as their response is over. From then on it can be neither
+    /// changed nor cancelled, though it may wait for `max_running`. On a queue every job is concurrent.
+    #[must_use]
+    pub const fn with_concurrent(mut self) -> Self {
+        self.flags = self.flags.with(Flags::CONCURRENT);
+        self
+    }
+
+    /// Runs the job on Tokio's blocking pool, where it may block its thread. Nothing can stop it while it blocks: at its
+    /// timeout and at the end of a shutdown it is left behind, and dropped at its next `.await`.
+    #[must_use]
+    pub const fn with_blocking(mut self) -> Self {
+        self.blocking = true;
+        self
+    }
+
+    /// Pushes the job to the runner's queue, if it has one. The job then runs wherever a worker takes it. Without a
+    /// queue, it runs in this process.
+    #[must_use]
+    pub const fn with_queue(mut self) -> Self {
+        self.queue = true;
+        self
+    }
+
+    /// Returns the number of attempts in all, at least 1.
+    pub const fn tries(&self) -> u32 {
+        self.tries
+    }
+
+    /// Returns the shortest and the longest wait before another attempt.
+    pub const fn backoff(&self) -> (Duration, Duration) {
+        self.backoff
+    }
+
+    /// Returns how long one attempt may take.
+    pub const fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
+    /// Returns after which responses a job runs: [`Always`](Condition::Always) or [`Success`](Condition::Success).
+    pub const fn condition(&self) -> Condition {
+        if self.flags.has(Flags::SUCCESS) { Condition::Success } else { Condition::Always }
+    }
+
+    /// Returns how many jobs of the type may run at the same time on a runner, if that is limited.
+    pub const fn max_running(&self) -> Option<NonZeroU32> {
+        self.max_running
+    }
+
+    /// Returns whether the job runs concurrently with the others of its request.
+    pub const fn is_concurrent(&self) -> bool {
+        self.flags.has(Flags::CONCURRENT)
+    }
+
+    pub(crate) const fn flags(&self) -> Flags {
+        self.flags
+    }
+
+    /// Returns whether the job runs on Tokio's blocking pool.
+    pub const fn is_blocking(&self) -> bool {
+        self.blocking
+    }
+
+    /// Returns whether the job is pushed to the runner's queue.
+    pub const fn is_queued(&self) -> bool {
+        self.queue
+    }
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,154 @@
+//! What a job can know about the response to the request that deferred it.
+
+use std::time::Duration;
+
+use http::{HeaderMap, StatusCode};
+
+use super::request::headers_or_none;
+use crate::primitives::timestamp::nanos;
+
+/// How the response to a request ended.
+///
+/// ```
+/// use defer_core::{Delivery, ResponseInfo};
+/// use http::StatusCode;
+///
+/// let gone = ResponseInfo::new(Delivery::Disconnected).with_status(Some(StatusCode::OK)).with_bytes_sent(512);
+/// assert!(gone.is_success()); // the handler succeeded, though the client did not wait for all of it
+///
+/// let cancelled = ResponseInfo::new(Delivery::Cancelled);
+/// assert!(!cancelled.is_success());
+/// assert_eq!(cancelled.delivery().as_str(), "cancelled");
+/// ```
+#[derive(Clone, Debug)]
+pub struct ResponseInfo {
+    status: Option<StatusCode>,
+    delivery: Delivery,
+    bytes_sent: u64,
+    /// In nanoseconds, because each request with a job that waits has one.
+    elapsed: u64,
+    headers: Option<Box<HeaderMap>>,
+}
+
+impl ResponseInfo {
+    /// Creates a response without a status, of which nothing was sent.
+    #[inline]
+    pub fn new(delivery: Delivery) -> Self {
+        Self { status: None, delivery, bytes_sent: 0, elapsed: 0, headers: None }
+    }
+
+    /// Sets the status.
+    #[inline]
+    #[must_use]
+    pub fn with_status(mut self, status: Option<StatusCode>) -> Self {
+        self.status = status;
+        self
+    }
+
+    /// Sets how many body bytes were sent.
+    #[inline]
+    #[must_use]
+    pub fn with_bytes_sent(mut self, bytes: u64) -> Self {
+        self.bytes_sent = bytes;
+        self
+    }
+
+    /// Sets the time from the request to the release of its jobs.
+    #[inline]
+    #[must_use]
+    pub fn with_elapsed(mut self, elapsed: Duration) -> Self {
+        self.elapsed = nanos(elapsed);
+        self
+    }
+
+    /// Sets the headers that jobs may see.
+    #[inline]
+    #[must_use]
+    pub fn with_headers(mut self, headers: Option<Box<HeaderMap>>) -> Self {
+        self.headers = headers;
+        self
+    }
+
+    /// Returns the status of the response that went out; `None` if the handler was cancelled or panicked before it
+    /// answered.
+    pub fn status(&self) -> Option<StatusCode> {
+        self.status
+    }
+
+    /// Returns how the response ended.
+    pub fn delivery(&self) -> Delivery {
+        self.delivery
+    }
+
+    /// Returns how many bytes of this response's body the operating system has accepted, without any transfer coding.
+    ///
+    /// Under `defer_axum::serve` the number is exact over HTTP/1, and over HTTP/2 when the delivery is
+    /// [`Sent`](Delivery::Sent). For an HTTP/2 stream that was broken off it is a lower bound, at present always 0,
+    /// because h2 does not tell how far the stream got. Under another server it counts the bytes that the server took.
+    pub fn bytes_sent(&self) -> u64 {
+        self.bytes_sent
+    }
+
+    /// Returns the time from the request's arrival at the layer to the release of its jobs.
+    pub fn elapsed(&self) -> Duration {
+        Duration::from_nanos(self.elapsed)
+    }
+
+    /// Returns the headers that the layer was told to capture.
+    pub fn headers(&self) -> &HeaderMap {
+        headers_or_none(self.headers.as_deref())
+    }
+
+    /// Returns whether the status is below 400 and the handler neither panicked nor was cancelled.
+    ///
+    /// A client that leaves early does not make the response a failure: see [`delivery`](Self::delivery).
+    pub fn is_success(&self) -> bool {
+        !matches!(self.delivery, Delivery::Cancelled | Delivery::Panicked)
+            && self.status.is_some_and(is_success)
+    }
+}
+
+pub(crate) fn is_success(status: StatusCode) -> bool {
+    status.as_u16() < 400
+}
+
+/// How far a response got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Delivery {
+    /// The operating system accepted its last byte.
+    Sent,
+    /// The body ended: it was polled to its end, or dropped after it yielded as many bytes as it announced. How much of
+    /// it has left is unknown, because the server is not `defer_axum::serve` or the request was made in this process.
+    /// Also an upgrade over HTTP/2 whose head the server has taken.
+    Finished,
+    /// The client left before the response was complete.
+    Disconnected,
+    /// The body yielded an error.
+    Failed,
+    /// The handler was dropped before it answered: the client left, or a timeout fired. Also: the service failed with an
+    /// error, and no outer layer is known to answer for it.
+    Cancelled,
+    /// The handler, or the body, panicked.
+    Panicked,
+}
+
+impl Delivery {
+    /// Returns the name in lower case, such as `sent`, for logs and tables.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Finished => "finished",
+            Self::Disconnected => "disconnected",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Panicked => "panicked",
+        }
+    }
+}
+
+impl std::fmt::Display for Delivery {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}

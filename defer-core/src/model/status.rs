@@ -1,0 +1,82 @@
+//! How far a job has got.
+
+use std::fmt;
+
+/// How far a job has got, or how it has ended.
+///
+/// `Display` writes it as a word, such as `running`, without the error.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum JobStatus {
+    /// It waits: for its response to be over, for its turn, for a delay, or for its next attempt.
+    Pending,
+    /// An attempt runs.
+    Running,
+    /// It has succeeded.
+    Succeeded,
+    /// It has failed, and no attempt follows.
+    #[non_exhaustive]
+    Failed {
+        /// The error of its last attempt, cut after [`JobStatus::MAX_ERROR`] bytes. It may contain what clients must not see.
+        error: String,
+    },
+    /// Its condition was false.
+    Skipped,
+    /// It was cancelled or replaced, or it was a duplicate.
+    Cancelled,
+    /// There was no room for it.
+    Shed,
+    /// The queue has it, which [knows more](crate::queue::InspectQueue::status).
+    Queued,
+    /// It was stopped before it had ended.
+    Abandoned,
+}
+
+impl JobStatus {
+    /// How many bytes of an error are kept.
+    pub const MAX_ERROR: usize = 1024;
+
+    /// Creates the status of a job that has failed.
+    pub fn failed(error: &str) -> Self {
+        let longest = error.len().min(Self::MAX_ERROR);
+        let cut = (0..=longest).rev().find(|at| error.is_char_boundary(*at)).unwrap_or_default();
+        Self::Failed { error: error[..cut].to_owned() }
+    }
+
+    /// Returns whether nothing more happens to the job, as far as is known here: a job that the queue has goes on there.
+    pub fn is_final(&self) -> bool {
+        !matches!(self, Self::Pending | Self::Running)
+    }
+}
+
+impl fmt::Display for JobStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Failed { .. } => "failed",
+            Self::Skipped => "skipped",
+            Self::Cancelled => "cancelled",
+            Self::Shed => "shed",
+            Self::Queued => "queued",
+            Self::Abandoned => "abandoned",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_error_is_cut_between_two_characters() {
+        let JobStatus::Failed { error } = JobStatus::failed(&"ä".repeat(600)) else { panic!("it failed") };
+        assert_eq!(error.len(), JobStatus::MAX_ERROR);
+        let JobStatus::Failed { error } = JobStatus::failed(&format!("a{}", "ä".repeat(600))) else {
+            panic!("it failed")
+        };
+        assert_eq!(error.len(), JobStatus::MAX_ERROR - 1);
+        assert_eq!(JobStatus::failed("short"), JobStatus::Failed { error: "short".into() });
+    }
+}

@@ -1,0 +1,205 @@
+//! What happens to a job.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{Method, StatusCode};
+
+use super::stats::Final;
+use crate::model::{error::JobError, failure::Failure, id::JobId, job_type::JobRef, response::Delivery};
+
+/// Something that happened to a job.
+///
+/// It carries none of the job's fields, which may contain addresses and tokens.
+#[derive(Clone, Debug)]
+pub struct JobEvent {
+    job: JobRef,
+    kind: JobEventKind,
+    wait: Option<Duration>,
+    request: EventRequest,
+}
+
+/// What is known of the job's request at an event.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct EventRequest {
+    pub(crate) method: Option<Method>,
+    pub(crate) matched_path: Option<Arc<str>>,
+    pub(crate) status: Option<StatusCode>,
+    pub(crate) delivery: Option<Delivery>,
+}
+
+/// What happened, with its data.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum JobEventKind {
+    /// It was deferred.
+    Deferred,
+    /// An attempt started.
+    Started,
+    /// Final: an attempt returned `Ok`.
+    #[non_exhaustive]
+    Succeeded {
+        /// How long the attempt took.
+        elapsed: Duration,
+    },
+    /// An attempt failed, panicked or timed out, and another follows.
+    #[non_exhaustive]
+    Retrying {
+        /// The error of the attempt.
+        error: JobError,
+        /// How long the attempt took.
+        elapsed: Duration,
+        /// How long until the next attempt.
+        delay: Duration,
+    },
+    /// It asked to be run [again later](JobError::snooze). The attempt is not spent.
+    #[non_exhaustive]
+    Snoozed {
+        /// How long it took until it asked.
+        elapsed: Duration,
+        /// How long until it is run again.
+        delay: Duration,
+    },
+    /// It has been blocking its thread for longer than [`stuck_after`](crate::RunnerBuilder::stuck_after) allows, and goes on.
+    /// Reported from another thread, once for each poll that takes so long.
+    #[non_exhaustive]
+    Stuck {
+        /// For how long, so far.
+        elapsed: Duration,
+    },
+    /// Final: it returned an error and has no attempts left, or the error was fatal.
+    #[non_exhaustive]
+    Failed {
+        /// The error.
+        error: JobError,
+        /// How long the attempt took.
+        elapsed: Duration,
+    },
+    /// Final: it panicked and has no attempts left, or its predicate panicked.
+    #[non_exhaustive]
+    Panicked {
+        /// The panic's message.
+        error: JobError,
+        /// How long the attempt took.
+        elapsed: Duration,
+    },
+    /// Final: it timed out and has no attempts left.
+    #[non_exhaustive]
+    TimedOut {
+        /// An error that names the timeout.
+        error: JobError,
+        /// How long the attempt took.
+        elapsed: Duration,
+    },
+    /// Final: its condition was false.
+    Skipped,
+    /// Final: it was cancelled, replaced by a later job with the same key, or is a duplicate of another with its unique key.
+    Cancelled,
+    /// Final: there was no room for it, and the runner sheds jobs.
+    Shed,
+    /// Final in this process: the queue has it.
+    Queued,
+    /// The queue did not take it, or not all of what it was to store with it. The job runs in this process. At the end of a shutdown
+    /// it is abandoned, or on the queue without its request's extensions.
+    #[non_exhaustive]
+    QueueFailed {
+        /// The queue's error.
+        error: JobError,
+    },
+    /// Final: it was stopped, or nothing was left to run it.
+    Abandoned,
+}
+
+impl JobEvent {
+    #[cold]
+    pub(super) fn new(
+        job: JobRef,
+        kind: JobEventKind,
+        wait: Option<Duration>,
+        request: EventRequest,
+    ) -> Self {
+        Self { job, kind, wait, request }
+    }
+
+    /// Returns the job's name.
+    pub fn name(&self) -> &'static str {
+        self.job.name()
+    }
+
+    /// Returns the job's id.
+    pub fn id(&self) -> JobId {
+        self.job.id
+    }
+
+    /// Returns the attempt that the event belongs to, counted from 1; 0 before the first.
+    pub fn attempt(&self) -> u32 {
+        self.job.attempt
+    }
+
+    /// Returns what happened.
+    pub fn kind(&self) -> JobEventKind {
+        self.kind.clone()
+    }
+
+    /// Returns how long the job had waited when this attempt started: since the release of its request's jobs, since it was
+    /// deferred if that was later, or since its delay or backoff was over. Known at the start and at the end of an attempt,
+    /// otherwise `None`.
+    pub fn wait(&self) -> Option<Duration> {
+        self.wait
+    }
+
+    /// Returns the method of the request that deferred the job, if it is known by now.
+    pub fn method(&self) -> Option<&Method> {
+        self.request.method.as_ref()
+    }
+
+    /// Returns the route that this request matched, such as `/users/{id}`, if it is known by now.
+    pub fn matched_path(&self) -> Option<&str> {
+        self.request.matched_path.as_deref()
+    }
+
+    /// Returns the route, to keep.
+    #[doc(hidden)]
+    pub fn shared_path(&self) -> Option<Arc<str>> {
+        self.request.matched_path.clone()
+    }
+
+    /// Returns the status of the response that went out, if it is known by now.
+    pub fn status(&self) -> Option<StatusCode> {
+        self.request.status
+    }
+
+    /// Returns how this response ended, if it has ended by now.
+    pub fn delivery(&self) -> Option<Delivery> {
+        self.request.delivery
+    }
+}
+
+impl JobEventKind {
+    /// Returns the event of a job that ends with a failed attempt.
+    pub(crate) fn ended(failure: Failure, elapsed: Duration) -> Self {
+        match failure {
+            Failure::Returned(error) => Self::Failed { error, elapsed },
+            Failure::Panicked(error) => Self::Panicked { error, elapsed },
+            Failure::TimedOut(error) => Self::TimedOut { error, elapsed },
+        }
+    }
+
+    /// Returns how a job that ends with this event is counted; `None` if more events follow.
+    pub(crate) fn final_count(&self) -> Option<Final> {
+        match self {
+            Self::Succeeded { .. } => Some(Final::Succeeded),
+            Self::Failed { .. } | Self::Panicked { .. } | Self::TimedOut { .. } => Some(Final::Failed),
+            Self::Skipped => Some(Final::Skipped),
+            Self::Cancelled => Some(Final::Cancelled),
+            Self::Shed => Some(Final::Shed),
+            Self::Queued => Some(Final::Queued),
+            Self::Abandoned => Some(Final::Abandoned),
+            Self::Deferred
+            | Self::Started
+            | Self::Retrying { .. }
+            | Self::Snoozed { .. }
+            | Self::Stuck { .. }
+            | Self::QueueFailed { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! What became of jobs, by their ids.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Mutex,
+};
+
+use super::event::{JobEvent, JobEventKind};
+use crate::{
+    model::{error::caught, id::JobId, status::JobStatus},
+    primitives::sync::lock,
+};
+
+/// The status of each job that has not ended, and of the last that have.
+pub(crate) struct Outcomes {
+    max_ended: usize,
+    jobs: Mutex<Jobs>,
+}
+
+#[derive(Default)]
+struct Jobs {
+    by_id: HashMap<JobId, Known>,
+    /// Those that have ended, the first of them first, and when.
+    ended: VecDeque<(JobId, u64)>,
+    /// Counts events.
+    clock: u64,
+}
+
+struct Known {
+    status: JobStatus,
+    /// At which event it got that.
+    since: u64,
+}
+
+impl Outcomes {
+    pub(crate) fn new(max_ended: usize) -> Self {
+        Self { max_ended, jobs: Mutex::default() }
+    }
+
+    pub(crate) fn get(&self, id: JobId) -> Option<JobStatus> {
+        lock(&self.jobs).by_id.get(&id).map(|known| known.status.clone())
+    }
+
+    pub(crate) fn note(&self, event: &JobEvent) {
+        let kind = event.kind();
+        let Some(status) = status_after(&kind) else { return };
+        let mut jobs = lock(&self.jobs);
+        // Told late: a hook before this one, or a shutdown, was quicker. Only a job that comes back from the queue goes on.
+        let has_ended = jobs.by_id.get(&event.id()).is_some_and(|known| known.status.is_final());
+        if has_ended && !status.is_final() && !matches!(kind, JobEventKind::Deferred) {
+            return;
+        }
+        jobs.clock += 1;
+        let since = jobs.clock;
+        if status.is_final() {
+            jobs.ended.push_back((event.id(), since));
+        }
+        jobs.by_id.insert(event.id(), Known { status, since });
+        if jobs.ended.len() > self.max_ended {
+            let Some((oldest, then)) = jobs.ended.pop_front() else { return };
+            // A job that came back from the queue has ended before.
+            if jobs.by_id.get(&oldest).is_some_and(|known| known.since == then) {
+                jobs.by_id.remove(&oldest);
+            }
+        }
+    }
+}
+
+/// Returns the status after this event, if it changes that.
+fn status_after(event: &JobEventKind) -> Option<JobStatus> {
+    Some(match event {
+        JobEventKind::Deferred
+        | JobEventKind::Retrying { .. }
+        | JobEventKind::Snoozed { .. }
+        | JobEventKind::QueueFailed { .. } => JobStatus::Pending,
+        JobEventKind::Started => JobStatus::Running,
+        JobEventKind::Stuck { .. } => return None,
+        JobEventKind::Succeeded { .. } => JobStatus::Succeeded,
+        JobEventKind::Failed { error, .. }
+        | JobEventKind::Panicked { error, .. }
+        | JobEventKind::TimedOut { error, .. } => {
+            // An error's `Display` is user code.
+            JobStatus::failed(&caught(|| error.to_string()).unwrap_or_default())
+        }
+        JobEventKind::Skipped => JobStatus::Skipped,
+        JobEventKind::Cancelled => JobStatus::Cancelled,
+        JobEventKind::Shed => JobStatus::Shed,
+        JobEventKind::Queued => JobStatus::Queued,
+        JobEventKind::Abandoned => JobStatus::Abandoned,
+    })
+}

@@ -1,0 +1,156 @@
+//! The span of an attempt, and how it is linked to the span that its job comes from.
+
+use std::sync::Arc;
+
+use tracing::{
+    Span,
+    field::Empty,
+    level_filters::LevelFilter,
+    span::{Entered, Id},
+};
+
+#[cfg(feature = "opentelemetry")]
+use super::opentelemetry;
+use crate::model::{
+    error::JobError,
+    job_type::JobRef,
+    metadata::{Metadata, REQUEST_ID, ROUTE},
+    request::RequestInfo,
+};
+
+/// A job's span, if anybody listens. A pointer, because a worker has room for it in any case. Unlike a span that is disabled it
+/// costs one comparison each time, also with the feature `log` of `tracing`.
+#[derive(Clone)]
+pub(crate) struct JobSpan(Option<Arc<Span>>);
+
+impl JobSpan {
+    pub(crate) const NONE: Self = Self(None);
+
+    fn new(span: Span) -> Self {
+        Self((!span.is_disabled()).then(|| Arc::new(span)))
+    }
+
+    /// Returns the span, if there is one.
+    #[inline]
+    pub(crate) fn get(&self) -> Option<&Span> {
+        self.0.as_deref()
+    }
+
+    /// Enters the span until this is dropped.
+    #[inline]
+    pub(crate) fn enter(&self) -> Option<Entered<'_>> {
+        self.get().map(Span::enter)
+    }
+
+    /// Notes how the attempt failed, for OpenTelemetry.
+    pub(crate) fn record_failure(&self, how: &'static str, error: &JobError) {
+        #[cfg(feature = "opentelemetry")]
+        if let Some(span) = self.get() {
+            opentelemetry::record_failure(span, how, error);
+        }
+        let _ = (how, error);
+    }
+}
+
+/// The span in which a list was created, to which the spans of its jobs are linked.
+#[derive(Clone, Default)]
+pub(crate) struct ParentSpan {
+    /// Its id. Whether it still exists when a job runs is not known: it is not kept open, so that it lasts no longer than
+    /// the request, and a subscriber may use the id again.
+    id: Option<Id>,
+    /// What OpenTelemetry knows it by, also when it is closed or in another process.
+    #[cfg(feature = "opentelemetry")]
+    context: opentelemetry::Link,
+}
+
+impl ParentSpan {
+    /// Returns the thread's current span.
+    pub(crate) fn current() -> Self {
+        if LevelFilter::current() == LevelFilter::OFF {
+            return Self::default();
+        }
+        let span = Span::current();
+        Self {
+            id: span.id(),
+            #[cfg(feature = "opentelemetry")]
+            context: opentelemetry::Link::of(&span),
+        }
+    }
+
+    /// Returns the span that a queued job comes from.
+    pub(crate) fn of_queued(metadata: &Metadata) -> Self {
+        let _ = metadata;
+        Self {
+            id: None,
+            #[cfg(feature = "opentelemetry")]
+            context: opentelemetry::Link::read(metadata),
+        }
+    }
+
+    /// Adds what another process has to know of the span.
+    pub(crate) fn write(&self, metadata: &mut Metadata) {
+        let _ = metadata;
+        #[cfg(feature = "opentelemetry")]
+        self.context.write(metadata);
+    }
+
+    /// Links a span to this one.
+    fn link(&self, span: &Span) {
+        #[cfg(feature = "opentelemetry")]
+        if self.context.add_to(span) {
+            return;
+        }
+        span.follows_from(self.id.clone());
+    }
+}
+
+/// Returns whether anybody may listen to the span of an attempt. Ask before you create it: the macro creates one for the `log`
+/// crate even if nobody does, if tracing's feature of that name is on.
+#[inline]
+pub(crate) fn is_listened_to() -> bool {
+    LevelFilter::current() >= LevelFilter::INFO
+}
+
+/// Creates the span of an attempt, if anybody listens.
+#[inline(never)]
+pub(crate) fn span_of(
+    job: JobRef,
+    parent: &ParentSpan,
+    request: Option<&RequestInfo>,
+    queued: Option<&Metadata>,
+) -> JobSpan {
+    macro_rules! span {
+        ($($field:tt)*) => {
+            tracing::info_span!(
+                target: "defer",
+                "job",
+                name = job.name(),
+                id = %job.id,
+                attempt = job.attempt,
+                request = Empty,
+                request_id = Empty,
+                $($field)*
+            )
+        };
+    }
+    // Its kind and name can be given as fields alone (tracing-opentelemetry 0.34).
+    #[cfg(feature = "opentelemetry")]
+    let span = span!(otel.kind = "consumer", otel.name = %format_args!("process {}", job.name()),);
+    #[cfg(not(feature = "opentelemetry"))]
+    let span = span!();
+    let job_span = JobSpan::new(span);
+    let Some(span) = job_span.get() else { return job_span };
+    parent.link(span);
+    #[cfg(feature = "opentelemetry")]
+    opentelemetry::describe(span, job);
+    if let Some(request) = request {
+        request.record(span);
+    } else if let Some(metadata) = queued {
+        for (field, key) in [("request", ROUTE), ("request_id", REQUEST_ID)] {
+            if let Some(value) = metadata.get(key) {
+                span.record(field, value.as_str());
+            }
+        }
+    }
+    job_span
+}

@@ -1,0 +1,131 @@
+//! How many jobs are pending and running, and how the others ended.
+
+use crate::primitives::sync::{
+    Notify,
+    atomic::{AtomicU64, Ordering},
+};
+
+/// How many jobs a runner has now, and how the others ended.
+///
+/// Every deferred job ends in exactly one of `succeeded`, `failed`, `skipped`, `cancelled`, `shed`, `queued` and
+/// `abandoned`, so once a runner is idle they add up to `deferred`. The numbers are read one after another: while jobs
+/// run, one may be a step ahead of the next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Deferred, and neither running nor ended: collected by a request, waiting to start, or between two attempts.
+    pub pending: u64,
+    /// In an attempt.
+    pub running: u64,
+    /// All jobs so far.
+    pub deferred: u64,
+    /// Attempts that were followed by another.
+    pub retried: u64,
+    /// Returned `Ok`.
+    pub succeeded: u64,
+    /// Returned an error, panicked or timed out, with no attempts left.
+    pub failed: u64,
+    /// Their condition was false.
+    pub skipped: u64,
+    /// Cancelled, replaced by a later job with the same key, or a duplicate of another with its unique key.
+    pub cancelled: u64,
+    /// Dropped because too many were pending.
+    pub shed: u64,
+    /// Taken by the queue; or given back to it, by a worker that ran one attempt or was stopped.
+    pub queued: u64,
+    /// Stopped, or left with nothing to run them.
+    pub abandoned: u64,
+}
+
+/// How a job is counted when it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Final {
+    Succeeded,
+    Failed,
+    Skipped,
+    Cancelled,
+    Shed,
+    Queued,
+    /// Stopped, at the end of a shutdown or with its `Resumed`, and left to the queue. Counts as `queued`.
+    HandedOver,
+    Abandoned,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    /// Deferred and not ended. This and the final counts add up to all that were deferred.
+    live: AtomicU64,
+    running: AtomicU64,
+    retried: AtomicU64,
+    finals: [AtomicU64; 8],
+    idle: Notify,
+}
+
+impl Counters {
+    pub(crate) fn deferred(&self) {
+        self.live.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Adds the change in how many jobs of one list run.
+    pub(crate) fn running_changed(&self, before: usize, after: usize) {
+        let change = (after as u64).wrapping_sub(before as u64);
+        if change != 0 {
+            self.running.fetch_add(change, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn retried(&self) {
+        self.retried.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn ended(&self, how: Final) {
+        self.finals[how as usize].fetch_add(1, Ordering::Relaxed);
+        // Release here and acquire in `idle`: a reader that sees none live sees all the counts.
+        if self.live.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.idle.notify_waiters();
+        }
+    }
+
+    fn ended_so_far(&self) -> u64 {
+        self.finals.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Returns how many have ended other than by being stopped. It never decreases: it is a sum of counts that only
+    /// grow.
+    pub(crate) fn completed_so_far(&self) -> u64 {
+        use Final::{Cancelled, Failed, Queued, Shed, Skipped, Succeeded};
+        [Succeeded, Failed, Skipped, Cancelled, Shed, Queued].into_iter().map(|how| self.ended_as(how)).sum()
+    }
+
+    fn ended_as(&self, how: Final) -> u64 {
+        self.finals[how as usize].load(Ordering::Relaxed)
+    }
+
+    pub(crate) async fn idle(&self) {
+        loop {
+            let idle = self.idle.notified();
+            if self.live.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            idle.await;
+        }
+    }
+
+    pub(crate) fn snapshot(&self) -> Stats {
+        let live = self.live.load(Ordering::Acquire);
+        let running = self.running.load(Ordering::Relaxed);
+        Stats {
+            pending: live.saturating_sub(running),
+            running,
+            deferred: live + self.ended_so_far(),
+            retried: self.retried.load(Ordering::Relaxed),
+            succeeded: self.ended_as(Final::Succeeded),
+            failed: self.ended_as(Final::Failed),
+            skipped: self.ended_as(Final::Skipped),
+            cancelled: self.ended_as(Final::Cancelled),
+            shed: self.ended_as(Final::Shed),
+            queued: self.ended_as(Final::Queued) + self.ended_as(Final::HandedOver),
+            abandoned: self.ended_as(Final::Abandoned),
+        }
+    }
+}

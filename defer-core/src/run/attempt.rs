@@ -1,0 +1,168 @@
+//! One attempt of a job: in its span, within its timeout, with its panics caught.
+
+use std::{
+    future::Future,
+    mem,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use pin_project_lite::pin_project;
+use tokio::time::Sleep;
+
+use crate::{
+    list::current::InJob,
+    model::{
+        error::{JobError, JobResult},
+        failure::Failure,
+    },
+    observe::span::JobSpan,
+    primitives::{
+        panic::drop_quietly,
+        timer::{NoTimer, boxed_timer},
+    },
+};
+
+pin_project! {
+    /// Completes with the outcome of a job's future, even if the future panics or takes longer than its limit; and with the
+    /// span, which nobody else needs meanwhile.
+    pub(super) struct Attempt<F> {
+        #[pin]
+        future: Option<F>,
+        rest: Rest,
+    }
+
+    impl<F> PinnedDrop for Attempt<F> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            if this.future.is_some() {
+                drop_in_span(this.rest, &mut || this.future.set(None));
+            }
+        }
+    }
+}
+
+/// What an attempt has besides the future.
+struct Rest {
+    span: JobSpan,
+    // Boxed, because most jobs have none and a timer is larger than most jobs.
+    limit: Option<Pin<Box<Limit>>>,
+}
+
+impl<F: Future<Output = JobResult>> Attempt<F> {
+    pub(super) fn new(future: F, span: JobSpan, limit: Option<Pin<Box<Limit>>>) -> Self {
+        Self { future: Some(future), rest: Rest { span, limit } }
+    }
+}
+
+impl<F: Future<Output = JobResult>> Future for Attempt<F> {
+    type Output = AttemptEnd;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<AttemptEnd> {
+        let this = self.project();
+        this.rest.poll(this.future, cx)
+    }
+}
+
+/// How an attempt ended, and its span. Small, because most succeed.
+pub(super) enum AttemptEnd {
+    Succeeded(JobSpan),
+    Failed(Box<(Failure, JobSpan)>),
+}
+
+/// A job's future, as an attempt needs it. What is done with it is the same for all jobs, and compiled once.
+trait JobFuture {
+    /// Polls the future.
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<JobResult>;
+
+    fn clear(self: Pin<&mut Self>);
+}
+
+impl<F: Future<Output = JobResult>> JobFuture for Option<F> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<JobResult> {
+        let future = self.as_mut().as_pin_mut();
+        future.expect("an attempt is not polled after it completed").poll(cx)
+    }
+
+    fn clear(mut self: Pin<&mut Self>) {
+        self.set(None);
+    }
+}
+
+impl Rest {
+    fn poll(&mut self, mut future: Pin<&mut dyn JobFuture>, cx: &mut Context<'_>) -> Poll<AttemptEnd> {
+        let _in_job = InJob::enter();
+        let entered = self.span.enter();
+        let mut returned = None;
+        let caught = catch_unwind(AssertUnwindSafe(|| {
+            if let Poll::Ready(result) = future.as_mut().poll(cx) {
+                returned = Some(result);
+                future.as_mut().clear();
+            }
+        }));
+        drop(entered);
+        let failure = match (returned, caught) {
+            (Some(Ok(())), Ok(())) => {
+                return Poll::Ready(AttemptEnd::Succeeded(mem::replace(&mut self.span, JobSpan::NONE)));
+            }
+            (Some(Err(error)), caught) => {
+                if let Err(panic) = caught {
+                    drop_quietly(panic);
+                }
+                // Middleware has seen the job's panic.
+                if error.is_panic() { Failure::Panicked(error) } else { Failure::Returned(error) }
+            }
+            (None | Some(Ok(())), Err(panic)) => Failure::Panicked(JobError::panicked(panic)),
+            (None, Ok(())) => {
+                let Some(limit) = &mut self.limit else { return Poll::Pending };
+                let limit = {
+                    let _entered = self.span.enter();
+                    limit.as_mut().poll(cx)
+                };
+                Failure::TimedOut(ready!(limit))
+            }
+        };
+        drop_in_span(self, &mut || future.as_mut().clear());
+        Poll::Ready(AttemptEnd::Failed(Box::new((failure, mem::replace(&mut self.span, JobSpan::NONE)))))
+    }
+}
+
+/// Drops a job's future as a part of the job: quietly, in its span.
+#[cold]
+fn drop_in_span(rest: &Rest, clear: &mut dyn FnMut()) {
+    let _in_job = InJob::enter();
+    let _entered = rest.span.enter();
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(clear)) {
+        drop_quietly(panic);
+    }
+}
+
+pin_project! {
+    /// How long an attempt may take. Completes with the error of one that takes longer.
+    pub(super) struct Limit {
+        #[pin]
+        timer: Sleep,
+        after: Duration,
+    }
+}
+
+impl Limit {
+    /// # Errors
+    ///
+    /// On a runtime without a timer.
+    pub(super) fn new(after: Duration) -> Result<Pin<Box<Self>>, NoTimer> {
+        boxed_timer(|| Self { timer: tokio::time::sleep(after), after })
+    }
+}
+
+impl Future for Limit {
+    type Output = JobError;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<JobError> {
+        let this = self.project();
+        this.timer.poll(cx).map(|()| JobError::timed_out(*this.after))
+    }
+}

@@ -1,0 +1,38 @@
+//! What a job has of its runner's limits, beyond its permit.
+
+use std::sync::Arc;
+
+use crate::{limits::keyed_semaphore::Slot, list::list::JobList};
+
+/// What a job keeps from one attempt to the next. Given back when it is dropped.
+#[derive(Default)]
+pub(super) struct Held {
+    /// Its turn among those with its serial key.
+    pub(super) serial: Option<Slot>,
+    /// Its room among those that wait.
+    pub(super) room: Option<Room>,
+}
+
+/// Room for one job. Given back when it is dropped.
+pub(super) struct Room {
+    list: Arc<JobList>,
+}
+
+impl Room {
+    /// Takes room for one job, whether there is any or not.
+    pub(super) fn take(list: &Arc<JobList>) -> Self {
+        list.engine.capacity.take(1);
+        Self { list: list.clone() }
+    }
+
+    /// Takes over room that was taken for at most one job.
+    pub(super) fn take_over(list: &Arc<JobList>, jobs: usize) -> Option<Self> {
+        (jobs > 0).then(|| Self { list: list.clone() })
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.list.give_back_room(1);
+    }
+}

@@ -1,0 +1,80 @@
+//! The response is over: jobs may start.
+
+use std::sync::Arc;
+
+use super::{detached::Detached, push};
+use crate::{
+    limits::{keyed_semaphore::Key, semaphore::Semaphore},
+    list::list::{JobList, Locked},
+    model::{policy::Flags, response::ResponseInfo},
+    observe::event::JobEventKind,
+};
+
+impl JobList {
+    /// Releases the jobs: the response is over, and they may start. Jobs that join later start as soon as their turn comes.
+    /// Only the first call has an effect.
+    pub fn release(self: &Arc<Self>, response: Option<ResponseInfo>) {
+        if let Some(response) = response {
+            self.set_response(response);
+        }
+        if !self.engine.config.is_recording {
+            self.release_now();
+        }
+    }
+
+    /// Releases the jobs, including those that a recorder keeps. Only the first call has an effect; for a recorder, the
+    /// first call with jobs.
+    pub(crate) fn release_now(self: &Arc<Self>) {
+        push::push_due(self);
+        let now = self.now();
+        let (mut starts, mut has, mut detached) = (false, Flags::NONE, Vec::new());
+        self.end_with(&JobEventKind::Shed, |locked, effects| {
+            if self.engine.config.is_recording && locked.state.waiting() == 0 {
+                return;
+            }
+            let Some(is_active) = locked.state.release(self.bounds(), now, effects) else { return };
+            starts = is_active;
+            has = locked.state.flags();
+            if has.has(Flags::SERIAL) {
+                self.queue_serial(locked);
+            }
+            if has.has(Flags::CONCURRENT) {
+                detached = self.detach_concurrent(locked);
+            }
+        });
+        if has.has(Flags::UNIQUE) {
+            self.claim_unique();
+        }
+        detached.into_iter().for_each(Detached::start);
+        if starts && (!has.has(Flags::UNIQUE.with(Flags::CONCURRENT)) || self.lock().state.begin()) {
+            Semaphore::request(self.clone());
+        }
+    }
+
+    /// Queues jobs with a serial key for their turns, in their order. Those that are delayed queue once they are due and
+    /// their turn in line has come. In the same step as the release: otherwise one that joins then could come before them.
+    #[cold]
+    fn queue_serial(&self, locked: &mut Locked) {
+        for (_, entry) in locked.state.waiting_entries().filter(|(_, entry)| entry.is_due()) {
+            if let Some(key) = entry.serial_key().cloned() {
+                entry.keep_slot(self.engine.slots.queue_for(Key::Serial(key), 1));
+            }
+        }
+    }
+
+    /// Leaves out duplicates.
+    #[cold]
+    fn claim_unique(self: &Arc<Self>) {
+        let unique = self.lock().state.unique();
+        for index in unique {
+            self.claim(index);
+        }
+    }
+
+    /// Lets concurrent jobs leave the line. In the same step as the release: otherwise a worker could take them.
+    #[cold]
+    fn detach_concurrent(self: &Arc<Self>, locked: &mut Locked) -> Vec<Detached> {
+        let concurrent = locked.state.concurrent();
+        concurrent.into_iter().filter_map(|index| Detached::split(locked, self, index)).collect()
+    }
+}

@@ -1,0 +1,290 @@
+//! Building a runner.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use super::runner::Runner;
+#[cfg(feature = "testing")]
+use crate::list::list::RecordedLists;
+use crate::{
+    job::{
+        context::JobContext,
+        middleware::{Middleware, Next},
+        watchdog::Watchdog,
+    },
+    list::{
+        current::outside,
+        engine::{Config, Overflow},
+    },
+    model::error::{GlobalRunnerExists, JobResult},
+    observe::{
+        event::JobEvent,
+        hooks::{Hook, Observer},
+        outcomes::Outcomes,
+    },
+    primitives::BoxFuture,
+    store::Queue,
+};
+
+impl Runner {
+    /// Returns a builder, to set state, bounds and hooks.
+    pub fn builder() -> RunnerBuilder {
+        RunnerBuilder::default()
+    }
+
+    /// Adds a hook to a runner that exists, as [`RunnerBuilder::on_event`] does to one that is built. It is called for the
+    /// events that follow, and stays for as long as the runner: a hook that may have to end holds a [`Weak`] pointer.
+    ///
+    /// [`Weak`]: std::sync::Weak
+    pub fn on_event(&self, hook: impl Fn(&JobEvent) + Send + Sync + 'static) {
+        self.engine.config.hooks.add(isolated(hook));
+    }
+
+    /// Adds a hook that costs little, for the dashboard.
+    #[doc(hidden)]
+    pub fn observe(&self, observer: impl Observer) {
+        self.engine.config.hooks.add(Hook::Observer(Box::new(observer)));
+    }
+}
+
+/// Calls a hook outside of any scope: otherwise one that defers at the end of a job would be told of that job's end too, and
+/// would never stop deferring.
+fn isolated(hook: impl Fn(&JobEvent) + Send + Sync + 'static) -> Hook {
+    Hook::OnEvent(Box::new(move |event| outside(|| hook(event))))
+}
+
+impl Default for Runner {
+    fn default() -> Self {
+        Self::builder().build()
+    }
+}
+
+/// Builds a [`Runner`].
+#[derive(Default)]
+pub struct RunnerBuilder {
+    config: Config,
+    middleware: Middleware,
+}
+
+impl RunnerBuilder {
+    /// Adds a value that jobs get by its type, with [`JobContext::state`](crate::JobContext::state). A second value of the
+    /// same type replaces the first.
+    #[must_use]
+    pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
+        self.config.state.insert(value);
+        self
+    }
+
+    /// Sets how many jobs may run at the same time (1024 by default; at least 1). One request's jobs run one after another,
+    /// so this also bounds how many requests have a running job.
+    #[must_use]
+    pub fn max_running(mut self, jobs: usize) -> Self {
+        self.config.max_running = jobs.max(1);
+        self
+    }
+
+    /// Sets how many jobs may wait (65,536 by default; at least 1): those whose response is over but that have not started,
+    /// and those in the backoff between two attempts. A job that says when its next attempt follows, by
+    /// [`retry_after`](crate::JobError::retry_after) or [`snooze`](crate::JobError::snooze), takes no room meanwhile.
+    #[must_use]
+    pub fn max_pending(mut self, jobs: usize) -> Self {
+        self.config.max_pending = jobs.max(1);
+        self
+    }
+
+    /// Sets what happens when `max_pending` jobs wait: [`Overflow::Wait`] by default.
+    #[must_use]
+    pub fn overflow(mut self, overflow: Overflow) -> Self {
+        self.config.overflow = overflow;
+        self
+    }
+
+    /// Adds a hook that is called at each event of each job, on the thread where it happens: a slow hook delays the
+    /// request or the job. [`Stuck`](crate::event::JobEventKind::Stuck) is reported from the watchdog's thread. Call it again to
+    /// add another hook.
+    ///
+    /// A hook that panics is logged, with no other effect. A job that a hook defers runs on [`Runner::global`].
+    ///
+    /// ```
+    /// use defer_core::{Runner, event::JobEventKind};
+    ///
+    /// let runner = Runner::builder()
+    ///     .on_event(|event| match event.kind() {
+    ///         JobEventKind::Failed { error, .. } => eprintln!("{} {}: {error}", event.name(), event.id()),
+    ///         JobEventKind::Skipped => println!("{} was skipped", event.name()),
+    ///         _ => {}
+    ///     })
+    ///     .build();
+    /// ```
+    #[must_use]
+    pub fn on_event(self, hook: impl Fn(&JobEvent) + Send + Sync + 'static) -> Self {
+        self.config.hooks.add(isolated(hook));
+        self
+    }
+
+    /// Wraps every attempt of every job in middleware, as a handler is wrapped: to set what jobs find set, to measure, to
+    /// refuse. Call it again to add another one inside the first.
+    ///
+    /// `next.await` runs the job; without that it does not run. The attempt ends with what the middleware returns. A job that
+    /// panics is an error here, with the panic's message and [`is_panic`](crate::JobError::is_panic): pass it on, and the
+    /// attempt has panicked. The job's timeout includes the middleware, and a panic of the middleware is the attempt's.
+    ///
+    /// Middleware does not wrap [`Job::failed`](crate::Job::failed). It costs some allocations for each attempt; a runner without
+    /// any pays nothing.
+    ///
+    /// ```
+    /// use defer_core::{Runner, defer_fn, scope};
+    ///
+    /// tokio::task_local! {
+    ///     static LOCALE: &'static str;
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let runner = Runner::builder()
+    ///     .around(|cx, next| Box::pin(async move {
+    ///         let result = LOCALE.scope("de", next).await;
+    ///         if let Err(error) = &result {
+    ///             eprintln!("{}, attempt {}: {error}", cx.name(), cx.attempt());
+    ///         }
+    ///         result
+    ///     }))
+    ///     .build();
+    /// scope(&runner, async { defer_fn(|_| async { assert_eq!(LOCALE.get(), "de") }); }).await;
+    /// runner.idle().await;
+    /// assert_eq!(runner.stats().succeeded, 1);
+    /// # }
+    /// ```
+    ///
+    /// # Cancel safety
+    ///
+    /// Its future is dropped when the job's is: when the attempt times out, and at the end of a shutdown.
+    #[must_use]
+    pub fn around(
+        mut self,
+        around: impl for<'a> Fn(&'a JobContext, Next<'a>) -> BoxFuture<'a, JobResult> + Send + Sync + 'static,
+    ) -> Self {
+        self.middleware.0.push(Box::new(around));
+        self
+    }
+
+    /// Reports each job that blocks its thread for longer than this without yielding: with
+    /// [`JobEventKind::Stuck`](crate::event::JobEventKind::Stuck) and a line in the log at the level WARN. Nothing can stop such a
+    /// job, not even its timeout.
+    ///
+    /// A runner without this pays nothing. With it each attempt allocates, each poll of a job takes a lock twice and reads the
+    /// clock once, and there is one thread, which looks at the jobs from time to time. Jobs on the blocking pool may block and
+    /// are not watched; neither is [`Job::failed`](crate::Job::failed).
+    ///
+    /// ```
+    /// # use defer_core::Runner;
+    /// # use std::time::Duration;
+    /// let runner = Runner::builder().stuck_after(Duration::from_secs(5)).build();
+    /// ```
+    #[must_use]
+    pub fn stuck_after(mut self, limit: Duration) -> Self {
+        self.config.parts.insert(Arc::new(Watchdog::new(limit)));
+        self.config.wraps_attempts = true;
+        self
+    }
+
+    /// Keeps the status of each job, and of so many that have ended, for [`Runner::status`]. A runner without this pays
+    /// nothing. Each job that has ended takes some 100 bytes, and up to 1 KiB more if it failed.
+    #[must_use]
+    pub fn keep_outcomes(mut self, ended: usize) -> Self {
+        self.config.parts.insert(Arc::new(Outcomes::new(ended)));
+        self
+    }
+
+    /// Sets the queue for jobs of `#[defer(queue)]` types.
+    #[must_use]
+    pub fn queue(mut self, queue: impl Queue) -> Self {
+        self.config.queue = Some(Arc::new(queue));
+        self
+    }
+
+    /// Sets how long a push to the queue may take: 5 s by default. Jobs whose push takes longer run in this process, and a
+    /// response is not held any longer for them.
+    #[must_use]
+    pub fn push_timeout(mut self, timeout: Duration) -> Self {
+        self.config.push_timeout = timeout;
+        self
+    }
+
+    /// Makes the runner keep its lists in `recorded` instead of running them.
+    #[cfg(feature = "testing")]
+    pub(crate) fn recording(mut self, recorded: &Arc<RecordedLists>) -> Self {
+        self.config.parts.insert(Arc::downgrade(recorded));
+        self.config.is_recording = true;
+        self
+    }
+
+    /// Builds the runner and installs it as [`Runner::global`]. Use it for jobs that need state and are deferred outside of
+    /// a request: in a ticker, a consumer, a callback or on a thread. Call it once, before anything uses the global runner.
+    ///
+    /// ```
+    /// use defer_core::{Runner, defer_fn};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let runner = Runner::builder().state(String::from("Ada")).install_global()?;
+    /// // No request, no scope: it runs at once, on the runner above.
+    /// defer_fn(|cx| async move {
+    ///     println!("welcome, {}", cx.state::<String>()?);
+    ///     Ok(())
+    /// });
+    /// runner.idle().await;
+    /// assert_eq!(runner.stats().succeeded, 1);
+    /// assert!(Runner::builder().install_global().is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns [`GlobalRunnerExists`] if there is a global runner, installed or created by its first use. The builder is
+    /// dropped.
+    pub fn install_global(self) -> Result<Runner, GlobalRunnerExists> {
+        let runner = self.build();
+        if runner.install() { Ok(runner) } else { Err(GlobalRunnerExists) }
+    }
+
+    /// Builds the runner.
+    pub fn build(self) -> Runner {
+        let Self { mut config, middleware } = self;
+        if let Some(outcomes) = config.parts.get::<Arc<Outcomes>>().cloned() {
+            config.hooks.add(Hook::OnEvent(Box::new(move |event| outcomes.note(event))));
+        }
+        #[cfg(feature = "metrics")]
+        {
+            crate::observe::meter::describe();
+            config.hooks.add(Hook::Observer(Box::new(Isolated(crate::observe::meter::Meter))));
+        }
+        if !middleware.0.is_empty() {
+            config.parts.insert(middleware);
+            config.wraps_attempts = true;
+        }
+        Runner::new(config)
+    }
+}
+
+/// Calls an observer outside of any scope, because what it calls is user code.
+#[cfg(feature = "metrics")]
+struct Isolated<O>(O);
+
+#[cfg(feature = "metrics")]
+impl<O: Observer> Observer for Isolated<O> {
+    fn observe(&self, report: &crate::observe::hooks::Report<'_>) {
+        outside(|| self.0.observe(report));
+    }
+}
+
+impl fmt::Debug for RunnerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunnerBuilder")
+            .field("state", &self.config.state)
+            .field("max_running", &self.config.max_running)
+            .field("max_pending", &self.config.max_pending)
+            .field("overflow", &self.config.overflow)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,162 @@
+//! Running a job that comes from a queue, for the queue's worker.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use tokio::sync::oneshot;
+
+use super::runner::Runner;
+use crate::{
+    job::job::{Deferrable, job_type},
+    list::{
+        entry::Entry,
+        list::{JobList, Origin},
+    },
+    model::{
+        error::{DeferError, JobError},
+        id::JobId,
+        metadata::{Metadata, SERIAL},
+    },
+    observe::event::JobEventKind,
+    run::{
+        join::add,
+        push::pushed,
+        segment::NewJob,
+        stop::{end_handover, stop},
+    },
+};
+
+/// A job as a queue's worker knows it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Resume {
+    /// The job's id.
+    pub id: JobId,
+    /// How many attempts it has had.
+    pub attempts: u32,
+    /// What it takes from its request.
+    pub metadata: Metadata,
+}
+
+impl Resume {
+    /// Creates a job with this id, after this many attempts.
+    pub fn new(id: JobId, attempts: u32, metadata: Metadata) -> Self {
+        Self { id, attempts, metadata }
+    }
+}
+
+impl Runner {
+    /// Runs one attempt of a job that comes from a queue, as soon as [`max_running`](crate::RunnerBuilder::max_running)
+    /// allows: with the runner's state, within its bounds, and with spans, events and counts like any other job. The
+    /// type's policy decides whether another attempt follows. The queue runs that attempt, and this runner counts the
+    /// job as queued.
+    ///
+    /// Jobs that it defers run on this runner after it, or go to the queue.
+    ///
+    /// # Errors
+    ///
+    /// [`DeferError::NoRuntime`] outside a Tokio runtime. The job is dropped.
+    pub fn resume<J: Deferrable>(&self, job: J, resume: Resume) -> Result<Resumed, DeferError> {
+        let serial = resume.metadata.get(SERIAL).cloned();
+        let list = JobList::new(self.engine.clone(), Origin::of_queued(resume.metadata)?);
+        let (observer, ran) = oneshot::channel();
+        let entry = Entry::from_queue(resume.id, job_type::<J>(), resume.attempts, observer);
+        // Never shed: a list that was created for a queue takes room beyond the bound.
+        let index = add(&list, entry, &mut NewJob::new(job));
+        if let (Some(index), Some(key)) = (index, serial) {
+            list.set_serial(index, &key);
+        }
+        list.release(None);
+        Ok(Resumed { list, ran: Some(ran), ended: None })
+    }
+}
+
+/// A job from a queue that a runner runs. Dropping it before the job has ended stops the job.
+#[must_use = "dropping this stops the job"]
+pub struct Resumed {
+    list: Arc<JobList>,
+    ran: Option<oneshot::Receiver<JobEventKind>>,
+    /// How it ended, while its jobs are on their way to the queue.
+    ended: Option<Ran>,
+}
+
+impl Resumed {
+    /// Waits until the job has ended and the queue has the jobs that it deferred. Do not forget the job before that. Do not
+    /// call this again once it has completed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: if dropped before it completes, it can be called again.
+    pub async fn ran(&mut self) -> Ran {
+        let Some(ran) = &mut self.ran else { return Ran::Unfinished };
+        // An error means that it was stopped.
+        let ran = match &self.ended {
+            Some(ended) => ended.clone(),
+            None => self.ended.insert(ran.await.map_or(Ran::Unfinished, |event| Ran::from(&event))).clone(),
+        };
+        pushed(&self.list, None).await;
+        self.ran = None;
+        ran
+    }
+}
+
+impl Drop for Resumed {
+    fn drop(&mut self) {
+        if self.ran.is_some() {
+            for handed_over in stop(&self.list, false).handed_over {
+                end_handover(&self.list, handed_over.index, true);
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Resumed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resumed").field("list", &self.list).finish_non_exhaustive()
+    }
+}
+
+/// How a job that a queue's worker gave to a runner with [`Runner::resume`](crate::Runner::resume) ended.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Ran {
+    /// It succeeded: forget it.
+    Succeeded,
+    /// It has failed, and no attempt follows.
+    #[non_exhaustive]
+    Failed {
+        /// The error of its last attempt.
+        error: JobError,
+    },
+    /// The attempt failed, and another should follow.
+    #[non_exhaustive]
+    Retry {
+        /// The error of the attempt.
+        error: JobError,
+        /// How long until the next attempt.
+        delay: Duration,
+    },
+    /// It asked to be run [again later](JobError::snooze), which spends no attempt.
+    #[non_exhaustive]
+    Snoozed {
+        /// How long until then.
+        delay: Duration,
+    },
+    /// It was stopped before it had ended: run it again.
+    Unfinished,
+}
+
+impl From<&JobEventKind> for Ran {
+    fn from(event: &JobEventKind) -> Self {
+        match event {
+            JobEventKind::Succeeded { .. } => Self::Succeeded,
+            JobEventKind::Failed { error, .. }
+            | JobEventKind::Panicked { error, .. }
+            | JobEventKind::TimedOut { error, .. } => Self::Failed { error: error.clone() },
+            JobEventKind::Retrying { error, delay, .. } => {
+                Self::Retry { error: error.clone(), delay: *delay }
+            }
+            JobEventKind::Snoozed { delay, .. } => Self::Snoozed { delay: *delay },
+            _ => Self::Unfinished,
+        }
+    }
+}

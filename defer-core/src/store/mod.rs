@@ -1,0 +1,21 @@
+//! Queues outside this process, which store jobs of `#[defer(queue)]` types.
+//!
+//! | file | has |
+//! |---|---|
+//! | `queue` | the interface that a queue implements |
+//! | `inspect` | the interface to look into one |
+//! | `envelope` | a job as a queue stores it |
+//! | `codec` | how a job is written and read |
+
+pub(crate) mod codec;
+mod envelope;
+mod inspect;
+mod queue;
+
+pub(crate) use self::queue::push;
+pub use self::{
+    codec::decode,
+    envelope::Envelope,
+    inspect::{FailedJob, InspectQueue, QueueCounts},
+    queue::Queue,
+};

@@ -1,0 +1,3 @@
+//! The primitives of loom.
+
+pub(crate) mod sync;
