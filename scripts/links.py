@@ -17,8 +17,8 @@ import sys
 REPOSITORY = "https://github.com/defer-axum/defer-axum/"
 HOSTS = {"docs.rs", "github.com", "keepachangelog.com", "semver.org", "www.rfc-editor.org", "www.w3.org", "kubernetes.io",
          "docs.docker.com", "fastapi.tiangolo.com", "laravel.com"}
-CRATES = ["defer_core", "defer_macros", "defer_axum", "defer_apalis"]
-OURS = re.compile(r"https://docs\.rs/(defer-(?:core|macros|axum|apalis))(?:/[^/]+/?(.*))?$")
+CRATES = ["defer_core", "defer_macros", "defer_axum", "defer_sqlx"]
+OURS = re.compile(r"https://docs\.rs/(defer-(?:core|macros|axum|sqlx))(?:/[^/]+/?(.*))?$")
 
 
 def anchors(page: pathlib.Path) -> set[str]:

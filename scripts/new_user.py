@@ -17,7 +17,7 @@ import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-CRATES = ["defer-core", "defer-macros", "defer-axum", "defer-apalis"]
+CRATES = ["defer-core", "defer-macros", "defer-axum", "defer-sqlx"]
 # rustdoc takes a block for Rust unless it says otherwise.
 RUST = {"", "rust", "no_run", "test_harness"}
 FENCE = re.compile(r"^```(\w*)([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -53,7 +53,7 @@ def pages(crates: dict[str, pathlib.Path]) -> dict[str, str]:
     for name, folder in crates.items():
         for source in [*folder.glob("src/guide/*.rs"), *folder.glob("src/guide.rs")]:
             # A block that needs a feature begins in an attribute, and is text without it.
-            text = re.sub(r'^#!\[cfg_attr\(feature = "\w+", doc = "(.*)"\)\]$', r"//! \1", source.read_text(), flags=re.MULTILINE)
+            text = re.sub(r'^#!\[cfg_attr\(feature = "[\w-]+", doc = "(.*)"\)\]$', r"//! \1", source.read_text(), flags=re.MULTILINE)
             lines = [line.removeprefix("//!").removeprefix(" ") for line in text.splitlines() if line.startswith("//!")]
             found[f"{name}/{source.relative_to(folder)}"] = "\n".join(lines) + "\n"
     return found

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs everything that is checked: format, spelling, clippy, links, packages, the tests of all crates with all features, UI and doc
-# tests, the queue on real servers, the browser tests, what a request costs, real clients and the soak's short form. Installs what these need; whatever is
+# tests, durable jobs on a real server, the browser tests, what a request costs, real clients and the soak's short form. Installs what these need; whatever is
 # missing in the end is an error, nothing is skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -23,7 +23,6 @@ cc gcc
 curl curl
 wrk wrk
 h2load nghttp2-client
-redis-server redis-server
 initdb postgresql
 valgrind valgrind
 chromium chromium
@@ -79,13 +78,17 @@ cargo check --quiet -p defer-core -p defer-axum --no-default-features
 for feature in axum-server dashboard http2 metrics opentelemetry testing; do
   cargo check --quiet -p defer-axum --features "$feature"
 done
-for feature in sqlite postgres redis; do
-  cargo check --quiet -p defer-apalis --no-default-features --features "$feature"
+# Each by itself is the continuous integration's: every one of them means clients of its own to compile.
+for features in sqlite postgres sea-orm,sea-orm-2; do
+  cargo check --quiet -p defer-sqlx --no-default-features --features "$features"
 done
+
+step "meanwhile: database clients that resolve together"
+scripts/resolves.sh
 
 step "meanwhile: packages"
 # Whether they build is what new users find out, and scripts/new_user.py.
-cargo package --quiet --no-verify --allow-dirty -p defer-core -p defer-macros -p defer-axum -p defer-apalis
+cargo package --quiet --no-verify --allow-dirty -p defer-core -p defer-macros -p defer-axum -p defer-sqlx
 
 step "meanwhile: building the benchmark and the soak"
 cargo bench --quiet -p defer-benches --bench per_request --no-run

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs a command beside a Postgres and a Redis of its own, on free ports, whose URLs are in DEFER_TEST_POSTGRES and
-# DEFER_TEST_REDIS. Both write what they acknowledge to the disk.
+# Runs a command beside a Postgres of its own, on a free port, whose URL is in DEFER_TEST_POSTGRES. It writes what it commits to
+# the disk.
 set -euo pipefail
 
 folder=$(mktemp -d)
@@ -10,7 +10,6 @@ free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1
 as_postgres() { if [ "$(id -u)" = 0 ]; then runuser -u postgres -- "$@"; else "$@"; fi; }
 
 stop() {
-  [ -z "${redis:-}" ] || kill "$redis" 2>/dev/null || true
   [ ! -e "$folder/postgres/postmaster.pid" ] || as_postgres "$postgres/pg_ctl" -s -D "$folder/postgres" -m immediate stop || true
   rm -rf "$folder"
 }
@@ -24,13 +23,5 @@ as_postgres "$postgres/initdb" -D "$folder/postgres" -A trust -U postgres >/dev/
 as_postgres "$postgres/pg_ctl" -s -w -D "$folder/postgres" -l "$folder/postgres.log" \
   -o "-p $port -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c max_connections=400" start
 export DEFER_TEST_POSTGRES="postgres://postgres@127.0.0.1:$port"
-
-port=$(free_port)
-redis-server --port "$port" --bind 127.0.0.1 --dir "$folder" --appendonly yes --appendfsync always --save '' \
-  --databases 1000 --logfile "$folder/redis.log" &
-redis=$!
-for _ in $(seq 100); do redis-cli -p "$port" ping >/dev/null 2>&1 && break; sleep 0.1; done
-redis-cli -p "$port" ping >/dev/null
-export DEFER_TEST_REDIS="redis://127.0.0.1:$port"
 
 "$@"

@@ -38,8 +38,9 @@
 //! after another, however the response ended. [`serve`](serve()) serves an app as `axum::serve` does and makes "over"
 //! exact: jobs start when the operating system has accepted the response's last byte.
 //!
-//! Deferred jobs live in memory. Those of a `#[defer(queue)]` type go to the runner's queue and outlive the process;
-//! the crate `defer-apalis` has one for SQLite, Postgres and Redis.
+//! Deferred jobs live in memory. Those of a `#[defer(queue)]` type are durable: they are written to the service's own SQLite or
+//! Postgres before the client has its answer, and a crash does not lose them. The crate
+//! [`defer-sqlx`](https://docs.rs/defer-sqlx) does that.
 //!
 //! The [`guide`] has the features that you need in production: limits, ordering, tenants, failure hooks.
 //!
@@ -51,7 +52,7 @@
 //! Where nobody subscribes to `tracing` there is no span, and what its feature `log` writes names the job in each line.
 //!
 //! With the feature `opentelemetry` and a `tracing-opentelemetry` layer, the job's span has a link to the request's span even
-//! if that has ended, or if the job runs in another process: a queued job carries a `traceparent` (W3C Trace Context). Without
+//! if that has ended, or if the job runs in another process: a durable job carries a `traceparent` (W3C Trace Context). Without
 //! the feature, an exporter drops the link if the request's span has ended. The attributes may change with OpenTelemetry's
 //! conventions, which are not stable.
 //!

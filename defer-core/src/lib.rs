@@ -15,7 +15,7 @@
 // 4. `run/join` adds the job: an entry in `list/state`, and the job itself, which chooses its kind (`job/work`) and lies beside
 //    others of its type (`run/jobs`). Until it starts, its handle (`defer/deferred`) changes it by `list/change`.
 // 5. The handler has answered. A middleware calls `JobList::admit`, in `run/admit`, which holds the response until there is room
-//    for its jobs (`limits/capacity`).
+//    for its jobs (`limits/capacity`). Durable jobs are stored meanwhile (`run/push`).
 // 6. The response is over. A middleware or `defer/scope` calls `JobList::release`, in `run/release`: the jobs take room, and those
 //    with a serial key that are due queue for their turns. The list asks for a permit.
 // 7. `limits/semaphore` grants it.
@@ -33,13 +33,17 @@
 // delayed, that has to wait for a turn that it queued late for, or that is tried again goes on in a task of its own,
 // `run/detached`, which takes the same detour. `run/worker` (`leave`), `run/release` and `run/join` start such tasks.
 //
+// A queue that holds jobs gives a lease of each (`store/hold`). At 6. `list/lease` decides whether such a job stays here. If so it takes
+// the detour, which waits for the lease, and at 11. `list/lease` stores the end, with the jobs that it has deferred, before it is
+// reported.
+//
 // Every step that changes a job or a list is a transition in `list/state`; the tables are in `list`. A job may also end
 //
 // - by a handle: `cancel`, a later job with its key, a duplicate of another (`list/change`)
 // - without room: in 4. or 6.
 // - by its condition, which is false or panics (`run/detour`, `run/push`), or because there is no timer (`run/detached`,
 //   `run/worker`)
-// - by the queue, which took it (`run/push`)
+// - by the queue, which took it (`run/push`), or anyone may take from it (`list/lease`)
 // - by a shutdown (`runner/shutdown`) or the drop of a `Resumed` (`runner/resume`): both stop it in `run/stop`
 // - with its worker (`WorkerGuard` in `list/list`), its own task (`run/detached`), or its list (`Drop` in `list/list`)
 //
@@ -110,7 +114,10 @@ pub mod queue {
     pub use crate::{
         model::metadata::Metadata,
         runner::{Ran, Resume, Resumed},
-        store::{Envelope, FailedJob, InspectQueue, Queue, QueueCounts, decode},
+        store::{
+            Cancel, End, Envelope, FailedJob, Hold, HoldJobs, InspectQueue, Lease, OnQueueFailure, Queue,
+            QueueCounts, Ready, RunWorker, Settle, Settled, Start, Stop, decode,
+        },
     };
 }
 

@@ -17,7 +17,8 @@ use defer_core::{
 };
 use http::StatusCode;
 use support::{
-    Blocking, Events, Journal, Kind, Log, OnDrop, OnSuccess, Other, Plain, defer_note, quiet_panics,
+    Blocking, Events, Journal, Kind, Log, OnDrop, OnSuccess, Other, Plain, QueuedOnSuccess, defer_note,
+    quiet_panics,
 };
 use tokio::sync::{Barrier, Notify, oneshot};
 
@@ -186,6 +187,18 @@ async fn outside_of_any_scope_a_job_runs_at_once_and_a_warning_names_the_type_an
     }));
     ran.await.unwrap();
     assert_eq!(log.lines_with(&["WARN", "Plain", "DeferLayer"]), 1, "{}", log.text());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_for_a_queue_runs_without_one_and_one_warning_for_its_type_says_that_it_is_not_durable() {
+    let (log, _guard) = Log::capture();
+    let runner = Runner::default();
+    for _ in 0..3 {
+        scope(&runner, async { drop(defer(QueuedOnSuccess::job(|_| async { Ok(()) }))) }).await;
+    }
+    runner.idle().await;
+    assert_eq!(runner.stats().succeeded, 3);
+    assert_eq!(log.lines_with(&["WARN", "QueuedOnSuccess", "not durable"]), 1, "{}", log.text());
 }
 
 #[tokio::test(start_paused = true)]

@@ -386,11 +386,12 @@ async fn a_job_from_a_queue_runs_as_any_job_and_its_next_attempt_is_the_queues()
             ran => panic!("{ran:?}"),
         }
     }
-    let expected = ["Deferred 0", "Queued 0", "Deferred 0", "Started 1", "Retrying 1", "Queued 1"];
+    let expected = ["Deferred 0", "Queued 0", "Taken 0", "Started 1", "Retrying 1", "Queued 1"];
     assert_eq!(events.of("QueuedTwice")[..6], expected);
-    assert_eq!(events.of("QueuedTwice")[6..], ["Deferred 1", "Started 2", "Failed 2"]);
+    assert_eq!(events.of("QueuedTwice")[6..], ["Taken 1", "Started 2", "Failed 2"]);
     assert_eq!(queue.names().len(), 1, "it never goes back by itself");
     let stats = runner.stats();
+    assert_eq!((stats.deferred, stats.taken), (1, 2));
     assert_eq!((stats.queued, stats.retried, stats.failed), (2, 1, 1));
     assert_all_accounted_for(&runner);
 }
@@ -692,10 +693,9 @@ async fn a_queued_job_takes_along_the_extensions_of_its_request_and_its_serial_k
     })
     .await;
     runner.idle().await;
-    let metadata: Vec<_> =
-        queue.envelopes.lock().unwrap().drain(..).map(|envelope| envelope.metadata).collect();
-    assert_eq!(metadata[0]["serial"], "account:7");
-    assert!(!metadata[1].contains_key("serial"), "that is its own");
+    let envelopes: Vec<_> = queue.envelopes.lock().unwrap().drain(..).collect();
+    assert_eq!(envelopes[0].serial.as_deref(), Some("account:7"));
+    assert_eq!(envelopes[1].serial, None, "that is its own");
 
     let of_job = journal.clone();
     let job = QueuedTwice::job(move |cx| {
@@ -708,17 +708,18 @@ async fn a_queued_job_takes_along_the_extensions_of_its_request_and_its_serial_k
             Ok(())
         }
     });
-    let resume = Resume::new(JobId::unique(), 0, metadata[0].clone());
+    let resume = Resume::new(JobId::unique(), 0, envelopes[0].metadata.clone());
     runner.resume(job, resume).unwrap().ran().await;
     assert_eq!(journal.lines(), ["acme"]);
-    let child = queue.envelopes.lock().unwrap()[0].metadata.clone();
-    assert!(!child.contains_key("serial"));
+    let child = queue.envelopes.lock().unwrap()[0].clone();
+    assert_eq!(child.serial, None);
+    let child = child.metadata;
     let carried: Vec<_> = child.iter().filter(|(key, _)| key.ends_with("Tenant")).collect();
     assert_eq!(carried.len(), 1);
     assert_eq!(carried[0].1, "\"acme\"");
 
     // Stored by another version.
-    let mut changed = metadata[0].clone();
+    let mut changed = envelopes[0].metadata.clone();
     changed.iter_mut().filter(|(key, _)| key.ends_with("Tenant")).for_each(|(_, value)| *value = "7".into());
     let job = Queued::job(|cx| async move { cx.extension::<Tenant>().map(drop).map_err(Into::into) });
     let resume = Resume::new(JobId::unique(), 0, changed);
@@ -760,8 +761,9 @@ async fn a_job_that_a_shutdown_hands_over_takes_the_same_along() {
     assert_eq!(runner.stats().running, 1, "its push failed");
     let report = runner.shutdown(SECOND).await;
     assert_eq!(report.queued, 1);
-    let metadata = queue.envelopes.lock().unwrap()[0].metadata.clone();
-    assert_eq!((&*metadata["route"], &*metadata["serial"]), ("GET", "account:7"));
+    let envelope = queue.envelopes.lock().unwrap()[0].clone();
+    let metadata = envelope.metadata;
+    assert_eq!((&*metadata["route"], envelope.serial.as_deref()), ("GET", Some("account:7")));
     assert!(metadata.keys().any(|key| key.ends_with("Tenant")), "{metadata:?}");
 }
 

@@ -147,6 +147,13 @@ async fn a_job_that_is_cancelled_while_it_waits_for_its_turn_holds_nothing_up() 
     assert_all_accounted_for(&runner);
 }
 
+/// A job that a worker of a queue has, which runs after those with the same key.
+fn resume_serial() -> Resume {
+    let mut resume = Resume::new(JobId::unique(), 0, Metadata::new());
+    resume.serial = Some("account:7".to_owned());
+    resume
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn a_stopped_job_that_blocks_its_thread_keeps_its_turn_until_it_returns() {
     let (runner, journal) = (Runner::default(), Journal::default());
@@ -161,8 +168,7 @@ async fn a_stopped_job_that_blocks_its_thread_keeps_its_turn_until_it_returns() 
             async { Ok(()) }
         })
     };
-    let metadata = Metadata::from([("serial".to_owned(), "account:7".to_owned())]);
-    let first = runner.resume(blocks, Resume::new(JobId::unique(), 0, metadata)).unwrap();
+    let first = runner.resume(blocks, resume_serial()).unwrap();
     begun.notified().await;
     drop(first);
     scope(&runner, async { drop(defer(takes::<Plain>(0, &journal, "next")).serial("account:7")) }).await;
@@ -182,11 +188,7 @@ async fn a_stopped_job_that_blocks_its_thread_keeps_its_turn_until_it_returns() 
 #[tokio::test(start_paused = true)]
 async fn a_job_that_is_stopped_gives_its_turn_to_the_next() {
     let (runner, journal) = (Runner::default(), Journal::default());
-    let resume = |name| {
-        let metadata = Metadata::from([("serial".to_owned(), "account:7".to_owned())]);
-        let resume = Resume::new(JobId::unique(), 0, metadata);
-        runner.resume(takes::<Plain>(1, &journal, name), resume).unwrap()
-    };
+    let resume = |name| runner.resume(takes::<Plain>(1, &journal, name), resume_serial()).unwrap();
     let (mut first, second, mut third) = (resume("first"), resume("second"), resume("third"));
     settle().await;
     assert_eq!(journal.lines(), ["+first"], "a job from a queue takes its turn too");

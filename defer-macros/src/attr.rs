@@ -9,7 +9,7 @@ use syn::{
     spanned::Spanned,
 };
 
-const STRUCT_KEYS: &str = "`name`, `alias`, `tries`, `backoff`, `timeout`, `on`, `max_running`, `concurrent`, `blocking`, `queue` and `crate` are allowed on a struct";
+const STRUCT_KEYS: &str = "`name`, `alias`, `tries`, `backoff`, `timeout`, `on`, `max_running`, `concurrent`, `blocking`, `queue`, `priority` and `crate` are allowed on a struct";
 const FIELD_KEYS: &str = "only `default` is allowed on a field";
 const DURATION: &str = "a number and a unit (ms, s, m, h), as in \"500ms\" or \"2m 30s\"";
 
@@ -25,6 +25,7 @@ pub(crate) struct Policy {
     pub(crate) blocking: bool,
     /// Where the attributes say `queue`.
     pub(crate) queue: Option<Span>,
+    pub(crate) priority: Option<i16>,
 }
 
 #[derive(Clone, Copy)]
@@ -85,6 +86,7 @@ impl StructAttributes {
                 flag(entry)?;
                 self.policy.queue = Some(entry.path().span());
             }
+            "priority" => self.policy.priority = Some(priority(entry)?),
             "crate" => self.krate = Some(krate(entry)?),
             "default" => {
                 return Err(syn::Error::new_spanned(
@@ -214,6 +216,18 @@ fn flag(entry: &Meta) -> syn::Result<()> {
         Meta::NameValue(pair) => pair.value.to_token_stream(),
     };
     Err(syn::Error::new_spanned(value, format!("`{key}` takes no value: expected `{key}` alone")))
+}
+
+fn priority(entry: &Meta) -> syn::Result<i16> {
+    let expected = "expected a whole number from -32768 to 32767, as in `priority = 10`";
+    let Meta::NameValue(pair) = entry else {
+        return Err(syn::Error::new_spanned(entry, expected));
+    };
+    // As a literal it may be negative, as an expression it is an operator and a literal.
+    let number = syn::parse2::<LitInt>(pair.value.to_token_stream()).ok();
+    let number = number.filter(|number| matches!(number.suffix(), "" | "i16"));
+    let priority = number.and_then(|number| number.base10_parse().ok());
+    priority.ok_or_else(|| syn::Error::new_spanned(&pair.value, expected))
 }
 
 fn krate(entry: &Meta) -> syn::Result<Path> {
@@ -352,7 +366,7 @@ mod tests {
             let Ok(entries) = text.parse::<TokenStream>() else { return Ok(()) };
             let attribute: Attribute = parse_quote!(#[defer(#entries)]);
             let known = ["name", "alias", "tries", "backoff", "timeout", "on", "max_running", "concurrent", "blocking"];
-            let is_known = known.iter().chain(&["queue", "crate"]).any(|key| text.starts_with(key));
+            let is_known = known.iter().chain(&["queue", "priority", "crate"]).any(|key| text.starts_with(key));
             prop_assert!(policy(attribute).is_err() || is_known, "{}", quote!(#entries));
         }
     }

@@ -126,7 +126,8 @@ fn where_job(job: &JobType<'_>, clause: Option<&WhereClause>) -> Option<WhereCla
 
 fn policy(job: &JobType<'_>) -> TokenStream {
     let krate = &job.krate;
-    let Policy { tries, backoff, timeout, on, max_running, concurrent, blocking, queue } = &job.policy;
+    let Policy { tries, backoff, timeout, on, max_running, concurrent, blocking, queue, priority } =
+        &job.policy;
     let tries = tries.map(|tries| quote!(.with_tries(#tries)));
     let backoff = backoff.map(|backoff| {
         let (min, max) = (duration(backoff.min), duration(backoff.max));
@@ -144,7 +145,11 @@ fn policy(job: &JobType<'_>) -> TokenStream {
     let concurrent = concurrent.then(|| quote!(.with_concurrent()));
     let blocking = blocking.then(|| quote!(.with_blocking()));
     let queue = queue.map(|_| quote!(.with_queue()));
-    quote!(#krate::Policy::new() #tries #backoff #timeout #on #max_running #concurrent #blocking #queue)
+    let priority = priority.map(|priority| quote!(.with_priority(#priority)));
+    quote!(
+        #krate::Policy::new()
+            #tries #backoff #timeout #on #max_running #concurrent #blocking #queue #priority
+    )
 }
 
 fn duration(duration: Duration) -> TokenStream {

@@ -82,7 +82,7 @@ use crate::{ast::JobType, attr::Errors};
 /// | `#[defer(...)]` | value | meaning | without it |
 /// |---|---|---|---|
 /// | `name = "..."` | any text | the job's name in traces, events and queues | the struct's name |
-/// | `alias = "..."` | any text | an earlier name, whose queued jobs a worker runs too; several are allowed | none |
+/// | `alias = "..."` | any text | an earlier name, whose stored jobs a worker runs too; several are allowed | none |
 /// | `tries = N` | 1 to 4294967295 | the number of attempts in all | 1 |
 /// | `backoff = "500ms..30s"` | a duration, or two with `..` between | the shortest and the longest wait before another attempt, which doubles from one to the other, with jitter; a single duration is both | `"500ms..30s"` |
 /// | `timeout = "10s"` | a duration | how long one attempt may take | no limit |
@@ -90,7 +90,8 @@ use crate::{ast::JobType, attr::Errors};
 /// | `max_running = N` | 1 to 4294967295 | how many jobs of the type may run at the same time on a runner; the others wait in their lines | no limit of its own |
 /// | `concurrent` | | the job leaves its request's line and runs beside the others, as soon as the response is over | it runs after the job before it |
 /// | `blocking` | | the job runs on Tokio's blocking pool, where it may block; one that awaits is dropped at its timeout and at the end of a shutdown, as others are | it runs on the runtime |
-/// | `queue` | | the job goes to the runner's queue; the struct must implement `serde::Serialize` | it runs in this process |
+/// | `queue` | | the job is durable: the runner's queue stores it before the response goes out, and a crash does not lose it; the struct must implement `serde::Serialize`, and `Deserialize` for a worker | it is lost with its process |
+/// | `priority = N` | -32768 to 32767 | of the queue's jobs that are due, those with a higher priority are taken first; in the process that deferred it, a job runs in its request's line all the same | 0 |
 /// | `crate = "path"` | a path | where `defer-axum` or `defer-core` is found | see below |
 ///
 /// A duration is a number and a unit, or several: `"500ms"`, `"10s"`, `"2m 30s"`, `"1h"`.

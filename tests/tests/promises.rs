@@ -225,7 +225,7 @@ fn a_test_that_is_not_there_is_named() {
         | One | `tests/tests/promises::a_test_that_is_not_there_is_named`, `tests/tests/promises::of` |\n\
         | Two | `defer-core/tests/model::so_it_is_on_several_threads` |\n\
         | Three | `defer-core/tests/gone`, `tests/tests/bounds/progress` |\n\
-        | Four | `tests/queue/tests/queue::away`, `tests/queue/tests/queue::the_same_id_is_never_stored_twice` |\n\
+        | Four | `tests/queue/tests/away`, `tests/queue/tests/crashes::acknowledged_jobs_survive_sigkill` |\n\
         | Five | none |\n\
         \n| other | column |\n|---|---|\n| Six | `of another table` |\n";
     assert_eq!(

@@ -1,269 +1,175 @@
-//! Acknowledged requests per second with a queued job, beside a handler that stores one row by itself and beside a task that
-//! is pushed to apalis by hand; and how long a job waits from its acknowledgement to its start.
+//! What a durable job costs a request, a worker and an idle process, on each database.
 //!
 //! ```sh
 //! scripts/with-servers.sh cargo run --release -p defer-queue-benches
 //! ```
 //!
-//! With the name of a storage as its argument, it measures that one alone.
+//! With the name of a database as its argument, `SQLite` or `Postgres`, it measures that one alone.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark")]
 
-use std::{
-    collections::HashMap,
-    net::SocketAddr,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{Duration, Instant},
+mod client;
+mod place;
+mod service;
+
+use std::time::{Duration, Instant};
+
+use defer_axum::queue::{Envelope, Queue};
+use defer_sqlx::SqlxQueue;
+
+use crate::{
+    place::Place,
+    service::{Here, Path, Service},
 };
 
-use apalis_core::task::builder::TaskBuilder;
-use axum::{
-    Router,
-    extract::{Path, State},
-    routing::post,
-};
-use defer_apalis::ApalisQueue;
-use defer_axum::{DeferLayer, Deferrable, Job, JobContext, JobResult, Runner};
-use redis::AsyncCommands;
-use serde::{Deserialize, Serialize};
-use sqlx::{
-    PgPool, SqlitePool,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
-};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-};
-
-const LASTS: Duration = Duration::from_secs(4);
 const ROUNDS: usize = 3;
-
-/// When each job started.
-type Starts = Arc<Mutex<HashMap<u64, Instant>>>;
-
-#[derive(Deferrable, Serialize, Deserialize)]
-#[defer(queue)]
-struct Note {
-    number: u64,
-}
-
-impl Job for Note {
-    async fn run(&self, cx: &JobContext) -> JobResult {
-        cx.state::<Starts>()?.lock().unwrap().insert(self.number, Instant::now());
-        Ok(())
-    }
-}
-
-/// A database, as a handler uses it by itself.
-#[derive(Clone)]
-enum Floor {
-    Sqlite(SqlitePool),
-    Postgres(PgPool),
-    Redis(redis::aio::ConnectionManager),
-}
-
-impl Floor {
-    /// Stores one row.
-    async fn row(&self, number: u64) {
-        #[allow(clippy::cast_possible_wrap, reason = "small numbers")]
-        let number = number as i64;
-        const INSERT: &str = "INSERT INTO rows (number) VALUES ($1)";
-        match self {
-            Self::Sqlite(pool) => drop(sqlx::query(INSERT).bind(number).execute(pool).await.unwrap()),
-            Self::Postgres(pool) => drop(sqlx::query(INSERT).bind(number).execute(pool).await.unwrap()),
-            Self::Redis(connection) => {
-                connection.clone().set::<_, _, ()>(format!("row:{number}"), number).await.unwrap();
-            }
-        }
-    }
-
-    /// Pushes one task, as apalis' own sink does.
-    async fn task(&self, number: u64) {
-        let task = TaskBuilder::new(number.to_string().into_bytes()).build();
-        match self {
-            Self::Sqlite(pool) => {
-                let mut tx = pool.begin().await.unwrap();
-                apalis_sqlite::queries::push_tasks(&mut *tx, "by-hand", &[task]).await.unwrap();
-                tx.commit().await.unwrap();
-            }
-            Self::Postgres(pool) => {
-                let mut tx = pool.begin().await.unwrap();
-                apalis_postgres::queries::push_tasks(&mut *tx, "by-hand", vec![task]).await.unwrap();
-                tx.commit().await.unwrap();
-            }
-            Self::Redis(connection) => {
-                let config = apalis_redis::Config::default().queue("by-hand");
-                apalis_redis::queries::push_tasks(&mut connection.clone(), &config, &[task]).await.unwrap();
-            }
-        }
-    }
-}
-
-async fn serve(floor: Floor, runner: Runner) -> SocketAddr {
-    let app = Router::new()
-        .route(
-            "/row/{n}",
-            post(async |State(floor): State<Floor>, Path(n): Path<u64>| {
-                floor.row(n).await;
-                "ok"
-            }),
-        )
-        .route(
-            "/task/{n}",
-            post(async |State(floor): State<Floor>, Path(n): Path<u64>| {
-                floor.task(n).await;
-                "ok"
-            }),
-        )
-        .route(
-            "/job/{n}",
-            post(async |Path(n): Path<u64>| {
-                Note::defer(n);
-                "ok"
-            }),
-        )
-        .layer(DeferLayer::new(runner.clone()))
-        .with_state(floor);
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move { defer_axum::serve(listener, app, runner).await.unwrap() });
-    address
-}
-
-/// Makes requests on one connection until the time is over. Returns when each was acknowledged.
-async fn client(
-    address: SocketAddr,
-    path: &str,
-    next: &AtomicU64,
-    until: Instant,
-    pause: Duration,
-) -> Vec<(u64, Instant)> {
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.set_nodelay(true).unwrap();
-    let (mut acknowledged, mut part) = (Vec::new(), [0; 1024]);
-    while Instant::now() < until {
-        let number = next.fetch_add(1, Ordering::Relaxed);
-        let request = format!("POST /{path}/{number} HTTP/1.1\r\nhost: bench\r\ncontent-length: 0\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = Vec::new();
-        while !answer.ends_with(b"\r\n\r\nok") {
-            let read = stream.read(&mut part).await.unwrap();
-            assert!(read > 0, "the server answers");
-            answer.extend_from_slice(&part[..read]);
-        }
-        assert!(answer.starts_with(b"HTTP/1.1 200"), "the server is well");
-        acknowledged.push((number, Instant::now()));
-        tokio::time::sleep(pause).await;
-    }
-    acknowledged
-}
-
-async fn load(
-    address: SocketAddr,
-    path: &'static str,
-    connections: usize,
-    next: &Arc<AtomicU64>,
-    pause: Duration,
-) -> Vec<(u64, Instant)> {
-    let until = Instant::now() + LASTS;
-    let clients: Vec<_> = (0..connections)
-        .map(|_| {
-            let next = next.clone();
-            tokio::spawn(async move { client(address, path, &next, until, pause).await })
-        })
-        .collect();
-    let mut acknowledged = Vec::new();
-    for client in clients {
-        acknowledged.extend(client.await.unwrap());
-    }
-    acknowledged
-}
-
-async fn measure(name: &str, url: &str, floor: Floor) {
-    let queue = ApalisQueue::connect(url).await.unwrap();
-    let starts = Starts::default();
-    let runner = Runner::builder().state(starts.clone()).queue(queue.clone()).build();
-    let address = serve(floor, runner.clone()).await;
-    let next = Arc::new(AtomicU64::new(0));
-    for connections in [1, 32] {
-        // In turn, so that what disturbs the machine disturbs each.
-        let mut rates: HashMap<&str, Vec<f64>> = HashMap::new();
-        for _ in 0..ROUNDS {
-            for path in ["row", "task", "job"] {
-                let count = load(address, path, connections, &next, Duration::ZERO).await.len();
-                #[allow(clippy::cast_precision_loss, reason = "small numbers")]
-                rates.entry(path).or_default().push(count as f64 / LASTS.as_secs_f64());
-            }
-        }
-        let median = |path: &str| {
-            let mut rates = rates[path].clone();
-            rates.sort_by(f64::total_cmp);
-            rates[ROUNDS / 2]
-        };
-        let (row, task, job) = (median("row"), median("task"), median("job"));
-        println!("| {name} | {connections} | {row:.0} | {task:.0} | {job:.0} | {:.1} |", job / row);
-    }
-    // What was pushed has to be gone before a job's wait is measured.
-    let worker =
-        tokio::spawn(queue.worker(runner).job::<Note>().concurrency(256).run_until(std::future::pending()));
-    while queue.counts().await.unwrap().pending > 0 {
-        // Polled: a queue does not tell when it is empty.
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    let acknowledged = load(address, "job", 1, &next, Duration::from_millis(10)).await;
-    // The last jobs start within the worker's poll of half a second; one that has not panics below.
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    worker.abort();
-    let starts = starts.lock().unwrap();
-    let mut waits: Vec<Duration> =
-        acknowledged.iter().map(|(number, at)| starts[number].saturating_duration_since(*at)).collect();
-    waits.sort();
-    let (half, nearly_all) = (waits[waits.len() / 2], waits[waits.len() * 99 / 100]);
-    println!(
-        "| {name} | start after acknowledgement | p50 {half:.1?} | p99 {nearly_all:.1?} | {} jobs | |",
-        waits.len()
-    );
-}
+/// How many rows there are, of those that are done and of those that wait, where many are.
+const MANY: u64 = 1_000_000;
+const BACKLOG: u32 = 50_000;
 
 #[tokio::main]
 async fn main() {
+    let places = places().await;
     println!(
-        "| storage | connections | one row by itself, 1/s | apalis by hand, 1/s | queued job, 1/s | job / row |"
+        "| database | connections | one row, 1/s | a job that runs here, 1/s | here / row | through the queue, 1/s | through / here |"
     );
-    println!("|---|--:|--:|--:|--:|--:|");
-    let only = std::env::args().nth(1);
-    let wanted = |storage: &str| only.as_deref().is_none_or(|only| only == storage);
-    if wanted("SQLite") {
-        sqlite().await;
+    println!("|---|--:|--:|--:|--:|--:|--:|");
+    for place in &places {
+        for connections in [1, 32, 128] {
+            rates(place, connections).await;
+        }
     }
-    if let Some(server) = std::env::var("DEFER_TEST_POSTGRES").ok().filter(|_| wanted("Postgres")) {
-        let url = format!("{server}/postgres");
-        drop(ApalisQueue::connect(&url).await.unwrap());
-        let pool = PgPool::connect(&url).await.unwrap();
-        sqlx::query("CREATE TABLE rows (number bigint)").execute(&pool).await.unwrap();
-        measure("Postgres", &url, Floor::Postgres(pool)).await;
+    println!("\n| database | from the response's end to the start, here | p50 | p99 |\n|---|--:|--:|--:|");
+    for place in &places {
+        let waits = Service::start(place).await.waits().await;
+        let at = |part: usize| waits[waits.len() * part / 100];
+        println!("| {} | {} jobs | {:.3?} | {:.3?} |", place.name(), waits.len(), at(50), at(99));
     }
-    if let Some(url) = std::env::var("DEFER_TEST_REDIS").ok().filter(|_| wanted("Redis")) {
-        let client = redis::Client::open(&*url).unwrap();
-        let connection = redis::aio::ConnectionManager::new(client).await.unwrap();
-        measure("Redis", &url, Floor::Redis(connection)).await;
+    println!(
+        "\n| database | rows | here, 32 connections, 1/s | a backlog of {BACKLOG}, 1/s | counts | a page's look |"
+    );
+    println!("|---|---|--:|--:|--:|--:|");
+    for place in &self::places().await {
+        filled(place, "few").await;
+        place.fill(MANY).await;
+        filled(place, "a million done, a million that wait").await;
+    }
+    println!(
+        "\n| database | an idle process and its worker | transactions a second | CPU |\n|---|---|--:|--:|"
+    );
+    for place in &self::places().await {
+        idle(place).await;
     }
 }
 
-async fn sqlite() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("queue.db");
-    let url = format!("sqlite:{}", file.display());
-    drop(ApalisQueue::connect(&url).await.unwrap());
-    let options = SqliteConnectOptions::new()
-        .filename(&file)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
-        .busy_timeout(Duration::from_secs(30));
-    let pool = SqlitePoolOptions::new().max_connections(8).connect_with(options).await.unwrap();
-    sqlx::query("CREATE TABLE rows (number INTEGER)").execute(&pool).await.unwrap();
-    measure("SQLite", &url, Floor::Sqlite(pool)).await;
+/// Creates an empty database of each kind that is wanted and there.
+async fn places() -> Vec<Place> {
+    let only = std::env::args().nth(1);
+    let wanted = |database: &str| only.as_deref().is_none_or(|only| only == database);
+    let mut places = Vec::new();
+    if wanted("SQLite") {
+        places.push(Place::sqlite().await);
+    }
+    if let Some(server) = std::env::var("DEFER_TEST_POSTGRES").ok().filter(|_| wanted("Postgres")) {
+        places.push(Place::postgres(&server).await);
+    }
+    places
+}
+
+/// Measures how many requests are answered in a second, with their jobs run and settled.
+async fn rates(place: &Place, connections: usize) {
+    let service = Service::start(place).await;
+    let mut rates = [const { Vec::new() }; 3];
+    for _ in 0..ROUNDS {
+        // In turn, so that what disturbs the machine disturbs each.
+        for (path, rates) in [Path::Row, Path::Here, Path::Through].into_iter().zip(&mut rates) {
+            rates.push(service.rate(path, connections).await);
+        }
+    }
+    let [row, here, through] = rates.map(median);
+    println!(
+        "| {} | {connections} | {row:.0} | {here:.0} | {:.1} | {through:.0} | {:.2} |",
+        place.name(),
+        here / row,
+        through / here
+    );
+}
+
+/// Measures what the number of rows could make slower.
+async fn filled(place: &Place, rows: &str) {
+    let service = Service::start(place).await;
+    let here = service.rate(Path::Here, 32).await;
+    let backlog = backlog(place).await;
+    let queue = &service.queue;
+    let count = async || {
+        queue.counts().await.unwrap();
+    };
+    let counts = median_time(count).await;
+    let look = async || {
+        queue.counts().await.unwrap();
+        queue.failed(20).await.unwrap();
+    };
+    let look = median_time(look).await;
+    println!("| {} | {rows} | {here:.0} | {backlog:.0} | {counts:.2?} | {look:.2?} |", place.name());
+}
+
+/// Measures how many trivial jobs a worker runs in a second that were there before it.
+async fn backlog(place: &Place) -> f64 {
+    let queue = SqlxQueue::builder().name(format!("backlog {}", defer_axum::JobId::unique()));
+    let queue = queue.connect(&place.url).await.unwrap();
+    let jobs = (0..BACKLOG).map(|number| Envelope::of(&Here { number: number.into() }).unwrap());
+    Queue::push(&queue, jobs.collect()).await.unwrap();
+    let runner = defer_axum::Runner::builder().queue(queue.clone()).build();
+    let worker = queue.worker(runner).job::<Here>().concurrency(256);
+    let begun = Instant::now();
+    worker.run_until_empty().await.unwrap();
+    f64::from(BACKLOG) / begun.elapsed().as_secs_f64()
+}
+
+/// Measures what a process does that has nothing to do.
+async fn idle(place: &Place) {
+    const LASTS: Duration = Duration::from_secs(15);
+    let queue = SqlxQueue::connect(&place.url).await.unwrap();
+    let runner = defer_axum::Runner::builder().queue(queue.clone()).build();
+    let worker = tokio::spawn(queue.worker(runner).job::<Here>().run_until(std::future::pending()));
+    // What a start takes is done with.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let (transactions, cpu) = (place.transactions().await, cpu());
+    tokio::time::sleep(LASTS).await;
+    let cpu = (self::cpu() - cpu) / LASTS.as_secs_f64() * 100.0;
+    let transactions = match (transactions, place.transactions().await) {
+        (Some(before), Some(after)) => {
+            #[allow(clippy::cast_precision_loss, reason = "small numbers")]
+            let rate = (after - before) as f64 / LASTS.as_secs_f64();
+            format!("{rate:.1}")
+        }
+        _ => "not counted".to_owned(),
+    };
+    println!("| {} | {} s | {transactions} | {cpu:.2} % |", place.name(), LASTS.as_secs());
+    worker.abort();
+}
+
+/// Returns how many seconds of processor time this process has used.
+fn cpu() -> f64 {
+    // In hundredths of a second: user and system time.
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let after_name = stat.rsplit_once(") ").unwrap().1;
+    let ticks = after_name.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<f64>().unwrap());
+    ticks.sum::<f64>() / 100.0
+}
+
+fn median(mut rates: Vec<f64>) -> f64 {
+    rates.sort_by(f64::total_cmp);
+    rates[rates.len() / 2]
+}
+
+async fn median_time(work: impl AsyncFn()) -> Duration {
+    let mut times = Vec::new();
+    for _ in 0..21 {
+        let begun = Instant::now();
+        work().await;
+        times.push(begun.elapsed());
+    }
+    times.sort();
+    times[times.len() / 2]
 }

@@ -54,6 +54,21 @@ fn write_apart(f: &mut fmt::Formatter<'_>, digits: &str) -> fmt::Result {
     Ok(())
 }
 
+/// Formats how many jobs a queue has: 17, 10 000+. It may count no further.
+pub(super) struct Counted(u64);
+
+impl Counted {
+    /// As far as queues count: see [`QueueCounts`](defer_core::queue::QueueCounts).
+    const MOST: u64 = 10_000;
+}
+
+impl fmt::Display for Counted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Whole(self.0).fmt(f)?;
+        f.write_str(if self.0 == Self::MOST { "+" } else { "" })
+    }
+}
+
 /// Formats a rate: 0, 0.3, 12, 98 765.
 pub(super) struct Rate(f64);
 
@@ -84,18 +99,26 @@ impl fmt::Display for Percent {
 
 /// How a template formats a number.
 pub(super) trait Formatted {
-    fn whole(&self) -> Whole;
+    fn number(&self) -> u64;
+
+    fn whole(&self) -> Whole {
+        Whole(self.number())
+    }
+
+    fn counted(&self) -> Counted {
+        Counted(self.number())
+    }
 }
 
 impl Formatted for u64 {
-    fn whole(&self) -> Whole {
-        Whole(*self)
+    fn number(&self) -> u64 {
+        *self
     }
 }
 
 impl Formatted for usize {
-    fn whole(&self) -> Whole {
-        Whole(*self as u64)
+    fn number(&self) -> u64 {
+        *self as u64
     }
 }
 
@@ -142,6 +165,10 @@ mod tests {
         assert_eq!(
             [0, 999, 1_000, 1_234_567].map(|n| Whole(n).to_string()).join(" "),
             "0 999 1\u{202f}000 1\u{202f}234\u{202f}567"
+        );
+        assert_eq!(
+            [17, 9_999, 10_000].map(|n| Counted(n).to_string()).join(" "),
+            "17 9\u{202f}999 10\u{202f}000+"
         );
         assert_eq!(
             [0.0, 0.25, 12.4, 98_765.4].map(|rate| Rate(rate).to_string()).join(" "),

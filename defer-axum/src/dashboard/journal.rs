@@ -145,8 +145,12 @@ impl Journal {
         Timestamp::now().since(self.begun)
     }
 
-    /// Remembers how an attempt or a job has ended.
+    /// Remembers how an attempt or a job has ended, and counts a job that was taken from a queue.
     pub(super) fn note(&self, report: &Report<'_>) {
+        if let JobEventKind::Taken = report.kind() {
+            self.lock().of(report.name()).totals.taken += 1;
+            return;
+        }
         let (outcome, elapsed, error) = match report.kind() {
             JobEventKind::Succeeded { elapsed, .. } => (Outcome::Succeeded, Some(*elapsed), None),
             JobEventKind::Retrying { error, elapsed, .. } => (Outcome::Retrying, Some(*elapsed), Some(error)),
@@ -192,15 +196,13 @@ impl Journal {
             let ended = ended.get(index).copied().unwrap_or_default();
             let job_type = &mut types.types[index];
             job_type.unfinished = unfinished;
-            job_type.totals.deferred = job_type.totals.deferred.max(ended + unfinished);
+            job_type.totals.count(ended + unfinished);
         }
         let figures = types.types.iter_mut().map(|job_type| {
-            let mut totals = job_type.totals;
-            totals.deferred = totals.deferred.max(totals.ended());
-            job_type.totals.deferred = totals.deferred;
+            job_type.totals.count(job_type.totals.ended());
             Figures {
                 name: job_type.name,
-                totals,
+                totals: job_type.totals,
                 unfinished: mem::take(&mut job_type.unfinished),
                 ran: job_type.window.ran(now),
                 waited: job_type.window.waited(now),

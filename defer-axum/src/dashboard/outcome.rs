@@ -35,6 +35,7 @@ pub(super) enum Group {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Totals {
     pub(super) deferred: u64,
+    pub(super) taken: u64,
     pub(super) succeeded: u64,
     pub(super) failed: u64,
     pub(super) retried: u64,
@@ -59,6 +60,11 @@ impl Totals {
             Outcome::QueueFailed => return,
         };
         *count += 1;
+    }
+
+    /// Takes note that there were at least so many, of which some were taken from a queue, and the others deferred.
+    pub(super) fn count(&mut self, all: u64) {
+        self.deferred = self.deferred.max(all.saturating_sub(self.taken));
     }
 
     /// Returns how many have ended.

@@ -92,15 +92,16 @@ struct RunsSection<'a> {
 /// Returns the columns of the types: name, heading, and what it means. Those that are rarely used are there if they are.
 fn columns(snapshot: &Snapshot) -> Vec<(Column, &'static str, &'static str)> {
     let rare = [
+        (Column::Taken, "Taken", "Taken from the queue by a worker: once for each attempt there"),
         (Column::Skipped, "Skipped", "Their condition was false"),
         (Column::Cancelled, "Cancelled", "Cancelled, or replaced by a later job with the same key"),
         (Column::Shed, "Shed", "Dropped because too many were pending"),
-        (Column::Queued, "Queued", "Given to the queue, or given back to it"),
+        (Column::Queued, "Queued", "Went to the queue, to run elsewhere or later"),
         (Column::Abandoned, "Abandoned", "Stopped, or left with nothing to run them"),
     ];
     let mut columns = vec![
         (Column::Rate, "Rate", "Runs a second, of late"),
-        (Column::Deferred, "Deferred", "All jobs of this type"),
+        (Column::Deferred, "Deferred", "Deferred in this process"),
         (Column::Unfinished, "Open", "Wait, run, or are on their way to the queue"),
         (Column::Succeeded, "Succeeded", "Returned without an error"),
         (Column::Failed, "Failed", "Failed for good: out of attempts, or the error was fatal"),
@@ -128,6 +129,7 @@ impl Column {
         let totals = &row.totals;
         match self {
             Self::Deferred => totals.deferred,
+            Self::Taken => totals.taken,
             Self::Unfinished => row.unfinished,
             Self::Succeeded => totals.succeeded,
             Self::Failed => totals.failed,
@@ -146,6 +148,7 @@ impl Column {
             Self::Name => "name",
             Self::Rate => "rate",
             Self::Deferred => "deferred",
+            Self::Taken => "taken",
             Self::Unfinished => "unfinished",
             Self::Succeeded => "succeeded",
             Self::Failed => "failed",
@@ -272,7 +275,7 @@ impl Outcome {
             Self::Cancelled => "cancelled",
             Self::Shed => "shed",
             Self::Queued => "queued",
-            Self::QueueFailed => "not queued",
+            Self::QueueFailed => "not stored",
             Self::Abandoned => "abandoned",
         }
     }

@@ -17,6 +17,8 @@ use super::bounded::bounded;
 
 /// How many failed jobs are shown.
 const FAILED: usize = 20;
+/// How many names are shown of what nobody takes.
+const UNCLAIMED: usize = 20;
 /// How old what the page shows may be.
 const MAX_AGE: Duration = Duration::from_secs(2);
 /// How long the queue may take to answer.
@@ -28,6 +30,8 @@ const TOO_LONG: &str = "The queue did not answer within 5 s.";
 pub(super) struct Inspected {
     pub(super) counts: QueueCounts,
     pub(super) failed: Vec<FailedJob>,
+    /// What is due and nobody takes.
+    pub(super) unclaimed: Vec<String>,
     /// Why it could not be asked since. Not the queue's own words: they may name a user, a host or a password.
     pub(super) error: Option<&'static str>,
 }
@@ -81,7 +85,9 @@ impl Cache {
             for job in &mut failed {
                 (job.name, job.error) = (bounded(&job.name), bounded(&job.error));
             }
-            Ok(Inspected { counts, failed, error: None })
+            let unclaimed = queue.unclaimed().await?;
+            let unclaimed = unclaimed.iter().take(UNCLAIMED).map(bounded).collect();
+            Ok(Inspected { counts, failed, unclaimed, error: None })
         });
         let answer = answer.await;
         let mut inspected = self.inspected.lock().unwrap_or_else(PoisonError::into_inner);

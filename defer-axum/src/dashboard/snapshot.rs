@@ -53,6 +53,7 @@ pub(super) enum Column {
     Name,
     Rate,
     Deferred,
+    Taken,
     Unfinished,
     Succeeded,
     Failed,
@@ -152,6 +153,8 @@ pub(super) struct QueueState {
     pub(super) failed: u64,
     pub(super) oldest_due_seconds: Option<f64>,
     pub(super) failed_jobs: Vec<FailedRow>,
+    /// Names of types that are due, and that no worker takes.
+    pub(super) unclaimed: Vec<String>,
     /// Why there are no figures, or old ones.
     pub(super) error: Option<&'static str>,
 }
@@ -259,6 +262,7 @@ impl From<Stats> for Totals {
     fn from(stats: Stats) -> Self {
         Self {
             deferred: stats.deferred,
+            taken: stats.taken,
             succeeded: stats.succeeded,
             failed: stats.failed,
             retried: stats.retried,
@@ -309,7 +313,7 @@ impl RunRow {
 }
 
 impl QueueState {
-    fn new(Inspected { counts, failed, error }: Inspected, hides_errors: bool) -> Self {
+    fn new(Inspected { counts, failed, unclaimed, error }: Inspected, hides_errors: bool) -> Self {
         let QueueCounts { pending, running, done, failed: failures, oldest_due, .. } = counts;
         let row = |job: FailedJob| FailedRow {
             id: job.id.to_string(),
@@ -324,6 +328,7 @@ impl QueueState {
             failed: failures,
             oldest_due_seconds: oldest_due.map(|due| due.as_secs_f64()),
             failed_jobs: failed.into_iter().map(row).collect(),
+            unclaimed,
             error,
         }
     }
@@ -355,6 +360,7 @@ impl Column {
             Self::Name => 0.0,
             Self::Rate => row.runs_per_second,
             Self::Deferred => float(row.totals.deferred),
+            Self::Taken => float(row.totals.taken),
             Self::Unfinished => float(row.unfinished),
             Self::Succeeded => float(row.totals.succeeded),
             Self::Failed => float(row.totals.failed),

@@ -61,6 +61,8 @@
 //! Holding responses back is back-pressure: a client that waits does not send the next request meanwhile. Put a limit on open
 //! requests in front, as tower's `ConcurrencyLimitLayer` does, or they pile up where you do not see them.
 //!
+//! A [durable job](super#durable-jobs) neither holds a response nor is shed: beyond `max_pending` it goes through its queue.
+//!
 //! Nobody keeps room while it waits for more, so nothing locks up at any bound, `max_running(1)` and `max_pending(1)` included.
 //!
 //! # Numbers to choose

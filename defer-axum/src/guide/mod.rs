@@ -9,16 +9,18 @@
 //! | [`sent`] | When exactly does it start, and after which responses? |
 //! | [`load`] | How many run, and what happens when there are too many? |
 //! | [`shutdown`] | What happens at a deploy? SIGTERM, Docker, Kubernetes |
-//! | [queue](#queue) | What if a job must outlive the process? |
+//! | [durable jobs](#durable-jobs) | What if a job must outlive the process? |
 //! | [`seeing`] | What are my jobs doing? Events, logs, traces, metrics, a page |
 //! | [`testing`] | How do I test all this? |
 //! | [`moving`] | I come from `tokio::spawn`, FastAPI or Laravel: what is it called here? |
 //! | [`production`] | Limits, order, duplicates, tenants, middleware, giving up, status |
 //!
-//! # Queue
+//! # Durable jobs
 //!
-//! A job that must outlive its process goes to a queue: `#[defer(queue)]` on its type, and the crate `defer-apalis` for the
-//! queue, on SQLite, Postgres or Redis. Its own guide is at <https://docs.rs/defer-apalis/latest/defer_apalis/guide/>.
+//! A job that must outlive its process is written to the service's own database before the client has its answer: `#[defer(queue)]` on
+//! its type, and the crate `defer-sqlx` for SQLite or Postgres. It is the same job. It runs after its response, in order, knowing how the
+//! response ended; and if its process dies, another one runs it. Its own guide is at
+//! <https://docs.rs/defer-sqlx/latest/defer_sqlx/guide/>.
 
 pub mod first_job;
 pub mod load;

@@ -112,7 +112,7 @@
 //! | `def` tasks run in a thread pool | `#[defer(blocking)]` | others must not block |
 //! | an exception in the handler: no tasks | jobs run all the same | `#[defer(on = "success")]` for the other way |
 //! | no retries, no limits | `tries`, `timeout`, [bounds](super::load) | |
-//! | Celery or the like for more | [`#[defer(queue)]`](super#queue) | the handler stays as it is |
+//! | Celery or the like for more | [`#[defer(queue)]`](super#durable-jobs) | the handler stays as it is, and the job still runs after the response |
 //!
 //! # From Laravel
 //!
@@ -160,15 +160,16 @@
 //! |---|---|---|
 //! | `defer(fn)` | `defer_fn(..).on_success()` | without `on_success` it runs after each response, as there with `->always()` |
 //! | `defer(fn, 'name')`, `defer()->forget('name')` | [`.key("name")`](crate::Deferred::key), [`defer.cancel_key("name")`](crate::Defer#method.cancel_key) | |
-//! | `Job::dispatch($x)` | `Job::defer(x)` of a `#[defer(queue)]` type | the response waits until the queue has it |
+//! | `Job::dispatch($x)` | `Job::defer(x)` of a `#[defer(queue)]` type | the response waits until the job is on disk, and the job runs after the response |
 //! | `dispatchAfterResponse` | `Job::defer(x)` without `queue` | |
 //! | `handle()` and its injected services | [`Job::run`] and `cx.state::<T>()?` | |
 //! | `$tries`, `backoff()`, `$timeout` | `tries`, `backoff`, `timeout` | jitter, and a whole type has one policy |
 //! | `$this->release(60)` | [`JobError::snooze`] | spends no attempt |
 //! | `$this->fail($e)`, `failed()` | `error.fatal()`, [`Job::failed`] | |
 //! | `->delay(60)` | [`.delay(duration)`](crate::Deferred::delay) | |
+//! | `onQueue('high')` | `#[defer(queue, priority = 10)]` | one queue, and an order in it |
 //! | `ShouldBeUnique` | [`unique`](super::production#no-duplicates) | a job that runs does not count |
-//! | `WithoutOverlapping` | [`serial`](super::production#one-at-a-time) | within one runner |
+//! | `WithoutOverlapping` | [`serial`](super::production#one-at-a-time) | keeps the order too |
 //! | job middleware | [`around`](super::production#around-each-run) | for all jobs of a runner |
 //! | `DB::transaction` with `afterCommit` | `queue.push_in(&mut tx, job)` | in the transaction itself |
 //! | `queue:work` | `queue.worker(runner).job::<SendReceipt>()` | in the server's process, or in another |

@@ -1,17 +1,17 @@
 //! What production asks of a job. Each part is one line of yours, and costs nothing where it is not used.
 //!
-//! | you want to | use | on a queue |
+//! | you want to | use | a durable job, through the queue |
 //! |---|---|---|
 //! | [do something around each run](#around-each-run) | [`RunnerBuilder::around`] | on each worker's runner |
 //! | [know the tenant or the user](#the-tenant-the-user) | [`DeferLayer::capture_extension`], [`Defer::insert_extension`] | stored with the job |
 //! | [hear that a job is given up](#when-a-job-is-given-up) | [`Job::failed`] | at its last attempt |
 //! | [wait as long as the other side says](#when-the-other-side-says-when) | [`JobError::retry_after`], [`JobError::snooze`] | the same |
 //! | [limit how many of a type run](#limits) | `#[defer(max_running = 4)]` | for each worker's runner |
-//! | [run jobs in order, one at a time](#one-at-a-time) | [`Deferred::serial`] | for each worker's runner |
-//! | [leave out what is waiting already](#no-duplicates) | [`Deferred::unique`] | SQLite and Postgres, not Redis |
+//! | [run jobs in order, one at a time](#one-at-a-time) | [`Deferred::serial`] | in all processes |
+//! | [leave out what is waiting already](#no-duplicates) | [`Deferred::unique`] | in all processes |
 //! | [run a job beside the others](#side-by-side) | `#[defer(concurrent)]` | each job is on its own anyway |
 //! | [find a job that blocks its thread](#jobs-that-block) | [`RunnerBuilder::stuck_after`] | on each worker's runner |
-//! | [tell a client what became of a job](#what-became-of-it) | [`Runner::status`] | `ApalisQueue::status` |
+//! | [tell a client what became of a job](#what-became-of-it) | [`Runner::status`] | `SqlxQueue::status`, from any process |
 //!
 //! # Around each run
 //!

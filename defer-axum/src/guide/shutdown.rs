@@ -85,8 +85,14 @@
 //! 1. At the signal the server accepts no more connections, and [`Runner::shutdown_announced`] completes.
 //! 2. It finishes the requests that are open, and a response that never ends keeps it from going on.
 //! 3. It drains the runner: jobs run on, also those that are deferred meanwhile, for at most [`drain_timeout`] (30 s by default).
-//! 4. At the deadline it stops what is left, pushes jobs of a [queued](super#queue) type to the queue, and names the others in
-//!    the [`ShutdownReport`].
+//! 4. At the deadline it stops what is left, leaves [durable jobs](super#durable-jobs) to other processes or to the next start, and names the
+//!    others in the [`ShutdownReport`].
+//!
+//! # Durable jobs
+//!
+//! Give the queue's worker to the server: `.with_worker(worker)`. At the signal it takes no more jobs, and the drain ends when it has
+//! stored how its jobs ended. A job that was done is then not run again by the next process. Jobs that the deadline stops are ready
+//! for others, and counted in the report as `queued`.
 //!
 //! # End what would never end
 //!

@@ -141,7 +141,7 @@
 //! | in this order? | `assert_order(&["SendWelcome", "AuditLog"])` |
 //! | with which key, delay, condition? | [`recorded()`], one [`Recorded`] for each job |
 //!
-//! A job of a [queued](super#queue) type goes through JSON and back on the way, so that a test fails where a worker would.
+//! A [durable job](super#durable-jobs) goes through JSON and back on the way, so that a test fails where a worker would.
 //!
 //! # Run it
 //!
@@ -157,6 +157,9 @@
 //! Delays and backoffs are waited for. With Tokio's feature `test-util`, `#[tokio::test(start_paused = true)]` skips them.
 //!
 //! # The whole of it
+//!
+//! For [durable jobs](super#durable-jobs), let the test connect a queue to `sqlite::memory:`, and run what was stored with
+//! `worker.run_until_empty().await`.
 //!
 //! What only a socket shows, such as `Delivery::Sent`, needs the real runner. Wait for [`idle()`] instead of sleeping: it
 //! completes when every job has ended. To see how, look at the [`stats()`], or give the runner an [`on_event`].

@@ -7,8 +7,8 @@ use std::{
 
 use axum::body::Body;
 use bytes::Bytes;
-use defer_core::{Delivery, Scope};
-use http::{HeaderMap, header::CONTENT_LENGTH};
+use defer_core::{BoxFuture, Delivery, Scope};
+use http::{HeaderMap, StatusCode, header::CONTENT_LENGTH};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 
@@ -45,6 +45,14 @@ pub(super) struct DeferBody {
     /// How the body ended. It may defer after that, while it is dropped.
     ended: Option<Delivery>,
     bytes: u64,
+    status: StatusCode,
+    /// A frame during which durable jobs were deferred. It waits until they are stored.
+    kept: Option<Box<Kept>>,
+}
+
+struct Kept {
+    frame: Option<Result<Frame<Bytes>, axum::Error>>,
+    stored: BoxFuture<'static, ()>,
 }
 
 impl DeferBody {
@@ -53,16 +61,23 @@ impl DeferBody {
         body: Body,
         scope: Scope,
         length: Option<u64>,
+        status: StatusCode,
         request: RequestHead,
         head: ResponseHead,
     ) -> Self {
         let heads = Some(Box::new((request, head)));
-        Self { body, scope, length, heads, release: None, ended: None, bytes: 0 }
+        Self { body, scope, length, heads, release: None, ended: None, bytes: 0, status, kept: None }
     }
 
     /// A body of a request that has deferred something, with the jobs unless an `Outermost` has them.
-    pub(super) fn with_jobs(body: Body, scope: Scope, length: Option<u64>, release: Option<Release>) -> Self {
-        Self { body, scope, length, heads: None, release, ended: None, bytes: 0 }
+    pub(super) fn with_jobs(
+        body: Body,
+        scope: Scope,
+        length: Option<u64>,
+        status: StatusCode,
+        release: Option<Release>,
+    ) -> Self {
+        Self { body, scope, length, heads: None, release, ended: None, bytes: 0, status, kept: None }
     }
 
     /// Boxes the body in the type that [`Body::new`] takes as it is.
@@ -77,6 +92,9 @@ impl DeferBody {
         }
         let Some(list) = self.scope.list() else { return };
         let Some((request, head)) = self.heads.take().map(|heads| *heads) else { return };
+        if list.is_stored() {
+            list.set_request(request.clone().into_info());
+        }
         self.release = Outermost::attach(Release::new(list, request, Some(head))).err();
     }
 
@@ -108,10 +126,25 @@ impl HttpBody for DeferBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let this = &mut *self;
-        let body = &mut this.body;
-        let polled = this.scope.enter(|| Pin::new(body).poll_frame(cx));
-        this.attach_first();
-        let frame = ready!(polled);
+        let frame = match &mut this.kept {
+            Some(kept) => {
+                ready!(kept.stored.as_mut().poll(cx));
+                this.kept.take().and_then(|kept| kept.frame)
+            }
+            None => {
+                let body = &mut this.body;
+                let polled = this.scope.enter(|| Pin::new(body).poll_frame(cx));
+                this.attach_first();
+                let frame = ready!(polled);
+                match this.scope.store(this.status) {
+                    None => frame,
+                    Some(stored) => {
+                        this.kept = Some(Box::new(Kept { frame, stored }));
+                        return self.poll_frame(cx);
+                    }
+                }
+            }
+        };
         match &frame {
             Some(Ok(frame)) => {
                 this.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
@@ -126,11 +159,11 @@ impl HttpBody for DeferBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.kept.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        if self.kept.is_some() { SizeHint::default() } else { self.body.size_hint() }
     }
 }
 

@@ -8,9 +8,13 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use axum::{body::Body, response::Response};
+use axum::{
+    body::Body,
+    response::{IntoResponse, Response},
+};
 use bytes::Bytes;
 use defer_core::{BoxError, BoxFuture, Delivery, Scope};
+use http::StatusCode;
 use http_body::Body as HttpBody;
 use pin_project_lite::pin_project;
 
@@ -112,7 +116,7 @@ where
             let held = HeldResponse(Some((request, response)));
             *this.state = ResponseState::Held(Box::pin(async move {
                 list.admit(Some(status)).await;
-                held.let_go()
+                if list.is_refused() { held.refuse() } else { held.let_go() }
             }));
         }
         let ResponseState::Held(held) = this.state else {
@@ -170,14 +174,18 @@ impl Request {
         let Some(list) = scope.list() else {
             Outermost::expect_streaming(request.exchange);
             let length = length(&body);
-            let body = DeferBody::streaming(body, scope, length, request, seen);
+            let body = DeferBody::streaming(body, scope, length, head.status, request, seen);
             return Response::from_parts(head, body.boxed());
         };
+        if !complete && list.is_stored() {
+            // It is stored with what the body defers.
+            list.set_request(request.clone().into_info());
+        }
         let body = match Outermost::attach(Release::new(list, request, Some(seen))) {
             Ok(()) if complete => body,
             attached => {
                 let length = length(&body);
-                DeferBody::with_jobs(body, scope, length, attached.err()).boxed()
+                DeferBody::with_jobs(body, scope, length, head.status, attached.err()).boxed()
             }
         };
         Response::from_parts(head, body)
@@ -204,6 +212,16 @@ impl HeldResponse {
     fn let_go(mut self) -> Response {
         let (request, response) = self.0.take().expect("a response is held until it is let go or dropped");
         request.answer(response)
+    }
+
+    /// Answers that the service is not available.
+    fn refuse(mut self) -> Response {
+        if let Some((request, response)) = &mut self.0 {
+            let refused = mem::replace(response, StatusCode::SERVICE_UNAVAILABLE.into_response());
+            // A body may defer while it is dropped.
+            request.scope.enter(|| drop(refused));
+        }
+        self.let_go()
     }
 }
 

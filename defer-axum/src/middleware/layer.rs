@@ -71,12 +71,12 @@ impl DeferLayer {
     }
 
     /// Captures the extension of this type from each request, such as the tenant or the user that a layer has set: jobs get a
-    /// clone of it with [`JobContext::extension`](crate::JobContext::extension). They see no other extensions. For a queued job it
-    /// is stored with the job, as JSON, under the type's name with its path: once you rename or move the type, jobs that wait on
-    /// the queue no longer find it, and fail with an error that says so.
+    /// clone of it with [`JobContext::extension`](crate::JobContext::extension). They see no other extensions. Of a durable job
+    /// it is stored with the job, as JSON, under the type's name with its path: once you rename or move the type, stored jobs no longer
+    /// find it, and fail with an error that says so.
     ///
-    /// Each request clones it, also one that defers nothing. A value that cannot be written as JSON keeps its request's queued
-    /// jobs in this process, with an event that says why.
+    /// Each request clones it, also one that defers nothing. A value that cannot be written as JSON keeps its request's durable
+    /// jobs in memory, with an event that says why.
     ///
     /// The extension is captured when the request arrives at this layer, so the layer that sets it has to be outside of this
     /// one: add it after this one. Inside of this layer, use [`Defer::insert_extension`](defer_core::Defer::insert_extension).

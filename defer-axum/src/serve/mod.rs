@@ -82,6 +82,7 @@ mod listener;
 mod server;
 mod service;
 mod watch;
+mod worker;
 
 #[cfg(feature = "axum-server")]
 pub use self::acceptor::{DeferAcceptFuture, DeferAcceptor};

@@ -5,7 +5,7 @@ use std::{
     fmt,
     future::{Future, IntoFuture},
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     task::{Context, Poll},
     time::Duration,
 };
@@ -15,13 +15,15 @@ use axum::{
     response::Response,
     serve::{IncomingStream, Listener, ListenerExt},
 };
-use defer_core::{BoxFuture, Runner, ShutdownReport};
+use defer_core::{BoxFuture, Runner, ShutdownReport, queue::RunWorker};
+use tokio::{sync::oneshot, time::Instant};
 use tower_service::Service;
 
 use super::{
     io::ServedIo,
     listener::{ServedListener, Watched},
     service::MakeServed,
+    worker::Workers,
 };
 
 /// How long a shutdown waits for jobs, unless set.
@@ -53,29 +55,56 @@ where
     S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
-    Serve { listener, app, runner }
+    Serve { listener, app, runner, workers: Workers::default() }
 }
 
 /// A server that runs once you await it. Returned by [`serve`].
 ///
-/// It never completes: use [`with_graceful_shutdown`](Self::with_graceful_shutdown) to stop it.
+/// It never completes, unless a [worker](Self::with_worker) fails: use
+/// [`with_graceful_shutdown`](Self::with_graceful_shutdown) to stop it.
 ///
 /// # Errors
 ///
-/// None. The output is an `io::Result` only to match `axum::serve`, which handles errors of `accept` itself (axum 0.8).
+/// If a worker fails. axum itself handles errors of `accept` (axum 0.8).
 ///
 /// # Cancel safety
 ///
 /// If dropped, it accepts no more connections. An open connection finishes the request that it has begun, in its own task, and
-/// ends (axum 0.8.9). Jobs go on. To wait for them, shut the runner down.
+/// ends (axum 0.8.9). Jobs go on. To wait for them, shut the runner down. Workers take no more jobs, and finish those that they
+/// have in tasks of their own.
 #[must_use = "futures must be awaited or polled"]
 pub struct Serve<L, M> {
     listener: L,
     app: M,
     runner: Runner,
+    workers: Workers,
 }
 
 impl<L: Listener, M> Serve<L, M> {
+    /// Runs a queue's worker beside the server, in a task of its own. Several are allowed.
+    ///
+    /// With a [graceful shutdown](Self::with_graceful_shutdown), the worker takes no more jobs from the signal on, and the drain
+    /// ends when it has stored how each of its jobs ended: no other process runs them again.
+    ///
+    /// A worker that fails or panics ends the server: it is logged at once, the server shuts down as at its signal, and after the
+    /// drain the error is returned, instead of the report. An outage of the database is no failure.
+    ///
+    /// ```
+    /// # use axum::Router;
+    /// # use defer_axum::{DeferLayer, Runner, queue::RunWorker};
+    /// # async fn signal() {}
+    /// # async fn run(worker: impl RunWorker, runner: Runner) -> std::io::Result<()> {
+    /// let app = Router::new().layer(DeferLayer::new(runner.clone()));
+    /// let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+    /// defer_axum::serve(listener, app, runner).with_worker(worker).with_graceful_shutdown(signal()).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn with_worker(mut self, worker: impl RunWorker) -> Self {
+        self.workers.push(worker);
+        self
+    }
+
     /// Stops when `signal` completes: accepts no more connections, finishes the open requests, and then drains the
     /// runner for at most the [drain timeout](WithGracefulShutdown::drain_timeout).
     ///
@@ -104,12 +133,13 @@ impl<L: Listener, M> Serve<L, M> {
 ///
 /// # Errors
 ///
-/// None. The output is an `io::Result` only to match `axum::serve`, which handles errors of `accept` itself (axum 0.8).
+/// If a [worker](Self::with_worker) fails, or does not stop in time. axum itself handles errors of `accept` (axum 0.8).
 ///
 /// # Cancel safety
 ///
 /// If dropped while it serves, it accepts no more connections. Open connections go on, and finish when the signal comes. If
-/// dropped while it drains, it stops no job.
+/// dropped while it drains, it stops no job. In either case workers take no more jobs, and finish those that they have in tasks
+/// of their own.
 ///
 /// # Panics
 ///
@@ -126,6 +156,15 @@ impl<L: Listener, M, F> WithGracefulShutdown<L, M, F> {
     /// stopped, and named in the [`ShutdownReport`].
     pub fn drain_timeout(mut self, timeout: Duration) -> Self {
         self.drain_timeout = timeout;
+        self
+    }
+
+    /// Runs a queue's worker beside the server, until the signal. As [`Serve::with_worker`].
+    ///
+    /// After the signal the worker has the [drain timeout](Self::drain_timeout), and 3 s more to store how its jobs ended. What it
+    /// has left then is run by another process.
+    pub fn with_worker(mut self, worker: impl RunWorker) -> Self {
+        self.serve.workers.push(worker);
         self
     }
 
@@ -158,6 +197,15 @@ where
     type IntoFuture = ServeFuture;
 
     fn into_future(self) -> ServeFuture {
+        if !self.workers.is_empty() {
+            // Dropped, it ends its connections as axum's does, and announces nothing.
+            let (alive, dropped) = oneshot::channel::<()>();
+            let serving = serve_until(self, async { dropped.await.is_ok() }, DRAIN_TIMEOUT);
+            return ServeFuture(Box::pin(async move {
+                let _alive = alive;
+                serving.await
+            }));
+        }
         ServeFuture(Box::pin(async move {
             axum::serve(watched(self.listener), MakeServed::new(self.app)).await?;
             Ok(self.runner.shutdown(DRAIN_TIMEOUT).await)
@@ -181,18 +229,60 @@ where
 
     fn into_future(self) -> ServeFuture {
         let Self { serve, signal, drain_timeout } = self;
-        ServeFuture(Box::pin(async move {
-            let runner = serve.runner.clone();
-            let announced = async move {
-                signal.await;
-                runner.announce_shutdown();
-            };
-            axum::serve(watched(serve.listener), MakeServed::new(serve.app))
-                .with_graceful_shutdown(announced)
-                .await?;
-            Ok(serve.runner.shutdown(drain_timeout).await)
-        }))
+        let announced = async {
+            signal.await;
+            true
+        };
+        ServeFuture(Box::pin(serve_until(serve, announced, drain_timeout)))
     }
+}
+
+/// Serves until the signal, or until a worker fails, and drains. The signal says whether to announce a shutdown.
+async fn serve_until<L, M, S>(
+    serve: Serve<L, M>,
+    signal: impl Future<Output = bool> + Send + 'static,
+    drain_timeout: Duration,
+) -> io::Result<ShutdownReport>
+where
+    L: Listener<Addr: fmt::Debug + Clone + Sync + 'static>,
+    M: for<'a> Service<IncomingStream<'a, ServedListener<L>>, Error = Infallible, Response = S>
+        + Send
+        + 'static,
+    for<'a> <M as Service<IncomingStream<'a, ServedListener<L>>>>::Future: Send,
+    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    let Serve { listener, app, runner, workers } = serve;
+    let mut workers = workers.start();
+    let (fail, failed) = oneshot::channel();
+    let stopped = {
+        let (runner, workers) = (runner.clone(), workers.stopper());
+        async move {
+            let announces = tokio::select! {
+                announces = signal => announces,
+                // Nothing is sent if the server is dropped.
+                Ok(()) = failed => true,
+            };
+            workers.stop();
+            if announces {
+                runner.announce_shutdown();
+            }
+        }
+    };
+    let serving = axum::serve(watched(listener), MakeServed::new(app)).with_graceful_shutdown(stopped);
+    let mut serving = pin!(serving.into_future());
+    let served = tokio::select! {
+        served = &mut serving => served,
+        () = workers.failed() => {
+            // Nobody receives it after the signal.
+            let _ = fail.send(());
+            serving.await
+        }
+    };
+    let since = Instant::now();
+    let report = runner.shutdown(drain_timeout).await;
+    let ended = workers.ended(drain_timeout.saturating_sub(since.elapsed())).await;
+    served.and(ended).map(|()| report)
 }
 
 /// The future of [`serve`], with or without a graceful shutdown.
@@ -217,6 +307,7 @@ impl<L: fmt::Debug, M> fmt::Debug for Serve<L, M> {
         f.debug_struct("Serve")
             .field("listener", &self.listener)
             .field("runner", &self.runner)
+            .field("workers", &self.workers)
             .finish_non_exhaustive()
     }
 }

@@ -62,7 +62,8 @@ impl Deferred {
     }
 
     /// Cancels the job, unless it has started or left its line, is on its way to the queue, or duplicates were left out for it.
-    /// Returns whether this call cancelled it. If so, it runs nowhere.
+    /// Returns whether this call cancelled it. If so, it does not run here; nor elsewhere, unless it is a durable job that is stored
+    /// already and this process dies before that it is cancelled is stored, too.
     pub fn cancel(&self) -> bool {
         self.index.is_some_and(|index| self.list.cancel(index))
     }
@@ -132,7 +133,7 @@ impl Deferred {
     ///
     /// Once its turn comes, a timer waits, and the job no longer counts toward
     /// [`max_pending`](crate::RunnerBuilder::max_pending). A shutdown waits for the job like any other, and names it if it
-    /// is not due by the deadline. On a queue the time counts from the push, in whole seconds.
+    /// is not due by the deadline. A durable job waits in its queue instead, and a shutdown does not wait for it.
     ///
     /// ```
     /// # use defer_core::defer_fn;
@@ -156,8 +157,8 @@ impl Deferred {
     /// [`Defer`](crate::Defer), gets its turn when the job's own comes, as a delayed job does; if such a job then has to wait, those behind it in
     /// its request do not. A second key counts only before the response is over.
     ///
-    /// It holds within this runner. On a queue it holds within the runner of each worker, the order is that of the worker, and
-    /// each attempt takes a new turn. A [blocking](Policy::with_blocking) job that timed out or was stopped may still be on its
+    /// It holds within this runner. A durable job goes through its queue: on that of `defer-sqlx` the key holds in all processes. A
+    /// [blocking](Policy::with_blocking) job that timed out or was stopped may still be on its
     /// thread when the next starts.
     ///
     /// ```
@@ -190,8 +191,8 @@ impl Deferred {
     /// This is checked now, and again when the response is over. From then on the job whose duplicates are dropped can be
     /// neither cancelled nor delayed.
     ///
-    /// On a queue, SQLite and Postgres drop a job while another with its key waits for a worker; it is counted as queued, and
-    /// the queue does not know its id. Redis drops none.
+    /// A durable job goes through its queue. It is dropped there if another with its key is ready and was not taken yet, in whichever
+    /// process. [`is_duplicate`](Self::is_duplicate) says so once the queue has answered.
     ///
     /// ```
     /// # use defer_core::{Deferrable, Job, JobContext, JobResult, Policy, Runner, defer, scope};

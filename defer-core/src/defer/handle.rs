@@ -16,7 +16,7 @@ use crate::{
         job::{Deferrable, IntoJobResult, job_type},
     },
     list::{
-        current::{Current, Scoped, is_in_job},
+        current::{Current, PartOf, Scoped},
         list::JobList,
     },
     run::segment::{NewClosure, NewJob},
@@ -33,15 +33,15 @@ use crate::{
 #[derive(Clone)]
 pub struct Defer {
     list: Arc<JobList>,
-    /// Whether the handle was created inside a job.
-    in_job: bool,
+    /// Where the handle was created.
+    part_of: PartOf,
 }
 
 impl Defer {
     /// Returns a handle to the list of the current scope. `None` outside of any scope, and outside a Tokio runtime.
     pub fn current() -> Option<Self> {
         let list = Current::list()?.ok()?;
-        Some(Self { list, in_job: is_in_job() })
+        Some(Self { list, part_of: PartOf::current() })
     }
 
     /// Defers a job.
@@ -128,7 +128,7 @@ impl Defer {
     /// # }
     /// ```
     pub fn scope<F: Future>(&self, future: F) -> Scoped<F> {
-        Scoped::of_list(self.list.clone(), self.in_job, future)
+        Scoped::of_list(self.list.clone(), self.part_of, future)
     }
 }
 

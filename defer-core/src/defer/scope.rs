@@ -9,12 +9,15 @@ use std::{
     sync::Arc,
 };
 
+use http::StatusCode;
+
 use crate::{
     list::{
         current::{Current, Scoped},
         list::JobList,
     },
     model::response::ResponseInfo,
+    primitives::BoxFuture,
     runner::Runner,
 };
 
@@ -99,6 +102,15 @@ impl Scope {
     pub fn list(&self) -> Option<Arc<JobList>> {
         match &self.current {
             Current::Used(list) => Some(list.clone()),
+            Current::Outside | Current::Unused(_) => None,
+        }
+    }
+
+    /// Begins to store durable jobs, as [`JobList::store`] does.
+    #[inline]
+    pub fn store(&self, status: StatusCode) -> Option<BoxFuture<'static, ()>> {
+        match &self.current {
+            Current::Used(list) => list.store(status),
             Current::Outside | Current::Unused(_) => None,
         }
     }

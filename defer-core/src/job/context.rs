@@ -90,14 +90,15 @@ impl JobContext {
         self.list.engine.config.state.require()
     }
 
-    /// Returns the request that deferred the job, or `None` for a job deferred outside of a request, and for one that a
-    /// queue's worker runs.
+    /// Returns the request that deferred the job, or `None` for a job deferred outside of a request. Of a job that comes from a
+    /// queue it has the method and the matched path, which stands for the URI too; no headers and no query.
     pub fn request(&self) -> Option<&RequestInfo> {
         self.list.request()
     }
 
-    /// Returns how the response to that request ended, or `None` for a job deferred outside of a request, and for one
-    /// that a queue's worker runs.
+    /// Returns how the response to that request ended, or `None` for a job deferred outside of a request, and for one that was
+    /// stored without. After a crash of the process that answered, the delivery is
+    /// [`Unknown`](crate::Delivery::Unknown).
     pub fn response(&self) -> Option<&ResponseInfo> {
         self.list.response()
     }

@@ -81,8 +81,8 @@ pub trait Job: Send + Sync + 'static {
     ///
     /// It is part of the last attempt: it runs in its span, before the job ends, and may defer. It has the job's timeout for
     /// itself; if it panics or takes longer, that is logged. It is not called for a job that is cancelled, skipped, shed or
-    /// abandoned, whose predicate panics, or that finds no timer for its next attempt, nor for a queued job that is given up
-    /// because its process kept dying. On a queue it is called again if the process dies while it runs.
+    /// abandoned, whose predicate panics, or that finds no timer for its next attempt, nor for a durable job that is given up
+    /// because its process kept dying. For a durable job it is called again if the process dies while it runs.
     fn failed(&self, cx: &JobContext, error: &JobError) -> impl Future<Output = ()> + Send {
         let _ = (cx, error);
         ready(())

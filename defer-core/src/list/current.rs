@@ -29,6 +29,83 @@ thread_local! {
     static IN_JOB: Cell<bool> = const { Cell::new(false) };
 }
 
+thread_local! {
+    static PARENT: Cell<Option<Parent>> = const { Cell::new(None) };
+}
+
+thread_local! {
+    static AFTER_POLL: Cell<Option<AfterPoll>> = const { Cell::new(None) };
+}
+
+/// What to do with a list once the thread leaves its scope.
+type AfterPoll = fn(&Arc<JobList>);
+
+/// A job that a queue has stored, and that the thread polls.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Parent {
+    /// The address of its list, which is compared and nothing else.
+    list: usize,
+    index: usize,
+}
+
+/// What jobs a future is a part of.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct PartOf {
+    in_job: bool,
+    parent: Option<Parent>,
+}
+
+impl PartOf {
+    /// Returns what the thread polls.
+    pub(crate) fn current() -> Self {
+        let in_job = is_in_job();
+        Self { in_job, parent: if in_job { PARENT.get() } else { None } }
+    }
+
+    fn enter(self) -> Option<(InJob, InParent)> {
+        self.in_job.then(|| (InJob::enter(), InParent::replace(self.parent)))
+    }
+}
+
+/// Returns the index of the job of this list that the thread polls, if a queue has stored that.
+pub(crate) fn parent_in(list: &Arc<JobList>) -> Option<usize> {
+    let parent = PARENT.get()?;
+    (parent.list == Arc::as_ptr(list).addr()).then_some(parent.index)
+}
+
+/// Marks the thread as polling a job that a queue has stored, until this is dropped.
+pub(crate) struct InParent {
+    before: Option<Parent>,
+}
+
+impl InParent {
+    pub(crate) fn enter(list: &Arc<JobList>, index: usize) -> Self {
+        Self::replace(Some(Parent { list: Arc::as_ptr(list).addr(), index }))
+    }
+
+    fn replace(parent: Option<Parent>) -> Self {
+        Self { before: PARENT.replace(parent) }
+    }
+}
+
+impl Drop for InParent {
+    fn drop(&mut self) {
+        PARENT.set(self.before);
+    }
+}
+
+/// Calls `f` for this list once the thread leaves its scope; at once if it is not in that.
+pub(crate) fn after_poll(list: &Arc<JobList>, f: AfterPoll) {
+    let current = Current::replace(Current::Outside);
+    let is_current = matches!(&current, Current::Used(current) if Arc::ptr_eq(current, list));
+    Current::replace(current);
+    if is_current {
+        AFTER_POLL.set(Some(f));
+    } else {
+        f(list);
+    }
+}
+
 /// The scope that a thread is in.
 pub(crate) enum Current {
     Outside,
@@ -94,6 +171,18 @@ impl Drop for Entered<'_> {
     #[inline]
     fn drop(&mut self) {
         self.0.swap();
+        if AFTER_POLL.get().is_some() {
+            self.after_poll();
+        }
+    }
+}
+
+impl Entered<'_> {
+    #[cold]
+    fn after_poll(&self) {
+        if let (Some(f), Current::Used(list)) = (AFTER_POLL.replace(None), &*self.0) {
+            f(list);
+        }
     }
 }
 
@@ -133,7 +222,7 @@ pin_project! {
     #[must_use = "futures do nothing unless polled"]
     pub struct Scoped<F> {
         current: Current,
-        in_job: bool,
+        part_of: PartOf,
         // `None` once it has completed.
         #[pin]
         future: Option<F>,
@@ -148,12 +237,12 @@ pin_project! {
 
 impl<F> Scoped<F> {
     pub(crate) fn new(current: Current, future: F) -> Self {
-        Self { current, in_job: false, future: Some(future) }
+        Self { current, part_of: PartOf::default(), future: Some(future) }
     }
 
-    /// A future in the scope of this list. `in_job` tells whether it is part of a job, which waits for no room.
-    pub(crate) fn of_list(list: Arc<JobList>, in_job: bool, future: F) -> Self {
-        Self { current: Current::Used(list), in_job, future: Some(future) }
+    /// A future in the scope of this list. One that is part of a job waits for no room.
+    pub(crate) fn of_list(list: Arc<JobList>, part_of: PartOf, future: F) -> Self {
+        Self { current: Current::Used(list), part_of, future: Some(future) }
     }
 
     /// A future in the scope that the thread is in, if any.
@@ -162,7 +251,7 @@ impl<F> Scoped<F> {
             Some(Ok(list)) => Current::Used(list),
             Some(Err(_)) | None => Current::Outside,
         };
-        Self { current, in_job: is_in_job(), future: Some(future) }
+        Self { current, part_of: PartOf::current(), future: Some(future) }
     }
 
     pub(crate) fn current(&self) -> &Current {
@@ -184,7 +273,7 @@ impl<F: Future> Future for Scoped<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        let _in_job = this.in_job.then(InJob::enter);
+        let _part_of = this.part_of.enter();
         let _entered = this.current.enter();
         poll_once(this.future, cx)
     }

@@ -23,7 +23,7 @@ use crate::{
     model::type_map::TypeMap,
     observe::{hooks::Hooks, stats::Counters},
     primitives::sync::lock,
-    store::Queue,
+    store::{OnQueueFailure, Queue},
 };
 
 /// What happens to jobs that find no room, because [`max_pending`](crate::RunnerBuilder::max_pending) jobs wait.
@@ -62,6 +62,8 @@ where
     register: Mutex<Slab<Weak<L>>>,
     /// Whether a task lets held responses through.
     refills: AtomicBool,
+    /// The last jobs that were stored took too long: responses wait less for the next.
+    pub(crate) queue_is_slow: AtomicBool,
 }
 
 /// What a runner is built with.
@@ -76,6 +78,7 @@ pub(crate) struct Config {
     pub(crate) max_pending: usize,
     pub(crate) overflow: Overflow,
     pub(crate) push_timeout: Duration,
+    pub(crate) on_queue_failure: OnQueueFailure,
     /// Something wraps each attempt.
     pub(crate) wraps_attempts: bool,
     /// Lists are kept for a recorder rather than run.
@@ -93,6 +96,7 @@ impl Default for Config {
             max_pending: 65_536,
             overflow: Overflow::default(),
             push_timeout: Duration::from_secs(5),
+            on_queue_failure: OnQueueFailure::default(),
             wraps_attempts: false,
             is_recording: false,
         }
@@ -117,6 +121,7 @@ where
             shutdown: Shutdown::new(),
             register: Mutex::new(Slab::new()),
             refills: AtomicBool::new(false),
+            queue_is_slow: AtomicBool::new(false),
             config,
         })
     }
@@ -132,6 +137,11 @@ where
 
     pub(super) fn unregister(&self, key: usize) {
         lock(&self.register).try_remove(key);
+    }
+
+    /// Returns the list with this key, unless it is being dropped.
+    pub(super) fn list(&self, key: usize) -> Option<Arc<L>> {
+        lock(&self.register).get(key)?.upgrade()
     }
 
     pub(crate) fn lists(&self) -> Vec<Arc<L>> {

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::oneshot, task::AbortHandle, time::Instant};
 
-use super::extras::{Delay, DuplicateOf, Extras, Predicate, Question, Unique};
+use super::extras::{Delay, DuplicateOf, Extras, Leased, Predicate, Question, Unique};
 use crate::{
     limits::{
         dedup::Claim,
@@ -13,13 +13,18 @@ use crate::{
     model::{
         id::JobId,
         job_type::{JobRef, JobType},
-        metadata::{SERIAL, UNIQUE},
         policy::{Condition, Flags, Policy},
     },
     observe::event::JobEventKind,
     primitives::timestamp::Timestamp,
-    store::Envelope,
+    store::{Envelope, Lease},
 };
+
+/// Who is told how the attempt of a job from a queue ends.
+pub(crate) enum Told {
+    Observer(oneshot::Sender<JobEventKind>),
+    Lease(Arc<dyn Lease>),
+}
 
 /// What is known about one job.
 #[cfg_attr(test, derive(Clone))]
@@ -60,6 +65,8 @@ pub(super) enum InQueue {
     Failed,
     /// Its push was not confirmed. The queue may have it; it runs here too.
     Unsure,
+    /// The queue has stored the job, and holds it for this process. It gets it back unless it ends here.
+    Held,
     /// The job comes from the queue, which gets it back unless it ends here.
     Source,
 }
@@ -78,18 +85,50 @@ impl Entry {
         }
     }
 
-    /// Creates the entry of a job from a queue. It gets one attempt here, after `attempts` earlier ones. The observer is told
-    /// how that ends.
-    pub(crate) fn from_queue(
-        id: JobId,
-        kind: &'static JobType,
-        attempts: u32,
-        observer: oneshot::Sender<JobEventKind>,
-    ) -> Self {
+    /// Creates the entry of a job from a queue. It gets one attempt here, after `attempts` earlier ones.
+    pub(crate) fn from_queue(id: JobId, kind: &'static JobType, attempts: u32, told: Told) -> Self {
         let mut entry = Self::new(id, kind);
         entry.flags = entry.flags.without(Flags::CONDITION.with(Flags::CONCURRENT));
-        entry.limit_to_one_attempt(attempts, observer);
+        match told {
+            Told::Observer(observer) => entry.limit_to_one_attempt(attempts, observer),
+            Told::Lease(lease) => {
+                entry.attempts = attempts;
+                entry.lease(lease, InQueue::Source);
+            }
+        }
         entry
+    }
+
+    /// The queue has stored the job, and gives this lease of it. From here on it runs once.
+    pub(super) fn lease(&mut self, lease: Arc<dyn Lease>, queue: InQueue) {
+        self.queue = queue;
+        self.flags = self.flags.without(Flags::PUSH.with(Flags::CHILD)).with(Flags::LEASED);
+        let progress = &mut self.extras().progress;
+        progress.payload = None;
+        progress.parent = None;
+        progress.leased = Some(Leased { lease, is_stored: true });
+    }
+
+    /// The queue may have stored the job, which runs here all the same, and is told its end.
+    pub(super) fn keep_unsure(&mut self, lease: Arc<dyn Lease>) {
+        self.extras().progress.leased = Some(Leased { lease, is_stored: false });
+    }
+
+    /// Returns the lease of a job that the queue has stored.
+    pub(crate) fn leased(&self) -> Option<&Arc<dyn Lease>> {
+        let leased = self.extras.as_ref()?.progress.leased.as_ref()?;
+        leased.is_stored.then_some(&leased.lease)
+    }
+
+    /// A job with a lease deferred this one.
+    pub(crate) fn set_parent(&mut self, parent: usize) {
+        self.set(Flags::CHILD);
+        self.extras().progress.parent = Some(parent);
+    }
+
+    pub(super) fn is_child_of(&self, parent: usize) -> bool {
+        self.has(Flags::CHILD)
+            && self.extras.as_ref().is_some_and(|extras| extras.progress.parent == Some(parent))
     }
 
     /// Gives the job one attempt here, after `attempts` earlier ones, as if it came from a queue. The observer is told how that
@@ -123,7 +162,12 @@ impl Entry {
     }
 
     pub(crate) fn is_from_queue(&self) -> bool {
-        self.queue == InQueue::Source
+        matches!(self.queue, InQueue::Source | InQueue::Held)
+    }
+
+    /// Returns whether the queue has stored the job for this process, which has yet to decide whether it runs here.
+    pub(crate) fn is_held(&self) -> bool {
+        self.queue == InQueue::Held
     }
 
     /// Returns whether the job is in no attempt, and may start one.
@@ -324,12 +368,11 @@ impl Entry {
     /// Returns the job as a queue stores it. `None` if it is not for a queue.
     pub(super) fn envelope(&self) -> Option<Envelope> {
         let payload = self.extras.as_ref()?.progress.payload.as_ref()?;
-        let keys = [(SERIAL, self.serial_key()), (UNIQUE, self.unique_key())];
         let mut envelope = Envelope::new(self.id, self.kind.name(), *self.policy(), payload.clone());
         envelope.delay = self.delay().unwrap_or_default();
-        for (name, key) in keys {
-            envelope.metadata.extend(key.map(|key| (name.to_owned(), key.to_string())));
-        }
+        envelope.serial = self.serial_key().map(ToString::to_string);
+        envelope.unique = self.unique_key().map(ToString::to_string);
+        envelope.condition = self.condition();
         Some(envelope)
     }
 

@@ -12,6 +12,7 @@ use crate::{
     model::{id::JobId, response::ResponseInfo},
     observe::event::JobEventKind,
     primitives::timestamp::Timestamp,
+    store::Lease,
 };
 
 /// Holds user code: drop it only after releasing the lock.
@@ -54,6 +55,17 @@ pub(super) struct Progress {
     /// Its turn among those with its serial key, until whoever runs it takes it.
     pub(super) slot: Option<Slot>,
     pub(super) claim: Option<Claim>,
+    pub(super) leased: Option<Leased>,
+    /// The index of the job with a lease that deferred it.
+    pub(super) parent: Option<usize>,
+}
+
+/// What a job has of the queue that has stored it, or may have.
+#[derive(Clone)]
+pub(crate) struct Leased {
+    pub(crate) lease: Arc<dyn Lease>,
+    /// Whether the queue has the job for sure. Otherwise it runs here whatever comes of the lease, which is only told its end.
+    pub(crate) is_stored: bool,
 }
 
 #[cfg(test)]
@@ -81,6 +93,8 @@ impl Clone for Extras {
                 observer: None,
                 slot: None,
                 claim: None,
+                leased: progress.leased.clone(),
+                parent: progress.parent,
             },
         }
     }
@@ -113,6 +127,10 @@ pub(crate) enum Question {
 }
 
 impl Extras {
+    pub(crate) fn take_leased(&mut self) -> Option<Leased> {
+        self.progress.leased.take()
+    }
+
     pub(crate) fn take_observer(&mut self) -> Option<oneshot::Sender<JobEventKind>> {
         self.progress.observer.take()
     }

@@ -18,7 +18,7 @@ use super::{
     entry::JobState,
     extras::Extras,
     segments::Segments,
-    state::{Bounds, Effects, Ended, State},
+    state::{Bounds, Effects, Ended, Report, State},
 };
 use crate::{
     limits::semaphore,
@@ -55,6 +55,8 @@ pub(crate) struct Locked {
     segments: Segments<Box<dyn Segment>>,
     /// What the handler lets its jobs take from its request, besides what the layer has captured.
     pub(crate) extensions: Option<Box<Extensions>>,
+    /// Its durable jobs could not be stored, and its response is to say so.
+    pub(crate) is_refused: bool,
 }
 
 /// Where a list comes from.
@@ -174,6 +176,7 @@ impl JobList {
                 state: State::new(),
                 segments: Segments::default(),
                 extensions: None,
+                is_refused: false,
             }),
         });
         #[cfg(feature = "testing")]
@@ -193,6 +196,10 @@ impl JobList {
     #[inline]
     pub(crate) fn set_response(&self, response: ResponseInfo) {
         let _ = self.response.set(response);
+    }
+
+    pub(super) fn key(&self) -> usize {
+        self.key
     }
 
     pub(crate) fn request(&self) -> Option<&RequestInfo> {
@@ -304,16 +311,17 @@ impl JobList {
     /// Follows up on the end of a job.
     #[inline]
     pub(crate) fn ended(&self, ended: Ended, event: &JobEventKind, how: Final, times: Times) {
-        let Ended { job, extras, .. } = ended;
+        let Ended { index, job, extras } = ended;
         match extras {
             None => self.count(job, event, how, times),
-            Some(extras) => self.ended_with_extras(job, extras, event, how, times),
+            Some(extras) => self.ended_with_extras(index, job, extras, event, how, times),
         }
     }
 
     #[cold]
     fn ended_with_extras(
         &self,
+        index: usize,
         job: JobRef,
         mut extras: Box<Extras>,
         event: &JobEventKind,
@@ -321,7 +329,11 @@ impl JobList {
         times: Times,
     ) {
         let observer = extras.take_observer();
+        let leased = extras.take_leased();
         drop_quietly(extras);
+        if let Some(leased) = leased {
+            return self.ended_with_lease(leased, index, Report { job, event: event.clone(), how, times });
+        }
         self.count(job, event, how, times);
         if let Some(observer) = observer {
             let _ = observer.send(event.clone());

@@ -9,6 +9,9 @@
 //! | `shutdown` | how a shutdown is announced |
 //! | `list` | the lock, and what is done after unlocking |
 //! | `change` | what handles do to a job that has not started |
+//! | `condition` | how a job's condition is asked |
+//! | `envelope` | what a queue stores of a job |
+//! | `lease` | which way a stored job goes, and how the queue is told its end |
 //! | `report` | what others see of a list |
 //! | `current` | how a thread finds its list |
 //!
@@ -25,19 +28,25 @@
 //! | `Waiting` | `cancel`, `cancel_key`, unless the queue may have it or duplicates were left out for it | `Ended` | `cancelled` |
 //! | `Waiting`, `Detached`, without an attempt | `leave_out`, on the same condition: it is a duplicate | `Ended` | `cancelled` |
 //! | `Waiting` | `release`, without room, when the runner sheds and no push of it has failed | `Ended` | `shed` |
-//! | `Waiting`, `Detached` | `begin_push`: it is for the queue | `Pushing` | |
+//! | `Waiting`, `Detached` | `begin_push`: it is for the queue; `begin_children`: a stored job that deferred it ends | `Pushing` | |
 //! | `Pushing` | `fail_push`: the queue does not have it, or may not | `Waiting`; `Detached` if it has a task of its own | |
+//! | `Pushing` | `store`: the queue holds it for this process | `Waiting`; `Detached` if it has a task of its own | |
+//! | `Waiting`, `Detached`, held by the queue | `part`: it does not run here | `Ended` | `skipped`; `queued`, or `cancelled` if it is a duplicate |
 //! | `Waiting` | `detach`: it gets a task of its own (one that is `Pushing` too, and stays that) | `Detached` | |
 //! | `Waiting`, `Detached` | `advance`: it is not due, and gets a task of its own | `Detached` | |
 //! | `Waiting`, `Detached` | `start` (in line), `advance`, with nothing in its way: an attempt starts | `Running` | |
 //! | `Running` | `end_attempt`: another attempt follows | `Detached` | `retried`, unless it snoozes |
-//! | `Running` | `end_attempt`: the queue that it is from runs another attempt | `Ended` | `queued`, and `retried` unless it snoozes |
+//! | `Running` | `end_attempt`: the queue that has it runs another attempt | `Ended` | `queued`, and `retried` unless it snoozes |
 //! | `Running` | `succeed`; `end_attempt`: no attempt follows | `Ended` | `succeeded`, `failed` |
 //! | any but `HandedOver`, `Ended` | `end`: its condition is false or panics, the queue has it, there is no timer, or nothing is left to run it | `Ended` | `skipped`, `failed`, `queued`, `abandoned` |
 //! | any but `HandedOver`, `Ended`, in line | `lose_worker` | `Ended` | `abandoned` |
 //! | any but `HandedOver`, `Ended` | `stop`: the queue cannot take it | `Ended` | `abandoned` |
 //! | any but `HandedOver`, `Ended` | `stop`: the queue is asked to take it, or has it | `HandedOver` | |
 //! | `HandedOver` | `end`: the queue has answered | `Ended` | `queued`, `abandoned` |
+//!
+//! A job that a queue has stored is reported and counted once the queue has stored its end too (`lease`). If the queue refuses
+//! that, because others run the job, it counts as `queued`. A job that is stored with the end of another is on its way to the queue
+//! until then; if that end is refused, it was never deferred, and counts as `cancelled`.
 //!
 //! Any other transition leaves the job in its state. A job is in line unless it has a task of its own, which it keeps from
 //! `detach` on. The queue cannot take a job if the runner has no queue, if the job is not of a queued type, if it could not be
@@ -56,11 +65,14 @@
 //! and the list becomes `Idle`.
 
 mod change;
+mod condition;
 pub(crate) mod current;
 pub(crate) mod engine;
 mod entries;
 pub(crate) mod entry;
+mod envelope;
 pub(crate) mod extras;
+pub(crate) mod lease;
 #[allow(clippy::module_inception, reason = "the file of the type")]
 pub(crate) mod list;
 pub(crate) mod report;

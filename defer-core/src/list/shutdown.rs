@@ -33,6 +33,10 @@ impl Shutdown {
         *self.phase.borrow() >= Phase::Announced
     }
 
+    pub(crate) fn has_begun(&self) -> bool {
+        *self.phase.borrow() >= Phase::Begun
+    }
+
     pub(crate) async fn announced(&self) {
         self.reached(Phase::Announced).await;
     }

@@ -33,7 +33,8 @@ mod view;
 use self::effects::Waiters;
 pub(crate) use self::{
     attempt::{AfterAttempt, Obstacle, Slots},
-    effects::{Effects, Ended},
+    effects::{Effects, Ended, Report},
+    push::{Returned, Way},
     stop::HandedOver,
 };
 
@@ -148,13 +149,24 @@ impl State {
         starts
     }
 
+    /// Returns how many jobs a response is held for, until there is room for them. Those that the queue has find room there.
+    pub(crate) fn waiting_for_room(&mut self) -> usize {
+        let stored = if self.flags.has(Flags::LEASED) {
+            self.waiting_entries().filter(|(_, entry)| entry.has(Flags::LEASED)).count()
+        } else {
+            0
+        };
+        self.counts.waiting - stored
+    }
+
     /// Keeps the waker of the held response. Returns how many jobs it is held for (0 if it is no longer held), and a
     /// waker to drop.
     pub(crate) fn hold(&mut self, waker: Waker) -> (usize, Option<Waker>) {
         match self.phase {
             Phase::Collecting if self.counts.waiting > 0 => {
+                let waiting = self.waiting_for_room();
                 let waiters = self.waiters.get_or_insert_default();
-                (self.counts.waiting, waiters.held.replace(waker))
+                (waiting, waiters.held.replace(waker))
             }
             _ => (0, Some(waker)),
         }
@@ -212,12 +224,12 @@ impl State {
         starts
     }
 
-    /// Sheds the newest jobs, so that this many are left. Keeps those that the queue did not take: they run, as promised.
+    /// Sheds the newest jobs, so that this many are left. Keeps those that were for the queue: they run, as promised.
     #[cold]
     fn shed_newest(&mut self, kept: usize, effects: &mut Effects) {
         let (promised, others): (Vec<_>, Vec<_>) = self
             .waiting_entries()
-            .map(|(index, entry)| (index, matches!(entry.queue, InQueue::Failed | InQueue::Unsure)))
+            .map(|(index, entry)| (index, !matches!(entry.queue, InQueue::No)))
             .partition(|(_, is_promised)| *is_promised);
         let kept = kept.saturating_sub(promised.len());
         for (index, _) in others.into_iter().skip(kept) {

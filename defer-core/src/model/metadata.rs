@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 /// What a queue stores with a job. From the job's request: `route` (the method and the route's pattern, such as
 /// `POST /signup`); `request_id`, if that header was captured; the captured [extensions](crate::JobContext::extension), as
-/// JSON; and with the feature `opentelemetry` `traceparent` and `tracestate`, which link the job's span to the request's. Of
-/// the job itself: `serial` and `unique`, its keys.
+/// JSON; and with the feature `opentelemetry` `traceparent` and `tracestate`, which link the job's span to the request's.
 pub type Metadata = BTreeMap<String, String>;
 
 /// The key of the request's route.
@@ -13,9 +12,3 @@ pub(crate) const ROUTE: &str = "route";
 
 /// The key of the request's id.
 pub(crate) const REQUEST_ID: &str = "request_id";
-
-/// The key of the job's own serial key.
-pub(crate) const SERIAL: &str = "serial";
-
-/// The key of the job's own unique key.
-pub(crate) const UNIQUE: &str = "unique";

@@ -25,6 +25,7 @@ pub struct Policy {
     flags: Flags,
     blocking: bool,
     queue: bool,
+    priority: i16,
 }
 
 /// What few jobs have: a bit for each, so that one test tells that a job has nothing of it.
@@ -58,13 +59,21 @@ impl Flags {
     pub(crate) const PINNED: Self = Self(1 << 11);
     /// Its last attempt failed, and `Job::failed` is called, or was.
     pub(crate) const GIVEN_UP: Self = Self(1 << 12);
+    /// A queue has stored it, and it runs here under a lease.
+    pub(crate) const LEASED: Self = Self(1 << 13);
+    /// A job with a lease deferred it: it is stored with the end of that.
+    pub(crate) const CHILD: Self = Self(1 << 14);
 
     pub(crate) const NONE: Self = Self(0);
     pub(crate) const CONDITION: Self = Self::SUCCESS.with(Self::WHEN);
     pub(crate) const SLOTS: Self = Self::SERIAL.with(Self::LIMIT);
     /// What an attempt cannot just be started with.
-    pub(crate) const DETOUR: Self =
-        Self::CONDITION.with(Self::SLOTS).with(Self::DELAY).with(Self::PUSH).with(Self::WRAPPED);
+    pub(crate) const DETOUR: Self = Self::CONDITION
+        .with(Self::SLOTS)
+        .with(Self::DELAY)
+        .with(Self::PUSH)
+        .with(Self::WRAPPED)
+        .with(Self::LEASED);
 
     pub(crate) const fn with(self, others: Self) -> Self {
         Self(self.0 | others.0)
@@ -104,6 +113,7 @@ impl Policy {
             flags: Flags::NONE,
             blocking: false,
             queue: false,
+            priority: 0,
         }
     }
 
@@ -139,8 +149,8 @@ impl Policy {
     /// Sets how many jobs of the type may run at the same time on a runner; 0 counts as 1. Another waits in its request's
     /// line until one of them has ended, first come, first served. One that is between two attempts does not run.
     ///
-    /// The limit is keyed by job name: two types with the same name share the limit of the first that runs. On a queue it holds
-    /// for each worker's runner, not for all of them together. A blocking job that has timed out no longer counts, though it may
+    /// The limit is keyed by job name: two types with the same name share the limit of the first that runs. Of durable jobs it
+    /// holds on each worker's runner, not in all processes together. A blocking job that has timed out no longer counts, though it may
     /// still be on its thread.
     #[must_use]
     pub const fn with_max_running(mut self, jobs: u32) -> Self {
@@ -153,7 +163,8 @@ impl Policy {
     }
 
     /// Runs the job concurrently with the request's other jobs, as soon as their response is over. From then on it can be neither
-    /// changed nor cancelled, though it may wait for `max_running`. On a queue every job is concurrent.
+    /// changed nor cancelled, though it may wait for `max_running`. Through a queue every job is
+    /// on its own anyway.
     #[must_use]
     pub const fn with_concurrent(mut self) -> Self {
         self.flags = self.flags.with(Flags::CONCURRENT);
@@ -168,11 +179,19 @@ impl Policy {
         self
     }
 
-    /// Pushes the job to the runner's queue, if it has one. The job then runs wherever a worker takes it. Without a
-    /// queue, it runs in this process.
+    /// Makes the job durable, if the runner has a [queue](crate::RunnerBuilder::queue): it is stored before the response goes out, and a crash does
+    /// not lose it. Without a queue, it runs in memory.
     #[must_use]
     pub const fn with_queue(mut self) -> Self {
         self.queue = true;
+        self
+    }
+
+    /// Sets the priority among the jobs of a queue that are due: those with a higher one are taken first. 0 by default. In the
+    /// process that deferred it, a job runs in its request's line all the same.
+    #[must_use]
+    pub const fn with_priority(mut self, priority: i16) -> Self {
+        self.priority = priority;
         self
     }
 
@@ -215,9 +234,14 @@ impl Policy {
         self.blocking
     }
 
-    /// Returns whether the job is pushed to the runner's queue.
+    /// Returns whether the job is durable on a runner with a queue.
     pub const fn is_queued(&self) -> bool {
         self.queue
+    }
+
+    /// Returns the priority among the jobs of a queue.
+    pub const fn priority(&self) -> i16 {
+        self.priority
     }
 }
 

@@ -43,6 +43,15 @@ impl RequestInfo {
         Self { method, uri, version, matched_path: None, captured: None }
     }
 
+    /// Returns what is known of the request of a stored job: the method and the route's pattern, which stands for the path.
+    pub(crate) fn of_route(route: &str) -> Option<Self> {
+        let (method, path) =
+            route.split_once(' ').map_or((route, None), |(method, path)| (method, Some(path)));
+        let uri = path.and_then(|path| path.parse().ok()).unwrap_or_else(|| Uri::from_static("/"));
+        let request = Self::new(method.parse().ok()?, uri, Version::default());
+        Some(request.with_matched_path(path.map(Arc::from)))
+    }
+
     /// Sets the route that the request matched, such as `/users/{id}`.
     #[inline]
     #[must_use]

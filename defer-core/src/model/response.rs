@@ -131,6 +131,8 @@ pub enum Delivery {
     Cancelled,
     /// The handler, or the body, panicked.
     Panicked,
+    /// The process that answered died before the response was over. Only of a durable job, which another process runs.
+    Unknown,
 }
 
 impl Delivery {
@@ -143,6 +145,7 @@ impl Delivery {
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
             Self::Panicked => "panicked",
+            Self::Unknown => "unknown",
         }
     }
 }

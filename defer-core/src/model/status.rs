@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::id::JobId;
+
 /// How far a job has got, or how it has ended.
 ///
 /// `Display` writes it as a word, such as `running`, without the error.
@@ -22,8 +24,14 @@ pub enum JobStatus {
     },
     /// Its condition was false.
     Skipped,
-    /// It was cancelled or replaced, or it was a duplicate.
+    /// It was cancelled or replaced, or it was a duplicate of a job in this process.
     Cancelled,
+    /// It was left out, because another with its unique key waited on the queue.
+    #[non_exhaustive]
+    Duplicate {
+        /// The other job.
+        of: JobId,
+    },
     /// There was no room for it.
     Shed,
     /// The queue has it, which [knows more](crate::queue::InspectQueue::status).
@@ -43,6 +51,11 @@ impl JobStatus {
         Self::Failed { error: error[..cut].to_owned() }
     }
 
+    /// Creates the status of a duplicate of this job.
+    pub fn duplicate(of: JobId) -> Self {
+        Self::Duplicate { of }
+    }
+
     /// Returns whether nothing more happens to the job, as far as is known here: a job that the queue has goes on there.
     pub fn is_final(&self) -> bool {
         !matches!(self, Self::Pending | Self::Running)
@@ -58,6 +71,7 @@ impl fmt::Display for JobStatus {
             Self::Failed { .. } => "failed",
             Self::Skipped => "skipped",
             Self::Cancelled => "cancelled",
+            Self::Duplicate { .. } => "duplicate",
             Self::Shed => "shed",
             Self::Queued => "queued",
             Self::Abandoned => "abandoned",

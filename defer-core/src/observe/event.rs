@@ -33,6 +33,8 @@ pub(crate) struct EventRequest {
 pub enum JobEventKind {
     /// It was deferred.
     Deferred,
+    /// A worker took it from a queue, for one attempt.
+    Taken,
     /// An attempt started.
     Started,
     /// Final: an attempt returned `Ok`.
@@ -96,7 +98,7 @@ pub enum JobEventKind {
     Cancelled,
     /// Final: there was no room for it, and the runner sheds jobs.
     Shed,
-    /// Final in this process: the queue has it.
+    /// Final for this visit to the runner: the queue has it, and may bring it back.
     Queued,
     /// The queue did not take it, or not all of what it was to store with it. The job runs in this process. At the end of a shutdown
     /// it is abandoned, or on the queue without its request's extensions.
@@ -195,6 +197,7 @@ impl JobEventKind {
             Self::Queued => Some(Final::Queued),
             Self::Abandoned => Some(Final::Abandoned),
             Self::Deferred
+            | Self::Taken
             | Self::Started
             | Self::Retrying { .. }
             | Self::Snoozed { .. }

@@ -42,7 +42,7 @@ fn log_kind(job: JobRef, kind: &JobEventKind) {
         };
     }
     match kind {
-        JobEventKind::Deferred | JobEventKind::Started => {}
+        JobEventKind::Deferred | JobEventKind::Taken | JobEventKind::Started => {}
         JobEventKind::Succeeded { elapsed } => in_attempt!(debug, ?elapsed, "job done"),
         JobEventKind::Retrying { error, delay, .. } => {
             in_attempt!(warn, %error, ?delay, "job failed, trying again");

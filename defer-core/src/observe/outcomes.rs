@@ -47,7 +47,7 @@ impl Outcomes {
         let mut jobs = lock(&self.jobs);
         // Told late: a hook before this one, or a shutdown, was quicker. Only a job that comes back from the queue goes on.
         let has_ended = jobs.by_id.get(&event.id()).is_some_and(|known| known.status.is_final());
-        if has_ended && !status.is_final() && !matches!(kind, JobEventKind::Deferred) {
+        if has_ended && !status.is_final() && !matches!(kind, JobEventKind::Taken) {
             return;
         }
         jobs.clock += 1;
@@ -70,6 +70,7 @@ impl Outcomes {
 fn status_after(event: &JobEventKind) -> Option<JobStatus> {
     Some(match event {
         JobEventKind::Deferred
+        | JobEventKind::Taken
         | JobEventKind::Retrying { .. }
         | JobEventKind::Snoozed { .. }
         | JobEventKind::QueueFailed { .. } => JobStatus::Pending,

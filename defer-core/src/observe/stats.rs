@@ -7,8 +7,9 @@ use crate::primitives::sync::{
 
 /// How many jobs a runner has now, and how the others ended.
 ///
-/// Every deferred job ends in exactly one of `succeeded`, `failed`, `skipped`, `cancelled`, `shed`, `queued` and
-/// `abandoned`, so once a runner is idle they add up to `deferred`. The numbers are read one after another: while jobs
+/// Counts visits to a runner: a job comes because it is deferred, or because a worker takes it from a queue. Every visit ends in
+/// exactly one of `succeeded`, `failed`, `skipped`, `cancelled`, `shed`, `queued` and `abandoned`, so once a runner is idle they
+/// add up to `deferred + taken`. The numbers are read one after another: while jobs
 /// run, one may be a step ahead of the next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -17,8 +18,10 @@ pub struct Stats {
     pub pending: u64,
     /// In an attempt.
     pub running: u64,
-    /// All jobs so far.
+    /// All jobs that were deferred so far.
     pub deferred: u64,
+    /// All jobs that workers have taken from a queue so far. One that is tried again is taken again.
+    pub taken: u64,
     /// Attempts that were followed by another.
     pub retried: u64,
     /// Returned `Ok`.
@@ -31,7 +34,7 @@ pub struct Stats {
     pub cancelled: u64,
     /// Dropped because too many were pending.
     pub shed: u64,
-    /// Taken by the queue; or given back to it, by a worker that ran one attempt or was stopped.
+    /// Went to the queue: to be run elsewhere or later, or because their end was refused there.
     pub queued: u64,
     /// Stopped, or left with nothing to run them.
     pub abandoned: u64,
@@ -53,16 +56,22 @@ pub(crate) enum Final {
 
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    /// Deferred and not ended. This and the final counts add up to all that were deferred.
+    /// Here and not ended. This and the final counts add up to all that were deferred or taken.
     live: AtomicU64,
     running: AtomicU64,
     retried: AtomicU64,
+    taken: AtomicU64,
     finals: [AtomicU64; 8],
     idle: Notify,
 }
 
 impl Counters {
     pub(crate) fn deferred(&self) {
+        self.live.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn taken(&self) {
+        self.taken.fetch_add(1, Ordering::Relaxed);
         self.live.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -117,7 +126,8 @@ impl Counters {
         Stats {
             pending: live.saturating_sub(running),
             running,
-            deferred: live + self.ended_so_far(),
+            deferred: (live + self.ended_so_far()).saturating_sub(self.taken.load(Ordering::Relaxed)),
+            taken: self.taken.load(Ordering::Relaxed),
             retried: self.retried.load(Ordering::Relaxed),
             succeeded: self.ended_as(Final::Succeeded),
             failed: self.ended_as(Final::Failed),

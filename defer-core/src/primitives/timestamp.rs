@@ -24,6 +24,11 @@ impl Timestamp {
         Self(self.0.saturating_add(nanos(delay)))
     }
 
+    /// Returns the instant this much earlier.
+    pub(crate) fn before(self, time: Duration) -> Self {
+        Self(NonZeroU64::new(self.0.get().saturating_sub(nanos(time))).unwrap_or(NonZeroU64::MIN))
+    }
+
     pub(crate) fn elapsed(self) -> Duration {
         Self::now().since(self)
     }

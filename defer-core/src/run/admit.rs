@@ -13,6 +13,7 @@ use super::push::{PushPoint, begin_push};
 use crate::{
     limits::capacity::{Admitted, Ticket},
     list::{current::is_in_job, engine::Overflow, list::JobList},
+    primitives::BoxFuture,
 };
 
 impl JobList {
@@ -25,7 +26,7 @@ impl JobList {
         if !self.waits_for_room() {
             return true;
         }
-        let waiting = self.waiting();
+        let waiting = self.lock().state.waiting_for_room();
         waiting == 0 || engine.capacity.has(waiting)
     }
 
@@ -48,6 +49,32 @@ impl JobList {
         if self.waits_for_room() {
             Admission { list: self, ticket: Ticket::default() }.await;
         }
+    }
+
+    /// Begins to store the durable jobs that wait for that, if there are any: those that the body of this response has deferred
+    /// while it was polled. Hold the frame back until the future completes.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: a separate task stores the jobs in any case.
+    pub fn store(self: &Arc<Self>, status: StatusCode) -> Option<BoxFuture<'static, ()>> {
+        if !self.is_stored() || !self.lock().state.has_due() {
+            return None;
+        }
+        let stored = begin_push(self, PushPoint::Head(status))?;
+        // An error means that the runtime is stopping.
+        Some(Box::pin(async move { drop(stored.await) }))
+    }
+
+    /// Returns whether a queue stores the durable jobs of this list before they start.
+    pub fn is_stored(&self) -> bool {
+        self.engine.queue().is_some_and(|queue| queue.hold().is_some()) && !self.engine.config.is_recording
+    }
+
+    /// Returns whether the response is to be replaced by 503 Service Unavailable, because durable jobs could not be stored. Ask
+    /// once the jobs are [admitted](Self::admit).
+    pub fn is_refused(&self) -> bool {
+        self.lock().is_refused
     }
 
     /// Returns whether the response waits for room. Inside a job it does not, because that may be the very job that has to

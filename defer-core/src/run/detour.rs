@@ -1,10 +1,10 @@
 //! What few jobs need: everything that may be in the way of an attempt.
 
 use std::{
-    future::poll_fn,
-    sync::Arc,
-    task::{Poll, ready},
-    time::Duration,
+    future::{Future, poll_fn},
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    task::{Context, Poll, ready},
 };
 
 use super::{
@@ -21,12 +21,17 @@ use crate::{
         semaphore::Semaphore,
     },
     list::{
-        extras::Question,
+        current::InParent,
         list::{Call, JobList, Permit, Segment},
         state::{Obstacle, Slots},
     },
-    model::{error::caught, failure::Failure},
+    model::{
+        error::{JobError, JobResult, caught},
+        failure::Failure,
+    },
     observe::event::JobEventKind,
+    primitives::BoxFuture,
+    store::{Lease, Start, Stop},
 };
 
 /// Brings a job past its obstacles, one after another, and runs an attempt of it. Gives the permit back while it waits for
@@ -41,11 +46,11 @@ pub(super) async fn detour(
     permit: &mut Option<Permit>,
     held: &mut Held,
 ) -> Next {
-    let mut has_slots = false;
+    let (mut has_slots, mut has_leave) = (false, false);
     // Kept until this returns: between two attempts another job of the type may run.
     let mut _limit = None;
     loop {
-        match list.transition(|state| state.advance(index, has_slots, permit.is_some())) {
+        match list.transition(|state| state.advance(index, has_slots, permit.is_some(), has_leave)) {
             Obstacle::Gone => return Next::Done,
             Obstacle::Push => {
                 drop(permit.take());
@@ -57,7 +62,15 @@ pub(super) async fn detour(
                 }
             }
             Obstacle::Ask(question) => match list.ask(question) {
-                Ok(()) => list.lock().state.pass(index),
+                Ok(()) => {
+                    list.lock().state.pass(index);
+                    if let Some(lease) = list.lease(index) {
+                        list.part(Some(index));
+                        // It runs from here on, whatever happens to this process.
+                        drop(permit.take());
+                        lease.pass().await;
+                    }
+                }
                 Err(event) => list.end(index, &event),
             },
             Obstacle::Delay { delay, room } => {
@@ -92,6 +105,13 @@ pub(super) async fn detour(
                 has_slots = true;
             }
             Obstacle::Permit => *permit = Some(Semaphore::acquire(list).await),
+            Obstacle::Lease(lease) => match may_start(list, index, &*lease, permit).await {
+                // Without its permit it waits for another, and asks again.
+                Some(Start::Now) => has_leave = permit.is_some(),
+                Some(Start::Not(Stop::Cancelled)) => list.end(index, &JobEventKind::Cancelled),
+                Some(Start::Not(Stop::Lost)) => list.end(index, &JobEventKind::Queued),
+                None => {}
+            },
             Obstacle::Started { job, room } => {
                 held.room = None;
                 return run(list, index, jobs, started(list, index, job, room), held).await;
@@ -111,8 +131,25 @@ async fn run(
     let Started { job, at, span, limit } = started;
     let failed = match limit {
         Limited::By(limit) => {
-            let attempt = jobs.call(index, list, job, Call::Run);
-            match Attempt::new(wrap(list, job, attempt), span, limit).await {
+            let attempt = wrap(list, job, jobs.call(index, list, job, Call::Run));
+            let stop = OnceLock::new();
+            let attempt = match list.lease(index) {
+                Some(lease) => Box::pin(UnderLease { attempt, lease, list, index, stop: &stop }),
+                None => attempt,
+            };
+            let end = Attempt::new(attempt, span, limit).await;
+            match stop.get() {
+                Some(Stop::Cancelled) => {
+                    list.end(index, &JobEventKind::Cancelled);
+                    return Next::Done;
+                }
+                Some(Stop::Lost) => {
+                    list.end(index, &JobEventKind::Queued);
+                    return Next::Done;
+                }
+                None => {}
+            }
+            match end {
                 AttemptEnd::Succeeded(span) => {
                     succeed(list, index, at, span);
                     return Next::Done;
@@ -123,6 +160,54 @@ async fn run(
         Limited::NoTimer => (Failure::Returned(no_timer()), span),
     };
     next(end_failed(list, index, jobs, failed, at).await, held)
+}
+
+/// An attempt of a job that a queue has stored. It ends early when its lease does.
+struct UnderLease<'a> {
+    attempt: BoxFuture<'a, JobResult>,
+    lease: Arc<dyn Lease>,
+    list: &'a Arc<JobList>,
+    index: usize,
+    /// Why it ended early.
+    stop: &'a OnceLock<Stop>,
+}
+
+impl Future for UnderLease<'_> {
+    type Output = JobResult;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<JobResult> {
+        let this = &mut *self;
+        if let Poll::Ready(stop) = this.lease.poll_stopped(cx) {
+            let _ = this.stop.set(stop);
+            return Poll::Ready(Err(JobError::msg("others run the job, or it was cancelled")));
+        }
+        let _parent = InParent::enter(this.list, this.index);
+        this.attempt.as_mut().poll(cx)
+    }
+}
+
+/// Waits until a lease lets its job start, and gives the permit back meanwhile. `None` if the job has ended.
+async fn may_start(
+    list: &JobList,
+    index: usize,
+    lease: &dyn Lease,
+    permit: &mut Option<Permit>,
+) -> Option<Start> {
+    poll_fn(|cx| {
+        let start = caught(|| lease.poll_start(cx)).unwrap_or(Poll::Ready(Start::Not(Stop::Lost)));
+        if let Poll::Ready(start) = start {
+            if permit.is_none() {
+                let _kept = list.lock().state.forget_waker(cx.waker());
+            }
+            return Poll::Ready(Some(start));
+        }
+        drop(permit.take());
+        // Cloned before the lock, and dropped after it.
+        let waker = cx.waker().clone();
+        let (may_start, _unused) = list.lock().state.poll_start(index, waker);
+        if may_start { Poll::Pending } else { Poll::Ready(None) }
+    })
+    .await
 }
 
 /// Returns what is next after an attempt.
@@ -166,21 +251,4 @@ async fn wait(list: &JobList, index: usize, slot: &mut Slot, permit: &mut Option
         Poll::Ready(())
     })
     .await;
-}
-
-impl JobList {
-    /// Asks a job's condition. Without a response there is nothing to ask about, and the job runs.
-    ///
-    /// # Errors
-    ///
-    /// How the job ends, if it is not to run.
-    pub(super) fn ask(&self, question: Question) -> Result<(), JobEventKind> {
-        let Some(response) = self.response() else { return Ok(()) };
-        let runs = match question {
-            Question::IsSuccess => response.is_success(),
-            Question::When(when) => caught(|| when(response))
-                .map_err(|error| JobEventKind::Panicked { error, elapsed: Duration::ZERO })?,
-        };
-        if runs { Ok(()) } else { Err(JobEventKind::Skipped) }
-    }
 }

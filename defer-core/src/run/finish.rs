@@ -1,6 +1,6 @@
 //! The end of an attempt: of its job, or another attempt follows.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::poll_fn, sync::Arc, time::Duration};
 
 use super::{
     attempt::{Attempt, AttemptEnd, Limit},
@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     list::{
+        current::InParent,
         list::{Call, JobList, Segment},
         state::AfterAttempt,
     },
@@ -44,11 +45,27 @@ pub(super) async fn end_failed(
     let given_up = list.lock().state.give_up(index, &failure);
     if let Some(job) = given_up {
         let began = Timestamp::now();
-        tell(jobs.call(index, list, job, Call::Failed(failure.error())), job, &span).await;
+        let failed = as_parent(list, index, jobs.call(index, list, job, Call::Failed(failure.error())));
+        tell(failed, job, &span).await;
         // That was not the attempt's time.
         at = at.map(|at| at.after(began.elapsed()));
     }
     end_attempt(list, index, failure, at, &span)
+}
+
+/// Lets what a stored job's `failed` defers be stored with its end.
+fn as_parent<'a>(
+    list: &'a Arc<JobList>,
+    index: usize,
+    mut failed: BoxFuture<'a, JobResult>,
+) -> BoxFuture<'a, JobResult> {
+    if list.engine.queue().is_none() {
+        return failed;
+    }
+    Box::pin(poll_fn(move |cx| {
+        let _parent = InParent::enter(list, index);
+        failed.as_mut().poll(cx)
+    }))
 }
 
 /// Runs a job's `failed`, as part of its attempt.
@@ -107,9 +124,13 @@ fn end_attempt(
             }
             AfterAttempt::Return(mut ended) => {
                 let observer = ended.extras.as_mut().and_then(|extras| extras.take_observer());
+                let leased = ended.extras.as_mut().and_then(|extras| extras.take_leased());
                 drop_some(ended.extras);
                 let again = report_again(list, in_span(ended.job), failure, elapsed, times).0;
-                list.count(ended.job, &JobEventKind::Queued, Final::Queued, Times::default());
+                match leased {
+                    Some(leased) => list.return_leased(leased, index, ended.job, &again),
+                    None => list.count(ended.job, &JobEventKind::Queued, Final::Queued, Times::default()),
+                }
                 if let Some(observer) = observer {
                     let _ = observer.send(again);
                 }

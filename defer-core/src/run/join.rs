@@ -1,12 +1,15 @@
 //! A job joins a list.
 
-use std::sync::{Arc, MutexGuard};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, MutexGuard},
+};
 
 use super::{detached::Detached, push};
 use crate::{
     limits::semaphore::Semaphore,
     list::{
-        current::is_in_job,
+        current::{after_poll, is_in_job, parent_in},
         entry::Entry,
         list::{JobList, Locked, Segment},
     },
@@ -15,7 +18,7 @@ use crate::{
         policy::Flags,
     },
     observe::{event::JobEventKind, hooks::Times, stats::Final},
-    primitives::panic::quietly,
+    primitives::{panic::quietly, sync::lock},
 };
 
 /// A job that is to join a list, of a type that its list need not know.
@@ -45,21 +48,33 @@ pub(crate) fn add(list: &Arc<JobList>, mut entry: Entry, job: &mut dyn Incoming)
     if engine.config.is_recording && !entry.is_from_queue() {
         job.through_queue();
     }
-    engine.counters.deferred();
-    if engine.config.hooks.has_users() {
-        list.tell(entry.job(), &JobEventKind::Deferred, || None);
+    if entry.is_from_queue() {
+        engine.counters.taken();
+        list.report(entry.job(), &JobEventKind::Taken, Times::default());
+    } else {
+        engine.counters.deferred();
+        if engine.config.hooks.has_users() {
+            list.tell(entry.job(), &JobEventKind::Deferred, || None);
+        }
     }
     if engine.config.wraps_attempts {
         entry.set(Flags::WRAPPED);
     }
-    if entry.policy().is_queued() && !entry.is_from_queue() && engine.queue().is_some() {
-        encode(list, &mut entry, job);
+    if entry.policy().is_queued() && !entry.is_from_queue() {
+        if engine.queue().is_some() {
+            encode(list, &mut entry, job);
+        } else if !engine.config.is_recording {
+            warn_once(entry.kind.name());
+        }
     }
     let mut locked = list.lock();
     if !locked.state.makes_room(list.bounds()) {
         drop(locked);
         shed(list, entry, job);
         return None;
+    }
+    if entry.has(Flags::PUSH) {
+        adopt(list, &mut locked, &mut entry);
     }
     let is_released = locked.state.is_released();
     let leaves_line = is_released && entry.has(Flags::CONCURRENT);
@@ -82,6 +97,28 @@ pub(crate) fn add(list: &Arc<JobList>, mut entry: Entry, job: &mut dyn Incoming)
         join_released(list, locked, index, None);
     }
     Some(index)
+}
+
+/// Says that jobs of a type are not durable, though they should be: once for the type.
+#[cold]
+fn warn_once(name: &'static str) {
+    static WARNED: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+    if lock(&WARNED).insert(name) {
+        tracing::warn!(
+            target: "defer",
+            name,
+            "a job for a queue runs in memory, and is not durable: give the runner a queue with `RunnerBuilder::queue`"
+        );
+    }
+}
+
+/// Lets a job that a stored one defers be stored with the end of that.
+#[cold]
+fn adopt(list: &Arc<JobList>, locked: &mut Locked, entry: &mut Entry) {
+    // Only while that runs: later nothing would store it.
+    if let Some(parent) = parent_in(list).filter(|parent| locked.state.is_leased_attempt(*parent)) {
+        entry.set_parent(parent);
+    }
 }
 
 /// Drops a job that finds no room.
@@ -110,8 +147,9 @@ fn join_released(
     if starts {
         Semaphore::request(list.clone());
     }
-    if !is_in_job() {
-        push::push_due(list);
+    // A handle may change it until the thread leaves the scope. In a job, what is not held is pushed after the attempt.
+    if !is_in_job() || list.engine.queue().is_some_and(|queue| queue.hold().is_some()) {
+        after_poll(list, push::push_due);
     }
 }
 

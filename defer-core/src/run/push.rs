@@ -1,43 +1,44 @@
-//! Pushes a list's jobs to the queue.
+//! Gets a list's jobs to the queue.
 //!
-//! A separate task pushes them, so that a client that leaves cannot stop a push half-way. A job whose push failed keeps its
-//! place in line and runs in this process.
+//! A separate task does, so that a client that leaves cannot stop it half-way. A job that the queue did not take keeps its place
+//! in line and runs in this process. So does one that the queue holds.
 
 use std::{
     future::{Future, poll_fn},
     mem,
     pin::pin,
-    sync::Arc,
-    task::{Poll, Waker},
+    sync::{Arc, atomic::Ordering},
+    task::Poll,
     time::Duration,
 };
 
+use http::StatusCode;
 use tokio::task::JoinHandle;
 
 use crate::{
-    limits::semaphore::Semaphore,
     list::{
         entry::{Entry, JobState},
         list::JobList,
         state::Effects,
     },
     model::{
-        error::JobError,
-        metadata::{Metadata, REQUEST_ID, ROUTE, SERIAL, UNIQUE},
-        policy::Condition,
-        request::RequestInfo,
+        error::{JobError, caught},
+        policy::{Condition, Flags},
         response::is_success,
     },
-    observe::{event::JobEventKind, hooks::Times},
+    observe::event::JobEventKind,
     primitives::timer::timer,
-    store::{Envelope, push},
+    store::{Envelope, Hold, HoldJobs, Lease, OnQueueFailure, Queue, push},
 };
 
-/// The point at which jobs are pushed, and so what is known of their response.
+/// How long jobs may take to be stored if the last ones took too long.
+const SLOW_PUSH_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// The point at which jobs go to the queue, and so what is known of their response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PushPoint {
     /// Before the response goes out, when its status is known.
-    Head(http::StatusCode),
+    Head(StatusCode),
     /// When nothing more will be known.
     End,
 }
@@ -56,15 +57,17 @@ impl PushPoint {
 /// Begins to push the jobs for the queue, if there are any. Returns the task that does it.
 #[cold]
 pub(super) fn begin_push(list: &Arc<JobList>, point: PushPoint) -> Option<JoinHandle<()>> {
-    list.engine.queue()?;
+    let holds = list.engine.queue()?.hold().is_some();
     let mut effects = Effects::default();
-    let jobs = list.lock().state.begin_push(|entry| point.is_early_for(entry), &mut effects);
+    // A queue that holds jobs stores conditions too. A job that is stored with another one's end waits for that.
+    let keeps = |entry: &Entry| entry.has(Flags::CHILD) || !holds && point.is_early_for(entry);
+    let jobs = list.lock().state.begin_push(keeps, &mut effects);
     list.follow_up(effects, Vec::new(), &JobEventKind::Queued);
     if jobs.is_empty() {
         return None;
     }
     // Created before its task, because a runtime that was shut down drops the task without a poll.
-    let push = Push { list: list.clone(), jobs };
+    let push = Push { list: list.clone(), jobs, leases: Vec::new() };
     Some(list.origin.runtime.spawn(push.run(point)))
 }
 
@@ -93,108 +96,110 @@ pub(crate) async fn pushed(list: &Arc<JobList>, index: Option<usize>) {
     .await;
 }
 
-/// Returns what the queue stores of a job that is being pushed, after its condition was asked.
-fn envelope(list: &Arc<JobList>, index: usize, point: PushPoint) -> Option<Envelope> {
-    if point == PushPoint::End {
-        let question = list.lock().state.ask_push(index)?;
-        if let Err(event) = question.map_or(Ok(()), |question| list.ask(question)) {
-            list.end_with(&event, |locked, effects| {
-                locked.state.end(index, |state| state == JobState::Pushing, effects);
-            });
-            return None;
-        }
-    }
-    let mut envelope = list.lock().state.pass_push(index)?;
-    if let Err(error) = add_metadata(list, &mut envelope) {
-        // Without the extensions of its request it must not run anywhere else.
-        push_failed(list, index, error, false);
-        return None;
-    }
-    Some(envelope)
-}
-
-/// Adds what a queued job takes from its request to what is its own.
-pub(super) fn add_metadata(list: &JobList, envelope: &mut Envelope) -> Result<(), JobError> {
-    let own = mem::replace(&mut envelope.metadata, metadata(list)?);
-    envelope.metadata.extend(own);
-    Ok(())
-}
-
-fn metadata(list: &JobList) -> Result<Metadata, JobError> {
-    // A job that a queued job defers comes from the same request, but has no key of its own.
-    let mut metadata = list.origin.queued.as_deref().cloned().unwrap_or_default();
-    metadata.remove(SERIAL);
-    metadata.remove(UNIQUE);
-    list.origin.parent.write(&mut metadata);
-    if let Some(request) = list.request() {
-        metadata.insert(ROUTE.into(), request.route());
-        if let Some(id) = request.request_id() {
-            metadata.insert(REQUEST_ID.into(), id.into());
-        }
-    }
-    let mut extensions = list.request().and_then(RequestInfo::extensions).cloned().unwrap_or_default();
-    let from_handler = list.lock().extensions.as_deref().cloned();
-    extensions.extend(from_handler.unwrap_or_default());
-    extensions.write(|name, value| drop(metadata.insert(name, value)))?;
-    Ok(metadata)
-}
-
-fn push_failed(list: &Arc<JobList>, index: usize, error: JobError, unsure: bool) {
-    let failed = list.lock().state.fail_push(index, unsure, list.bounds());
-    let Some(failed) = failed else { return };
-    list.report(failed.job, &JobEventKind::QueueFailed { error }, Times::default());
-    if failed.is_released {
-        // As is done with the others at the release.
-        list.claim(index);
-    }
-    failed.wakers.into_iter().for_each(Waker::wake);
-    if failed.starts {
-        Semaphore::request(list.clone());
-    }
-}
-
 /// Jobs on their way to the queue. If this is dropped before the queue has answered, the queue may or may not have
 /// them, and they run here.
 struct Push {
     list: Arc<JobList>,
     jobs: Vec<usize>,
+    /// Of a queue that holds jobs: one for each job, as soon as it was asked.
+    leases: Vec<Arc<dyn Lease>>,
 }
 
 impl Push {
     async fn run(mut self, point: PushPoint) {
         let list = self.list.clone();
+        let Some(queue) = list.engine.queue() else { return };
+        let holds = queue.hold();
         let mut envelopes = Vec::with_capacity(self.jobs.len());
         self.jobs.retain(|index| {
-            let envelope = envelope(&list, *index, point);
+            let envelope = match point {
+                PushPoint::End => list.envelope(*index),
+                PushPoint::Head(status) if holds.is_some() => list.early_envelope(*index, status),
+                PushPoint::Head(_) => list.passed_envelope(*index),
+            };
             let is_left = envelope.is_some();
             envelopes.extend(envelope);
             is_left
         });
-        let Some(queue) = list.engine.queue().filter(|_| !envelopes.is_empty()) else { return };
-        let limit = list.engine.config.push_timeout;
+        if envelopes.is_empty() {
+            return;
+        }
+        match holds {
+            Some(holds) => self.hold(holds, envelopes, point).await,
+            None => self.push(queue, envelopes).await,
+        }
+    }
+
+    async fn push(mut self, queue: &dyn Queue, envelopes: Vec<Envelope>) {
+        let limit = self.list.engine.config.push_timeout;
         let answer = within(limit, push(queue, envelopes)).await;
-        let jobs = mem::take(&mut self.jobs).into_iter();
-        match answer {
-            Some(Ok(())) => jobs.for_each(|index| {
-                let is_pushing = |state| state == JobState::Pushing;
-                list.end_with(&JobEventKind::Queued, |locked, effects| {
-                    locked.state.end(index, is_pushing, effects);
-                });
-            }),
-            Some(Err(error)) => jobs.for_each(|index| push_failed(&list, index, error.clone(), false)),
-            None => {
-                let error = JobError::msg(format!("the queue took longer than {limit:?}"));
-                jobs.for_each(|index| push_failed(&list, index, error.clone(), true));
+        let jobs = mem::take(&mut self.jobs);
+        for index in jobs {
+            match &answer {
+                Some(Ok(())) => {
+                    self.list.end_with(&JobEventKind::Queued, |locked, effects| {
+                        locked.state.end(index, |state| state == JobState::Pushing, effects);
+                    });
+                }
+                Some(Err(error)) => self.list.push_failed(index, error.clone(), false, None),
+                None => self.list.push_failed(index, too_slow(limit), true, None),
+            }
+        }
+    }
+
+    async fn hold(mut self, holds: &dyn HoldJobs, envelopes: Vec<Envelope>, point: PushPoint) {
+        let slow = &self.list.engine.queue_is_slow;
+        let limit = self.list.engine.config.push_timeout;
+        let limit = if slow.load(Ordering::Relaxed) { limit.min(SLOW_PUSH_TIMEOUT) } else { limit };
+        let results = match caught(|| holds.hold(envelopes)) {
+            Ok(Hold { leases, stored }) => {
+                self.leases = leases;
+                within(limit, stored).await
+            }
+            Err(panic) => Some(self.jobs.iter().map(|_| Err(panic.to_string().into())).collect()),
+        };
+        // Waits less for the next ones, until some were stored.
+        slow.store(results.is_none(), Ordering::Relaxed);
+        let is_refused = matches!(point, PushPoint::Head(_))
+            && self.list.engine.config.on_queue_failure == OnQueueFailure::Refuse
+            && results.as_ref().is_none_or(|results| results.iter().any(Result::is_err));
+        let mut results = results.map(Vec::into_iter);
+        let mut leases = mem::take(&mut self.leases).into_iter();
+        for index in mem::take(&mut self.jobs) {
+            let result = match &mut results {
+                Some(results) => results
+                    .next()
+                    .unwrap_or_else(|| Err("the queue gave no answer".into()))
+                    .map_err(JobError::from),
+                None => Err(too_slow(limit)),
+            };
+            match (result, leases.next()) {
+                (Ok(()), Some(lease)) => {
+                    self.list.stored(index, lease);
+                    if is_refused {
+                        self.list.refuse_stored(index);
+                    }
+                }
+                (Ok(()), None) => {
+                    self.list.push_failed(index, JobError::msg("the queue gave no lease"), true, None)
+                }
+                (Err(error), lease) if is_refused => self.list.refuse(index, error, lease),
+                (Err(error), lease) => self.list.push_failed(index, error, results.is_none(), lease),
             }
         }
     }
 }
 
+fn too_slow(limit: Duration) -> JobError {
+    JobError::msg(format!("the queue took longer than {limit:?}"))
+}
+
 impl Drop for Push {
     fn drop(&mut self) {
+        let mut leases = mem::take(&mut self.leases).into_iter();
         for index in mem::take(&mut self.jobs) {
             let error = JobError::msg("the runtime stopped before the queue had answered");
-            push_failed(&self.list, index, error, true);
+            self.list.push_failed(index, error, true, leases.next());
         }
     }
 }

@@ -7,8 +7,6 @@ use crate::{
     primitives::panic::drop_some,
 };
 
-use super::push::add_metadata;
-
 /// Jobs that were stopped.
 #[derive(Default)]
 pub(crate) struct Stopped {
@@ -25,7 +23,7 @@ pub(crate) fn stop(list: &JobList, has_queue: bool) -> Stopped {
         stopped.abandoned = effects.ended.iter().map(|ended| ended.job).collect();
     });
     for HandedOver { job, envelope, .. } in &mut stopped.handed_over {
-        if let Some(Err(error)) = envelope.as_mut().map(|envelope| add_metadata(list, envelope)) {
+        if let Some(Err(error)) = envelope.as_mut().map(|envelope| list.add_metadata(envelope)) {
             // On the queue it asks in vain for the extensions of its request, and says so.
             list.report(*job, &JobEventKind::QueueFailed { error }, Times::default());
         }

@@ -22,7 +22,7 @@ use crate::{
         outcomes::Outcomes,
     },
     primitives::BoxFuture,
-    store::Queue,
+    store::{OnQueueFailure, Queue},
 };
 
 impl Runner {
@@ -207,6 +207,13 @@ impl RunnerBuilder {
     #[must_use]
     pub fn push_timeout(mut self, timeout: Duration) -> Self {
         self.config.push_timeout = timeout;
+        self
+    }
+
+    /// Sets what becomes of a request whose durable jobs cannot be stored: [`OnQueueFailure::RunHere`] by default.
+    #[must_use]
+    pub fn on_queue_failure(mut self, then: OnQueueFailure) -> Self {
+        self.config.on_queue_failure = then;
         self
     }
 

@@ -8,21 +8,25 @@ use super::runner::Runner;
 use crate::{
     job::job::{Deferrable, job_type},
     list::{
-        entry::Entry,
+        entry::{Entry, Told},
         list::{JobList, Origin},
     },
     model::{
         error::{DeferError, JobError},
         id::JobId,
-        metadata::{Metadata, SERIAL},
+        job_type::JobType,
+        metadata::{Metadata, ROUTE},
+        request::RequestInfo,
+        response::ResponseInfo,
     },
     observe::event::JobEventKind,
     run::{
-        join::add,
+        join::{Incoming, add},
         push::pushed,
         segment::NewJob,
         stop::{end_handover, stop},
     },
+    store::Lease,
 };
 
 /// A job as a queue's worker knows it.
@@ -35,12 +39,18 @@ pub struct Resume {
     pub attempts: u32,
     /// What it takes from its request.
     pub metadata: Metadata,
+    /// How the response of its request ended, if that is known.
+    pub response: Option<ResponseInfo>,
+    /// How long it has been due.
+    pub waited: Duration,
+    /// The key of the jobs that it runs after on this runner, one at a time.
+    pub serial: Option<String>,
 }
 
 impl Resume {
     /// Creates a job with this id, after this many attempts.
     pub fn new(id: JobId, attempts: u32, metadata: Metadata) -> Self {
-        Self { id, attempts, metadata }
+        Self { id, attempts, metadata, response: None, waited: Duration::ZERO, serial: None }
     }
 }
 
@@ -56,17 +66,50 @@ impl Runner {
     ///
     /// [`DeferError::NoRuntime`] outside a Tokio runtime. The job is dropped.
     pub fn resume<J: Deferrable>(&self, job: J, resume: Resume) -> Result<Resumed, DeferError> {
-        let serial = resume.metadata.get(SERIAL).cloned();
-        let list = JobList::new(self.engine.clone(), Origin::of_queued(resume.metadata)?);
         let (observer, ran) = oneshot::channel();
-        let entry = Entry::from_queue(resume.id, job_type::<J>(), resume.attempts, observer);
+        let list =
+            self.resume_job(job_type::<J>(), &mut NewJob::new(job), resume, Told::Observer(observer))?;
+        Ok(Resumed { list, ran: Some(ran), ended: None })
+    }
+
+    /// Runs one attempt of a job that a worker has taken, as [`resume`](Self::resume) does. The lease is told how it ended.
+    ///
+    /// # Errors
+    ///
+    /// [`DeferError::NoRuntime`] outside a Tokio runtime. The job and the lease are dropped.
+    #[doc(hidden)]
+    pub fn resume_leased<J: Deferrable>(
+        &self,
+        job: J,
+        resume: Resume,
+        lease: Arc<dyn Lease>,
+    ) -> Result<(), DeferError> {
+        self.resume_job(job_type::<J>(), &mut NewJob::new(job), resume, Told::Lease(lease)).map(drop)
+    }
+
+    fn resume_job(
+        &self,
+        kind: &'static JobType,
+        job: &mut dyn Incoming,
+        resume: Resume,
+        told: Told,
+    ) -> Result<Arc<JobList>, DeferError> {
+        let Resume { id, attempts, metadata, response, waited, serial } = resume;
+        let request = metadata.get(ROUTE).and_then(|route| RequestInfo::of_route(route));
+        let list = JobList::new(self.engine.clone(), Origin::of_queued(metadata)?);
+        if let Some(request) = request {
+            list.set_request(request);
+        }
         // Never shed: a list that was created for a queue takes room beyond the bound.
-        let index = add(&list, entry, &mut NewJob::new(job));
+        let index = add(&list, Entry::from_queue(id, kind, attempts, told), job);
+        if let (Some(index), Some(now)) = (index, list.now()) {
+            list.lock().state.set_ready(index, now.before(waited));
+        }
         if let (Some(index), Some(key)) = (index, serial) {
             list.set_serial(index, &key);
         }
-        list.release(None);
-        Ok(Resumed { list, ran: Some(ran), ended: None })
+        list.release(response);
+        Ok(list)
     }
 }
 

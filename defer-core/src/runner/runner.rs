@@ -92,6 +92,12 @@ impl Runner {
         self.engine.queue()
     }
 
+    /// Returns what tells this runner and its clones from others, for as long as it exists.
+    #[doc(hidden)]
+    pub fn key(&self) -> usize {
+        Arc::as_ptr(&self.engine).addr()
+    }
+
     /// Returns how many jobs are pending and running, and how the others ended.
     pub fn stats(&self) -> Stats {
         self.engine.counters.snapshot()

@@ -1,6 +1,9 @@
 //! Shutting a runner down: waits for its jobs, then stops and names those that are left.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use super::runner::Runner;
 use crate::{
@@ -11,7 +14,7 @@ use crate::{
         job_type::JobRef,
     },
     run::stop::{end_handover, stop},
-    store::{Envelope, push},
+    store::{Envelope, Lease, push},
 };
 
 /// The result of a shutdown.
@@ -35,6 +38,9 @@ pub struct UnfinishedJob {
     /// The job's name.
     pub name: String,
 }
+
+/// How long the queue may take, after the deadline, to store how jobs ended.
+const SETTLE_WITHIN: Duration = Duration::from_secs(2);
 
 impl From<JobRef> for UnfinishedJob {
     fn from(job: JobRef) -> Self {
@@ -70,15 +76,34 @@ impl Runner {
         let drained = tokio::time::timeout(grace, self.idle()).await;
         let mut report = ShutdownReport::default();
         if drained.is_err() {
-            self.stop(&mut report).await;
+            let given_back = self.stop(&mut report).await;
+            // Ends that are being stored, and what others are to run. What is not stored by then they find out.
+            let _ = tokio::time::timeout(SETTLE_WITHIN, self.settled(given_back)).await;
         }
         let completed = self.engine.counters.completed_so_far() - before;
         report.completed = usize::try_from(completed).unwrap_or(usize::MAX);
         report
     }
 
-    /// Stops every job that has not ended, and pushes to the queue those that it can take.
-    async fn stop(&self, report: &mut ShutdownReport) {
+    /// Waits until the ends of all jobs are stored, and what was given back to the queue.
+    async fn settled(&self, mut given_back: Vec<Weak<dyn Lease>>) {
+        self.idle().await;
+        // A task that was aborted drops its job, and with it the lease, when its runtime comes to it.
+        loop {
+            given_back.retain(|lease| lease.strong_count() > 0);
+            if given_back.is_empty() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        if let Some(queue) = self.queue().and_then(|queue| queue.hold()) {
+            queue.written().await;
+        }
+    }
+
+    /// Stops every job that has not ended, and pushes to the queue those that it can take. Returns the leases of those that it has.
+    async fn stop(&self, report: &mut ShutdownReport) -> Vec<Weak<dyn Lease>> {
+        let mut given_back = Vec::new();
         let mut handover = Handover(Vec::new());
         let mut envelopes = Vec::new();
         for list in self.engine.lists() {
@@ -86,6 +111,7 @@ impl Runner {
             report.unfinished.extend(stopped.abandoned.into_iter().map(UnfinishedJob::from));
             for HandedOver { index, job, envelope } in stopped.handed_over {
                 let Some(envelope) = envelope else {
+                    given_back.extend(list.lease(index).as_ref().map(Arc::downgrade));
                     end_handover(&list, index, true);
                     report.queued += 1;
                     continue;
@@ -104,6 +130,7 @@ impl Runner {
             }
         }
         report.unfinished.sort_by_key(|job| job.id);
+        given_back
     }
 
     /// Pushes jobs to the queue. Returns whether it took them in time.

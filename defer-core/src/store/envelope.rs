@@ -2,7 +2,13 @@
 
 use std::time::Duration;
 
-use crate::model::{id::JobId, metadata::Metadata, policy::Policy};
+use http::StatusCode;
+
+use crate::model::{
+    id::JobId,
+    metadata::Metadata,
+    policy::{Condition, Policy},
+};
 
 /// A job as a queue stores it.
 #[derive(Clone, Debug)]
@@ -20,11 +26,30 @@ pub struct Envelope {
     pub metadata: Metadata,
     /// How long it has to wait, from now.
     pub delay: Duration,
+    /// The key of the jobs that it runs after, one at a time.
+    pub serial: Option<String>,
+    /// The key of the job that waits and that it is left out for.
+    pub unique: Option<String>,
+    /// After which responses it runs, if that is not known yet.
+    pub condition: Condition,
+    /// The status of the response, if that is known.
+    pub status: Option<StatusCode>,
 }
 
 impl Envelope {
     /// Creates an envelope without metadata, for a job that need not wait.
     pub fn new(id: JobId, name: impl Into<String>, policy: Policy, payload: Vec<u8>) -> Self {
-        Self { id, name: name.into(), policy, payload, metadata: Metadata::new(), delay: Duration::ZERO }
+        Self {
+            id,
+            name: name.into(),
+            policy,
+            payload,
+            metadata: Metadata::new(),
+            delay: Duration::ZERO,
+            serial: None,
+            unique: None,
+            condition: Condition::Always,
+            status: None,
+        }
     }
 }

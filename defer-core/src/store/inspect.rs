@@ -1,6 +1,6 @@
 //! Looking into a queue.
 
-use std::time::Duration;
+use std::{future::ready, time::Duration};
 
 use crate::{
     model::{error::BoxError, id::JobId, status::JobStatus},
@@ -41,22 +41,98 @@ pub trait InspectQueue: Send + Sync {
     ///
     /// If the queue cannot be reached.
     fn retry(&self, id: JobId) -> BoxFuture<'_, Result<bool, BoxError>>;
+
+    /// Returns what has been due for a minute and nobody takes: names of job types, and `queue NAME` for other queues in the same
+    /// place. None by default.
+    ///
+    /// # Errors
+    ///
+    /// If the queue cannot be reached.
+    fn unclaimed(&self) -> BoxFuture<'_, Result<Vec<String>, BoxError>> {
+        Box::pin(ready(Ok(Vec::new())))
+    }
+
+    /// Deletes a job that has failed. Returns whether there was such a job.
+    ///
+    /// # Errors
+    ///
+    /// If the queue cannot be reached, or cannot do this, which is the default.
+    fn discard(&self, id: JobId) -> BoxFuture<'_, Result<bool, BoxError>> {
+        let _ = id;
+        cannot("discard a failed job")
+    }
+
+    /// Cancels a job that has not ended. Returns what came of it, once that is stored.
+    ///
+    /// # Errors
+    ///
+    /// If the queue cannot be reached, or cannot do this, which is the default.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, the job may be cancelled or not.
+    fn cancel(&self, id: JobId) -> BoxFuture<'_, Result<Cancel, BoxError>> {
+        let _ = id;
+        cannot("cancel a job")
+    }
+
+    /// Pauses the jobs with this name: none is taken until they are [resumed](Self::resume). Those that run go on. Pausing twice is
+    /// harmless.
+    ///
+    /// # Errors
+    ///
+    /// If the queue cannot be reached, or cannot do this, which is the default.
+    fn pause<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), BoxError>> {
+        let _ = name;
+        cannot("pause jobs")
+    }
+
+    /// Resumes the jobs with this name, which were [paused](Self::pause). Harmless if they were not.
+    ///
+    /// # Errors
+    ///
+    /// If the queue cannot be reached, or cannot do this, which is the default.
+    fn resume<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), BoxError>> {
+        let _ = name;
+        cannot("resume jobs")
+    }
+}
+
+/// The answer of a queue that was written without this.
+fn cannot<'a, T: Send + 'a>(what: &str) -> BoxFuture<'a, Result<T, BoxError>> {
+    Box::pin(ready(Err(format!("this queue cannot {what}").into())))
+}
+
+/// What came of a request to cancel a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Cancel {
+    /// It has ended as cancelled, and does not run.
+    Cancelled,
+    /// Another process has it. It is told, within seconds, to stop the job, which may end in another way before that.
+    Asked,
+    /// It had ended already.
+    Ended,
+    /// There is no such job, or no longer.
+    Unknown,
 }
 
 /// How many jobs a queue has.
+///
+/// `defer-sqlx` does not count each number beyond 10,000, so that a look costs the same however many jobs there are: read 10,000
+/// as "at least".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct QueueCounts {
     /// Those that wait for a worker, a delay or their next attempt.
     pub pending: u64,
-    /// Those that a worker has.
+    /// Those that a process has: it holds them for a response that is not over, runs them, or has taken them.
     pub running: u64,
-    /// Those that succeeded and are not forgotten.
+    /// Those that succeeded and are still kept.
     pub done: u64,
     /// Those that have failed.
     pub failed: u64,
-    /// How long the oldest due job has been ready to run. If this grows, the workers do not keep up, or are ill. On Redis
-    /// only of jobs that were delayed or failed.
+    /// How long the oldest due job has been ready to run. If this grows, the workers do not keep up, or are ill.
     pub oldest_due: Option<Duration>,
 }
 

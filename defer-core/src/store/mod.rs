@@ -3,19 +3,25 @@
 //! | file | has |
 //! |---|---|
 //! | `queue` | the interface that a queue implements |
+//! | `hold` | the interface to one that holds jobs for this process |
 //! | `inspect` | the interface to look into one |
+//! | `worker` | the interface to the worker of one, for a server |
 //! | `envelope` | a job as a queue stores it |
 //! | `codec` | how a job is written and read |
 
 pub(crate) mod codec;
 mod envelope;
+mod hold;
 mod inspect;
 mod queue;
+mod worker;
 
 pub(crate) use self::queue::push;
 pub use self::{
     codec::decode,
     envelope::Envelope,
-    inspect::{FailedJob, InspectQueue, QueueCounts},
-    queue::Queue,
+    hold::{End, Hold, HoldJobs, Lease, Ready, Settle, Settled, Start, Stop},
+    inspect::{Cancel, FailedJob, InspectQueue, QueueCounts},
+    queue::{OnQueueFailure, Queue},
+    worker::RunWorker,
 };

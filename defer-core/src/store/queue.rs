@@ -2,7 +2,7 @@
 
 use std::{future::poll_fn, task::Poll};
 
-use super::{envelope::Envelope, inspect::InspectQueue};
+use super::{envelope::Envelope, hold::HoldJobs, inspect::InspectQueue};
 use crate::{
     model::error::{BoxError, JobResult, caught},
     primitives::{BoxFuture, panic::drop_quietly},
@@ -28,10 +28,28 @@ pub trait Queue: Send + Sync + 'static {
     /// jobs keeps these. At the end of a shutdown they are reported as unfinished instead. A client that leaves does not stop a push.
     fn push(&self, jobs: Vec<Envelope>) -> BoxFuture<'_, Result<(), BoxError>>;
 
+    /// Returns the same queue, if it can hold jobs. They are then [held](HoldJobs::hold) and not [pushed](Self::push).
+    fn hold(&self) -> Option<&dyn HoldJobs> {
+        None
+    }
+
     /// Returns the same queue, if it can be looked into. The dashboard does.
     fn inspect(&self) -> Option<&dyn InspectQueue> {
         None
     }
+}
+
+/// What becomes of a request whose durable jobs cannot be stored. For
+/// [`RunnerBuilder::on_queue_failure`](crate::RunnerBuilder::on_queue_failure).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnQueueFailure {
+    /// It is answered, and its jobs run in this process, which loses them if it dies.
+    #[default]
+    RunHere,
+    /// It is answered with 503 Service Unavailable, and none of its durable jobs runs. This covers what was deferred before the
+    /// handler answered, on a queue that [holds](Queue::hold) jobs. Other jobs of the request run, as after any response.
+    Refuse,
 }
 
 /// Pushes jobs to a queue. Its panics become errors.

@@ -129,7 +129,10 @@ pub(crate) struct Event {
 
 impl Event {
     pub(crate) fn is_final(&self) -> bool {
-        !matches!(self.what, "Deferred" | "Started" | "Retrying" | "Snoozed" | "Stuck" | "QueueFailed")
+        !matches!(
+            self.what,
+            "Deferred" | "Taken" | "Started" | "Retrying" | "Snoozed" | "Stuck" | "QueueFailed"
+        )
     }
 }
 
@@ -172,6 +175,7 @@ impl Event {
         let mut delay = None;
         let (what, error) = match event.kind() {
             JobEventKind::Deferred => ("Deferred", None),
+            JobEventKind::Taken => ("Taken", None),
             JobEventKind::Started => ("Started", None),
             JobEventKind::Succeeded { .. } => ("Succeeded", None),
             JobEventKind::Retrying { error, delay: until, .. } => {
@@ -211,7 +215,7 @@ pub(crate) fn assert_all_accounted_for(runner: &Runner) {
         + stats.shed
         + stats.queued
         + stats.abandoned;
-    assert_eq!(ended, stats.deferred, "{stats:?}");
+    assert_eq!(ended, stats.deferred + stats.taken, "{stats:?}");
 }
 
 /// Checks that a runner without jobs has all of its room: what was taken was given back, once. (Room that was given

@@ -11,8 +11,6 @@ use defer_axum::{BoxError, JobId};
 use serde::Serialize;
 use sqlx::{FromRow, SqlitePool};
 
-use crate::record::WriteEntry;
-
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS entries (
     id         TEXT    PRIMARY KEY, -- that of the job
@@ -36,6 +34,17 @@ pub(crate) struct AuditLog {
     pool: SqlitePool,
 }
 
+/// An entry that is to be written.
+pub(crate) struct NewEntry<'a> {
+    pub(crate) at_ms: i64,
+    pub(crate) user: Option<&'a str>,
+    pub(crate) method: &'a str,
+    pub(crate) route: Option<&'a str>,
+    pub(crate) path: &'a str,
+    pub(crate) status: Option<u16>,
+    pub(crate) request_id: &'a str,
+}
+
 /// One entry, as `GET /audit` shows it.
 #[derive(FromRow, Serialize)]
 struct Entry {
@@ -55,24 +64,19 @@ impl AuditLog {
     }
 
     /// Adds an entry, unless an earlier run of the same job has.
-    pub(crate) async fn add(
-        &self,
-        job: JobId,
-        user: Option<String>,
-        entry: &WriteEntry,
-    ) -> Result<(), sqlx::Error> {
+    pub(crate) async fn add(&self, job: JobId, entry: NewEntry<'_>) -> Result<(), sqlx::Error> {
         sqlx::query(
             "INSERT INTO entries (id, at_ms, user, method, route, path, status, request_id)
              VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
         )
         .bind(job.to_string())
         .bind(entry.at_ms)
-        .bind(user)
-        .bind(&entry.method)
-        .bind(&entry.route)
-        .bind(&entry.path)
+        .bind(entry.user)
+        .bind(entry.method)
+        .bind(entry.route)
+        .bind(entry.path)
         .bind(entry.status)
-        .bind(&entry.request_id)
+        .bind(entry.request_id)
         .execute(&self.pool)
         .await?;
         Ok(())

@@ -1,9 +1,9 @@
 //! `cargo run -p audit`: documents that users change, and an audit log of who changed what. No response waits for the log, yet
 //! a crash loses no entry of a request that was answered. Try it: end it with `kill -9`, and start it again.
 //!
-//! It listens on `PORT` (3000). `DATABASE_URL` (`sqlite:documents.db`) has the documents and the queue, and `AUDIT_URL`
-//! (`sqlite:audit.db`) has the log. It is a demonstration: it believes all users that they are who they say, and shows the log
-//! to everyone.
+//! It listens on `PORT` (3000). `DATABASE_URL` (`sqlite:documents.db`) has the documents, `QUEUE_URL` (`sqlite:queue.db`) the jobs
+//! until they are done, and `AUDIT_URL` (`sqlite:audit.db`) the log. The queue may also be on a server: `postgres://..`. It is a
+//! demonstration: it believes all users that they are who they say, and shows the log to everyone.
 
 mod documents;
 mod log;
@@ -14,13 +14,11 @@ use std::{
     io::{self, IsTerminal, Write},
     net::Ipv4Addr,
     process::ExitCode,
-    time::Duration,
 };
 
 use axum::middleware::from_fn;
-use defer_apalis::ApalisQueue;
 use defer_axum::{BoxError, DeferLayer, Runner};
-use futures_util::FutureExt;
+use defer_sqlx::SqlxQueue;
 use sqlx::{
     SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
@@ -36,10 +34,15 @@ use crate::{
 async fn run() -> Result<(), BoxError> {
     let database = open("DATABASE_URL", "sqlite:documents.db").await?;
     let log = AuditLog::create(open("AUDIT_URL", "sqlite:audit.db").await?).await?;
-    let queue = ApalisQueue::sqlite(database.clone()).await?;
-    // Jobs whose entries were written more than a day ago.
-    queue.forget_done(Duration::from_secs(24 * 3600)).await?;
-    let runner = Runner::builder().state(log.clone()).queue(queue.clone()).build();
+    let url = setting("QUEUE_URL", "sqlite:queue.db")?;
+    // Without the value, which may hold a password.
+    let queue =
+        SqlxQueue::connect(&url).await.map_err(|error| format!("QUEUE_URL is not usable: {error}"))?;
+    let runner = Runner::builder()
+        .state(log.clone())
+        .queue(queue.clone())
+        .max_running(4) // SQLite has one writer at a time: more would only wait for each other
+        .build();
 
     let app = documents::routes(database)
         .await?
@@ -53,7 +56,7 @@ async fn run() -> Result<(), BoxError> {
         )
         .layer(from_fn(identify)); // further out: the `DeferLayer` takes over what it sets
 
-    let signal = stop_signal()?.shared();
+    let signal = stop_signal()?;
     let port = setting("PORT", "3000")?;
     let port: u16 = port.parse().map_err(|error| format!("PORT={port:?} is not usable: {error}"))?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
@@ -69,11 +72,9 @@ async fn run() -> Result<(), BoxError> {
          see the log:     curl {url}/audit\n"
     );
 
-    // SQLite has one writer at a time: more jobs at once would only wait for each other.
-    let worker = queue.worker(runner.clone()).job::<WriteEntry>().concurrency(4);
-    let worker = tokio::spawn(worker.run_until(signal.clone()));
-    let report = defer_axum::serve(listener, app, runner).with_graceful_shutdown(signal).await?;
-    worker.await??;
+    let worker = queue.worker(runner.clone()).job::<WriteEntry>();
+    let report =
+        defer_axum::serve(listener, app, runner).with_graceful_shutdown(signal).with_worker(worker).await?;
     for job in report.unfinished {
         tracing::error!(id = %job.id, "an entry was not written");
     }

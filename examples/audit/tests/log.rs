@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use defer_apalis::ApalisQueue;
+use defer_sqlx::SqlxQueue;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use sqlx::{Sqlite, SqlitePool, Transaction};
@@ -76,7 +76,7 @@ async fn a_request_without_an_id_is_given_one_and_told() {
 #[tokio::test]
 async fn a_client_that_leaves_before_its_answer_leaves_an_entry_without_a_status() {
     let service = Service::start().await;
-    // The handler cannot answer, and the queue cannot take the job: it runs in the service.
+    // The handler cannot answer.
     let _locked = lock(&service.folder.path().join("documents.db")).await;
     let mut connection = TcpStream::connect(service.address.strip_prefix("http://").unwrap()).await.unwrap();
     let head = "host: audit\r\nx-user: ada\r\ncontent-length: 3\r\nexpect: 100-continue\r\n";
@@ -91,6 +91,15 @@ async fn a_client_that_leaves_before_its_answer_leaves_an_entry_without_a_status
 }
 
 #[tokio::test]
+async fn while_the_queue_cannot_be_written_entries_are_written_all_the_same() {
+    let service = Service::start().await;
+    let _locked = lock(&service.folder.path().join("queue.db")).await;
+    assert_eq!(service.ask(Method::PUT, PLAN, "ada", "the request").await, 201);
+    let entries = service.entries(1).await;
+    assert_eq!((&entries[0]["request_id"], &entries[0]["status"]), (&json!("the request"), &json!(201)));
+}
+
+#[tokio::test]
 async fn the_entries_of_answered_requests_survive_a_kill_before_they_are_written() {
     let service = Service::start().await;
     // No entry can be written until this is dropped.
@@ -100,10 +109,10 @@ async fn the_entries_of_answered_requests_survive_a_kill_before_they_are_written
         let id = format!("request {number}");
         let path = format!("/documents/{number}");
         assert_eq!(service.ask(Method::PUT, &path, "ada", &id).await, 201);
-        expected.push(json!([id, 201]));
+        expected.push(json!([id, 201, ROUTE, path]));
         let id = format!("refused {number}");
         assert_eq!(service.ask(Method::DELETE, &path, "grace", &id).await, 403);
-        expected.push(json!([id, 403]));
+        expected.push(json!([id, 403, ROUTE, path]));
     }
     assert_eq!(service.all_entries().await.len(), 0);
     let folder = service.kill().await;
@@ -111,8 +120,8 @@ async fn the_entries_of_answered_requests_survive_a_kill_before_they_are_written
 
     let service = Service::start_in(folder).await;
     let entries = service.entries_once_the_queue_is_empty().await;
-    let mut found: Vec<_> =
-        entries.iter().map(|entry| json!([entry["request_id"], entry["status"]])).collect();
+    let fields = |entry: &Value| json!([entry["request_id"], entry["status"], entry["route"], entry["path"]]);
+    let mut found: Vec<_> = entries.iter().map(fields).collect();
     found.sort_by_key(Value::to_string);
     expected.sort_by_key(Value::to_string);
     assert_eq!(found, expected);
@@ -121,21 +130,23 @@ async fn the_entries_of_answered_requests_survive_a_kill_before_they_are_written
 #[tokio::test]
 async fn an_entry_that_was_written_before_the_kill_is_not_written_again() {
     let service = Service::start().await;
-    let queue = service.queue().await;
+    assert_eq!(service.ask(Method::PUT, PLAN, "ada", "before").await, 201);
+    // From now on jobs run in the service itself.
+    service.entries_once_the_queue_is_empty().await;
     let log = lock(&service.folder.path().join("audit.db")).await;
-    assert_eq!(service.ask(Method::PUT, PLAN, "ada", "the request").await, 201);
-    eventually("the job is taken", async || (queue.counts().await.unwrap().running == 1).then_some(())).await;
+    assert_eq!(service.ask(Method::PUT, PLAN, "ada", "the request").await, 200);
     // The entry can be written now, but that its job is done cannot.
-    let documents = lock(&service.folder.path().join("documents.db")).await;
+    let queue = lock(&service.folder.path().join("queue.db")).await;
     drop(log);
-    let written = service.entries(1).await;
+    let written = service.entries(2).await;
     let folder = service.kill().await;
-    drop(documents);
-    assert_eq!(queue.counts().await.unwrap().done, 0);
+    drop(queue);
 
     let service = Service::start_in(folder).await;
-    assert_eq!(service.entries_once_the_queue_is_empty().await, written);
+    let queue = service.queue().await;
     assert_eq!(queue.counts().await.unwrap().done, 1);
+    assert_eq!(service.entries_once_the_queue_is_empty().await, written);
+    assert_eq!(queue.counts().await.unwrap().done, 2);
 }
 
 #[tokio::test]
@@ -172,13 +183,15 @@ async fn a_bad_environment_is_named_and_starts_nothing() {
         ("DATABASE_URL", "postgres://localhost/app"),
         ("DATABASE_URL", "sqlite:no/such/folder/documents.db"),
         ("AUDIT_URL", ""),
+        ("QUEUE_URL", "redis://localhost"),
     ] {
         let folder = TempDir::new().unwrap();
         let mut program = program(folder.path());
         let output = program.env(variable, value).output().await.unwrap();
         let log = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{log}");
-        assert!(log.starts_with(&format!("audit: {variable}={value:?} is not usable: ")), "{log}");
+        assert!(log.starts_with(&format!("audit: {variable}")), "{log}");
+        assert!(log.contains(" is not usable: "), "{log}");
         assert!(output.stdout.is_empty());
     }
 }
@@ -250,9 +263,9 @@ impl Service {
         self.all_entries().await
     }
 
-    async fn queue(&self) -> ApalisQueue {
-        let file = self.folder.path().join("documents.db");
-        ApalisQueue::sqlite(open(&file).await).await.unwrap()
+    async fn queue(&self) -> SqlxQueue {
+        let file = self.folder.path().join("queue.db");
+        SqlxQueue::connect(&format!("sqlite:{}", file.display())).await.unwrap()
     }
 
     async fn kill(mut self) -> TempDir {
@@ -275,6 +288,7 @@ fn program(folder: &Path) -> Command {
         .current_dir(folder)
         .env_remove("DATABASE_URL")
         .env_remove("AUDIT_URL")
+        .env_remove("QUEUE_URL")
         .env_remove("RUST_LOG")
         .env("PORT", "0")
         .stdin(Stdio::null())

@@ -21,8 +21,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The SQLite database, `DATABASE_URL` (`sqlite:signup.db`); created if it is missing.
     pub database: SqliteConnectOptions,
-    /// The queue of the mails, `QUEUE_URL`. Unset, it is in the database, so that a sign-up and its mail are stored
-    /// together.
+    /// The queue of the mails, `QUEUE_URL`. Unset, it is in the database, and a sign-up and its mail are stored in one
+    /// transaction.
     pub queue: Option<String>,
     /// Where mail goes: `SMTP_URL` if it is set, otherwise the folder `OUTBOX` (`outbox`).
     pub mail_route: MailRoute,
@@ -128,7 +128,7 @@ impl ConfigError {
     }
 
     /// The queue cannot be used.
-    pub(crate) fn queue(url: &str, error: &defer_apalis::Error) -> Self {
+    pub(crate) fn queue(url: &str, error: &defer_sqlx::Error) -> Self {
         Self::new(QUEUE_URL, url, causes(error))
     }
 
@@ -146,7 +146,7 @@ const DATABASE_URL: Variable =
     ("DATABASE_URL", "expected a SQLite database that can be opened or created, such as sqlite:signup.db");
 const QUEUE_URL: Variable = (
     "QUEUE_URL",
-    "expected sqlite:FILE, postgres://USER:PASSWORD@HOST/DATABASE or redis://HOST; \
+    "expected sqlite:FILE or postgres://USER:PASSWORD@HOST/DATABASE; \
      or leave it unset for a queue in DATABASE_URL",
 );
 const OUTBOX: Variable = ("OUTBOX", "expected the path of a folder that exists or can be created");
@@ -193,11 +193,11 @@ fn database(url: &str) -> Result<SqliteConnectOptions, String> {
 }
 
 fn queue(url: &str) -> Result<String, String> {
-    let known = ["sqlite:", "postgres:", "postgresql:", "redis:", "rediss:"];
+    let known = ["sqlite:", "postgres:", "postgresql:"];
     if known.iter().any(|scheme| url.starts_with(scheme)) {
         return Ok(url.to_owned());
     }
-    Err("it begins with none of sqlite:, postgres: and redis:".to_owned())
+    Err("it begins neither with sqlite: nor with postgres:".to_owned())
 }
 
 fn span(value: &str, unit: fn(u64) -> Duration) -> Result<Duration, String> {
@@ -256,7 +256,7 @@ mod tests {
             ("HOST", "::1"),
             ("PORT", "0"),
             ("DATABASE_URL", "sqlite:/tmp/other.db?mode=rwc"),
-            ("QUEUE_URL", "redis://127.0.0.1"),
+            ("QUEUE_URL", "postgres://127.0.0.1/jobs"),
             ("OUTBOX", "mails"),
             ("MAIL_FROM", "Ada <ada@example.com>"),
             ("MAIL_DELAY_MS", "1500"),
@@ -265,7 +265,7 @@ mod tests {
         .unwrap();
         assert_eq!(config.listen.to_string(), "[::1]:0");
         assert!(config.database.get_filename().ends_with("other.db"));
-        assert_eq!(config.queue.as_deref(), Some("redis://127.0.0.1"));
+        assert_eq!(config.queue.as_deref(), Some("postgres://127.0.0.1/jobs"));
         assert_eq!(config.mail_route, MailRoute::Outbox("mails".into()));
         assert_eq!(config.mail_from.to_string(), "Ada <ada@example.com>");
         assert_eq!(config.mail_delay, Duration::from_millis(1500));
@@ -290,7 +290,7 @@ mod tests {
             ("DATABASE_URL", "postgres://localhost/app"),
             ("DATABASE_URL", "sqlite:"),
             ("DATABASE_URL", "sqlite:a.db?mode=sometimes"),
-            ("QUEUE_URL", "mysql://localhost/app"),
+            ("QUEUE_URL", "redis://127.0.0.1"),
             ("QUEUE_URL", ""),
             ("OUTBOX", ""),
             ("SMTP_URL", ""),

@@ -11,7 +11,7 @@ use crate::{Config, ConfigError, Feed, MailRoute, SignUps};
 
 /// Sends the welcome mail of one sign-up.
 ///
-/// It is on the queue before the client has its answer, so a process that is killed does not lose it.
+/// It is on disk before the client has its answer, so a process that is killed does not lose it.
 #[derive(Clone, Debug, Deferrable, Serialize, Deserialize)]
 #[defer(queue, tries = 3, backoff = "500ms..30s", timeout = "10s")]
 pub struct SendWelcome {
@@ -45,8 +45,7 @@ impl Job for SendWelcome {
     }
 }
 
-/// Notes how long the answer to a sign-up took. It runs in this process, once the answer was sent, and only then is that
-/// known.
+/// Notes how long the answer to a sign-up took, which is known once it was sent.
 #[derive(Debug, Deferrable)]
 pub struct NoteAnswer {
     /// The number of the sign-up.

@@ -5,10 +5,8 @@
 use std::{
     io::{self, IsTerminal, Write},
     process::ExitCode,
-    time::Duration,
 };
 
-use defer_apalis::ApalisQueue;
 use defer_axum::ShutdownReport;
 use signup::{Config, ConfigError, Service};
 use tokio::net::TcpListener;
@@ -27,7 +25,7 @@ enum Error {
     #[error("cannot install the metrics: {0}")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
     #[error(transparent)]
-    Worker(#[from] defer_apalis::Error),
+    Worker(#[from] defer_sqlx::Error),
     #[error("unknown argument {0:?}; expected `worker`, to send mails only")]
     Argument(String),
 }
@@ -81,9 +79,7 @@ async fn serve(config: Config) -> Result<ShutdownReport, Error> {
     // Not println!, which panics when stdout is closed.
     let _ = writeln!(io::stdout(), "listening on http://{}", listener.local_addr()?);
 
-    let stopped = service.stop.clone().cancelled_owned();
-    let worker = tokio::spawn(service.worker().run_until(stopped));
-    let tidying = tokio::spawn(forget_old(service.queue));
+    let worker = service.worker();
     let app = service.app.merge(signup::metrics::routes(exporter, service.runner.clone()));
     let stop = service.stop;
     let report = defer_axum::serve(listener, app, service.runner)
@@ -93,21 +89,9 @@ async fn serve(config: Config) -> Result<ShutdownReport, Error> {
             stop.cancel();
         })
         .drain_timeout(config.drain_timeout)
+        .with_worker(worker)
         .await?;
-    tidying.abort();
-    worker.await.map_err(io::Error::other)??;
     Ok(report)
-}
-
-/// Deletes jobs that finished more than a day ago. The queue keeps them until then.
-async fn forget_old(queue: ApalisQueue) {
-    const HOUR: Duration = Duration::from_secs(3600);
-    loop {
-        if let Err(error) = queue.forget_done(24 * HOUR).await {
-            tracing::warn!(%error, "could not tidy the queue");
-        }
-        tokio::time::sleep(HOUR).await;
-    }
 }
 
 /// Completes on Ctrl-C and, on Unix, on SIGTERM, which service managers send to stop a process.

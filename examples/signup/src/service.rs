@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use axum::Router;
-use defer_apalis::{ApalisQueue, Worker};
 use defer_axum::{Dashboard, DeferLayer, Deferrable, Runner};
+use defer_sqlx::{SqlxQueue, Worker};
 use tokio_util::sync::CancellationToken;
 
 use crate::{Config, ConfigError, Feed, Mailer, SendWelcome, SignUps, outcomes, web};
@@ -15,8 +15,8 @@ pub struct Service {
     /// Runs the jobs.
     pub runner: Runner,
     /// The queue for the mails.
-    pub queue: ApalisQueue,
-    /// Ends the open event streams, which would otherwise keep a graceful shutdown waiting, and the worker.
+    pub queue: SqlxQueue,
+    /// Ends the open event streams, which would otherwise keep a graceful shutdown waiting.
     pub stop: CancellationToken,
     drain_timeout: Duration,
 }
@@ -39,11 +39,11 @@ impl Service {
             .map_err(|error| ConfigError::database(&config.database, &error))?;
         let (queue, is_in_database) = match &config.queue {
             Some(url) => {
-                let queue = ApalisQueue::connect(url).await;
+                let queue = SqlxQueue::connect(url).await;
                 (queue.map_err(|error| ConfigError::queue(url, &error))?, false)
             }
             None => {
-                let queue = ApalisQueue::sqlite(signups.pool().clone()).await;
+                let queue = SqlxQueue::sqlite(signups.pool()).await;
                 (queue.map_err(|error| ConfigError::database(&config.database, &error))?, true)
             }
         };

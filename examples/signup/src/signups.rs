@@ -1,6 +1,6 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use defer_apalis::ApalisQueue;
+use defer_sqlx::SqlxQueue;
 use sqlx::{
     AssertSqlSafe, Row, SqliteConnection, SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow},
@@ -97,7 +97,7 @@ pub enum StoreError {
     Database(#[from] sqlx::Error),
     /// The queue returned an error.
     #[error("the queue failed")]
-    Queue(#[from] defer_apalis::Error),
+    Queue(#[from] defer_sqlx::Error),
 }
 
 impl SignUps {
@@ -132,12 +132,7 @@ impl SignUps {
     /// # Errors
     ///
     /// As [`add`](Self::add), and [`StoreError::Queue`].
-    pub async fn add_with_mail(
-        &self,
-        queue: &ApalisQueue,
-        name: &str,
-        email: &str,
-    ) -> Result<i64, StoreError> {
+    pub async fn add_with_mail(&self, queue: &SqlxQueue, name: &str, email: &str) -> Result<i64, StoreError> {
         let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
         let id = insert(&mut tx, name, email).await?;
         let mail = SendWelcome { signup: id, name: name.to_owned(), to: email.to_owned() };
@@ -341,7 +336,7 @@ mod tests {
         let folder = tempfile::TempDir::new().unwrap();
         let file = SqliteConnectOptions::new().filename(folder.path().join("db")).create_if_missing(true);
         let signups = SignUps::open(file).await.unwrap();
-        let queue = ApalisQueue::sqlite(signups.pool().clone()).await.unwrap();
+        let queue = SqlxQueue::sqlite(signups.pool()).await.unwrap();
         signups.add_with_mail(&queue, "Ada", "ada@example.com").await.unwrap();
         let again = signups.add_with_mail(&queue, "Ada", "ada@example.com").await;
         assert!(matches!(again, Err(StoreError::Duplicate)), "{again:?}");

@@ -12,7 +12,7 @@ use axum::{
     },
     routing::{get, post},
 };
-use defer_apalis::ApalisQueue;
+use defer_sqlx::SqlxQueue;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -31,7 +31,7 @@ const POLICY: &str = "default-src 'none'; connect-src 'self'; script-src 'self';
 struct Site {
     signups: SignUps,
     feed: Feed,
-    queue: Option<ApalisQueue>,
+    queue: Option<SqlxQueue>,
     stop: CancellationToken,
 }
 
@@ -39,7 +39,7 @@ struct Site {
 ///
 /// A `queue` in the sign-ups' own database gets the mail in the sign-up's transaction. Without one the mail is deferred, and
 /// goes where the runner sends it. `stop` ends the event streams.
-pub fn routes(signups: SignUps, feed: Feed, queue: Option<ApalisQueue>, stop: CancellationToken) -> Router {
+pub fn routes(signups: SignUps, feed: Feed, queue: Option<SqlxQueue>, stop: CancellationToken) -> Router {
     Router::new()
         .route("/", get(show_page))
         .route("/signup", post(sign_up))

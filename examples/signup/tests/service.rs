@@ -6,6 +6,7 @@ mod support;
 
 use std::fs;
 
+use defer_sqlx::SqlxQueue;
 use reqwest::{StatusCode, header};
 use serde_json::Value;
 use support::{Service, client, eventually, mail_server::MailServer, mails};
@@ -57,7 +58,7 @@ async fn the_metrics_count_the_jobs_and_name_nobody() {
 #[tokio::test]
 async fn what_a_job_carries_is_in_neither_page_nor_data_nor_metrics_nor_logs() {
     let server = MailServer::start().await;
-    let log = "defer=trace,defer_apalis=trace,signup=trace,info";
+    let log = "defer=trace,defer_sqlx=trace,signup=trace,info";
     let service = Service::start(&[("SMTP_URL", &server.url), ("RUST_LOG", log)]).await;
     service.sign_up("Marker-4711", "marker-good@example.com").await;
     server.answer("250 ok");
@@ -282,18 +283,23 @@ async fn a_stop_signal_loses_no_mail_and_repeats_none_and_ends_the_feed() {
 
 #[tokio::test]
 async fn a_mail_that_takes_too_long_stays_in_the_queue_and_goes_out_after_the_next_start() {
-    let service = Service::start(&[("MAIL_DELAY_MS", "9000"), ("DRAIN_TIMEOUT_SECS", "1")]).await;
-    let mut feed = service.feed().await;
-    service.sign_up("Ada", "ada@example.com").await;
-    feed.row_in_state("waiting").await;
+    for (file, vars) in [("signup.db", &[][..]), ("queue.db", &[("QUEUE_URL", "sqlite:queue.db")])] {
+        let server = MailServer::start().await;
+        let slow = [vars, &[("SMTP_URL", &server.url), ("DRAIN_TIMEOUT_SECS", "1")]].concat();
+        let service = Service::start(&slow).await;
+        service.sign_up("Ada", "ada@example.com").await;
+        server.is_asked().await;
 
-    let stopped = service.stop().await;
-    assert_eq!(stopped.status.code(), Some(0), "{}", stopped.log);
-    assert!(mails(stopped.folder.path()).is_empty());
+        let stopped = service.stop().await;
+        assert_eq!(stopped.status.code(), Some(0), "{}", stopped.log);
+        let url = format!("sqlite:{}", stopped.folder.path().join(file).display());
+        let counts = SqlxQueue::connect(&url).await.unwrap().counts().await.unwrap();
+        assert_eq!((counts.pending, counts.running), (1, 0), "{file}: whoever is next may have it at once");
 
-    let service = Service::start_in(stopped.folder, &[]).await;
-    let mail = eventually("the mail", async || service.mails().pop()).await;
-    assert!(mail.contains("<ada@example.com>"));
+        let service = Service::start_in(stopped.folder, vars).await;
+        let mail = eventually("the mail", async || service.mails().pop()).await;
+        assert!(mail.contains("<ada@example.com>"));
+    }
 }
 
 #[tokio::test]
@@ -327,12 +333,26 @@ async fn a_worker_alone_sends_what_another_process_has_stored() {
 }
 
 #[tokio::test]
-async fn with_a_queue_of_its_own_the_mail_is_deferred_to_it() {
-    let service = Service::start(&[("QUEUE_URL", "sqlite:queue.db")]).await;
+async fn with_a_queue_of_its_own_the_mail_is_deferred_and_a_crash_in_the_middle_loses_none() {
+    let queue = ("QUEUE_URL", "sqlite:queue.db");
+    let service = Service::start(&[queue]).await;
     service.sign_up("Ada", "ada@example.com").await;
     eventually("the mail", async || (service.mail_states().await == ["sent"]).then_some(())).await;
-    assert!(service.folder.path().join("queue.db").exists());
-    assert_eq!(service.mails().len(), 1);
+    let folder = service.crash().await.folder;
+    assert!(folder.path().join("queue.db").exists());
+
+    let silent = MailServer::start().await;
+    let service = Service::start_in(folder, &[queue, ("SMTP_URL", &silent.url)]).await;
+    service.sign_up("Grace", "grace@example.com").await;
+    silent.is_asked().await;
+    let folder = service.crash().await.folder;
+
+    let mut server = MailServer::start().await;
+    let service = Service::start_in(folder, &[queue, ("SMTP_URL", &server.url)]).await;
+    server.answer("250 ok");
+    assert!(server.mail().await.contains("<grace@example.com>"));
+    eventually("the row", async || (service.mail_states().await == ["sent", "sent"]).then_some(())).await;
+    assert!(server.has_no_mail());
 }
 
 #[tokio::test]

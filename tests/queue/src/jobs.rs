@@ -24,11 +24,23 @@ impl Log {
     pub fn lines(&self) -> Vec<String> {
         lines(&self.0)
     }
+
+    /// Returns its lines in their alphabetical order.
+    pub fn sorted(&self) -> Vec<String> {
+        let mut lines = self.lines();
+        lines.sort();
+        lines
+    }
+
+    pub fn has(&self, line: &str) -> bool {
+        self.lines().iter().any(|noted| noted == line)
+    }
 }
 
 pub fn lines(path: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
-    text.lines().map(str::to_owned).collect()
+    // Another process may be in the midst of the last one.
+    text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).map(str::to_owned).collect()
 }
 
 /// Notes its number.
@@ -40,27 +52,43 @@ pub struct Note {
 
 impl Job for Note {
     async fn run(&self, cx: &JobContext) -> JobResult {
-        tokio::time::sleep(Duration::from_millis(2)).await;
         cx.state::<Log>()?.note(self.number);
         Ok(())
     }
 }
 
-/// Notes its number, and waits until each of these logs has a line: until all workers have such a job.
-#[derive(Debug, Deferrable, Serialize, Deserialize)]
+/// Notes its number, and that of its outcome.
+#[derive(Clone, Debug, Deferrable, Serialize, Deserialize)]
 #[defer(queue)]
-pub struct Meets {
+pub struct Tells {
     pub number: u32,
-    pub logs: Vec<PathBuf>,
 }
 
-impl Job for Meets {
+impl Job for Tells {
     async fn run(&self, cx: &JobContext) -> JobResult {
-        cx.state::<Log>()?.note(self.number);
-        while self.logs.iter().any(|log| lines(log).is_empty()) {
+        let delivery = cx.response().map_or("none", |response| response.delivery().as_str());
+        cx.state::<Log>()?.note(format_args!("{} {delivery}", self.number));
+        Ok(())
+    }
+}
+
+/// Notes its begin, waits for a file, and notes its end.
+#[derive(Debug, Deferrable, Serialize, Deserialize)]
+#[defer(queue)]
+pub struct Waits {
+    pub number: u32,
+    pub file: PathBuf,
+}
+
+impl Job for Waits {
+    async fn run(&self, cx: &JobContext) -> JobResult {
+        let log = cx.state::<Log>()?;
+        log.note(format_args!("+{}", self.number));
+        while !self.file.exists() {
             // Another process writes the file, and tells nobody.
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
+        log.note(format_args!("-{}", self.number));
         Ok(())
     }
 }
@@ -77,139 +105,121 @@ impl Job for Crash {
     }
 }
 
-/// Fails in its first attempts, and notes each.
+/// Fails with this text.
 #[derive(Debug, Deferrable, Serialize, Deserialize)]
-#[defer(queue, tries = 3, backoff = "1s")]
+#[defer(queue, tries = 1)]
 pub struct Fails {
-    pub times: u32,
+    pub error: String,
 }
 
 impl Job for Fails {
+    async fn run(&self, cx: &JobContext) -> JobResult {
+        cx.state::<Log>()?.note("fails");
+        Err(JobError::msg(self.error.clone()))
+    }
+}
+
+/// Fails in its first attempts, and notes each.
+#[derive(Debug, Deferrable, Serialize, Deserialize)]
+#[defer(queue, tries = 3, backoff = "1ms")]
+pub struct FailsFirst {
+    pub times: u32,
+}
+
+impl Job for FailsFirst {
     async fn run(&self, cx: &JobContext) -> JobResult {
         cx.state::<Log>()?.note(format_args!("attempt {}", cx.attempt()));
         if cx.attempt() <= self.times { Err(JobError::msg("the mail server is away")) } else { Ok(()) }
     }
 }
 
-/// Snoozes so many times before it succeeds, and notes each.
+/// Notes its begin and its end. One that is taken before others.
 #[derive(Debug, Deferrable, Serialize, Deserialize)]
-#[defer(queue, tries = 1)]
-pub struct Snoozes {
-    pub times: usize,
-    pub delay: Duration,
-}
-
-impl Job for Snoozes {
-    async fn run(&self, cx: &JobContext) -> JobResult {
-        let log = cx.state::<Log>()?;
-        log.note(format_args!("attempt {}", cx.attempt()));
-        if log.lines().len() <= self.times { Err(JobError::snooze(self.delay)) } else { Ok(()) }
-    }
-}
-
-/// Notes its begin and its end.
-#[derive(Debug, Deferrable, Serialize, Deserialize)]
-#[defer(queue)]
-pub struct Spans {
+#[defer(queue, priority = 9)]
+pub struct Urgent {
     pub number: u32,
 }
 
-impl Job for Spans {
+impl Job for Urgent {
     async fn run(&self, cx: &JobContext) -> JobResult {
-        span(cx, self.number).await
+        cx.state::<Log>()?.note(format_args!("urgent {}", self.number));
+        Ok(())
     }
-}
-
-/// Does that too, and no two of them at once.
-#[derive(Debug, Deferrable, Serialize, Deserialize)]
-#[defer(queue, max_running = 1)]
-pub struct Alone {
-    pub number: u32,
-}
-
-impl Job for Alone {
-    async fn run(&self, cx: &JobContext) -> JobResult {
-        span(cx, self.number).await
-    }
-}
-
-async fn span(cx: &JobContext, number: u32) -> JobResult {
-    let log = cx.state::<Log>()?;
-    log.note(format_args!("+{number}"));
-    // Long enough for another to come between, if there were nothing against it.
-    tokio::time::sleep(Duration::from_millis(5)).await;
-    log.note(format_args!("-{number}"));
-    Ok(())
 }
 
 /// Whom a request is for.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Tenant(pub String);
 
-/// Fails for its tenant, and notes that it is given up.
-#[derive(Debug, Deferrable, Serialize, Deserialize)]
-#[defer(queue, tries = 2, backoff = "1ms")]
-pub struct Doomed;
-
-impl Job for Doomed {
-    async fn run(&self, cx: &JobContext) -> JobResult {
-        let Tenant(name) = cx.extension()?;
-        Err(JobError::msg(format!("no luck for {name}")))
-    }
-
-    async fn failed(&self, cx: &JobContext, error: &JobError) {
-        if let Ok(log) = cx.state::<Log>() {
-            log.note(format_args!("given up after {}: {error}", cx.attempt()));
-        }
-    }
-}
-
-/// Waits for ever.
-#[derive(Debug, Deferrable, Serialize, Deserialize)]
-#[defer(queue, tries = 2)]
-pub struct Hangs;
-
-impl Job for Hangs {
-    async fn run(&self, cx: &JobContext) -> JobResult {
-        cx.state::<Log>()?.note(format_args!("hangs {}", cx.attempt()));
-        std::future::pending().await
-    }
-}
-
-/// Defers a note.
+/// Notes its tenant.
 #[derive(Debug, Deferrable, Serialize, Deserialize)]
 #[defer(queue)]
-pub struct Parent {
-    pub number: u32,
-}
+pub struct ForTenant;
 
-impl Job for Parent {
-    async fn run(&self, _: &JobContext) -> JobResult {
-        Note::defer(self.number);
+impl Job for ForTenant {
+    async fn run(&self, cx: &JobContext) -> JobResult {
+        let Tenant(name) = cx.extension()?;
+        cx.state::<Log>()?.note(format_args!("for {}", name.escape_debug()));
         Ok(())
     }
 }
 
-/// Has no name that a worker knows.
+/// Has a lot to store.
+#[derive(Debug, Deferrable, Serialize, Deserialize)]
+#[defer(queue)]
+pub struct Big {
+    pub text: String,
+}
+
+impl Job for Big {
+    async fn run(&self, cx: &JobContext) -> JobResult {
+        cx.state::<Log>()?.note(format_args!("big {}", self.text.len()));
+        Ok(())
+    }
+}
+
+/// Defers a note, and waits for a file.
+#[derive(Debug, Deferrable, Serialize, Deserialize)]
+#[defer(queue)]
+pub struct DefersAndWaits {
+    pub number: u32,
+}
+
+impl Job for DefersAndWaits {
+    async fn run(&self, cx: &JobContext) -> JobResult {
+        let log = cx.state::<Log>()?;
+        Note::defer(self.number);
+        log.note("deferred");
+        while !log.0.with_file_name("go").exists() {
+            // The test writes the file.
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        Ok(())
+    }
+}
+
+/// Has a name that no worker knows.
 #[derive(Debug, Deferrable, Serialize, Deserialize)]
 #[defer(queue)]
 pub struct Unknown;
 
 impl Job for Unknown {
-    async fn run(&self, _: &JobContext) -> JobResult {
+    async fn run(&self, cx: &JobContext) -> JobResult {
+        cx.state::<Log>()?.note("unknown");
         Ok(())
     }
 }
 
-/// Is what [`Note`] was before: its payload is another's.
+/// Is what [`Note`] will be: its payload is another's.
 #[derive(Debug, Deferrable, Serialize, Deserialize)]
 #[defer(queue, name = "Note")]
-pub struct OldNote {
+pub struct NewNote {
     pub text: String,
 }
 
-impl Job for OldNote {
-    async fn run(&self, _: &JobContext) -> JobResult {
+impl Job for NewNote {
+    async fn run(&self, cx: &JobContext) -> JobResult {
+        cx.state::<Log>()?.note(format_args!("new {}", self.text));
         Ok(())
     }
 }
@@ -222,6 +232,83 @@ pub struct Renamed;
 impl Job for Renamed {
     async fn run(&self, cx: &JobContext) -> JobResult {
         cx.state::<Log>()?.note("renamed");
+        Ok(())
+    }
+}
+
+/// Notes the begin of each of its runs, waits for the file of that run, and notes its end.
+#[derive(Debug, Deferrable, Serialize, Deserialize)]
+#[defer(queue)]
+pub struct Again;
+
+impl Job for Again {
+    async fn run(&self, cx: &JobContext) -> JobResult {
+        let log = cx.state::<Log>()?;
+        let run = log.lines().iter().filter(|line| line.starts_with('+')).count() + 1;
+        log.note(format_args!("+{run}"));
+        let file = log.0.with_file_name(format!("go-{run}"));
+        while !file.exists() {
+            // The test writes the file.
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        log.note(format_args!("-{run}"));
+        Ok(())
+    }
+}
+
+/// Snoozes once.
+#[derive(Debug, Deferrable, Serialize, Deserialize)]
+#[defer(queue, tries = 1)]
+pub struct Snoozes {
+    pub delay: Duration,
+}
+
+impl Job for Snoozes {
+    async fn run(&self, cx: &JobContext) -> JobResult {
+        let log = cx.state::<Log>()?;
+        let first = log.lines().is_empty();
+        log.note(format_args!("attempt {}", cx.attempt()));
+        if first { Err(JobError::snooze(self.delay)) } else { Ok(()) }
+    }
+}
+
+/// Notes its begin and its end, and fails the first time that it is run.
+#[derive(Debug, Deferrable, Serialize, Deserialize)]
+#[defer(queue, tries = 2, backoff = "1ms")]
+pub struct InTurn {
+    pub number: u32,
+}
+
+impl Job for InTurn {
+    async fn run(&self, cx: &JobContext) -> JobResult {
+        let log = cx.state::<Log>()?;
+        log.note(format_args!("+{}", self.number));
+        // Long enough for another to come between, if there were nothing against it.
+        tokio::time::sleep(Duration::from_millis(3)).await;
+        log.note(format_args!("-{}", self.number));
+        if cx.attempt() == 1 && self.number.is_multiple_of(4) { Err(JobError::msg("once")) } else { Ok(()) }
+    }
+}
+
+/// Notes all that it is told of its request and response.
+#[derive(Debug, Deferrable, Serialize, Deserialize)]
+#[defer(queue)]
+pub struct Sees;
+
+impl Job for Sees {
+    async fn run(&self, cx: &JobContext) -> JobResult {
+        let request = cx.request().map(|request| {
+            let path = request.matched_path().unwrap_or("none");
+            let note = request.headers().get("x-note").and_then(|note| note.to_str().ok()).unwrap_or("none");
+            format!("{} {path} {note}", request.method())
+        });
+        let response = cx.response().map(|response| {
+            let status = response.status().map_or(0, |status| status.as_u16());
+            format!("{status} {} {}", response.delivery().as_str(), response.bytes_sent())
+        });
+        let tenant = cx.extension::<Tenant>().map_or_else(|_| "nobody".to_owned(), |tenant| tenant.0.clone());
+        let [request, response] = [request, response].map(|info| info.unwrap_or_else(|| "none".to_owned()));
+        cx.state::<Log>()?.note(format_args!("{request}, {response}, {tenant}"));
         Ok(())
     }
 }

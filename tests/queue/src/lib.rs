@@ -1,11 +1,14 @@
-//! Jobs, queues and programs for the tests of `defer-apalis`.
+//! Jobs, databases, programs and a proxy for the tests of `defer-sqlx`.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::missing_panics_doc, reason = "these are tests")]
 
 pub mod backend;
+pub mod client;
+pub mod cluster;
 pub mod jobs;
 pub mod program;
 pub mod proxy;
+pub mod service;
 pub mod waiting;
 
 /// The README's examples, compiled as doc tests here, where there is a queue.

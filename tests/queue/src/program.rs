@@ -1,70 +1,78 @@
-//! Processes that are killed.
+//! Processes that are stopped and killed.
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
-    net::{SocketAddr, TcpStream},
-    path::Path,
-    process::{Child, Command, Stdio},
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
 };
+
+use crate::{jobs::Log, waiting::until};
 
 /// A process of the program in `src/bin`. Dropped, it is killed with SIGKILL.
 #[derive(Debug)]
-pub struct Program(pub Child);
+pub struct Program {
+    child: Child,
+    output: BufReader<ChildStdout>,
+}
 
 impl Program {
-    pub fn start(program: &str, what: &str, url: &str, log: &Path) -> Self {
+    /// Starts the program, and waits until it says that it works.
+    pub async fn start(program: &str, what: &str, url: &str, log: &Log) -> Self {
         let mut command = Command::new(program);
-        command.arg(what).arg(url).arg(log).stdout(Stdio::piped());
-        Self(command.spawn().unwrap())
+        command.arg(what).arg(url).arg(&log.0).stdout(Stdio::piped());
+        tokio::task::spawn_blocking(move || {
+            let mut child = command.spawn().unwrap();
+            let output = BufReader::new(child.stdout.take().unwrap());
+            let mut program = Self { child, output };
+            assert_eq!(program.line(), "works");
+            program
+        })
+        .await
+        .unwrap()
     }
 
-    /// Waits until the program says that it works.
-    pub fn works(mut self) -> Self {
+    fn line(&mut self) -> String {
         let mut line = String::new();
-        BufReader::new(self.0.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line.trim(), "works");
-        self
+        self.output.read_line(&mut line).unwrap();
+        line.trim().to_owned()
     }
 
-    /// Returns the address that the program prints.
+    /// Returns the address that it prints, if it serves.
     pub fn address(&mut self) -> SocketAddr {
-        let mut line = String::new();
-        BufReader::new(self.0.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        line.trim().parse().unwrap()
+        self.line().parse().unwrap()
+    }
+
+    /// Sends a signal, as `kill` does.
+    pub fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").arg(format!("-{signal}")).arg(self.child.id().to_string()).status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// Kills it with SIGKILL.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    /// Waits for its end.
+    pub async fn ended(&mut self) -> ExitStatus {
+        let mut status = None;
+        until("the program ends", async || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        })
+        .await;
+        status.unwrap()
     }
 }
 
 impl Drop for Program {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// A client on one connection.
-#[derive(Debug)]
-pub struct Client(TcpStream);
-
-impl Client {
-    pub fn connect(address: SocketAddr) -> std::io::Result<Self> {
-        let stream = TcpStream::connect(address)?;
-        stream.set_nodelay(true)?;
-        Ok(Self(stream))
-    }
-
-    /// Makes a request. Returns whether it was acknowledged.
-    pub fn post(&mut self, path: &str) -> std::io::Result<bool> {
-        write!(self.0, "POST {path} HTTP/1.1\r\nhost: test\r\ncontent-length: 0\r\n\r\n")?;
-        let mut answer = Vec::new();
-        let mut part = [0; 1024];
-        // The answer ends with `ok`, which is its content.
-        while !answer.ends_with(b"\r\n\r\nok") {
-            let read = self.0.read(&mut part)?;
-            if read == 0 {
-                return Ok(false);
-            }
-            answer.extend_from_slice(&part[..read]);
-        }
-        Ok(answer.starts_with(b"HTTP/1.1 200"))
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }

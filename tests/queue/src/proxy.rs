@@ -1,14 +1,15 @@
-//! A TCP proxy that can be cut, as a server that goes away.
+//! A TCP proxy that can be cut, silenced, slowed down and made to lose answers, as a network or a server that goes away.
 
 use std::{
     future::pending,
     io,
     net::SocketAddr,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, copy},
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{
         TcpListener, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
@@ -22,38 +23,51 @@ use tokio::{
 pub struct Proxy {
     pub address: SocketAddr,
     connections: Connections,
-    answers: watch::Sender<Answers>,
+    way: watch::Sender<Way>,
 }
 
 /// A task for each connection. `None` while the proxy is cut.
 type Connections = Arc<Mutex<Option<JoinSet<()>>>>;
 
-/// What becomes of the server's answers.
+/// What becomes of what is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Answers {
-    Pass,
-    AreWithheld,
-    /// They are, and the server has given one.
-    OneIsWithheld,
+enum Way {
+    Passes,
+    /// A connection on which something is said is silent for ever.
+    IsSilent,
+    /// Each word takes so long.
+    IsSlow(Duration),
+    /// Connections are cut between a commit and its answer. This many were.
+    LosesCommits(u32),
 }
 
 impl Proxy {
-    pub async fn to(server: SocketAddr) -> Self {
+    /// A way to the server of this URL. Returns the URL by this way.
+    pub async fn of(url: &str) -> (Self, String) {
+        let after_scheme = url.split_once("://").unwrap().1;
+        let authority = after_scheme.split('/').next().unwrap();
+        let server = authority.rsplit('@').next().unwrap();
+        let proxy = Self::to(server.parse().unwrap()).await;
+        let by_proxy = url.replace(server, &proxy.address.to_string());
+        (proxy, by_proxy)
+    }
+
+    async fn to(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let connections = Connections::new(Mutex::new(Some(JoinSet::new())));
-        let answers = watch::Sender::new(Answers::Pass);
-        let (open, answers_of_each) = (connections.clone(), answers.clone());
+        let way = watch::Sender::new(Way::Passes);
+        let (open, of_each) = (connections.clone(), way.clone());
         tokio::spawn(async move {
             loop {
                 let (client, _) = listener.accept().await.unwrap();
                 // While the proxy is cut, the client is closed here.
                 if let Some(connections) = &mut *open.lock().unwrap() {
-                    connections.spawn(pass(client, server, answers_of_each.clone()));
+                    connections.spawn(pass(client, server, of_each.clone()));
                 }
             }
         });
-        Self { address, connections, answers }
+        Self { address, connections, way }
     }
 
     /// Closes all connections, and every new one until [`mend`](Self::mend). Once this returns, nothing passes any more that
@@ -65,45 +79,84 @@ impl Proxy {
         }
     }
 
-    /// Lets questions pass, but no answers until [`mend`](Self::mend), and waits until the server has given one.
-    pub async fn withhold_an_answer(&self) {
-        self.answers.send_replace(Answers::AreWithheld);
-        let mut answers = self.answers.subscribe();
-        answers.wait_for(|answers| *answers == Answers::OneIsWithheld).await.unwrap();
+    /// Lets nothing pass until [`mend`](Self::mend). A connection on which something was said meanwhile stays silent.
+    pub fn silence(&self) {
+        self.way.send_replace(Way::IsSilent);
+    }
+
+    /// Lets all pass, each part after so long.
+    pub fn slow_down(&self, delay: Duration) {
+        self.way.send_replace(Way::IsSlow(delay));
+    }
+
+    /// Lets the server commit, and cuts the connection before the answer has passed, until [`mend`](Self::mend).
+    pub fn lose_commits(&self) {
+        self.way.send_replace(Way::LosesCommits(0));
+    }
+
+    /// Waits until this many answers of commits were lost.
+    pub async fn has_lost(&self, commits: u32) {
+        let mut way = self.way.subscribe();
+        way.wait_for(|way| matches!(way, Way::LosesCommits(lost) if *lost >= commits)).await.unwrap();
     }
 
     pub fn mend(&self) {
-        self.answers.send_replace(Answers::Pass);
-        *self.connections.lock().unwrap() = Some(JoinSet::new());
+        self.way.send_replace(Way::Passes);
+        self.connections.lock().unwrap().get_or_insert_default();
     }
 }
 
 /// Passes on what a client and the server say, until either breaks off.
-async fn pass(client: TcpStream, server: SocketAddr, answers: watch::Sender<Answers>) {
-    let (mut from_server, mut to_server) = TcpStream::connect(server).await.unwrap().into_split();
-    let (mut from_client, mut to_client) = client.into_split();
+async fn pass(client: TcpStream, server: SocketAddr, way: watch::Sender<Way>) {
+    // A server that is not there closes the client's connection, too.
+    let Ok(server) = TcpStream::connect(server).await else { return };
+    let (_, _) = (client.set_nodelay(true), server.set_nodelay(true));
+    let (from_server, to_server) = server.into_split();
+    let (from_client, to_client) = client.into_split();
+    let commits = watch::Sender::new(false);
     // That one broke off is no error of the proxy: the other is told by its connection, which ends here, too.
     tokio::select! {
-        _ = copy(&mut from_client, &mut to_server) => {}
-        _ = pass_answers(&mut from_server, &mut to_client, &answers) => {}
+        _ = pass_words(from_client, to_server, &way, |word| {
+            let has = |text: &[u8]| word.windows(text.len()).any(|part| part == text);
+            if has(b"COMMIT") && matches!(*way.borrow(), Way::LosesCommits(_)) {
+                commits.send_replace(true);
+            }
+            true
+        }) => {}
+        _ = pass_words(from_server, to_client, &way, |_| {
+            if *commits.borrow() {
+                way.send_if_modified(|way| match way {
+                    Way::LosesCommits(lost) => { *lost += 1; true }
+                    _ => false,
+                });
+                return false;
+            }
+            true
+        }) => {}
     }
 }
 
-async fn pass_answers(
-    server: &mut OwnedReadHalf,
-    client: &mut OwnedWriteHalf,
-    answers: &watch::Sender<Answers>,
+async fn pass_words(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    way: &watch::Sender<Way>,
+    passes: impl Fn(&[u8]) -> bool,
 ) -> io::Result<()> {
-    let mut part = [0; 4096];
+    let mut part = [0; 1 << 16];
     loop {
-        let read = server.read(&mut part).await?;
+        let read = from.read(&mut part).await?;
         if read == 0 {
             return Ok(());
         }
-        if *answers.borrow() != Answers::Pass {
-            answers.send_replace(Answers::OneIsWithheld);
-            pending::<()>().await;
+        let now = *way.borrow();
+        match now {
+            Way::IsSilent => pending().await,
+            Way::IsSlow(delay) => tokio::time::sleep(delay).await,
+            Way::Passes | Way::LosesCommits(_) => {}
         }
-        client.write_all(&part[..read]).await?;
+        if !passes(&part[..read]) {
+            return Ok(());
+        }
+        to.write_all(&part[..read]).await?;
     }
 }

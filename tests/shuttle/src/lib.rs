@@ -78,7 +78,10 @@ pub mod queue {
     pub use crate::{
         model::metadata::Metadata,
         runner::{Ran, Resume, Resumed},
-        store::{Envelope, FailedJob, InspectQueue, Queue, QueueCounts, decode},
+        store::{
+            Cancel, End, Envelope, FailedJob, Hold, HoldJobs, InspectQueue, Lease, OnQueueFailure, Queue,
+            QueueCounts, Ready, RunWorker, Settle, Settled, Start, Stop, decode,
+        },
     };
 }
 

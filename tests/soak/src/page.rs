@@ -80,7 +80,7 @@ pub(crate) async fn run(seconds: u64) -> Result<(), Failure> {
     let stats = runner.stats();
     let data = get(addr, "/jobs/data").await?;
     let totals = format!(
-        "\"deferred\":{},\"succeeded\":{},\"failed\":{},",
+        "\"deferred\":{},\"taken\":0,\"succeeded\":{},\"failed\":{},",
         stats.deferred, stats.succeeded, stats.failed
     );
     if stats.deferred != seconds * 1_000 * JOBS || !data.contains(&totals) {
@@ -90,10 +90,12 @@ pub(crate) async fn run(seconds: u64) -> Result<(), Failure> {
     let half = stats.deferred / 2;
     for of_type in [
         format!(
-            "\"name\":\"Count\",\"unfinished\":0,\"deferred\":{half},\"succeeded\":{}",
+            "\"name\":\"Count\",\"unfinished\":0,\"deferred\":{half},\"taken\":0,\"succeeded\":{}",
             half - stats.failed
         ),
-        format!("\"name\":\"CountToo\",\"unfinished\":0,\"deferred\":{half},\"succeeded\":{half}"),
+        format!(
+            "\"name\":\"CountToo\",\"unfinished\":0,\"deferred\":{half},\"taken\":0,\"succeeded\":{half}"
+        ),
     ] {
         if !data.contains(&of_type) {
             return Err(format!("{of_type} is not in {data}").into());

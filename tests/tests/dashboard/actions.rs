@@ -69,6 +69,10 @@ impl InspectQueue for Broken {
         self.answer(vec![FailedJob::new(self.failed, "Send<Mail>", 3, error); 100])
     }
 
+    fn unclaimed(&self) -> BoxFuture<'_, Result<Vec<String>, BoxError>> {
+        self.answer(vec!["Send<Sms>".to_owned(); 100])
+    }
+
     fn status(&self, id: JobId) -> BoxFuture<'_, Result<Option<JobStatus>, BoxError>> {
         self.answer((id == self.failed).then(|| JobStatus::failed("mailbox full")))
     }
@@ -98,10 +102,12 @@ async fn the_queue_is_shown_with_its_failed_jobs_and_a_button_only_where_actions
         let html = page(&server, "/jobs").await;
         assert!(html.contains("<dd>17</dd>") && html.contains("mailbox &#60;full&#62;"), "{html}");
         assert!(html.contains("Send&#60;Mail&#62;") && html.contains("after 3 attempts"), "{html}");
+        assert!(html.contains("no worker takes it: <strong>Send&#60;Sms&#62;</strong>"), "{html}");
         assert_eq!(html.contains(&form), has_actions, "{html}");
         let queued = data(&server, "/jobs/data").await["queue"].clone();
         assert_eq!(queued["pending"], 17);
         assert_eq!(queued["failed_jobs"].as_array().map(Vec::len), Some(20));
+        assert_eq!(queued["unclaimed"].as_array().map(Vec::len), Some(20));
         assert!(html.len() < 50_000, "{} bytes, whatever the queue says", html.len());
         let reply = post(&server, "/jobs", &format!("retry={}", queue.failed), SAME_ORIGIN).await;
         assert_eq!(reply.status, if has_actions { 303 } else { 403 }, "{}", reply.text());

@@ -4,8 +4,8 @@ use std::{error::Error, fmt, sync::Arc};
 
 use axum::{Router, extract::Path, http::StatusCode, routing::get};
 use defer_axum::{
-    Dashboard, Deferrable, Delivery, Job, JobContext, JobError, JobId, JobResult, Runner, queue::Resume,
-    scope,
+    Dashboard, Deferrable, Delivery, Job, JobContext, JobError, JobId, JobResult, ResponseInfo, Runner,
+    queue::Resume, scope,
 };
 use defer_tests::{By, Tcp, in_time};
 use serde::{Deserialize, Serialize};
@@ -24,7 +24,7 @@ async fn its_figures_are_the_runners() {
         }
         let (data, stats) = (data(&server, "/jobs/data").await, runner.stats());
         let expected = json!({
-            "deferred": stats.deferred, "succeeded": stats.succeeded, "failed": stats.failed,
+            "deferred": stats.deferred, "taken": stats.taken, "succeeded": stats.succeeded, "failed": stats.failed,
             "retried": stats.retried, "skipped": stats.skipped, "cancelled": stats.cancelled,
             "shed": stats.shed, "queued": stats.queued, "abandoned": stats.abandoned,
         });
@@ -100,9 +100,10 @@ async fn a_job_from_a_queue_is_one_run_with_the_errors_of_all_its_attempts() {
     for attempts in 0..3 {
         // As a worker does, one attempt after another.
         let metadata = [("route".to_owned(), "POST /items/{id}".to_owned())].into();
-        let mut resumed =
-            runner.resume(FailsInQueue, Resume::new(id, attempts, metadata)).expect("a runtime");
-        resumed.ran().await;
+        let mut resume = Resume::new(id, attempts, metadata);
+        let died = ResponseInfo::new(Delivery::Unknown).with_status(Some(StatusCode::CREATED));
+        resume.response = Some(died);
+        runner.resume(FailsInQueue, resume).expect("a runtime").ran().await;
         let data = data(&server, "/jobs/data").await;
         assert_eq!(names(&data["runs"]), ["FailsInQueue"], "one run, after {} attempts", attempts + 1);
         let run = &data["runs"][0];
@@ -110,11 +111,13 @@ async fn a_job_from_a_queue_is_one_run_with_the_errors_of_all_its_attempts() {
         assert_eq!(run["outcome"], if attempts < 2 { "retrying" } else { "failed" });
         assert_eq!(run["errors"].as_array().map(Vec::len), Some(attempts as usize + 1), "{run}");
     }
-    let totals = data(&server, "/jobs/data").await["now"]["totals"].clone();
-    assert_eq!(
-        [&totals["deferred"], &totals["queued"], &totals["failed"]],
-        [3, 2, 1].map(Value::from).each_ref()
-    );
+    let data = data(&server, "/jobs/data").await;
+    for totals in [&data["now"]["totals"], &data["types"][0]] {
+        let totals = ["deferred", "taken", "queued", "failed"].map(|figure| &totals[figure]);
+        assert_eq!(totals, [0, 3, 2, 1].map(Value::from).each_ref());
+    }
+    let html = page(&server, "/jobs").await;
+    assert!(html.contains("<dt>taken</dt><dd>3</dd>") && html.contains("201 (its process died)"), "{html}");
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ use crate::{
         state::{Counts, Ended, State},
     },
     model::{failure::Failure, job_type::JobRef, policy::Flags},
+    store::Lease,
 };
 
 /// What is in the way of a job's next attempt.
@@ -32,6 +33,8 @@ pub(crate) enum Obstacle {
     Slots(Slots),
     /// It has to wait for a permit.
     Permit,
+    /// It has to wait until its lease lets it start.
+    Lease(Arc<dyn Lease>),
     /// None: an attempt was started. Give back the room of this many jobs.
     Started { job: JobRef, room: usize },
 }
@@ -101,7 +104,15 @@ impl State {
     }
 
     /// Starts an attempt of a job that is beyond its obstacles, or returns the next.
-    pub(crate) fn advance(&mut self, index: usize, has_slots: bool, has_permit: bool) -> Obstacle {
+    ///
+    /// `has_slots`, `has_permit` and `has_leave` tell what the caller has waited for: turns, a permit, and its lease.
+    pub(crate) fn advance(
+        &mut self,
+        index: usize,
+        has_slots: bool,
+        has_permit: bool,
+        has_leave: bool,
+    ) -> Obstacle {
         let Some(entry) = self.entries.get_mut(index) else { return Obstacle::Gone };
         if entry.state == JobState::Pushing {
             return Obstacle::Push;
@@ -131,6 +142,9 @@ impl State {
         }
         if !has_permit {
             return Obstacle::Permit;
+        }
+        if let Some(lease) = entry.leased().filter(|_| !has_leave) {
+            return Obstacle::Lease(lease.clone());
         }
         match self.counts.start(entry) {
             Some((job, room)) => Obstacle::Started { job, room },

@@ -5,7 +5,11 @@ use std::task::Waker;
 use smallvec::SmallVec;
 use tokio::task::{AbortHandle, JoinHandle};
 
-use crate::{list::extras::Extras, model::job_type::JobRef};
+use crate::{
+    list::extras::Extras,
+    model::job_type::JobRef,
+    observe::{event::JobEventKind, hooks::Times, stats::Final},
+};
 
 /// What is left to do once the lock is released.
 #[must_use]
@@ -39,6 +43,14 @@ pub(crate) struct Ended {
     pub(crate) job: JobRef,
     /// Holds user code.
     pub(crate) extras: Option<Box<Extras>>,
+}
+
+/// How a job ended, which is reported and counted once the queue has stored it.
+pub(crate) struct Report {
+    pub(crate) job: JobRef,
+    pub(crate) event: JobEventKind,
+    pub(crate) how: Final,
+    pub(crate) times: Times,
 }
 
 /// The wakers of what waits for a list.

@@ -1,21 +1,24 @@
 //! The transitions of a job on its way to the queue.
 
-use std::task::Waker;
+use std::{sync::Arc, task::Waker};
 
 use crate::{
     list::{
         entry::{Entry, InQueue, JobState},
         extras::Question,
-        state::{Bounds, Effects, Phase, State},
+        state::{Bounds, Effects, Ended, Phase, State},
     },
-    model::{job_type::JobRef, policy::Flags},
-    store::Envelope,
+    model::{
+        job_type::JobRef,
+        policy::{Condition, Flags},
+    },
+    store::{Envelope, Lease},
 };
 
-/// What follows when a push has failed.
+/// What follows when a job that was on its way to the queue may start here.
 #[must_use]
-pub(crate) struct PushFailed {
-    pub(crate) job: JobRef,
+#[derive(Default)]
+pub(crate) struct Returned {
     /// Tasks that wait for it.
     pub(crate) wakers: Vec<Waker>,
     /// The list has to be started.
@@ -23,10 +26,21 @@ pub(crate) struct PushFailed {
     pub(crate) is_released: bool,
 }
 
+/// Which way a job goes that the queue holds for this process, once its response is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// It runs here.
+    Here,
+    /// Anyone may take it.
+    Queue,
+    /// It does not run.
+    Skipped,
+}
+
 impl State {
     /// Returns whether any job waits to be pushed.
     pub(crate) fn has_due(&mut self) -> bool {
-        self.waiting_entries().any(|(_, entry)| entry.has(Flags::PUSH))
+        self.waiting_entries().any(|(_, entry)| entry.has(Flags::PUSH) && !entry.has(Flags::CHILD))
     }
 
     /// Begins to push the jobs for the queue. Leaves those for which `keeps` returns true. Returns the jobs.
@@ -37,13 +51,99 @@ impl State {
             .filter(|(_, entry)| entry.may_start() && entry.has(Flags::PUSH) && !keeps(entry))
             .map(|(index, _)| index)
             .collect();
-        for index in &due {
+        self.push_all(&due, effects);
+        due
+    }
+
+    /// Begins to store the jobs that this one has deferred. Returns them.
+    pub(crate) fn begin_children(&mut self, parent: usize, effects: &mut Effects) -> Vec<usize> {
+        if !self.flags.has(Flags::CHILD) {
+            return Vec::new();
+        }
+        let children =
+            self.entries.open().filter(|(_, entry)| entry.may_start() && entry.is_child_of(parent));
+        let children: Vec<usize> = children.map(|(index, _)| index).collect();
+        self.push_all(&children, effects);
+        children
+    }
+
+    fn push_all(&mut self, jobs: &[usize], effects: &mut Effects) {
+        for index in jobs {
             let Some(entry) = self.entries.get_mut(*index) else { continue };
             if std::mem::replace(&mut entry.state, JobState::Pushing) == JobState::Waiting {
                 self.stop_waiting(effects);
             }
         }
-        due
+    }
+
+    /// The queue has stored a job, and gives this lease of it: the job may start. Returns what follows; the lease, if the job is
+    /// no longer on its way.
+    pub(crate) fn store(
+        &mut self,
+        index: usize,
+        lease: Arc<dyn Lease>,
+        bounds: Bounds<'_>,
+    ) -> Result<Returned, Arc<dyn Lease>> {
+        match self.entries.get_mut(index).filter(|entry| entry.state == JobState::Pushing) {
+            Some(entry) => {
+                entry.lease(lease, InQueue::Held);
+                self.flags = self.flags.with(entry.flags);
+                Ok(self.return_to_line(index, bounds))
+            }
+            None => Err(lease),
+        }
+    }
+
+    /// Ends the jobs that the queue holds for this process, have not started, and do not stay here. Returns them.
+    pub(crate) fn part(
+        &mut self,
+        only: Option<usize>,
+        way: impl Fn(&Entry) -> Way,
+        effects: &mut Effects,
+    ) -> Vec<(Way, Ended)> {
+        let held = self.entries.open().filter(|(index, entry)| {
+            only.is_none_or(|only| only == *index) && entry.may_start() && entry.is_held()
+        });
+        let mut parting = Vec::new();
+        for (index, entry) in held {
+            match way(entry) {
+                // What is known of the response by now is stored with the job.
+                Way::Here if entry.condition() == Condition::Success => entry.pass(),
+                Way::Here => {}
+                way => parting.push((index, way)),
+            }
+        }
+        let mut parted = Vec::with_capacity(parting.len());
+        for (index, way) in parting {
+            let Some((before, mut ended)) = self.end_entry(index, |_| true) else { continue };
+            match before {
+                JobState::Waiting => self.stop_waiting(effects),
+                // It may wait for long.
+                _ => {
+                    effects.tasks.extend(ended.extras.as_mut().and_then(|extras| extras.progress.task.take()))
+                }
+            }
+            parted.push((way, ended));
+        }
+        if !parted.is_empty() {
+            effects.wakers.extend(self.take_changed());
+        }
+        parted
+    }
+
+    /// Lets a job that was on its way to the queue start here.
+    fn return_to_line(&mut self, index: usize, bounds: Bounds<'_>) -> Returned {
+        let Some(entry) = self.entries.get_mut(index) else { return Returned::default() };
+        let is_detached = entry.has(Flags::DETACHED);
+        entry.state = if is_detached { JobState::Detached } else { JobState::Waiting };
+        self.counts.waiting += usize::from(!is_detached);
+        if !is_detached && self.phase != Phase::Collecting && self.counts.room < bounds.capacity.max() {
+            // Neither shed nor waited for: its response has been let through.
+            bounds.capacity.take(1);
+            self.counts.room += 1;
+        }
+        let starts = self.activate();
+        Returned { wakers: self.take_changed(), starts, is_released: self.is_released() }
     }
 
     /// Takes the condition of a job that is being pushed. `None` if it is no longer being pushed.
@@ -60,27 +160,35 @@ impl State {
         entry.envelope()
     }
 
-    /// The queue did not take a job, or may not have: it runs in this process.
-    pub(crate) fn fail_push(&mut self, index: usize, unsure: bool, bounds: Bounds<'_>) -> Option<PushFailed> {
-        let entry = self.entries.get_mut(index).filter(|entry| entry.state == JobState::Pushing)?;
-        entry.queue = if unsure { InQueue::Unsure } else { InQueue::Failed };
-        entry.unset(Flags::PUSH);
-        let job = entry.job();
-        let is_detached = entry.has(Flags::DETACHED);
-        entry.state = if is_detached { JobState::Detached } else { JobState::Waiting };
-        self.counts.waiting += usize::from(!is_detached);
-        if !is_detached && self.phase != Phase::Collecting && self.counts.room < bounds.capacity.max() {
-            // Neither shed nor waited for: its response has been let through.
-            bounds.capacity.take(1);
-            self.counts.room += 1;
-        }
-        let starts = self.activate();
-        Some(PushFailed { job, wakers: self.take_changed(), starts, is_released: self.is_released() })
+    /// Returns what the queue stores of a job that is being pushed, with its condition. `None` if it is no longer being pushed.
+    pub(crate) fn pushed_envelope(&mut self, index: usize) -> Option<Envelope> {
+        self.entries.get_mut(index).filter(|entry| entry.state == JobState::Pushing)?.envelope()
     }
 
-    /// Returns whether a job, or any if no index is given, is on its way to the queue.
+    /// The queue did not take a job, or may not have: it runs in this process. Its lease, if it has one, is told how it ends.
+    pub(crate) fn fail_push(
+        &mut self,
+        index: usize,
+        unsure: bool,
+        lease: Option<Arc<dyn Lease>>,
+        bounds: Bounds<'_>,
+    ) -> Option<(JobRef, Returned)> {
+        let entry = self.entries.get_mut(index).filter(|entry| entry.state == JobState::Pushing)?;
+        entry.queue = if unsure { InQueue::Unsure } else { InQueue::Failed };
+        entry.unset(Flags::PUSH.with(Flags::CHILD));
+        if let Some(lease) = lease {
+            entry.keep_unsure(lease);
+        }
+        let job = entry.job();
+        Some((job, self.return_to_line(index, bounds)))
+    }
+
+    /// Returns whether a job, or any if no index is given, is on its way to the queue, or will be at the end of the job that
+    /// deferred it.
     pub(crate) fn is_pushing(&mut self, index: Option<usize>) -> bool {
-        let is_pushing = |entry: &mut Entry| entry.state == JobState::Pushing;
+        let is_pushing = |entry: &mut Entry| {
+            entry.state == JobState::Pushing || entry.may_start() && entry.has(Flags::CHILD)
+        };
         match index {
             Some(index) => self.entries.get_mut(index).is_some_and(is_pushing),
             None => self.entries.open().any(|(_, entry)| is_pushing(entry)),

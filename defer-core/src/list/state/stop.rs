@@ -28,8 +28,10 @@ impl State {
             // A job with a condition may leave only once the condition was asked. Nor one that is being told that it is given
             // up: elsewhere it might yet succeed.
             let may_leave = has_queue && !entry.has(Flags::GIVEN_UP.with(Flags::CONDITION));
-            let envelope = entry.envelope().filter(|_| may_leave);
-            if envelope.is_none() && !entry.is_from_queue() {
+            // One that a job with a lease has deferred was never deferred: that job runs again elsewhere.
+            let is_child = entry.has(Flags::CHILD);
+            let envelope = entry.envelope().filter(|_| may_leave && !is_child);
+            if envelope.is_none() && !is_child && !entry.is_from_queue() {
                 continue;
             }
             let job = entry.job();

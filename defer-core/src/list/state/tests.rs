@@ -3,14 +3,20 @@
 
 use std::{
     collections::{HashSet, VecDeque},
-    task::Waker,
+    sync::Arc,
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::model::{error::JobError, failure::Failure, id::JobId, job_type::JobType, policy::Policy};
+use crate::{
+    list::entry::Told,
+    model::{error::JobError, failure::Failure, id::JobId, job_type::JobType, policy::Policy},
+    primitives::BoxFuture,
+    store::{End, Envelope, Lease, Settle, Start, Stop},
+};
 
 const TRIES: u32 = 2;
 const KEY: &str = "key";
@@ -34,6 +40,8 @@ enum Kind {
     /// For the queue, after a success alone.
     QueuedOnSuccess,
     QueuedConcurrent,
+    /// For the queue, with the end of the first job.
+    Child,
     /// From a queue.
     Source,
 }
@@ -58,7 +66,13 @@ impl Kind {
             Self::Delayed => entry.set_delay(Duration::from_secs(3600)),
             Self::Keyed => entry.set_key(KEY),
             Self::Pinned => assert!(entry.pin()),
-            Self::Source => entry = Entry::from_queue(entry.id, kind, 0, oneshot::channel().0),
+            Self::Source => {
+                entry = Entry::from_queue(entry.id, kind, 0, Told::Observer(oneshot::channel().0))
+            }
+            Self::Child => {
+                entry.set_payload(Vec::new());
+                entry.set_parent(0);
+            }
             _ if self.is_queued() => entry.set_payload(Vec::new()),
             _ => {}
         }
@@ -66,11 +80,32 @@ impl Kind {
     }
 
     fn is_queued(self) -> bool {
-        matches!(self, Self::Queued | Self::QueuedOnSuccess | Self::QueuedConcurrent)
+        matches!(self, Self::Queued | Self::QueuedOnSuccess | Self::QueuedConcurrent | Self::Child)
     }
 
     fn is_conditional(self) -> bool {
         matches!(self, Self::Conditional | Self::QueuedOnSuccess)
+    }
+}
+
+/// A lease that nothing asks.
+struct NoLease;
+
+impl Lease for NoLease {
+    fn poll_start(&self, _: &mut Context<'_>) -> Poll<Start> {
+        unreachable!("a transition calls nothing")
+    }
+
+    fn poll_stopped(&self, _: &mut Context<'_>) -> Poll<Stop> {
+        unreachable!("a transition calls nothing")
+    }
+
+    fn pass(&self) -> BoxFuture<'static, ()> {
+        unreachable!("a transition calls nothing")
+    }
+
+    fn settle(&self, _: End, _: Vec<Envelope>) -> Settle {
+        unreachable!("a transition calls nothing")
     }
 }
 
@@ -105,7 +140,12 @@ enum Step {
     LoseWorker,
     CancelKey,
     BeginPush,
+    BeginChildren,
+    /// The jobs that the queue holds go this way.
+    Part(Way),
     Stop(bool),
+    /// The queue has stored the job, and holds it for this process.
+    Store(usize),
     Cancel(usize),
     LeaveOut(usize),
     PassPush(usize),
@@ -135,11 +175,15 @@ fn steps(jobs: usize) -> impl Iterator<Item = Step> {
         Step::LoseWorker,
         Step::CancelKey,
         Step::BeginPush,
+        Step::BeginChildren,
+        Step::Part(Way::Here),
+        Step::Part(Way::Queue),
         Step::Stop(false),
         Step::Stop(true),
     ];
     let of_job = |job| {
         [
+            Step::Store(job),
             Step::Cancel(job),
             Step::LeaveOut(job),
             Step::PassPush(job),
@@ -178,6 +222,10 @@ struct Expected {
     is_delayed: bool,
     is_conditional: bool,
     is_unsure: bool,
+    /// The queue holds it for this process.
+    is_held: bool,
+    /// It is stored with the end of another.
+    is_child: bool,
     is_given_up: bool,
     /// How often it was counted.
     ends: u32,
@@ -194,6 +242,8 @@ impl Expected {
             is_delayed: kind == Kind::Delayed,
             is_conditional: kind.is_conditional(),
             is_unsure: false,
+            is_held: false,
+            is_child: kind == Kind::Child,
             is_given_up: false,
             ends: 0,
         }
@@ -207,7 +257,11 @@ impl Expected {
         }
     }
 
-    /// Returns what is in the way of its next attempt.
+    fn is_from_queue(&self) -> bool {
+        self.is_held || self.kind == Kind::Source
+    }
+
+    /// Returns what is in the way of its next attempt. With its turns it has the leave of its lease.
     fn obstacle(&self, has_slots: bool, has_permit: bool) -> &'static str {
         match self.state {
             JobState::Pushing => "push",
@@ -218,6 +272,7 @@ impl Expected {
                 () if self.is_delayed => "delay",
                 () if self.kind == Kind::Limited && !has_slots => "slots",
                 () if !has_permit => "permit",
+                () if self.is_held && !has_slots => "lease",
                 () => "none",
             },
         }
@@ -231,14 +286,23 @@ impl Expected {
             (Waiting, Step::Cancel(_)) if may_be_dropped => Ended,
             (Waiting, Step::CancelKey) if self.kind == Kind::Keyed && may_be_dropped => Ended,
             (Waiting | Detached, Step::LeaveOut(_)) if self.attempts == 0 && may_be_dropped => Ended,
-            (Waiting | Detached, Step::BeginPush) if self.is_due => Pushing,
+            (Waiting | Detached, Step::BeginPush) if self.is_due && !self.is_child => Pushing,
+            (Waiting | Detached, Step::BeginChildren) if self.is_child => Pushing,
+            (Pushing, Step::Store(_)) => {
+                (self.is_due, self.is_child, self.is_held) = (false, false, true);
+                if self.is_detached { Detached } else { Waiting }
+            }
+            (Waiting | Detached, Step::Part(way)) if self.is_held => {
+                self.is_conditional = false;
+                if way == Way::Here { self.state } else { Ended }
+            }
             (Pushing, Step::PassPush(_)) => {
                 self.is_conditional = false;
                 Pushing
             }
             (Pushing, Step::EndQueued(_)) => Ended,
             (Pushing, Step::FailPush(_, unsure)) => {
-                (self.is_due, self.is_unsure) = (false, unsure);
+                (self.is_due, self.is_child, self.is_unsure) = (false, false, unsure);
                 if self.is_detached { Detached } else { Waiting }
             }
             (Waiting, Step::Detach(_)) => {
@@ -270,7 +334,7 @@ impl Expected {
                 self.is_given_up |= !self.goes_on(how);
                 Running
             }
-            (Running, Step::EndAttempt(_, how)) if self.goes_on(how) && self.kind != Kind::Source => {
+            (Running, Step::EndAttempt(_, how)) if self.goes_on(how) && !self.is_from_queue() => {
                 self.is_detached = true;
                 self.attempts -= u32::from(how == How::Snoozes);
                 Detached
@@ -280,7 +344,7 @@ impl Expected {
             (Waiting | Pushing | Running | Detached, Step::Stop(has_queue)) => {
                 let may_leave = !self.is_conditional && !self.is_given_up;
                 let is_taken = has_queue && self.kind.is_queued() && may_leave;
-                if is_taken || self.kind == Kind::Source { HandedOver } else { Ended }
+                if is_taken || self.is_from_queue() || self.is_child { HandedOver } else { Ended }
             }
             (Waiting | Pushing | Running, Step::LoseWorker) if !self.is_detached => Ended,
             (HandedOver, Step::EndHandover(_)) => Ended,
@@ -399,8 +463,10 @@ impl Model {
             Step::Hold => {
                 let (held_for, _) = self.state.hold(Waker::noop().clone());
                 let is_collecting = self.phase == Phase::Collecting;
-                assert_eq!(held_for, if is_collecting { was_waiting } else { 0 });
-                self.is_held |= held_for > 0;
+                let stored = |job: &&Expected| job.state == JobState::Waiting && job.is_held;
+                let waiting = was_waiting - before.iter().filter(stored).count();
+                assert_eq!(held_for, if is_collecting { waiting } else { 0 });
+                self.is_held |= is_collecting && was_waiting > 0;
             }
             Step::Release => {
                 let bounds = Bounds { capacity: &self.capacity, sheds: self.sheds };
@@ -439,17 +505,31 @@ impl Model {
             }
             Step::CancelKey => self.state.cancel_key(KEY, None, &mut effects),
             Step::BeginPush => {
-                let due = self.state.begin_push(|_| false, &mut effects).len();
-                assert_eq!(due, before.iter().filter(|job| job.is_due && job.may_start()).count());
+                let due = self.state.begin_push(|entry| entry.has(Flags::CHILD), &mut effects).len();
+                let is_due = |job: &&Expected| job.is_due && !job.is_child && job.may_start();
+                assert_eq!(due, before.iter().filter(is_due).count());
+            }
+            Step::BeginChildren => {
+                let children = self.state.begin_children(0, &mut effects).len();
+                assert_eq!(children, before.iter().filter(|job| job.is_child && job.may_start()).count());
+            }
+            Step::Part(way) => {
+                let parted = self.state.part(None, |_| way, &mut effects);
+                effects.ended.extend(parted.into_iter().map(|(found, ended)| {
+                    assert_eq!(found, way);
+                    ended
+                }));
             }
             Step::Stop(has_queue) => {
                 let handed_over = self.state.stop(has_queue, &mut effects);
                 for HandedOver { job, envelope, .. } in handed_over {
-                    let kind = before[self.job(job.id)].kind;
-                    assert!(envelope.is_some() || kind == Kind::Source, "the queue has it, or is asked");
+                    let job = before[self.job(job.id)];
+                    let has_it = job.is_from_queue() || job.is_child;
+                    assert!(envelope.is_some() != has_it, "the queue has it, or is asked");
                 }
             }
-            Step::Cancel(job)
+            Step::Store(job)
+            | Step::Cancel(job)
             | Step::LeaveOut(job)
             | Step::PassPush(job)
             | Step::EndQueued(job)
@@ -467,7 +547,15 @@ impl Model {
                 }
             }
         }
-        let of_all = matches!(step, Step::BeginPush | Step::Stop(_) | Step::LoseWorker | Step::CancelKey);
+        let of_all = matches!(
+            step,
+            Step::BeginPush
+                | Step::BeginChildren
+                | Step::Part(_)
+                | Step::Stop(_)
+                | Step::LoseWorker
+                | Step::CancelKey
+        );
         for (at, job) in self.jobs.iter_mut().enumerate().take(before.len()) {
             if of_all || step.job() == Some(at) {
                 *job = job.after(step);
@@ -496,6 +584,16 @@ impl Model {
     fn take_job_step(&mut self, step: Step, job: Expected, index: usize, effects: &mut Effects) {
         let state = &mut self.state;
         match step {
+            Step::Store(_) => {
+                let bounds = Bounds { capacity: &self.capacity, sheds: self.sheds };
+                let stored = state.store(index, Arc::new(NoLease), bounds);
+                assert_eq!(stored.is_ok(), job.state == JobState::Pushing);
+                if let Ok(stored) = stored {
+                    assert_eq!(stored.is_released, self.phase != Phase::Collecting);
+                    assert!(!stored.starts || self.phase == Phase::Idle, "a list is started once");
+                    self.phase = if stored.starts { Phase::Active } else { self.phase };
+                }
+            }
             Step::Cancel(_) => state.cancel(index, effects),
             Step::LeaveOut(_) => state.leave_out(index, effects),
             Step::PassPush(_) => {
@@ -508,7 +606,7 @@ impl Model {
             Step::EndQueued(_) => state.end(index, |state| state == JobState::Pushing, effects),
             Step::FailPush(_, unsure) => {
                 let bounds = Bounds { capacity: &self.capacity, sheds: self.sheds };
-                let failed = state.fail_push(index, unsure, bounds);
+                let failed = state.fail_push(index, unsure, None, bounds).map(|(_, returned)| returned);
                 assert_eq!(failed.is_some(), job.state == JobState::Pushing);
                 if let Some(failed) = failed {
                     assert_eq!(failed.is_released, self.phase != Phase::Collecting);
@@ -527,11 +625,12 @@ impl Model {
             }
             Step::Pass(_) => state.pass(index),
             Step::Advance(_, has_slots, has_permit) => {
-                let found = match state.advance(index, has_slots, has_permit) {
+                let found = match state.advance(index, has_slots, has_permit, has_slots) {
                     Obstacle::Gone => "gone",
                     Obstacle::Push => "push",
                     Obstacle::Ask(_) => "ask",
                     Obstacle::Permit => "permit",
+                    Obstacle::Lease(_) => "lease",
                     Obstacle::Slots(slots) => {
                         assert!(slots.limit.is_some() && slots.serial.is_none());
                         assert_eq!(slots.is_in_line, !job.is_detached);
@@ -565,9 +664,9 @@ impl Model {
             }
             Step::EndAttempt(_, how) => match state.end_attempt(index, &how.failure()) {
                 AfterAttempt::Gone => assert_ne!(job.state, JobState::Running),
-                AfterAttempt::Again(_) => assert!(job.goes_on(how) && job.kind != Kind::Source),
+                AfterAttempt::Again(_) => assert!(job.goes_on(how) && !job.is_from_queue()),
                 AfterAttempt::Return(ended) => {
-                    assert!(job.goes_on(how) && job.kind == Kind::Source);
+                    assert!(job.goes_on(how) && job.is_from_queue());
                     effects.ended.push(ended);
                 }
                 AfterAttempt::Ended(ended) => {
@@ -663,7 +762,8 @@ impl Step {
     /// Returns the job that the step is about.
     fn job(self) -> Option<usize> {
         match self {
-            Self::Cancel(job)
+            Self::Store(job)
+            | Self::Cancel(job)
             | Self::LeaveOut(job)
             | Self::PassPush(job)
             | Self::EndQueued(job)
@@ -705,10 +805,10 @@ fn explore(kinds: &'static [Kind], sheds: bool, capacity: usize) -> usize {
 #[test]
 fn every_job_ends_once_and_is_counted_once_in_every_order_of_transitions() {
     use Kind::{
-        Concurrent, Conditional, Delayed, Keyed, Limited, Pinned, Plain, Queued, QueuedConcurrent,
+        Child, Concurrent, Conditional, Delayed, Keyed, Limited, Pinned, Plain, Queued, QueuedConcurrent,
         QueuedOnSuccess, Source,
     };
-    let kinds: [&[Kind]; 8] = [
+    let kinds: [&[Kind]; 10] = [
         &[Plain, Plain],
         &[Delayed, Plain],
         &[Conditional, Limited],
@@ -717,6 +817,8 @@ fn every_job_ends_once_and_is_counted_once_in_every_order_of_transitions() {
         &[Queued, QueuedOnSuccess],
         &[QueuedConcurrent, Plain],
         &[Source, Queued],
+        &[Queued, Child],
+        &[Source, Child],
     ];
     let explored = kinds.into_iter().flat_map(|kinds| {
         [(false, 1), (true, kinds.len() - 1)].map(|(sheds, capacity)| explore(kinds, sheds, capacity))

@@ -63,6 +63,12 @@ impl State {
         self.entries.get_mut(index).filter(|entry| entry.state != JobState::Ended)
     }
 
+    /// Returns whether a job runs that a queue has stored.
+    pub(crate) fn is_leased_attempt(&mut self, index: usize) -> bool {
+        let running = self.entries.get_mut(index).filter(|entry| entry.state == JobState::Running);
+        running.is_some_and(|entry| entry.has(Flags::LEASED))
+    }
+
     /// Sets when a job could start.
     pub(crate) fn set_ready(&mut self, index: usize, ready: Timestamp) {
         if let Some(entry) = self.open_entry(index) {

@@ -21,7 +21,8 @@ impl Job for Plain {
     max_running = 4,
     concurrent,
     blocking,
-    queue
+    queue,
+    priority = 10
 )]
 struct Full;
 
@@ -45,7 +46,7 @@ impl Job for Several {
 }
 
 #[derive(Deferrable)]
-#[defer(tries = 1u32, backoff = " 1us .. 1us ")]
+#[defer(tries = 1u32, backoff = " 1us .. 1us ", priority = -32768)]
 struct Least;
 
 impl Job for Least {
@@ -53,6 +54,23 @@ impl Job for Least {
         Ok(())
     }
 }
+
+macro_rules! prior {
+    ($ident:ident, $priority:expr) => {
+        #[derive(Deferrable)]
+        #[defer(priority = $priority)]
+        struct $ident;
+
+        impl Job for $ident {
+            async fn run(&self, _cx: &JobContext) -> JobResult {
+                Ok(())
+            }
+        }
+    };
+}
+
+prior!(Before, 1i16);
+prior!(After, -1);
 
 fn main() {
     let default = Policy::new();
@@ -66,6 +84,7 @@ fn main() {
     assert!(!plain.is_concurrent());
     assert!(!plain.is_blocking());
     assert!(!plain.is_queued());
+    assert_eq!(plain.priority(), 0);
 
     let full = Full::POLICY;
     assert_eq!(Full::NAME, "send-welcome");
@@ -77,6 +96,7 @@ fn main() {
     assert!(full.is_concurrent());
     assert!(full.is_blocking());
     assert!(full.is_queued());
+    assert_eq!(full.priority(), 10);
 
     let several = Several::POLICY;
     assert_eq!(several.tries(), u32::MAX);
@@ -86,4 +106,7 @@ fn main() {
     let least = Least::POLICY;
     assert_eq!(least.tries(), 1);
     assert_eq!(least.backoff(), (Duration::from_micros(1), Duration::from_micros(1)));
+    assert_eq!(least.priority(), i16::MIN);
+
+    assert_eq!((Before::POLICY.priority(), After::POLICY.priority()), (1, -1));
 }

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
-    sync::{Mutex, mpsc},
+    sync::{Mutex, Notify, mpsc},
 };
 
 pub(crate) struct MailServer {
     pub(crate) url: String,
     answers: mpsc::UnboundedSender<&'static str>,
     mails: mpsc::UnboundedReceiver<String>,
+    /// Somebody has named a recipient.
+    asked: Arc<Notify>,
 }
 
 impl MailServer {
@@ -22,16 +24,23 @@ impl MailServer {
         let (answers, next_answer) = mpsc::unbounded_channel();
         let (received, mails) = mpsc::unbounded_channel();
         let next_answer = Arc::new(Mutex::new(next_answer));
+        let asked = Arc::new(Notify::new());
+        let told = asked.clone();
         tokio::spawn(async move {
             while let Ok((connection, _)) = listener.accept().await {
-                let (next_answer, received) = (next_answer.clone(), received.clone());
+                let (next_answer, received, asked) = (next_answer.clone(), received.clone(), told.clone());
                 tokio::spawn(async move {
                     // The client may leave whenever it likes.
-                    let _ = converse(connection, &next_answer, &received).await;
+                    let _ = converse(connection, &asked, &next_answer, &received).await;
                 });
             }
         });
-        Self { url, answers, mails }
+        Self { url, answers, mails, asked }
+    }
+
+    /// Waits until somebody has named a recipient, and waits for an answer.
+    pub(crate) async fn is_asked(&self) {
+        self.asked.notified().await;
     }
 
     /// Answers one recipient, who waits already or comes later.
@@ -51,6 +60,7 @@ impl MailServer {
 
 async fn converse(
     connection: TcpStream,
+    asked: &Notify,
     next_answer: &Mutex<mpsc::UnboundedReceiver<&'static str>>,
     received: &mpsc::UnboundedSender<String>,
 ) -> std::io::Result<()> {
@@ -60,10 +70,13 @@ async fn converse(
     while let Some(line) = lines.next_line().await? {
         let answer = match line.get(..4).unwrap_or_default() {
             "EHLO" => "250 mail.test",
-            "RCPT" => match next_answer.lock().await.recv().await {
-                Some(answer) => answer,
-                None => return Ok(()), // the test has ended
-            },
+            "RCPT" => {
+                asked.notify_one();
+                match next_answer.lock().await.recv().await {
+                    Some(answer) => answer,
+                    None => return Ok(()), // the test has ended
+                }
+            }
             "DATA" => {
                 writer.write_all(b"354 go on\r\n").await?;
                 let mut mail = String::new();

@@ -1,0 +1,440 @@
+//! What all clones, leases and workers of a queue share.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::{
+        Arc, LazyLock, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    task::Waker,
+    time::{Duration, Instant},
+};
+
+use defer_core::{JobId, queue::Stop};
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, Semaphore, oneshot},
+};
+
+use super::{
+    clock::Clock,
+    held::{Held, Settling, Stored},
+    ops::{Op, Ops},
+};
+use crate::{
+    error::Error,
+    store::{Cancelling, ChangeKind, Holder, HolderId, NewJob, Own, Store, StoreError, Taken},
+};
+
+/// How long others wait before they judge a holder dead. A job starts here only within this time of the last beat that was
+/// answered.
+pub(super) const DEAD_AFTER: Duration = Duration::from_secs(9);
+
+/// How a queue was set up.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) name: String,
+    /// The largest payload, in bytes.
+    pub(crate) max_payload: usize,
+    /// How long jobs that succeeded are kept.
+    pub(crate) keep_done: Duration,
+    /// How long jobs that failed are kept.
+    pub(crate) keep_failed: Duration,
+}
+
+/// What all clones, leases and workers of a queue share.
+pub(crate) struct Engine {
+    pub(super) store: Arc<dyn Store>,
+    settings: Settings,
+    pub(super) clock: Clock,
+    /// Where transactions run, all but those of beats.
+    pub(super) runtime: Handle,
+    pub(super) ops: Ops,
+    holder: Mutex<Current>,
+    /// The jobs that this process has, or is being given.
+    held: Mutex<BTreeMap<JobId, Arc<Held>>>,
+    /// The workers that run, by their runner's key, with the names that they take.
+    workers: Mutex<Vec<(usize, Arc<[String]>)>>,
+    paused: Mutex<HashSet<String>>,
+    /// Jobs wait for a beat to be answered.
+    beat_is_awaited: AtomicBool,
+    /// Takes whose answers have not come.
+    takes: AtomicUsize,
+    /// Jobs were made ready in this process.
+    ready: Notify,
+    /// The database knows the holder.
+    registered: Notify,
+    /// What is being asked of the database for the beats, at most one of each.
+    pub(super) registering: AtomicBool,
+    pub(super) recovering: AtomicBool,
+}
+
+/// How the database knows this process now.
+struct Current {
+    id: HolderId,
+    /// The job names that it is registered with. `None` until the database has answered: what an unknown holder has is taken
+    /// from it.
+    names: Option<Vec<String>>,
+    /// When the last beat was sent that was answered.
+    fresh: Option<Instant>,
+}
+
+static HOST: LazyLock<String> = LazyLock::new(|| {
+    let host = std::env::var("HOSTNAME").or_else(|_| std::fs::read_to_string("/etc/hostname"));
+    host.unwrap_or_default().trim().to_owned()
+});
+
+/// Returns 128 random bits.
+fn new_id() -> HolderId {
+    format!("{:032x}", fastrand::u128(..))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Engine {
+    pub(super) fn new(store: Arc<dyn Store>, settings: Settings, clock: Clock, runtime: Handle) -> Self {
+        Self {
+            store,
+            settings,
+            clock,
+            runtime,
+            ops: Ops::default(),
+            holder: Mutex::new(Current { id: new_id(), names: None, fresh: None }),
+            held: Mutex::default(),
+            workers: Mutex::default(),
+            paused: Mutex::default(),
+            beat_is_awaited: AtomicBool::new(false),
+            takes: AtomicUsize::new(0),
+            ready: Notify::new(),
+            registered: Notify::new(),
+            registering: AtomicBool::new(false),
+            recovering: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub(crate) fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+}
+
+/// The holder.
+impl Engine {
+    /// Returns the id under which the database knows this process now.
+    pub(crate) fn holder(&self) -> HolderId {
+        lock(&self.holder).id.clone()
+    }
+
+    /// Returns what the database knows of this process.
+    pub(super) fn described(&self) -> Holder {
+        let mut names: Vec<String> =
+            lock(&self.workers).iter().flat_map(|(_, names)| names.to_vec()).collect();
+        names.sort();
+        names.dedup();
+        Holder {
+            id: self.holder(),
+            host: HOST.clone(),
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION"),
+            names,
+        }
+    }
+
+    /// The database knows this holder.
+    pub(super) fn set_registered(&self, holder: Holder) {
+        let mut current = lock(&self.holder);
+        if current.id == holder.id {
+            current.names = Some(holder.names);
+            self.registered.notify_waiters();
+        }
+    }
+
+    /// Whether the database knows this holder, and with these names.
+    pub(super) fn is_registered_as(&self, holder: &Holder) -> bool {
+        let current = lock(&self.holder);
+        current.id == holder.id && current.names.as_ref() == Some(&holder.names)
+    }
+
+    /// Returns this holder, if the database knows it.
+    pub(super) fn registered(&self) -> Option<HolderId> {
+        let current = lock(&self.holder);
+        current.names.is_some().then(|| current.id.clone())
+    }
+
+    /// Waits until the database knows this holder.
+    pub(super) async fn wait_registered(&self) -> HolderId {
+        loop {
+            let notified = self.registered.notified();
+            if let Some(holder) = self.registered() {
+                return holder;
+            }
+            notified.await;
+        }
+    }
+
+    /// A beat was answered that was sent at this moment: until [`DEAD_AFTER`] from then nobody takes what this process has.
+    pub(super) fn beaten(&self, sent: Instant) {
+        {
+            let mut current = lock(&self.holder);
+            current.fresh = current.fresh.max(Some(sent));
+        }
+        if self.beat_is_awaited.swap(false, Ordering::AcqRel) {
+            let wakers: Vec<Waker> =
+                lock(&self.held).values().filter_map(|held| held.start_waker()).collect();
+            wakers.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// Others judged this holder dead, and have its jobs. It takes a new name.
+    pub(super) fn died(&self) {
+        {
+            let mut current = lock(&self.holder);
+            (current.id, current.names) = (new_id(), None);
+            current.fresh = None;
+        }
+        let lost: Vec<Arc<Held>> = std::mem::take(&mut *lock(&self.held)).into_values().collect();
+        for held in &lost {
+            held.lose();
+        }
+        tracing::warn!(
+            target: "defer", jobs = lost.len(),
+            "this process was silent for so long that others have taken its durable jobs"
+        );
+    }
+
+    /// Returns whether this process still is this holder, once an answered beat is recent enough.
+    pub(super) fn is_respected(&self, holder: &str) -> Option<bool> {
+        let now = self.clock.now();
+        let current = lock(&self.holder);
+        if current.id != holder {
+            return Some(false);
+        }
+        let is_fresh = current.fresh.is_some_and(|fresh| now.saturating_duration_since(fresh) < DEAD_AFTER);
+        is_fresh.then_some(true)
+    }
+
+    /// A job waits for the next beat that is answered.
+    pub(super) fn waits_for_beat(&self) {
+        self.beat_is_awaited.store(true, Ordering::Release);
+    }
+}
+
+/// Jobs.
+impl Engine {
+    /// Notes a job that is about to be stored.
+    pub(super) fn hold(&self, job: NewJob) -> Arc<Held> {
+        let id = job.id;
+        let held = Arc::new(Held::new(id, 1, self.holder(), 0, Stored::Asked(Box::new(job))));
+        lock(&self.held).insert(id, held.clone());
+        held
+    }
+
+    /// Notes a job that is about to be stored with the end of its parent.
+    pub(super) fn hold_child(&self, id: JobId) -> Arc<Held> {
+        let held = Arc::new(Held::new(id, 1, self.holder(), 0, Stored::WithParent));
+        lock(&self.held).insert(id, held.clone());
+        held
+    }
+
+    /// Returns what is known of a job that cannot be stored.
+    pub(super) fn hold_nothing(&self, id: JobId) -> Arc<Held> {
+        Arc::new(Held::new(id, 0, self.holder(), 0, Stored::No))
+    }
+
+    /// Notes a job that a worker took.
+    pub(super) fn took(&self, id: JobId, taken: &Taken, holder: HolderId) -> Arc<Held> {
+        let held = Arc::new(Held::taken(id, taken, holder, self.clock.now()));
+        lock(&self.held).insert(id, held.clone());
+        held
+    }
+
+    /// Cancels a job, wherever it is.
+    pub(crate) async fn cancel(&self, id: JobId) -> Result<Cancelling, StoreError> {
+        let (held, holder) = (self.known(id), self.holder());
+        // Only a job that will not start may be cancelled in its row. One that is not known here may be of a take whose answer is on
+        // its way: it is asked, and the next beat hears of it.
+        let will_not_start = held.as_ref().is_some_and(|held| held.cancel());
+        let cancelling = self.store.cancel(id, &holder, !will_not_start).await?;
+        Ok(match (cancelling, held) {
+            (Cancelling::Cancelled, held) => {
+                if let Some(held) = held.filter(|_| will_not_start) {
+                    held.set_cancelled();
+                }
+                // Another of its key may have waited for it.
+                self.made_ready();
+                Cancelling::Cancelled
+            }
+            // Its end was on its way.
+            (Cancelling::Ended, Some(_)) if will_not_start => Cancelling::Cancelled,
+            // It is not stored yet.
+            (Cancelling::Unknown, Some(_)) => Cancelling::Asked,
+            (cancelling, _) => cancelling,
+        })
+    }
+
+    /// Stops the jobs that take a place of these: others run them.
+    pub(crate) fn stop_in_places(&self, places: &Arc<Semaphore>) {
+        let held: Vec<Arc<Held>> =
+            lock(&self.held).values().filter(|held| held.is_in(places)).cloned().collect();
+        for held in held {
+            held.stop(Stop::Lost);
+        }
+    }
+
+    /// This process no longer has a job.
+    pub(super) fn forget(&self, held: &Arc<Held>) {
+        held.give_up_place();
+        let mut known = lock(&self.held);
+        if known.get(&held.id).is_some_and(|known| Arc::ptr_eq(known, held)) {
+            known.remove(&held.id);
+        }
+    }
+
+    pub(super) fn enqueue(&self, op: Op) {
+        self.ops.add(op);
+    }
+
+    /// Stores jobs for anyone. Returns for each of which job it is a duplicate, if it is.
+    pub(crate) async fn push(&self, jobs: Vec<NewJob>) -> Result<Vec<Option<JobId>>, Error> {
+        let mut answers = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            let (done, answer) = oneshot::channel();
+            self.enqueue(Op::Push { job: Box::new(job), done });
+            answers.push(answer);
+        }
+        let mut duplicates = Vec::with_capacity(answers.len());
+        for answer in answers {
+            let answer = answer.await.unwrap_or_else(|_| Err("the queue was closed".to_owned()));
+            duplicates.push(answer.map_err(|error| Error::Store(error.into()))?);
+        }
+        Ok(duplicates)
+    }
+
+    /// Takes up to this many due jobs of these names, and notes them. Jobs whose id is none are left out.
+    pub(crate) async fn take(&self, names: &[String], limit: usize) -> Result<Vec<Taken>, StoreError> {
+        /// An answer that was given up may come yet, and nobody reads it: the next beat gives the jobs back.
+        struct InFlight<'a>(&'a AtomicUsize);
+        impl Drop for InFlight<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::AcqRel);
+            }
+        }
+        self.takes.fetch_add(1, Ordering::AcqRel);
+        let _in_flight = InFlight(&self.takes);
+        let Some(holder) = self.registered() else { return Ok(Vec::new()) };
+        let taken = self.store.take(holder.clone(), names.to_vec(), limit).await?;
+        if self.holder() != holder {
+            // Judged dead meanwhile: others have them.
+            return Ok(Vec::new());
+        }
+        for job in &taken {
+            if let Ok(id) = job.id.parse() {
+                self.took(id, job, holder.clone());
+            }
+        }
+        Ok(taken)
+    }
+
+    pub(super) fn known(&self, id: JobId) -> Option<Arc<Held>> {
+        lock(&self.held).get(&id).cloned()
+    }
+
+    /// Compares what this process has with what the database says that it had when a beat was sent.
+    pub(super) fn compare(&self, sent: Instant, own: Vec<Own>) {
+        // The answer of a take that is on its way may tell of these jobs. Asked now: one that began after the beat counts too.
+        let gives_back = self.takes.load(Ordering::Acquire) == 0;
+        let mut listed = HashMap::with_capacity(own.len());
+        for row in own {
+            let Ok(id) = row.id.parse::<JobId>() else { continue };
+            match self.known(id) {
+                Some(held) if row.cancel && held.claim == row.claim => held.stop(Stop::Cancelled),
+                None if gives_back => self.give_back(id, row.claim),
+                _ => {}
+            }
+            listed.insert(id, row.claim);
+        }
+        let missing: Vec<Arc<Held>> = lock(&self.held)
+            .values()
+            .filter(|held| listed.get(&held.id) != Some(&held.claim) && held.should_be_there(sent))
+            .cloned()
+            .collect();
+        for held in missing {
+            tracing::warn!(target: "defer", id = %held.id, "others have a durable job of this process");
+            held.lose();
+            self.forget(&held);
+        }
+    }
+
+    /// Gives back a job that this process has without knowing it: an answer was lost.
+    fn give_back(&self, id: JobId, claim: i64) {
+        let held = Arc::new(Held::new(id, claim, self.holder(), 0, Stored::Yes(self.clock.now())));
+        held.settles();
+        // Known from here on, so that the next beat does not give it back again.
+        lock(&self.held).insert(id, held.clone());
+        let ready = ChangeKind::Ready { delay: 0, serial: None, unique: None, outcome: None };
+        let (done, _) = oneshot::channel();
+        self.enqueue(Op::change(&held, Settling { kind: ready, children: Vec::new(), done }));
+    }
+}
+
+/// Workers.
+impl Engine {
+    /// Notes a worker that takes jobs, until the guard is dropped.
+    pub(crate) fn add_worker(self: &Arc<Self>, runner: usize, names: Arc<[String]>) -> Working {
+        lock(&self.workers).push((runner, names.clone()));
+        Working { engine: self.clone(), runner, names }
+    }
+
+    pub(crate) fn runs_here(&self, runner: usize, name: &str) -> bool {
+        let takes =
+            |(of, names): &(usize, Arc<[String]>)| *of == runner && names.iter().any(|known| known == name);
+        lock(&self.workers).iter().any(takes) && !lock(&self.paused).contains(name)
+    }
+
+    pub(super) fn set_paused(&self, paused: Vec<String>) {
+        *lock(&self.paused) = paused.into_iter().collect();
+    }
+
+    pub(crate) fn note_paused(&self, name: &str, paused: bool) {
+        let mut names = lock(&self.paused);
+        if paused {
+            names.insert(name.to_owned());
+        } else {
+            names.remove(name);
+        }
+    }
+
+    /// Wakes the workers of this process.
+    pub(crate) fn made_ready(&self) {
+        self.ready.notify_waiters();
+    }
+
+    /// Waits until jobs are made ready in this process.
+    pub(crate) fn ready(&self) -> tokio::sync::futures::Notified<'_> {
+        self.ready.notified()
+    }
+}
+
+/// A worker takes jobs until this is dropped.
+pub(crate) struct Working {
+    engine: Arc<Engine>,
+    runner: usize,
+    names: Arc<[String]>,
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        let mut workers = lock(&self.engine.workers);
+        let this = |(runner, names): &(usize, Arc<[String]>)| {
+            *runner == self.runner && Arc::ptr_eq(names, &self.names)
+        };
+        if let Some(at) = workers.iter().position(this) {
+            workers.swap_remove(at);
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! What is known of one job that this process has.
+
+use std::{
+    mem,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Poll, Waker},
+    time::Instant,
+};
+
+use defer_core::{
+    JobId,
+    queue::{End, Ready, Settled, Start, Stop},
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use super::convert::{self, millis};
+use crate::store::{ChangeKind, HolderId, NewJob, StoredEnd, Taken};
+
+/// What is known of one job that this process has.
+pub(super) struct Held {
+    pub(super) id: JobId,
+    /// The claim under which this process has it.
+    pub(super) claim: i64,
+    pub(super) holder: HolderId,
+    /// How many attempts it had before.
+    attempts: i64,
+    /// A worker took it. Otherwise it was deferred in this process.
+    pub(super) was_taken: bool,
+    /// Another job may wait for its end.
+    pub(super) is_serial: bool,
+    state: Mutex<State>,
+}
+
+struct State {
+    stored: Stored,
+    /// Its end is written, or waits to be.
+    is_settled: bool,
+    /// Others have the job.
+    is_lost: bool,
+    /// It may have started.
+    is_started: bool,
+    /// This process has cancelled its row: there is no end to be written.
+    is_cancelled: bool,
+    stop: Option<Stop>,
+    /// Who waits for the start, and who for a stop.
+    start_waker: Option<Waker>,
+    stop_waker: Option<Waker>,
+    /// What waits until the job is stored with the end of its parent.
+    parked: Vec<Settling>,
+    /// The place that it takes in its worker.
+    place: Option<OwnedSemaphorePermit>,
+}
+
+/// Whether the database has a job.
+#[derive(Clone, Debug)]
+pub(super) enum Stored {
+    /// It has not answered.
+    Asked(Box<NewJob>),
+    /// It is stored with the end of the job that deferred it, and only with that.
+    WithParent,
+    /// It has it, for at least as long as this.
+    Yes(Instant),
+    /// It does not have it.
+    No,
+    /// It may have it, or get it yet.
+    InDoubt(Box<NewJob>),
+}
+
+/// A change that is to be written, and who waits for that.
+pub(super) struct Settling {
+    pub(super) kind: ChangeKind,
+    /// Jobs to be stored with it.
+    pub(super) children: Vec<(NewJob, Arc<Held>)>,
+    pub(super) done: oneshot::Sender<Settled>,
+}
+
+impl Held {
+    pub(super) fn new(id: JobId, claim: i64, holder: HolderId, attempts: i64, stored: Stored) -> Self {
+        let state = State {
+            stored,
+            is_settled: false,
+            is_lost: false,
+            is_started: false,
+            is_cancelled: false,
+            stop: None,
+            start_waker: None,
+            stop_waker: None,
+            parked: Vec::new(),
+            place: None,
+        };
+        let (was_taken, is_serial) = (false, false);
+        Self { id, claim, holder, attempts, was_taken, is_serial, state: Mutex::new(state) }
+    }
+
+    /// A job that a worker took.
+    pub(super) fn taken(id: JobId, taken: &Taken, holder: HolderId, at: Instant) -> Self {
+        let held = Self::new(id, taken.claim, holder, taken.attempts, Stored::Yes(at));
+        Self { was_taken: true, is_serial: taken.is_serial, ..held }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps the place that the job takes in its worker, until its end is stored.
+    pub(super) fn keep_place(&self, place: OwnedSemaphorePermit) {
+        self.lock().place = Some(place);
+    }
+
+    pub(super) fn is_in(&self, places: &Arc<Semaphore>) -> bool {
+        self.lock().place.as_ref().is_some_and(|place| Arc::ptr_eq(place.semaphore(), places))
+    }
+
+    pub(super) fn give_up_place(&self) {
+        let place = self.lock().place.take();
+        drop(place);
+    }
+
+    /// It is known by now whether the database has the job. Returns what has waited for that.
+    pub(super) fn set_stored(&self, stored: Stored) -> Vec<Settling> {
+        let mut state = self.lock();
+        state.stored = stored;
+        mem::take(&mut state.parked)
+    }
+
+    pub(super) fn stored(&self) -> Stored {
+        self.lock().stored.clone()
+    }
+
+    /// Whether the database has the job, may have it, or is being asked.
+    pub(super) fn may_be_stored(&self) -> bool {
+        !matches!(self.lock().stored, Stored::No)
+    }
+
+    /// Keeps a change until the job is stored with the end of its parent. Returns it if there is nothing to wait for.
+    pub(super) fn park(&self, settling: Settling) -> Option<Settling> {
+        let mut state = self.lock();
+        if matches!(state.stored, Stored::WithParent) {
+            state.parked.push(settling);
+            return None;
+        }
+        Some(settling)
+    }
+
+    /// The job may be stored, or will be.
+    pub(super) fn in_doubt(&self) {
+        let mut state = self.lock();
+        state.stored = match mem::replace(&mut state.stored, Stored::No) {
+            Stored::Asked(job) => Stored::InDoubt(job),
+            stored => stored,
+        };
+    }
+
+    pub(super) fn is_lost(&self) -> bool {
+        self.lock().is_lost
+    }
+
+    /// Others have the job, or may take it.
+    pub(super) fn lose(&self) {
+        self.lock().is_lost = true;
+        self.stop(Stop::Lost);
+    }
+
+    /// Whether the row was there before this moment, and its end is not on its way.
+    pub(super) fn should_be_there(&self, at: Instant) -> bool {
+        let state = self.lock();
+        let is_open = !state.is_settled && state.stop != Some(Stop::Cancelled);
+        is_open && matches!(state.stored, Stored::Yes(since) if since < at)
+    }
+
+    /// Ends an attempt of the job, and keeps it from starting.
+    pub(super) fn stop(&self, stop: Stop) {
+        let wakers = {
+            let mut state = self.lock();
+            state.stop.get_or_insert(stop);
+            [state.start_waker.take(), state.stop_waker.take()]
+        };
+        wakers.into_iter().flatten().for_each(Waker::wake);
+    }
+
+    /// Starts the job, unless it was stopped before.
+    pub(super) fn start(&self) -> Start {
+        let mut state = self.lock();
+        match state.stop {
+            Some(stop) => Start::Not(stop),
+            None => {
+                state.is_started = true;
+                Start::Now
+            }
+        }
+    }
+
+    /// Waits to be started or stopped.
+    pub(super) fn wait_for_start(&self, waker: Waker) {
+        let before = self.lock().start_waker.replace(waker);
+        drop(before);
+    }
+
+    /// Returns who waits for the start.
+    pub(super) fn start_waker(&self) -> Option<Waker> {
+        self.lock().start_waker.take()
+    }
+
+    /// Cancels the job here. Returns whether it will not start for that: one whose write failed, or is in doubt, runs all the same.
+    pub(super) fn cancel(&self) -> bool {
+        self.stop(Stop::Cancelled);
+        let state = self.lock();
+        !state.is_started && state.stop == Some(Stop::Cancelled) && matches!(state.stored, Stored::Yes(_))
+    }
+
+    /// Its row was cancelled by this process.
+    pub(super) fn set_cancelled(&self) {
+        self.lock().is_cancelled = true;
+    }
+
+    /// Whether its row was cancelled by this process.
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.lock().is_cancelled
+    }
+
+    pub(super) fn stopped(&self) -> Option<Stop> {
+        self.lock().stop
+    }
+
+    /// Returns whether this is its first end.
+    pub(super) fn settles(&self) -> bool {
+        !mem::replace(&mut self.lock().is_settled, true)
+    }
+
+    /// Returns what is to be stored of an end.
+    pub(super) fn change(&self, end: End) -> ChangeKind {
+        let attempts = self.attempts.saturating_add(1);
+        match end {
+            End::Succeeded => ChangeKind::End(StoredEnd::Done { attempts }),
+            End::Failed { error } => {
+                ChangeKind::End(StoredEnd::Failed { attempts, error: convert::error(&error) })
+            }
+            End::Skipped => ChangeKind::End(StoredEnd::Skipped),
+            End::Cancelled => ChangeKind::End(StoredEnd::Cancelled),
+            End::Retry { error, delay } => {
+                ChangeKind::Retry { delay: millis(delay), attempts, error: Some(convert::error(&error)) }
+            }
+            End::Snoozed { delay } => {
+                ChangeKind::Retry { delay: millis(delay), attempts: self.attempts, error: None }
+            }
+            End::Ready(Ready { delay, serial, unique, response }) => ChangeKind::Ready {
+                delay: millis(delay),
+                serial: serial.as_deref().map(convert::text),
+                unique: unique.as_deref().map(convert::text),
+                outcome: response.as_ref().and_then(convert::outcome),
+            },
+        }
+    }
+
+    /// Waits until the job is to be stopped.
+    pub(super) fn poll_stopped(&self, waker: &Waker) -> Poll<Stop> {
+        let mut state = self.lock();
+        if let Some(stop) = state.stop {
+            return Poll::Ready(stop);
+        }
+        if !state.stop_waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            let before = state.stop_waker.replace(waker.clone());
+            drop(state);
+            drop(before);
+        }
+        Poll::Pending
+    }
+}

@@ -1,0 +1,35 @@
+//! What one process does for its queue: a holder of jobs, as the database knows it.
+//!
+//! | file | hides |
+//! |---|---|
+//! | `convert` | how a job and its response are written in a row |
+//! | `clock` | which clock tells how old an answer is |
+//! | `held` | what is known of one job that this process has |
+//! | `ops` | what waits to be written |
+//! | `engine` | what all clones, leases and workers of a queue share |
+//! | `writer` | how what waits is committed, split and repeated |
+//! | `beats` | how this holder stays alive, and judges others |
+//! | `owner` | what keeps it alive |
+//! | `lease` | how a job is given to whoever runs it |
+//! | `threads` | where all of that runs |
+
+mod beats;
+mod clock;
+mod convert;
+#[allow(clippy::module_inception, reason = "the file of the type")]
+mod engine;
+mod held;
+mod lease;
+mod ops;
+mod owner;
+mod threads;
+mod writer;
+
+#[cfg(test)]
+pub(crate) use self::threads::start_here;
+pub(crate) use self::{
+    convert::{millis, new_job, response, text},
+    engine::Settings,
+    owner::Owner,
+    threads::start,
+};

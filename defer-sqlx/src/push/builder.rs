@@ -1,0 +1,152 @@
+//! A job that is being stored, by the queue or in a transaction.
+
+use std::{
+    fmt,
+    future::{IntoFuture, ready},
+    sync::Arc,
+    time::Duration,
+};
+
+use defer_core::{BoxFuture, JobId};
+
+use super::{
+    insert::{Insert, Table},
+    transaction::QueueTransaction,
+};
+use crate::{
+    engine::{millis, text},
+    error::Error,
+    store::NewJob,
+};
+
+/// Stores jobs that anyone may take.
+pub(crate) trait PushJobs: Send + Sync {
+    /// Begins to store a job. It is stored, or not, whether or not the future is dropped.
+    fn push(&self, job: NewJob) -> BoxFuture<'static, Result<(), Error>>;
+}
+
+/// A job that is stored once you await this. Returned by [`SqlxQueue::push`](crate::SqlxQueue::push) and
+/// [`SqlxQueue::push_in`](crate::SqlxQueue::push_in).
+///
+/// It returns the job's id. By [`push`](crate::SqlxQueue::push) the job is stored then; by
+/// [`push_in`](crate::SqlxQueue::push_in) it is part of your transaction, and stored when you commit.
+///
+/// ```
+/// # use defer_sqlx::SqlxQueue;
+/// # use defer_core::{Deferrable, Job, JobContext, JobResult, Policy};
+/// # #[derive(serde::Serialize, serde::Deserialize)]
+/// # struct SyncCart { cart: u64 }
+/// # impl Job for SyncCart { async fn run(&self, _: &JobContext) -> JobResult { Ok(()) } }
+/// # impl Deferrable for SyncCart { const NAME: &'static str = "SyncCart"; const POLICY: Policy = Policy::new(); }
+/// use std::time::Duration;
+///
+/// # async fn example(queue: &SqlxQueue) -> Result<(), defer_sqlx::Error> {
+/// let id = queue.push(SyncCart { cart: 42 }).delay(Duration::from_secs(5)).unique("sync:42").await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// - [`Error::Encode`] if the job cannot be written as JSON, or is too large.
+/// - [`Error::OtherDatabase`] if the transaction is on another kind of database than the queue.
+/// - [`Error::Store`] if the database failed, with the client's error inside. Your transaction can go on after that on SQLite; on
+///   Postgres you can only roll it back.
+///
+/// # Cancel safety
+///
+/// Dropped while a [`push`](crate::SqlxQueue::push) is under way, the job may be stored or not. Dropped before it was awaited,
+/// nothing happens. A [`push_in`](crate::SqlxQueue::push_in) is as safe as a statement of your client's.
+#[must_use = "futures do nothing unless you `.await` them"]
+pub struct Push<'a> {
+    job: Result<NewJob, Error>,
+    to: Destination<'a>,
+}
+
+enum Destination<'a> {
+    Queue(Arc<dyn PushJobs>),
+    Transaction(&'a mut dyn QueueTransaction, Arc<Table>),
+}
+
+impl<'a> Push<'a> {
+    pub(crate) fn by_queue(job: Result<NewJob, Error>, queue: Arc<dyn PushJobs>) -> Self {
+        Self { job, to: Destination::Queue(queue) }
+    }
+
+    pub(crate) fn in_transaction(
+        job: Result<NewJob, Error>,
+        transaction: &'a mut dyn QueueTransaction,
+        table: Arc<Table>,
+    ) -> Self {
+        Self { job, to: Destination::Transaction(transaction, table) }
+    }
+
+    /// Runs the job not before this long after it was pushed, by the database's clock.
+    pub fn delay(self, delay: Duration) -> Self {
+        self.with(|job| job.delay = millis(delay))
+    }
+
+    /// Leaves the job out while another with this key waits to be taken: it ends as a duplicate, and its id tells of which.
+    ///
+    /// Once that one is taken, the next job with the key is stored again, so that no change is missed. A job that waits for another
+    /// attempt leaves out none.
+    ///
+    /// A transaction that was not committed does not count: if two with the same key are open at the same time, neither waits for
+    /// the other, and both jobs run. On Postgres, the job that others were left out for is not taken before their transactions
+    /// have ended.
+    pub fn unique(self, key: impl Into<String>) -> Self {
+        self.with(|job| job.unique = Some(text(&key.into())))
+    }
+
+    /// Runs the job one at a time with others that have this key, wherever they run, in the order in which they were stored.
+    ///
+    /// The order is that of the statements, not of the commits.
+    pub fn serial(self, key: impl Into<String>) -> Self {
+        self.with(|job| job.serial = Some(text(&key.into())))
+    }
+
+    /// Sets the job's priority, instead of its type's: of the jobs that are due, those with a higher one are taken first.
+    pub fn priority(self, priority: i16) -> Self {
+        self.with(|job| job.priority = priority)
+    }
+
+    fn with(mut self, set: impl FnOnce(&mut NewJob)) -> Self {
+        if let Ok(job) = &mut self.job {
+            set(job);
+        }
+        self
+    }
+}
+
+impl<'a> IntoFuture for Push<'a> {
+    type Output = Result<JobId, Error>;
+    type IntoFuture = BoxFuture<'a, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        let job = match self.job {
+            Ok(job) => job,
+            Err(error) => return Box::pin(ready(Err(error))),
+        };
+        let id = job.id;
+        match self.to {
+            Destination::Queue(queue) => Box::pin(async move {
+                queue.push(job).await?;
+                Ok(id)
+            }),
+            Destination::Transaction(transaction, table) => Box::pin(async move {
+                let queue = table.database;
+                if transaction.database() != Some(queue) {
+                    return Err(Error::OtherDatabase { queue: queue.name() });
+                }
+                transaction.insert(&Insert::new(table, job)).await.map_err(Error::Store)?;
+                Ok(id)
+            }),
+        }
+    }
+}
+
+impl fmt::Debug for Push<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Push").field("job", &self.job.as_ref().map(|job| job.id)).finish_non_exhaustive()
+    }
+}

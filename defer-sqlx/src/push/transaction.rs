@@ -1,0 +1,49 @@
+//! What a job can be stored in.
+
+use defer_core::{BoxError, BoxFuture};
+
+use super::{insert::Insert, statements::Database};
+
+/// A transaction or connection of yours that a job can be [stored in](crate::SqlxQueue::push_in). With a connection that is not in a
+/// transaction, the job is stored at once.
+///
+/// | client | types | feature |
+/// |---|---|---|
+/// | sqlx 0.9 | `Transaction`, `SqliteConnection`, `PgConnection`, `PoolConnection` | `sqlite`, `postgres` |
+/// | sqlx 0.8 | the same | `sqlx-0_8-sqlite`, `sqlx-0_8-postgres` |
+/// | SeaORM 1.1 | `DatabaseTransaction`, `DatabaseConnection`, and references to them | `sea-orm` |
+/// | SeaORM 2 | the same | `sea-orm-2` |
+/// | Diesel 2.2 and 2.3, diesel-async 0.6 to 0.9 | `AsyncPgConnection`, `SyncConnectionWrapper<SqliteConnection>` | `diesel-async-postgres`, `diesel-async-sqlite` |
+/// | tokio-postgres 0.7 | `Transaction`, `Client`, and references to them | `tokio-postgres` |
+///
+/// For any other client there is [`SqlxQueue::insert`](crate::SqlxQueue::insert). What comes out of a pool is the client's own type
+/// behind `&mut *`, and a reference that a closure was given, as SeaORM's is, is one behind `&mut &*`.
+///
+/// The role needs the right to `INSERT` into `defer_jobs`; for a job with a serial key also to `SELECT`, and for one with a unique key
+/// to `SELECT` and `UPDATE`.
+///
+/// # What resolves together
+///
+/// One program links one libsqlite3. sqlx 0.9 goes with libsqlite3-sys 0.30 to 0.37, sqlx 0.8 (and so SeaORM 1.1) for SQLite with 0.30
+/// alone, and Diesel 2.3 with all of these, so that all of these go together. rusqlite goes with sqlx 0.9 from 0.32 to 0.39, and with sqlx
+/// 0.8 as 0.32 alone. If your jobs are on Postgres, leave libsqlite3-sys out: `default-features = false`.
+#[diagnostic::on_unimplemented(
+    message = "a job cannot be stored in `{Self}`",
+    label = "not a transaction or connection that `defer-sqlx` knows",
+    note = "turn on the feature of `defer-sqlx` for your database client, such as `sea-orm` or `tokio-postgres`",
+    note = "`&mut *` turns what comes out of a pool into the client's own type",
+    note = "for any other client, `queue.insert(job)` returns the statement and its values"
+)]
+pub trait QueueTransaction: Send + sealed::Sealed {}
+
+pub(super) mod sealed {
+    use super::{BoxError, BoxFuture, Database, Insert};
+
+    pub trait Sealed {
+        /// The kind of database that it is on. `None`: none that a queue can be on.
+        fn database(&self) -> Option<Database>;
+
+        /// Executes the statement.
+        fn insert<'a>(&'a mut self, insert: &'a Insert) -> BoxFuture<'a, Result<(), BoxError>>;
+    }
+}

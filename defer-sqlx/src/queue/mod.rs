@@ -1,0 +1,14 @@
+//! The queue.
+//!
+//! | file | has |
+//! |---|---|
+//! | `queue` | the queue, and what it tells |
+//! | `builder` | how it is set up and connected |
+//! | `push` | how it is given jobs from outside of a request |
+
+mod builder;
+mod push;
+#[allow(clippy::module_inception, reason = "the file of the type")]
+mod queue;
+
+pub use self::{builder::SqlxQueueBuilder, queue::SqlxQueue};

@@ -1,0 +1,176 @@
+//! What was promised, and whether it was kept.
+
+use std::collections::BTreeMap;
+
+use defer_core::JobId;
+
+use super::memory::Tables;
+use crate::store::HolderId;
+
+/// What is known of a job, beside its row.
+#[derive(Debug, Default)]
+pub(super) struct Job {
+    /// The holder that deferred it. `None` if it was pushed.
+    pub(super) deferred_by: Option<HolderId>,
+    /// The database takes no job like it.
+    pub(super) is_bad: bool,
+    /// Somebody was told that it is stored.
+    pub(super) is_acknowledged: bool,
+    /// Its response is over.
+    pub(super) is_over: bool,
+    /// The job whose end it is stored with, and the claim of that.
+    pub(super) parent: Option<(JobId, i64)>,
+    /// The end of its parent was refused.
+    pub(super) is_refused: bool,
+    /// The attempts that run now: their numbers and holders.
+    pub(super) running: Vec<(u64, HolderId)>,
+    /// The holders of the attempts that succeeded.
+    pub(super) succeeded: Vec<HolderId>,
+}
+
+/// The right to run a job, as its process has it.
+#[derive(Clone, Debug)]
+pub(super) struct Ticket {
+    pub(super) id: JobId,
+    pub(super) holder: HolderId,
+    pub(super) claim: i64,
+    /// The write was not acknowledged: it runs from memory.
+    pub(super) from_memory: bool,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Oracle {
+    pub(super) jobs: BTreeMap<JobId, Job>,
+    pub(super) attempts: u64,
+    pub(super) broken: Vec<String>,
+}
+
+impl Oracle {
+    pub(super) fn deferred(&mut self, id: JobId, job: Job) {
+        self.jobs.insert(id, job);
+    }
+
+    pub(super) fn job(&mut self, id: JobId) -> &mut Job {
+        self.jobs.entry(id).or_default()
+    }
+
+    fn breaks(&mut self, what: String) {
+        self.broken.push(what);
+    }
+
+    /// An attempt starts. `is_gone` tells whether a holder was judged dead, has died or has taken leave; `knows` the id under
+    /// which the process knows itself. Returns the attempt's number.
+    pub(super) fn started(
+        &mut self,
+        ticket: &Ticket,
+        knows: &str,
+        tables: &Tables,
+        is_gone: impl Fn(&str) -> bool,
+    ) -> u64 {
+        self.attempts += 1;
+        let (id, number) = (ticket.id, self.attempts);
+        let mut broken = Vec::new();
+        let job = self.jobs.entry(id).or_default();
+        // A process that was cut off for so long has lost its jobs, and what it ran from memory it may run still.
+        let may_run_again = is_gone(&ticket.holder);
+        let in_the_way = |other: &&HolderId| !may_run_again && !is_gone(other);
+        if let Some(other) = job.running.iter().map(|(_, other)| other).find(in_the_way) {
+            broken.push(format!("runs at the same time as in {other}"));
+        }
+        if let Some(other) = job.succeeded.iter().find(in_the_way) {
+            broken.push(format!("runs though it has succeeded in {other}"));
+        }
+        if !job.is_over && job.deferred_by.as_ref().is_some_and(|holder| !is_gone(holder)) {
+            broken.push("starts before its response is over".to_owned());
+        }
+        if !ticket.from_memory {
+            if job.is_refused {
+                broken.push("starts though the end of its parent was refused".to_owned());
+            }
+            let row = tables.jobs.get(&id);
+            let is_ours = row.is_some_and(|row| row.is_had_by(&ticket.holder, ticket.claim));
+            // Even if it is cut off: nobody judges it before it has waited for its own beats.
+            if !is_ours {
+                broken.push(format!("starts, and is not its process's: {row:?}"));
+            }
+            if is_gone(&ticket.holder) && knows != ticket.holder {
+                broken.push("starts, and its process knows that it has lost it".to_owned());
+            }
+        }
+        job.running.push((number, ticket.holder.clone()));
+        for what in broken {
+            self.breaks(format!("{id} {what}"));
+        }
+        number
+    }
+
+    pub(super) fn stopped(&mut self, ticket: &Ticket, number: u64, succeeded: bool) {
+        let job = self.job(ticket.id);
+        job.running.retain(|(running, _)| *running != number);
+        if succeeded {
+            job.succeeded.push(ticket.holder.clone());
+        }
+    }
+
+    /// An attempt has these children, which are stored with its end.
+    pub(super) fn bears(&mut self, ticket: &Ticket, children: &[(JobId, bool)]) {
+        for (id, is_bad) in children {
+            let job = Job {
+                deferred_by: Some(ticket.holder.clone()),
+                is_bad: *is_bad,
+                is_over: true,
+                parent: Some((ticket.id, ticket.claim)),
+                ..Job::default()
+            };
+            self.deferred(*id, job);
+        }
+    }
+
+    /// The end of an attempt was refused.
+    pub(super) fn refused(&mut self, children: &[JobId], tables: &Tables) {
+        for child in children {
+            self.job(*child).is_refused = true;
+            if tables.jobs.contains_key(child) {
+                self.breaks(format!("{child} is stored though the end of its parent was refused"));
+            }
+        }
+    }
+
+    /// Whether everything has ended that is to end.
+    pub(super) fn has_ended(&self, tables: &Tables, names: &[&str]) -> bool {
+        tables.jobs.values().all(|row| row.has_ended() || !names.contains(&&*row.name))
+    }
+
+    /// Judges what there is at the end.
+    pub(super) fn judge(&mut self, tables: &Tables, names: &[&str]) {
+        let mut broken = Vec::new();
+        for id in &tables.replaced {
+            broken.push(format!("{id} has two ends"));
+        }
+        for (id, row) in &tables.jobs {
+            if !row.has_ended() && names.contains(&&*row.name) {
+                broken.push(format!("{id} never ends: {row:?}"));
+            }
+        }
+        for (id, job) in &self.jobs {
+            let is_stored = tables.jobs.contains_key(id);
+            if job.is_acknowledged && !is_stored {
+                broken.push(format!("{id} is lost: {job:?}"));
+            }
+            let Some(parent) = job.parent else { continue };
+            let is_settled = tables.settled.contains(&parent);
+            if is_stored && (!is_settled || job.is_refused) {
+                broken.push(format!("{id} is stored without the end of its parent: {job:?}"));
+            }
+            if !is_stored && is_settled && !job.is_bad && !self.has_bad_sibling(parent) {
+                broken.push(format!("{id} is lost, and the end of its parent is stored: {job:?}"));
+            }
+        }
+        self.broken.append(&mut broken);
+    }
+
+    /// The children of an end are left out one after another until the database takes the others.
+    fn has_bad_sibling(&self, parent: (JobId, i64)) -> bool {
+        self.jobs.values().any(|job| job.parent == Some(parent) && job.is_bad)
+    }
+}

@@ -1,0 +1,171 @@
+//! Interleavings that went wrong once, each by itself.
+
+use std::{future::poll_fn, sync::Arc, time::Duration};
+
+use defer_core::{
+    JobId, Policy,
+    queue::{End, Envelope, Hold, Settle, Settled, Start, Stop},
+};
+use tokio::{
+    sync::Semaphore,
+    task::yield_now,
+    time::{sleep, timeout},
+};
+
+use super::scripted::Scripted;
+use crate::{
+    engine::{Owner, new_job},
+    store::{
+        Cancelling, StoreError,
+        state::{CANCELLED, DONE, HELD, READY, TAKEN},
+    },
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn envelope(id: u128) -> Envelope {
+    Envelope::new(JobId::from(id), "one", Policy::new(), b"{}".to_vec())
+}
+
+fn names() -> Arc<[String]> {
+    Arc::new(["one".to_owned()])
+}
+
+/// Takes one job, as a worker does.
+async fn taken(owner: &Arc<Owner>) -> Arc<dyn defer_core::queue::Lease> {
+    let taken = owner.engine().take(&names(), 1).await.unwrap();
+    let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+    owner.lease(&taken[0], place).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_whose_take_is_not_answered_is_asked_to_stop() {
+    let (store, owner) = Scripted::start().await;
+    let id = JobId::from(1);
+    owner.engine().push(vec![new_job(envelope(1), 100).unwrap()]).await.unwrap();
+    store.hold_back("take");
+    let of_take = owner.clone();
+    let take = tokio::spawn(async move { taken(&of_take).await });
+    while store.state(id) != Some(TAKEN) {
+        yield_now().await;
+    }
+    assert_eq!(owner.engine().cancel(id).await.unwrap(), Cancelling::Asked);
+    store.let_go();
+    let lease = take.await.unwrap();
+    // It may start. The next beat stops it.
+    let stop = timeout(4 * SECOND, poll_fn(|cx| lease.poll_stopped(cx))).await;
+    assert_eq!(stop.unwrap(), Stop::Cancelled);
+    assert_eq!(lease.settle(End::Cancelled, Vec::new()).settled.await, Settled::Done);
+    assert_eq!(store.state(id), Some(CANCELLED));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_waits_here_is_cancelled_and_never_starts() {
+    let (store, owner) = Scripted::start().await;
+    let Hold { leases, stored } = owner.hold(vec![envelope(1)]);
+    assert!(stored.await[0].is_ok());
+    assert_eq!(owner.engine().cancel(JobId::from(1)).await.unwrap(), Cancelling::Cancelled);
+    assert_eq!(store.state(JobId::from(1)), Some(CANCELLED));
+    let start = poll_fn(|cx| leases[0].poll_start(cx)).await;
+    assert_eq!(start, Start::Not(Stop::Cancelled));
+    assert_eq!(leases[0].settle(End::Cancelled, Vec::new()).settled.await, Settled::Done);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_whose_write_is_in_doubt_is_only_asked_because_it_runs_all_the_same() {
+    let (store, owner) = Scripted::start().await;
+    store.answer_next("write", StoreError::InDoubt("no answer".to_owned()));
+    let Hold { leases, stored } = owner.hold(vec![envelope(1)]);
+    assert!(stored.await[0].is_err());
+    assert_eq!(store.state(JobId::from(1)), Some(HELD));
+    assert_eq!(owner.engine().cancel(JobId::from(1)).await.unwrap(), Cancelling::Asked);
+    assert_eq!(leases[0].settle(End::Succeeded, Vec::new()).settled.await, Settled::Done);
+    assert_eq!(store.state(JobId::from(1)), Some(DONE));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_job_that_could_not_be_stored_defers_is_stored() {
+    let (store, owner) = Scripted::start().await;
+    let mut large = envelope(1);
+    large.payload = vec![b'1'; 101];
+    let Hold { leases, stored } = owner.hold(vec![large]);
+    assert!(stored.await[0].is_err() && !leases[0].is_stored());
+    let Settle { leases: children, settled } = leases[0].settle(End::Succeeded, vec![envelope(2)]);
+    assert_eq!(settled.await, Settled::Done);
+    assert!(children[0].is_stored());
+    assert_eq!(poll_fn(|cx| children[0].poll_start(cx)).await, Start::Now);
+    assert_eq!(children[0].settle(End::Succeeded, Vec::new()).settled.await, Settled::Done);
+    assert_eq!(store.state(JobId::from(2)), Some(DONE));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_that_is_dropped_waits_for_the_end_of_its_parent_however_long_that_is_locked() {
+    let (store, owner) = Scripted::start().await;
+    let Hold { leases, stored } = owner.hold(vec![envelope(1)]);
+    assert!(stored.await[0].is_ok());
+    store.answer_next("write", StoreError::Locked("locked".to_owned()));
+    store.answer_next("write", StoreError::Away("refused".to_owned()));
+    let Settle { leases: children, settled } = leases[0].settle(End::Succeeded, vec![envelope(2)]);
+    drop(children);
+    // The writer must let others have their turn.
+    assert_eq!(timeout(60 * SECOND, settled).await.unwrap(), Settled::Done);
+    owner.written().await;
+    assert_eq!((store.state(JobId::from(1)), store.state(JobId::from(2))), (Some(DONE), Some(READY)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_job_with_a_serial_key_lets_workers_look_for_the_next() {
+    let (_store, owner) = Scripted::start().await;
+    let jobs = (1..3).map(|id| {
+        let mut job = envelope(id);
+        job.serial = Some("key".to_owned());
+        new_job(job, 100).unwrap()
+    });
+    owner.engine().push(jobs.collect()).await.unwrap();
+    let lease = taken(&owner).await;
+    assert!(owner.engine().take(&names(), 1).await.unwrap().is_empty(), "its turn has not come");
+    let ready = owner.engine().ready();
+    assert_eq!(lease.settle(End::Succeeded, Vec::new()).settled.await, Settled::Done);
+    timeout(SECOND, ready).await.unwrap();
+    drop(taken(&owner).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn jobs_that_wait_for_a_beat_start_when_it_is_answered() {
+    let (store, owner) = Scripted::start().await;
+    let Hold { leases, stored } = owner.hold((1..4).map(envelope).collect());
+    assert!(stored.await.iter().all(Result::is_ok));
+    store.hold_back("beat");
+    sleep(20 * SECOND).await;
+    let starts: Vec<_> = leases
+        .iter()
+        .cloned()
+        .map(|lease| tokio::spawn(async move { poll_fn(|cx| lease.poll_start(cx)).await }))
+        .collect();
+    sleep(SECOND).await;
+    assert!(starts.iter().all(|start| !start.is_finished()));
+    store.let_go();
+    for start in starts {
+        assert_eq!(timeout(10 * SECOND, start).await.unwrap().unwrap(), Start::Now);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_was_judged_dead_stops_what_it_runs_and_goes_on_under_another_name() {
+    let (store, owner) = Scripted::start().await;
+    let holder = owner.engine().holder();
+    let Hold { leases, stored } = owner.hold(vec![envelope(1)]);
+    assert!(stored.await[0].is_ok());
+    assert_eq!(poll_fn(|cx| leases[0].poll_start(cx)).await, Start::Now);
+    store.tables().holders.remove(&holder);
+    let stop = timeout(4 * SECOND, poll_fn(|cx| leases[0].poll_stopped(cx))).await;
+    assert_eq!(stop.unwrap(), Stop::Lost);
+    assert_eq!(leases[0].settle(End::Succeeded, Vec::new()).settled.await, Settled::Refused);
+    sleep(4 * SECOND).await;
+    assert_ne!(owner.engine().holder(), holder);
+    // Its own jobs are recovered as others' are.
+    assert_eq!(store.state(JobId::from(1)), Some(READY));
+    let Hold { leases, stored } = owner.hold(vec![envelope(2)]);
+    assert!(stored.await[0].is_ok());
+    assert_eq!(poll_fn(|cx| leases[0].poll_start(cx)).await, Start::Now);
+}

@@ -1,0 +1,27 @@
+//! The database of a queue.
+//!
+//! | file | hides |
+//! |---|---|
+//! | `interface` | nothing: what the engine asks of a database |
+//! | `connection` | how a transaction runs, and when a connection is closed |
+//! | `state` | what the numbers in a row mean |
+//! | `recovery` | what becomes of a job whose holder is gone |
+//! | `sqlite`, `postgres` | the statements |
+
+mod connection;
+mod interface;
+#[cfg(feature = "postgres")]
+pub(crate) mod postgres;
+pub(crate) mod recovery;
+#[cfg(feature = "sqlite")]
+pub(crate) mod sqlite;
+pub(crate) mod state;
+#[cfg(test)]
+pub(crate) mod tests;
+
+#[cfg(test)]
+pub(crate) use self::interface::Stored;
+pub(crate) use self::interface::{
+    Beat, Cancelling, Change, ChangeKind, Changed, Holder, HolderId, NewJob, Own, Store, StoreError,
+    StoredEnd, Taken,
+};

@@ -1,0 +1,127 @@
+//! The statements that claim unique keys, without waiting for anyone.
+//!
+//! A transaction of a user's that claims a key may stay open for long. Whoever claims one holds a lock of it until its
+//! transaction has ended, and who does not get that lock at once leaves its job without a claim: both jobs run. A claim that is
+//! seen after the lock was had is the only one.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
+
+use sqlx::{PgConnection, Row};
+
+use super::tables::{Tables, query};
+
+/// How often a key is asked for that another transaction is claiming, and how long the pause between is.
+const TRIES: usize = 5;
+const PAUSE: Duration = Duration::from_millis(5);
+
+type Result<T> = std::result::Result<T, sqlx::Error>;
+
+/// Whose keys are.
+pub(super) struct Keys {
+    /// Those that this transaction may claim.
+    free: BTreeSet<String>,
+    /// Those that a job has.
+    twins: HashMap<String, String>,
+}
+
+/// What a job that is ready does about its key.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Claim {
+    Free,
+    /// Another has it.
+    Twin(String),
+    /// Another may have it.
+    Busy,
+}
+
+impl Keys {
+    /// Finds out whose these keys are.
+    pub(super) async fn find(
+        connection: &mut PgConnection,
+        tables: &Tables,
+        keys: &BTreeSet<&str>,
+    ) -> Result<Self> {
+        let mut found = Self { free: BTreeSet::new(), twins: HashMap::new() };
+        if keys.is_empty() {
+            return Ok(found);
+        }
+        let keys: Vec<&str> = keys.iter().copied().collect();
+        for attempt in 0..TRIES {
+            let busy: Vec<&str> = keys.iter().copied().filter(|key| !found.free.contains(*key)).collect();
+            if busy.is_empty() {
+                break;
+            }
+            if attempt > 0 {
+                // Transactions of other processes are short, unlike those of users.
+                tokio::time::sleep(PAUSE).await;
+            }
+            let lock = query(&tables.keys.lock).bind(&tables.queue).bind(&busy);
+            for row in lock.fetch_all(&mut *connection).await? {
+                found.free.insert(row.try_get(0)?);
+            }
+        }
+        // A statement of its own: it sees what was committed before the locks were had.
+        let twins = query(&tables.keys.twins).bind(&tables.queue).bind(&keys).fetch_all(connection).await?;
+        for row in twins {
+            let key: String = row.try_get(0)?;
+            found.free.remove(&key);
+            if let Some(twin) = row.try_get(1)? {
+                found.twins.insert(key, twin);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Claims a key for a job.
+    pub(super) fn claim(&mut self, key: &str, id: &str) -> Claim {
+        if self.free.remove(key) {
+            self.twins.insert(key.to_owned(), id.to_owned());
+            return Claim::Free;
+        }
+        match self.twins.get(key) {
+            Some(twin) if twin != id => Claim::Twin(twin.clone()),
+            Some(_) => Claim::Free,
+            None => Claim::Busy,
+        }
+    }
+}
+
+/// A ready job, and the key that it claims.
+pub(super) struct Claimant {
+    pub(super) id: String,
+    pub(super) key: String,
+    /// Whether it becomes a duplicate if another has its key. If not, it is ready without a claim.
+    pub(super) may_be_duplicate: bool,
+}
+
+/// Claims keys for jobs that this transaction has made ready. Returns of which jobs others are duplicates.
+pub(super) async fn claim(
+    connection: &mut PgConnection,
+    tables: &Tables,
+    claimants: &[Claimant],
+) -> Result<HashMap<String, String>> {
+    let mut duplicates = HashMap::new();
+    let keys = claimants.iter().map(|claimant| claimant.key.as_str()).collect();
+    let mut keys = Keys::find(&mut *connection, tables, &keys).await?;
+    let (mut ids, mut of, mut twins) = (Vec::new(), Vec::new(), Vec::new());
+    for Claimant { id, key, may_be_duplicate } in claimants {
+        let twin = match keys.claim(key, id) {
+            Claim::Free => None,
+            Claim::Twin(twin) if *may_be_duplicate => {
+                duplicates.insert(id.clone(), twin.clone());
+                Some(twin)
+            }
+            Claim::Twin(_) | Claim::Busy => continue,
+        };
+        ids.push(id);
+        of.push(key);
+        twins.push(twin);
+    }
+    if !ids.is_empty() {
+        query(&tables.keys.claim).bind(&ids).bind(&of).bind(&twins).execute(connection).await?;
+    }
+    Ok(duplicates)
+}

@@ -1,0 +1,30 @@
+//! Postgres.
+//!
+//! | file | hides |
+//! |---|---|
+//! | `database` | how a connection is opened |
+//! | `tables` | the tables' names in statements |
+//! | `store` | which transaction runs on which connection |
+//! | `bell` | how other processes are told that jobs are ready, and how this one hears of it |
+//! | `push` | the statements that store jobs that anyone may take |
+//! | `write` | the statements that store and change the jobs of a holder |
+//! | `keys` | the statements that claim unique keys, without waiting for anyone |
+//! | `take` | the statements that find due jobs |
+//! | `holders` | the statements of holders, and of recovery |
+//! | `inspect` | the statements that look, and those that a person asks for |
+
+mod bell;
+mod database;
+mod holders;
+mod inspect;
+mod keys;
+mod push;
+mod statements;
+mod store;
+mod tables;
+mod take;
+#[cfg(all(test, feature = "_servers"))]
+mod tests;
+mod write;
+
+pub(crate) use self::store::Postgres;

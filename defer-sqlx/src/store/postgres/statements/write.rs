@@ -1,0 +1,41 @@
+//! That store and change jobs.
+
+/// What a job that is given back becomes: if its condition was not asked, its status tells.
+macro_rules! given_back {
+    () => {
+        "CASE WHEN j.cancel <> 0 THEN 6 WHEN j.state <> 0 OR j.outcome IS NOT NULL OR c.outcome IS NOT NULL THEN 1 \
+         WHEN j.condition = 2 THEN 4 WHEN j.condition = 1 AND coalesce(j.status, 500) >= 400 THEN 5 ELSE 1 END"
+    };
+}
+
+statements! {
+    hold = "INSERT INTO {jobs} (queue, holder, state, claim, due, turn, created, id, name, payload, metadata, priority, condition, \
+            status, serial_key, unique_key) SELECT $1::text, $2::text, 0, 1, {now}, {now}, {now}, c.* FROM unnest($3::text[], \
+            $4::text[], $5::text[], $6::text[], $7::smallint[], $8::smallint[], $9::smallint[], $10::text[], $11::text[]) AS c \
+            ON CONFLICT (id) DO NOTHING";
+    end = "UPDATE {jobs} j SET state = c.state, attempts = coalesce(c.attempts, j.attempts), error = c.error, ended = {now}, \
+           unique_claim = NULL FROM unnest($2::text[], $3::bigint[], $4::smallint[], $5::bigint[], $6::text[]) \
+           AS c (id, claim, state, attempts, error) WHERE j.id = c.id AND j.holder IS NOT DISTINCT FROM $1::text \
+           AND j.claim = c.claim AND j.state + 0 IN (0, 2) RETURNING j.id, j.serial_key IS NOT NULL";
+    retry = "UPDATE {jobs} j SET state = CASE j.cancel WHEN 0 THEN 1 ELSE 6 END, claim = {raised}, condition = 0, \
+             due = {now} + c.delay, attempts = c.attempts, error = coalesce(c.error, j.error), unique_claim = NULL, \
+             ended = CASE j.cancel WHEN 0 THEN NULL ELSE {now} END \
+             FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[]) \
+             AS c (id, claim, delay, attempts, error) WHERE j.id = c.id AND j.holder IS NOT DISTINCT FROM $1::text \
+             AND j.claim = c.claim AND j.state + 0 IN (0, 2) RETURNING j.id";
+    pass = "UPDATE {jobs} j SET condition = 0 FROM unnest($2::text[], $3::bigint[]) AS c (id, claim) WHERE j.id = c.id \
+            AND j.holder IS NOT DISTINCT FROM $1::text AND j.claim = c.claim AND j.state + 0 IN (0, 2) RETURNING j.id";
+    ready = concat!("UPDATE {jobs} j SET state = ", given_back!(), ", claim = {raised}, condition = 0, due = {now} + c.delay, \
+             outcome = coalesce(c.outcome, j.outcome), serial_key = coalesce(c.serial, j.serial_key), \
+             unique_key = coalesce(c.key, j.unique_key), unique_claim = NULL, \
+             error = CASE ", given_back!(), " WHEN 4 THEN 'its process ended before its condition could be asked' ELSE j.error END, \
+             ended = CASE ", given_back!(), " WHEN 1 THEN NULL ELSE {now} END, \
+             turn = CASE WHEN c.serial IS NULL OR (j.state = 2 AND j.serial_key IS NOT DISTINCT FROM c.serial) THEN j.turn ELSE ",
+             turn!("c.nth", "$2::text", "c.serial"), " END \
+             FROM unnest($3::text[], $4::bigint[], $5::bigint[], $6::text[], $7::bigint[], $8::text[], $9::text[]) \
+             AS c (id, claim, delay, serial, nth, key, outcome) WHERE j.id = c.id AND j.holder IS NOT DISTINCT FROM $1::text \
+             AND j.claim = c.claim AND j.state + 0 IN (0, 2) RETURNING j.id, \
+             CASE WHEN j.state = 1 AND (j.attempts = 0 OR c.key IS NOT NULL) THEN j.unique_key END");
+    found = "SELECT id, state, holder IS NOT DISTINCT FROM $1::text, claim, duplicate_of FROM {jobs} WHERE id = ANY ($2::text[])";
+    known = "SELECT id FROM {jobs} WHERE id = ANY ($1::text[])";
+}

@@ -1,0 +1,86 @@
+//! The statements of a queue, with the tables' names in them.
+
+use std::{borrow::Cow, sync::Arc};
+
+use sqlx::{AssertSqlSafe, Postgres, postgres::PgArguments, query::Query};
+
+use super::statements::{holders, inspect, keys, push, take, write};
+
+/// The statements of a queue.
+#[derive(Debug)]
+pub(super) struct Tables {
+    pub(super) queue: String,
+    pub(super) schema: String,
+    pub(super) holders: holders::Statements,
+    pub(super) inspect: inspect::Statements,
+    pub(super) keys: keys::Statements,
+    pub(super) push: push::Statements,
+    pub(super) take: take::Statements,
+    pub(super) write: write::Statements,
+}
+
+impl Tables {
+    /// `prepares` tells whether the server keeps the statements.
+    pub(super) fn new(queue: String, schema: String, prepares: bool) -> Self {
+        let schema_quoted = quoted(&schema);
+        let fill = |sql: &str| {
+            let table = |name| format!("{schema_quoted}.{name}");
+            // Stable, so that it can be looked up in an index; and the same throughout a statement.
+            let sql = sql.replace("{now}", "(extract(epoch FROM statement_timestamp()) * 1000)::bigint");
+            let sql =
+                sql.replace("{jobs}", &table("defer_jobs")).replace("{holders}", &table("defer_holders"));
+            let sql =
+                sql.replace("{raised}", "least(j.claim + 1, {limit})").replace("{limit}", "9007199254740991");
+            Statement { sql: sql.replace("{pauses}", &table("defer_pauses")).into(), prepares }
+        };
+        Self {
+            queue,
+            holders: holders::Statements::new(fill),
+            inspect: inspect::Statements::new(fill),
+            keys: keys::Statements::new(fill),
+            push: push::Statements::new(fill),
+            take: take::Statements::new(fill),
+            write: write::Statements::new(fill),
+            schema,
+        }
+    }
+}
+
+#[cfg(all(test, feature = "_servers"))]
+impl Tables {
+    pub(super) fn all(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let Self { holders, inspect, keys, push, take, write, .. } = self;
+        [holders.all(), inspect.all(), keys.all(), push.all(), take.all(), write.all()].into_iter().flatten()
+    }
+}
+
+#[cfg(all(test, feature = "_servers"))]
+impl Statement {
+    pub(super) fn sql(&self) -> &str {
+        &self.sql
+    }
+}
+
+/// Returns an identifier as it is written in a statement.
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A statement.
+#[derive(Debug)]
+pub(super) struct Statement {
+    sql: Arc<str>,
+    /// Whether the server keeps it, and how it executes it. Behind a pooler the next transaction may be another server connection's,
+    /// which does not have it, or has another under its name.
+    prepares: bool,
+}
+
+/// Returns a statement to be executed.
+pub(super) fn query(statement: &Statement) -> Query<'static, Postgres, PgArguments> {
+    sqlx::query(AssertSqlSafe(statement.sql.clone())).persistent(statement.prepares)
+}
+
+/// Returns a text as Postgres can store it.
+pub(super) fn text(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') { text.replace('\0', "\u{fffd}").into() } else { text.into() }
+}

@@ -1,0 +1,138 @@
+//! How a connection is opened, and how it begins and ends a transaction.
+
+use std::{sync::Arc, time::Duration};
+
+use defer_core::BoxFuture;
+use sqlx::{
+    ConnectOptions, Connection, SqliteConnection,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
+};
+use tokio::sync::Mutex;
+
+use crate::store::connection::{Control, Database};
+
+/// How long SQLite itself waits for a lock. It looks ever more rarely, up to ten times a second, and where others write one
+/// transaction after another it would seldom find the moment between two. So it begins anew, again and again.
+const BUSY_TIMEOUT: Duration = Duration::from_millis(20);
+/// The longest wait between two such tries.
+const LONGEST_PAUSE: Duration = Duration::from_millis(4);
+
+#[derive(Debug)]
+pub(super) struct File {
+    options: SqliteConnectOptions,
+    in_memory: bool,
+    turn: Arc<Mutex<()>>,
+}
+
+impl File {
+    /// What is committed here outlives a power cut.
+    pub(super) fn new(options: SqliteConnectOptions, in_memory: bool) -> Self {
+        let options = options
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            // In pages: four times SQLite's default, because each checkpoint holds up the commits that wait for it.
+            .pragma("wal_autocheckpoint", "4000")
+            .busy_timeout(BUSY_TIMEOUT)
+            .disable_statement_logging();
+        Self { options, in_memory, turn: Arc::default() }
+    }
+}
+
+impl Database for File {
+    type Connection = SqliteConnection;
+
+    fn open(&self) -> BoxFuture<'_, Result<SqliteConnection, sqlx::Error>> {
+        Box::pin(async {
+            loop {
+                match SqliteConnection::connect_with(&self.options).await {
+                    // Another process creates the file, or recovers it.
+                    Err(error) if is_busy(&error) => pause().await,
+                    opened => return opened,
+                }
+            }
+        })
+    }
+
+    fn execute<'a>(
+        &'a self,
+        connection: &'a mut SqliteConnection,
+        statement: Control,
+    ) -> BoxFuture<'a, Result<(), sqlx::Error>> {
+        let (statement, waits) = match statement {
+            // One that began to read could no longer write once another has written.
+            Control::Begin => ("BEGIN IMMEDIATE", true),
+            Control::Look => ("BEGIN", false),
+            // Busy only where the journal is not a WAL. The transaction goes on then.
+            Control::Commit => ("COMMIT", true),
+            Control::Rollback => ("ROLLBACK", false),
+        };
+        Box::pin(async move {
+            loop {
+                match sqlx::query(statement).execute(&mut *connection).await {
+                    Err(error) if waits && is_busy(&error) => pause().await,
+                    executed => return executed.map(drop),
+                }
+            }
+        })
+    }
+
+    fn is_data(&self, error: &sqlx::Error) -> bool {
+        match error {
+            // SQLITE_ERROR (malformed JSON, among others), TOOBIG, CONSTRAINT, MISMATCH, RANGE.
+            sqlx::Error::Database(_) => matches!(code(error), 1 | 18 | 19 | 20 | 25),
+            sqlx::Error::Encode(_) | sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } => true,
+            _ => false,
+        }
+    }
+
+    fn is_refused_commit(&self, error: &sqlx::Error) -> bool {
+        // Also SQLITE_BUSY and FULL. After an I/O error the end of the transaction may be in the file.
+        self.is_data(error) || is_busy(error) || code(error) == 13
+    }
+
+    fn is_only_connection(&self) -> bool {
+        self.in_memory
+    }
+
+    fn turn(&self) -> Option<Arc<Mutex<()>>> {
+        Some(self.turn.clone())
+    }
+}
+
+async fn pause() {
+    let longest = u64::try_from(LONGEST_PAUSE.as_micros()).unwrap_or(u64::MAX);
+    tokio::time::sleep(Duration::from_micros(fastrand::u64(0..longest))).await;
+}
+
+/// Returns whether another connection is in the way: `SQLITE_BUSY`, or `SQLITE_LOCKED` where a cache is shared.
+fn is_busy(error: &sqlx::Error) -> bool {
+    matches!(code(error), 5 | 6)
+}
+
+/// Returns the primary code of an error of SQLite's, and 0 for any other.
+fn code(error: &sqlx::Error) -> i32 {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.and_then(|code| code.parse::<i32>().ok()).unwrap_or_default() & 0xff
+}
+
+#[cfg(test)]
+mod tests {
+    use std::str::FromStr;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_committed_is_on_the_disk() -> Result<(), Box<dyn std::error::Error>> {
+        let folder = tempfile::tempdir()?;
+        // Whatever the user's options say.
+        let url = format!("sqlite:{}", folder.path().join("jobs.db").display());
+        let options = SqliteConnectOptions::from_str(&url)?.synchronous(SqliteSynchronous::Off);
+        let mut connection = File::new(options, false).open().await?;
+        let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous").fetch_one(&mut connection).await?;
+        let journal: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut connection).await?;
+        // 2 is FULL: the log is synced at each commit.
+        assert_eq!((synchronous, &*journal), (2, "wal"));
+        Ok(())
+    }
+}

@@ -1,0 +1,225 @@
+//! The statements that look, and those that a person asks for.
+
+use std::{collections::HashSet, time::Duration};
+
+use defer_core::{
+    JobId, JobStatus,
+    queue::{FailedJob, QueueCounts},
+};
+use sqlx::{Row, SqliteConnection};
+
+use super::{
+    keys::claim_where_free,
+    now, raised,
+    take::{Group, groups, text},
+    turn,
+};
+use crate::store::{interface::Cancelling, state};
+
+type Result<T> = std::result::Result<T, sqlx::Error>;
+
+async fn time(connection: &mut SqliteConnection) -> Result<i64> {
+    sqlx::query_scalar(concat!("SELECT ", now!())).fetch_one(connection).await
+}
+
+macro_rules! count {
+    ($of:literal) => {
+        concat!("SELECT count(*) FROM (SELECT 1 FROM defer_jobs WHERE queue = ?1 AND ", $of, " LIMIT 10000)")
+    };
+}
+
+/// Each stops at 10,000 rows.
+pub(super) const COUNTS: [&str; 5] = [
+    count!("state = 1 AND serial_key IS NULL"),
+    count!("state = 1 AND serial_key IS NOT NULL"),
+    count!("state IN (0, 2) AND holder IS NOT NULL"),
+    count!("state = 3 AND ended IS NOT NULL"),
+    count!("state = 4 AND ended IS NOT NULL"),
+];
+
+pub(super) async fn counts(connection: &mut SqliteConnection, queue: &str) -> Result<QueueCounts> {
+    let now = time(connection).await?;
+    let mut found = [0_u64; 5];
+    for (sql, found) in COUNTS.into_iter().zip(&mut found) {
+        let count: i64 = sqlx::query_scalar(sql).bind(queue).fetch_one(&mut *connection).await?;
+        *found = u64::try_from(count).unwrap_or_default();
+    }
+    let [plain, serial, running, done, failed] = found;
+    let mut counts = QueueCounts::default();
+    (counts.pending, counts.running, counts.done, counts.failed) =
+        ((plain + serial).min(10_000), running, done, failed);
+    let oldest = groups(connection, queue).await?.into_iter().map(|group| group.due).min();
+    counts.oldest_due = oldest
+        .and_then(|due| u64::try_from(now.saturating_sub(due)).ok())
+        .filter(|waited| *waited > 0)
+        .map(Duration::from_millis);
+    Ok(counts)
+}
+
+pub(super) async fn next_due(
+    connection: &mut SqliteConnection,
+    queue: &str,
+    names: &[String],
+) -> Result<Option<i64>> {
+    let now = time(connection).await?;
+    let paused = paused(connection, queue).await?;
+    let groups = groups(connection, queue).await?;
+    let is_asked_for = |group: &Group| names.contains(&group.name) && !paused.contains(&group.name);
+    let due = groups.into_iter().filter(is_asked_for).map(|group| group.due).min();
+    Ok(due.map(|due| due.saturating_sub(now).max(0)))
+}
+
+pub(super) const NEXT_QUEUE: &str = "SELECT min(queue) FROM (SELECT min(queue) AS queue FROM defer_jobs WHERE queue > ?1 \
+    AND state = 1 AND serial_key IS NULL UNION ALL SELECT min(queue) FROM defer_jobs WHERE queue > ?1 AND state = 1 \
+    AND serial_key IS NOT NULL)";
+
+async fn paused(connection: &mut SqliteConnection, queue: &str) -> Result<Vec<String>> {
+    let names = sqlx::query_scalar("SELECT name FROM defer_pauses WHERE queue = ?1").bind(queue);
+    names.fetch_all(connection).await
+}
+
+pub(super) async fn unclaimed(
+    connection: &mut SqliteConnection,
+    queue: &str,
+    due: i64,
+) -> Result<Vec<String>> {
+    let before = time(connection).await?.saturating_sub(due);
+    let holders: Vec<(String, String)> =
+        sqlx::query_as("SELECT queue, names FROM defer_holders").fetch_all(&mut *connection).await?;
+    let taken: HashSet<String> = holders
+        .iter()
+        .filter(|(of, _)| of == queue)
+        .filter_map(|(_, names)| serde_json::from_str::<Vec<String>>(names).ok())
+        .flatten()
+        .collect();
+    let paused = paused(connection, queue).await?;
+    let mut unclaimed: Vec<String> = groups(connection, queue)
+        .await?
+        .into_iter()
+        .filter(|group| group.due <= before && !taken.contains(&group.name) && !paused.contains(&group.name))
+        .map(|group| group.name)
+        .collect();
+    unclaimed.sort();
+    unclaimed.dedup();
+    let mut last = String::new();
+    loop {
+        let next: Option<String> =
+            sqlx::query_scalar(NEXT_QUEUE).bind(&last).fetch_one(&mut *connection).await?;
+        let Some(other) = next else { break };
+        if other != queue && !holders.iter().any(|(of, _)| *of == other) {
+            let is_due = groups(connection, &other).await?.iter().any(|group| group.due <= before);
+            unclaimed.extend(is_due.then(|| format!("queue {other}")));
+        }
+        last = other;
+    }
+    Ok(unclaimed)
+}
+
+pub(super) const FAILED: &str = "SELECT id, CAST(name AS BLOB), attempts, CAST(error AS BLOB) FROM defer_jobs \
+    WHERE queue = ?1 AND state = 4 AND ended IS NOT NULL ORDER BY ended DESC LIMIT ?2";
+
+pub(super) async fn failed(
+    connection: &mut SqliteConnection,
+    queue: &str,
+    limit: usize,
+) -> Result<Vec<FailedJob>> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows = sqlx::query(FAILED).bind(queue).bind(limit).fetch_all(connection).await?;
+    let mut failed = Vec::with_capacity(rows.len());
+    for row in rows {
+        let Ok(id) = row.try_get::<String, _>(0)?.parse() else { continue };
+        let attempts = u32::try_from(row.try_get::<i64, _>(2)?).unwrap_or(u32::MAX);
+        let error = row.try_get::<Option<Vec<u8>>, _>(3)?.map(text).unwrap_or_default();
+        failed.push(FailedJob::new(id, text(row.try_get(1)?), attempts, error));
+    }
+    Ok(failed)
+}
+
+pub(super) const STATUS: &str =
+    "SELECT state, CAST(error AS BLOB), duplicate_of FROM defer_jobs WHERE id = ?1 AND +queue = ?2";
+
+pub(super) async fn status(
+    connection: &mut SqliteConnection,
+    queue: &str,
+    id: JobId,
+) -> Result<Option<JobStatus>> {
+    let row = sqlx::query(STATUS).bind(id.to_string()).bind(queue).fetch_optional(connection).await?;
+    let Some(row) = row else { return Ok(None) };
+    let (error, of): (Option<Vec<u8>>, Option<String>) = (row.try_get(1)?, row.try_get(2)?);
+    let error = error.map(text);
+    Ok(state::status(row.try_get(0)?, error.as_deref(), of.as_deref()))
+}
+
+pub(super) const RETRY: &str = concat!(
+    "UPDATE defer_jobs SET state = 1, claim = ",
+    raised!(),
+    ", holder = NULL, attempts = 0, deaths = 0, cancel = 0, condition = 0, error = NULL, ended = NULL, due = now, turn = ",
+    turn!("?2", "defer_jobs.serial_key"),
+    " FROM (SELECT ",
+    now!(),
+    " AS now) WHERE id = ?1 AND +queue = ?2 AND +state = 4"
+);
+
+pub(super) async fn retry(connection: &mut SqliteConnection, queue: &str, id: JobId) -> Result<bool> {
+    let id = id.to_string();
+    let retried = sqlx::query(RETRY).bind(&id).bind(queue).execute(&mut *connection).await?;
+    if retried.rows_affected() == 0 {
+        return Ok(false);
+    }
+    claim_where_free(connection, &[id]).await?;
+    Ok(true)
+}
+
+pub(super) const DISCARD: &str = "DELETE FROM defer_jobs WHERE id = ?1 AND +queue = ?2 AND +state = 4";
+
+pub(super) async fn discard(connection: &mut SqliteConnection, queue: &str, id: JobId) -> Result<bool> {
+    let discarded = sqlx::query(DISCARD).bind(id.to_string()).bind(queue).execute(connection).await?;
+    Ok(discarded.rows_affected() > 0)
+}
+
+pub(super) async fn cancel(
+    connection: &mut SqliteConnection,
+    queue: &str,
+    id: JobId,
+    holder: &str,
+    started: bool,
+) -> Result<Cancelling> {
+    let row = sqlx::query("SELECT state, holder FROM defer_jobs WHERE id = ?1 AND +queue = ?2")
+        .bind(id.to_string())
+        .bind(queue)
+        .fetch_optional(&mut *connection)
+        .await?;
+    let Some(row) = row else { return Ok(Cancelling::Unknown) };
+    let (found, of): (i16, Option<String>) = (row.try_get(0)?, row.try_get(1)?);
+    let is_ours = of.as_deref() == Some(holder) && !started;
+    let (sql, cancelled) = match found {
+        state::READY => (CANCEL, Cancelling::Cancelled),
+        state::HELD if is_ours => (CANCEL, Cancelling::Cancelled),
+        state::HELD | state::TAKEN => ("UPDATE defer_jobs SET cancel = 1 WHERE id = ?1", Cancelling::Asked),
+        _ => return Ok(Cancelling::Ended),
+    };
+    sqlx::query(sql).bind(id.to_string()).execute(connection).await?;
+    Ok(cancelled)
+}
+
+/// The holder stays: if it says so too, that is no late result.
+pub(super) const CANCEL: &str = concat!(
+    "UPDATE defer_jobs SET state = 6, claim = ",
+    raised!(),
+    ", unique_claim = NULL, ended = ",
+    now!(),
+    " WHERE id = ?1"
+);
+
+pub(super) async fn pause(
+    connection: &mut SqliteConnection,
+    queue: &str,
+    name: &str,
+    paused: bool,
+) -> Result<()> {
+    let sql = match paused {
+        true => "INSERT INTO defer_pauses (queue, name) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+        false => "DELETE FROM defer_pauses WHERE queue = ?1 AND name = ?2",
+    };
+    sqlx::query(sql).bind(queue).bind(name).execute(connection).await.map(drop)
+}

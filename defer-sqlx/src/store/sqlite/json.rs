@@ -1,0 +1,7 @@
+//! How rows are handed to a statement.
+
+use serde::Serialize;
+
+pub(super) fn json(value: &impl Serialize) -> Result<String, sqlx::Error> {
+    serde_json::to_string(value).map_err(|error| sqlx::Error::Encode(error.into()))
+}

@@ -1,0 +1,100 @@
+//! SQLite.
+//!
+//! | file | hides |
+//! |---|---|
+//! | `database` | how a connection is opened, and begins and ends a transaction |
+//! | `migrate` | how the tables are created |
+//! | `store` | which transaction runs on which connection |
+//! | `write` | the statements that hold and change jobs |
+//! | `push` | the statements that store jobs which anyone may take |
+//! | `keys` | the statements of unique keys |
+//! | `take` | the statements that find due jobs |
+//! | `holders` | the statements of holders, and of recovery |
+//! | `inspect` | the statements that look, and those that a person asks for |
+
+mod database;
+mod holders;
+mod inspect;
+mod json;
+mod keys;
+mod migrate;
+mod push;
+mod store;
+mod take;
+mod write;
+
+pub(crate) use self::store::Sqlite;
+
+/// The time, in milliseconds. Known to every SQLite, unlike `unixepoch('subsec')`, and the same throughout a statement.
+macro_rules! now {
+    () => {
+        "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
+    };
+}
+use now;
+
+/// A claim that is raised, though a stranger may have stored the highest one.
+macro_rules! raised {
+    () => {
+        "min(claim + 1, 9007199254740991)"
+    };
+}
+use raised;
+
+/// The turn of a row that becomes ready now, with this serial key in this queue: behind all that are there. `now` is a column.
+macro_rules! turn {
+    ($queue:literal, $key:literal) => {
+        concat!(
+            "min(max(now, coalesce((SELECT max(o.turn) + 1 FROM defer_jobs o WHERE o.queue = ",
+            $queue,
+            " AND o.serial_key = ",
+            $key,
+            " AND o.serial_key IS NOT NULL AND o.state IN (1, 2)), 0)), 9007199254740991)"
+        )
+    };
+}
+use turn;
+
+#[cfg(test)]
+pub(super) mod statements {
+    //! The statements, for tests of how SQLite executes them.
+
+    use super::{holders, inspect, keys, push, take, write};
+
+    pub(in crate::store) const ALL: &[&str] = &[
+        write::HOLD,
+        write::END,
+        write::PASS,
+        write::RETRY,
+        write::READY,
+        write::READY_WITH_KEYS,
+        write::FIND,
+        keys::TWIN,
+        keys::CLAIM,
+        push::PUSH,
+        push::PUSH_WITH_KEYS,
+        take::TAKE,
+        take::IS_DUE,
+        take::IS_CROWDED,
+        take::LAST_KEY,
+        take::TAKE_OF_KEYS,
+        take::GROUPS[0],
+        take::GROUPS[1],
+        holders::FREE,
+        holders::OWN,
+        holders::NEXT_HOLDER,
+        holders::LEFT,
+        holders::PRUNE,
+        inspect::FAILED,
+        inspect::STATUS,
+        inspect::RETRY,
+        inspect::DISCARD,
+        inspect::CANCEL,
+        inspect::COUNTS[0],
+        inspect::COUNTS[1],
+        inspect::COUNTS[2],
+        inspect::COUNTS[3],
+        inspect::COUNTS[4],
+        inspect::NEXT_QUEUE,
+    ];
+}

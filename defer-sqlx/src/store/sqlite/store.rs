@@ -1,0 +1,234 @@
+//! Which transaction runs on which connection.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use defer_core::{
+    BoxFuture, JobId, JobStatus,
+    queue::{FailedJob, QueueCounts},
+};
+use sqlx::sqlite::SqliteConnectOptions;
+
+use super::{database::File, holders, inspect, migrate, push, take, write};
+use crate::{
+    error::Error,
+    store::{
+        connection::Line,
+        interface::{Beat, Cancelling, Change, Changed, Holder, HolderId, NewJob, Store, Stored, Taken},
+    },
+};
+
+/// Jobs in an SQLite file, or in memory.
+pub(crate) struct Sqlite {
+    queue: Arc<str>,
+    writer: Line<File>,
+    /// Looks, so that nobody who looks holds up what is written.
+    reader: Line<File>,
+    beats: Line<File>,
+    /// The last look for due jobs found as many as it was for.
+    has_more: AtomicBool,
+    /// From which serial key on the next look behind a crowd goes.
+    from_key: Arc<Mutex<String>>,
+}
+
+impl Sqlite {
+    /// Opens a file, and creates it and the tables where they are missing. `in_memory` tells that there is no file: all
+    /// transactions then share one connection.
+    pub(crate) async fn connect(
+        options: SqliteConnectOptions,
+        in_memory: bool,
+        queue: String,
+        migrate: bool,
+    ) -> Result<Self, Error> {
+        let file = Arc::new(File::new(options, in_memory));
+        let writer = Line::new(&file);
+        migrate::migrate(&writer, migrate).await?;
+        let of_its_own = || if in_memory { writer.clone() } else { Line::new(&file) };
+        let (reader, beats) = (of_its_own(), of_its_own());
+        Ok(Self {
+            queue: queue.into(),
+            writer,
+            reader,
+            beats,
+            has_more: AtomicBool::new(false),
+            from_key: Arc::default(),
+        })
+    }
+}
+
+#[cfg(test)]
+impl Sqlite {
+    /// Returns another queue on the same connections.
+    pub(crate) fn of_queue(&self, queue: &str) -> Self {
+        let Self { writer, reader, beats, .. } = self;
+        let (writer, reader, beats) = (writer.clone(), reader.clone(), beats.clone());
+        Self {
+            queue: queue.into(),
+            writer,
+            reader,
+            beats,
+            has_more: AtomicBool::new(false),
+            from_key: Arc::default(),
+        }
+    }
+}
+
+/// Runs a transaction on a line, with values that it takes with it.
+macro_rules! run {
+    ($line:expr, |$connection:ident| $work:expr) => {
+        Box::pin(async move { $line.run(move |$connection| Box::pin(async move { $work.await })).await })
+    };
+}
+
+/// The same, of a transaction that only looks.
+macro_rules! look {
+    ($line:expr, |$connection:ident| $work:expr) => {
+        Box::pin(async move { $line.look(move |$connection| Box::pin(async move { $work.await })).await })
+    };
+}
+
+impl Store for Sqlite {
+    fn register(&self, holder: Holder) -> Stored<'_, ()> {
+        let queue = self.queue.clone();
+        run!(self.writer, |connection| holders::register(connection, &queue, &holder))
+    }
+
+    fn rename(&self, holder: Holder) -> Stored<'_, ()> {
+        run!(self.writer, |connection| holders::rename(connection, &holder))
+    }
+
+    fn beat(&self, holder: HolderId) -> Stored<'_, Beat> {
+        let (queue, beaten) = (self.queue.clone(), holder.clone());
+        Box::pin(async move {
+            let is_alive: Stored<'_, bool> =
+                run!(self.beats, |connection| holders::count(connection, &beaten));
+            let is_alive = is_alive.await?;
+            // Apart, so that whoever writes does not wait for it.
+            let around: Stored<'_, Beat> =
+                look!(self.beats, |connection| holders::look(connection, &queue, &holder, is_alive));
+            around.await
+        })
+    }
+
+    fn bury(&self, holder: HolderId, count: i64) -> Stored<'_, bool> {
+        run!(self.beats, |connection| holders::bury(connection, &holder, count))
+    }
+
+    fn recover(&self) -> Stored<'_, bool> {
+        run!(self.writer, |connection| holders::recover(connection))
+    }
+
+    fn unregister(&self, holder: HolderId) -> Stored<'_, ()> {
+        Box::pin(async move {
+            loop {
+                let holder = holder.clone();
+                let more = run!(self.writer, |connection| holders::unregister(connection, &holder));
+                let more: Stored<'_, bool> = more;
+                if !more.await? {
+                    return Ok(());
+                }
+            }
+        })
+    }
+
+    fn write<'a>(
+        &'a self,
+        holder: &'a str,
+        held: &'a [NewJob],
+        changes: &'a [Change],
+    ) -> Stored<'a, Vec<Changed>> {
+        let (queue, holder, held, changes) =
+            (self.queue.clone(), holder.to_owned(), held.to_owned(), changes.to_owned());
+        run!(self.writer, |connection| write::write(connection, &queue, &holder, &held, &changes))
+    }
+
+    fn push<'a>(&'a self, jobs: &'a [NewJob]) -> Stored<'a, Vec<Option<JobId>>> {
+        let (queue, jobs) = (self.queue.clone(), jobs.to_owned());
+        run!(self.writer, |connection| push::push(connection, &queue, &jobs))
+    }
+
+    fn take(&self, holder: HolderId, names: Vec<String>, limit: usize) -> Stored<'_, Vec<Taken>> {
+        let (queue, of) = (self.queue.clone(), self.queue.clone());
+        Box::pin(async move {
+            let (looked_for, from) = (names.clone(), self.from_key.clone());
+            if !self.has_more.swap(false, Ordering::Relaxed) {
+                // A worker that waits must not be in the way of those that write.
+                let is_due: Stored<'_, bool> =
+                    look!(self.reader, |connection| take::is_due(connection, &of, &looked_for));
+                if !is_due.await? {
+                    return Ok(Vec::new());
+                }
+            }
+            let taken: Stored<'_, Vec<Taken>> =
+                run!(self.writer, |connection| take::take(connection, &queue, &holder, &names, limit, &from));
+            let taken = taken.await?;
+            self.has_more.store(taken.len() >= limit, Ordering::Relaxed);
+            Ok(taken)
+        })
+    }
+
+    fn next_due(&self, names: Vec<String>) -> Stored<'_, Option<i64>> {
+        let queue = self.queue.clone();
+        look!(self.reader, |connection| inspect::next_due(connection, &queue, &names))
+    }
+
+    fn notified(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::pending())
+    }
+
+    fn prune(&self, done: i64, failed: i64) -> Stored<'_, bool> {
+        let queue = self.queue.clone();
+        run!(self.writer, |connection| holders::prune(connection, &queue, done, failed))
+    }
+
+    fn unclaimed(&self, due: i64) -> Stored<'_, Vec<String>> {
+        let queue = self.queue.clone();
+        look!(self.reader, |connection| inspect::unclaimed(connection, &queue, due))
+    }
+
+    fn counts(&self) -> Stored<'_, QueueCounts> {
+        let queue = self.queue.clone();
+        look!(self.reader, |connection| inspect::counts(connection, &queue))
+    }
+
+    fn failed(&self, limit: usize) -> Stored<'_, Vec<FailedJob>> {
+        let queue = self.queue.clone();
+        look!(self.reader, |connection| inspect::failed(connection, &queue, limit))
+    }
+
+    fn status(&self, id: JobId) -> Stored<'_, Option<JobStatus>> {
+        let queue = self.queue.clone();
+        look!(self.reader, |connection| inspect::status(connection, &queue, id))
+    }
+
+    fn retry(&self, id: JobId) -> Stored<'_, bool> {
+        let queue = self.queue.clone();
+        run!(self.writer, |connection| inspect::retry(connection, &queue, id))
+    }
+
+    fn discard(&self, id: JobId) -> Stored<'_, bool> {
+        let queue = self.queue.clone();
+        run!(self.writer, |connection| inspect::discard(connection, &queue, id))
+    }
+
+    fn cancel<'a>(&'a self, id: JobId, holder: &'a str, started: bool) -> Stored<'a, Cancelling> {
+        let (queue, holder) = (self.queue.clone(), holder.to_owned());
+        run!(self.writer, |connection| inspect::cancel(connection, &queue, id, &holder, started))
+    }
+
+    fn pause(&self, name: String, paused: bool) -> Stored<'_, ()> {
+        let queue = self.queue.clone();
+        run!(self.writer, |connection| inspect::pause(connection, &queue, &name, paused))
+    }
+}
+
+impl fmt::Debug for Sqlite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sqlite").field("queue", &self.queue).finish_non_exhaustive()
+    }
+}

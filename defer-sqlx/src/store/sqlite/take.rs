@@ -1,0 +1,273 @@
+//! The statements that find due jobs.
+
+use std::sync::{Mutex, PoisonError};
+
+use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
+
+use super::{json::json, now, raised};
+use crate::store::interface::Taken;
+
+type Result<T> = std::result::Result<T, sqlx::Error>;
+
+/// The groups of the jobs of one name and priority that wait, of these names (`?2`, a JSON array) without those that are paused:
+/// a step in an index for each, however many jobs it has.
+macro_rules! groups {
+    ($table:literal, $of:literal) => {
+        concat!(
+            $table,
+            " (name, priority) AS (SELECT DISTINCT value, (SELECT max(priority) FROM defer_jobs WHERE queue = ?1 AND name = value ",
+            "AND state = 1 AND ",
+            $of,
+            ") FROM json_each(?2) WHERE value NOT IN (SELECT name FROM defer_pauses WHERE queue = ?1) ",
+            "UNION ALL SELECT name, (SELECT max(j.priority) FROM defer_jobs j WHERE j.queue = ?1 AND j.name = g.name ",
+            "AND j.state = 1 AND j.",
+            $of,
+            " AND j.priority < g.priority) FROM ",
+            $table,
+            " g WHERE priority IS NOT NULL)"
+        )
+    };
+}
+
+/// The due jobs of each group, the longest due first, and no more than are looked for. Of those with a serial key only the first of
+/// each key among the first thousand of a group, and only if nothing of its key is in its way.
+macro_rules! due {
+    () => {
+        concat!(
+            groups!("plain", "serial_key IS NULL"),
+            ", ",
+            groups!("serial", "serial_key IS NOT NULL"),
+            ", free AS (SELECT g.priority, f.value ->> 0 AS due, f.value ->> 1 AS id FROM plain g, json_each((",
+            "SELECT json_group_array(json_array(due, id)) FROM (SELECT due, id FROM defer_jobs j WHERE j.queue = ?1 ",
+            "AND j.name = g.name AND j.state = 1 AND j.serial_key IS NULL AND j.priority = g.priority AND j.due <= ",
+            now!(),
+            " ORDER BY j.due, j.id LIMIT ?3))) f WHERE g.priority IS NOT NULL), ",
+            "near AS (SELECT g.priority, f.value ->> 0 AS due, f.value ->> 1 AS id, f.value ->> 2 AS serial_key, ",
+            "f.value ->> 3 AS turn FROM serial g, json_each((",
+            "SELECT json_group_array(json_array(due, id, serial_key, turn)) FROM (SELECT due, id, serial_key, turn ",
+            "FROM defer_jobs j WHERE j.queue = ?1 AND j.name = g.name AND j.state = 1 AND j.serial_key IS NOT NULL ",
+            "AND j.priority = g.priority AND j.due <= ",
+            now!(),
+            " ORDER BY j.due, j.id LIMIT 1000))) f WHERE g.priority IS NOT NULL), ",
+            "head AS (SELECT priority, due, id, serial_key, turn, row_number() OVER (PARTITION BY serial_key ORDER BY turn, id) AS place ",
+            "FROM near), ",
+            "due AS (SELECT priority, due, id FROM free UNION ALL SELECT priority, due, id FROM head h WHERE place = 1 AND ",
+            in_turn!("h"),
+            ")"
+        )
+    };
+}
+
+/// Whether nothing of its serial key is in the way of a row of this table: one that runs, or that became ready before and is due or
+/// between two attempts, unless it is paused.
+macro_rules! in_turn {
+    ($row:literal) => {
+        concat!(
+            "NOT EXISTS (SELECT 1 FROM defer_jobs o WHERE o.queue = ?1 AND o.serial_key = ",
+            $row,
+            ".serial_key AND o.serial_key IS NOT NULL AND o.state = 2) ",
+            "AND NOT EXISTS (SELECT 1 FROM defer_jobs o WHERE o.queue = ?1 AND o.serial_key = ",
+            $row,
+            ".serial_key AND o.serial_key IS NOT NULL AND o.state IN (1, 2) AND o.turn <= ",
+            $row,
+            ".turn AND (o.turn < ",
+            $row,
+            ".turn OR o.id < ",
+            $row,
+            ".id) AND (o.due <= ",
+            now!(),
+            " OR o.attempts > 0) AND o.name NOT IN (SELECT name FROM defer_pauses WHERE queue = ?1))"
+        )
+    };
+}
+
+/// Takes jobs whose ids a query returns.
+macro_rules! take {
+    ($with:expr, $ids:expr) => {
+        concat!(
+            "WITH RECURSIVE ",
+            $with,
+            " UPDATE defer_jobs SET state = 2, holder = ?4, claim = ",
+            raised!(),
+            ", unique_claim = NULL WHERE +state = 1 AND id IN (",
+            $ids,
+            ") RETURNING id, claim, CAST(name AS BLOB), CAST(payload AS BLOB), CAST(metadata AS BLOB), attempts, ",
+            "CAST(outcome AS BLOB), status, ",
+            now!(),
+            " - due, ",
+            now!(),
+            " - created, priority, due, serial_key IS NOT NULL"
+        )
+    };
+}
+
+pub(super) const TAKE: &str = take!(due!(), "SELECT id FROM due ORDER BY priority DESC, due, id LIMIT ?3");
+
+pub(super) const IS_DUE: &str = concat!("WITH RECURSIVE ", due!(), " SELECT EXISTS (SELECT 1 FROM due)");
+
+/// Whether a group has a thousand due jobs with serial keys: what can be taken may be behind those.
+pub(super) const IS_CROWDED: &str = concat!(
+    "WITH RECURSIVE ",
+    groups!("serial", "serial_key IS NOT NULL"),
+    " SELECT EXISTS (SELECT 1 FROM serial g WHERE priority IS NOT NULL AND (SELECT count(*) FROM (SELECT 1 FROM defer_jobs j ",
+    "WHERE j.queue = ?1 AND j.name = g.name AND j.state = 1 AND j.serial_key IS NOT NULL AND j.priority = g.priority AND j.due <= ",
+    now!(),
+    " LIMIT 1000)) = 1000)"
+);
+
+/// A thousand serial keys of jobs that wait or run, from one (`?5`) on.
+macro_rules! keys {
+    () => {
+        concat!(
+            "keys (key, place) AS (SELECT (SELECT min(serial_key) FROM defer_jobs WHERE queue = ?1 AND serial_key > ?5 ",
+            "AND serial_key IS NOT NULL AND state IN (1, 2)), 1 UNION ALL SELECT (SELECT min(j.serial_key) FROM defer_jobs j ",
+            "WHERE j.queue = ?1 AND j.serial_key > k.key AND j.serial_key IS NOT NULL AND j.state IN (1, 2)), place + 1 FROM keys k ",
+            "WHERE key IS NOT NULL AND place < 1000)"
+        )
+    };
+}
+
+/// The last of these keys, or nothing if there are no more.
+pub(super) const LAST_KEY: &str = concat!(
+    "WITH RECURSIVE ",
+    keys!(),
+    " SELECT key FROM keys WHERE place = 1000 AND ?2 IS NULL AND ?3 IS NULL AND ?4 IS NULL"
+);
+
+/// Takes the first due job of each of these keys.
+pub(super) const TAKE_OF_KEYS: &str = take!(
+    concat!(
+        keys!(),
+        ", head AS (SELECT j.id, j.serial_key, j.turn, j.priority, j.due FROM keys k CROSS JOIN defer_jobs j ON j.id = (",
+        "SELECT f.id FROM defer_jobs f WHERE f.queue = ?1 AND f.serial_key = k.key AND f.serial_key IS NOT NULL ",
+        "AND f.state IN (1, 2) AND f.state <> 2 AND f.due <= ",
+        now!(),
+        " AND f.name IN (SELECT value FROM json_each(?2)) AND f.name NOT IN (SELECT name FROM defer_pauses WHERE queue = ?1) ",
+        "ORDER BY f.turn, f.id LIMIT 1) WHERE k.key IS NOT NULL)"
+    ),
+    concat!("SELECT id FROM head h WHERE ", in_turn!("h"), " ORDER BY priority DESC, due, id LIMIT ?3")
+);
+
+/// Takes up to this many due jobs of these names. Looks for those behind a crowd from this serial key on, and then sets it to where
+/// the next look goes on.
+pub(super) async fn take(
+    connection: &mut SqliteConnection,
+    queue: &str,
+    holder: &str,
+    names: &[String],
+    limit: usize,
+    from: &Mutex<String>,
+) -> Result<Vec<Taken>> {
+    let names = json(&names)?;
+    let mut taken = take_with(TAKE, connection, queue, holder, &names, limit, None).await?;
+    if taken.len() < limit && is_crowded(connection, queue, &names).await? {
+        let key = from.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let limit = limit - taken.len();
+        taken.extend(take_with(TAKE_OF_KEYS, connection, queue, holder, &names, limit, Some(&key)).await?);
+        let nothing = None::<i64>;
+        let last =
+            sqlx::query_scalar(LAST_KEY).bind(queue).bind(nothing).bind(nothing).bind(nothing).bind(key);
+        let last: Option<String> = last.fetch_optional(connection).await?.flatten();
+        *from.lock().unwrap_or_else(PoisonError::into_inner) = last.unwrap_or_default();
+    }
+    Ok(taken)
+}
+
+async fn is_crowded(connection: &mut SqliteConnection, queue: &str, names: &str) -> Result<bool> {
+    sqlx::query_scalar(IS_CROWDED).bind(queue).bind(names).fetch_one(connection).await
+}
+
+async fn take_with(
+    sql: &'static str,
+    connection: &mut SqliteConnection,
+    queue: &str,
+    holder: &str,
+    names: &str,
+    limit: usize,
+    from: Option<&str>,
+) -> Result<Vec<Taken>> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut query = sqlx::query(sql).bind(queue).bind(names).bind(limit).bind(holder);
+    if let Some(from) = from {
+        query = query.bind(from);
+    }
+    let mut rows = query.fetch_all(connection).await?.iter().map(taken).collect::<Result<Vec<_>>>()?;
+    rows.sort_by(|(one, of_one), (other, of_other)| (one, &of_one.id).cmp(&(other, &of_other.id)));
+    Ok(rows.into_iter().map(|(_, taken)| taken).collect())
+}
+
+/// Returns whether a job of these names can be taken, or may be.
+pub(super) async fn is_due(connection: &mut SqliteConnection, queue: &str, names: &[String]) -> Result<bool> {
+    let names = json(&names)?;
+    let is_due = sqlx::query_scalar(IS_DUE).bind(queue).bind(&names).bind(1_i64);
+    Ok(is_due.fetch_one(&mut *connection).await? || is_crowded(connection, queue, &names).await?)
+}
+
+/// Returns what a row has, and its place among others: the highest priority first, and then the longest due.
+fn taken(row: &SqliteRow) -> Result<((i64, i64), Taken)> {
+    let order: (i64, i64) = (-row.try_get::<i64, _>(10)?, row.try_get(11)?);
+    let status: Option<i64> = row.try_get(7)?;
+    let taken = Taken {
+        id: row.try_get(0)?,
+        claim: row.try_get(1)?,
+        name: text(row.try_get(2)?),
+        payload: text(row.try_get(3)?),
+        metadata: text(row.try_get(4)?),
+        attempts: row.try_get(5)?,
+        outcome: row.try_get::<Option<Vec<u8>>, _>(6)?.map(text),
+        status: status.and_then(|status| u16::try_from(status).ok()),
+        waited: row.try_get::<i64, _>(8)?.max(0),
+        age: row.try_get::<i64, _>(9)?.max(0),
+        is_serial: row.try_get(12)?,
+    };
+    Ok((order, taken))
+}
+
+/// What another client has stored as a text may be none: SQLite does not look.
+pub(super) fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+}
+
+/// Jobs of one name that are ready, and when the first is due.
+pub(super) struct Group {
+    pub(super) name: String,
+    pub(super) due: i64,
+}
+
+macro_rules! groups_of {
+    ($of:literal) => {
+        concat!(
+            "WITH RECURSIVE names (name) AS (SELECT min(name) FROM defer_jobs WHERE queue = ?1 AND state = 1 AND ",
+            $of,
+            " UNION ALL SELECT (SELECT min(j.name) FROM defer_jobs j WHERE j.queue = ?1 AND j.name > n.name AND j.state = 1 ",
+            "AND j.",
+            $of,
+            ") FROM names n WHERE name IS NOT NULL LIMIT 1000), ",
+            "groups (name, priority) AS (SELECT name, (SELECT max(j.priority) FROM defer_jobs j WHERE j.queue = ?1 ",
+            "AND j.name = n.name AND j.state = 1 AND j.",
+            $of,
+            ") FROM names n WHERE name IS NOT NULL UNION ALL SELECT name, (SELECT max(j.priority) FROM defer_jobs j ",
+            "WHERE j.queue = ?1 AND j.name = g.name AND j.state = 1 AND j.",
+            $of,
+            " AND j.priority < g.priority) FROM groups g WHERE priority IS NOT NULL LIMIT 10000) ",
+            "SELECT CAST(name AS BLOB), min((SELECT min(j.due) FROM defer_jobs j WHERE j.queue = ?1 AND j.name = g.name ",
+            "AND j.state = 1 AND j.",
+            $of,
+            " AND j.priority = g.priority)) FROM groups g WHERE priority IS NOT NULL GROUP BY name"
+        )
+    };
+}
+
+/// Of jobs without and with a serial key.
+pub(super) const GROUPS: [&str; 2] = [groups_of!("serial_key IS NULL"), groups_of!("serial_key IS NOT NULL")];
+
+/// Returns the groups of ready jobs of a queue: some steps in an index for each, however many jobs it has. One name may have two.
+pub(super) async fn groups(connection: &mut SqliteConnection, queue: &str) -> Result<Vec<Group>> {
+    let mut groups = Vec::new();
+    for sql in GROUPS {
+        for row in sqlx::query(sql).bind(queue).fetch_all(&mut *connection).await? {
+            groups.push(Group { name: text(row.try_get(0)?), due: row.try_get(1)? });
+        }
+    }
+    Ok(groups)
+}

@@ -1,0 +1,102 @@
+//! What the numbers in a row mean, and what a row tells of a change.
+
+use std::borrow::Cow;
+
+use defer_core::{JobId, JobStatus};
+
+use super::interface::{Change, ChangeKind, Changed, StoredEnd};
+
+pub(crate) const HELD: i16 = 0;
+pub(crate) const READY: i16 = 1;
+pub(crate) const TAKEN: i16 = 2;
+pub(crate) const DONE: i16 = 3;
+pub(crate) const FAILED: i16 = 4;
+pub(crate) const SKIPPED: i16 = 5;
+pub(crate) const CANCELLED: i16 = 6;
+pub(crate) const DUPLICATE: i16 = 7;
+
+/// The largest number in a row.
+const MOST: i64 = (1 << 53) - 1;
+
+/// Returns a delay that leaves room for the time that it is added to.
+pub(crate) fn delay(delay: i64) -> i64 {
+    delay.clamp(0, MOST / 2)
+}
+
+/// Returns a number of attempts that fits into a row.
+pub(crate) fn attempts(attempts: i64) -> i64 {
+    attempts.clamp(0, i32::MAX.into())
+}
+
+/// Returns a text without NULs, which no database stores.
+pub(crate) fn text(text: &str) -> Cow<'_, str> {
+    match text.contains('\0') {
+        true => text.replace('\0', "\u{fffd}").into(),
+        false => text.into(),
+    }
+}
+
+/// Returns the state, the attempts and the error of a job that ended so.
+pub(crate) fn of_end(end: &StoredEnd) -> (i16, Option<i64>, Option<&str>) {
+    match end {
+        StoredEnd::Done { attempts } => (DONE, Some(*attempts), None),
+        StoredEnd::Failed { attempts, error } => (FAILED, Some(*attempts), Some(error)),
+        StoredEnd::Skipped => (SKIPPED, None, None),
+        StoredEnd::Cancelled => (CANCELLED, None, None),
+    }
+}
+
+/// A row that a change did not change.
+pub(crate) struct Found {
+    pub(crate) state: i16,
+    /// Whether the holder of the change has it, or had it last.
+    pub(crate) is_ours: bool,
+    pub(crate) claim: i64,
+    pub(crate) duplicate_of: Option<String>,
+}
+
+impl Found {
+    /// Returns what an earlier try of this change did, if it did something.
+    pub(crate) fn made(&self, change: &Change) -> Option<Changed> {
+        if !self.is_ours {
+            return None;
+        }
+        if !change.children.is_empty() && self.state != DUPLICATE {
+            // They tell: whoever made the row what it is may have been somebody else.
+            return None;
+        }
+        let same = self.claim == change.claim;
+        let raised = self.claim == change.claim + 1;
+        let made = match &change.kind {
+            // Others do not change a job that has ended, and this holder's changes of one claim are one.
+            ChangeKind::End(StoredEnd::Cancelled) => self.state == CANCELLED,
+            ChangeKind::End(end) => change.again && same && self.state == of_end(end).0,
+            ChangeKind::Pass => change.again && same && matches!(self.state, HELD | TAKEN),
+            ChangeKind::Ready { .. } if change.again && same && self.state == DUPLICATE => {
+                let of: JobId = self.duplicate_of.as_deref()?.parse().ok()?;
+                return Some(Changed::Duplicate(of));
+            }
+            ChangeKind::Retry { .. } | ChangeKind::Ready { .. } => {
+                change.again && raised && matches!(self.state, READY | CANCELLED)
+            }
+        };
+        made.then_some(Changed::Made)
+    }
+}
+
+/// Returns how far a job has got.
+pub(crate) fn status(state: i16, error: Option<&str>, duplicate_of: Option<&str>) -> Option<JobStatus> {
+    Some(match state {
+        HELD | READY => JobStatus::Pending,
+        TAKEN => JobStatus::Running,
+        DONE => JobStatus::Succeeded,
+        FAILED => JobStatus::failed(error.unwrap_or_default()),
+        SKIPPED => JobStatus::Skipped,
+        CANCELLED => JobStatus::Cancelled,
+        DUPLICATE => match duplicate_of.and_then(|of| of.parse().ok()) {
+            Some(of) => JobStatus::duplicate(of),
+            None => JobStatus::Cancelled,
+        },
+        _ => return None,
+    })
+}
