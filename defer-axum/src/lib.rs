@@ -64,7 +64,7 @@
 //! | `http2` | HTTP/2 in [`serve`](serve()), with axum's feature of that name |
 //! | `metrics` | [`metrics`]: counters, gauges and histograms of jobs, through the `metrics` facade |
 //! | `opentelemetry` | a link from a job's span to its request's, and the attributes of OpenTelemetry's messaging conventions |
-//! | `testing` | [`testing::Recorder`]: test what was deferred |
+//! | `testing` | [`testing::Recorder`]: test what was deferred; [`testing::check_queue`]: check a queue of your own |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -1,9 +1,11 @@
 //! Tests what was deferred. Requires the feature `testing`.
+//!
+//! [`check_queue`] checks a [queue](crate::queue::Queue) of your own.
 
 use std::ops::Deref;
 
 use defer_core::RunnerBuilder;
-pub use defer_core::testing::Recorded;
+pub use defer_core::testing::{Note, Place, Recorded, Retried, check_queue};
 
 use crate::middleware::DeferLayer;
 

@@ -459,7 +459,8 @@
 //! - **Your row and a deferred job in one commit.** Only [`push_in`](#in-your-own-transaction) gives you that. If the process dies between your
 //!   commit and the handler's answer, a deferred job was not stored yet.
 //! - **A deferred job's children after a crash.** They come with their parent's end, or with its next run.
-//! - **On disk is what your server says.** Postgres with `synchronous_commit = off` may lose the last transactions.
+//! - **On disk is what your server says.** Commits wait for the disk whatever the role's
+//!   `synchronous_commit` is; a Postgres server with `fsync = off` may lose the last ones.
 //! - **The same policy everywhere.** Attempts and timeouts are those of the process that runs the job.
 //!
 //! [guide of `defer-axum`]: https://docs.rs/defer-axum/latest/defer_axum/guide/

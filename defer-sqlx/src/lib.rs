@@ -71,7 +71,7 @@
 //! | feature | URL | take it for | on disk |
 //! |---|---|---|---|
 //! | `sqlite` (default) | `sqlite:jobs.db` | one machine; nothing to install | at each commit: WAL, `synchronous = FULL` |
-//! | `postgres` | `postgres://user@host/db` | several machines, or a service that has one | at each commit, as Postgres is set up |
+//! | `postgres` | `postgres://user@host/db` | several machines, or a service that has one | at each commit, unless the server's `fsync` is off |
 //!
 //! The tables are made at the first start. They need no extension and no schema of their own. For TLS to Postgres, turn on a TLS
 //! feature of [`sqlx`] in your own `Cargo.toml`.

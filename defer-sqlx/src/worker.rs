@@ -200,7 +200,7 @@ impl Working {
     }
 
     async fn work(mut self, until_empty: bool) -> Result<(), Error> {
-        let registered = self.owner().engine().add_worker(self.worker.runner.key(), self.names.clone());
+        let registered = self.owner().engine().workers.add(self.worker.runner.key(), self.names.clone());
         while !self.is_stopped() {
             if self.take_all(until_empty).await {
                 break;

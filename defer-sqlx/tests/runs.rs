@@ -33,6 +33,9 @@ macro_rules! job {
                     self.note,
                     cx.attempt()
                 ));
+                if self.note == "slow" {
+                    tokio::time::sleep(Duration::from_millis(300)).await;
+                }
                 if self.fails { Err(JobError::msg("no")) } else { Ok(()) }
             }
         }
@@ -133,6 +136,18 @@ async fn a_job_runs_here_after_its_response_and_its_end_is_stored(service: Servi
     worker.await.unwrap().unwrap();
 }
 
+async fn a_worker_returns_once_the_ends_of_its_jobs_are_stored(service: Service) {
+    let id = service.queue.push(Mail::new("slow")).await.unwrap();
+    let journal = service.journal.clone();
+    let runs = async move {
+        while journal.lock().unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    service.worker().run_until(runs).await.unwrap();
+    assert_eq!(service.queue.status(id).await.unwrap(), Some(JobStatus::Succeeded));
+}
+
 async fn a_job_of_a_process_without_a_worker_goes_through_the_queue_with_its_outcome(service: Service) {
     let id = scope(&service.runner, async { defer(Mail::new("a")).id() }).await;
     service.runner.idle().await;
@@ -163,12 +178,36 @@ async fn a_queue_that_ends_gives_back_what_it_holds_at_once(service: Service) {
     request.enter(|| defer(Mail::new("a")));
     request.list().unwrap().admit(Some(StatusCode::OK)).await;
     let Service { url, queue, runner, _folder, journal } = service;
-    drop((request, runner));
-    queue.close().await;
+    drop((request, runner, queue));
     let queue = SqlxQueue::connect(&url).await.unwrap();
     let runner = Runner::builder().state(journal.clone()).queue(queue.clone()).build();
-    queue.worker(runner).job::<Mail>().run_until_empty().await.unwrap();
+    // It took leave at the latest when the next process looked.
+    until(async || {
+        queue.worker(runner.clone()).job::<Mail>().run_until_empty().await.unwrap();
+        !journal.lock().unwrap().is_empty()
+    })
+    .await;
     assert_eq!(*journal.lock().unwrap(), ["a 1 unknown"]);
+}
+
+async fn a_queue_that_is_closed_leaves_its_jobs_to_others_and_its_runner_goes_on_in_memory(service: Service) {
+    let worker = tokio::spawn(service.worker().run_until(std::future::pending()));
+    until(async || service.queue.hold().unwrap().runs_here(service.runner.key(), "Mail")).await;
+    let mut request = Scope::new(service.runner.clone());
+    request.enter(|| defer(Mail::new("a")));
+    request.list().unwrap().admit(Some(StatusCode::OK)).await;
+    service.queue.close().await;
+    service.queue.close().await;
+    worker.await.unwrap().unwrap_err();
+    service.queue.push(Mail::new("b")).await.unwrap_err();
+    request.release(Some(ResponseInfo::new(Delivery::Sent).with_status(Some(StatusCode::OK))));
+    scope(&service.runner, async { drop(defer(Mail::new("c"))) }).await;
+    service.runner.idle().await;
+    assert_eq!(service.lines(), ["c 1 none"], "others have the first");
+    let queue = SqlxQueue::connect(&service.url).await.unwrap();
+    let runner = Runner::builder().state(service.journal.clone()).queue(queue.clone()).build();
+    queue.worker(runner).job::<Mail>().run_until_empty().await.unwrap();
+    assert_eq!(service.lines(), ["c 1 none", "a 1 unknown"]);
 }
 
 async fn one_waits_of_those_with_a_unique_key_and_the_others_say_of_which_they_are_duplicates(
@@ -253,9 +292,11 @@ macro_rules! scenarios {
 
 scenarios! {
     a_job_runs_here_after_its_response_and_its_end_is_stored,
+    a_worker_returns_once_the_ends_of_its_jobs_are_stored,
     a_job_of_a_process_without_a_worker_goes_through_the_queue_with_its_outcome,
     a_failed_attempt_is_followed_by_another_through_the_queue_and_a_failed_job_can_be_retried_or_discarded,
     a_queue_that_ends_gives_back_what_it_holds_at_once,
+    a_queue_that_is_closed_leaves_its_jobs_to_others_and_its_runner_goes_on_in_memory,
     one_waits_of_those_with_a_unique_key_and_the_others_say_of_which_they_are_duplicates,
     a_job_is_cancelled_wherever_it_is,
     a_paused_type_waits_and_priority_orders_the_others,

@@ -4,7 +4,8 @@
 //! scripts/with-servers.sh cargo run --release -p defer-queue-benches
 //! ```
 //!
-//! With the name of a database as its argument, `SQLite` or `Postgres`, it measures that one alone.
+//! With the name of a database as an argument, `SQLite` or `Postgres`, it measures that one alone, and with `rates`, `waits`, `rows` or
+//! `idle` that table alone.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark")]
 
@@ -29,43 +30,72 @@ const BACKLOG: u32 = 50_000;
 
 #[tokio::main]
 async fn main() {
-    let places = places().await;
+    let measures = |table| wants(&["rates", "waits", "rows", "idle"], table);
+    if measures("rates") {
+        print_rates().await;
+    }
+    if measures("waits") {
+        print_waits().await;
+    }
+    if measures("rows") {
+        print_rows().await;
+    }
+    if measures("idle") {
+        print_idle().await;
+    }
+}
+
+/// Whether something is measured: it is one of the arguments, or none of its kind is.
+fn wants(kind: &[&str], what: &str) -> bool {
+    let mut named = std::env::args().skip(1).filter(|argument| kind.contains(&&**argument)).peekable();
+    named.peek().is_none() || named.any(|named| named == what)
+}
+
+async fn print_rates() {
     println!(
         "| database | connections | one row, 1/s | a job that runs here, 1/s | here / row | through the queue, 1/s | through / here |"
     );
     println!("|---|--:|--:|--:|--:|--:|--:|");
-    for place in &places {
+    for place in &places().await {
         for connections in [1, 32, 128] {
             rates(place, connections).await;
         }
     }
+}
+
+async fn print_waits() {
     println!("\n| database | from the response's end to the start, here | p50 | p99 |\n|---|--:|--:|--:|");
-    for place in &places {
+    for place in &places().await {
         let waits = Service::start(place).await.waits().await;
         let at = |part: usize| waits[waits.len() * part / 100];
         println!("| {} | {} jobs | {:.3?} | {:.3?} |", place.name(), waits.len(), at(50), at(99));
     }
+}
+
+async fn print_rows() {
     println!(
         "\n| database | rows | here, 32 connections, 1/s | a backlog of {BACKLOG}, 1/s | counts | a page's look |"
     );
     println!("|---|---|--:|--:|--:|--:|");
-    for place in &self::places().await {
+    for place in &places().await {
         filled(place, "few").await;
         place.fill(MANY).await;
         filled(place, "a million done, a million that wait").await;
     }
+}
+
+async fn print_idle() {
     println!(
         "\n| database | an idle process and its worker | transactions a second | CPU |\n|---|---|--:|--:|"
     );
-    for place in &self::places().await {
+    for place in &places().await {
         idle(place).await;
     }
 }
 
 /// Creates an empty database of each kind that is wanted and there.
 async fn places() -> Vec<Place> {
-    let only = std::env::args().nth(1);
-    let wanted = |database: &str| only.as_deref().is_none_or(|only| only == database);
+    let wanted = |database| wants(&["SQLite", "Postgres"], database);
     let mut places = Vec::new();
     if wanted("SQLite") {
         places.push(Place::sqlite().await);
@@ -117,8 +147,11 @@ async fn filled(place: &Place, rows: &str) {
 async fn backlog(place: &Place) -> f64 {
     let queue = SqlxQueue::builder().name(format!("backlog {}", defer_axum::JobId::unique()));
     let queue = queue.connect(&place.url).await.unwrap();
-    let jobs = (0..BACKLOG).map(|number| Envelope::of(&Here { number: number.into() }).unwrap());
-    Queue::push(&queue, jobs.collect()).await.unwrap();
+    let jobs: Vec<Envelope> =
+        (0..BACKLOG).map(|number| Envelope::of(&Here { number: number.into() }).unwrap()).collect();
+    for jobs in jobs.chunks(1_000) {
+        Queue::push(&queue, jobs.to_vec()).await.unwrap();
+    }
     let runner = defer_axum::Runner::builder().queue(queue.clone()).build();
     let worker = queue.worker(runner).job::<Here>().concurrency(256);
     let begun = Instant::now();

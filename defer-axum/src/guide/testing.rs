@@ -164,6 +164,14 @@
 //! What only a socket shows, such as `Delivery::Sent`, needs the real runner. Wait for [`idle()`] instead of sleeping: it
 //! completes when every job has ended. To see how, look at the [`stats()`], or give the runner an [`on_event`].
 //!
+//! # A queue of your own
+//!
+//! If you write a [`Queue`] for a system that you have, [`check_queue`] checks that it keeps what is promised. Tell it how to connect to
+//! a fresh place, and how to work off its two types of jobs. It checks what a queue that is pushed to promises, and more where yours
+//! holds jobs or can be looked into; a failure says which promise is broken, and what was seen.
+//!
+//! [`Queue`]: crate::queue::Queue
+//! [`check_queue`]: crate::testing::check_queue
 //! [`Recorder`]: crate::testing::Recorder
 //! [`Recorded`]: crate::testing::Recorded
 //! [`recorded()`]: crate::testing::Recorder#method.recorded

@@ -10,6 +10,8 @@ use crate::{
 
 /// Stores jobs outside this process. Give one to [`RunnerBuilder::queue`](crate::RunnerBuilder::queue); jobs of a
 /// `#[defer(queue)]` type go there.
+///
+/// If you write one, `testing::check_queue` (feature `testing`) checks that it keeps what is promised here.
 pub trait Queue: Send + Sync + 'static {
     /// Stores jobs where a crash of this process does not lose them.
     ///

@@ -1,10 +1,15 @@
 //! Tests what was deferred. Requires the feature `testing`.
 //!
 //! [`Recorder`] keeps jobs instead of running them, asserts what was deferred, and runs it when the test wants.
+//! [`check_queue`] checks a [queue](crate::queue::Queue) of your own.
 
 mod assert;
+mod conformance;
 mod recorder;
 mod run;
 
-pub use self::recorder::Recorder;
+pub use self::{
+    conformance::{Note, Place, Retried, check_queue},
+    recorder::Recorder,
+};
 pub use crate::run::recorded::Recorded;

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::engine::{DEAD_AFTER, Engine};
+use super::{engine::Engine, identity::DEAD_AFTER};
 use crate::store::{Beat, HolderId, StoreError};
 
 /// From the beginning of one beat to that of the next. A little less than three seconds: a count has to stand still through four of
@@ -49,12 +49,12 @@ async fn beat_once(engine: &Arc<Engine>, others: &mut HashMap<HolderId, Seen>) {
         }
     };
     let Beat { is_alive, others: counts, own, paused, has_orphans } = beat;
-    engine.set_paused(paused);
+    engine.workers.set_paused(paused);
     if is_alive {
         // First what is lost, and then what may start.
         engine.compare(sent, own);
         engine.beaten(sent);
-    } else if engine.registered().is_some() {
+    } else if engine.identity.registered().is_some() {
         engine.died();
     }
     let dead = judge(engine.clock.now(), others, counts);
@@ -103,14 +103,14 @@ fn judge(
 /// Tells the database what it is to know of this holder, if it does not know that yet. What nobody takes is judged by the names.
 fn register(engine: &Arc<Engine>) {
     let holder = engine.described();
-    if !engine.is_registered_as(&holder) {
+    if !engine.identity.is_registered_as(&holder) {
         let of_task = engine.clone();
         once(engine, |engine| &engine.registering, async move {
-            let is_new = of_task.registered().is_none();
+            let is_new = of_task.identity.registered().is_none();
             let store = &of_task.store;
             let answer = if is_new { store.register(holder.clone()) } else { store.rename(holder.clone()) };
             match answer.await {
-                Ok(()) => of_task.set_registered(holder),
+                Ok(()) => of_task.identity.set_registered(holder),
                 Err(error) => {
                     // It is tried again after the next beat.
                     tracing::warn!(target: "defer", %error, "the queue did not take a holder");

@@ -1,9 +1,9 @@
 //! What all clones, leases and workers of a queue share.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     sync::{
-        Arc, LazyLock, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::Waker,
@@ -19,16 +19,14 @@ use tokio::{
 use super::{
     clock::Clock,
     held::{Held, Settling, Stored},
+    identity::Identity,
     ops::{Op, Ops},
+    workers::Workers,
 };
 use crate::{
     error::Error,
     store::{Cancelling, ChangeKind, Holder, HolderId, NewJob, Own, Store, StoreError, Taken},
 };
-
-/// How long others wait before they judge a holder dead. A job starts here only within this time of the last beat that was
-/// answered.
-pub(super) const DEAD_AFTER: Duration = Duration::from_secs(9);
 
 /// How a queue was set up.
 #[derive(Clone, Debug)]
@@ -50,43 +48,19 @@ pub(crate) struct Engine {
     /// Where transactions run, all but those of beats.
     pub(super) runtime: Handle,
     pub(super) ops: Ops,
-    holder: Mutex<Current>,
+    pub(super) identity: Identity,
     /// The jobs that this process has, or is being given.
     held: Mutex<BTreeMap<JobId, Arc<Held>>>,
-    /// The workers that run, by their runner's key, with the names that they take.
-    workers: Mutex<Vec<(usize, Arc<[String]>)>>,
-    paused: Mutex<HashSet<String>>,
+    pub(crate) workers: Arc<Workers>,
     /// Jobs wait for a beat to be answered.
     beat_is_awaited: AtomicBool,
     /// Takes whose answers have not come.
     takes: AtomicUsize,
     /// Jobs were made ready in this process.
     ready: Notify,
-    /// The database knows the holder.
-    registered: Notify,
     /// What is being asked of the database for the beats, at most one of each.
     pub(super) registering: AtomicBool,
     pub(super) recovering: AtomicBool,
-}
-
-/// How the database knows this process now.
-struct Current {
-    id: HolderId,
-    /// The job names that it is registered with. `None` until the database has answered: what an unknown holder has is taken
-    /// from it.
-    names: Option<Vec<String>>,
-    /// When the last beat was sent that was answered.
-    fresh: Option<Instant>,
-}
-
-static HOST: LazyLock<String> = LazyLock::new(|| {
-    let host = std::env::var("HOSTNAME").or_else(|_| std::fs::read_to_string("/etc/hostname"));
-    host.unwrap_or_default().trim().to_owned()
-});
-
-/// Returns 128 random bits.
-fn new_id() -> HolderId {
-    format!("{:032x}", fastrand::u128(..))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -101,14 +75,12 @@ impl Engine {
             clock,
             runtime,
             ops: Ops::default(),
-            holder: Mutex::new(Current { id: new_id(), names: None, fresh: None }),
+            identity: Identity::new(),
             held: Mutex::default(),
-            workers: Mutex::default(),
-            paused: Mutex::default(),
+            workers: Arc::default(),
             beat_is_awaited: AtomicBool::new(false),
             takes: AtomicUsize::new(0),
             ready: Notify::new(),
-            registered: Notify::new(),
             registering: AtomicBool::new(false),
             recovering: AtomicBool::new(false),
         }
@@ -127,62 +99,18 @@ impl Engine {
 impl Engine {
     /// Returns the id under which the database knows this process now.
     pub(crate) fn holder(&self) -> HolderId {
-        lock(&self.holder).id.clone()
+        self.identity.id()
     }
 
-    /// Returns what the database knows of this process.
+    /// Returns what the database is to know of this process.
     pub(super) fn described(&self) -> Holder {
-        let mut names: Vec<String> =
-            lock(&self.workers).iter().flat_map(|(_, names)| names.to_vec()).collect();
-        names.sort();
-        names.dedup();
-        Holder {
-            id: self.holder(),
-            host: HOST.clone(),
-            pid: std::process::id(),
-            version: env!("CARGO_PKG_VERSION"),
-            names,
-        }
+        self.identity.described(self.workers.names())
     }
 
-    /// The database knows this holder.
-    pub(super) fn set_registered(&self, holder: Holder) {
-        let mut current = lock(&self.holder);
-        if current.id == holder.id {
-            current.names = Some(holder.names);
-            self.registered.notify_waiters();
-        }
-    }
-
-    /// Whether the database knows this holder, and with these names.
-    pub(super) fn is_registered_as(&self, holder: &Holder) -> bool {
-        let current = lock(&self.holder);
-        current.id == holder.id && current.names.as_ref() == Some(&holder.names)
-    }
-
-    /// Returns this holder, if the database knows it.
-    pub(super) fn registered(&self) -> Option<HolderId> {
-        let current = lock(&self.holder);
-        current.names.is_some().then(|| current.id.clone())
-    }
-
-    /// Waits until the database knows this holder.
-    pub(super) async fn wait_registered(&self) -> HolderId {
-        loop {
-            let notified = self.registered.notified();
-            if let Some(holder) = self.registered() {
-                return holder;
-            }
-            notified.await;
-        }
-    }
-
-    /// A beat was answered that was sent at this moment: until [`DEAD_AFTER`] from then nobody takes what this process has.
+    /// A beat was answered that was sent at this moment: until [`DEAD_AFTER`](super::identity::DEAD_AFTER) from then nobody takes what
+    /// this process has.
     pub(super) fn beaten(&self, sent: Instant) {
-        {
-            let mut current = lock(&self.holder);
-            current.fresh = current.fresh.max(Some(sent));
-        }
+        self.identity.beaten(sent);
         if self.beat_is_awaited.swap(false, Ordering::AcqRel) {
             let wakers: Vec<Waker> =
                 lock(&self.held).values().filter_map(|held| held.start_waker()).collect();
@@ -192,30 +120,29 @@ impl Engine {
 
     /// Others judged this holder dead, and have its jobs. It takes a new name.
     pub(super) fn died(&self) {
-        {
-            let mut current = lock(&self.holder);
-            (current.id, current.names) = (new_id(), None);
-            current.fresh = None;
-        }
-        let lost: Vec<Arc<Held>> = std::mem::take(&mut *lock(&self.held)).into_values().collect();
-        for held in &lost {
-            held.lose();
-        }
+        let jobs = self.lose_all();
         tracing::warn!(
-            target: "defer", jobs = lost.len(),
+            target: "defer", jobs,
             "this process was silent for so long that others have taken its durable jobs"
         );
     }
 
-    /// Returns whether this process still is this holder, once an answered beat is recent enough.
-    pub(super) fn is_respected(&self, holder: &str) -> Option<bool> {
-        let now = self.clock.now();
-        let current = lock(&self.holder);
-        if current.id != holder {
-            return Some(false);
+    /// This process writes no more: what it still has is left to others. Returns the holder that it was.
+    pub(super) fn leave(&self) -> HolderId {
+        let holder = self.holder();
+        self.ops.close();
+        self.lose_all();
+        holder
+    }
+
+    /// Stops all jobs of this process, and gives it a new name. Returns how many there were.
+    fn lose_all(&self) -> usize {
+        self.identity.renew();
+        let lost: Vec<Arc<Held>> = std::mem::take(&mut *lock(&self.held)).into_values().collect();
+        for held in &lost {
+            held.lose();
         }
-        let is_fresh = current.fresh.is_some_and(|fresh| now.saturating_duration_since(fresh) < DEAD_AFTER);
-        is_fresh.then_some(true)
+        lost.len()
     }
 
     /// A job waits for the next beat that is answered.
@@ -299,20 +226,12 @@ impl Engine {
         self.ops.add(op);
     }
 
-    /// Stores jobs for anyone. Returns for each of which job it is a duplicate, if it is.
+    /// Stores jobs for anyone, all of them or none. Returns for each of which job it is a duplicate, if it is.
     pub(crate) async fn push(&self, jobs: Vec<NewJob>) -> Result<Vec<Option<JobId>>, Error> {
-        let mut answers = Vec::with_capacity(jobs.len());
-        for job in jobs {
-            let (done, answer) = oneshot::channel();
-            self.enqueue(Op::Push { job: Box::new(job), done });
-            answers.push(answer);
-        }
-        let mut duplicates = Vec::with_capacity(answers.len());
-        for answer in answers {
-            let answer = answer.await.unwrap_or_else(|_| Err("the queue was closed".to_owned()));
-            duplicates.push(answer.map_err(|error| Error::Store(error.into()))?);
-        }
-        Ok(duplicates)
+        let (done, answer) = oneshot::channel();
+        self.enqueue(Op::Push { jobs, done });
+        let answer = answer.await.unwrap_or_else(|_| Err("the queue was closed".to_owned()));
+        answer.map_err(|error| Error::Store(error.into()))
     }
 
     /// Takes up to this many due jobs of these names, and notes them. Jobs whose id is none are left out.
@@ -326,7 +245,7 @@ impl Engine {
         }
         self.takes.fetch_add(1, Ordering::AcqRel);
         let _in_flight = InFlight(&self.takes);
-        let Some(holder) = self.registered() else { return Ok(Vec::new()) };
+        let Some(holder) = self.identity.registered() else { return Ok(Vec::new()) };
         let taken = self.store.take(holder.clone(), names.to_vec(), limit).await?;
         if self.holder() != holder {
             // Judged dead meanwhile: others have them.
@@ -378,37 +297,12 @@ impl Engine {
         lock(&self.held).insert(id, held.clone());
         let ready = ChangeKind::Ready { delay: 0, serial: None, unique: None, outcome: None };
         let (done, _) = oneshot::channel();
-        self.enqueue(Op::change(&held, Settling { kind: ready, children: Vec::new(), done }));
+        self.enqueue(Op::change(&held, Settling::new(ready, Vec::new(), done)));
     }
 }
 
 /// Workers.
 impl Engine {
-    /// Notes a worker that takes jobs, until the guard is dropped.
-    pub(crate) fn add_worker(self: &Arc<Self>, runner: usize, names: Arc<[String]>) -> Working {
-        lock(&self.workers).push((runner, names.clone()));
-        Working { engine: self.clone(), runner, names }
-    }
-
-    pub(crate) fn runs_here(&self, runner: usize, name: &str) -> bool {
-        let takes =
-            |(of, names): &(usize, Arc<[String]>)| *of == runner && names.iter().any(|known| known == name);
-        lock(&self.workers).iter().any(takes) && !lock(&self.paused).contains(name)
-    }
-
-    pub(super) fn set_paused(&self, paused: Vec<String>) {
-        *lock(&self.paused) = paused.into_iter().collect();
-    }
-
-    pub(crate) fn note_paused(&self, name: &str, paused: bool) {
-        let mut names = lock(&self.paused);
-        if paused {
-            names.insert(name.to_owned());
-        } else {
-            names.remove(name);
-        }
-    }
-
     /// Wakes the workers of this process.
     pub(crate) fn made_ready(&self) {
         self.ready.notify_waiters();
@@ -417,24 +311,5 @@ impl Engine {
     /// Waits until jobs are made ready in this process.
     pub(crate) fn ready(&self) -> tokio::sync::futures::Notified<'_> {
         self.ready.notified()
-    }
-}
-
-/// A worker takes jobs until this is dropped.
-pub(crate) struct Working {
-    engine: Arc<Engine>,
-    runner: usize,
-    names: Arc<[String]>,
-}
-
-impl Drop for Working {
-    fn drop(&mut self) {
-        let mut workers = lock(&self.engine.workers);
-        let this = |(runner, names): &(usize, Arc<[String]>)| {
-            *runner == self.runner && Arc::ptr_eq(names, &self.names)
-        };
-        if let Some(at) = workers.iter().position(this) {
-            workers.swap_remove(at);
-        }
     }
 }

@@ -70,8 +70,40 @@ pub(super) enum Stored {
 pub(super) struct Settling {
     pub(super) kind: ChangeKind,
     /// Jobs to be stored with it.
-    pub(super) children: Vec<(NewJob, Arc<Held>)>,
+    pub(super) children: Vec<Child>,
+    /// One of them that is left out, at its place among them: the database refused them all, and it may be the one.
+    pub(super) aside: Option<Box<(usize, Child)>>,
     pub(super) done: oneshot::Sender<Settled>,
+}
+
+/// A job to be stored with the end of the one that deferred it.
+pub(super) type Child = (NewJob, Arc<Held>);
+
+impl Settling {
+    pub(super) fn new(kind: ChangeKind, children: Vec<Child>, done: oneshot::Sender<Settled>) -> Self {
+        Self { kind, children, aside: None, done }
+    }
+
+    /// Leaves out another child, one after the other, and then all. Returns those that are left out for good; `None` if there was none
+    /// to leave out.
+    pub(super) fn leave_out_child(&mut self) -> Option<Vec<Child>> {
+        let next = match self.aside.take() {
+            None => 0,
+            Some(aside) => {
+                let (at, child) = *aside;
+                self.children.insert(at, child);
+                at + 1
+            }
+        };
+        if self.children.is_empty() {
+            return None;
+        }
+        if next == self.children.len() {
+            return Some(mem::take(&mut self.children));
+        }
+        self.aside = Some(Box::new((next, self.children.remove(next))));
+        Some(Vec::new())
+    }
 }
 
 impl Held {

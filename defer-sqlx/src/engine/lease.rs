@@ -83,7 +83,7 @@ impl JobLease {
     /// Begins to write a change; of a child once its parent's end is stored.
     fn write(&self, kind: ChangeKind, children: Vec<(NewJob, Arc<Held>)>) -> oneshot::Receiver<Settled> {
         let (done, settled) = oneshot::channel();
-        if let Some(settling) = self.held.park(Settling { kind, children, done }) {
+        if let Some(settling) = self.held.park(Settling::new(kind, children, done)) {
             self.engine().enqueue(Op::change(&self.held, settling));
         }
         settled
@@ -101,13 +101,13 @@ impl Lease for JobLease {
         }
         let (engine, holder) = (self.engine(), &self.held.holder);
         let start = |is_ours| if is_ours { self.held.start() } else { Start::Not(Stop::Lost) };
-        if let Some(is_ours) = engine.is_respected(holder) {
+        if let Some(is_ours) = engine.identity.is_respected(holder, engine.clock.now()) {
             return Poll::Ready(start(is_ours));
         }
         self.held.wait_for_start(cx.waker().clone());
         engine.waits_for_beat();
         // A beat may have been answered since, or the job stopped.
-        match (self.held.stopped(), engine.is_respected(holder)) {
+        match (self.held.stopped(), engine.identity.is_respected(holder, engine.clock.now())) {
             (Some(stop), _) => Poll::Ready(Start::Not(stop)),
             (None, Some(is_ours)) => Poll::Ready(start(is_ours)),
             (None, None) => Poll::Pending,

@@ -6,6 +6,8 @@
 //! | `clock` | which clock tells how old an answer is |
 //! | `held` | what is known of one job that this process has |
 //! | `ops` | what waits to be written |
+//! | `identity` | how the database knows this process, and whether it still does |
+//! | `workers` | which job types this process takes |
 //! | `engine` | what all clones, leases and workers of a queue share |
 //! | `writer` | how what waits is committed, split and repeated |
 //! | `beats` | how this holder stays alive, and judges others |
@@ -19,10 +21,12 @@ mod convert;
 #[allow(clippy::module_inception, reason = "the file of the type")]
 mod engine;
 mod held;
+mod identity;
 mod lease;
 mod ops;
 mod owner;
 mod threads;
+mod workers;
 mod writer;
 
 #[cfg(test)]

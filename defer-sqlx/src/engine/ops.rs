@@ -41,8 +41,8 @@ pub(super) enum Op {
         /// Others would have to wait for it: it is tried alone, after this long.
         slow: Option<Duration>,
     },
-    /// A job to be stored for anyone.
-    Push { job: Box<NewJob>, done: oneshot::Sender<Result<Option<JobId>, String>> },
+    /// Jobs to be stored for anyone, all of them or none. Answered for each with the job that it is a duplicate of, if it is one.
+    Push { jobs: Vec<NewJob>, done: oneshot::Sender<Result<Vec<Option<JobId>>, String>> },
 }
 
 impl Op {
@@ -52,7 +52,8 @@ impl Op {
 
     fn size(&self) -> (usize, usize) {
         match self {
-            Self::Hold { job, .. } | Self::Push { job, .. } => (1, job.payload.len()),
+            Self::Hold { job, .. } => (1, job.payload.len()),
+            Self::Push { jobs, .. } => (jobs.len(), jobs.iter().map(|job| job.payload.len()).sum()),
             Self::Change { settling: Settling { children, .. }, .. } => {
                 (1 + children.len(), children.iter().map(|(child, _)| child.payload.len()).sum())
             }
@@ -119,6 +120,7 @@ struct Waiting {
     failed_at: Option<Instant>,
     /// How many tasks wait until all is written.
     waiters: usize,
+    is_closed: bool,
 }
 
 /// What the last transaction was: each kind has its turn.
@@ -145,6 +147,11 @@ impl Ops {
 
     pub(super) fn add(&self, op: Op) {
         let mut waiting = self.lock();
+        if waiting.is_closed {
+            drop(waiting);
+            // Whoever waits for it hears that nobody will answer.
+            return drop(op);
+        }
         waiting.add(op);
         // The writer knows until when it waits for those that gather.
         let gathers = waiting.gathers() && waiting.writes.len() > 1;
@@ -177,13 +184,21 @@ impl Ops {
         }
     }
 
+    /// Nothing is written any more: drops what waits, and what is added from here on.
+    pub(super) fn close(&self) {
+        let left = std::mem::replace(&mut *self.lock(), Waiting { is_closed: true, ..Waiting::default() });
+        drop(left);
+        self.written.notify_waiters();
+    }
+
     /// Waits until nothing is left to be written.
     pub(super) async fn written(&self) {
         /// While somebody waits, nothing gathers.
         struct Waits<'a>(&'a Ops);
         impl Drop for Waits<'_> {
             fn drop(&mut self) {
-                self.0.lock().waiters -= 1;
+                let mut waiting = self.0.lock();
+                waiting.waiters = waiting.waiters.saturating_sub(1);
             }
         }
         self.lock().waiters += 1;
@@ -307,137 +322,4 @@ fn take(waiting: &mut VecDeque<Op>) -> Vec<Op> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{engine::held::Stored, store::StoredEnd};
-
-    fn job(id: u128) -> NewJob {
-        NewJob {
-            id: JobId::from(id),
-            name: "one".to_owned(),
-            payload: "{}".to_owned(),
-            metadata: "{}".to_owned(),
-            priority: 0,
-            condition: 0,
-            status: None,
-            delay: 0,
-            serial: None,
-            unique: None,
-        }
-    }
-
-    fn held(id: u128, now: Instant) -> Arc<Held> {
-        Arc::new(Held::new(JobId::from(id), 1, "h".to_owned(), 0, Stored::Yes(now)))
-    }
-
-    fn hold(id: u128, now: Instant) -> Op {
-        Op::Hold { job: Box::new(job(id)), held: held(id, now), done: oneshot::channel().0 }
-    }
-
-    fn push(id: u128) -> Op {
-        Op::Push { job: Box::new(job(id)), done: oneshot::channel().0 }
-    }
-
-    fn change(id: u128, kind: ChangeKind, now: Instant) -> Op {
-        let settling = Settling { kind, children: Vec::new(), done: oneshot::channel().0 };
-        Op::change(&held(id, now), settling)
-    }
-
-    fn end(id: u128, now: Instant) -> Op {
-        change(id, ChangeKind::End(StoredEnd::Done { attempts: 1 }), now)
-    }
-
-    fn written(ops: &Ops, now: Instant) -> Vec<Op> {
-        match ops.next(now) {
-            Next::Write(ops) => ops,
-            Next::Wait(until) => panic!("waits {:?}", until.map(|until| until - now)),
-        }
-    }
-
-    fn wait(ops: &Ops, now: Instant) -> Duration {
-        match ops.next(now) {
-            Next::Wait(Some(until)) => until - now,
-            Next::Wait(None) => panic!("waits for ever"),
-            Next::Write(ops) => panic!("writes {}", ops.len()),
-        }
-    }
-
-    #[test]
-    fn pushes_among_other_writes_do_not_part_these() {
-        let (ops, now) = (Ops::default(), Instant::now());
-        for id in 0..20 {
-            ops.add(if id % 2 == 0 { push(id) } else { hold(id, now) });
-        }
-        let counts = [written(&ops, now).len(), written(&ops, now).len()];
-        assert_eq!(counts, [10, 10]);
-    }
-
-    #[test]
-    fn an_end_waits_a_little_for_a_job_to_share_its_commit_with() {
-        let (ops, now) = (Ops::default(), Instant::now());
-        ops.add(end(1, now));
-        assert_eq!(wait(&ops, now), GATHER);
-        ops.add(end(2, now));
-        assert_eq!(wait(&ops, now + GATHER / 2), GATHER / 2, "no longer than the first");
-        ops.add(hold(3, now));
-        assert_eq!(written(&ops, now + GATHER / 2).len(), 3);
-        ops.landed(Vec::new(), false, now);
-        ops.add(end(4, now));
-        assert_eq!(wait(&ops, now), GATHER);
-        assert_eq!(written(&ops, now + GATHER).len(), 1);
-    }
-
-    #[test]
-    fn what_others_wait_for_and_many_ends_do_not_wait() {
-        let (ops, now) = (Ops::default(), Instant::now());
-        let ready = ChangeKind::Ready { delay: 0, serial: None, unique: None, outcome: None };
-        ops.add(change(1, ready, now));
-        assert_eq!(written(&ops, now).len(), 1);
-        (0..GATHERED as u128).for_each(|id| ops.add(end(id, now)));
-        assert_eq!(written(&ops, now).len(), GATHERED);
-    }
-
-    #[tokio::test]
-    async fn an_end_does_not_wait_once_somebody_waits_for_all_to_be_written() {
-        let (ops, now) = (Arc::new(Ops::default()), Instant::now());
-        ops.add(end(1, now));
-        let of_task = ops.clone();
-        let waits = tokio::spawn(async move { of_task.written().await });
-        tokio::task::yield_now().await;
-        assert_eq!(written(&ops, now).len(), 1);
-        ops.landed(Vec::new(), false, now);
-        waits.await.unwrap();
-    }
-
-    #[test]
-    fn after_a_failure_ends_wait_longer_and_what_a_response_waits_for_does_not() {
-        let (ops, now) = (Ops::default(), Instant::now());
-        ops.add(end(1, now));
-        wait(&ops, now);
-        let mut left = written(&ops, now + GATHER);
-        for pause in [50, 100, 200, 400, 800, 1_000, 1_000] {
-            ops.landed(left, true, now);
-            assert_eq!(wait(&ops, now), Duration::from_millis(pause));
-            left = written(&ops, now + Duration::from_millis(pause));
-        }
-        ops.landed(left, true, now);
-        ops.add(hold(2, now));
-        assert_eq!(wait(&ops, now), SHORT_PAUSE);
-        assert_eq!(written(&ops, now + SHORT_PAUSE).len(), 2, "and takes the end with it");
-    }
-
-    #[test]
-    fn what_is_in_the_way_of_others_is_tried_alone_and_ever_more_seldom() {
-        let (ops, mut now) = (Ops::default(), Instant::now());
-        let mut slow = end(1, now);
-        for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
-            ops.landed(vec![slow.slower()], false, now);
-            ops.add(hold(2, now));
-            assert_eq!(written(&ops, now).len(), 1, "another does not wait for it");
-            ops.landed(Vec::new(), false, now);
-            assert_eq!(wait(&ops, now), Duration::from_secs(seconds));
-            now += Duration::from_secs(seconds);
-            slow = written(&ops, now).pop().unwrap();
-        }
-    }
-}
+mod tests;

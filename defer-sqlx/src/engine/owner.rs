@@ -1,6 +1,9 @@
 //! What keeps a holder alive.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use defer_core::BoxFuture;
 use tokio::sync::{oneshot, watch};
@@ -8,27 +11,29 @@ use tokio::sync::{oneshot, watch};
 use super::engine::Engine;
 use crate::error::Error;
 
-/// What clones of a queue, its leases and its workers own together. When the last is gone, the holder ends.
+/// What clones of a queue, its leases and its workers own together. When the last is gone, or one closes it, the holder ends.
 pub(crate) struct Owner {
     engine: Arc<Engine>,
     /// Dropped with this.
-    _end: oneshot::Sender<()>,
+    end: Mutex<Option<oneshot::Sender<()>>>,
     ended: watch::Receiver<bool>,
 }
 
 impl Owner {
     /// `end` is dropped with the last owner, and `ended` tells that the holder has ended.
     pub(super) fn new(engine: Arc<Engine>, end: oneshot::Sender<()>, ended: watch::Receiver<bool>) -> Self {
-        Self { engine, _end: end, ended }
+        Self { engine, end: Mutex::new(Some(end)), ended }
     }
 
     pub(crate) fn engine(&self) -> &Arc<Engine> {
         &self.engine
     }
 
-    /// Returns what tells that the holder has ended.
-    pub(crate) fn ended(&self) -> watch::Receiver<bool> {
-        self.ended.clone()
+    /// Ends the holder, whoever else owns it, and waits for that.
+    pub(crate) async fn close(&self) {
+        drop(self.end.lock().unwrap_or_else(PoisonError::into_inner).take());
+        // An error means that it has ended.
+        let _ = self.ended.clone().wait_for(|ended| *ended).await;
     }
 
     /// Runs work of the queue where nothing stops it.

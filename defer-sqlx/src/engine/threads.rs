@@ -86,7 +86,7 @@ async fn begin(
     let engine = Arc::new(Engine::new(store, settings, clock, runtime));
     let holder = engine.described();
     engine.store.register(holder.clone()).await.map_err(|error| Error::Store(error.into()))?;
-    engine.set_registered(holder);
+    engine.identity.set_registered(holder);
     let (end_sender, end) = oneshot::channel();
     let (ends, _) = watch::channel(false);
     let (ended, ended_receiver) = watch::channel(false);
@@ -113,7 +113,7 @@ impl Running {
         tokio::pin!(writer);
         tokio::select! {
             biased;
-            // An error is what tells that the owner is gone.
+            // An error is what tells that the owner is gone, or closes it.
             _ = end => {}
             () = &mut writer => {}
             () = beats::tidy(engine.clone()) => {}
@@ -130,7 +130,7 @@ impl Running {
 
 async fn close(engine: &Arc<Engine>) {
     let _ = tokio::time::timeout(CLOSE_WITHIN, engine.ops.written()).await;
-    let farewell = engine.store.unregister(engine.holder());
+    let farewell = engine.store.unregister(engine.leave());
     match tokio::time::timeout(CLOSE_WITHIN, farewell).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {

@@ -15,7 +15,7 @@ use crate::store::{Change, ChangeKind, Changed, NewJob, StoreError, StoredEnd};
 /// Writes what waits, for ever.
 pub(super) async fn write(engine: Arc<Engine>) {
     loop {
-        let holder = engine.wait_registered().await;
+        let holder = engine.identity.wait_registered().await;
         match engine.ops.next(engine.clock.now()) {
             Next::Write(ops) => {
                 let Left { again, failed } = commit(&engine, &holder, ops).await;
@@ -133,7 +133,8 @@ impl Batch {
 
     fn add(&mut self, op: Op) {
         match &op {
-            Op::Hold { job, .. } | Op::Push { job, .. } => self.held.push((**job).clone()),
+            Op::Hold { job, .. } => self.held.push((**job).clone()),
+            Op::Push { jobs, .. } => self.held.extend(jobs.iter().cloned()),
             Op::Change { held, settling: Settling { kind, children, .. }, again, .. } => {
                 // A job whose own insert waits in the same batch is as good as one in doubt: the change comes first there.
                 let insert = match held.stored() {
@@ -158,9 +159,10 @@ impl Batch {
         if ops.iter().all(Op::is_push) {
             return match engine.store.push(&held).await {
                 Ok(duplicates) => {
-                    for (op, duplicate) in ops.into_iter().zip(duplicates) {
-                        if let Op::Push { done, .. } = op {
-                            let _ = done.send(Ok(duplicate));
+                    let mut duplicates = duplicates.into_iter();
+                    for op in ops {
+                        if let Op::Push { jobs, done } = op {
+                            let _ = done.send(Ok(duplicates.by_ref().take(jobs.len()).collect()));
                         }
                     }
                     engine.made_ready();
@@ -223,7 +225,12 @@ fn makes_ready(op: &Op) -> bool {
 
 /// Answers a change.
 fn answer(engine: &Engine, held: &Arc<Held>, settling: Settling, settled: Settled) {
-    let Settling { kind, children, done } = settling;
+    let Settling { kind, children, aside, done } = settling;
+    if let Some(aside) = aside {
+        let (_, (_, child)) = *aside;
+        // It runs in this process only, if at all.
+        void(engine, &child);
+    }
     for (_, child) in &children {
         if settled == Settled::Done {
             is_stored(engine, child, Stored::Yes(engine.clock.now()));
@@ -240,13 +247,13 @@ fn answer(engine: &Engine, held: &Arc<Held>, settling: Settling, settled: Settle
 
 /// Answers a change of a job that is not stored: nobody else has it. Its children are stored by themselves.
 fn nothing(engine: &Engine, held: &Arc<Held>, settling: Settling) {
-    let Settling { kind, children, done } = settling;
-    for (job, child) in children {
+    let Settling { kind, children, aside, done } = settling;
+    for (job, child) in children.into_iter().chain(aside.map(|aside| aside.1)) {
         is_stored(engine, &child, Stored::Asked(Box::new(job.clone())));
         let (done, _) = oneshot::channel();
         engine.enqueue(Op::Hold { job: Box::new(job), held: child, done });
     }
-    answer(engine, held, Settling { kind, children: Vec::new(), done }, Settled::Done);
+    answer(engine, held, Settling::new(kind, Vec::new(), done), Settled::Done);
 }
 
 /// The database did not store an op, or may not have. Returns it if it is to be tried again.
@@ -283,13 +290,13 @@ enum Simpler {
 }
 
 fn simpler(engine: &Engine, op: Op, error: String) -> Simpler {
-    let Op::Change { held, settling: Settling { kind, mut children, done }, again, slow } = op else {
+    let Op::Change { held, mut settling, again, slow } = op else {
         fail(engine, op, &error, false);
         return Simpler::None;
     };
     tracing::error!(target: "defer", id = %held.id, error, "the end of a durable job cannot be stored as it is");
-    let (mut kind, mut is_same) = (kind, false);
-    match &mut kind {
+    let mut is_same = false;
+    match &mut settling.kind {
         ChangeKind::End(StoredEnd::Failed { error, .. }) if !error.is_empty() => error.clear(),
         ChangeKind::Retry { error: error @ Some(_), .. } => *error = None,
         ChangeKind::Ready { outcome, serial, unique, .. }
@@ -297,13 +304,12 @@ fn simpler(engine: &Engine, op: Op, error: String) -> Simpler {
         {
             (*outcome, *serial, *unique) = (None, None, None);
         }
-        _ => match children.pop() {
-            // It runs in this process only.
-            Some((_, child)) => void(engine, &child),
+        _ => match settling.leave_out_child() {
+            // They run in this process only.
+            Some(left_out) => left_out.iter().for_each(|(_, child)| void(engine, child)),
             None => is_same = true,
         },
     }
-    let settling = Settling { kind, children, done };
     if !is_same {
         return Simpler::Some(Op::Change { held, settling, again, slow });
     }

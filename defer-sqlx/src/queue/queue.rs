@@ -148,17 +148,25 @@ impl SqlxQueue {
     async fn set_paused(&self, name: &str, paused: bool) -> Result<(), Error> {
         let of_store = name.to_owned();
         self.ask(move |store: Arc<dyn Store>| async move { store.pause(of_store, paused).await }).await?;
-        self.owner.engine().note_paused(name, paused);
+        self.owner.engine().workers.note_paused(name, paused);
         Ok(())
     }
 
-    /// Stores what is left to be stored, and takes leave of the database: what this process still has is run by others at once.
-    /// Drops this clone, and completes when all others are gone too, and the workers and jobs of this process.
-    pub async fn close(self) {
-        let mut ended = self.owner.ended();
-        drop(self);
-        // An error means that it has ended.
-        let _ = ended.wait_for(|ended| *ended).await;
+    /// Closes the queue and its clones: stores what waits to be stored, for two seconds at most, and takes leave of the database.
+    /// Completes within four seconds.
+    ///
+    /// Durable jobs that this process still has are stopped, and other processes run them at once. So [shut down](defer_core::Runner::shutdown)
+    /// the runner before. From here on its durable jobs run in this process only, as when the database is away; workers of the queue
+    /// end with an error, and so does whatever the queue is asked.
+    ///
+    /// There is no need to call it: a queue does the same on its own when its last clone and its last job are dropped. It tells
+    /// you when that is done.
+    ///
+    /// # Cancel safety
+    ///
+    /// If dropped, the queue is closed all the same.
+    pub async fn close(&self) {
+        self.owner.close().await;
     }
 }
 
@@ -202,7 +210,7 @@ impl HoldJobs for SqlxQueue {
     }
 
     fn runs_here(&self, runner: usize, name: &str) -> bool {
-        self.owner.engine().runs_here(runner, name)
+        self.owner.engine().workers.take(runner, name)
     }
 
     fn written(&self) -> BoxFuture<'_, ()> {

@@ -10,7 +10,7 @@ use std::{
 
 use defer_core::{BoxFuture, JobId, JobStatus, queue};
 use tokio::{
-    sync::oneshot,
+    sync::{Notify, oneshot},
     task::AbortHandle,
     time::{Instant, Sleep, sleep, sleep_until},
 };
@@ -27,12 +27,15 @@ const DEADLINE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Gate {
     pub(super) name: String,
+    /// Told when it closes its queue.
+    pub(super) leaves: Notify,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
     is_dead: bool,
+    has_left: bool,
     /// The holder that it registered last.
     holder: HolderId,
     /// It ends in good order.
@@ -50,6 +53,7 @@ impl Gate {
         let now = Instant::now();
         let state = State {
             is_dead: false,
+            has_left: false,
             holder: HolderId::new(),
             is_closing: false,
             stalled_until: now,
@@ -57,7 +61,7 @@ impl Gate {
             troubled: -60_000,
             tasks: Default::default(),
         };
-        Arc::new(Self { name, state: Mutex::new(state) })
+        Arc::new(Self { name, leaves: Notify::new(), state: Mutex::new(state) })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -107,10 +111,16 @@ impl Gate {
         tasks.iter().for_each(AbortHandle::abort);
     }
 
-    /// Whether it was killed, or ends.
+    /// Closes its queue, while its jobs and requests go on.
+    pub(super) fn leave(&self) {
+        self.lock().has_left = true;
+        self.leaves.notify_one();
+    }
+
+    /// Whether it was killed, ends, or has closed its queue.
     pub(super) fn is_gone(&self) -> bool {
         let state = self.lock();
-        state.is_dead || state.is_closing
+        state.is_dead || state.is_closing || state.has_left
     }
 
     pub(super) fn is_now(&self, holder: &str) {

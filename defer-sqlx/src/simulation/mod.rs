@@ -272,17 +272,21 @@ async fn schedule(seed: u64, logs: bool) -> Arc<World> {
 async fn strike(world: &Arc<World>, process: &mut Arc<Gate>) {
     let long = if world.one_in(2) { 30_000 } else { 5_000 };
     let (time, name) = (world.millis(500..long), process.name.clone());
-    let strikes = ["stalled", "offline", "killed", "closed", "cancels", "nothing", "nothing"];
+    let strikes = ["stalled", "offline", "killed", "closed", "leaves", "cancels", "nothing"];
     let what = strikes[world.below(strikes.len())];
     world.count(&name, what);
     match what {
         "stalled" => process.stall(world.now(), time),
         "offline" => process.cut_off(world.now(), time),
-        "killed" | "closed" => {
-            if what == "killed" {
-                process.kill()
-            } else {
-                process.close()
+        "killed" | "closed" | "leaves" => {
+            match what {
+                "killed" => process.kill(),
+                "closed" => process.close(),
+                _ => {
+                    process.leave();
+                    sleep(world.millis(0..6_000)).await;
+                    process.close();
+                }
             }
             sleep(world.millis(0..2_000)).await;
             *process = process::start(world, format!("{name}'"));

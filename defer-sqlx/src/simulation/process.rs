@@ -31,6 +31,11 @@ pub(super) fn start(world: &Arc<World>, name: String) -> Arc<Gate> {
         let owner = process.connect().await;
         let worker = Of { process: process.clone(), owner: owner.clone() };
         gate_of(&worker).spawn(worker.work());
+        let closes = Of { process: process.clone(), owner: owner.clone() };
+        gate_of(&closes).spawn(async move {
+            closes.process.gate.leaves.notified().await;
+            closes.owner.close().await;
+        });
         Of { process, owner }.requests().await;
     });
     gate
@@ -253,7 +258,7 @@ impl Of {
     async fn work(self) {
         let places = Arc::new(Semaphore::new(CONCURRENCY));
         let names: Arc<[String]> = NAMES.iter().map(|name| (*name).to_owned()).collect();
-        let _registered = self.owner.engine().add_worker(1, names.clone());
+        let _registered = self.owner.engine().workers.add(1, names.clone());
         loop {
             let engine = self.owner.engine();
             let ready = engine.ready();

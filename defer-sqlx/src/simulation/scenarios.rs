@@ -12,7 +12,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::scripted::Scripted;
+use super::{memory::BAD, scripted::Scripted};
 use crate::{
     engine::{Owner, new_job},
     store::{
@@ -57,6 +57,31 @@ async fn a_job_whose_take_is_not_answered_is_asked_to_stop() {
     assert_eq!(stop.unwrap(), Stop::Cancelled);
     assert_eq!(lease.settle(End::Cancelled, Vec::new()).settled.await, Settled::Done);
     assert_eq!(store.state(id), Some(CANCELLED));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_cannot_be_stored_takes_no_other_from_the_end_that_they_are_stored_with() {
+    for bad in [vec![2], vec![3], vec![4], vec![2, 4], vec![]] {
+        let (store, owner) = Scripted::start().await;
+        let Hold { leases, stored } = owner.hold(vec![envelope(1)]);
+        assert!(stored.await[0].is_ok());
+        let child = |id| match bad.contains(&id) {
+            true => Envelope::new(JobId::from(id), "one", Policy::new(), BAD.into()),
+            false => envelope(id),
+        };
+        let Settle { leases: children, settled } =
+            leases[0].settle(End::Succeeded, (2..5).map(child).collect());
+        assert_eq!(settled.await, Settled::Done);
+        assert_eq!(store.state(JobId::from(1)), Some(DONE));
+        // Of two that cannot be stored nobody knows which they are.
+        let left_out = if bad.len() > 1 { vec![2, 3, 4] } else { bad };
+        for (id, lease) in (2..).zip(children) {
+            let is_stored = !left_out.contains(&id);
+            assert_eq!(store.state(JobId::from(id)), is_stored.then_some(HELD), "{id} of {left_out:?}");
+            assert_eq!(lease.is_stored(), is_stored);
+            assert_eq!(poll_fn(|cx| lease.poll_start(cx)).await, Start::Now);
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -168,4 +193,44 @@ async fn a_process_that_was_judged_dead_stops_what_it_runs_and_goes_on_under_ano
     let Hold { leases, stored } = owner.hold(vec![envelope(2)]);
     assert!(stored.await[0].is_ok());
     assert_eq!(poll_fn(|cx| leases[0].poll_start(cx)).await, Start::Now);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_the_database_refuses_is_parted_from_the_others_of_its_commit() {
+    let (store, owner) = Scripted::start().await;
+    // Together, the first half, and its first job.
+    for _ in 0..3 {
+        store.answer_next("write", StoreError::Data("refused".to_owned()));
+    }
+    let Hold { leases: _leases, stored } = owner.hold((1..5).map(envelope).collect());
+    let stored: Vec<bool> = stored.await.iter().map(Result::is_ok).collect();
+    assert_eq!(stored, [false, true, true, true]);
+    let states = [1, 2, 3, 4].map(|id| store.state(JobId::from(id)));
+    assert_eq!(states, [None, Some(HELD), Some(HELD), Some(HELD)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_is_closed_stops_what_it_runs_and_leaves_it_to_others() {
+    let (store, owner) = Scripted::start().await;
+    let Hold { leases, stored } = owner.hold(vec![envelope(1)]);
+    assert!(stored.await[0].is_ok());
+    assert_eq!(poll_fn(|cx| leases[0].poll_start(cx)).await, Start::Now);
+    owner.close().await;
+    let stop = timeout(SECOND, poll_fn(|cx| leases[0].poll_stopped(cx))).await;
+    assert_eq!(stop.unwrap(), Stop::Lost);
+    assert_eq!(store.state(JobId::from(1)), Some(READY));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_is_closed_answers_what_still_waits_to_be_written() {
+    let (store, owner) = Scripted::start().await;
+    store.hold_back("write");
+    let first = owner.hold(vec![envelope(1)]);
+    sleep(SECOND).await;
+    // Behind the one that is being written.
+    let second = owner.hold(vec![envelope(2)]);
+    owner.close().await;
+    for Hold { stored, .. } in [first, second] {
+        assert!(timeout(SECOND, stored).await.unwrap()[0].is_err());
+    }
 }

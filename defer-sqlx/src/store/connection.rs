@@ -43,6 +43,11 @@ pub(super) trait Database: fmt::Debug + Send + Sync + 'static {
         false
     }
 
+    /// Returns whether something that commits by itself, and failed so, has certainly stored nothing.
+    fn is_refused(&self, error: &sqlx::Error) -> bool {
+        self.is_data(error)
+    }
+
     /// Returns whether a commit that failed so has certainly stored nothing.
     fn is_refused_commit(&self, error: &sqlx::Error) -> bool {
         self.is_data(error)
@@ -96,6 +101,37 @@ impl<D: Database> Line<D> {
         self.transact(Control::Look, Box::new(work)).await
     }
 
+    /// Runs what begins and commits its transaction by itself, in one trip to the database instead of three, and then the same in a
+    /// transaction if the connection broke meanwhile. It goes on if this is dropped.
+    pub(super) async fn run_at_once<T: Send + 'static>(
+        &self,
+        at_once: impl for<'a> FnOnce(&'a mut D::Connection) -> BoxFuture<'a, Result<T, sqlx::Error>>
+        + Send
+        + 'static,
+        again: impl AsyncFnOnce() -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        match self.alone(Box::new(at_once)).await {
+            Ok(value) => Ok(value),
+            Err(AloneError::Failed(error)) => Err(error),
+            Err(AloneError::Broken) => match again().await {
+                // The first may have been committed.
+                Err(StoreError::Away(error)) => Err(StoreError::InDoubt(error)),
+                answered => answered,
+            },
+        }
+    }
+
+    async fn alone<T: Send + 'static>(&self, work: Work<D::Connection, T>) -> Result<T, AloneError> {
+        let (database, connection) = (self.database.clone(), self.connection.clone());
+        let task = tokio::spawn(async move {
+            let alone = alone(&*database, connection, work);
+            let late = |_| AloneError::Failed(StoreError::InDoubt(late()));
+            tokio::time::timeout(DEADLINE, alone).await.map_err(late)?
+        });
+        let gone = |error: tokio::task::JoinError| AloneError::Failed(StoreError::InDoubt(error.to_string()));
+        task.await.map_err(gone)?
+    }
+
     async fn transact<T: Send + 'static>(
         &self,
         begin: Control,
@@ -112,9 +148,8 @@ impl<D: Database> Line<D> {
             match tokio::time::timeout(deadline, transaction).await {
                 Ok(result) => result,
                 Err(_) => {
-                    let error = format!("no answer within {DEADLINE:?}");
                     let in_doubt = commits.load(Ordering::Acquire);
-                    Err(if in_doubt { StoreError::InDoubt(error) } else { StoreError::Away(error) })
+                    Err(if in_doubt { StoreError::InDoubt(late()) } else { StoreError::Away(late()) })
                 }
             }
         });
@@ -138,8 +173,8 @@ async fn transaction<D: Database, T>(
     work: Work<D::Connection, T>,
 ) -> Result<T, StoreError> {
     let place = connection.lock_owned().await;
-    let _turn = match (begin, database.turn()) {
-        (Control::Begin, Some(turn)) => tokio::time::timeout(PATIENCE, turn.lock_owned()).await.ok(),
+    let _turn = match begin {
+        Control::Begin => turn(database).await,
         _ => None,
     };
     let mut borrowed = Borrowed::begin(database, place, begin).await.map_err(away)?;
@@ -169,8 +204,51 @@ async fn transaction<D: Database, T>(
     })
 }
 
+/// Waits for the turn of a transaction that writes.
+async fn turn(database: &impl Database) -> Option<OwnedMutexGuard<()>> {
+    tokio::time::timeout(PATIENCE, database.turn()?.lock_owned()).await.ok()
+}
+
 fn away(error: sqlx::Error) -> StoreError {
     StoreError::Away(error.to_string())
+}
+
+fn late() -> String {
+    format!("no answer within {DEADLINE:?}")
+}
+
+/// Why something that commits by itself failed.
+enum AloneError {
+    Failed(StoreError),
+    /// The connection broke, maybe long ago. It may be committed.
+    Broken,
+}
+
+async fn alone<D: Database, T>(
+    database: &D,
+    connection: Arc<Mutex<Option<D::Connection>>>,
+    work: Work<D::Connection, T>,
+) -> Result<T, AloneError> {
+    let place = connection.lock_owned().await;
+    let _turn = turn(database).await;
+    let opened = Borrowed::open(database, place).await;
+    let mut borrowed = opened.map_err(|error| AloneError::Failed(away(error)))?;
+    let result = work(borrowed.connection()).await;
+    let (is_data, is_locked) = match &result {
+        Ok(_) => (false, false),
+        Err(error) => (database.is_data(error), database.is_locked(error)),
+    };
+    if result.is_ok() {
+        borrowed.give_back();
+    } else if is_data || is_locked {
+        borrowed.roll_back(database).await;
+    }
+    result.map_err(|error| match error {
+        error if is_data => AloneError::Failed(StoreError::Data(error.to_string())),
+        error if is_locked => AloneError::Failed(StoreError::Locked(error.to_string())),
+        error if database.is_refused(&error) => AloneError::Failed(away(error)),
+        _ => AloneError::Broken,
+    })
 }
 
 /// A connection in a transaction. Unless it is given back, it is closed.
@@ -208,6 +286,19 @@ impl<C: Send> Borrowed<C> {
         Ok(borrowed)
     }
 
+    /// Does not begin a transaction.
+    async fn open<D: Database<Connection = C>>(
+        database: &D,
+        mut place: OwnedMutexGuard<Option<C>>,
+    ) -> Result<Self, sqlx::Error> {
+        let kept = place.take();
+        let mut borrowed = Self { connection: kept, place };
+        if borrowed.connection.is_none() {
+            borrowed.connection = Some(database.open().await?);
+        }
+        Ok(borrowed)
+    }
+
     fn connection(&mut self) -> &mut C {
         self.connection.as_mut().expect("it was not given back")
     }
@@ -222,5 +313,87 @@ impl<C: Send> Borrowed<C> {
         if database.execute(connection, Control::Rollback).await.is_ok() || database.is_only_connection() {
             self.give_back();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex as StdMutex;
+
+    use super::*;
+
+    /// A database that numbers its connections, and notes what is executed on each.
+    #[derive(Debug, Default)]
+    struct Numbered(StdMutex<(u32, Vec<(u32, Control)>)>);
+
+    impl Database for Numbered {
+        type Connection = u32;
+
+        fn open(&self) -> BoxFuture<'_, Result<u32, sqlx::Error>> {
+            let mut state = self.0.lock().unwrap();
+            state.0 += 1;
+            let number = state.0;
+            Box::pin(async move { Ok(number) })
+        }
+
+        fn execute<'a>(
+            &'a self,
+            connection: &'a mut u32,
+            statement: Control,
+        ) -> BoxFuture<'a, Result<(), sqlx::Error>> {
+            self.0.lock().unwrap().1.push((*connection, statement));
+            Box::pin(async { Ok(()) })
+        }
+
+        fn is_data(&self, error: &sqlx::Error) -> bool {
+            matches!(error, sqlx::Error::RowNotFound)
+        }
+    }
+
+    fn line() -> (Arc<Numbered>, Line<Numbered>) {
+        let database = Arc::default();
+        let line = Line::new(&database);
+        (database, line)
+    }
+
+    /// Runs a transaction, and returns the number of its connection.
+    async fn number(line: &Line<Numbered>) -> u32 {
+        line.run(|connection| Box::pin(async { Ok(*connection) })).await.unwrap()
+    }
+
+    fn fail(error: sqlx::Error) -> Work<u32, u32> {
+        Box::new(|_| Box::pin(async { Err(error) }))
+    }
+
+    #[tokio::test]
+    async fn a_connection_whose_transaction_failed_is_closed() {
+        let (_, line) = line();
+        assert_eq!((number(&line).await, number(&line).await), (1, 1), "otherwise it is kept");
+        let failed = line.run(fail(sqlx::Error::WorkerCrashed)).await;
+        assert!(matches!(failed, Err(StoreError::Away(_))), "{failed:?}");
+        assert_eq!(number(&line).await, 2);
+        let failed = line.run_at_once(fail(sqlx::Error::WorkerCrashed), async || Ok(7)).await;
+        assert_eq!(failed.unwrap(), 7);
+        assert_eq!(number(&line).await, 3);
+    }
+
+    #[tokio::test]
+    async fn a_transaction_that_was_refused_for_its_data_is_rolled_back() {
+        let (database, line) = line();
+        let refused = line.run(fail(sqlx::Error::RowNotFound)).await;
+        assert!(matches!(refused, Err(StoreError::Data(_))), "{refused:?}");
+        let last = database.0.lock().unwrap().1.last().copied();
+        assert!(matches!(last, Some((1, Control::Rollback))), "{last:?}");
+        assert_eq!(number(&line).await, 1);
+    }
+
+    #[tokio::test]
+    async fn what_commits_by_itself_is_in_doubt_if_its_connection_broke_and_it_cannot_be_repeated() {
+        let (_, line) = line();
+        let away = async || Err(StoreError::Away("refused".to_owned()));
+        let broken = line.run_at_once(fail(sqlx::Error::WorkerCrashed), away).await;
+        assert!(matches!(broken, Err(StoreError::InDoubt(_))), "{broken:?}");
+        let refused = line.run_at_once(fail(sqlx::Error::RowNotFound), async || Ok(7)).await;
+        assert!(matches!(refused, Err(StoreError::Data(_))), "it is not repeated: {refused:?}");
     }
 }

@@ -77,6 +77,11 @@ pub(crate) struct Change {
     pub(crate) insert: Option<NewJob>,
 }
 
+/// Returns changes whose first try may have been stored.
+pub(crate) fn again(changes: Vec<Change>) -> Vec<Change> {
+    changes.into_iter().map(|change| Change { again: true, ..change }).collect()
+}
+
 #[derive(Clone, Debug)]
 pub(crate) enum ChangeKind {
     /// The condition was true.

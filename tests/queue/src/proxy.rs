@@ -113,27 +113,23 @@ async fn pass(client: TcpStream, server: SocketAddr, way: watch::Sender<Way>) {
     let (_, _) = (client.set_nodelay(true), server.set_nodelay(true));
     let (from_server, to_server) = server.into_split();
     let (from_client, to_client) = client.into_split();
-    let commits = watch::Sender::new(false);
     // That one broke off is no error of the proxy: the other is told by its connection, which ends here, too.
     tokio::select! {
-        _ = pass_words(from_client, to_server, &way, |word| {
-            let has = |text: &[u8]| word.windows(text.len()).any(|part| part == text);
-            if has(b"COMMIT") && matches!(*way.borrow(), Way::LosesCommits(_)) {
-                commits.send_replace(true);
-            }
-            true
-        }) => {}
-        _ = pass_words(from_server, to_client, &way, |_| {
-            if *commits.borrow() {
-                way.send_if_modified(|way| match way {
-                    Way::LosesCommits(lost) => { *lost += 1; true }
-                    _ => false,
-                });
-                return false;
-            }
-            true
+        _ = pass_words(from_client, to_server, &way, |_| true) => {}
+        _ = pass_words(from_server, to_client, &way, |word| {
+            let is_lost = is_of_commit(word) && way.send_if_modified(|way| match way {
+                Way::LosesCommits(lost) => { *lost += 1; true }
+                _ => false,
+            });
+            !is_lost
         }) => {}
     }
+}
+
+/// Whether a server of Postgres answers what it has committed: something that writes, or a COMMIT, after which no transaction is open.
+fn is_of_commit(word: &[u8]) -> bool {
+    let has = |text: &[u8]| word.windows(text.len()).any(|part| part == text);
+    word.ends_with(b"Z\0\0\0\x05I") && (has(b"COMMIT\0") || has(b"INSERT 0 ") || has(b"UPDATE "))
 }
 
 async fn pass_words(

@@ -96,9 +96,7 @@ impl Service {
 
     /// Stops, and waits until the queue has taken leave.
     pub async fn close(self) {
-        let Self { queue, runner, .. } = self;
-        drop(runner);
-        queue.close().await;
+        self.queue.close().await;
     }
 }
 

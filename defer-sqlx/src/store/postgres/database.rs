@@ -18,27 +18,71 @@ const MIGRATIONS: [(i64, &str); 1] = [(1, include_str!("../../../migrations/post
 /// `MATERIALIZED` came with 12.
 const OLDEST_VERSION: u32 = 120_000;
 
-/// Settings are the transaction's own, so that none of the role's or the server's breaks it, and none of it stays behind in the
-/// server connection of a pooler. Each statement walks an index in its order, whatever the statistics say of a table that was just
-/// filled, and is planned once.
+/// Settings are our own, so that none of the role's or the server's breaks a statement. Each statement walks an index in its order,
+/// whatever the statistics say of a table that was just filled, and is planned once.
 macro_rules! settings {
+    ($set:literal) => {
+        concat!(
+            $set,
+            " statement_timeout = 4000; ",
+            $set,
+            " lock_timeout = 1000; ",
+            $set,
+            " idle_in_transaction_session_timeout = 10000; ",
+            $set,
+            " jit = off; ",
+            $set,
+            " enable_seqscan = off; ",
+            $set,
+            " enable_bitmapscan = off; ",
+            $set,
+            " enable_indexscan = on; ",
+            $set,
+            " enable_indexonlyscan = on; ",
+            $set,
+            " enable_nestloop = on; ",
+            $set,
+            " plan_cache_mode = force_generic_plan"
+        )
+    };
+}
+
+macro_rules! begin {
     () => {
-        "SET LOCAL statement_timeout = 4000; SET LOCAL lock_timeout = 1000; \
-         SET LOCAL idle_in_transaction_session_timeout = 10000; SET LOCAL jit = off; SET LOCAL enable_seqscan = off; \
-         SET LOCAL enable_bitmapscan = off; SET LOCAL enable_indexscan = on; SET LOCAL enable_indexonlyscan = on; \
-         SET LOCAL enable_nestloop = on; SET LOCAL plan_cache_mode = force_generic_plan"
+        "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+    };
+}
+
+macro_rules! look {
+    () => {
+        "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY"
     };
 }
 
 /// What is committed is on the disk, also where the role's commits are not.
-pub(super) const BEGIN: &str = concat!(
-    "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; ",
-    settings!(),
-    "; SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'"
-);
+macro_rules! synchronous {
+    ($is_local:literal) => {
+        concat!(
+            "SELECT set_config('synchronous_commit', 'on', ",
+            $is_local,
+            ") WHERE current_setting('synchronous_commit') = 'off'"
+        )
+    };
+}
 
-/// For a transaction that only looks.
-const LOOK: &str = concat!("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; ", settings!());
+/// Begins a transaction behind a pooler. Settings are the transaction's own there, so that none stays behind in a server's connection.
+pub(super) const BEGIN: &str = concat!(begin!(), "; ", settings!("SET LOCAL"), "; ", synchronous!("true"));
+
+/// The same, of a transaction that only looks.
+const LOOK: &str = concat!(look!(), "; ", settings!("SET LOCAL"));
+
+/// Sets up a connection of the server itself, once.
+const SETTINGS: &str = concat!(
+    settings!("SET"),
+    "; SET default_transaction_isolation = 'read committed'; SET default_transaction_read_only = off; \
+     SET default_transaction_deferrable = off; ",
+    synchronous!("false")
+);
 
 /// A setting of ours that a server takes with the connection, and a pooler does not.
 const IS_DIRECT: &str = "defer.is_direct";
@@ -187,7 +231,13 @@ impl Database for Server {
     type Connection = PgConnection;
 
     fn open(&self) -> BoxFuture<'_, Result<PgConnection, sqlx::Error>> {
-        Box::pin(PgConnection::connect_with(&self.options))
+        Box::pin(async {
+            let mut connection = PgConnection::connect_with(&self.options).await?;
+            if self.is_direct {
+                sqlx::raw_sql(SETTINGS).execute(&mut connection).await?;
+            }
+            Ok(connection)
+        })
     }
 
     fn execute<'a>(
@@ -196,7 +246,9 @@ impl Database for Server {
         statement: Control,
     ) -> BoxFuture<'a, Result<(), sqlx::Error>> {
         let statement = match statement {
+            Control::Begin if self.is_direct => begin!(),
             Control::Begin => BEGIN,
+            Control::Look if self.is_direct => look!(),
             Control::Look => LOOK,
             Control::Commit => "COMMIT",
             Control::Rollback => "ROLLBACK",
@@ -206,6 +258,12 @@ impl Database for Server {
 
     fn is_locked(&self, error: &sqlx::Error) -> bool {
         matches!(error, sqlx::Error::Database(error) if error.code().as_deref() == Some("55P03"))
+    }
+
+    fn is_refused(&self, error: &sqlx::Error) -> bool {
+        // Another error may have come after the commit: of a connection, an operator or the system.
+        let is_about_it = |code: &str| !["08", "57", "58", "XX"].iter().any(|class| code.starts_with(class));
+        matches!(error, sqlx::Error::Database(error) if error.code().is_some_and(|code| is_about_it(&code)))
     }
 
     fn is_data(&self, error: &sqlx::Error) -> bool {

@@ -4,11 +4,12 @@ use sqlx::{PgConnection, Row, postgres::PgRow};
 
 use super::{
     keys::{self, Claimant},
-    tables::{Tables, query, text},
+    tables::{Tables, query},
 };
 use crate::store::{
     interface::{Beat, Holder, Own},
     recovery::Orphan,
+    state::text,
 };
 
 type Result<T> = std::result::Result<T, sqlx::Error>;

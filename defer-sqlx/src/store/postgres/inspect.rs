@@ -10,9 +10,12 @@ use sqlx::{PgConnection, Row};
 
 use super::{
     keys::{self, Claimant},
-    tables::{Tables, query, text},
+    tables::{Tables, query},
 };
-use crate::store::{interface::Cancelling, state};
+use crate::store::{
+    interface::Cancelling,
+    state::{self, text},
+};
 
 type Result<T> = std::result::Result<T, sqlx::Error>;
 

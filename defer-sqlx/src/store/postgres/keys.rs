@@ -1,8 +1,9 @@
-//! The statements that claim unique keys, without waiting for anyone.
+//! The statements that claim unique keys, without waiting for a user.
 //!
-//! A transaction of a user's that claims a key may stay open for long. Whoever claims one holds a lock of it until its
-//! transaction has ended, and who does not get that lock at once leaves its job without a claim: both jobs run. A claim that is
-//! seen after the lock was had is the only one.
+//! Whoever claims a key holds a lock of it until its transaction has ended. A user's transaction may stay open for long: who does not
+//! get the lock within a moment leaves its job without a claim, and both jobs run. Processes of this crate claim keys in turn, so that
+//! none of them finds a key locked by another that waits for one of its own. A claim that is seen after the lock was had is the only
+//! one.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -13,7 +14,7 @@ use sqlx::{PgConnection, Row};
 
 use super::tables::{Tables, query};
 
-/// How often a key is asked for that another transaction is claiming, and how long the pause between is.
+/// How often a key is asked for that a user's transaction is claiming, and how long the pause between is.
 const TRIES: usize = 5;
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -49,13 +50,14 @@ impl Keys {
             return Ok(found);
         }
         let keys: Vec<&str> = keys.iter().copied().collect();
+        query(&tables.keys.turn).bind(&tables.queue).execute(&mut *connection).await?;
         for attempt in 0..TRIES {
             let busy: Vec<&str> = keys.iter().copied().filter(|key| !found.free.contains(*key)).collect();
             if busy.is_empty() {
                 break;
             }
             if attempt > 0 {
-                // Transactions of other processes are short, unlike those of users.
+                // Most transactions are short.
                 tokio::time::sleep(PAUSE).await;
             }
             let lock = query(&tables.keys.lock).bind(&tables.queue).bind(&busy);

@@ -7,9 +7,12 @@ use sqlx::{PgConnection, Row};
 
 use super::{
     keys::{Claim, Keys},
-    tables::{Tables, query, text},
+    tables::{Tables, query},
 };
-use crate::store::{interface::NewJob, state};
+use crate::store::{
+    interface::NewJob,
+    state::{self, text},
+};
 
 type Result<T> = std::result::Result<T, sqlx::Error>;
 

@@ -22,13 +22,16 @@ use crate::{
     error::Error,
     store::{
         connection::{DEADLINE, Line},
-        interface::{Beat, Cancelling, Change, Changed, Holder, HolderId, NewJob, Store, Stored, Taken},
+        interface::{
+            Beat, Cancelling, Change, Changed, Holder, HolderId, NewJob, Store, Stored, Taken, again,
+        },
     },
 };
 
 /// Jobs on a Postgres server.
 pub(crate) struct Postgres {
     tables: Arc<Tables>,
+    server: Arc<Server>,
     writer: Line<Server>,
     /// Looks and takes, so that nobody who does holds up what is written.
     reader: Line<Server>,
@@ -63,6 +66,7 @@ impl Postgres {
             bell: Arc::default(),
             ear,
             from_key: Arc::default(),
+            server,
         })
     }
 
@@ -104,6 +108,17 @@ macro_rules! run_and_ring {
             Ok($store.ring_if_owed(run.await?))
         })
     }};
+}
+
+impl Postgres {
+    fn write_in_transaction(
+        &self,
+        holder: HolderId,
+        held: Vec<NewJob>,
+        changes: Vec<Change>,
+    ) -> Stored<'_, Vec<Changed>> {
+        run_and_ring!(self, |connection, tables| write::write(connection, &tables, &holder, &held, &changes))
+    }
 }
 
 impl Store for Postgres {
@@ -156,7 +171,25 @@ impl Store for Postgres {
         changes: &'a [Change],
     ) -> Stored<'a, Vec<Changed>> {
         let (holder, held, changes) = (holder.to_owned(), held.to_owned(), changes.to_owned());
-        run_and_ring!(self, |connection, tables| write::write(connection, &tables, &holder, &held, &changes))
+        if !self.server.is_direct() || !write::is_one_statement(&changes) {
+            return self.write_in_transaction(holder, held, changes);
+        }
+        Box::pin(async move {
+            let (of_task, tables) = ((holder.clone(), held.clone(), changes.clone()), self.tables.clone());
+            let at_once = self.writer.run_at_once(
+                move |connection| {
+                    Box::pin(async move {
+                        let (holder, held, changes) = of_task;
+                        let written =
+                            write::write_at_once(connection, &tables, &holder, &held, &changes).await;
+                        written.map(|(changed, made_ready)| (changed, !made_ready))
+                    })
+                },
+                // What was rung is rung again, at worst.
+                async || Ok((self.write_in_transaction(holder, held, again(changes)).await?, true)),
+            );
+            Ok(self.ring_if_owed(at_once.await?))
+        })
     }
 
     fn push<'a>(&'a self, jobs: &'a [NewJob]) -> Stored<'a, Vec<Option<JobId>>> {

@@ -1,6 +1,6 @@
 //! The statements of a queue, with the tables' names in them.
 
-use std::{borrow::Cow, sync::Arc};
+use std::sync::Arc;
 
 use sqlx::{AssertSqlSafe, Postgres, postgres::PgArguments, query::Query};
 
@@ -78,9 +78,4 @@ pub(super) struct Statement {
 /// Returns a statement to be executed.
 pub(super) fn query(statement: &Statement) -> Query<'static, Postgres, PgArguments> {
     sqlx::query(AssertSqlSafe(statement.sql.clone())).persistent(statement.prepares)
-}
-
-/// Returns a text as Postgres can store it.
-pub(super) fn text(text: &str) -> Cow<'_, str> {
-    if text.contains('\0') { text.replace('\0', "\u{fffd}").into() } else { text.into() }
 }

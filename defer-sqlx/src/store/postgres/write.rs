@@ -3,18 +3,23 @@
 use std::collections::{HashMap, HashSet};
 
 use defer_core::JobId;
-use sqlx::{PgConnection, Row};
+use sqlx::{
+    PgConnection, Postgres, Row,
+    postgres::{PgArguments, PgRow},
+    query::Query,
+};
 
 use super::{
     keys::{self, Claimant},
-    tables::{Tables, query, text},
+    tables::{Tables, query},
 };
 use crate::store::{
     interface::{Change, ChangeKind, Changed, NewJob},
-    state,
+    state::{self, text},
 };
 
 type Result<T> = std::result::Result<T, sqlx::Error>;
+type Sql = Query<'static, Postgres, PgArguments>;
 
 /// Stores jobs that a holder holds, and makes changes. Returns also whether jobs are ready now that were not.
 pub(super) async fn write(
@@ -32,18 +37,60 @@ pub(super) async fn write(
     Ok((changed, made_ready))
 }
 
+/// Whether changes are ends alone, which need nothing but [one statement](write_at_once).
+pub(super) fn is_one_statement(changes: &[Change]) -> bool {
+    let is_end = |change: &Change| {
+        matches!(change.kind, ChangeKind::End(_)) && change.children.is_empty() && change.insert.is_none()
+    };
+    changes.iter().all(is_end)
+}
+
+/// Does what [`write`] does in a statement that is its own transaction.
+pub(super) async fn write_at_once(
+    connection: &mut PgConnection,
+    tables: &Tables,
+    holder: &str,
+    held: &[NewJob],
+    changes: &[Change],
+) -> Result<(Vec<Changed>, bool)> {
+    let held: Vec<&NewJob> = held.iter().collect();
+    if changes.is_empty() {
+        hold(connection, tables, holder, &held).await?;
+        return Ok((Vec::new(), false));
+    }
+    let ends = Ends::new(changes);
+    let rows = if held.is_empty() {
+        ends.bind(query(&tables.write.end).bind(holder)).fetch_all(&mut *connection).await?
+    } else {
+        let sql = bind_held(query(&tables.write.hold_and_end), &tables.queue, holder, &held);
+        ends.bind(sql).fetch_all(&mut *connection).await?
+    };
+    let mut changes =
+        Changes { connection, tables, holder, changes, made: HashMap::new(), made_ready: false };
+    // From here on all is committed, and what fails must not look as if it were not.
+    let broken = |error: sqlx::Error| sqlx::Error::Protocol(error.to_string());
+    changes.note_ended(&rows).map_err(broken)?;
+    changes.find_made().await.map_err(broken)?;
+    Ok(changes.results())
+}
+
 async fn hold(connection: &mut PgConnection, tables: &Tables, holder: &str, jobs: &[&NewJob]) -> Result<()> {
     if jobs.is_empty() {
         return Ok(());
     }
+    let sql = bind_held(query(&tables.write.hold), &tables.queue, holder, jobs);
+    sql.execute(connection).await.map(drop)
+}
+
+/// Binds the values of rows that are stored.
+fn bind_held(sql: Sql, queue: &str, holder: &str, jobs: &[&NewJob]) -> Sql {
     let texts = |of: fn(&NewJob) -> &str| jobs.iter().map(|job| text(of(job))).collect::<Vec<_>>();
     let keys = |of: fn(&NewJob) -> &Option<String>| -> Vec<_> {
         jobs.iter().map(|job| of(job).as_deref().map(text)).collect()
     };
     let status = |job: &&NewJob| job.status.and_then(|status| i16::try_from(status).ok());
-    query(&tables.write.hold)
-        .bind(&tables.queue)
-        .bind(holder)
+    sql.bind(queue.to_owned())
+        .bind(holder.to_owned())
         .bind(jobs.iter().map(|job| job.id.to_string()).collect::<Vec<_>>())
         .bind(texts(|job| &job.name))
         .bind(texts(|job| &job.payload))
@@ -53,9 +100,36 @@ async fn hold(connection: &mut PgConnection, tables: &Tables, holder: &str, jobs
         .bind(jobs.iter().map(status).collect::<Vec<_>>())
         .bind(keys(|job| &job.serial))
         .bind(keys(|job| &job.unique))
-        .execute(connection)
-        .await
-        .map(drop)
+}
+
+/// The values of rows that end.
+#[derive(Default)]
+struct Ends {
+    ids: Vec<String>,
+    claims: Vec<i64>,
+    states: Vec<i16>,
+    attempts: Vec<Option<i64>>,
+    errors: Vec<Option<String>>,
+}
+
+impl Ends {
+    fn new(changes: &[Change]) -> Self {
+        let mut ends = Self::default();
+        for change in changes {
+            let ChangeKind::End(end) = &change.kind else { continue };
+            let (state, attempts, error) = state::of_end(end);
+            ends.ids.push(change.id.to_string());
+            ends.claims.push(change.claim);
+            ends.states.push(state);
+            ends.attempts.push(attempts.map(state::attempts));
+            ends.errors.push(error.map(|error| text(error).into_owned()));
+        }
+        ends
+    }
+
+    fn bind(self, sql: Sql) -> Sql {
+        sql.bind(self.ids).bind(self.claims).bind(self.states).bind(self.attempts).bind(self.errors)
+    }
 }
 
 /// Changes of jobs that a holder has.
@@ -76,8 +150,13 @@ impl Changes<'_> {
         self.pass().await?;
         self.make_ready().await?;
         self.find_made().await?;
+        Ok(self.results())
+    }
+
+    /// Returns what became of each change, and whether jobs are ready now that were not.
+    fn results(&self) -> (Vec<Changed>, bool) {
         let of = |change: &Change| self.made.get(&change.id.to_string()).copied().unwrap_or(Changed::Refused);
-        Ok((self.changes.iter().map(of).collect(), self.made_ready))
+        (self.changes.iter().map(of).collect(), self.made_ready)
     }
 
     /// Stores jobs whose own insert is in doubt: a change then finds them, and an insert that arrives late does not.
@@ -87,22 +166,17 @@ impl Changes<'_> {
     }
 
     async fn end(&mut self) -> Result<()> {
-        let mut rows = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        for change in self.changes {
-            let ChangeKind::End(end) = &change.kind else { continue };
-            let (state, attempts, error) = state::of_end(end);
-            rows.0.push(change.id.to_string());
-            rows.1.push(change.claim);
-            rows.2.push(state);
-            rows.3.push(attempts.map(state::attempts));
-            rows.4.push(error.map(text));
-        }
-        if rows.0.is_empty() {
+        let ends = Ends::new(self.changes);
+        if ends.ids.is_empty() {
             return Ok(());
         }
-        let (ids, claims, states, attempts, errors) = rows;
-        let sql = query(&self.tables.write.end).bind(self.holder).bind(ids).bind(claims).bind(states);
-        for row in sql.bind(attempts).bind(errors).fetch_all(&mut *self.connection).await? {
+        let sql = query(&self.tables.write.end).bind(self.holder.to_owned());
+        let rows = ends.bind(sql).fetch_all(&mut *self.connection).await?;
+        self.note_ended(&rows)
+    }
+
+    fn note_ended(&mut self, rows: &[PgRow]) -> Result<()> {
+        for row in rows {
             self.made.insert(row.try_get(0)?, Changed::Made);
             // The next of its serial key may run.
             self.made_ready |= row.try_get::<bool, _>(1)?;

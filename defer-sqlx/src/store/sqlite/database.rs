@@ -86,6 +86,11 @@ impl Database for File {
         }
     }
 
+    fn is_refused(&self, error: &sqlx::Error) -> bool {
+        // READONLY too. After an I/O error the end of the transaction may be in the file.
+        self.is_refused_commit(error) || code(error) == 8
+    }
+
     fn is_refused_commit(&self, error: &sqlx::Error) -> bool {
         // Also SQLITE_BUSY and FULL. After an I/O error the end of the transaction may be in the file.
         self.is_data(error) || is_busy(error) || code(error) == 13
@@ -100,13 +105,13 @@ impl Database for File {
     }
 }
 
-async fn pause() {
+pub(super) async fn pause() {
     let longest = u64::try_from(LONGEST_PAUSE.as_micros()).unwrap_or(u64::MAX);
     tokio::time::sleep(Duration::from_micros(fastrand::u64(0..longest))).await;
 }
 
 /// Returns whether another connection is in the way: `SQLITE_BUSY`, or `SQLITE_LOCKED` where a cache is shared.
-fn is_busy(error: &sqlx::Error) -> bool {
+pub(super) fn is_busy(error: &sqlx::Error) -> bool {
     matches!(code(error), 5 | 6)
 }
 

@@ -6,12 +6,14 @@
 //! | `migrate` | how the tables are created |
 //! | `store` | which transaction runs on which connection |
 //! | `write` | the statements that hold and change jobs |
+//! | `at_once` | that these are one trip to the connection's thread |
 //! | `push` | the statements that store jobs which anyone may take |
 //! | `keys` | the statements of unique keys |
 //! | `take` | the statements that find due jobs |
 //! | `holders` | the statements of holders, and of recovery |
 //! | `inspect` | the statements that look, and those that a person asks for |
 
+mod at_once;
 mod database;
 mod holders;
 mod inspect;

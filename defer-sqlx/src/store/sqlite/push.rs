@@ -3,12 +3,11 @@
 use defer_core::JobId;
 use sqlx::SqliteConnection;
 
-use super::{
-    json::json,
-    now, turn,
-    write::{array, text},
+use super::{json::json, now, turn, write::array};
+use crate::store::{
+    interface::NewJob,
+    state::{self, text},
 };
-use crate::store::{interface::NewJob, state};
 
 type Result<T> = std::result::Result<T, sqlx::Error>;
 

@@ -14,18 +14,21 @@ use defer_core::{
 };
 use sqlx::sqlite::SqliteConnectOptions;
 
-use super::{database::File, holders, inspect, migrate, push, take, write};
+use super::{at_once, database::File, holders, inspect, migrate, push, take, write};
 use crate::{
     error::Error,
     store::{
-        connection::Line,
-        interface::{Beat, Cancelling, Change, Changed, Holder, HolderId, NewJob, Store, Stored, Taken},
+        connection::{Database, Line},
+        interface::{
+            Beat, Cancelling, Change, Changed, Holder, HolderId, NewJob, Store, Stored, Taken, again,
+        },
     },
 };
 
 /// Jobs in an SQLite file, or in memory.
 pub(crate) struct Sqlite {
     queue: Arc<str>,
+    file: Arc<File>,
     writer: Line<File>,
     /// Looks, so that nobody who looks holds up what is written.
     reader: Line<File>,
@@ -52,6 +55,7 @@ impl Sqlite {
         let (reader, beats) = (of_its_own(), of_its_own());
         Ok(Self {
             queue: queue.into(),
+            file,
             writer,
             reader,
             beats,
@@ -69,6 +73,7 @@ impl Sqlite {
         let (writer, reader, beats) = (writer.clone(), reader.clone(), beats.clone());
         Self {
             queue: queue.into(),
+            file: self.file.clone(),
             writer,
             reader,
             beats,
@@ -144,7 +149,31 @@ impl Store for Sqlite {
     ) -> Stored<'a, Vec<Changed>> {
         let (queue, holder, held, changes) =
             (self.queue.clone(), holder.to_owned(), held.to_owned(), changes.to_owned());
-        run!(self.writer, |connection| write::write(connection, &queue, &holder, &held, &changes))
+        // What is in memory has one connection, which nothing may leave in a transaction.
+        if self.file.is_only_connection() || !at_once::is_one_trip(&changes) {
+            return run!(self.writer, |connection| write::write(
+                connection, &queue, &holder, &held, &changes
+            ));
+        }
+        Box::pin(async move {
+            let of_task = (queue.clone(), holder.clone(), held.clone(), changes.clone());
+            let at_once = self.writer.run_at_once(
+                move |connection| {
+                    Box::pin(async move {
+                        let (queue, holder, held, changes) = of_task;
+                        at_once::write_at_once(connection, &queue, &holder, &held, &changes).await
+                    })
+                },
+                async || {
+                    let changes = again(changes);
+                    let written: Stored<'_, _> = run!(self.writer, |connection| write::write(
+                        connection, &queue, &holder, &held, &changes
+                    ));
+                    written.await
+                },
+            );
+            at_once.await
+        })
     }
 
     fn push<'a>(&'a self, jobs: &'a [NewJob]) -> Stored<'a, Vec<Option<JobId>>> {

@@ -8,7 +8,7 @@ use sqlx::{Row, SqliteConnection};
 use super::{json::json, keys, now, raised, turn};
 use crate::store::{
     interface::{Change, ChangeKind, Changed, NewJob},
-    state,
+    state::{self, text},
 };
 
 type Result<T> = std::result::Result<T, sqlx::Error>;
@@ -127,23 +127,28 @@ async fn hold(connection: &mut SqliteConnection, queue: &str, holder: &str, jobs
     if jobs.is_empty() {
         return Ok(());
     }
-    let row = |job: &&NewJob| {
+    let rows = rows_of(jobs.iter().copied())?;
+    sqlx::query(HOLD).bind(queue).bind(holder).bind(rows).execute(connection).await.map(drop)
+}
+
+/// Returns what [`HOLD`] takes of jobs.
+pub(super) fn rows_of<'a>(jobs: impl Iterator<Item = &'a NewJob>) -> Result<String> {
+    let row = |job: &NewJob| {
         let NewJob { id, priority, condition, status, serial, unique, .. } = job;
         let texts = (text(&job.name), text(&job.payload), text(&job.metadata));
         let (name, payload, metadata) = texts;
         let (serial, unique) = (serial.as_deref().map(text), unique.as_deref().map(text));
         json(&(id, name, payload, metadata, priority, condition, status, serial, unique))
     };
-    let rows = array(jobs.iter().map(row))?;
-    sqlx::query(HOLD).bind(queue).bind(holder).bind(rows).execute(connection).await.map(drop)
+    array(jobs.map(row))
 }
 
 /// Changes of jobs that a holder has.
-struct Changes<'a> {
-    connection: &'a mut SqliteConnection,
-    queue: &'a str,
-    holder: &'a str,
-    changes: &'a [Change],
+pub(super) struct Changes<'a> {
+    pub(super) connection: &'a mut SqliteConnection,
+    pub(super) queue: &'a str,
+    pub(super) holder: &'a str,
+    pub(super) changes: &'a [Change],
 }
 
 impl Changes<'_> {
@@ -241,7 +246,7 @@ impl Changes<'_> {
     }
 
     /// Returns what became of a change that found nothing to change: an earlier try may have made it.
-    async fn found(&mut self, change: &Change) -> Result<Changed> {
+    pub(super) async fn found(&mut self, change: &Change) -> Result<Changed> {
         if let Some(row) = self.find(change.id).await? {
             let found = state::Found {
                 state: row.try_get(0)?,
@@ -266,10 +271,10 @@ impl Changes<'_> {
 }
 
 /// Returns what a statement takes of a change that it is for, as JSON.
-type Parameters = fn(&Change) -> Option<Result<String>>;
+pub(super) type Parameters = fn(&Change) -> Option<Result<String>>;
 
 /// Statements for changes of many jobs, and what they take of those that they are for.
-const STATEMENTS: [(&str, Parameters); 4] = [
+pub(super) const STATEMENTS: [(&str, Parameters); 4] = [
     (END, |change| {
         let ChangeKind::End(end) = &change.kind else { return None };
         let (state, attempts, error) = state::of_end(end);
@@ -289,13 +294,8 @@ const STATEMENTS: [(&str, Parameters); 4] = [
     }),
 ];
 
-fn has_keys(kind: &ChangeKind) -> bool {
+pub(super) fn has_keys(kind: &ChangeKind) -> bool {
     matches!(kind, ChangeKind::Ready { serial: Some(_), .. } | ChangeKind::Ready { unique: Some(_), .. })
-}
-
-/// A text without NULs: SQLite ends a text there.
-pub(super) fn text(text: &str) -> std::borrow::Cow<'_, str> {
-    state::text(text)
 }
 
 /// Joins values to a JSON array.

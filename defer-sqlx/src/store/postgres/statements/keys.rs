@@ -1,6 +1,7 @@
-//! That claim unique keys, without waiting for anyone.
+//! That claim unique keys, without waiting for a user.
 
 statements! {
+    turn = "SELECT pg_advisory_xact_lock(hashtextextended('defer_jobs claims ' || $1::text, 0))";
     lock = "SELECT key FROM unnest($2::text[]) AS k (key) \
             WHERE pg_try_advisory_xact_lock(hashtextextended('defer_jobs ' || $1::text || ' ' || key, 0))";
     // A job that others are left out for is locked until they are committed: taken before, it would not see what they stand for.

@@ -8,15 +8,44 @@ macro_rules! given_back {
     };
 }
 
+/// Stores rows that a holder holds, of these arrays.
+macro_rules! hold {
+    ($queue:literal, $holder:literal, $rows:literal) => {
+        concat!(
+            "INSERT INTO {jobs} (queue, holder, state, claim, due, turn, created, id, name, payload, metadata, priority, \
+             condition, status, serial_key, unique_key) SELECT ",
+            $queue,
+            ", ",
+            $holder,
+            ", 0, 1, {now}, {now}, {now}, c.* FROM unnest(",
+            $rows,
+            ") AS c ON CONFLICT (id) DO NOTHING"
+        )
+    };
+}
+
+/// Ends rows of a holder, of these arrays.
+macro_rules! end {
+    ($holder:literal, $rows:literal) => {
+        concat!(
+            "UPDATE {jobs} j SET state = c.state, attempts = coalesce(c.attempts, j.attempts), error = c.error, ended = {now}, \
+             unique_claim = NULL FROM unnest(",
+            $rows,
+            ") AS c (id, claim, state, attempts, error) WHERE j.id = c.id AND j.holder IS NOT DISTINCT FROM ",
+            $holder,
+            " AND j.claim = c.claim AND j.state + 0 IN (0, 2) RETURNING j.id, j.serial_key IS NOT NULL"
+        )
+    };
+}
+
 statements! {
-    hold = "INSERT INTO {jobs} (queue, holder, state, claim, due, turn, created, id, name, payload, metadata, priority, condition, \
-            status, serial_key, unique_key) SELECT $1::text, $2::text, 0, 1, {now}, {now}, {now}, c.* FROM unnest($3::text[], \
-            $4::text[], $5::text[], $6::text[], $7::smallint[], $8::smallint[], $9::smallint[], $10::text[], $11::text[]) AS c \
-            ON CONFLICT (id) DO NOTHING";
-    end = "UPDATE {jobs} j SET state = c.state, attempts = coalesce(c.attempts, j.attempts), error = c.error, ended = {now}, \
-           unique_claim = NULL FROM unnest($2::text[], $3::bigint[], $4::smallint[], $5::bigint[], $6::text[]) \
-           AS c (id, claim, state, attempts, error) WHERE j.id = c.id AND j.holder IS NOT DISTINCT FROM $1::text \
-           AND j.claim = c.claim AND j.state + 0 IN (0, 2) RETURNING j.id, j.serial_key IS NOT NULL";
+    hold = hold!("$1::text", "$2::text", "$3::text[], $4::text[], $5::text[], $6::text[], $7::smallint[], $8::smallint[], \
+            $9::smallint[], $10::text[], $11::text[]");
+    end = end!("$1::text", "$2::text[], $3::bigint[], $4::smallint[], $5::bigint[], $6::text[]");
+    hold_and_end = concat!("WITH held AS (",
+            hold!("$1::text", "$2::text", "$3::text[], $4::text[], $5::text[], $6::text[], $7::smallint[], $8::smallint[], \
+            $9::smallint[], $10::text[], $11::text[]"),
+            ") ", end!("$2::text", "$12::text[], $13::bigint[], $14::smallint[], $15::bigint[], $16::text[]"));
     retry = "UPDATE {jobs} j SET state = CASE j.cancel WHEN 0 THEN 1 ELSE 6 END, claim = {raised}, condition = 0, \
              due = {now} + c.delay, attempts = c.attempts, error = coalesce(c.error, j.error), unique_claim = NULL, \
              ended = CASE j.cancel WHEN 0 THEN NULL ELSE {now} END \

@@ -1,0 +1,110 @@
+//! What a queue that can be looked into promises.
+
+use super::{
+    bench::{Bench, does, note, retried},
+    jobs::{Does, Note},
+    place::{Place, inspects, joined},
+};
+use crate::{
+    job::job::Deferrable,
+    model::{error::BoxError, id::JobId, status::JobStatus},
+    store::Cancel,
+};
+
+/// The answer of a method that is left at its default is none.
+fn known<T>(answer: Result<T, BoxError>) -> Option<T> {
+    match answer {
+        Ok(answer) => Some(answer),
+        Err(error) if error.to_string().starts_with("this queue cannot ") => None,
+        Err(error) => panic!("a queue that is well must answer: {error}"),
+    }
+}
+
+async fn status<P: Place>(bench: &Bench<P>, id: JobId) -> Option<JobStatus> {
+    known(inspects(&bench.queue).status(id).await).flatten()
+}
+
+pub(super) async fn counts_and_status_follow_a_job<P: Place>(bench: Bench<P>) {
+    let (good, bad) = (note("good"), does("bad", Does::Fails));
+    let counts = async || known(inspects(&bench.queue).counts().await);
+    if let Some(counts) = counts().await {
+        let counts = (counts.pending, counts.running, counts.done, counts.failed);
+        assert_eq!(counts, (0, 0, 0, 0), "an empty place must have no jobs");
+    }
+    assert_eq!(status(&bench, good.id).await, None, "a job that was never pushed has no status");
+    bench.push(&[good.clone(), bad.clone()]).await;
+    assert_eq!(status(&bench, good.id).await, Some(JobStatus::Pending), "a job that was pushed waits");
+    if let Some(counts) = counts().await {
+        assert_eq!((counts.pending, counts.failed), (2, 0), "two jobs wait: {counts:?}");
+    }
+    bench.work().await;
+    let ended = status(&bench, good.id).await;
+    let is_right = matches!(ended, Some(JobStatus::Succeeded) | None);
+    assert!(is_right, "a job that has succeeded must be known as such, or no longer, and not as {ended:?}");
+    let ended = status(&bench, bad.id).await;
+    let is_right = matches!(&ended, Some(JobStatus::Failed { error }) if error.contains("on purpose"));
+    assert!(is_right, "a job that has failed must be known as such, with its error, and not as {ended:?}");
+    if let Some(counts) = counts().await {
+        let now = (counts.pending, counts.running, counts.failed);
+        assert_eq!(now, (0, 0, 1), "one job has failed, and none waits or runs: {counts:?}");
+    }
+}
+
+pub(super) async fn a_failed_job_is_listed_and_can_be_retried_and_discarded<P: Place>(bench: Bench<P>) {
+    let inspect = inspects(&bench.queue);
+    let job = retried("fails", Does::Fails);
+    bench.push(&[note("succeeds"), job.clone()]).await;
+    bench.work().await;
+    let failed = known(inspect.failed(10).await).unwrap_or_default();
+    let seen: Vec<_> = failed.iter().map(|job| (job.id, &*job.name, job.attempts)).collect();
+    assert_eq!(seen, [(job.id, &*job.name, 3)], "a job that has failed must be listed with its attempts");
+    assert!(failed[0].error.contains("on purpose"), "it must be listed with its error: {failed:?}");
+    let none = known(inspect.failed(0).await).unwrap_or_default();
+    assert!(none.is_empty(), "no more than so many failed jobs must be listed: {none:?}");
+    assert_ne!(known(inspect.retry(JobId::unique()).await), Some(true), "no unknown job can be retried");
+    if let Some(retried) = known(inspect.retry(job.id).await) {
+        assert!(retried, "a job that has failed can be retried");
+        bench.work().await;
+        let attempts = bench.journal.lines().into_iter().filter(|line| line.id == job.id);
+        let attempts: Vec<_> = attempts.map(|line| line.attempt).collect();
+        assert_eq!(attempts, [1, 2, 3, 1, 2, 3], "a job that is retried must have all of its attempts again");
+    }
+    if let Some(discarded) = known(inspect.discard(job.id).await) {
+        assert!(discarded, "a job that has failed can be discarded");
+        assert_eq!(status(&bench, job.id).await, None, "a job that was discarded must be gone");
+        let again = known(inspect.discard(job.id).await);
+        assert_ne!(again, Some(true), "a job that was discarded must be gone");
+    }
+}
+
+pub(super) async fn a_job_that_waits_can_be_cancelled<P: Place>(bench: Bench<P>) {
+    let inspect = inspects(&bench.queue);
+    let job = note("cancelled");
+    bench.push(&[job.clone(), note("stays")]).await;
+    let Some(cancelled) = known(inspect.cancel(job.id).await) else { return };
+    assert_eq!(cancelled, Cancel::Cancelled, "a job that waits can be cancelled");
+    let again = known(inspect.cancel(job.id).await);
+    let is_right = matches!(again, Some(Cancel::Ended | Cancel::Unknown));
+    assert!(is_right, "a job that was cancelled must be known as ended, or no longer, and not as {again:?}");
+    let unknown = known(inspect.cancel(JobId::unique()).await);
+    assert_eq!(unknown, Some(Cancel::Unknown), "a job that was never pushed must be unknown");
+    bench.work().await;
+    bench.assert_ran_once(&["stays".to_owned()]);
+}
+
+pub(super) async fn a_paused_type_waits_until_it_is_resumed<P: Place>(bench: Bench<P>) {
+    let inspect = inspects(&bench.queue);
+    if known(inspect.pause(Note::NAME).await).is_none() {
+        return;
+    }
+    known(inspect.pause(Note::NAME).await);
+    bench.push(&[note("paused"), retried("goes on", Does::Succeeds)]).await;
+    // It works until none waits: it may have to be resumed for that.
+    let working = tokio::spawn(P::work(bench.queue.clone(), bench.runner.clone()));
+    bench.journal.has("goes on").await;
+    assert_eq!(bench.journal.texts(), ["goes on"], "a job whose type is paused must wait");
+    known(inspect.resume(Note::NAME).await);
+    joined(working).await;
+    bench.work().await;
+    bench.assert_ran_once(&["paused".to_owned(), "goes on".to_owned()]);
+}

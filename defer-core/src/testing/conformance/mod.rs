@@ -1,0 +1,16 @@
+//! What every queue promises, checked on one.
+
+mod bench;
+mod holding;
+mod inspecting;
+mod jobs;
+mod place;
+mod pushing;
+mod settling;
+mod suite;
+
+pub use self::{
+    jobs::{Note, Retried},
+    place::Place,
+    suite::check_queue,
+};

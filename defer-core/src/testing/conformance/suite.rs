@@ -1,0 +1,107 @@
+//! The suite.
+
+use std::time::Duration;
+
+use super::{bench::Bench, holding, inspecting, place::Place, pushing, settling};
+use crate::store::Queue;
+
+/// The suite never waits longer than this for one promise.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Checks that a queue keeps what [`Queue`] promises, and [`HoldJobs`](crate::queue::HoldJobs) and [`InspectQueue`](crate::queue::InspectQueue)(crate::queue::InspectQueue) where it has them. `make` makes a fresh and
+/// empty place; it is called for each promise.
+///
+/// Call it in a test of a multi-threaded runtime whose time is not paused. Methods of [`InspectQueue`](crate::queue::InspectQueue) that have a default may be left
+/// at it. What a queue does with a push that panics or never completes is not checked.
+///
+/// `defer-core/tests/conformance` in the repository has two small queues, in memory, that it accepts.
+///
+/// # Panics
+///
+/// If a promise is broken, or not kept within 60 s. The message says which, and what was seen.
+///
+/// ```no_run
+/// # use defer_core::{BoxError, BoxFuture, Runner, queue::{Envelope, Queue}};
+/// # #[derive(Clone)] struct MyQueue;
+/// # impl MyQueue { async fn connect(_: &str) -> Self { Self } }
+/// # impl Queue for MyQueue {
+/// #     fn push(&self, _: Vec<Envelope>) -> BoxFuture<'_, Result<(), BoxError>> { Box::pin(async { Ok(()) }) }
+/// # }
+/// # struct Worker;
+/// # impl MyQueue { fn worker(&self, _: Runner) -> Worker { Worker } }
+/// # impl Worker { fn job<J>(self) -> Self { self } async fn run_until_empty(self) {} }
+/// use defer_core::testing::{Note, Place, Retried, check_queue};
+///
+/// struct Schema(String);
+///
+/// impl Place for Schema {
+///     type Queue = MyQueue;
+///
+///     async fn connect(&self) -> MyQueue {
+///         MyQueue::connect(&self.0).await
+///     }
+///
+///     async fn work(queue: MyQueue, runner: Runner) {
+///         queue.worker(runner).job::<Note>().job::<Retried>().run_until_empty().await;
+///     }
+/// }
+///
+/// # async fn conforms() {
+/// // In a `#[tokio::test(flavor = "multi_thread")]`:
+/// check_queue(async || Schema("a new one".to_owned())).await;
+/// # }
+/// ```
+pub async fn check_queue<P: Place>(make: impl AsyncFn() -> P) {
+    macro_rules! check {
+        ($($module:ident::$promise:ident,)+) => {
+            $(within(stringify!($promise), $module::$promise(Bench::new(make().await).await)).await;)+
+        };
+    }
+    check! {
+        pushing::each_job_runs_once_with_what_it_was_pushed_with,
+        pushing::a_job_runs_under_an_earlier_name_of_its_type,
+        pushing::an_id_that_is_pushed_twice_is_stored_once,
+        pushing::a_batch_is_stored_whole,
+        pushing::an_attempt_that_fails_is_followed_by_others_up_to_its_policy,
+        pushing::a_snoozed_job_runs_again_and_spends_no_attempt,
+        pushing::tasks_and_threads_push_at_once,
+        pushing::a_push_that_is_dropped_can_be_made_again,
+        pushing::a_deferred_job_runs_once,
+        pushing::what_a_job_defers_runs_once_after_it,
+    }
+    let bench = Bench::new(make().await).await;
+    if bench.queue.hold().is_some() {
+        check! {
+            holding::a_held_job_waits_for_its_response,
+            holding::a_held_job_runs_here_in_its_line_and_sees_its_response,
+            holding::a_cancelled_job_runs_nowhere,
+            holding::a_lease_that_is_dropped_gives_the_job_back,
+            holding::an_id_that_is_held_twice_runs_once,
+            holding::children_are_stored_with_the_end_of_their_job,
+        holding::what_a_job_defers_here_runs_once_after_it,
+            settling::an_end_is_final,
+            settling::the_first_end_counts,
+            settling::the_next_attempt_is_taken_later,
+            settling::a_ready_job_knows_its_response,
+            settling::a_duplicate_is_told_and_does_not_run,
+            settling::jobs_with_a_serial_key_run_one_at_a_time_in_their_order,
+        }
+    }
+    if bench.queue.inspect().is_some() {
+        check! {
+            inspecting::counts_and_status_follow_a_job,
+            inspecting::a_failed_job_is_listed_and_can_be_retried_and_discarded,
+            inspecting::a_job_that_waits_can_be_cancelled,
+            inspecting::a_paused_type_waits_until_it_is_resumed,
+        }
+    }
+}
+
+/// Turns a hang into a message, and names the promise in every other one.
+async fn within(promise: &'static str, check: impl Future<Output = ()>) {
+    let promise = promise.replace('_', " ");
+    eprintln!("checking: {promise}");
+    if tokio::time::timeout(DEADLINE, check).await.is_err() {
+        panic!("{promise}: but after {DEADLINE:?} that had not come about");
+    }
+}

@@ -1,0 +1,96 @@
+//! The suite for queues accepts two small ones, in memory, and sees what is broken in others.
+
+#![cfg(feature = "testing")]
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+mod held;
+mod inspected;
+mod pushed;
+mod table;
+mod worker;
+
+use defer_core::testing::check_queue;
+use held::HoldingPlace;
+use pushed::PushedPlace;
+
+/// What is wrong with a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Broken {
+    LosesOneOfABatch,
+    StoresAnIdTwice,
+    LosesMetadata,
+    CountsAttemptsTwice,
+    NeverRetries,
+    CutsPayloads,
+    StartsAtOnce,
+    LosesDroppedLeases,
+    LosesChildren,
+    ForgetsEnds,
+    LastEndCounts,
+    ForgetsAttempts,
+    ForgetsResponses,
+    RunsDuplicates,
+    RunsSerialOnesBackwards,
+    RunsWhatIsPaused,
+    RunsWhatIsCancelled,
+    CountsNothing,
+    NeverWorks,
+}
+
+async fn check_pushed(broken: Option<Broken>) {
+    check_queue(async || PushedPlace::new(broken)).await;
+}
+
+async fn check_holding(broken: Option<Broken>) {
+    check_queue(async || HoldingPlace::new(broken)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_that_is_pushed_to_conforms() {
+    check_pushed(None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_that_holds_conforms() {
+    check_holding(None).await;
+}
+
+/// Its time is paused, so that it does not take the 60 s.
+#[tokio::test(start_paused = true)]
+#[should_panic(expected = "each job runs once with what it was pushed with: but after 60s")]
+async fn a_worker_hangs() {
+    check_pushed(Some(Broken::NeverWorks)).await;
+}
+
+macro_rules! broken {
+    ($($check:ident, $name:ident, $broken:ident, $seen:literal;)+) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            #[should_panic(expected = $seen)]
+            async fn $name() {
+                $check(Some(Broken::$broken)).await;
+            }
+        )+
+    };
+}
+
+broken! {
+    check_pushed, one_of_a_batch_is_lost, LosesOneOfABatch, "each job must run once, but \"job 999 of a batch\" ran 0 times";
+    check_pushed, an_id_is_stored_twice, StoresAnIdTwice, "each job must run once, but \"first\" ran 2 times";
+    check_pushed, metadata_is_lost, LosesMetadata, "a job must keep its metadata";
+    check_pushed, attempts_are_counted_twice, CountsAttemptsTwice, "a job with three attempts that always fails";
+    check_pushed, an_attempt_that_failed_is_the_last, NeverRetries, "a job with three attempts that always fails";
+    check_pushed, a_large_job_is_lost, CutsPayloads, "but \"large large";
+    check_holding, a_held_job_starts_at_once, StartsAtOnce, "a job must not start before its response is over";
+    check_holding, a_dropped_lease_loses_its_job, LosesDroppedLeases, "but \"given back\" ran 0 times";
+    check_holding, children_are_lost, LosesChildren, "but \"first child\" ran 0 times";
+    check_holding, an_end_is_forgotten, ForgetsEnds, "the end of a job that ran here must be stored";
+    check_holding, the_last_end_counts, LastEndCounts, "a job that has succeeded, whatever is said of it later";
+    check_holding, the_attempts_of_a_held_job_are_forgotten, ForgetsAttempts, "must have this attempt next";
+    check_holding, a_response_is_forgotten, ForgetsResponses, "must see the status of its response";
+    check_holding, a_duplicate_is_not_told, RunsDuplicates, "the second job with a unique key is a duplicate";
+    check_holding, serial_jobs_run_backwards, RunsSerialOnesBackwards, "jobs with one serial key must run in their order";
+    check_holding, a_paused_type_runs, RunsWhatIsPaused, "a job whose type is paused must wait";
+    check_holding, a_cancelled_job_runs, RunsWhatIsCancelled, "no other job must run, but these did: [\"cancelled\"]";
+    check_holding, nothing_is_counted, CountsNothing, "two jobs wait";
+}

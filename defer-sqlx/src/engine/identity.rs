@@ -1,0 +1,120 @@
+//! How the database knows this process, and whether it still does.
+
+use std::{
+    sync::{LazyLock, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::Notify;
+
+use crate::store::{Holder, HolderId};
+
+/// How long others wait before they judge a holder dead. A job starts here only within this time of the last beat that was
+/// answered.
+pub(super) const DEAD_AFTER: Duration = Duration::from_secs(9);
+
+/// A holder, which this process is until others judge it dead.
+pub(super) struct Identity {
+    current: Mutex<Current>,
+    /// The database knows the holder.
+    registered: Notify,
+}
+
+/// How the database knows this process now.
+struct Current {
+    id: HolderId,
+    /// The job names that it is registered with. `None` until the database has answered: what an unknown holder has is taken
+    /// from it.
+    names: Option<Vec<String>>,
+    /// When the last beat was sent that was answered.
+    fresh: Option<Instant>,
+}
+
+static HOST: LazyLock<String> = LazyLock::new(|| {
+    let host = std::env::var("HOSTNAME").or_else(|_| std::fs::read_to_string("/etc/hostname"));
+    host.unwrap_or_default().trim().to_owned()
+});
+
+/// Returns 128 random bits.
+fn new_id() -> HolderId {
+    format!("{:032x}", fastrand::u128(..))
+}
+
+impl Identity {
+    pub(super) fn new() -> Self {
+        let current = Current { id: new_id(), names: None, fresh: None };
+        Self { current: Mutex::new(current), registered: Notify::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn id(&self) -> HolderId {
+        self.lock().id.clone()
+    }
+
+    /// Returns what the database is to know of this process.
+    pub(super) fn described(&self, names: Vec<String>) -> Holder {
+        Holder {
+            id: self.id(),
+            host: HOST.clone(),
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION"),
+            names,
+        }
+    }
+
+    /// The database knows this holder.
+    pub(super) fn set_registered(&self, holder: Holder) {
+        let mut current = self.lock();
+        if current.id == holder.id {
+            current.names = Some(holder.names);
+            self.registered.notify_waiters();
+        }
+    }
+
+    /// Whether the database knows this holder, and with these names.
+    pub(super) fn is_registered_as(&self, holder: &Holder) -> bool {
+        let current = self.lock();
+        current.id == holder.id && current.names.as_ref() == Some(&holder.names)
+    }
+
+    /// Returns this holder, if the database knows it.
+    pub(super) fn registered(&self) -> Option<HolderId> {
+        let current = self.lock();
+        current.names.is_some().then(|| current.id.clone())
+    }
+
+    /// Waits until the database knows this holder.
+    pub(super) async fn wait_registered(&self) -> HolderId {
+        loop {
+            let notified = self.registered.notified();
+            if let Some(holder) = self.registered() {
+                return holder;
+            }
+            notified.await;
+        }
+    }
+
+    /// A beat was answered that was sent at this moment.
+    pub(super) fn beaten(&self, sent: Instant) {
+        let mut current = self.lock();
+        current.fresh = current.fresh.max(Some(sent));
+    }
+
+    /// Takes a new name.
+    pub(super) fn renew(&self) {
+        *self.lock() = Current { id: new_id(), names: None, fresh: None };
+    }
+
+    /// Returns whether this process still is this holder, once an answered beat is recent enough.
+    pub(super) fn is_respected(&self, holder: &str, now: Instant) -> Option<bool> {
+        let current = self.lock();
+        if current.id != holder {
+            return Some(false);
+        }
+        let is_fresh = current.fresh.is_some_and(|fresh| now.saturating_duration_since(fresh) < DEAD_AFTER);
+        is_fresh.then_some(true)
+    }
+}
