@@ -115,7 +115,7 @@ impl Connection {
         let runner = Runner::default();
         let app = served.app(&runner, tally);
         let runtime = current_thread();
-        runtime.spawn(serve(served.server, OneConnection(Some(theirs)), app, runner));
+        runtime.spawn(serve(served.server, OneConnection(Some(theirs)), app));
         Self { runtime, client: Client::new(ours), case: served.case, tally }
     }
 }
@@ -134,10 +134,10 @@ impl Drive for Connection {
     }
 }
 
-async fn serve(server: Server, listener: OneConnection, app: Router, runner: Runner) {
+async fn serve(server: Server, listener: OneConnection, app: Router) {
     let served = match server {
         Server::Axum => axum::serve(listener, app).await,
-        Server::Defer => defer_axum::serve(listener, app, runner).await.map(drop),
+        Server::Defer => defer_axum::serve(listener, app).await,
     };
     served.expect("a server fails only if its listener does");
 }

@@ -19,6 +19,8 @@ use http::{
     Extensions, HeaderMap, HeaderName, Method, Request, StatusCode, Uri, Version, response, uri::PathAndQuery,
 };
 
+use crate::servers::KnownBy;
+
 /// The settings of a `DeferLayer`, which its services share with their clones: axum clones a service for each request.
 #[derive(Clone, Debug)]
 pub(crate) struct LayerConfig {
@@ -31,6 +33,7 @@ pub(crate) struct LayerConfig {
     /// The route's pattern. A router layers each route by itself, so a service nearly always sees the same one, and jobs can
     /// share a copy.
     route: OnceLock<Arc<str>>,
+    pub(crate) known_by: KnownBy,
 }
 
 impl LayerConfig {
@@ -41,6 +44,7 @@ impl LayerConfig {
             response_headers: Box::default(),
             extensions: Vec::new(),
             route: OnceLock::new(),
+            known_by: KnownBy::default(),
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! ```no_run
 //! use axum::{Router, routing::post};
-//! use defer_axum::{DeferLayer, Deferrable, Job, JobContext, JobResult, Runner};
+//! use defer_axum::{DeferLayer, Deferrable, Job, JobContext, JobResult};
 //!
 //! #[derive(Deferrable)]
 //! #[defer(tries = 3, backoff = "500ms..30s", timeout = "10s")]
@@ -24,13 +24,11 @@
 //!
 //! #[tokio::main]
 //! async fn main() -> std::io::Result<()> {
-//!     let runner = Runner::default();
 //!     let app = Router::new()
 //!         .route("/sign-up", post(sign_up))
-//!         .layer(DeferLayer::new(runner.clone()));
+//!         .layer(DeferLayer::default());
 //!     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
-//!     defer_axum::serve(listener, app, runner).await?;
-//!     Ok(())
+//!     defer_axum::serve(listener, app).await
 //! }
 //! ```
 //!
@@ -73,6 +71,7 @@ pub mod dashboard;
 pub mod guide;
 pub mod middleware;
 pub mod serve;
+mod servers;
 
 mod capture;
 mod extract;

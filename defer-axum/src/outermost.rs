@@ -10,11 +10,13 @@ use std::{
     mem::{self, ManuallyDrop},
 };
 
+use defer_core::Runner;
 use http::{Extensions, response};
 
 use crate::{
     capture::ExchangeId,
     release::{Release, ReleaseGuard},
+    servers::KnownBy,
 };
 
 thread_local! {
@@ -31,17 +33,19 @@ pub(crate) struct Outermost {
     attached: Vec<Release>,
     /// A layer has a body that may defer later.
     streams: bool,
+    /// The id of the server. 0 if somebody else serves.
+    server: usize,
 }
 
 impl Outermost {
     const fn none() -> Self {
-        Self { id: None, is_received: |_| false, attached: Vec::new(), streams: false }
+        Self { id: None, is_received: |_| false, attached: Vec::new(), streams: false, server: 0 }
     }
 
     /// `is_received` tells a request that came over the connection from one that was made in this process, by its
     /// extensions.
-    pub(crate) fn new(is_received: fn(&Extensions) -> bool) -> Self {
-        Self { id: ExchangeId::next(), is_received, ..Self::none() }
+    pub(crate) fn new(is_received: fn(&Extensions) -> bool, server: usize) -> Self {
+        Self { id: ExchangeId::next(), is_received, server, ..Self::none() }
     }
 
     /// Calls `f` with this as the thread's outermost response.
@@ -62,9 +66,12 @@ impl Outermost {
         OUTERMOST.with_borrow_mut(|current| mem::swap(&mut **current, self));
     }
 
-    /// Returns the exchange that the request with these extensions belongs to, if `serve` has received it and polls it.
-    pub(crate) fn exchange(extensions: &Extensions) -> Option<ExchangeId> {
-        let (id, is_received) = OUTERMOST.with_borrow(|outermost| (outermost.id, outermost.is_received));
+    /// A request with these extensions comes to a layer. Returns the exchange that it belongs to, if `serve` has received it and polls it.
+    /// The server is told of the layer's runner, if it does not know it.
+    pub(crate) fn exchange(extensions: &Extensions, known: &KnownBy, runner: &Runner) -> Option<ExchangeId> {
+        let (id, is_received, server) =
+            OUTERMOST.with_borrow(|outermost| (outermost.id, outermost.is_received, outermost.server));
+        known.tell(server, runner);
         id.filter(|_| is_received(extensions))
     }
 

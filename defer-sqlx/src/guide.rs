@@ -65,9 +65,9 @@
 //!     let runner = Runner::builder().queue(queue.clone()).build();
 //!     let worker = queue.worker(runner.clone()).job::<SendWelcome>();
 //!
-//!     let app = Router::new().route("/sign-up", post(sign_up)).layer(DeferLayer::new(runner.clone()));
+//!     let app = Router::new().route("/sign-up", post(sign_up)).layer(DeferLayer::new(runner));
 //!     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
-//!     defer_axum::serve(listener, app, runner)
+//!     defer_axum::serve(listener, app)
 //!         .with_graceful_shutdown(stop_signal())
 //!         .with_worker(worker)
 //!         .await?;

@@ -349,6 +349,10 @@ fn put_aside(job: &Taken, error: &str, lease: &dyn Lease) {
 }
 
 impl RunWorker for Worker {
+    fn runner(&self) -> Option<Runner> {
+        Some(self.runner.clone())
+    }
+
     fn run(self: Box<Self>, stop: BoxFuture<'static, ()>) -> BoxFuture<'static, Result<(), BoxError>> {
         Box::pin(async move { Ok((*self).run_until(stop).await?) })
     }

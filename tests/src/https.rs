@@ -81,7 +81,7 @@ impl Https {
         let task: JoinHandle<io::Result<ShutdownReport>> = match self {
             Self::Serve => {
                 let listener = TlsListener::new(acceptor(), listener);
-                let serve = defer_axum::serve(listener, app, runner.clone()).with_graceful_shutdown(stopped);
+                let serve = defer_axum::serve(listener, app).with_graceful_shutdown(stopped);
                 tokio::spawn(serve.into_future())
             }
             Self::AxumServer => {
@@ -192,6 +192,13 @@ static CONFIGS: LazyLock<Configs> = LazyLock::new(|| {
     roots.add(certificate).expect("a certificate");
     Configs { server: Arc::new(server), roots }
 });
+
+/// Listens on a free port, with TLS.
+pub async fn listen() -> (TlsListener<WireListener, TlsAcceptor>, SocketAddr) {
+    let listener = WireListener::bind(&Wire::new()).await;
+    let addr = listener.addr();
+    (TlsListener::new(acceptor(), listener), addr)
+}
 
 fn acceptor() -> TlsAcceptor {
     TlsAcceptor::from(CONFIGS.server.clone())

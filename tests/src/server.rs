@@ -50,7 +50,7 @@ impl By {
         let stopped = async move { drop(stopped.await) };
         let task = match self {
             Self::Defer => {
-                let serve = defer_axum::serve(listener, app, runner.clone()).with_graceful_shutdown(stopped);
+                let serve = defer_axum::serve(listener, app).with_graceful_shutdown(stopped);
                 tokio::spawn(serve.into_future())
             }
             Self::Axum => {

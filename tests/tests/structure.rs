@@ -29,7 +29,7 @@ type Edges<'a, Name> = BTreeMap<(&'a str, &'a str), BTreeSet<Name>>;
 
 /// Methods of std and of other crates that have the name of one of these crates, and as many arguments: a call says nothing
 /// about folders. Those of a foreign trait that the crate implements need not be here.
-const AMBIGUOUS: [Method<&str>; 32] = [
+const AMBIGUOUS: [Method<&str>; 33] = [
     // Of std.
     ("as_str", 0),
     ("capacity", 0),
@@ -63,6 +63,7 @@ const AMBIGUOUS: [Method<&str>; 32] = [
     ("name", 1),   // of a thread's builder
     ("close", 0),  // of a connection
     ("drain", 0),  // of a map
+    ("drain", 1),  // of a Vec
     ("values", 0), // of a map
 ];
 

@@ -80,7 +80,8 @@ impl Setup {
     /// Serves until the sender is dropped.
     fn serve(self, worker: impl RunWorker) -> (oneshot::Sender<()>, Served) {
         let (signal, signaled) = oneshot::channel::<()>();
-        let serve = defer_axum::serve(self.listener, self.app, self.runner)
+        let serve = defer_axum::serve(self.listener, self.app)
+            .drain(self.runner)
             .with_worker(worker)
             .with_graceful_shutdown(async { drop(signaled.await) });
         (signal, tokio::spawn(serve.into_future()))
@@ -224,7 +225,8 @@ async fn a_worker_that_fails_during_the_drain_is_an_error() {
 #[tokio::test(start_paused = true)]
 async fn a_worker_that_does_not_stop_does_not_keep_the_server_from_its_end() {
     let Setup { listener, app, runner, .. } = Setup::new().await;
-    let serve = defer_axum::serve(listener, app, runner)
+    let serve = defer_axum::serve(listener, app)
+        .drain(runner)
         .with_graceful_shutdown(async {})
         .drain_timeout(Duration::from_secs(20))
         .with_worker(Fake(async |_| pending().await));
@@ -238,7 +240,8 @@ async fn a_worker_that_does_not_stop_does_not_keep_the_server_from_its_end() {
 #[tokio::test]
 async fn the_longest_drain_timeout_is_one() {
     let Setup { listener, app, runner, .. } = Setup::new().await;
-    let serve = defer_axum::serve(listener, app, runner)
+    let serve = defer_axum::serve(listener, app)
+        .drain(runner)
         .with_graceful_shutdown(async {})
         .drain_timeout(Duration::MAX)
         .with_worker(Fake(async |stop: BoxFuture<'static, ()>| {
@@ -253,7 +256,8 @@ async fn several_workers_run_and_one_that_fails_stops_the_others() {
     let Setup { listener, app, runner, log, .. } = Setup::new().await;
     let (worker, end) = patient(&log);
     let line = log.clone();
-    let serve = defer_axum::serve(listener, app, runner)
+    let serve = defer_axum::serve(listener, app)
+        .drain(runner)
         .with_worker(worker)
         .with_graceful_shutdown(pending())
         .with_worker(Fake(async move |_| {
@@ -272,7 +276,7 @@ async fn several_workers_run_and_one_that_fails_stops_the_others() {
 async fn without_a_signal_a_worker_that_fails_ends_the_server() {
     let Setup { listener, app, runner, .. } = Setup::new().await;
     let worker = Fake(async |_| Err("the worker is broken".into()));
-    let serve = defer_axum::serve(listener, app, runner).with_worker(worker);
+    let serve = defer_axum::serve(listener, app).drain(runner).with_worker(worker);
     assert_eq!(in_time(serve.into_future()).await.unwrap_err().to_string(), "the worker is broken");
 }
 
@@ -281,10 +285,10 @@ async fn a_server_that_is_dropped_stops_its_worker_and_lets_it_finish() {
     for has_signal in [true, false] {
         let Setup { listener, app, runner, log, addr, .. } = Setup::new().await;
         let (worker, end) = patient(&log);
-        let serve = defer_axum::serve(listener, app, runner.clone()).with_worker(worker);
+        let serve = defer_axum::serve(listener, app).drain(runner.clone()).with_worker(worker);
         let serving = match has_signal {
             true => tokio::spawn(serve.with_graceful_shutdown(pending()).into_future()),
-            false => tokio::spawn(serve.into_future()),
+            false => tokio::spawn(async { serve.await.map(|()| ShutdownReport::default()) }),
         };
         log.wait_for(1).await;
         let mut client = Tcp::connect(addr).await;

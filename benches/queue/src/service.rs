@@ -104,7 +104,7 @@ impl Service {
             .route("/through/{number}", post(through_the_queue))
             .layer(DeferLayer::new(runner.clone()))
             .with_state(place.floor.clone());
-        let serving = defer_axum::serve(listener, app, runner.clone())
+        let serving = defer_axum::serve(listener, app)
             .with_graceful_shutdown(async { drop(stopped.await) })
             .with_worker(worker);
         tokio::spawn(async { drop(serving.await.unwrap()) });

@@ -223,11 +223,11 @@ impl Way {
         // So many that no job ever waits for another, as none does with the other ways. The defaults would bound
         // these tests: 1024 jobs of 50 ms at a time are 20,480 a second.
         let runner = Runner::builder().max_running(1 << 20).max_pending(1 << 20).build();
-        let layer = DeferLayer::new(runner.clone());
+        let layer = DeferLayer::new(runner);
         match self {
             Self::Inline | Self::Spawn | Self::Tracker => axum::serve(listener, app).await,
             Self::DeferUnderAxum => axum::serve(listener, app.layer(layer)).await,
-            Self::Defer => defer_axum::serve(listener, app.layer(layer), runner).await.map(drop),
+            Self::Defer => defer_axum::serve(listener, app.layer(layer)).await,
         }
     }
 }

@@ -12,7 +12,7 @@
 //! use std::time::Duration;
 //!
 //! use axum::{Router, routing::post};
-//! use defer_axum::{DeferLayer, Deferrable, Job, JobContext, JobResult, Runner};
+//! use defer_axum::{DeferLayer, Deferrable, Job, JobContext, JobResult};
 //!
 //! /// A job is a struct with what the work needs to know ...
 //! #[derive(Deferrable)]
@@ -38,13 +38,11 @@
 //!
 //! #[tokio::main]
 //! async fn main() -> std::io::Result<()> {
-//!     let runner = Runner::default();
 //!     let app = Router::new()
 //!         .route("/sign-up", post(sign_up))
-//!         .layer(DeferLayer::new(runner.clone()));
+//!         .layer(DeferLayer::default());
 //!     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
-//!     defer_axum::serve(listener, app, runner).await?;
-//!     Ok(())
+//!     defer_axum::serve(listener, app).await
 //! }
 //! ```
 //!

@@ -61,7 +61,7 @@
 //! use std::{fs::OpenOptions, io::Write};
 //!
 //! use axum::{Router, extract::Path, routing::post};
-//! use defer_axum::{DeferLayer, Deferrable, Job, JobContext, JobResult, Runner};
+//! use defer_axum::{DeferLayer, Deferrable, Job, JobContext, JobResult};
 //!
 //! #[derive(Deferrable)]
 //! #[defer(blocking)] // writes to a file
@@ -84,13 +84,11 @@
 //!
 //! #[tokio::main]
 //! async fn main() -> std::io::Result<()> {
-//!     let runner = Runner::default();
 //!     let app = Router::new()
 //!         .route("/notify/{email}", post(notify))
-//!         .layer(DeferLayer::new(runner.clone()));
+//!         .layer(DeferLayer::default());
 //!     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
-//!     defer_axum::serve(listener, app, runner).await?;
-//!     Ok(())
+//!     defer_axum::serve(listener, app).await
 //! }
 //! ```
 //!

@@ -144,7 +144,7 @@
 //!         }))
 //!         .layer(DeferLayer::new(runner.clone()));
 //!     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
-//!     defer_axum::serve(listener, app, runner).await?;
+//!     defer_axum::serve(listener, app).await?;
 //!     Ok(())
 //! }
 //! ```

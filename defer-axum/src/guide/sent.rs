@@ -37,7 +37,7 @@
 //!         if name == "axum::serve" {
 //!             tokio::spawn(axum::serve(listener, app).into_future());
 //!         } else {
-//!             tokio::spawn(defer_axum::serve(listener, app, runner.clone()).into_future());
+//!             tokio::spawn(defer_axum::serve(listener, app).into_future());
 //!         }
 //!
 //!         client.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await?;

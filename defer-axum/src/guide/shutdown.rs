@@ -9,7 +9,7 @@
 //! use std::{io, time::Duration};
 //!
 //! use axum::{Router, routing::post};
-//! use defer_axum::{DeferLayer, Deferrable, Job, JobContext, JobResult, Runner};
+//! use defer_axum::{DeferLayer, Deferrable, Job, JobContext, JobResult};
 //! use tokio::signal::unix::{SignalKind, signal};
 //!
 //! #[derive(Deferrable)]
@@ -47,11 +47,10 @@
 //!
 //! #[tokio::main]
 //! async fn main() -> io::Result<()> {
-//!     let runner = Runner::default();
-//!     let app = Router::new().route("/report", post(report)).layer(DeferLayer::new(runner.clone()));
+//!     let app = Router::new().route("/report", post(report)).layer(DeferLayer::default());
 //!     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
 //!
-//!     let report = defer_axum::serve(listener, app, runner)
+//!     let report = defer_axum::serve(listener, app)
 //!         .with_graceful_shutdown(stop_signal()?)
 //!         .drain_timeout(Duration::from_secs(5))
 //!         .await?;
@@ -83,8 +82,10 @@
 //! # What happens
 //!
 //! 1. At the signal the server accepts no more connections, and [`Runner::shutdown_announced`] completes.
-//! 2. It finishes the requests that are open, and a response that never ends keeps it from going on.
-//! 3. It drains the runner: jobs run on, also those that are deferred meanwhile, for at most [`drain_timeout`] (30 s by default).
+//! 2. It finishes the requests that are open, for at most [`close_timeout`] (15 s by default). Connections that are left then fail,
+//!    however silent their client is, and their jobs are released as [`Disconnected`](crate::Delivery::Disconnected).
+//! 3. It drains every runner whose jobs came over it, the global one, that of its worker, and those given to [`drain`]: jobs run on, also
+//!    those that are deferred meanwhile, for at most [`drain_timeout`] (10 s by default).
 //! 4. At the deadline it stops what is left, leaves [durable jobs](super#durable-jobs) to other processes or to the next start, and names the
 //!    others in the [`ShutdownReport`].
 //!
@@ -140,19 +141,20 @@
 //! Write `CMD` as a list. As a plain string it starts a shell, the shell gets the signal, and your program hears nothing until it
 //! is killed. `SIGTERM` is the default; say it where a base image says otherwise. In a container listen on `0.0.0.0`.
 //!
-//! `docker stop` kills after 10 s. Give it as long as your longest request and the drain take together:
+//! `docker stop` kills after 10 s. Give it longer than the two timeouts together, and 3 s more if there is a queue's worker:
 //!
 //! ```sh
-//! docker stop -t 45 my-service
+//! docker stop -t 30 my-service
 //! ```
 //!
-//! In a Compose file that is `stop_grace_period: 45s`.
+//! In a Compose file that is `stop_grace_period: 30s`. Or make do with the 10 s: `.close_timeout(Duration::from_secs(5))` and
+//! `.drain_timeout(Duration::from_secs(4))`.
 //!
 //! # Kubernetes
 //!
 //! ```yaml
 //! spec:
-//!   terminationGracePeriodSeconds: 60 # more than preStop, requests and drain_timeout together
+//!   terminationGracePeriodSeconds: 35 # more than preStop, close_timeout and drain_timeout together
 //!   containers:
 //!     - name: my-service
 //!       image: my-service
@@ -167,18 +169,20 @@
 //!
 //! The pod gets its SIGTERM while others still send it requests, because they hear of its end a little later. The `preStop` keeps
 //! it serving until then (the action `sleep` needs Kubernetes 1.30; before, use `exec` with a `sleep` that is in the image).
-//! After the grace period comes SIGKILL, and no report is written. So the sum has to be smaller: here 5 s, 20 s for requests, and
-//! the 30 s of the default drain.
+//! After the grace period comes SIGKILL, and no report is written. So the sum has to be smaller: here 5 s, and the 15 s and 10 s of the
+//! defaults. Without the `preStop`, they fit into the 30 s that Kubernetes gives unless told otherwise.
 //!
 //! A pod that ends is left out without the readiness probe. The probe is for one that is [full](super::load#look-at-it).
 //!
 //! # Under another server
 //!
-//! Call [`announce_shutdown`] at the signal, and `runner.shutdown(Duration::from_secs(30)).await` once the server has ended. That
+//! Call [`announce_shutdown`] at the signal, and `runner.shutdown(Duration::from_secs(10)).await` once the server has ended. That
 //! is what `serve` does. [`Runner::shutdown`] returns the same report.
 //!
 //! [`Runner::shutdown_announced`]: crate::Runner::shutdown_announced
 //! [`announce_shutdown`]: crate::Runner::announce_shutdown
 //! [`Runner::shutdown`]: crate::Runner::shutdown
+//! [`close_timeout`]: crate::serve::WithGracefulShutdown::close_timeout
+//! [`drain`]: crate::serve::WithGracefulShutdown::drain
 //! [`drain_timeout`]: crate::serve::WithGracefulShutdown::drain_timeout
 //! [`ShutdownReport`]: crate::ShutdownReport

@@ -51,10 +51,10 @@
 //!     });
 //!
 //!     let runner = Runner::builder().state(AccessLog(log)).build();
-//!     let layer = DeferLayer::new(runner.clone()).capture_request_headers(["user-agent"]);
+//!     let layer = DeferLayer::new(runner).capture_request_headers(["user-agent"]);
 //!     let app = Router::new().route("/users/{id}", get(user)).layer(layer);
 //!     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
-//!     defer_axum::serve(listener, app, runner).await?;
+//!     defer_axum::serve(listener, app).await?;
 //!     Ok(())
 //! }
 //! ```

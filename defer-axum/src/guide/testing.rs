@@ -47,7 +47,7 @@
 //! async fn main() -> std::io::Result<()> {
 //!     let runner = Runner::builder().state(Outbox::default()).build();
 //!     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
-//!     defer_axum::serve(listener, app(DeferLayer::new(runner.clone())), runner).await?;
+//!     defer_axum::serve(listener, app(DeferLayer::new(runner))).await?;
 //!     Ok(())
 //! }
 //!
@@ -108,7 +108,7 @@
 //!         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
 //!         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
 //!         let app = app(DeferLayer::new(runner.clone()));
-//!         tokio::spawn(defer_axum::serve(listener, app, runner.clone()).into_future());
+//!         tokio::spawn(defer_axum::serve(listener, app).into_future());
 //!
 //!         let head = "POST /sign-up HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 15\r\n\r\n";
 //!         client.write_all(format!("{head}ada@example.com").as_bytes()).await.unwrap();

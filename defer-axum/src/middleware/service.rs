@@ -60,7 +60,8 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let exchange = Outermost::exchange(request.extensions());
+        let LayerConfig { known_by, runner, .. } = &*self.config;
+        let exchange = Outermost::exchange(request.extensions(), known_by, runner);
         let head = RequestHead::new(&request, self.config.clone(), exchange);
         let scope = Scope::new(self.config.runner.clone());
         let inner = &mut self.inner;

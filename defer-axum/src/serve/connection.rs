@@ -3,7 +3,7 @@
 use std::{
     mem,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering},
     },
     task::{Context, Poll, Waker},
@@ -11,7 +11,7 @@ use std::{
 
 use defer_core::Delivery;
 
-use super::body_counter::BodyCounter;
+use super::{body_counter::BodyCounter, state::ServerState};
 use crate::release::ReleaseGuard;
 
 /// What a connection's I/O object and its responses share.
@@ -27,6 +27,8 @@ pub(crate) struct Connection {
     writing: AtomicU8,
     /// `State` counts what is written (HTTP/1).
     counting: AtomicBool,
+    /// Of [`serve`](super::serve()).
+    server: Option<Arc<ServerState>>,
 }
 
 /// The last call of the writing side was not a flush that succeeded.
@@ -51,6 +53,14 @@ struct State {
 }
 
 impl Connection {
+    pub(super) fn new(server: Option<Arc<ServerState>>) -> Self {
+        Self { server, ..Self::default() }
+    }
+
+    pub(super) fn server(&self) -> Option<&ServerState> {
+        self.server.as_deref()
+    }
+
     /// The server has all of a response, which is sent when the next flush succeeds. If the connection is closed, or closes
     /// before that, the client was gone.
     pub(super) fn sent_with_next_flush(&self, guard: ReleaseGuard) {

@@ -9,7 +9,7 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::connection::Connection;
+use super::{connection::Connection, state::ServerState};
 
 /// The I/O object of a connection under [`serve`](super::serve()). It wraps the listener's and watches its progress.
 ///
@@ -17,6 +17,7 @@ use super::connection::Connection;
 #[derive(Debug)]
 pub struct ServedIo<I> {
     io: I,
+    server: Option<Arc<ServerState>>,
     closes: Closes,
 }
 
@@ -25,8 +26,18 @@ pub struct ServedIo<I> {
 struct Closes(Arc<Connection>);
 
 impl<I> ServedIo<I> {
-    pub(super) fn new(io: I) -> Self {
-        Self { io, closes: Closes(Arc::default()) }
+    /// `server` is none where somebody else serves.
+    pub(super) fn new(io: I, server: Option<Arc<ServerState>>) -> Self {
+        Self { io, closes: Closes(Arc::new(Connection::new(server.clone()))), server }
+    }
+
+    /// Fails once the server has ended.
+    #[inline]
+    fn poll_server(&self, cx: &Context<'_>) -> io::Result<()> {
+        match &self.server {
+            Some(server) => server.poll(Arc::as_ptr(self.connection()).addr(), cx),
+            None => Ok(()),
+        }
     }
 
     /// Returns a reference to the listener's I/O object.
@@ -60,6 +71,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for ServedIo<I> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        self.poll_server(cx)?;
         let polled = Pin::new(&mut self.io).poll_read(cx, buf);
         self.connection().received(polled.is_ready());
         polled
@@ -68,6 +80,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for ServedIo<I> {
 
 impl<I: AsyncWrite + Unpin> AsyncWrite for ServedIo<I> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_server(cx)?;
         let polled = Pin::new(&mut self.io).poll_write(cx, buf);
         if let (&Poll::Ready(Ok(written)), true) = (&polled, self.connection().is_counting()) {
             self.connection().count_bytes([&buf[..written]]);
@@ -81,6 +94,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for ServedIo<I> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.poll_server(cx)?;
         let polled = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
         if let (&Poll::Ready(Ok(written)), true) = (&polled, self.connection().is_counting()) {
             let mut left = written;
@@ -99,6 +113,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for ServedIo<I> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_server(cx)?;
         let polled = Pin::new(&mut self.io).poll_flush(cx);
         match polled {
             Poll::Ready(Ok(())) => self.connection().flushed(),
@@ -110,6 +125,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for ServedIo<I> {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // Servers flush before they shut down, and send nothing after it.
         self.connection().close();
+        self.poll_server(cx)?;
         Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }
@@ -117,5 +133,8 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for ServedIo<I> {
 impl Drop for Closes {
     fn drop(&mut self) {
         self.0.close();
+        if let Some(server) = self.0.server() {
+            server.forget(Arc::as_ptr(&self.0).addr());
+        }
     }
 }

@@ -1,14 +1,23 @@
 //! The listener, whose connections are watched.
 
-use std::io;
+use std::{io, sync::Arc};
 
 use axum::serve::{Listener, TapIo};
 
-use super::io::ServedIo;
+use super::{io::ServedIo, state::ServerState};
 
 /// A listener whose connections are watched.
 #[derive(Debug)]
-pub struct Watched<L>(pub(super) L);
+pub struct Watched<L> {
+    listener: L,
+    server: Arc<ServerState>,
+}
+
+impl<L> Watched<L> {
+    pub(super) fn new(listener: L, server: Arc<ServerState>) -> Self {
+        Self { listener, server }
+    }
+}
 
 /// The listener that [`serve`](super::serve()) gives to axum.
 ///
@@ -21,11 +30,11 @@ impl<L: Listener> Listener for Watched<L> {
     type Addr = L::Addr;
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        let (io, addr) = self.0.accept().await;
-        (ServedIo::new(io), addr)
+        let (io, addr) = self.listener.accept().await;
+        (ServedIo::new(io, Some(self.server.clone())), addr)
     }
 
     fn local_addr(&self) -> io::Result<Self::Addr> {
-        self.0.local_addr()
+        self.listener.local_addr()
     }
 }

@@ -6,15 +6,14 @@
 //!
 //! ```no_run
 //! use axum::{Router, routing::get};
-//! use defer_axum::{DeferLayer, Runner};
+//! use defer_axum::DeferLayer;
 //!
 //! # async fn shutdown_signal() {}
 //! # async fn run() -> std::io::Result<()> {
-//! let runner = Runner::default();
-//! let app = Router::new().route("/", get(|| async { "hello" })).layer(DeferLayer::new(runner.clone()));
+//! let app = Router::new().route("/", get(|| async { "hello" })).layer(DeferLayer::default());
 //! let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
 //!
-//! let report = defer_axum::serve(listener, app, runner)
+//! let report = defer_axum::serve(listener, app)
 //!     .with_graceful_shutdown(shutdown_signal())
 //!     .await?;
 //! for job in report.unfinished {
@@ -81,6 +80,7 @@ mod last_frame;
 mod listener;
 mod server;
 mod service;
+mod state;
 mod watch;
 mod worker;
 

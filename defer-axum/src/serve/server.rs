@@ -3,9 +3,10 @@
 use std::{
     convert::Infallible,
     fmt,
-    future::{Future, IntoFuture},
+    future::{Future, IntoFuture, pending, poll_fn},
     io,
     pin::{Pin, pin},
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -16,46 +17,54 @@ use axum::{
     serve::{IncomingStream, Listener, ListenerExt},
 };
 use defer_core::{BoxFuture, Runner, ShutdownReport, queue::RunWorker};
-use tokio::{sync::oneshot, time::Instant};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep},
+};
 use tower_service::Service;
 
 use super::{
     io::ServedIo,
     listener::{ServedListener, Watched},
     service::MakeServed,
+    state::ServerState,
     worker::Workers,
 };
 
-/// How long a shutdown waits for jobs, unless set.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a shutdown waits for open requests, unless set. Together with [`DRAIN_TIMEOUT`] it is less than the 30 s that Kubernetes
+/// gives a process.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a shutdown then waits for jobs, unless set.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long connections that were made to fail have to end. One whose handler blocks its thread does not.
+const FAIL_WITHIN: Duration = Duration::from_secs(1);
 
 /// Serves an app as [`axum::serve`](axum::serve()) does. In addition, jobs start when their response has been sent, and a
 /// graceful shutdown waits for them.
 ///
-/// Pass the runner of the app's [`DeferLayer`](crate::DeferLayer), which is drained at the shutdown.
+/// A graceful shutdown drains the runner of each [`DeferLayer`](crate::DeferLayer) that a request came to; the
+/// [global](Runner::global) one, if it was used; those of [workers](Serve::with_worker); and those that you [name](Serve::drain).
 ///
 /// The listener may be a TCP or Unix listener, one with a tap, or your own, such as for TLS. The app may be a `Router`, a
 /// `MethodRouter`, or a make-service. The [module](super) says what "sent" means.
 ///
 /// ```no_run
 /// # use axum::Router;
-/// # use defer_axum::{DeferLayer, Runner};
+/// # use defer_axum::DeferLayer;
 /// # async fn run() -> std::io::Result<()> {
-/// let runner = Runner::default();
-/// let app = Router::new().layer(DeferLayer::new(runner.clone()));
+/// let app = Router::new().layer(DeferLayer::default());
 /// let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
-/// defer_axum::serve(listener, app, runner).await?;
-/// # Ok(())
+/// defer_axum::serve(listener, app).await
 /// # }
 /// ```
-pub fn serve<L, M, S>(listener: L, app: M, runner: Runner) -> Serve<L, M>
+pub fn serve<L, M, S>(listener: L, app: M) -> Serve<L, M>
 where
     L: Listener<Addr: Clone + Sync + 'static>,
     M: for<'a> Service<IncomingStream<'a, ServedListener<L>>, Error = Infallible, Response = S>,
     S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
-    Serve { listener, app, runner, workers: Workers::default() }
+    Serve { listener, app, state: Arc::default(), workers: Workers::default() }
 }
 
 /// A server that runs once you await it. Returned by [`serve`].
@@ -76,11 +85,18 @@ where
 pub struct Serve<L, M> {
     listener: L,
     app: M,
-    runner: Runner,
+    state: Arc<ServerState>,
     workers: Workers,
 }
 
 impl<L: Listener, M> Serve<L, M> {
+    /// Drains this runner, too, at a graceful shutdown. Name one whose jobs do not come over this server, such as those of a
+    /// consumer.
+    pub fn drain(self, runner: Runner) -> Self {
+        self.state.drained.add(runner);
+        self
+    }
+
     /// Runs a queue's worker beside the server, in a task of its own. Several are allowed.
     ///
     /// With a [graceful shutdown](Self::with_graceful_shutdown), the worker takes no more jobs from the signal on, and the drain
@@ -94,27 +110,36 @@ impl<L: Listener, M> Serve<L, M> {
     /// # use defer_axum::{DeferLayer, Runner, queue::RunWorker};
     /// # async fn signal() {}
     /// # async fn run(worker: impl RunWorker, runner: Runner) -> std::io::Result<()> {
-    /// let app = Router::new().layer(DeferLayer::new(runner.clone()));
+    /// let app = Router::new().layer(DeferLayer::new(runner));
     /// let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
-    /// defer_axum::serve(listener, app, runner).with_worker(worker).with_graceful_shutdown(signal()).await?;
+    /// defer_axum::serve(listener, app).with_worker(worker).with_graceful_shutdown(signal()).await?;
     /// # Ok(())
     /// # }
     /// ```
     pub fn with_worker(mut self, worker: impl RunWorker) -> Self {
+        if let Some(runner) = worker.runner() {
+            self.state.drained.add(runner);
+        }
         self.workers.push(worker);
         self
     }
 
-    /// Stops when `signal` completes: accepts no more connections, finishes the open requests, and then drains the
-    /// runner for at most the [drain timeout](WithGracefulShutdown::drain_timeout).
+    /// Stops when `signal` completes: accepts no more connections, finishes the open requests, for at most the
+    /// [close timeout](WithGracefulShutdown::close_timeout), and then drains the runners for at most the
+    /// [drain timeout](WithGracefulShutdown::drain_timeout).
     ///
-    /// As with axum, a response that never ends keeps the server from stopping. End your streams when
-    /// [`Runner::shutdown_announced`] completes, which is at the signal.
+    /// End your streams when [`Runner::shutdown_announced`] completes, which is at the signal: what has not ended at the close timeout is
+    /// broken off.
     pub fn with_graceful_shutdown<F>(self, signal: F) -> WithGracefulShutdown<L, M, F>
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        WithGracefulShutdown { serve: self, signal, drain_timeout: DRAIN_TIMEOUT }
+        WithGracefulShutdown {
+            serve: self,
+            signal,
+            close_timeout: CLOSE_TIMEOUT,
+            drain_timeout: DRAIN_TIMEOUT,
+        }
     }
 
     /// Returns the address that the listener is bound to.
@@ -148,11 +173,28 @@ impl<L: Listener, M> Serve<L, M> {
 pub struct WithGracefulShutdown<L, M, F> {
     serve: Serve<L, M>,
     signal: F,
+    close_timeout: Duration,
     drain_timeout: Duration,
 }
 
 impl<L: Listener, M, F> WithGracefulShutdown<L, M, F> {
-    /// Sets how long to wait for jobs once the requests are finished: 30 s by default. Jobs that have not ended by then are
+    /// Sets how long the open requests have, from the signal on: 15 s by default. Connections that are left then fail, however silent
+    /// or slow their client is: bodies and handlers are dropped, and jobs released as
+    /// [`Disconnected`](crate::Delivery::Disconnected), or [`Cancelled`](crate::Delivery::Cancelled) if there was no response.
+    ///
+    /// A handler that blocks its thread cannot be dropped. The server leaves it behind a second later.
+    pub fn close_timeout(mut self, timeout: Duration) -> Self {
+        self.close_timeout = timeout;
+        self
+    }
+
+    /// Drains this runner, too. As [`Serve::drain`].
+    pub fn drain(mut self, runner: Runner) -> Self {
+        self.serve = self.serve.drain(runner);
+        self
+    }
+
+    /// Sets how long to wait for jobs once the requests are finished: 10 s by default. Jobs that have not ended by then are
     /// stopped, and named in the [`ShutdownReport`].
     pub fn drain_timeout(mut self, timeout: Duration) -> Self {
         self.drain_timeout = timeout;
@@ -164,7 +206,7 @@ impl<L: Listener, M, F> WithGracefulShutdown<L, M, F> {
     /// After the signal the worker has the [drain timeout](Self::drain_timeout), and 3 s more to store how its jobs ended. What it
     /// has left then is run by another process.
     pub fn with_worker(mut self, worker: impl RunWorker) -> Self {
-        self.serve.workers.push(worker);
+        self.serve = self.serve.with_worker(worker);
         self
     }
 
@@ -178,9 +220,9 @@ impl<L: Listener, M, F> WithGracefulShutdown<L, M, F> {
     }
 }
 
-fn watched<L: Listener>(listener: L) -> ServedListener<L> {
+fn watched<L: Listener>(listener: L, state: &Arc<ServerState>) -> ServedListener<L> {
     fn leave<I>(_: &mut ServedIo<I>) {}
-    Watched(listener).tap_io(leave as fn(&mut ServedIo<L::Io>))
+    Watched::new(listener, state.clone()).tap_io(leave as fn(&mut ServedIo<L::Io>))
 }
 
 impl<L, M, S> IntoFuture for Serve<L, M>
@@ -193,22 +235,21 @@ where
     S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
-    type Output = io::Result<ShutdownReport>;
-    type IntoFuture = ServeFuture;
+    type Output = io::Result<()>;
+    type IntoFuture = ServeFuture<()>;
 
-    fn into_future(self) -> ServeFuture {
+    fn into_future(self) -> ServeFuture<()> {
         if !self.workers.is_empty() {
             // Dropped, it ends its connections as axum's does, and announces nothing.
             let (alive, dropped) = oneshot::channel::<()>();
-            let serving = serve_until(self, async { dropped.await.is_ok() }, DRAIN_TIMEOUT);
+            let serving = serve_until(self, async { dropped.await.is_ok() }, CLOSE_TIMEOUT, DRAIN_TIMEOUT);
             return ServeFuture(Box::pin(async move {
                 let _alive = alive;
-                serving.await
+                serving.await.map(drop)
             }));
         }
         ServeFuture(Box::pin(async move {
-            axum::serve(watched(self.listener), MakeServed::new(self.app)).await?;
-            Ok(self.runner.shutdown(DRAIN_TIMEOUT).await)
+            axum::serve(watched(self.listener, &self.state), MakeServed::new(self.app)).await
         }))
     }
 }
@@ -225,15 +266,15 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     type Output = io::Result<ShutdownReport>;
-    type IntoFuture = ServeFuture;
+    type IntoFuture = ServeFuture<ShutdownReport>;
 
-    fn into_future(self) -> ServeFuture {
-        let Self { serve, signal, drain_timeout } = self;
+    fn into_future(self) -> ServeFuture<ShutdownReport> {
+        let Self { serve, signal, close_timeout, drain_timeout } = self;
         let announced = async {
             signal.await;
             true
         };
-        ServeFuture(Box::pin(serve_until(serve, announced, drain_timeout)))
+        ServeFuture(Box::pin(serve_until(serve, announced, close_timeout, drain_timeout)))
     }
 }
 
@@ -241,6 +282,7 @@ where
 async fn serve_until<L, M, S>(
     serve: Serve<L, M>,
     signal: impl Future<Output = bool> + Send + 'static,
+    close_timeout: Duration,
     drain_timeout: Duration,
 ) -> io::Result<ShutdownReport>
 where
@@ -252,11 +294,12 @@ where
     S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
-    let Serve { listener, app, runner, workers } = serve;
+    let Serve { listener, app, state, workers } = serve;
     let mut workers = workers.start();
     let (fail, failed) = oneshot::channel();
+    let (closes, closing) = oneshot::channel();
     let stopped = {
-        let (runner, workers) = (runner.clone(), workers.stopper());
+        let (state, workers) = (state.clone(), workers.stopper());
         async move {
             let announces = tokio::select! {
                 announces = signal => announces,
@@ -265,38 +308,87 @@ where
             };
             workers.stop();
             if announces {
-                runner.announce_shutdown();
+                if let Some(runner) = Runner::global_if_used() {
+                    state.drained.add(runner);
+                }
+                state.drained.announce();
+                state.close();
+                // Nobody receives it if the server is dropped.
+                let _ = closes.send(());
             }
         }
     };
-    let serving = axum::serve(watched(listener), MakeServed::new(app)).with_graceful_shutdown(stopped);
-    let mut serving = pin!(serving.into_future());
-    let served = tokio::select! {
-        served = &mut serving => served,
-        () = workers.failed() => {
-            // Nobody receives it after the signal.
-            let _ = fail.send(());
-            serving.await
+    let listener = watched(listener, &state);
+    let serving = axum::serve(listener, MakeServed::new(app)).with_graceful_shutdown(stopped);
+    let served = {
+        let mut serving = pin!(serving.into_future());
+        let mut late = pin!(late(closing, &state, close_timeout));
+        let mut fail = Some(fail);
+        loop {
+            tokio::select! {
+                served = &mut serving => break served,
+                () = &mut late => break Ok(()),
+                () = workers.failed(), if fail.is_some() => {
+                    // Nobody receives it after the signal.
+                    let _ = fail.take().map(|fail| fail.send(()));
+                }
+            }
         }
     };
     let since = Instant::now();
-    let report = runner.shutdown(drain_timeout).await;
+    // What the handlers of the last requests have used.
+    if let Some(runner) = Runner::global_if_used() {
+        state.drained.add(runner);
+    }
+    let report = drain(state.drained.runners(), drain_timeout).await;
     let ended = workers.ended(drain_timeout.saturating_sub(since.elapsed())).await;
     served.and(ended).map(|()| report)
 }
 
-/// The future of [`serve`], with or without a graceful shutdown.
-pub struct ServeFuture(BoxFuture<'static, io::Result<ShutdownReport>>);
+/// Completes when the server is to go on without the connections that are left.
+async fn late(closing: oneshot::Receiver<()>, state: &ServerState, close_timeout: Duration) {
+    if closing.await.is_err() {
+        return pending().await;
+    }
+    sleep(close_timeout).await;
+    state.fail();
+    sleep(FAIL_WITHIN).await;
+    tracing::error!(target: "defer", "a request did not end with its connection: its handler blocks its thread");
+}
 
-impl Future for ServeFuture {
-    type Output = io::Result<ShutdownReport>;
+/// Shuts all runners down at the same time.
+async fn drain(runners: Vec<Runner>, timeout: Duration) -> ShutdownReport {
+    let mut shutdowns: Vec<_> = runners.iter().map(|runner| Box::pin(runner.shutdown(timeout))).collect();
+    let mut report = ShutdownReport::default();
+    poll_fn(|cx| {
+        shutdowns.retain_mut(|shutdown| match shutdown.as_mut().poll(cx) {
+            Poll::Ready(ended) => {
+                report.completed += ended.completed;
+                report.unfinished.extend(ended.unfinished);
+                report.queued += ended.queued;
+                false
+            }
+            Poll::Pending => true,
+        });
+        if shutdowns.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    report.unfinished.sort_by_key(|job| job.id);
+    report
+}
+
+/// The future of [`serve`], with or without a graceful shutdown.
+pub struct ServeFuture<T>(BoxFuture<'static, io::Result<T>>);
+
+impl<T> Future for ServeFuture<T> {
+    type Output = io::Result<T>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.0.as_mut().poll(cx)
     }
 }
 
-impl fmt::Debug for ServeFuture {
+impl<T> fmt::Debug for ServeFuture<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServeFuture").finish_non_exhaustive()
     }
@@ -306,7 +398,7 @@ impl<L: fmt::Debug, M> fmt::Debug for Serve<L, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Serve")
             .field("listener", &self.listener)
-            .field("runner", &self.runner)
+            .field("state", &self.state)
             .field("workers", &self.workers)
             .finish_non_exhaustive()
     }
@@ -316,6 +408,7 @@ impl<L: fmt::Debug, M, F> fmt::Debug for WithGracefulShutdown<L, M, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WithGracefulShutdown")
             .field("serve", &self.serve)
+            .field("close_timeout", &self.close_timeout)
             .field("drain_timeout", &self.drain_timeout)
             .finish_non_exhaustive()
     }

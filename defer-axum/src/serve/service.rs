@@ -74,7 +74,8 @@ where
         let this = self.project();
         let app = ready!(this.inner.poll(cx))?;
         let (connection, origin) = this.given.take().expect("a future is not polled after it completed");
-        Poll::Ready(Ok(Served { app, connection, origin }))
+        let server = connection.server().map_or(0, |server| server.drained.server());
+        Poll::Ready(Ok(Served { app, connection, server, origin }))
     }
 }
 
@@ -82,13 +83,15 @@ where
 pub(super) struct Served<S, T> {
     app: S,
     connection: Arc<Connection>,
+    /// The number of the server. 0 if somebody else serves.
+    server: usize,
     // Shared with the clones: hyper-util clones the service for each request.
     origin: Arc<Origin<T>>,
 }
 
 impl<S, T: Clone + Send + Sync + 'static> Served<S, T> {
     pub(super) fn new(app: S, connection: Arc<Connection>, mark: T) -> Self {
-        Self { app, connection, origin: Origin::new(mark) }
+        Self { app, connection, server: 0, origin: Origin::new(mark) }
     }
 }
 
@@ -126,7 +129,12 @@ impl<T: Clone + Send + Sync + 'static> Origin<T> {
 
 impl<S: Clone, T> Clone for Served<S, T> {
     fn clone(&self) -> Self {
-        Self { app: self.app.clone(), connection: self.connection.clone(), origin: self.origin.clone() }
+        Self {
+            app: self.app.clone(),
+            connection: self.connection.clone(),
+            server: self.server,
+            origin: self.origin.clone(),
+        }
     }
 }
 
@@ -151,7 +159,7 @@ where
             self.connection.called();
         }
         self.origin.mark(request.extensions_mut());
-        let mut outermost = Outermost::new(|extensions| extensions.get::<T>().is_some());
+        let mut outermost = Outermost::new(|extensions| extensions.get::<T>().is_some(), self.server);
         let inner = outermost.enter(|| self.app.call(request));
         let connection = self.connection.clone();
         WatchedFuture {

@@ -73,7 +73,7 @@ use super::{
 /// [`Runner::announce_shutdown`]: crate::Runner::announce_shutdown
 /// [`Runner::shutdown`]: crate::Runner::shutdown
 pub fn watch_connection<I, S>(io: I, app: S) -> (ServedIo<I>, ServedService<S>) {
-    let io = ServedIo::new(io);
+    let io = ServedIo::new(io, None);
     let served = Served::new(app, Arc::clone(io.connection()), Received);
     (io, ServedService(served))
 }

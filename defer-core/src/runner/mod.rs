@@ -7,6 +7,7 @@
 //! | `builder` | what a runner is made from |
 //! | `shutdown` | how a shutdown waits, stops and hands over |
 //! | `resume` | how a job from a queue becomes one of a list |
+//! | `worker` | the interface to a queue's worker, for a server |
 //! | `metrics` | which gauges there are |
 
 mod builder;
@@ -17,6 +18,7 @@ mod resume;
 #[allow(clippy::module_inception, reason = "the file of the type")]
 mod runner;
 mod shutdown;
+mod worker;
 
 pub use self::{
     builder::RunnerBuilder,
@@ -24,4 +26,5 @@ pub use self::{
     resume::{Ran, Resume, Resumed},
     runner::Runner,
     shutdown::{ShutdownReport, UnfinishedJob},
+    worker::RunWorker,
 };

@@ -82,6 +82,11 @@ impl Runner {
         GLOBAL.get_or_init(Self::default).clone()
     }
 
+    /// Returns the [global](Self::global) runner, if anything has used or installed it.
+    pub fn global_if_used() -> Option<Self> {
+        GLOBAL.get().cloned()
+    }
+
     /// Makes this the global runner. Returns whether there was none.
     pub(super) fn install(&self) -> bool {
         GLOBAL.set(self.clone()).is_ok()

@@ -5,7 +5,6 @@
 //! | `queue` | the interface that a queue implements |
 //! | `hold` | the interface to one that holds jobs for this process |
 //! | `inspect` | the interface to look into one |
-//! | `worker` | the interface to the worker of one, for a server |
 //! | `envelope` | a job as a queue stores it |
 //! | `codec` | how a job is written and read |
 
@@ -14,7 +13,6 @@ mod envelope;
 mod hold;
 mod inspect;
 mod queue;
-mod worker;
 
 pub(crate) use self::queue::push;
 pub use self::{
@@ -23,5 +21,4 @@ pub use self::{
     hold::{End, Hold, HoldJobs, Lease, Ready, Settle, Settled, Start, Stop},
     inspect::{Cancel, FailedJob, InspectQueue, QueueCounts},
     queue::{OnQueueFailure, Queue},
-    worker::RunWorker,
 };

@@ -52,7 +52,7 @@ async fn run() -> Result<ShutdownReport, Error> {
     let app = site::routes()
         .merge(stats::routes(visits))
         .layer(from_fn(record_visit))
-        .layer(DeferLayer::new(runner.clone()).capture_request_headers([USER_AGENT]));
+        .layer(DeferLayer::new(runner).capture_request_headers([USER_AGENT]));
 
     let signal = stop_signal()?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
@@ -60,7 +60,7 @@ async fn run() -> Result<ShutdownReport, Error> {
         .map_err(|error| Error::Listen { port, error })?;
     // Not println!, which panics when stdout is closed.
     let _ = writeln!(io::stdout(), "listening on http://{}", listener.local_addr()?);
-    Ok(defer_axum::serve(listener, app, runner).with_graceful_shutdown(signal).await?)
+    Ok(defer_axum::serve(listener, app).with_graceful_shutdown(signal).await?)
 }
 
 #[tokio::main]

@@ -73,8 +73,7 @@ async fn run() -> Result<(), BoxError> {
     );
 
     let worker = queue.worker(runner.clone()).job::<WriteEntry>();
-    let report =
-        defer_axum::serve(listener, app, runner).with_graceful_shutdown(signal).with_worker(worker).await?;
+    let report = defer_axum::serve(listener, app).with_graceful_shutdown(signal).with_worker(worker).await?;
     for job in report.unfinished {
         tracing::error!(id = %job.id, "an entry was not written");
     }

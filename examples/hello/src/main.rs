@@ -3,7 +3,7 @@
 use std::{env, io, time::Duration};
 
 use axum::{Router, routing::get};
-use defer_axum::{DeferLayer, Deferrable, Job, JobContext, JobResult, Runner};
+use defer_axum::{DeferLayer, Deferrable, Job, JobContext, JobResult};
 use tokio::{net::TcpListener, signal, time::sleep};
 
 #[derive(Deferrable)]
@@ -36,12 +36,11 @@ async fn main() -> io::Result<()> {
     let listener = TcpListener::bind(format!("127.0.0.1:{port}")).await?;
     println!("listening on http://{}", listener.local_addr()?);
 
-    let runner = Runner::default();
-    let app = Router::new().route("/", get(hello)).layer(DeferLayer::new(runner.clone()));
+    let app = Router::new().route("/", get(hello)).layer(DeferLayer::default());
     let ctrl_c = async { signal::ctrl_c().await.expect("Ctrl-C can be waited for") };
 
     // At Ctrl-C, waits for the open requests and for the mails behind them.
-    let report = defer_axum::serve(listener, app, runner).with_graceful_shutdown(ctrl_c).await?;
+    let report = defer_axum::serve(listener, app).with_graceful_shutdown(ctrl_c).await?;
     for job in report.unfinished {
         println!("not done: {} {}", job.name, job.id);
     }

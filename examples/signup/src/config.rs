@@ -30,7 +30,7 @@ pub struct Config {
     pub mail_from: Mailbox,
     /// How long each mail is delayed before it is sent, `MAIL_DELAY_MS` (0).
     pub mail_delay: Duration,
-    /// How long the deferred jobs may take after a stop signal, `DRAIN_TIMEOUT_SECS` (30).
+    /// How long the deferred jobs may take after a stop signal, `DRAIN_TIMEOUT_SECS` (10).
     pub drain_timeout: Duration,
 }
 
@@ -105,7 +105,7 @@ impl Config {
                 .unwrap_or(Duration::ZERO),
             drain_timeout: vars
                 .get(DRAIN_TIMEOUT_SECS, |value| span(value, Duration::from_secs))?
-                .unwrap_or(Duration::from_secs(30)),
+                .unwrap_or(Duration::from_secs(10)),
         })
     }
 }
@@ -246,7 +246,7 @@ mod tests {
         let config = config(&[]).unwrap();
         assert_eq!(config.listen.to_string(), "127.0.0.1:3000");
         assert_eq!(config.mail_route, MailRoute::Outbox("outbox".into()));
-        assert_eq!(config.drain_timeout, Duration::from_secs(30));
+        assert_eq!(config.drain_timeout, Duration::from_secs(10));
         assert_eq!(config.mail_from.to_string(), "Sign-up <welcome@signup.example>");
     }
 

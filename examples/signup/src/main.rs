@@ -82,7 +82,7 @@ async fn serve(config: Config) -> Result<ShutdownReport, Error> {
     let worker = service.worker();
     let app = service.app.merge(signup::metrics::routes(exporter, service.runner.clone()));
     let stop = service.stop;
-    let report = defer_axum::serve(listener, app, service.runner)
+    let report = defer_axum::serve(listener, app)
         .with_graceful_shutdown(async move {
             signal.await;
             tracing::info!("stopping: finishing open requests and deferred jobs");

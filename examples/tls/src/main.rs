@@ -7,7 +7,7 @@
 use std::{env, error::Error, fs, net::Ipv4Addr, sync::Arc};
 
 use axum::{Router, routing::get};
-use defer_axum::{DeferLayer, Deferrable, Job, JobContext, JobResult, Runner};
+use defer_axum::{DeferLayer, Deferrable, Job, JobContext, JobResult};
 use tls_listener::{SpawningHandshakes, TlsListener};
 use tokio::net::TcpListener;
 use tokio_rustls::{
@@ -49,10 +49,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = TlsListener::new(SpawningHandshakes(tls()?), tcp);
     println!("try it: curl --cacert cert.pem https://localhost:{port}");
 
-    let runner = Runner::default();
-    let app = Router::new().route("/", get(hello)).layer(DeferLayer::new(runner.clone()));
+    let app = Router::new().route("/", get(hello)).layer(DeferLayer::default());
     let signal = async { drop(tokio::signal::ctrl_c().await) };
-    defer_axum::serve(listener, app, runner).with_graceful_shutdown(signal).await?;
+    defer_axum::serve(listener, app).with_graceful_shutdown(signal).await?;
     Ok(())
 }
 

@@ -34,7 +34,7 @@ async fn run() -> Result<ShutdownReport, Error> {
 
     let orders = Orders::default();
     let runner = Runner::builder().state(partner).on_event(notify::follow(orders.clone())).build();
-    let app = web::routes(orders).layer(DeferLayer::new(runner.clone()));
+    let app = web::routes(orders).layer(DeferLayer::new(runner));
 
     let signal = stop_signal()?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
@@ -49,7 +49,7 @@ async fn run() -> Result<ShutdownReport, Error> {
          -d '{{\"item\": \"tea\", \"quantity\": 2}}'\n\
          see what becomes: curl {url}/orders\n"
     );
-    Ok(defer_axum::serve(listener, app, runner).with_graceful_shutdown(signal).await?)
+    Ok(defer_axum::serve(listener, app).with_graceful_shutdown(signal).await?)
 }
 
 #[tokio::main]

@@ -154,7 +154,8 @@ impl Serves {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
-        let mut serve = defer_axum::serve(listener, app, service.runner.clone())
+        let mut serve = defer_axum::serve(listener, app)
+            .drain(service.runner.clone())
             .with_graceful_shutdown(async { drop(stopped.await) });
         if works {
             serve = serve.with_worker(service.worker());

@@ -77,10 +77,10 @@ pub mod middleware {
 pub mod queue {
     pub use crate::{
         model::metadata::Metadata,
-        runner::{Ran, Resume, Resumed},
+        runner::{Ran, Resume, Resumed, RunWorker},
         store::{
             Cancel, End, Envelope, FailedJob, Hold, HoldJobs, InspectQueue, Lease, OnQueueFailure, Queue,
-            QueueCounts, Ready, RunWorker, Settle, Settled, Start, Stop, decode,
+            QueueCounts, Ready, Settle, Settled, Start, Stop, decode,
         },
     };
 }

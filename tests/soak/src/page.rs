@@ -49,7 +49,7 @@ pub(crate) async fn run(seconds: u64) -> Result<(), Failure> {
     let app = Router::new().nest("/jobs", Dashboard::new(&runner).into());
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let addr = listener.local_addr()?;
-    tokio::spawn(defer_axum::serve(listener, app, runner.clone()).into_future());
+    tokio::spawn(defer_axum::serve(listener, app).into_future());
     println!("listening on http://{addr}/jobs");
     let mut line = String::new();
     let mut input = BufReader::new(tokio::io::stdin());

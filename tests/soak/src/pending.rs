@@ -59,7 +59,7 @@ pub(crate) async fn measure(jobs: u64, per_request: u64) -> Result<(), Failure> 
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let addr = listener.local_addr()?;
     let app = Router::new().route("/", get(|| async { "done" }));
-    tokio::spawn(defer_axum::serve(listener, app, Runner::default()).into_future());
+    tokio::spawn(defer_axum::serve(listener, app).into_future());
     let runner = Runner::builder().max_pending(jobs as usize).build();
     let release = hold(&runner).await;
     let before = memory::resident(std::process::id())?;

@@ -32,7 +32,7 @@ pub(crate) async fn run() -> Result<(), Failure> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     println!("{}", listener.local_addr()?);
     std::io::stdout().flush()?;
-    let report = defer_axum::serve(listener, app, runner.clone())
+    let report = defer_axum::serve(listener, app)
         .with_graceful_shutdown(async {
             let _ = tokio::io::stdin().read_to_end(&mut Vec::new()).await;
         })

@@ -169,7 +169,7 @@ async fn connect_info_works_with_a_plain_router_and_with_a_make_service() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let app = app.into_make_service_with_connect_info::<SocketAddr>();
-    tokio::spawn(defer_axum::serve(listener, app, runner).into_future());
+    tokio::spawn(defer_axum::serve(listener, app).into_future());
     let mut client = Tcp::connect(addr).await;
     assert_eq!(client.get("/").await.text(), client.stream.local_addr().unwrap().to_string());
 }
@@ -187,7 +187,7 @@ async fn every_axum_listener_and_service_is_served() {
     let addr = listener.local_addr().unwrap();
     let tapped = listener.tap_io(|io| io.set_nodelay(true).expect("an open socket"));
     let app = get(handler).layer(DeferLayer::new(runner.clone()));
-    let serve = defer_axum::serve(tapped, app, runner.clone());
+    let serve = defer_axum::serve(tapped, app);
     assert_eq!(serve.local_addr().unwrap(), addr);
     tokio::spawn(serve.into_future());
     assert_eq!(Tcp::connect(addr).await.get("/").await.text(), "hello");
@@ -195,13 +195,13 @@ async fn every_axum_listener_and_service_is_served() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let app = Router::new().route("/", get(handler)).layer(DeferLayer::new(runner.clone()));
-    tokio::spawn(defer_axum::serve(listener, app.clone().into_make_service(), runner.clone()).into_future());
+    tokio::spawn(defer_axum::serve(listener, app.clone().into_make_service()).into_future());
     assert_eq!(Tcp::connect(addr).await.get("/").await.text(), "hello");
 
     let folder = std::env::temp_dir().join(format!("defer-axum-{}", std::process::id()));
     drop(std::fs::remove_file(&folder));
     let listener = tokio::net::UnixListener::bind(&folder).unwrap();
-    tokio::spawn(defer_axum::serve(listener, app, runner.clone()).into_future());
+    tokio::spawn(defer_axum::serve(listener, app).into_future());
     let mut client = tokio::net::UnixStream::connect(&folder).await.unwrap();
     let request = b"GET / HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n";
     tokio::io::AsyncWriteExt::write_all(&mut client, request).await.unwrap();
@@ -260,7 +260,7 @@ async fn at_the_drain_timeout_the_unfinished_jobs_are_named() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let (signal, stopped) = tokio::sync::oneshot::channel::<()>();
-    let serve = defer_axum::serve(listener, app, runner.clone())
+    let serve = defer_axum::serve(listener, app)
         .with_graceful_shutdown(async move { drop(stopped.await) })
         .drain_timeout(Duration::from_millis(10));
     let serving = tokio::spawn(serve.into_future());
@@ -288,7 +288,7 @@ async fn a_server_that_is_dropped_finishes_what_it_has_begun_and_listens_to_its_
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let (signal, stopped) = tokio::sync::oneshot::channel::<()>();
-        let serve = defer_axum::serve(listener, app, runner.clone());
+        let serve = defer_axum::serve(listener, app);
         let serving = if is_graceful {
             let serve = serve.with_graceful_shutdown(async move { drop(stopped.await) });
             tokio::spawn(async { drop(serve.await) })

@@ -29,7 +29,8 @@ async fn main() {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
             let app = app(&runner, &log);
-            let mut serve = defer_axum::serve(listener, app, runner.clone()).with_graceful_shutdown(end);
+            let mut serve =
+                defer_axum::serve(listener, app).drain(runner.clone()).with_graceful_shutdown(end);
             if what == "serve" {
                 serve = serve.with_worker(all_types(queue.worker(runner.clone())));
             }

@@ -82,7 +82,7 @@ async fn main() -> std::io::Result<()> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     println!("listening on http://{}", listener.local_addr()?);
     let mut terminated = signal(SignalKind::terminate())?;
-    let report = defer_axum::serve(listener, app, runner)
+    let report = defer_axum::serve(listener, app)
         .with_graceful_shutdown(async move {
             terminated.recv().await;
         })

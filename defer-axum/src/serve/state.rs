@@ -1,0 +1,88 @@
+//! What a server and its connections share: that it ends, and what it drains then.
+
+use std::{
+    collections::HashMap,
+    io,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU8, Ordering},
+    },
+    task::{Context, Waker},
+};
+
+use crate::servers::Drained;
+
+/// What a server and its connections share.
+#[derive(Debug)]
+pub(super) struct ServerState {
+    pub(super) drained: Arc<Drained>,
+    phase: AtomicU8,
+    /// Who polls the connections that are left, by the address of their state.
+    wakers: Mutex<HashMap<usize, Waker>>,
+}
+
+/// Connections are accepted and served.
+const OPEN: u8 = 0;
+/// Connections end by themselves, and leave their wakers here.
+const CLOSING: u8 = 1;
+/// Connections that are left fail.
+const FAILED: u8 = 2;
+
+impl Default for ServerState {
+    fn default() -> Self {
+        Self { drained: Drained::new(), phase: AtomicU8::new(OPEN), wakers: Mutex::default() }
+    }
+}
+
+impl ServerState {
+    fn lock(&self) -> MutexGuard<'_, HashMap<usize, Waker>> {
+        self.wakers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The server ends: its connections are polled once more, and from then on who polls them can be woken.
+    pub(super) fn close(&self) {
+        self.phase.store(CLOSING, Ordering::Release);
+    }
+
+    /// Lets the connections that are left fail.
+    pub(super) fn fail(&self) {
+        self.phase.store(FAILED, Ordering::Release);
+        let wakers = std::mem::take(&mut *self.lock());
+        wakers.into_values().for_each(Waker::wake);
+    }
+
+    /// Returns the error of a connection that is polled after its time.
+    ///
+    /// At the end of a server axum tells each connection to end, which polls it (axum 0.8.9), and hyper reads, writes or flushes at
+    /// each poll (1.12). So each connection that is left has left its waker.
+    #[inline]
+    pub(super) fn poll(&self, connection: usize, cx: &Context<'_>) -> io::Result<()> {
+        if self.phase.load(Ordering::Acquire) == OPEN {
+            return Ok(());
+        }
+        self.poll_late(connection, cx)
+    }
+
+    #[cold]
+    fn poll_late(&self, connection: usize, cx: &Context<'_>) -> io::Result<()> {
+        let mut wakers = self.lock();
+        // Under the lock: who fails them takes the wakers after this.
+        if self.phase.load(Ordering::Acquire) == FAILED {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "the server has ended"));
+        }
+        let waker = wakers.entry(connection).or_insert_with(|| cx.waker().clone());
+        if !waker.will_wake(cx.waker()) {
+            waker.clone_from(cx.waker());
+        }
+        Ok(())
+    }
+
+    /// A connection has ended.
+    pub(super) fn forget(&self, connection: usize) {
+        if self.phase.load(Ordering::Acquire) == OPEN {
+            return;
+        }
+        let waker = self.lock().remove(&connection);
+        drop(waker);
+    }
+}

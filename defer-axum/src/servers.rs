@@ -1,0 +1,116 @@
+//! Which runners a server drains.
+//!
+//! A layer knows only the number of the server that polls it. The first request that comes to it tells that server of its runner.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use defer_core::Runner;
+
+static SERVERS: Mutex<Vec<Weak<Drained>>> = Mutex::new(Vec::new());
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The runners that a server drains.
+pub(crate) struct Drained {
+    server: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    runners: Vec<Runner>,
+    is_announced: bool,
+}
+
+impl Drained {
+    pub(crate) fn new() -> Arc<Self> {
+        static LAST: AtomicUsize = AtomicUsize::new(0);
+        let server = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+        let drained = Arc::new(Self { server, state: Mutex::default() });
+        lock(&SERVERS).push(Arc::downgrade(&drained));
+        drained
+    }
+
+    /// Returns what tells the server from others of the process. Never 0.
+    pub(crate) fn server(&self) -> usize {
+        self.server
+    }
+
+    pub(crate) fn add(&self, runner: Runner) {
+        let mut state = lock(&self.state);
+        if state.runners.iter().any(|known| known.key() == runner.key()) {
+            return;
+        }
+        state.runners.push(runner.clone());
+        let is_announced = state.is_announced;
+        drop(state);
+        if is_announced {
+            runner.announce_shutdown();
+        }
+    }
+
+    /// Tells all runners that the server shuts down, and those that come later.
+    pub(crate) fn announce(&self) {
+        let runners = {
+            let mut state = lock(&self.state);
+            state.is_announced = true;
+            state.runners.clone()
+        };
+        runners.iter().for_each(Runner::announce_shutdown);
+    }
+
+    pub(crate) fn runners(&self) -> Vec<Runner> {
+        lock(&self.state).runners.clone()
+    }
+}
+
+impl Drop for Drained {
+    fn drop(&mut self) {
+        lock(&SERVERS).retain(|server| server.strong_count() > 0);
+    }
+}
+
+impl fmt::Debug for Drained {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.runners()).finish()
+    }
+}
+
+/// The servers that know a layer's runner: the last one of each place.
+#[derive(Debug, Default)]
+pub(crate) struct KnownBy([AtomicUsize; 4]);
+
+impl KnownBy {
+    /// Tells a server of a layer's runner, the first time.
+    #[inline]
+    pub(crate) fn tell(&self, server: usize, runner: &Runner) {
+        let place = &self.0[server % self.0.len()];
+        if server != 0 && place.load(Ordering::Relaxed) != server {
+            // Before it is noted: two that find out at once both tell.
+            tell(server, runner);
+            place.store(server, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cold]
+fn tell(server: usize, runner: &Runner) {
+    let server = lock(&SERVERS).iter().filter_map(Weak::upgrade).find(|drained| drained.server == server);
+    if let Some(drained) = server {
+        drained.add(runner.clone());
+    }
+}
+
+impl Clone for KnownBy {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
