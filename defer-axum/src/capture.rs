@@ -33,7 +33,8 @@ pub(crate) struct LayerConfig {
     /// The route's pattern. A router layers each route by itself, so a service nearly always sees the same one, and jobs can
     /// share a copy.
     route: OnceLock<Arc<str>>,
-    pub(crate) known_by: KnownBy,
+    /// Shared by all copies: axum makes one for each connection (0.8.9).
+    pub(crate) known_by: Arc<KnownBy>,
 }
 
 impl LayerConfig {
@@ -44,7 +45,7 @@ impl LayerConfig {
             response_headers: Box::default(),
             extensions: Vec::new(),
             route: OnceLock::new(),
-            known_by: KnownBy::default(),
+            known_by: Arc::default(),
         }
     }
 

@@ -12,7 +12,8 @@ use std::{
 
 use defer_core::Runner;
 
-static SERVERS: Mutex<Vec<Weak<Drained>>> = Mutex::new(Vec::new());
+/// The servers of this process, by their numbers.
+static SERVERS: Mutex<Vec<(usize, Weak<Drained>)>> = Mutex::new(Vec::new());
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -35,7 +36,7 @@ impl Drained {
         static LAST: AtomicUsize = AtomicUsize::new(0);
         let server = LAST.fetch_add(1, Ordering::Relaxed) + 1;
         let drained = Arc::new(Self { server, state: Mutex::default() });
-        lock(&SERVERS).push(Arc::downgrade(&drained));
+        lock(&SERVERS).push((server, Arc::downgrade(&drained)));
         drained
     }
 
@@ -74,7 +75,7 @@ impl Drained {
 
 impl Drop for Drained {
     fn drop(&mut self) {
-        lock(&SERVERS).retain(|server| server.strong_count() > 0);
+        lock(&SERVERS).retain(|(server, _)| *server != self.server);
     }
 }
 
@@ -103,14 +104,12 @@ impl KnownBy {
 
 #[cold]
 fn tell(server: usize, runner: &Runner) {
-    let server = lock(&SERVERS).iter().filter_map(Weak::upgrade).find(|drained| drained.server == server);
-    if let Some(drained) = server {
+    let drained = {
+        let servers = lock(&SERVERS);
+        servers.iter().find(|(number, _)| *number == server).and_then(|(_, drained)| drained.upgrade())
+    };
+    // Dropped after unlocking: it may be the last.
+    if let Some(drained) = drained {
         drained.add(runner.clone());
-    }
-}
-
-impl Clone for KnownBy {
-    fn clone(&self) -> Self {
-        Self::default()
     }
 }

@@ -141,20 +141,21 @@
 //! Write `CMD` as a list. As a plain string it starts a shell, the shell gets the signal, and your program hears nothing until it
 //! is killed. `SIGTERM` is the default; say it where a base image says otherwise. In a container listen on `0.0.0.0`.
 //!
-//! `docker stop` kills after 10 s. Give it longer than the two timeouts together, and 3 s more if there is a queue's worker:
+//! `docker stop` kills after 10 s. Give it longer than the two timeouts together, and 10 s more if there is a queue, which may be slow to store
+//! how its jobs ended:
 //!
 //! ```sh
-//! docker stop -t 30 my-service
+//! docker stop -t 40 my-service
 //! ```
 //!
-//! In a Compose file that is `stop_grace_period: 30s`. Or make do with the 10 s: `.close_timeout(Duration::from_secs(5))` and
-//! `.drain_timeout(Duration::from_secs(4))`.
+//! In a Compose file that is `stop_grace_period: 40s`. Or make do with the 10 s: `.close_timeout(Duration::from_secs(4))` and
+//! `.drain_timeout(Duration::from_secs(3))`.
 //!
 //! # Kubernetes
 //!
 //! ```yaml
 //! spec:
-//!   terminationGracePeriodSeconds: 35 # more than preStop, close_timeout and drain_timeout together
+//!   terminationGracePeriodSeconds: 45 # preStop, close_timeout, drain_timeout, and 10 s for a queue
 //!   containers:
 //!     - name: my-service
 //!       image: my-service
@@ -169,8 +170,8 @@
 //!
 //! The pod gets its SIGTERM while others still send it requests, because they hear of its end a little later. The `preStop` keeps
 //! it serving until then (the action `sleep` needs Kubernetes 1.30; before, use `exec` with a `sleep` that is in the image).
-//! After the grace period comes SIGKILL, and no report is written. So the sum has to be smaller: here 5 s, and the 15 s and 10 s of the
-//! defaults. Without the `preStop`, they fit into the 30 s that Kubernetes gives unless told otherwise.
+//! After the grace period comes SIGKILL, and no report is written. So the sum has to be smaller: here 5 s, the 15 s and 10 s of the
+//! defaults, and 10 s for a queue that is slow. Without queue and `preStop` they fit into the 30 s that Kubernetes gives by itself.
 //!
 //! A pod that ends is left out without the readiness probe. The probe is for one that is [full](super::load#look-at-it).
 //!

@@ -23,6 +23,8 @@ use tokio::{
 };
 use tower_service::Service;
 
+use crate::servers::Drained;
+
 use super::{
     io::ServedIo,
     listener::{ServedListener, Watched},
@@ -43,7 +45,9 @@ const FAIL_WITHIN: Duration = Duration::from_secs(1);
 /// graceful shutdown waits for them.
 ///
 /// A graceful shutdown drains the runner of each [`DeferLayer`](crate::DeferLayer) that a request came to; the
-/// [global](Runner::global) one, if it was used; those of [workers](Serve::with_worker); and those that you [name](Serve::drain).
+/// [global](Runner::global) one, if it was used; those of [workers](Serve::with_worker); and those that you [name](Serve::drain). Name
+/// those of layers behind a middleware that runs requests in other tasks, such as tower's `buffer`: `serve` does not see them. The global
+/// runner is that of the whole process: the end of one server ends the jobs that others have on it.
 ///
 /// The listener may be a TCP or Unix listener, one with a tap, or your own, such as for TLS. The app may be a `Router`, a
 /// `MethodRouter`, or a make-service. The [module](super) says what "sent" means.
@@ -168,7 +172,7 @@ impl<L: Listener, M> Serve<L, M> {
 ///
 /// # Panics
 ///
-/// On a runtime without a timer, when it begins to drain.
+/// On a runtime without a timer, at the signal.
 #[must_use = "futures must be awaited or polled"]
 pub struct WithGracefulShutdown<L, M, F> {
     serve: Serve<L, M>,
@@ -336,11 +340,7 @@ where
         }
     };
     let since = Instant::now();
-    // What the handlers of the last requests have used.
-    if let Some(runner) = Runner::global_if_used() {
-        state.drained.add(runner);
-    }
-    let report = drain(state.drained.runners(), drain_timeout).await;
+    let report = drain(&state.drained, drain_timeout).await;
     let ended = workers.ended(drain_timeout.saturating_sub(since.elapsed())).await;
     served.and(ended).map(|()| report)
 }
@@ -353,13 +353,37 @@ async fn late(closing: oneshot::Receiver<()>, state: &ServerState, close_timeout
     sleep(close_timeout).await;
     state.fail();
     sleep(FAIL_WITHIN).await;
-    tracing::error!(target: "defer", "a request did not end with its connection: its handler blocks its thread");
+    tracing::error!(target: "defer", "a connection did not end with the server: perhaps a handler blocks its thread");
 }
 
-/// Shuts all runners down at the same time.
-async fn drain(runners: Vec<Runner>, timeout: Duration) -> ShutdownReport {
-    let mut shutdowns: Vec<_> = runners.iter().map(|runner| Box::pin(runner.shutdown(timeout))).collect();
+/// Shuts all runners down, again and again until none of them has anything left: jobs of one may defer on another, or on one that
+/// nobody knew.
+async fn drain(drained: &Drained, timeout: Duration) -> ShutdownReport {
+    let since = Instant::now();
     let mut report = ShutdownReport::default();
+    loop {
+        let runners = to_drain(drained);
+        let left = timeout.saturating_sub(since.elapsed());
+        shut_down(&runners, left, &mut report).await;
+        let is_idle = |runner: &Runner| runner.stats().pending == 0 && runner.stats().running == 0;
+        let now = to_drain(drained);
+        if since.elapsed() >= timeout || now.len() == runners.len() && now.iter().all(is_idle) {
+            report.unfinished.sort_by_key(|job| job.id);
+            return report;
+        }
+    }
+}
+
+fn to_drain(drained: &Drained) -> Vec<Runner> {
+    if let Some(runner) = Runner::global_if_used() {
+        drained.add(runner);
+    }
+    drained.runners()
+}
+
+/// Shuts runners down at the same time.
+async fn shut_down(runners: &[Runner], timeout: Duration, report: &mut ShutdownReport) {
+    let mut shutdowns: Vec<_> = runners.iter().map(|runner| Box::pin(runner.shutdown(timeout))).collect();
     poll_fn(|cx| {
         shutdowns.retain_mut(|shutdown| match shutdown.as_mut().poll(cx) {
             Poll::Ready(ended) => {
@@ -373,8 +397,6 @@ async fn drain(runners: Vec<Runner>, timeout: Duration) -> ShutdownReport {
         if shutdowns.is_empty() { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
-    report.unfinished.sort_by_key(|job| job.id);
-    report
 }
 
 /// The future of [`serve`], with or without a graceful shutdown.
