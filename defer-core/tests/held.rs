@@ -21,8 +21,8 @@ use defer_core::{
 };
 use http::StatusCode;
 use support::{
-    Does, Events, Journal, Kind, Plain, Queued, QueuedOnSuccess, QueuedTwice, SECOND,
-    assert_all_accounted_for,
+    Events, Journal, Kind, Plain, Queued, QueuedOnSuccess, QueuedTwice, SECOND, assert_all_accounted_for,
+    noting,
 };
 use tokio::sync::{Notify, watch};
 
@@ -178,17 +178,6 @@ impl Drop for Leased {
             self.queue.0.log.note(format!("{} given back", self.name));
         }
     }
-}
-
-fn noting<K: Kind>(journal: &Journal) -> Does<K> {
-    let journal = journal.clone();
-    K::job(move |_| {
-        let journal = journal.clone();
-        async move {
-            journal.note(K::NAME);
-            Ok(())
-        }
-    })
 }
 
 struct Service {

@@ -18,7 +18,7 @@ use defer_core::{
 use http::{Method, StatusCode, Version};
 use support::{
     Does, Events, Journal, Kind, OnDrop, Plain, Queued, QueuedOnSuccess, QueuedTwice, SECOND,
-    assert_all_accounted_for, defer_note, quiet_panics,
+    assert_all_accounted_for, defer_note, noting, quiet_panics,
 };
 use tokio::sync::Semaphore;
 
@@ -70,17 +70,6 @@ impl Queue for Memory {
             Ok(())
         })
     }
-}
-
-fn noting<K: Kind>(journal: &Journal) -> Does<K> {
-    let journal = journal.clone();
-    K::job(move |_| {
-        let journal = journal.clone();
-        async move {
-            journal.note(K::NAME);
-            Ok(())
-        }
-    })
 }
 
 #[tokio::test(start_paused = true)]

@@ -34,6 +34,7 @@ macro_rules! job {
                     cx.attempt()
                 ));
                 if self.note == "slow" {
+                    // It still runs when its worker is told to stop.
                     tokio::time::sleep(Duration::from_millis(300)).await;
                 }
                 if self.fails { Err(JobError::msg("no")) } else { Ok(()) }
@@ -111,6 +112,7 @@ impl Service {
 
 async fn until(mut what: impl AsyncFnMut() -> bool) {
     while !what().await {
+        // Polled: a queue tells nobody.
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -124,6 +126,7 @@ async fn a_job_runs_here_after_its_response_and_its_end_is_stored(service: Servi
     request.enter(|| defer(Mail::new("b")));
     request.list().unwrap().admit(Some(StatusCode::OK)).await;
     assert_eq!(service.queue.status(id).await.unwrap(), Some(JobStatus::Pending), "it is on disk");
+    // Long enough to run, if nothing kept them.
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert!(service.lines().is_empty(), "its response is not over");
     request.release(Some(ResponseInfo::new(Delivery::Sent).with_status(Some(StatusCode::OK))));
@@ -139,11 +142,7 @@ async fn a_job_runs_here_after_its_response_and_its_end_is_stored(service: Servi
 async fn a_worker_returns_once_the_ends_of_its_jobs_are_stored(service: Service) {
     let id = service.queue.push(Mail::new("slow")).await.unwrap();
     let journal = service.journal.clone();
-    let runs = async move {
-        while journal.lock().unwrap().is_empty() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
+    let runs = until(async move || !journal.lock().unwrap().is_empty());
     service.worker().run_until(runs).await.unwrap();
     assert_eq!(service.queue.status(id).await.unwrap(), Some(JobStatus::Succeeded));
 }

@@ -203,6 +203,7 @@ async fn a_handler_that_blocks_its_thread_is_left_behind() {
     let blocks = async move || {
         enter.add("in");
         while !leave.load(Ordering::Acquire) {
+            // It blocks, on purpose.
             std::thread::sleep(Duration::from_millis(1));
         }
     };

@@ -172,7 +172,7 @@ async fn idle(place: &Place) {
     let cpu = (self::cpu() - cpu) / LASTS.as_secs_f64() * 100.0;
     let transactions = match (transactions, place.transactions().await) {
         (Some(before), Some(after)) => {
-            #[allow(clippy::cast_precision_loss, reason = "small numbers")]
+            #[allow(clippy::cast_precision_loss, reason = "far fewer than 2^52 transactions")]
             let rate = (after - before) as f64 / LASTS.as_secs_f64();
             format!("{rate:.1}")
         }

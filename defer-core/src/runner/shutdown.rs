@@ -88,7 +88,7 @@ impl Runner {
     /// Waits until the ends of all jobs are stored, and what was given back to the queue.
     async fn settled(&self, mut given_back: Vec<Weak<dyn Lease>>) {
         self.idle().await;
-        // A task that was aborted drops its job, and with it the lease, when its runtime comes to it.
+        // A task that was aborted drops its job, and with it the lease, when its runtime comes to it. Polled: that tells nobody.
         loop {
             given_back.retain(|lease| lease.strong_count() > 0);
             if given_back.is_empty() {

@@ -127,6 +127,7 @@ impl Holding {
                     true
                 }
                 Err(any) => {
+                    // Polled, as a database would be.
                     tokio::time::sleep(Duration::from_millis(2)).await;
                     any
                 }

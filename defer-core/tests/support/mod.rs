@@ -335,3 +335,15 @@ impl std::io::Write for Log {
         Ok(())
     }
 }
+
+/// A job of this type that notes its name.
+pub(crate) fn noting<K: Kind>(journal: &Journal) -> Does<K> {
+    let journal = journal.clone();
+    K::job(move |_| {
+        let journal = journal.clone();
+        async move {
+            journal.note(K::NAME);
+            Ok(())
+        }
+    })
+}

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use defer_core::{BoxFuture, JobId, JobStatus, queue};
+use defer_core::{BoxFuture, JobId};
 use tokio::{
     sync::{Notify, oneshot},
     task::AbortHandle,
@@ -387,29 +387,7 @@ impl Store for Link {
         run!(self, "cancel", |tables| Ok(tables.cancel(id, &holder, started)))
     }
 
-    fn counts(&self) -> Stored<'_, queue::QueueCounts> {
-        unimplemented!("not simulated")
-    }
-
-    fn failed(&self, _limit: usize) -> Stored<'_, Vec<queue::FailedJob>> {
-        unimplemented!("not simulated")
-    }
-
-    fn status(&self, _id: JobId) -> Stored<'_, Option<JobStatus>> {
-        unimplemented!("not simulated")
-    }
-
-    fn retry(&self, _id: JobId) -> Stored<'_, bool> {
-        unimplemented!("not simulated")
-    }
-
-    fn discard(&self, _id: JobId) -> Stored<'_, bool> {
-        unimplemented!("not simulated")
-    }
-
-    fn pause(&self, _name: String, _paused: bool) -> Stored<'_, ()> {
-        unimplemented!("not simulated")
-    }
+    not_simulated!();
 }
 
 impl std::fmt::Debug for Link {

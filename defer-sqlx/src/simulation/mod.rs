@@ -13,6 +13,35 @@
 
 #![allow(clippy::unwrap_used, clippy::unimplemented, clippy::unit_arg, reason = "these are tests")]
 
+/// What a person asks of a store: no schedule does.
+macro_rules! not_simulated {
+    () => {
+        fn counts(&self) -> crate::store::Stored<'_, defer_core::queue::QueueCounts> {
+            unimplemented!("not simulated")
+        }
+
+        fn failed(&self, _limit: usize) -> crate::store::Stored<'_, Vec<defer_core::queue::FailedJob>> {
+            unimplemented!("not simulated")
+        }
+
+        fn status(&self, _id: defer_core::JobId) -> crate::store::Stored<'_, Option<defer_core::JobStatus>> {
+            unimplemented!("not simulated")
+        }
+
+        fn retry(&self, _id: defer_core::JobId) -> crate::store::Stored<'_, bool> {
+            unimplemented!("not simulated")
+        }
+
+        fn discard(&self, _id: defer_core::JobId) -> crate::store::Stored<'_, bool> {
+            unimplemented!("not simulated")
+        }
+
+        fn pause(&self, _name: String, _paused: bool) -> crate::store::Stored<'_, ()> {
+            unimplemented!("not simulated")
+        }
+    };
+}
+
 mod faults;
 mod memory;
 mod oracle;

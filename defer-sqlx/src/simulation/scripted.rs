@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use defer_core::{BoxFuture, JobId, JobStatus, queue};
+use defer_core::{BoxFuture, JobId};
 use tokio::{sync::watch, time::Instant};
 
 use super::memory::Tables;
@@ -152,27 +152,5 @@ impl Store for Scripted {
         Box::pin(self.run("cancel", move |tables| Ok(tables.cancel(id, holder, started))))
     }
 
-    fn counts(&self) -> Stored<'_, queue::QueueCounts> {
-        unimplemented!("not asked")
-    }
-
-    fn failed(&self, _: usize) -> Stored<'_, Vec<queue::FailedJob>> {
-        unimplemented!("not asked")
-    }
-
-    fn status(&self, _: JobId) -> Stored<'_, Option<JobStatus>> {
-        unimplemented!("not asked")
-    }
-
-    fn retry(&self, _: JobId) -> Stored<'_, bool> {
-        unimplemented!("not asked")
-    }
-
-    fn discard(&self, _: JobId) -> Stored<'_, bool> {
-        unimplemented!("not asked")
-    }
-
-    fn pause(&self, _: String, _: bool) -> Stored<'_, ()> {
-        unimplemented!("not asked")
-    }
+    not_simulated!();
 }

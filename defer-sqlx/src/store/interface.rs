@@ -62,6 +62,25 @@ pub(crate) struct NewJob {
     pub(crate) unique: Option<String>,
 }
 
+#[cfg(test)]
+impl NewJob {
+    /// A job of a type, with nothing special.
+    pub(crate) fn of_type(name: &str) -> Self {
+        Self {
+            id: defer_core::JobId::unique(),
+            name: name.to_owned(),
+            payload: "{}".to_owned(),
+            metadata: "{}".to_owned(),
+            priority: 0,
+            condition: 0,
+            status: None,
+            delay: 0,
+            serial: None,
+            unique: None,
+        }
+    }
+}
+
 /// A change of one job. Changes of one transaction are independent of each other.
 #[derive(Clone, Debug)]
 pub(crate) struct Change {

@@ -112,6 +112,7 @@ async fn blocked(place: &Place) {
     let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
     let mut connection = place.postgres().await;
     while query_scalar::<_, i64>(sql).fetch_one(&mut connection).await.unwrap() == 0 {
+        // Polled: nothing tells that it waits.
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

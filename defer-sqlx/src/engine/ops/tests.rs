@@ -4,18 +4,7 @@ use super::*;
 use crate::{engine::held::Stored, store::StoredEnd};
 
 fn job(id: u128) -> NewJob {
-    NewJob {
-        id: JobId::from(id),
-        name: "one".to_owned(),
-        payload: "{}".to_owned(),
-        metadata: "{}".to_owned(),
-        priority: 0,
-        condition: 0,
-        status: None,
-        delay: 0,
-        serial: None,
-        unique: None,
-    }
+    NewJob { id: JobId::from(id), ..NewJob::of_type("one") }
 }
 
 fn held(id: u128, now: Instant) -> Arc<Held> {

@@ -1,12 +1,9 @@
 //! sqlx, in each version that is known.
 
-#[allow(unused_imports, reason = "not used without a database")]
 use std::sync::Arc;
 
-#[allow(unused_imports, reason = "not used without a database")]
 use defer_core::{BoxError, BoxFuture};
 
-#[allow(unused_imports, reason = "not used without a database")]
 use crate::push::{
     insert::{Insert, Value},
     statements::Database,
@@ -14,7 +11,6 @@ use crate::push::{
 };
 
 /// Implements it for one version of sqlx and one database, whose connections take statements as this function makes them.
-#[allow(unused_macros, reason = "not used without a database")]
 macro_rules! transactions {
     ($feature:literal, $sqlx:ident, $driver:ident, $connection:ident, $database:expr, $statement:expr) => {
         #[cfg(feature = $feature)]
@@ -65,7 +61,6 @@ macro_rules! transactions {
 }
 
 /// The statement has nothing of a user's in it.
-#[allow(dead_code, reason = "not used without a database")]
 fn safe(statement: &Arc<str>) -> sqlx::AssertSqlSafe<Arc<str>> {
     sqlx::AssertSqlSafe(statement.clone())
 }

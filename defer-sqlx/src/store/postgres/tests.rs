@@ -32,18 +32,7 @@ async fn connect(url: &str) -> Result<Postgres, Error> {
 }
 
 fn job(unique: Option<&str>) -> NewJob {
-    NewJob {
-        id: JobId::unique(),
-        name: "Mail".to_owned(),
-        payload: "{}".to_owned(),
-        metadata: "{}".to_owned(),
-        priority: 0,
-        condition: 0,
-        status: None,
-        delay: 0,
-        serial: None,
-        unique: unique.map(str::to_owned),
-    }
+    NewJob { unique: unique.map(str::to_owned), ..NewJob::of_type("Mail") }
 }
 
 #[tokio::test]
@@ -80,7 +69,13 @@ async fn processes_claim_keys_in_turn_however_long_one_takes() {
     let id = JobId::unique();
     sqlx::query(statement).bind(id.to_string()).execute(&mut *open).await.unwrap();
     let push = tokio::spawn(async move { store.push(&[job(Some("k"))]).await });
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let mut look = PgConnection::connect(&url).await.unwrap();
+    while !push.is_finished() && sqlx::query_scalar::<_, i64>(waits).fetch_one(&mut look).await.unwrap() == 0
+    {
+        // Polled: nothing tells that it waits.
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
     open.commit().await.unwrap();
     assert_eq!(push.await.unwrap().unwrap(), [Some(id)]);
 }
@@ -207,7 +202,11 @@ async fn a_row_that_a_stranger_has_locked_fails_its_transaction_soon_and_a_lost_
     let others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() \
                   AND pid <> pg_backend_pid()";
     user.execute(others).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    let left = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    while sqlx::query_scalar::<_, i64>(left).fetch_one(&mut user).await.unwrap() > 0 {
+        // Polled: the server ends them in its own time.
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
     store.push(&[job(None)]).await.unwrap();
 }
 

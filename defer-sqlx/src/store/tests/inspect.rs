@@ -35,6 +35,7 @@ pub(crate) async fn counts_tell_of_each_state(Place { a, b, .. }: Place) {
     a.write(&holder, &[], &changes).await.unwrap();
     a.push(&[job("Sync"), NewJob { priority: 9, ..job("Sync") }]).await.unwrap();
     take_one(&a, &holder, "Sync").await;
+    // What waits has then been due for a while.
     tokio::time::sleep(Duration::from_millis(20)).await;
     let counts = b.counts().await.unwrap();
     assert_eq!((counts.pending, counts.running, counts.done, counts.failed), (3, 2, 1, 1));
@@ -51,7 +52,7 @@ pub(crate) async fn the_latest_failures_come_first(Place { a, b, .. }: Place) {
     for job in &jobs {
         let kind = ChangeKind::End(StoredEnd::Failed { attempts: 3, error: job.id.to_string() });
         write_one(&a, &holder, change(job, 1, kind)).await;
-        tokio::time::sleep(Duration::from_millis(3)).await;
+        tick().await;
     }
     let failed = b.failed(3).await.unwrap();
     let found: Vec<JobId> = failed.iter().map(|failed| failed.id).collect();
@@ -162,7 +163,7 @@ pub(crate) async fn what_ended_long_ago_is_forgotten(Place { a, b, .. }: Place) 
     ];
     a.write(&holder, &[], &changes).await.unwrap();
     assert!(!b.prune(HOUR, HOUR).await.unwrap());
-    tokio::time::sleep(Duration::from_millis(10)).await;
+    tick().await;
     assert!(!b.prune(1, HOUR).await.unwrap());
     let known = |at: usize| {
         let (b, id) = (b.clone(), jobs[at].id);
@@ -180,7 +181,7 @@ pub(crate) async fn what_ended_long_ago_is_forgotten(Place { a, b, .. }: Place) 
         let ends: Vec<_> = jobs.iter().map(|job| change(job, 1, done())).collect();
         a.write(&holder, &[], &ends).await.unwrap();
     }
-    tokio::time::sleep(Duration::from_millis(10)).await;
+    tick().await;
     assert!(b.prune(1, 1).await.unwrap());
     while b.prune(1, 1).await.unwrap() {}
     assert_eq!(b.counts().await.unwrap().done, 0);

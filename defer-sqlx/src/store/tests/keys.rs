@@ -314,7 +314,7 @@ pub(crate) async fn many_jobs_that_wait_for_their_turn_do_not_hide_others(Place 
     }
     assert_eq!(ids(&take(&b, &holder, &["Mail"], 9).await), [first.id]);
     // They are due later than those that wait.
-    tokio::time::sleep(Duration::from_millis(3)).await;
+    tick().await;
     let others = [
         serial("Mail", "l"),
         serial("Mail", "a"),

@@ -151,16 +151,9 @@ pub(crate) use scenarios;
 /// A job of a type.
 fn job(name: &str) -> NewJob {
     NewJob {
-        id: JobId::unique(),
-        name: name.to_owned(),
         payload: r#"{"to":"ä"}"#.to_owned(),
         metadata: r#"{"trace":"1"}"#.to_owned(),
-        priority: 0,
-        condition: 0,
-        status: None,
-        delay: 0,
-        serial: None,
-        unique: None,
+        ..NewJob::of_type(name)
     }
 }
 
@@ -260,8 +253,14 @@ async fn eventually<T, F: Future<Output = Option<T>>>(mut look: impl FnMut() -> 
             return found;
         }
         assert!(start.elapsed() < Duration::from_secs(20), "it did not come true");
+        // Polled: a database tells nobody.
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// Lets the database's clock go on, whose times are whole milliseconds: what is stored after this is later than what was before.
+async fn tick() {
+    tokio::time::sleep(Duration::from_millis(3)).await;
 }
 
 /// Longer than any test.

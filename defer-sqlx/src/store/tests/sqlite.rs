@@ -179,6 +179,7 @@ async fn a_write_waits_for_a_transaction_of_another_client_but_not_for_ever() {
     let (writer, of, first) = (a.clone(), holder.clone(), job("Mail"));
     let held = first.clone();
     let write = tokio::spawn(async move { writer.write(&of, &[held], &[]).await });
+    // Long enough to be written, if nothing were in its way.
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(!write.is_finished());
     execute(&mut connection, "COMMIT").await;

@@ -87,7 +87,7 @@ pub(crate) async fn the_highest_priority_goes_first_and_then_the_longest_due(Pla
         let serial = (priority == 5).then(|| name.to_owned());
         let job = NewJob { priority, serial, ..job(name) };
         a.push(std::slice::from_ref(&job)).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(3)).await;
+        tick().await;
         jobs.push(job);
     }
     let order = [4, 2, 5, 0, 1, 3, 6].map(|at: usize| jobs[at].id);
