@@ -385,7 +385,7 @@
 //! | what happens | so |
 //! |---|---|
 //! | a process dies while it has a job | the job is ready at once. A death is no attempt |
-//! | it dies again with the same job | the job waits up to 10 s, then 20 s, doubling up to an hour. So a job that kills its process parts from its neighbours |
+//! | it dies again with the same job | the job waits up to 10 s, then 20 s, doubling up to 21 minutes. So a job that kills its process parts from its neighbours |
 //! | that happens ten times | the job fails, and says so |
 //! | it dies before the response was over | the job runs. `cx.response()` has the status that the handler answered, and `Delivery::Unknown` |
 //! | the job had `on = "success"` | that status decides |
@@ -449,7 +449,7 @@
 //! | 7 | is a duplicate of `duplicate_of` |
 //!
 //! `defer_holders` has the processes, `defer_pauses` the types that are paused, and `defer_migrations` what was applied to these tables. A role
-//! that may not create tables works where they exist. [`migrate(false)`](crate::SqlxQueueBuilder::migrate) does not even look.
+//! that may not create tables works where they exist. [`migrate(false)`](crate::SqlxQueueBuilder::migrate) creates none.
 //!
 //! # What is not promised
 //!

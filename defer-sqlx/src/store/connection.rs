@@ -43,13 +43,8 @@ pub(super) trait Database: fmt::Debug + Send + Sync + 'static {
         false
     }
 
-    /// Returns whether something that commits by itself, and failed so, has certainly stored nothing.
+    /// Returns whether a commit, or something that commits by itself, has certainly stored nothing if it failed so.
     fn is_refused(&self, error: &sqlx::Error) -> bool {
-        self.is_data(error)
-    }
-
-    /// Returns whether a commit that failed so has certainly stored nothing.
-    fn is_refused_commit(&self, error: &sqlx::Error) -> bool {
         self.is_data(error)
     }
 
@@ -73,6 +68,22 @@ pub(super) enum Control {
     Commit,
     Rollback,
 }
+
+/// Runs a transaction on a line, with values that it takes with it.
+macro_rules! run {
+    ($line:expr, |$connection:ident| $work:expr) => {
+        Box::pin(async move { $line.run(move |$connection| Box::pin(async move { $work.await })).await })
+    };
+}
+
+/// The same, of a transaction that only looks.
+macro_rules! look {
+    ($line:expr, |$connection:ident| $work:expr) => {
+        Box::pin(async move { $line.look(move |$connection| Box::pin(async move { $work.await })).await })
+    };
+}
+
+pub(super) use {look, run};
 
 /// A connection, on which one transaction runs at a time.
 pub(super) struct Line<D: Database> {
@@ -101,8 +112,9 @@ impl<D: Database> Line<D> {
         self.transact(Control::Look, Box::new(work)).await
     }
 
-    /// Runs what begins and commits its transaction by itself, in one trip to the database instead of three, and then the same in a
-    /// transaction if the connection broke meanwhile. It goes on if this is dropped.
+    /// Runs what begins and commits its transaction by itself, and leaves the connection in none, in one trip to the database instead of
+    /// three. It goes on if this is dropped. If the connection broke meanwhile, `again` does the same in a transaction, within a deadline
+    /// of its own.
     pub(super) async fn run_at_once<T: Send + 'static>(
         &self,
         at_once: impl for<'a> FnOnce(&'a mut D::Connection) -> BoxFuture<'a, Result<T, sqlx::Error>>
@@ -114,8 +126,8 @@ impl<D: Database> Line<D> {
             Ok(value) => Ok(value),
             Err(AloneError::Failed(error)) => Err(error),
             Err(AloneError::Broken) => match again().await {
-                // The first may have been committed.
-                Err(StoreError::Away(error)) => Err(StoreError::InDoubt(error)),
+                // The first may be committed, or be about to: then it is what has locked the rows.
+                Err(StoreError::Away(error) | StoreError::Locked(error)) => Err(StoreError::InDoubt(error)),
                 answered => answered,
             },
         }
@@ -124,9 +136,11 @@ impl<D: Database> Line<D> {
     async fn alone<T: Send + 'static>(&self, work: Work<D::Connection, T>) -> Result<T, AloneError> {
         let (database, connection) = (self.database.clone(), self.connection.clone());
         let task = tokio::spawn(async move {
-            let alone = alone(&*database, connection, work);
-            let late = |_| AloneError::Failed(StoreError::InDoubt(late()));
-            tokio::time::timeout(DEADLINE, alone).await.map_err(late)?
+            let is_sent = AtomicBool::new(false);
+            let alone = alone(&*database, connection, &is_sent, work);
+            tokio::time::timeout(DEADLINE, alone)
+                .await
+                .unwrap_or_else(|_| Err(AloneError::Failed(late(&is_sent))))
         });
         let gone = |error: tokio::task::JoinError| AloneError::Failed(StoreError::InDoubt(error.to_string()));
         task.await.map_err(gone)?
@@ -147,10 +161,7 @@ impl<D: Database> Line<D> {
             let deadline = if must_stay { Duration::MAX } else { DEADLINE };
             match tokio::time::timeout(deadline, transaction).await {
                 Ok(result) => result,
-                Err(_) => {
-                    let in_doubt = commits.load(Ordering::Acquire);
-                    Err(if in_doubt { StoreError::InDoubt(late()) } else { StoreError::Away(late()) })
-                }
+                Err(_) => Err(late(&commits)),
             }
         });
         task.await.unwrap_or_else(|error| Err(StoreError::InDoubt(error.to_string())))
@@ -187,21 +198,17 @@ async fn transaction<D: Database, T>(
                     borrowed.give_back();
                     return Ok(value);
                 }
-                Err(error) if matches!(begin, Control::Look) || database.is_refused_commit(&error) => error,
+                Err(error) if matches!(begin, Control::Look) || database.is_refused(&error) => error,
                 Err(error) => return Err(StoreError::InDoubt(error.to_string())),
             }
         }
         Err(error) => error,
     };
-    let (is_data, is_locked) = (database.is_data(&error), database.is_locked(&error));
-    if is_data || is_locked || database.is_only_connection() {
+    let error = refused(database, error);
+    if error.leaves_connection() || database.is_only_connection() {
         borrowed.roll_back(database).await;
     }
-    Err(match error {
-        error if is_data => StoreError::Data(error.to_string()),
-        error if is_locked => StoreError::Locked(error.to_string()),
-        error => away(error),
-    })
+    Err(error)
 }
 
 /// Waits for the turn of a transaction that writes.
@@ -213,8 +220,30 @@ fn away(error: sqlx::Error) -> StoreError {
     StoreError::Away(error.to_string())
 }
 
-fn late() -> String {
-    format!("no answer within {DEADLINE:?}")
+/// Returns what an error means that has stored nothing.
+fn refused(database: &impl Database, error: sqlx::Error) -> StoreError {
+    match error {
+        error if database.is_data(&error) => StoreError::Data(error.to_string()),
+        error if database.is_locked(&error) => StoreError::Locked(error.to_string()),
+        error => away(error),
+    }
+}
+
+impl StoreError {
+    /// Whether the connection is as good as before.
+    fn leaves_connection(&self) -> bool {
+        matches!(self, Self::Data(_) | Self::Locked(_))
+    }
+}
+
+/// The deadline was missed, when something may have been committed or not.
+fn late(may_be_committed: &AtomicBool) -> StoreError {
+    let error = format!("no answer within {DEADLINE:?}");
+    if may_be_committed.load(Ordering::Acquire) {
+        StoreError::InDoubt(error)
+    } else {
+        StoreError::Away(error)
+    }
 }
 
 /// Why something that commits by itself failed.
@@ -227,28 +256,26 @@ enum AloneError {
 async fn alone<D: Database, T>(
     database: &D,
     connection: Arc<Mutex<Option<D::Connection>>>,
+    is_sent: &AtomicBool,
     work: Work<D::Connection, T>,
 ) -> Result<T, AloneError> {
     let place = connection.lock_owned().await;
     let _turn = turn(database).await;
     let opened = Borrowed::open(database, place).await;
     let mut borrowed = opened.map_err(|error| AloneError::Failed(away(error)))?;
-    let result = work(borrowed.connection()).await;
-    let (is_data, is_locked) = match &result {
-        Ok(_) => (false, false),
-        Err(error) => (database.is_data(error), database.is_locked(error)),
+    is_sent.store(true, Ordering::Release);
+    let error = match work(borrowed.connection()).await {
+        Ok(value) => {
+            borrowed.give_back();
+            return Ok(value);
+        }
+        Err(error) if database.is_refused(&error) || database.is_locked(&error) => refused(database, error),
+        Err(_) => return Err(AloneError::Broken),
     };
-    if result.is_ok() {
+    if error.leaves_connection() {
         borrowed.give_back();
-    } else if is_data || is_locked {
-        borrowed.roll_back(database).await;
     }
-    result.map_err(|error| match error {
-        error if is_data => AloneError::Failed(StoreError::Data(error.to_string())),
-        error if is_locked => AloneError::Failed(StoreError::Locked(error.to_string())),
-        error if database.is_refused(&error) => AloneError::Failed(away(error)),
-        _ => AloneError::Broken,
-    })
+    Err(AloneError::Failed(error))
 }
 
 /// A connection in a transaction. Unless it is given back, it is closed.
@@ -393,7 +420,22 @@ mod tests {
         let away = async || Err(StoreError::Away("refused".to_owned()));
         let broken = line.run_at_once(fail(sqlx::Error::WorkerCrashed), away).await;
         assert!(matches!(broken, Err(StoreError::InDoubt(_))), "{broken:?}");
+        // What has locked the rows may be the first try.
+        let locked = async || Err(StoreError::Locked("refused".to_owned()));
+        let broken = line.run_at_once(fail(sqlx::Error::WorkerCrashed), locked).await;
+        assert!(matches!(broken, Err(StoreError::InDoubt(_))), "{broken:?}");
         let refused = line.run_at_once(fail(sqlx::Error::RowNotFound), async || Ok(7)).await;
         assert!(matches!(refused, Err(StoreError::Data(_))), "it is not repeated: {refused:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_commits_by_itself_is_in_doubt_at_its_deadline_only_if_it_was_sent() {
+        let (_, line) = line();
+        let never = async || -> Result<u32, StoreError> { unreachable!("it is not repeated") };
+        let hangs = || -> Work<u32, u32> { Box::new(|_| Box::pin(std::future::pending())) };
+        let (sent, waiting) =
+            tokio::join!(line.run_at_once(hangs(), never), line.run_at_once(hangs(), never));
+        assert!(matches!(sent, Err(StoreError::InDoubt(_))), "{sent:?}");
+        assert!(matches!(waiting, Err(StoreError::Away(_))), "{waiting:?}");
     }
 }

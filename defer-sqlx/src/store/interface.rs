@@ -1,6 +1,6 @@
 //! What the engine asks of a database.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use defer_core::{
     BoxFuture, JobId, JobStatus,
@@ -96,9 +96,24 @@ pub(crate) struct Change {
     pub(crate) insert: Option<NewJob>,
 }
 
-/// Returns changes whose first try may have been stored.
-pub(crate) fn again(changes: Vec<Change>) -> Vec<Change> {
-    changes.into_iter().map(|change| Change { again: true, ..change }).collect()
+/// What is stored in one transaction, for the tasks that do.
+#[derive(Debug)]
+pub(crate) struct Write {
+    pub(crate) holder: HolderId,
+    pub(crate) held: Vec<NewJob>,
+    pub(crate) changes: Vec<Change>,
+}
+
+impl Write {
+    pub(crate) fn new(holder: &str, held: &[NewJob], changes: &[Change]) -> Arc<Self> {
+        Arc::new(Self { holder: holder.to_owned(), held: held.to_vec(), changes: changes.to_vec() })
+    }
+
+    /// Returns the same, after a first try that may have been stored.
+    pub(crate) fn again(&self) -> Arc<Self> {
+        let changes = self.changes.iter().map(|change| Change { again: true, ..change.clone() }).collect();
+        Arc::new(Self { holder: self.holder.clone(), held: self.held.clone(), changes })
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -179,8 +194,9 @@ pub(crate) struct Own {
     pub(crate) cancel: bool,
 }
 
-/// A queue's database. Each method is one explicit transaction, on a connection of the store's own, in a task that goes on if
-/// the future is dropped, and within a deadline, after which the connection is closed.
+/// A queue's database. What a method changes, it changes in one transaction, on a connection of the store's own, in a task that goes on
+/// if the future is dropped, and within a deadline, after which the connection is closed. One that has more to do may do that in
+/// several transactions, and begins no further one once its future is dropped.
 pub(crate) trait Store: Send + Sync + fmt::Debug + 'static {
     /// The schema of its tables, on a database that has some.
     #[cfg(feature = "postgres")]

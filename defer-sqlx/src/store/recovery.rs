@@ -8,8 +8,6 @@ const MOST_DEATHS: i64 = 10;
 const COUNTED_DEATHS: i64 = 1_000_000;
 /// The first wait after a second death, which doubles with each further one, in milliseconds.
 const FIRST_DELAY: i64 = 10_000;
-/// The longest wait, in milliseconds.
-const LONGEST_DELAY: i64 = 3_600_000;
 
 /// A job that a process held or ran.
 #[derive(Debug)]
@@ -54,8 +52,8 @@ fn delay(deaths: i64) -> i64 {
     if deaths < 2 {
         return 0;
     }
-    let doubled = FIRST_DELAY.checked_shl(u32::try_from(deaths - 2).unwrap_or(u32::MAX).min(30));
-    fastrand::i64(0..=doubled.unwrap_or(LONGEST_DELAY).min(LONGEST_DELAY))
+    // Nine at most: 21 minutes.
+    fastrand::i64(0..=FIRST_DELAY << (deaths - 2))
 }
 
 #[cfg(test)]

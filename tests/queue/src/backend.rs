@@ -91,32 +91,22 @@ impl Place {
 
     /// Executes statements, as any client of the database.
     pub async fn execute(&self, sql: &str) {
-        let sql = AssertSqlSafe(sql.to_owned());
-        match self.backend {
-            Backend::Sqlite => {
-                let mut connection = SqliteConnection::connect(&self.url).await.unwrap();
-                raw_sql(sql).execute(&mut connection).await.unwrap();
-                connection.close().await.unwrap();
-            }
-            Backend::Postgres => {
-                let mut connection = PgConnection::connect(&self.url).await.unwrap();
-                raw_sql(sql).execute(&mut connection).await.unwrap();
-                connection.close().await.unwrap();
-            }
-        }
+        self.try_execute(sql).await.unwrap();
     }
 
-    /// Executes a statement. Returns whether the database took it.
-    pub async fn try_execute(&self, sql: &str) -> bool {
+    /// Executes a statement that the database may refuse.
+    pub async fn try_execute(&self, sql: &str) -> Result<(), defer_sqlx::sqlx::Error> {
         let sql = AssertSqlSafe(sql.to_owned());
         match self.backend {
             Backend::Sqlite => {
-                let mut connection = SqliteConnection::connect(&self.url).await.unwrap();
-                raw_sql(sql).execute(&mut connection).await.is_ok()
+                let mut connection = SqliteConnection::connect(&self.url).await?;
+                raw_sql(sql).execute(&mut connection).await?;
+                connection.close().await
             }
             Backend::Postgres => {
-                let mut connection = PgConnection::connect(&self.url).await.unwrap();
-                raw_sql(sql).execute(&mut connection).await.is_ok()
+                let mut connection = PgConnection::connect(&self.url).await?;
+                raw_sql(sql).execute(&mut connection).await?;
+                connection.close().await
             }
         }
     }

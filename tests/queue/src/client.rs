@@ -46,10 +46,17 @@ impl Client {
                 self.read.drain(..end);
                 return Ok(before);
             }
-            let mut part = [0; 1024];
-            match self.stream.read(&mut part).await? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                count => self.read.extend_from_slice(&part[..count]),
+            self.read_more().await?;
+        }
+    }
+
+    async fn read_more(&mut self) -> io::Result<()> {
+        let mut part = [0; 1024];
+        match self.stream.read(&mut part).await? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            count => {
+                self.read.extend_from_slice(&part[..count]);
+                Ok(())
             }
         }
     }
@@ -82,11 +89,7 @@ impl Client {
         let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next());
         let length: usize = length.and_then(|length| length.trim().parse().ok()).unwrap_or_default();
         while self.read.len() < length {
-            let mut part = [0; 1024];
-            match self.stream.read(&mut part).await? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                count => self.read.extend_from_slice(&part[..count]),
-            }
+            self.read_more().await?;
         }
         self.read.drain(..length);
         head.split(' ')

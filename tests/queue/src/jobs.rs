@@ -133,7 +133,7 @@ impl Job for FailsFirst {
     }
 }
 
-/// Notes its begin and its end. One that is taken before others.
+/// Notes its number. It is taken before others.
 #[derive(Debug, Deferrable, Serialize, Deserialize)]
 #[defer(queue, priority = 9)]
 pub struct Urgent {
@@ -272,7 +272,7 @@ impl Job for Snoozes {
     }
 }
 
-/// Notes its begin and its end, and fails the first time that it is run.
+/// Notes its begin and its end. One of four fails the first time that it is run.
 #[derive(Debug, Deferrable, Serialize, Deserialize)]
 #[defer(queue, tries = 2, backoff = "1ms")]
 pub struct InTurn {

@@ -258,16 +258,23 @@ async fn workers_share_the_work_and_no_job_runs_twice() {
     on_each(async |backend| {
         let place = backend.place().await;
         let [one, other] = [Service::at(&place, "one").await, Service::at(&place, "other").await];
-        // Neither can have all: the first job of each waits for the other's.
         let both = [one.log.0.clone(), other.log.0.clone()];
+        // Each has room for one job, and has one that waits for a file: neither can have both.
+        for number in [1000, 1001] {
+            one.queue.push(Waits { number, file: place.folder.path().join("go") }).await.unwrap();
+        }
         for number in 0..400 {
             one.queue.push(Note { number }).await.unwrap();
         }
-        let works = [&one, &other].map(|service| Runs::new(service.worker().concurrency(4)));
-        until("all are done", async || one.counts().await == [0, 0, 400, 0]).await;
+        let works = [&one, &other].map(|service| Runs::new(service.worker().concurrency(1)));
+        for log in [&one.log, &other.log] {
+            until("it has a job", async || log.lines().iter().any(|line| line.starts_with("+100"))).await;
+        }
+        place.touch("go");
+        until("all are done", async || one.counts().await == [0, 0, 402, 0]).await;
         let lines: Vec<String> = both.iter().flat_map(|log| defer_queue_tests::jobs::lines(log)).collect();
         let all: BTreeSet<_> = lines.iter().collect();
-        assert_eq!((lines.len(), all.len()), (400, 400));
+        assert_eq!((lines.len(), all.len()), (404, 404));
         for works in works {
             works.stop().await;
         }
@@ -446,12 +453,7 @@ async fn a_bad_text_row_or_payload_stops_nothing_else() {
         let failed = service.queue.failed(1).await.unwrap();
         assert_eq!(&*failed[0].error, "a\u{fffd}b");
         // What a foreign client may insert.
-        let most = match backend {
-            Backend::Sqlite => i64::MAX.to_string(),
-            Backend::Postgres => "(SELECT CASE data_type WHEN 'bigint' THEN 9223372036854775807 ELSE 2147483647 END \
-                FROM information_schema.columns WHERE table_name = 'defer_jobs' AND column_name = 'attempts')"
-                .to_owned(),
-        };
+        let most = i64::MAX;
         let [a, b, c, d, e, f, g, h, i] = std::array::from_fn(|_| JobId::unique());
         let rows = [
             format!("(id, name, payload) VALUES ('{a}', 'Note', 'no json')"),
@@ -469,7 +471,7 @@ async fn a_bad_text_row_or_payload_stops_nothing_else() {
         // One that the table itself refuses is in nobody's way either.
         let mut taken = 0;
         for row in &rows {
-            taken += i64::from(service.place.try_execute(&format!("INSERT INTO defer_jobs {row}")).await);
+            taken += i64::from(service.place.try_execute(&format!("INSERT INTO defer_jobs {row}")).await.is_ok());
         }
         assert!(taken >= 5, "{taken}");
         let good = service.queue.push(Note { number: 110 }).await.unwrap();
@@ -477,10 +479,7 @@ async fn a_bad_text_row_or_payload_stops_nothing_else() {
         until_line(&service.log, "110").await;
         // Those that can be read run, and none of them keeps others from it.
         for number in [101, 102, 103] {
-            let stored = format!("SELECT count(*) FROM defer_jobs WHERE payload = '{{\"number\":{number}}}'");
-            if service.place.number(&stored).await > 0 {
-                until_line(&service.log, &number.to_string()).await;
-            }
+            until_line(&service.log, &number.to_string()).await;
         }
         // The process beats, takes and counts as before.
         assert_eq!(client(&serves).await.post("/note/111").await.unwrap(), 200);
@@ -661,18 +660,15 @@ async fn workers_that_are_dropped_at_any_moment_strand_no_job() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_looks_holds_nobody_up_and_is_held_up_by_nobody() {
+async fn whoever_looks_is_held_up_by_nobody_and_counts_no_further_than_it_says() {
     on_each(async |backend| {
         let service = Service::on(backend).await;
         let id = service.queue.push(Note { number: 1 }).await.unwrap();
         // A user's write, which goes on.
         let lock = service.place.lock().await;
-        let looks = async {
-            assert_eq!(service.counts().await[0], 1);
-            assert!(service.queue.failed(10).await.unwrap().is_empty());
-            assert_eq!(service.status(id).await, Some(JobStatus::Pending));
-        };
-        looks.await;
+        assert_eq!(service.counts().await[0], 1);
+        assert!(service.queue.failed(10).await.unwrap().is_empty());
+        assert_eq!(service.status(id).await, Some(JobStatus::Pending));
         lock.release().await;
         // As many as a look counts at most, and more.
         let values = match backend {

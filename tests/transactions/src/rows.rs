@@ -70,7 +70,7 @@ impl Place {
         }
     }
 
-    /// The turns of the jobs, in the order in which they were created, and how long after its creation each became ready.
+    /// The turns of the jobs, in the order in which they were created.
     pub async fn turns(&self) -> Vec<i64> {
         const TURNS: &str = "SELECT turn FROM defer_jobs ORDER BY id";
         match self.backend {

@@ -21,9 +21,9 @@ use super::{
 use crate::{
     error::Error,
     store::{
-        connection::{DEADLINE, Line},
+        connection::{DEADLINE, Line, look, run},
         interface::{
-            Beat, Cancelling, Change, Changed, Holder, HolderId, NewJob, Store, Stored, Taken, again,
+            Beat, Cancelling, Change, Changed, Holder, HolderId, NewJob, Store, Stored, Taken, Write,
         },
     },
 };
@@ -79,20 +79,6 @@ impl Postgres {
     }
 }
 
-/// Runs a function of a connection and these values on a line.
-macro_rules! run {
-    ($line:expr, |$connection:ident| $work:expr) => {
-        Box::pin(async move { $line.run(move |$connection| Box::pin(async move { $work.await })).await })
-    };
-}
-
-/// The same, of a transaction that only looks.
-macro_rules! look {
-    ($line:expr, |$connection:ident| $work:expr) => {
-        Box::pin(async move { $line.look(move |$connection| Box::pin(async move { $work.await })).await })
-    };
-}
-
 /// Runs one on the writer's line, which returns also whether jobs are ready now that were not, and tells other processes.
 macro_rules! run_and_ring {
     ($store:expr, |$connection:ident, $tables:ident| $work:expr) => {{
@@ -111,13 +97,8 @@ macro_rules! run_and_ring {
 }
 
 impl Postgres {
-    fn write_in_transaction(
-        &self,
-        holder: HolderId,
-        held: Vec<NewJob>,
-        changes: Vec<Change>,
-    ) -> Stored<'_, Vec<Changed>> {
-        run_and_ring!(self, |connection, tables| write::write(connection, &tables, &holder, &held, &changes))
+    fn write_in_transaction(&self, input: Arc<Write>) -> Stored<'_, Vec<Changed>> {
+        run_and_ring!(self, |connection, tables| write::write(connection, &tables, &input))
     }
 }
 
@@ -170,23 +151,21 @@ impl Store for Postgres {
         held: &'a [NewJob],
         changes: &'a [Change],
     ) -> Stored<'a, Vec<Changed>> {
-        let (holder, held, changes) = (holder.to_owned(), held.to_owned(), changes.to_owned());
-        if !self.server.is_direct() || !write::is_one_statement(&changes) {
-            return self.write_in_transaction(holder, held, changes);
+        let input = Write::new(holder, held, changes);
+        if !self.server.is_direct() || !write::is_one_statement(&input.changes) {
+            return self.write_in_transaction(input);
         }
         Box::pin(async move {
-            let (of_task, tables) = ((holder.clone(), held.clone(), changes.clone()), self.tables.clone());
+            let (tables, of_task) = (self.tables.clone(), input.clone());
             let at_once = self.writer.run_at_once(
                 move |connection| {
                     Box::pin(async move {
-                        let (holder, held, changes) = of_task;
-                        let written =
-                            write::write_at_once(connection, &tables, &holder, &held, &changes).await;
+                        let written = write::write_at_once(connection, &tables, &of_task).await;
                         written.map(|(changed, made_ready)| (changed, !made_ready))
                     })
                 },
-                // What was rung is rung again, at worst.
-                async || Ok((self.write_in_transaction(holder, held, again(changes)).await?, true)),
+                // That rings by itself.
+                async || Ok((self.write_in_transaction(input.again()).await?, true)),
             );
             Ok(self.ring_if_owed(at_once.await?))
         })

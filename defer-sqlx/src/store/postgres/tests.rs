@@ -10,7 +10,7 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row};
 use super::{Postgres, database::BEGIN, tables::Tables};
 use crate::{
     error::Error,
-    store::{Change, ChangeKind, Changed, NewJob, Store, StoreError, Taken},
+    store::{Change, ChangeKind, Changed, NewJob, Store, StoreError, StoredEnd, Taken},
 };
 
 /// Returns the URL of a database of its own.
@@ -191,14 +191,19 @@ async fn a_row_that_a_stranger_has_locked_fails_its_transaction_soon_and_a_lost_
     let mut user = PgConnection::connect(&url).await.unwrap();
     let mut open = user.begin().await.unwrap();
     open.execute("SELECT id FROM defer_jobs FOR UPDATE").await.unwrap();
-    let kind = ChangeKind::Retry { delay: 0, attempts: 1, error: None };
-    let change = [Change { id: held.id, claim: 1, kind, children: Vec::new(), again: false, insert: None }];
-    let began = Instant::now();
-    let locked = store.write("a", &[], &change).await;
-    assert!(matches!(locked, Err(StoreError::Locked(_))), "{locked:?}");
-    assert!(began.elapsed() < Duration::from_secs(3));
+    // In a transaction, and by a statement of its own.
+    let retry = ChangeKind::Retry { delay: 0, attempts: 1, error: None };
+    for kind in [retry.clone(), ChangeKind::End(StoredEnd::Done { attempts: 1 })] {
+        let change = Change { id: held.id, claim: 1, kind, children: Vec::new(), again: false, insert: None };
+        let began = Instant::now();
+        let locked = store.write("a", &[], &[change]).await;
+        assert!(matches!(locked, Err(StoreError::Locked(_))), "{locked:?}");
+        assert!(began.elapsed() < Duration::from_secs(3));
+    }
     open.rollback().await.unwrap();
-    assert_eq!(store.write("a", &[], &change).await.unwrap(), [Changed::Made]);
+    let change =
+        Change { id: held.id, claim: 1, kind: retry, children: Vec::new(), again: false, insert: None };
+    assert_eq!(store.write("a", &[], &[change]).await.unwrap(), [Changed::Made]);
     let others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() \
                   AND pid <> pg_backend_pid()";
     user.execute(others).await.unwrap();

@@ -1,6 +1,9 @@
 //! The statements that store and change jobs.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+};
 
 use defer_core::JobId;
 use sqlx::{
@@ -14,7 +17,7 @@ use super::{
     tables::{Tables, query},
 };
 use crate::store::{
-    interface::{Change, ChangeKind, Changed, NewJob},
+    interface::{Change, ChangeKind, Changed, NewJob, Write},
     state::{self, text},
 };
 
@@ -25,9 +28,7 @@ type Sql = Query<'static, Postgres, PgArguments>;
 pub(super) async fn write(
     connection: &mut PgConnection,
     tables: &Tables,
-    holder: &str,
-    held: &[NewJob],
-    changes: &[Change],
+    Write { holder, held, changes }: &Write,
 ) -> Result<(Vec<Changed>, bool)> {
     let changes_of = Changes { connection, tables, holder, changes, made: HashMap::new(), made_ready: false };
     let (changed, made_ready) = changes_of.make().await?;
@@ -49,9 +50,7 @@ pub(super) fn is_one_statement(changes: &[Change]) -> bool {
 pub(super) async fn write_at_once(
     connection: &mut PgConnection,
     tables: &Tables,
-    holder: &str,
-    held: &[NewJob],
-    changes: &[Change],
+    Write { holder, held, changes }: &Write,
 ) -> Result<(Vec<Changed>, bool)> {
     let held: Vec<&NewJob> = held.iter().collect();
     if changes.is_empty() {
@@ -89,8 +88,8 @@ fn bind_held(sql: Sql, queue: &str, holder: &str, jobs: &[&NewJob]) -> Sql {
         jobs.iter().map(|job| of(job).as_deref().map(text)).collect()
     };
     let status = |job: &&NewJob| job.status.and_then(|status| i16::try_from(status).ok());
-    sql.bind(queue.to_owned())
-        .bind(holder.to_owned())
+    sql.bind(queue)
+        .bind(holder)
         .bind(jobs.iter().map(|job| job.id.to_string()).collect::<Vec<_>>())
         .bind(texts(|job| &job.name))
         .bind(texts(|job| &job.payload))
@@ -104,16 +103,16 @@ fn bind_held(sql: Sql, queue: &str, holder: &str, jobs: &[&NewJob]) -> Sql {
 
 /// The values of rows that end.
 #[derive(Default)]
-struct Ends {
+struct Ends<'a> {
     ids: Vec<String>,
     claims: Vec<i64>,
     states: Vec<i16>,
     attempts: Vec<Option<i64>>,
-    errors: Vec<Option<String>>,
+    errors: Vec<Option<Cow<'a, str>>>,
 }
 
-impl Ends {
-    fn new(changes: &[Change]) -> Self {
+impl<'a> Ends<'a> {
+    fn new(changes: &'a [Change]) -> Self {
         let mut ends = Self::default();
         for change in changes {
             let ChangeKind::End(end) = &change.kind else { continue };
@@ -122,7 +121,7 @@ impl Ends {
             ends.claims.push(change.claim);
             ends.states.push(state);
             ends.attempts.push(attempts.map(state::attempts));
-            ends.errors.push(error.map(|error| text(error).into_owned()));
+            ends.errors.push(error.map(text));
         }
         ends
     }
@@ -170,7 +169,7 @@ impl Changes<'_> {
         if ends.ids.is_empty() {
             return Ok(());
         }
-        let sql = query(&self.tables.write.end).bind(self.holder.to_owned());
+        let sql = query(&self.tables.write.end).bind(self.holder);
         let rows = ends.bind(sql).fetch_all(&mut *self.connection).await?;
         self.note_ended(&rows)
     }
@@ -270,6 +269,9 @@ impl Changes<'_> {
 
     /// Notes changes that found nothing to change because an earlier try has made them.
     async fn find_made(&mut self) -> Result<()> {
+        if self.made.len() == self.changes.len() {
+            return Ok(());
+        }
         let left: HashMap<String, &Change> = self
             .changes
             .iter()

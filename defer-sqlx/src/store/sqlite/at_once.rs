@@ -1,7 +1,11 @@
 //! A transaction in one trip to the connection's thread. Each trip is two switches of threads (sqlx 0.9), which cost a process of
 //! few requests as much as the statements.
 
-use std::{collections::HashSet, sync::LazyLock};
+use std::{
+    collections::HashSet,
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
 
 use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
@@ -11,9 +15,12 @@ use super::{
     keys,
     write::{self, Changes, HOLD, STATEMENTS, array},
 };
-use crate::store::interface::{Change, ChangeKind, Changed, NewJob};
+use crate::store::interface::{Change, ChangeKind, Changed, Write};
 
 type Result<T> = std::result::Result<T, sqlx::Error>;
+
+/// How long others may be in the way: somewhat less than a transaction may take.
+const BUSY_FOR: Duration = Duration::from_secs(3);
 
 /// The statements of [`STATEMENTS`], and the one that claims keys. The first two parameters are the queue and the holder, the third
 /// the jobs to be held, and each of these has one more. They are named `$4`, because sqlx 0.9 counts what is between `?2` and `?4`, too.
@@ -36,9 +43,7 @@ pub(super) fn is_one_trip(changes: &[Change]) -> bool {
 pub(super) async fn write_at_once(
     connection: &mut SqliteConnection,
     queue: &str,
-    holder: &str,
-    held: &[NewJob],
-    changes: &[Change],
+    Write { holder, held, changes }: &Write,
 ) -> Result<Vec<Changed>> {
     let mut sql = String::from("BEGIN IMMEDIATE");
     let mut add = |statement: &str| {
@@ -64,17 +69,22 @@ pub(super) async fn write_at_once(
     }
     values.push(json(&ready)?);
     add("COMMIT");
+    let begun = Instant::now();
     let rows = loop {
         let query = sqlx::query(AssertSqlSafe(sql.clone())).bind(queue).bind(holder);
         let query = values.iter().fold(query, |query, value| query.bind(value));
-        match query.fetch_all(&mut *connection).await {
-            Err(error) if is_busy(&error) => {
-                // It could not begin, or the commit was in the way of others, where the journal is not a WAL.
-                let _ = sqlx::query("ROLLBACK").execute(&mut *connection).await;
-                pause().await;
-            }
-            rows => break rows?,
+        let error = match query.fetch_all(&mut *connection).await {
+            Ok(rows) => break rows,
+            Err(error) => error,
+        };
+        // An error means that there is no transaction.
+        let _ = sqlx::query("ROLLBACK").execute(&mut *connection).await;
+        // It could not begin, or the commit was in the way of others, where the journal is not a WAL. The deadline would not know that
+        // nothing is stored.
+        if !is_busy(&error) || begun.elapsed() > BUSY_FOR {
+            return Err(error);
         }
+        pause().await;
     };
     // From here on all is committed, and what fails must not look as if it were not.
     let broken = |error: sqlx::Error| sqlx::Error::Protocol(error.to_string());

@@ -87,13 +87,8 @@ impl Database for File {
     }
 
     fn is_refused(&self, error: &sqlx::Error) -> bool {
-        // READONLY too. After an I/O error the end of the transaction may be in the file.
-        self.is_refused_commit(error) || code(error) == 8
-    }
-
-    fn is_refused_commit(&self, error: &sqlx::Error) -> bool {
-        // Also SQLITE_BUSY and FULL. After an I/O error the end of the transaction may be in the file.
-        self.is_data(error) || is_busy(error) || code(error) == 13
+        // Also SQLITE_BUSY, READONLY and FULL. After an I/O error the end of the transaction may be in the file.
+        self.is_data(error) || is_busy(error) || matches!(code(error), 8 | 13)
     }
 
     fn is_only_connection(&self) -> bool {

@@ -43,7 +43,9 @@ pub(super) const OWN: &str = "SELECT id, claim, cancel FROM defer_jobs WHERE sta
 pub(super) const NEXT_HOLDER: &str =
     "SELECT holder FROM defer_jobs WHERE state IN (0, 2) AND holder > ?1 ORDER BY holder LIMIT 1";
 
-pub(super) const LEFT: &str = "SELECT id, deaths, condition, status, cancel FROM defer_jobs WHERE state IN (0, 2) AND holder = ?1 LIMIT ?2";
+/// The condition counts while nobody knows the outcome of the response.
+pub(super) const LEFT: &str = "SELECT id, deaths, CASE WHEN state = 0 AND outcome IS NULL THEN condition ELSE 0 END, status, cancel \
+    FROM defer_jobs WHERE state IN (0, 2) AND holder = ?1 LIMIT ?2";
 
 /// Counts a holder up. Returns whether it was there.
 pub(super) async fn count(connection: &mut SqliteConnection, holder: &str) -> Result<bool> {

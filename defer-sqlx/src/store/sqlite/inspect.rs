@@ -11,7 +11,7 @@ use sqlx::{Row, SqliteConnection};
 use super::{
     keys::claim_where_free,
     now, raised,
-    take::{Group, groups, text},
+    take::{groups, text},
     turn,
 };
 use crate::store::{interface::Cancelling, state};
@@ -54,19 +54,6 @@ pub(super) async fn counts(connection: &mut SqliteConnection, queue: &str) -> Re
         .filter(|waited| *waited > 0)
         .map(Duration::from_millis);
     Ok(counts)
-}
-
-pub(super) async fn next_due(
-    connection: &mut SqliteConnection,
-    queue: &str,
-    names: &[String],
-) -> Result<Option<i64>> {
-    let now = time(connection).await?;
-    let paused = paused(connection, queue).await?;
-    let groups = groups(connection, queue).await?;
-    let is_asked_for = |group: &Group| names.contains(&group.name) && !paused.contains(&group.name);
-    let due = groups.into_iter().filter(is_asked_for).map(|group| group.due).min();
-    Ok(due.map(|due| due.saturating_sub(now).max(0)))
 }
 
 pub(super) const NEXT_QUEUE: &str = "SELECT min(queue) FROM (SELECT min(queue) AS queue FROM defer_jobs WHERE queue > ?1 \

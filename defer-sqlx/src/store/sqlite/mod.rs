@@ -78,6 +78,7 @@ pub(super) mod statements {
         take::TAKE,
         take::IS_DUE,
         take::IS_CROWDED,
+        take::NEXT_DUE,
         take::LAST_KEY,
         take::TAKE_OF_KEYS,
         take::GROUPS[0],

@@ -12,17 +12,17 @@ use crate::store::{
 type Result<T> = std::result::Result<T, sqlx::Error>;
 
 pub(super) const PUSH: &str = concat!(
-    "INSERT INTO defer_jobs (queue, id, name, payload, metadata, priority, due, turn, created, condition, status) ",
-    "SELECT ?1, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, now + (value ->> 5), now, now, value ->> 6, ",
-    "value ->> 7 FROM json_each(?2), (SELECT ",
+    "INSERT INTO defer_jobs (queue, id, name, payload, metadata, priority, due, turn, created) ",
+    "SELECT ?1, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, now + (value ->> 5), now, now ",
+    "FROM json_each(?2), (SELECT ",
     now!(),
     " AS now) WHERE true ON CONFLICT (id) DO NOTHING"
 );
 
 /// A job that is stored already stays as it is, and is told again of its twin.
 pub(super) const PUSH_WITH_KEYS: &str = concat!(
-    "INSERT INTO defer_jobs (id, queue, name, payload, metadata, priority, due, serial_key, unique_key, condition, status, turn, ",
-    "created, unique_claim, state, duplicate_of, ended) SELECT ?1, ?2, ?3, ?4, ?5, ?6, now + ?7, ?8, ?9, ?10, ?11, ",
+    "INSERT INTO defer_jobs (id, queue, name, payload, metadata, priority, due, serial_key, unique_key, turn, ",
+    "created, unique_claim, state, duplicate_of, ended) SELECT ?1, ?2, ?3, ?4, ?5, ?6, now + ?7, ?8, ?9, ",
     turn!("?2", "?8"),
     ", now, CASE WHEN twin IS NULL THEN ?9 END, CASE WHEN twin IS NULL THEN 1 ELSE 7 END, twin, ",
     "CASE WHEN twin IS NOT NULL THEN now END FROM (SELECT ",
@@ -39,9 +39,9 @@ pub(super) async fn push(
 ) -> Result<Vec<Option<JobId>>> {
     let has_keys = |job: &NewJob| job.serial.is_some() || job.unique.is_some();
     let plain = array(jobs.iter().filter(|job| !has_keys(job)).map(|job| {
-        let NewJob { id, priority, condition, status, .. } = job;
+        let NewJob { id, priority, .. } = job;
         let (name, payload, metadata) = (text(&job.name), text(&job.payload), text(&job.metadata));
-        json(&(id, name, payload, metadata, priority, state::delay(job.delay), condition, status))
+        json(&(id, name, payload, metadata, priority, state::delay(job.delay)))
     }))?;
     if jobs.iter().any(|job| !has_keys(job)) {
         sqlx::query(PUSH).bind(queue).bind(plain).execute(&mut *connection).await?;
@@ -68,8 +68,6 @@ async fn push_with_keys(
         .bind(state::delay(job.delay))
         .bind(job.serial.as_deref().map(text))
         .bind(job.unique.as_deref().map(text))
-        .bind(job.condition)
-        .bind(job.status)
         .fetch_one(connection)
         .await?;
     Ok(of.and_then(|of| of.parse().ok()))

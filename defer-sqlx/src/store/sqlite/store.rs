@@ -18,9 +18,9 @@ use super::{at_once, database::File, holders, inspect, migrate, push, take, writ
 use crate::{
     error::Error,
     store::{
-        connection::{Database, Line},
+        connection::{Database, Line, look, run},
         interface::{
-            Beat, Cancelling, Change, Changed, Holder, HolderId, NewJob, Store, Stored, Taken, again,
+            Beat, Cancelling, Change, Changed, Holder, HolderId, NewJob, Store, Stored, Taken, Write,
         },
     },
 };
@@ -83,18 +83,11 @@ impl Sqlite {
     }
 }
 
-/// Runs a transaction on a line, with values that it takes with it.
-macro_rules! run {
-    ($line:expr, |$connection:ident| $work:expr) => {
-        Box::pin(async move { $line.run(move |$connection| Box::pin(async move { $work.await })).await })
-    };
-}
-
-/// The same, of a transaction that only looks.
-macro_rules! look {
-    ($line:expr, |$connection:ident| $work:expr) => {
-        Box::pin(async move { $line.look(move |$connection| Box::pin(async move { $work.await })).await })
-    };
+impl Sqlite {
+    fn write_in_transaction(&self, input: Arc<Write>) -> Stored<'_, Vec<Changed>> {
+        let queue = self.queue.clone();
+        run!(self.writer, |connection| write::write(connection, &queue, &input))
+    }
 }
 
 impl Store for Sqlite {
@@ -147,30 +140,18 @@ impl Store for Sqlite {
         held: &'a [NewJob],
         changes: &'a [Change],
     ) -> Stored<'a, Vec<Changed>> {
-        let (queue, holder, held, changes) =
-            (self.queue.clone(), holder.to_owned(), held.to_owned(), changes.to_owned());
+        let input = Write::new(holder, held, changes);
         // What is in memory has one connection, which nothing may leave in a transaction.
-        if self.file.is_only_connection() || !at_once::is_one_trip(&changes) {
-            return run!(self.writer, |connection| write::write(
-                connection, &queue, &holder, &held, &changes
-            ));
+        if self.file.is_only_connection() || !at_once::is_one_trip(&input.changes) {
+            return self.write_in_transaction(input);
         }
         Box::pin(async move {
-            let of_task = (queue.clone(), holder.clone(), held.clone(), changes.clone());
+            let (queue, of_task) = (self.queue.clone(), input.clone());
             let at_once = self.writer.run_at_once(
                 move |connection| {
-                    Box::pin(async move {
-                        let (queue, holder, held, changes) = of_task;
-                        at_once::write_at_once(connection, &queue, &holder, &held, &changes).await
-                    })
+                    Box::pin(async move { at_once::write_at_once(connection, &queue, &of_task).await })
                 },
-                async || {
-                    let changes = again(changes);
-                    let written: Stored<'_, _> = run!(self.writer, |connection| write::write(
-                        connection, &queue, &holder, &held, &changes
-                    ));
-                    written.await
-                },
+                async || self.write_in_transaction(input.again()).await,
             );
             at_once.await
         })
@@ -203,7 +184,7 @@ impl Store for Sqlite {
 
     fn next_due(&self, names: Vec<String>) -> Stored<'_, Option<i64>> {
         let queue = self.queue.clone();
-        look!(self.reader, |connection| inspect::next_due(connection, &queue, &names))
+        look!(self.reader, |connection| take::next_due(connection, &queue, &names))
     }
 
     fn notified(&self) -> BoxFuture<'_, ()> {

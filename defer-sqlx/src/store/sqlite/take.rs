@@ -103,16 +103,49 @@ macro_rules! take {
 
 pub(super) const TAKE: &str = take!(due!(), "SELECT id FROM due ORDER BY priority DESC, due, id LIMIT ?3");
 
-pub(super) const IS_DUE: &str = concat!("WITH RECURSIVE ", due!(), " SELECT EXISTS (SELECT 1 FROM due)");
-
 /// Whether a group has a thousand due jobs with serial keys: what can be taken may be behind those.
-pub(super) const IS_CROWDED: &str = concat!(
+macro_rules! is_crowded {
+    () => {
+        concat!(
+            "EXISTS (SELECT 1 FROM serial g WHERE priority IS NOT NULL AND (SELECT count(*) FROM (SELECT 1 FROM defer_jobs j ",
+            "WHERE j.queue = ?1 AND j.name = g.name AND j.state = 1 AND j.serial_key IS NOT NULL AND j.priority = g.priority AND j.due <= ",
+            now!(),
+            " LIMIT 1000)) = 1000)"
+        )
+    };
+}
+
+pub(super) const IS_CROWDED: &str =
+    concat!("WITH RECURSIVE ", groups!("serial", "serial_key IS NOT NULL"), " SELECT ", is_crowded!());
+
+pub(super) const IS_DUE: &str =
+    concat!("WITH RECURSIVE ", due!(), " SELECT EXISTS (SELECT 1 FROM due) OR ", is_crowded!());
+
+/// When the first job of each group is due.
+macro_rules! first_of {
+    ($table:literal, $of:literal) => {
+        concat!(
+            "SELECT (SELECT min(j.due) FROM defer_jobs j WHERE j.queue = ?1 AND j.name = g.name AND j.state = 1 AND j.",
+            $of,
+            " AND j.priority = g.priority) AS due FROM ",
+            $table,
+            " g WHERE priority IS NOT NULL"
+        )
+    };
+}
+
+pub(super) const NEXT_DUE: &str = concat!(
     "WITH RECURSIVE ",
+    groups!("plain", "serial_key IS NULL"),
+    ", ",
     groups!("serial", "serial_key IS NOT NULL"),
-    " SELECT EXISTS (SELECT 1 FROM serial g WHERE priority IS NOT NULL AND (SELECT count(*) FROM (SELECT 1 FROM defer_jobs j ",
-    "WHERE j.queue = ?1 AND j.name = g.name AND j.state = 1 AND j.serial_key IS NOT NULL AND j.priority = g.priority AND j.due <= ",
+    " SELECT max(min(due) - ",
     now!(),
-    " LIMIT 1000)) = 1000)"
+    ", 0) FROM (",
+    first_of!("plain", "serial_key IS NULL"),
+    " UNION ALL ",
+    first_of!("serial", "serial_key IS NOT NULL"),
+    ")"
 );
 
 /// A thousand serial keys of jobs that wait or run, from one (`?5`) on.
@@ -199,8 +232,16 @@ async fn take_with(
 /// Returns whether a job of these names can be taken, or may be.
 pub(super) async fn is_due(connection: &mut SqliteConnection, queue: &str, names: &[String]) -> Result<bool> {
     let names = json(&names)?;
-    let is_due = sqlx::query_scalar(IS_DUE).bind(queue).bind(&names).bind(1_i64);
-    Ok(is_due.fetch_one(&mut *connection).await? || is_crowded(connection, queue, &names).await?)
+    sqlx::query_scalar(IS_DUE).bind(queue).bind(names).bind(1_i64).fetch_one(connection).await
+}
+
+/// Returns how long until the next job of these names is due, in milliseconds.
+pub(super) async fn next_due(
+    connection: &mut SqliteConnection,
+    queue: &str,
+    names: &[String],
+) -> Result<Option<i64>> {
+    sqlx::query_scalar(NEXT_DUE).bind(queue).bind(json(&names)?).fetch_one(connection).await
 }
 
 /// Returns what a row has, and its place among others: the highest priority first, and then the longest due.

@@ -7,7 +7,7 @@ use sqlx::{Row, SqliteConnection};
 
 use super::{json::json, keys, now, raised, turn};
 use crate::store::{
-    interface::{Change, ChangeKind, Changed, NewJob},
+    interface::{Change, ChangeKind, Changed, NewJob, Write},
     state::{self, text},
 };
 
@@ -48,7 +48,7 @@ pub(super) const PASS: &str = change!("condition = 0");
 pub(super) const RETRY: &str = change!(concat!(
     "state = CASE cancel WHEN 0 THEN 1 ELSE 6 END, claim = ",
     raised!(),
-    ", condition = 0, due = now + (c.value ->> 2), attempts = c.value ->> 3, error = c.value ->> 4, unique_claim = NULL, ",
+    ", condition = 0, due = now + (c.value ->> 2), attempts = c.value ->> 3, error = coalesce(c.value ->> 4, error), unique_claim = NULL, ",
     "ended = CASE cancel WHEN 0 THEN NULL ELSE now END"
 ));
 
@@ -111,9 +111,7 @@ pub(super) const FIND: &str = "SELECT state, holder, claim, duplicate_of FROM de
 pub(super) async fn write(
     connection: &mut SqliteConnection,
     queue: &str,
-    holder: &str,
-    held: &[NewJob],
-    changes: &[Change],
+    Write { holder, held, changes }: &Write,
 ) -> Result<Vec<Changed>> {
     let changed = Changes { connection, queue, holder, changes }.make().await?;
     let children = changes.iter().zip(&changed).filter(|(_, changed)| **changed == Changed::Made);
