@@ -433,9 +433,10 @@ mod tests {
         let (_, line) = line();
         let never = async || -> Result<u32, StoreError> { unreachable!("it is not repeated") };
         let hangs = || -> Work<u32, u32> { Box::new(|_| Box::pin(std::future::pending())) };
-        let (sent, waiting) =
-            tokio::join!(line.run_at_once(hangs(), never), line.run_at_once(hangs(), never));
+        let sent = line.run_at_once(hangs(), never).await;
         assert!(matches!(sent, Err(StoreError::InDoubt(_))), "{sent:?}");
+        let _transaction = line.connection.lock().await;
+        let waiting = line.run_at_once(hangs(), never).await;
         assert!(matches!(waiting, Err(StoreError::Away(_))), "{waiting:?}");
     }
 }
