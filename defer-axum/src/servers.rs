@@ -60,15 +60,15 @@ impl Drained {
 
     /// Tells all runners that the server shuts down, and those that come later.
     pub(crate) fn announce(&self) {
-        let runners = {
-            let mut state = lock(&self.state);
-            state.is_announced = true;
-            state.runners.clone()
-        };
-        runners.iter().for_each(Runner::announce_shutdown);
+        lock(&self.state).is_announced = true;
+        self.runners().iter().for_each(Runner::announce_shutdown);
     }
 
+    /// Returns the runners, the global one among them, if anything has used it by now.
     pub(crate) fn runners(&self) -> Vec<Runner> {
+        if let Some(runner) = Runner::global_if_used() {
+            self.add(runner);
+        }
         lock(&self.state).runners.clone()
     }
 }
@@ -81,7 +81,7 @@ impl Drop for Drained {
 
 impl fmt::Debug for Drained {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.runners()).finish()
+        f.debug_list().entries(&lock(&self.state).runners).finish()
     }
 }
 

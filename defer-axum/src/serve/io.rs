@@ -17,7 +17,6 @@ use super::{connection::Connection, state::ServerState};
 #[derive(Debug)]
 pub struct ServedIo<I> {
     io: I,
-    server: Option<Arc<ServerState>>,
     closes: Closes,
 }
 
@@ -28,13 +27,13 @@ struct Closes(Arc<Connection>);
 impl<I> ServedIo<I> {
     /// `server` is none where somebody else serves.
     pub(super) fn new(io: I, server: Option<Arc<ServerState>>) -> Self {
-        Self { io, closes: Closes(Arc::new(Connection::new(server.clone()))), server }
+        Self { io, closes: Closes(Arc::new(Connection::new(server))) }
     }
 
     /// Fails once the server has ended.
     #[inline]
     fn poll_server(&self, cx: &Context<'_>) -> io::Result<()> {
-        match &self.server {
+        match self.connection().server() {
             Some(server) => server.poll(Arc::as_ptr(self.connection()).addr(), cx),
             None => Ok(()),
         }

@@ -312,9 +312,6 @@ where
             };
             workers.stop();
             if announces {
-                if let Some(runner) = Runner::global_if_used() {
-                    state.drained.add(runner);
-                }
                 state.drained.announce();
                 state.close();
                 // Nobody receives it if the server is dropped.
@@ -362,23 +359,20 @@ async fn drain(drained: &Drained, timeout: Duration) -> ShutdownReport {
     let since = Instant::now();
     let mut report = ShutdownReport::default();
     loop {
-        let runners = to_drain(drained);
+        let runners = drained.runners();
         let left = timeout.saturating_sub(since.elapsed());
         shut_down(&runners, left, &mut report).await;
-        let is_idle = |runner: &Runner| runner.stats().pending == 0 && runner.stats().running == 0;
-        let now = to_drain(drained);
-        if since.elapsed() >= timeout || now.len() == runners.len() && now.iter().all(is_idle) {
+        let is_idle = |runner: &Runner| {
+            let stats = runner.stats();
+            stats.pending + stats.running == 0
+        };
+        let now = drained.runners();
+        // One that was not known is shut down too, if only to name what it has.
+        if now.len() == runners.len() && (since.elapsed() >= timeout || now.iter().all(is_idle)) {
             report.unfinished.sort_by_key(|job| job.id);
             return report;
         }
     }
-}
-
-fn to_drain(drained: &Drained) -> Vec<Runner> {
-    if let Some(runner) = Runner::global_if_used() {
-        drained.add(runner);
-    }
-    drained.runners()
 }
 
 /// Shuts runners down at the same time.

@@ -1,18 +1,11 @@
 //! Workers of queues, which run beside the server.
 
-use std::{
-    fmt,
-    future::poll_fn,
-    io,
-    pin::Pin,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{fmt, future::pending, io, time::Duration};
 
 use defer_core::{BoxError, BoxFuture, queue::RunWorker};
 use tokio::{
     sync::watch,
-    task::{JoinError, JoinHandle},
+    task::{JoinError, JoinSet},
     time::timeout,
 };
 
@@ -35,11 +28,11 @@ impl Workers {
     /// Runs each in a task of its own: its panic is its own, and it goes on to its end if the server is dropped.
     pub(super) fn start(self) -> RunningWorkers {
         let stop = StopWorkers(watch::Sender::new(false));
-        let start = |worker: Box<dyn RunWorker>| {
+        let mut tasks = JoinSet::new();
+        for worker in self.0 {
             let stopped = stop.stopped();
-            tokio::spawn(async move { worker.run(stopped).await })
-        };
-        let tasks = self.0.into_iter().map(start).collect();
+            tasks.spawn(async move { worker.run(stopped).await });
+        }
         RunningWorkers { stop, tasks, error: None }
     }
 }
@@ -68,12 +61,10 @@ impl StopWorkers {
     }
 }
 
-type Task = JoinHandle<Result<(), BoxError>>;
-
 /// Workers that run. Dropped, they take no more jobs.
 pub(super) struct RunningWorkers {
     stop: StopWorkers,
-    tasks: Vec<Task>,
+    tasks: JoinSet<Result<(), BoxError>>,
     /// Of the first that failed.
     error: Option<io::Error>,
 }
@@ -85,23 +76,25 @@ impl RunningWorkers {
 
     /// Completes when a worker has failed, which nothing but the end of the server makes up for.
     pub(super) async fn failed(&mut self) {
-        poll_fn(|cx| {
-            self.poll_tasks(cx);
-            if self.error.is_some() { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
+        while self.error.is_none() {
+            match self.tasks.join_next().await {
+                Some(ended) => self.note(ended),
+                None => pending().await,
+            }
+        }
     }
 
     /// Tells them to stop, and waits until all of them have ended, for this long and the time to write. Returns the error of the
     /// first that failed.
     pub(super) async fn ended(mut self, left: Duration) -> io::Result<()> {
         self.stop.stop();
-        let ended = poll_fn(|cx| {
-            self.poll_tasks(cx);
-            if self.tasks.is_empty() { Poll::Ready(()) } else { Poll::Pending }
-        });
-        if timeout(left.saturating_add(WRITE_TIMEOUT), ended).await.is_err() {
-            self.tasks.iter().for_each(JoinHandle::abort);
+        let all = async {
+            while let Some(ended) = self.tasks.join_next().await {
+                self.note(ended);
+            }
+        };
+        if timeout(left.saturating_add(WRITE_TIMEOUT), all).await.is_err() {
+            self.tasks.abort_all();
             let error =
                 "a queue's worker did not stop in time: another process runs the jobs that it has left";
             self.fail(io::Error::new(io::ErrorKind::TimedOut, error));
@@ -109,23 +102,16 @@ impl RunningWorkers {
         self.error.take().map_or(Ok(()), Err)
     }
 
-    /// Forgets the tasks that have ended.
-    fn poll_tasks(&mut self, cx: &mut Context<'_>) {
-        let mut ended = Vec::new();
-        self.tasks.retain_mut(|task| match Pin::new(task).poll(cx) {
-            Poll::Ready(result) => {
-                ended.push(result);
-                false
-            }
-            Poll::Pending => true,
-        });
-        for error in ended.into_iter().filter_map(error_of) {
-            self.fail(error);
+    fn note(&mut self, ended: Result<Result<(), BoxError>, JoinError>) {
+        match ended {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.fail(io::Error::other(error)),
+            Err(panic) => self.fail(io::Error::other(format!("a queue's worker panicked: {panic}"))),
         }
     }
 
     fn fail(&mut self, error: io::Error) {
-        tracing::error!(target: "defer", %error, "a queue's worker failed: the server shuts down");
+        tracing::error!(target: "defer", %error, "a queue's worker failed");
         self.error.get_or_insert(error);
     }
 }
@@ -133,13 +119,7 @@ impl RunningWorkers {
 impl Drop for RunningWorkers {
     fn drop(&mut self) {
         self.stop.stop();
-    }
-}
-
-fn error_of(ended: Result<Result<(), BoxError>, JoinError>) -> Option<io::Error> {
-    match ended {
-        Ok(Ok(())) => None,
-        Ok(Err(error)) => Some(io::Error::other(error)),
-        Err(panic) => Some(io::Error::other(format!("a queue's worker panicked: {panic}"))),
+        // They finish what they have.
+        self.tasks.detach_all();
     }
 }

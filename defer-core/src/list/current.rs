@@ -34,10 +34,11 @@ thread_local! {
 }
 
 thread_local! {
-    static AFTER_POLL: Cell<Option<AfterPoll>> = const { Cell::new(None) };
+    static AFTER_POLL: Cell<Option<(usize, AfterPoll)>> = const { Cell::new(None) };
 }
 
-/// What to do with a list once the thread leaves its scope.
+/// What to do with a list once the thread leaves its scope: not with that of a scope within it, which ends before. The list is told
+/// by its address.
 type AfterPoll = fn(&Arc<JobList>);
 
 /// A job that a queue has stored, and that the thread polls.
@@ -99,8 +100,10 @@ pub(crate) fn after_poll(list: &Arc<JobList>, f: AfterPoll) {
     let current = Current::replace(Current::Outside);
     let is_current = matches!(&current, Current::Used(current) if Arc::ptr_eq(current, list));
     Current::replace(current);
-    if is_current {
-        AFTER_POLL.set(Some(f));
+    let address = Arc::as_ptr(list).addr();
+    let is_free = AFTER_POLL.get().is_none_or(|(of, _)| of == address);
+    if is_current && is_free {
+        AFTER_POLL.set(Some((address, f)));
     } else {
         f(list);
     }
@@ -180,7 +183,9 @@ impl Drop for Entered<'_> {
 impl Entered<'_> {
     #[cold]
     fn after_poll(&self) {
-        if let (Some(f), Current::Used(list)) = (AFTER_POLL.replace(None), &*self.0) {
+        let Current::Used(list) = &*self.0 else { return };
+        if let Some((_, f)) = AFTER_POLL.get().filter(|(of, _)| *of == Arc::as_ptr(list).addr()) {
+            AFTER_POLL.set(None);
             f(list);
         }
     }

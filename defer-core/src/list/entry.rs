@@ -252,7 +252,7 @@ impl Entry {
     }
 
     /// Sets the serial key, unless the job has queued for its turn already. Once the response is over the first key stays.
-    pub(super) fn set_serial(&mut self, key: Arc<str>, is_released: bool) {
+    pub(crate) fn set_serial(&mut self, key: Arc<str>, is_released: bool) {
         if is_released && (self.has(Flags::IN_TURN) || self.serial_key().is_some()) {
             return;
         }
@@ -340,7 +340,8 @@ impl Entry {
         (!delay.is_zero()).then_some(delay)
     }
 
-    pub(super) fn set_ready(&mut self, ready: Timestamp) {
+    /// Sets when the job could start.
+    pub(crate) fn set_ready(&mut self, ready: Timestamp) {
         self.extras().progress.ready = Some(ready);
     }
 

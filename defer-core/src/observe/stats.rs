@@ -123,11 +123,12 @@ impl Counters {
     pub(crate) fn snapshot(&self) -> Stats {
         let live = self.live.load(Ordering::Acquire);
         let running = self.running.load(Ordering::Relaxed);
+        let taken = self.taken.load(Ordering::Relaxed);
         Stats {
             pending: live.saturating_sub(running),
             running,
-            deferred: (live + self.ended_so_far()).saturating_sub(self.taken.load(Ordering::Relaxed)),
-            taken: self.taken.load(Ordering::Relaxed),
+            deferred: (live + self.ended_so_far()).saturating_sub(taken),
+            taken,
             retried: self.retried.load(Ordering::Relaxed),
             succeeded: self.ended_as(Final::Succeeded),
             failed: self.ended_as(Final::Failed),

@@ -46,11 +46,11 @@ pub(super) async fn detour(
     permit: &mut Option<Permit>,
     held: &mut Held,
 ) -> Next {
-    let (mut has_slots, mut has_leave) = (false, false);
+    let (mut has_slots, mut lease) = (false, None);
     // Kept until this returns: between two attempts another job of the type may run.
     let mut _limit = None;
     loop {
-        match list.transition(|state| state.advance(index, has_slots, permit.is_some(), has_leave)) {
+        match list.transition(|state| state.advance(index, has_slots, permit.is_some(), lease.is_some())) {
             Obstacle::Gone => return Next::Done,
             Obstacle::Push => {
                 drop(permit.take());
@@ -105,16 +105,16 @@ pub(super) async fn detour(
                 has_slots = true;
             }
             Obstacle::Permit => *permit = Some(Semaphore::acquire(list).await),
-            Obstacle::Lease(lease) => match may_start(list, index, &*lease, permit).await {
+            Obstacle::Lease(of_job) => match may_start(list, index, &*of_job, permit).await {
                 // Without its permit it waits for another, and asks again.
-                Some(Start::Now) => has_leave = permit.is_some(),
+                Some(Start::Now) => lease = permit.is_some().then_some(of_job),
                 Some(Start::Not(Stop::Cancelled)) => list.end(index, &JobEventKind::Cancelled),
                 Some(Start::Not(Stop::Lost)) => list.end(index, &JobEventKind::Queued),
                 None => {}
             },
             Obstacle::Started { job, room } => {
                 held.room = None;
-                return run(list, index, jobs, started(list, index, job, room), held).await;
+                return run(list, index, jobs, started(list, index, job, room), lease, held).await;
             }
         }
     }
@@ -126,6 +126,7 @@ async fn run(
     index: usize,
     jobs: &mut dyn Segment,
     started: Started,
+    lease: Option<Arc<dyn Lease>>,
     held: &mut Held,
 ) -> Next {
     let Started { job, at, span, limit } = started;
@@ -133,7 +134,7 @@ async fn run(
         Limited::By(limit) => {
             let attempt = wrap(list, job, jobs.call(index, list, job, Call::Run));
             let stop = OnceLock::new();
-            let attempt = match list.lease(index) {
+            let attempt = match lease {
                 Some(lease) => Box::pin(UnderLease { attempt, lease, list, index, stop: &stop }),
                 None => attempt,
             };

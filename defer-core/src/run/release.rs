@@ -5,34 +5,10 @@ use std::sync::Arc;
 use super::{detached::Detached, push};
 use crate::{
     limits::{keyed_semaphore::Key, semaphore::Semaphore},
-    list::{
-        lease::Parted,
-        list::{JobList, Locked},
-        state::Effects,
-    },
+    list::list::{JobList, Locked},
     model::{policy::Flags, response::ResponseInfo},
     observe::event::JobEventKind,
 };
-
-/// The jobs that leave their line when it is released.
-#[derive(Default)]
-struct Leaving {
-    parted: Vec<Parted>,
-    detached: Vec<Detached>,
-}
-
-impl Leaving {
-    #[cold]
-    fn parted(list: &JobList, locked: &mut Locked, effects: &mut Effects) -> Self {
-        Self { parted: list.part_locked(locked, None, effects), detached: Vec::new() }
-    }
-
-    #[cold]
-    fn follow_parted(self, list: &Arc<JobList>) -> Vec<Detached> {
-        list.follow_parted(self.parted);
-        self.detached
-    }
-}
 
 impl JobList {
     /// Releases the jobs: the response is over, and they may start. Jobs that join later start as soon as their turn comes.
@@ -51,14 +27,15 @@ impl JobList {
     pub(crate) fn release_now(self: &Arc<Self>) {
         push::push_due(self);
         let now = self.now();
-        let (mut starts, mut has, mut leaving) = (false, Flags::NONE, None);
+        let (mut starts, mut has) = (false, Flags::NONE);
+        let (mut parted, mut detached) = (Vec::new(), Vec::new());
         self.end_with(&JobEventKind::Shed, |locked, effects| {
             if self.engine.config.is_recording && locked.state.waiting() == 0 {
                 return;
             }
             if locked.state.flags().has(Flags::LEASED) && !locked.state.is_released() {
                 // Before they take room, or begin.
-                leaving = Some(Box::new(Leaving::parted(self, locked, effects)));
+                parted = self.part_locked(locked, None, effects);
             }
             let Some(is_active) = locked.state.release(self.bounds(), now, effects) else { return };
             starts = is_active;
@@ -67,15 +44,17 @@ impl JobList {
                 self.queue_serial(locked);
             }
             if has.has(Flags::CONCURRENT) {
-                leaving.get_or_insert_default().detached = self.detach_concurrent(locked);
+                detached = self.detach_concurrent(locked);
             }
         });
-        let detached = leaving.map(|leaving| leaving.follow_parted(self));
+        if !parted.is_empty() {
+            self.follow_parted(parted);
+        }
         if has.has(Flags::UNIQUE) {
             self.claim_unique();
         }
-        if let Some(detached) = detached {
-            detached.into_iter().for_each(Detached::start);
+        if !detached.is_empty() {
+            start_all(detached);
         }
         if starts && (!has.has(Flags::UNIQUE.with(Flags::CONCURRENT)) || self.lock().state.begin()) {
             Semaphore::request(self.clone());
@@ -108,4 +87,9 @@ impl JobList {
         let concurrent = locked.state.concurrent();
         concurrent.into_iter().filter_map(|index| Detached::split(locked, self, index)).collect()
     }
+}
+
+#[cold]
+fn start_all(detached: Vec<Detached>) {
+    detached.into_iter().for_each(Detached::start);
 }

@@ -77,7 +77,6 @@ impl Runner {
     /// # Errors
     ///
     /// [`DeferError::NoRuntime`] outside a Tokio runtime. The job and the lease are dropped.
-    #[doc(hidden)]
     pub fn resume_leased<J: Deferrable>(
         &self,
         job: J,
@@ -100,14 +99,15 @@ impl Runner {
         if let Some(request) = request {
             list.set_request(request);
         }
+        let mut entry = Entry::from_queue(id, kind, attempts, told);
+        if let Some(now) = list.now() {
+            entry.set_ready(now.before(waited));
+        }
+        if let Some(key) = serial {
+            entry.set_serial(key.into(), false);
+        }
         // Never shed: a list that was created for a queue takes room beyond the bound.
-        let index = add(&list, Entry::from_queue(id, kind, attempts, told), job);
-        if let (Some(index), Some(now)) = (index, list.now()) {
-            list.lock().state.set_ready(index, now.before(waited));
-        }
-        if let (Some(index), Some(key)) = (index, serial) {
-            list.set_serial(index, &key);
-        }
+        let _index = add(&list, entry, job);
         list.release(response);
         Ok(list)
     }

@@ -98,7 +98,6 @@ impl Runner {
     }
 
     /// Returns what tells this runner and its clones from others, for as long as it exists.
-    #[doc(hidden)]
     pub fn key(&self) -> usize {
         Arc::as_ptr(&self.engine).addr()
     }

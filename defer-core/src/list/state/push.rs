@@ -26,11 +26,9 @@ pub(crate) struct Returned {
     pub(crate) is_released: bool,
 }
 
-/// Which way a job goes that the queue holds for this process, once its response is over.
+/// Which way a job goes that the queue holds for this process and that does not run here, once its response is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
-    /// It runs here.
-    Here,
     /// Anyone may take it.
     Queue,
     /// It does not run.
@@ -40,7 +38,8 @@ pub(crate) enum Way {
 impl State {
     /// Returns whether any job waits to be pushed.
     pub(crate) fn has_due(&mut self) -> bool {
-        self.waiting_entries().any(|(_, entry)| entry.has(Flags::PUSH) && !entry.has(Flags::CHILD))
+        let is_due = |entry: &Entry| entry.has(Flags::PUSH) && !entry.has(Flags::CHILD);
+        self.flags.has(Flags::PUSH) && self.waiting_entries().any(|(_, entry)| is_due(entry))
     }
 
     /// Begins to push the jobs for the queue. Leaves those for which `keeps` returns true. Returns the jobs.
@@ -94,11 +93,11 @@ impl State {
         }
     }
 
-    /// Ends the jobs that the queue holds for this process, have not started, and do not stay here. Returns them.
+    /// Ends the jobs that the queue holds for this process, have not started, and do not run here: those that go some way. Returns them.
     pub(crate) fn part(
         &mut self,
         only: Option<usize>,
-        way: impl Fn(&Entry) -> Way,
+        way: impl Fn(&Entry) -> Option<Way>,
         effects: &mut Effects,
     ) -> Vec<(Way, Ended)> {
         let held = self.entries.open().filter(|(index, entry)| {
@@ -107,10 +106,10 @@ impl State {
         let mut parting = Vec::new();
         for (index, entry) in held {
             match way(entry) {
+                Some(way) => parting.push((index, way)),
                 // What is known of the response by now is stored with the job.
-                Way::Here if entry.condition() == Condition::Success => entry.pass(),
-                Way::Here => {}
-                way => parting.push((index, way)),
+                None if entry.condition() == Condition::Success => entry.pass(),
+                None => {}
             }
         }
         let mut parted = Vec::with_capacity(parting.len());

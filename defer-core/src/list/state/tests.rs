@@ -142,7 +142,7 @@ enum Step {
     BeginPush,
     BeginChildren,
     /// The jobs that the queue holds go this way.
-    Part(Way),
+    Part(Option<Way>),
     Stop(bool),
     /// The queue has stored the job, and holds it for this process.
     Store(usize),
@@ -176,8 +176,8 @@ fn steps(jobs: usize) -> impl Iterator<Item = Step> {
         Step::CancelKey,
         Step::BeginPush,
         Step::BeginChildren,
-        Step::Part(Way::Here),
-        Step::Part(Way::Queue),
+        Step::Part(None),
+        Step::Part(Some(Way::Queue)),
         Step::Stop(false),
         Step::Stop(true),
     ];
@@ -294,7 +294,7 @@ impl Expected {
             }
             (Waiting | Detached, Step::Part(way)) if self.is_held => {
                 self.is_conditional = false;
-                if way == Way::Here { self.state } else { Ended }
+                if way.is_none() { self.state } else { Ended }
             }
             (Pushing, Step::PassPush(_)) => {
                 self.is_conditional = false;
@@ -516,7 +516,7 @@ impl Model {
             Step::Part(way) => {
                 let parted = self.state.part(None, |_| way, &mut effects);
                 effects.ended.extend(parted.into_iter().map(|(found, ended)| {
-                    assert_eq!(found, way);
+                    assert_eq!(Some(found), way);
                     ended
                 }));
             }

@@ -8,7 +8,7 @@ use crate::store::Queue;
 /// The suite never waits longer than this for one promise.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Checks that a queue keeps what [`Queue`] promises, and [`HoldJobs`](crate::queue::HoldJobs) and [`InspectQueue`](crate::queue::InspectQueue)(crate::queue::InspectQueue) where it has them. `make` makes a fresh and
+/// Checks that a queue keeps what [`Queue`] promises, and [`HoldJobs`](crate::queue::HoldJobs) and [`InspectQueue`](crate::queue::InspectQueue) where it has them. `make` makes a fresh and
 /// empty place; it is called for each promise.
 ///
 /// Call it in a test of a multi-threaded runtime whose time is not paused. Methods of [`InspectQueue`](crate::queue::InspectQueue) that have a default may be left
@@ -78,7 +78,7 @@ pub async fn check_queue<P: Place>(make: impl AsyncFn() -> P) {
             holding::a_lease_that_is_dropped_gives_the_job_back,
             holding::an_id_that_is_held_twice_runs_once,
             holding::children_are_stored_with_the_end_of_their_job,
-        holding::what_a_job_defers_here_runs_once_after_it,
+            holding::what_a_job_defers_here_runs_once_after_it,
             settling::an_end_is_final,
             settling::the_first_end_counts,
             settling::the_next_attempt_is_taken_later,
