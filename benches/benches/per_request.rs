@@ -217,7 +217,7 @@ const SERVED: [ServedRow; 7] = [
     small("`defer_axum::serve` alone", Server::Defer, Way::Spawn, 0),
     small("the layer alone", Server::Axum, Way::Defer, 0),
     ServedRow {
-        bounds: Some((bound(900, 1_350), bound(1, 1))),
+        bounds: Some((bound(900, 1_150), bound(1, 1))),
         ..small("`serve` and the layer", Server::Defer, Way::Defer, 0)
     },
     small("the layer alone, one job", Server::Axum, Way::Defer, 1),

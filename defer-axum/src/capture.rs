@@ -7,17 +7,18 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use axum::extract::MatchedPath;
 use defer_core::{
     __private::{Captured, Extensions as CapturedExtensions},
-    RequestInfo, Runner,
+    Delivery, RequestInfo, ResponseInfo, Runner,
 };
 use http::{
     Extensions, HeaderMap, HeaderName, Method, Request, StatusCode, Uri, Version, response, uri::PathAndQuery,
 };
+use tokio::time;
 
 use crate::servers::KnownBy;
 
@@ -28,6 +29,8 @@ pub(crate) struct LayerConfig {
     /// The headers that jobs may see.
     pub(crate) request_headers: Box<[HeaderName]>,
     pub(crate) response_headers: Box<[HeaderName]>,
+    /// How long a response may take, after the handler has answered.
+    pub(crate) release_after: Option<Duration>,
     /// How the extensions of each type are captured.
     pub(crate) extensions: Vec<fn(&Extensions, &mut CapturedExtensions)>,
     /// The route's pattern. A router layers each route by itself, so a service nearly always sees the same one, and jobs can
@@ -43,6 +46,7 @@ impl LayerConfig {
             runner,
             request_headers: Box::default(),
             response_headers: Box::default(),
+            release_after: None,
             extensions: Vec::new(),
             route: OnceLock::new(),
             known_by: Arc::default(),
@@ -68,6 +72,13 @@ impl LayerConfig {
             headers: headers.map(|headers| *headers).unwrap_or_default(),
             extensions: kept,
         }))
+    }
+
+    /// The handler has answered now. Returns when its jobs are released at the latest.
+    #[inline]
+    pub(crate) fn release_at(&self) -> Option<time::Instant> {
+        let after = self.release_after?;
+        time::Instant::now().checked_add(after)
     }
 
     fn route(&self, pattern: &str) -> Arc<str> {
@@ -108,6 +119,7 @@ impl RequestHead {
         }
     }
 
+    #[inline]
     pub(crate) fn is_head(&self) -> bool {
         self.method == Method::HEAD
     }
@@ -146,6 +158,7 @@ impl Target {
 }
 
 /// What jobs see of a response's head.
+#[derive(Clone)]
 pub(crate) struct ResponseHead {
     pub(crate) status: StatusCode,
     pub(crate) headers: Option<Box<HeaderMap>>,
@@ -155,13 +168,22 @@ impl ResponseHead {
     pub(crate) fn new(head: &response::Parts, config: &LayerConfig) -> Self {
         Self { status: head.status, headers: captured(&config.response_headers, &head.headers) }
     }
+}
 
-    /// Returns whether the response has no content, whatever its body says (RFC 9110, section 6.4.1). Servers drop such a
-    /// body without polling it.
-    pub(crate) fn has_no_content(&self) -> bool {
-        let status = self.status;
-        status.is_informational() || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED
-    }
+/// What jobs see of a response that ends now.
+#[inline]
+pub(crate) fn response_info(
+    delivery: Delivery,
+    head: Option<ResponseHead>,
+    bytes: u64,
+    received: Instant,
+) -> ResponseInfo {
+    let (status, headers) = head.map_or((None, None), |head| (Some(head.status), head.headers));
+    ResponseInfo::new(delivery)
+        .with_status(status)
+        .with_bytes_sent(bytes)
+        .with_elapsed(received.elapsed())
+        .with_headers(headers)
 }
 
 /// Distinguishes a request that a server has received, and its outermost response, from all others.

@@ -74,7 +74,10 @@ pub mod serve;
 mod servers;
 
 mod capture;
+mod deadline;
+mod extensions;
 mod extract;
+mod length;
 mod outermost;
 mod release;
 #[cfg(feature = "metrics")]

@@ -15,6 +15,7 @@ use http::{Extensions, response};
 
 use crate::{
     capture::ExchangeId,
+    deadline::Taken,
     release::{Release, ReleaseGuard},
     servers::KnownBy,
 };
@@ -103,9 +104,10 @@ impl Outermost {
         !self.attached.is_empty()
     }
 
-    pub(crate) fn saw_head(&mut self, head: &response::Parts) {
+    /// This head goes out. `taken` counts what the operating system has taken of the body.
+    pub(crate) fn saw_head(&mut self, head: &response::Parts, taken: impl Fn() -> Taken) {
         for release in &mut self.attached {
-            release.saw_head(head);
+            release.saw_head(head, &taken);
         }
     }
 

@@ -1,11 +1,15 @@
 //! Releasing the jobs of a request, with what was seen of its response.
 
-use std::{sync::Arc, time::Instant};
+use std::{sync::Arc, time};
 
 use defer_core::{Delivery, JobList, ResponseInfo, Scope};
 use http::response;
+use tokio::time::Instant;
 
-use crate::capture::{ExchangeId, LayerConfig, RequestHead, ResponseHead};
+use crate::{
+    capture::{ExchangeId, LayerConfig, RequestHead, ResponseHead, response_info},
+    deadline::{Deadline, Taken},
+};
 
 /// Returns how a dropped response ended: `Panicked` if this thread is panicking, else `otherwise`.
 pub(crate) fn dropped(otherwise: Delivery) -> Delivery {
@@ -15,20 +19,28 @@ pub(crate) fn dropped(otherwise: Delivery) -> Delivery {
 /// The jobs that one layer has collected for a request, to be released when its response is over.
 pub(crate) struct Release {
     list: Arc<JobList>,
-    received: Instant,
+    received: time::Instant,
     config: Arc<LayerConfig>,
     exchange: Option<ExchangeId>,
-    is_head: bool,
     /// `None` after a service failed, until a layer further out has answered.
     head: Option<ResponseHead>,
+    deadline: Option<Box<Deadline>>,
 }
 
 impl Release {
     pub(crate) fn new(list: Arc<JobList>, request: RequestHead, head: Option<ResponseHead>) -> Self {
         let RequestHead { received, exchange, .. } = request;
-        let (config, is_head) = (request.config.clone(), request.is_head());
+        let config = request.config.clone();
         list.set_request(request.into_info());
-        Self { list, received, config, exchange, is_head, head }
+        Self { list, received, config, exchange, head, deadline: None }
+    }
+
+    /// Releases the jobs then, if the response is not over before.
+    #[inline]
+    pub(crate) fn due_at(&mut self, at: Option<Instant>) {
+        if let Some(at) = at {
+            self.deadline = Deadline::new(at, &self.list, self.received, self.head.clone());
+        }
     }
 
     pub(crate) fn exchange(&self) -> Option<ExchangeId> {
@@ -36,22 +48,21 @@ impl Release {
     }
 
     /// Keeps the head of a response. The last one that is seen is the one that goes out.
-    pub(crate) fn saw_head(&mut self, head: &response::Parts) {
+    pub(crate) fn saw_head(&mut self, head: &response::Parts, taken: impl FnOnce() -> Taken) {
         self.head = Some(ResponseHead::new(head, &self.config));
+        if let Some(deadline) = &self.deadline {
+            deadline.saw(self.head.clone(), taken());
+        }
     }
 
-    pub(crate) fn has_no_content(&self) -> bool {
-        self.is_head || self.head.as_ref().is_some_and(ResponseHead::has_no_content)
+    /// Of a release whose body nothing else counts.
+    #[inline]
+    pub(crate) fn deadline(&self) -> Option<&Deadline> {
+        self.deadline.as_deref()
     }
 
     pub(crate) fn release(self, delivery: Delivery, bytes: u64) {
-        let (status, headers) = self.head.map_or((None, None), |head| (Some(head.status), head.headers));
-        let response = ResponseInfo::new(delivery)
-            .with_status(status)
-            .with_bytes_sent(bytes)
-            .with_elapsed(self.received.elapsed())
-            .with_headers(headers);
-        self.list.release(Some(response));
+        self.list.release(Some(response_info(delivery, self.head, bytes, self.received)));
     }
 }
 

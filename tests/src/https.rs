@@ -6,6 +6,7 @@ use std::{
     pin::Pin,
     sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker, ready},
+    time::Duration,
 };
 
 use axum::Router;
@@ -28,7 +29,8 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
     sync::oneshot,
-    task::JoinHandle,
+    task::{JoinHandle, JoinSet},
+    time::timeout,
 };
 use tokio_rustls::{
     TlsAcceptor, TlsConnector,
@@ -53,8 +55,8 @@ pub enum Https {
     HyperUtil,
 }
 
-/// How long a server may take for its jobs: longer than any does.
-const GRACE: std::time::Duration = std::time::Duration::from_secs(60);
+/// How long a server may take to close, and for its jobs: longer than any does.
+const GRACE: Duration = Duration::from_secs(60);
 
 impl Https {
     /// All of them.
@@ -62,15 +64,16 @@ impl Https {
 
     /// Serves an app that has its layers, on a free port. What the operating system accepts is recorded.
     pub async fn serve(self, app: Router, runner: &Runner, wire: &Wire) -> HttpsServer {
-        self.serve_with(app, runner, wire, |_| ()).await
+        self.serve_with(app, runner, wire, GRACE, |_| ()).await
     }
 
-    /// The same, with hyper-util's builder set up, where the server has one.
+    /// The same, with so long for open connections at a shutdown, and hyper-util's builder set up, where the server has one.
     pub async fn serve_with(
         self,
         app: Router,
         runner: &Runner,
         wire: &Wire,
+        close_timeout: Duration,
         set_up: impl FnOnce(&mut auto::Builder<TokioExecutor>),
     ) -> HttpsServer {
         let (signal, stopped) = oneshot::channel::<()>();
@@ -82,7 +85,7 @@ impl Https {
             Self::Serve => {
                 let listener = TlsListener::new(acceptor(), listener);
                 let serve = defer_axum::serve(listener, app).with_graceful_shutdown(stopped);
-                tokio::spawn(serve.into_future())
+                tokio::spawn(serve.close_timeout(close_timeout).into_future())
             }
             Self::AxumServer => {
                 let handle = Handle::new();
@@ -94,11 +97,12 @@ impl Https {
                     .handle(handle.clone());
                 set_up(server.http_builder());
                 let serving = server.serve(app.into_make_service());
-                let runner = runner.clone();
+                let (runner, runner_of_signal) = (runner.clone(), runner.clone());
                 tokio::spawn(async move {
                     tokio::spawn(async move {
                         stopped.await;
-                        handle.graceful_shutdown(None);
+                        runner_of_signal.announce_shutdown();
+                        handle.graceful_shutdown(Some(close_timeout));
                     });
                     serving.await?;
                     Ok(runner.shutdown(GRACE).await)
@@ -107,7 +111,7 @@ impl Https {
             Self::HyperUtil => {
                 let mut builder = auto::Builder::new(TokioExecutor::new());
                 set_up(&mut builder);
-                tokio::spawn(own_loop(listener, app, runner.clone(), builder, stopped))
+                tokio::spawn(own_loop(listener, app, runner.clone(), builder, close_timeout, stopped))
             }
         };
         HttpsServer { addr, signal: Some(signal), task }
@@ -120,9 +124,11 @@ async fn own_loop(
     app: Router,
     runner: Runner,
     builder: auto::Builder<TokioExecutor>,
+    close_timeout: Duration,
     stopped: impl Future<Output = ()>,
 ) -> io::Result<ShutdownReport> {
     let graceful = Arc::new(Mutex::new(Some(GracefulShutdown::new())));
+    let mut connections = JoinSet::new();
     let mut stopped = std::pin::pin!(stopped);
     loop {
         let accepted = axum::serve::Listener::accept(&mut listener);
@@ -131,7 +137,7 @@ async fn own_loop(
             () = &mut stopped => break,
         };
         let (app, builder, graceful) = (app.clone(), builder.clone(), graceful.clone());
-        tokio::spawn(async move {
+        connections.spawn(async move {
             let Ok(stream) = acceptor().accept(stream).await else { return };
             let (io, app) = watch_connection(stream, app);
             let connection = builder
@@ -145,7 +151,9 @@ async fn own_loop(
         });
     }
     let graceful = graceful.lock().unwrap_or_else(PoisonError::into_inner).take();
-    graceful.expect("it is taken once").shutdown().await;
+    runner.announce_shutdown();
+    drop(timeout(close_timeout, graceful.expect("it is taken once").shutdown()).await);
+    connections.shutdown().await;
     Ok(runner.shutdown(GRACE).await)
 }
 

@@ -6,6 +6,9 @@ use std::{io, process::Command};
 pub(crate) fn count(program: &str, args: &[&str]) -> io::Result<i64> {
     let run = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null", program])
+        // Otherwise glibc merges its fast bins now and then, which takes hundreds of instructions a request or none, as the heap
+        // happens to lie.
+        .env("GLIBC_TUNABLES", "glibc.malloc.mxfast=0")
         .args(args)
         .output()
         .map_err(|error| io::Error::other(format!("valgrind could not be run: {error}")))?;

@@ -8,12 +8,14 @@ use std::{
 use axum::body::Body;
 use bytes::Bytes;
 use defer_core::{BoxFuture, Delivery, Scope};
-use http::{HeaderMap, StatusCode, header::CONTENT_LENGTH};
+use http::StatusCode;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
+use tokio::time::Instant;
 
 use crate::{
     capture::{RequestHead, ResponseHead},
+    length::Announced,
     outermost::Outermost,
     release::{Release, dropped},
 };
@@ -25,21 +27,13 @@ pub(super) fn is_complete(body: &impl HttpBody) -> bool {
     body.is_end_stream() || body.size_hint().exact().is_some_and(|length| length <= SHORT)
 }
 
-/// Returns how many bytes the response announces. A server may drop such a body without asking for its end, as hyper 1.12
-/// does over HTTP/1.
-pub(super) fn announced(headers: &HeaderMap, body: &impl HttpBody) -> Option<u64> {
-    let length = || headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok();
-    body.size_hint().exact().or_else(length)
-}
-
 /// A response body that is polled in the scope of its request.
 pub(super) struct DeferBody {
     body: Body,
     scope: Scope,
-    /// How many bytes the response announces.
-    length: Option<u64>,
+    announced: Announced,
     /// Kept for the first job, if there was none before this body.
-    heads: Option<Box<(RequestHead, ResponseHead)>>,
+    heads: Option<Box<Heads>>,
     /// The jobs, unless an `Outermost` has them.
     release: Option<Release>,
     /// How the body ended. It may defer after that, while it is dropped.
@@ -48,6 +42,13 @@ pub(super) struct DeferBody {
     status: StatusCode,
     /// A frame during which durable jobs were deferred. It waits until they are stored.
     kept: Option<Box<Kept>>,
+}
+
+pub(super) struct Heads {
+    pub(super) request: RequestHead,
+    pub(super) seen: ResponseHead,
+    /// When the jobs are released at the latest.
+    pub(super) release_at: Option<Instant>,
 }
 
 struct Kept {
@@ -60,24 +61,23 @@ impl DeferBody {
     pub(super) fn streaming(
         body: Body,
         scope: Scope,
-        length: Option<u64>,
+        announced: Announced,
         status: StatusCode,
-        request: RequestHead,
-        head: ResponseHead,
+        heads: Heads,
     ) -> Self {
-        let heads = Some(Box::new((request, head)));
-        Self { body, scope, length, heads, release: None, ended: None, bytes: 0, status, kept: None }
+        let heads = Some(Box::new(heads));
+        Self { body, scope, announced, heads, release: None, ended: None, bytes: 0, status, kept: None }
     }
 
     /// A body of a request that has deferred something, with the jobs unless an `Outermost` has them.
     pub(super) fn with_jobs(
         body: Body,
         scope: Scope,
-        length: Option<u64>,
+        announced: Announced,
         status: StatusCode,
         release: Option<Release>,
     ) -> Self {
-        Self { body, scope, length, heads: None, release, ended: None, bytes: 0, status, kept: None }
+        Self { body, scope, announced, heads: None, release, ended: None, bytes: 0, status, kept: None }
     }
 
     /// Boxes the body in the type that [`Body::new`] takes as it is.
@@ -91,28 +91,37 @@ impl DeferBody {
             return;
         }
         let Some(list) = self.scope.list() else { return };
-        let Some((request, head)) = self.heads.take().map(|heads| *heads) else { return };
+        let Some(heads) = self.heads.take() else { return };
+        let Heads { request, seen, release_at } = *heads;
         if list.is_stored() {
             list.set_request(request.clone().into_info());
         }
-        self.release = Outermost::attach(Release::new(list, request, Some(head))).err();
+        let mut release = Release::new(list, request, Some(seen));
+        release.due_at(release_at);
+        self.release = Outermost::attach(release).err();
     }
 
-    /// Returns whether nothing more can come, though the end was not polled.
-    fn is_over(&self, body: &Body) -> bool {
-        let no_content = match (&self.release, &self.heads) {
-            (Some(release), _) => release.has_no_content(),
-            (None, Some(heads)) => heads.0.is_head() || heads.1.has_no_content(),
-            (None, None) => false,
-        };
-        no_content || body.is_end_stream() || self.length.is_some_and(|length| self.bytes >= length)
+    /// The body was polled to its end.
+    fn end_whole(&mut self) {
+        let is_short = self.announced.is_missed(self.bytes);
+        self.end(if is_short { Delivery::Failed } else { Delivery::Finished });
+    }
+
+    /// Returns how a body ended that is dropped.
+    fn dropped(&self, body: &Body) -> Delivery {
+        match body.is_end_stream() {
+            _ if self.announced.is_reached(self.bytes) => Delivery::Finished,
+            true if self.announced.is_missed(self.bytes) => Delivery::Failed,
+            true => Delivery::Finished,
+            false => Delivery::Disconnected,
+        }
     }
 
     /// The body has ended. Only the first call counts. Jobs deferred after that see the same ending.
     fn end(&mut self, delivery: Delivery) {
         let delivery = *self.ended.get_or_insert(delivery);
         if let Some(release) = self.release.take() {
-            release.release(delivery, self.bytes);
+            release.release(delivery, self.announced.cap(self.bytes));
         }
     }
 }
@@ -148,12 +157,15 @@ impl HttpBody for DeferBody {
         match &frame {
             Some(Ok(frame)) => {
                 this.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+                if let Some(deadline) = this.release.as_ref().and_then(Release::deadline) {
+                    deadline.yielded(this.announced.cap(this.bytes));
+                }
                 if frame.is_trailers() || this.body.is_end_stream() {
-                    this.end(Delivery::Finished);
+                    this.end_whole();
                 }
             }
             Some(Err(_)) => this.end(Delivery::Failed),
-            None => this.end(Delivery::Finished),
+            None => this.end_whole(),
         }
         Poll::Ready(frame)
     }
@@ -178,8 +190,8 @@ impl Drop for DeferBody {
             }
         }
         let body = std::mem::take(&mut self.body);
-        let delivery = if self.is_over(&body) { Delivery::Finished } else { Delivery::Disconnected };
-        let end = EndOnDrop(self, dropped(delivery));
+        let delivery = dropped(self.dropped(&body));
+        let end = EndOnDrop(self, delivery);
         // A body may defer while it is dropped.
         end.0.scope.enter(|| drop(body));
     }

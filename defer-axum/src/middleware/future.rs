@@ -18,9 +18,11 @@ use http::StatusCode;
 use http_body::Body as HttpBody;
 use pin_project_lite::pin_project;
 
-use super::body::{DeferBody, announced, is_complete};
+use super::body::{DeferBody, Heads, is_complete};
 use crate::{
     capture::{RequestHead, ResponseHead},
+    extensions::KeptExtensions,
+    length::{Announced, content_length},
     outermost::Outermost,
     release::{Release, Unanswered, dropped},
 };
@@ -93,7 +95,9 @@ where
         if let ResponseState::Open(_) = this.state {
             let answer = ready!(this.state.poll_handler(this.handler, cx));
             // First, and in place: most requests defer nothing.
-            let is_over = |response: &http::Response<B>| is_complete(response.body());
+            let is_over = |response: &http::Response<B>| {
+                response.extensions().is_empty() && is_complete(response.body())
+            };
             if !this.state.has_jobs() && answer.as_ref().is_ok_and(is_over) {
                 return Poll::Ready(answer.map(|response| response.map(Body::new)));
             }
@@ -168,24 +172,41 @@ impl Request {
     fn answer(self, response: Response) -> Response {
         let Self { scope, head: request } = self;
         let complete = is_complete(response.body());
-        let (head, body) = response.into_parts();
+        let (mut head, body) = response.into_parts();
         let seen = ResponseHead::new(&head, &request.config);
-        let length = |body: &Body| announced(&head.headers, body);
+        let release_at = request.config.release_at();
+        KeptExtensions::keep(&mut head.extensions, &scope, &request, &seen);
+        let is_head = request.is_head();
+        let announced = |body: &Body| {
+            let length = body.size_hint().exact().or_else(|| content_length(&head.headers));
+            Announced::new(is_head, head.status, length)
+        };
         let Some(list) = scope.list() else {
+            if complete {
+                return Response::from_parts(head, body);
+            }
             Outermost::expect_streaming(request.exchange);
-            let length = length(&body);
-            let body = DeferBody::streaming(body, scope, length, head.status, request, seen);
+            let announced = announced(&body);
+            let body = DeferBody::streaming(
+                body,
+                scope,
+                announced,
+                head.status,
+                Heads { request, seen, release_at },
+            );
             return Response::from_parts(head, body.boxed());
         };
         if !complete && list.is_stored() {
             // It is stored with what the body defers.
             list.set_request(request.clone().into_info());
         }
-        let body = match Outermost::attach(Release::new(list, request, Some(seen))) {
+        let mut release = Release::new(list, request, Some(seen));
+        release.due_at(release_at);
+        let body = match Outermost::attach(release) {
             Ok(()) if complete => body,
             attached => {
-                let length = length(&body);
-                DeferBody::with_jobs(body, scope, length, head.status, attached.err()).boxed()
+                let announced = announced(&body);
+                DeferBody::with_jobs(body, scope, announced, head.status, attached.err()).boxed()
             }
         };
         Response::from_parts(head, body)
@@ -195,7 +216,10 @@ impl Request {
     fn fail(self) {
         let Self { scope, head } = self;
         let Some(list) = scope.list() else { return };
-        if let Err(release) = Outermost::attach(Release::new(list, head, None)) {
+        let release_at = head.config.release_at();
+        let mut release = Release::new(list, head, None);
+        release.due_at(release_at);
+        if let Err(release) = Outermost::attach(release) {
             release.release(Delivery::Cancelled, 0);
         }
     }

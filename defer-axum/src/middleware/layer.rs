@@ -1,6 +1,6 @@
 //! The layer, and what it captures.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use defer_core::Runner;
 use http::HeaderName;
@@ -67,6 +67,29 @@ impl DeferLayer {
         I: IntoIterator<Item: TryInto<HeaderName, Error: fmt::Display>>,
     {
         self.config.response_headers = header_names(names);
+        self
+    }
+
+    /// Releases jobs this long after the handler has answered, even if the response is not over: they see
+    /// [`Delivery::Unfinished`](crate::Delivery::Unfinished). By default nothing bounds how long a client that does not read, or a stream
+    /// that does not end, withholds its request's jobs.
+    ///
+    /// The response goes on, and jobs that it defers later start at once.
+    ///
+    /// # Panics
+    ///
+    /// On a runtime without a timer, a request with jobs.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use defer_axum::{DeferLayer, Runner};
+    ///
+    /// let layer = DeferLayer::new(Runner::default()).release_after(Duration::from_secs(60));
+    /// ```
+    #[must_use]
+    pub fn release_after(mut self, timeout: Duration) -> Self {
+        self.config.release_after = Some(timeout);
         self
     }
 

@@ -4,17 +4,20 @@ use std::{
     mem,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use axum::body::Body;
 use bytes::Bytes;
 use defer_core::Delivery;
-use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use super::{connection::Connection, last_frame::last_frame};
+use super::{
+    connection::Connection,
+    last_frame::{BrokenOff, last_frame},
+};
 use crate::{
+    length::Announced,
     outermost::Outermost,
     release::{ReleaseGuard, dropped},
 };
@@ -24,9 +27,10 @@ pub(super) struct ServedBody {
     outermost: Outermost,
     connection: Arc<Connection>,
     protocol: Protocol,
-    /// The server has all of the body, or gets the rest with this poll.
+    announced: Announced,
+    /// The body has yielded all that it will, or the server does not want it.
     ended: bool,
-    /// The body yielded an error. It may defer after that, while it is dropped.
+    /// The body yielded an error, or less than was announced. It may defer after that, while it is dropped.
     failed: bool,
     bytes: u64,
 }
@@ -37,114 +41,151 @@ enum Protocol {
     /// flush is then the end of the response. When the connection is lost it drops the I/O object before the body.
     Http1,
     /// hyper hands frames to h2, which writes them as the window and the socket allow.
-    Http2 {
-        /// What follows the last data of a response with jobs.
-        next: Next,
-        /// The body was empty from the start.
-        empty: bool,
-    },
+    Http2(Http2),
     /// hyper drops the body once it has the head, and nothing tells when the head was written.
     Upgrade,
 }
 
-enum Next {
-    /// Not known.
-    Unknown,
-    /// The guarded last frame: all of the data was yielded.
-    Guard,
-    /// Trailers, after the guarded last frame.
-    Trailers(HeaderMap),
+struct Http2 {
+    /// Follows the last frame of the response's content: trailers, or what was not announced.
+    held: Option<Frame<Bytes>>,
+    /// The body was empty from the start.
+    empty: bool,
+    /// Of a last frame that was yielded before the body's end was known.
+    broken_off: Option<BrokenOff>,
 }
 
 impl ServedBody {
-    pub(super) fn http1(body: Body, outermost: Outermost, connection: Arc<Connection>) -> Self {
-        Self::new(body, outermost, connection, Protocol::Http1)
+    pub(super) fn http1(
+        body: Body,
+        announced: Announced,
+        outermost: Outermost,
+        connection: Arc<Connection>,
+    ) -> Self {
+        Self::new(body, announced, outermost, connection, Protocol::Http1)
     }
 
-    pub(super) fn http2(body: Body, outermost: Outermost, connection: Arc<Connection>) -> Self {
+    pub(super) fn http2(
+        body: Body,
+        announced: Announced,
+        outermost: Outermost,
+        connection: Arc<Connection>,
+    ) -> Self {
         let empty = body.is_end_stream();
+        // hyper sends what a body yields, whatever its head says (1.12).
+        let announced = if announced == Announced::NoContent { Announced::Nothing } else { announced };
+        let protocol = Protocol::Http2(Http2 { held: None, empty, broken_off: None });
+        let mut served = Self::new(body, announced, outermost, connection, protocol);
         // Without jobs nothing watches for the end, so an end that is already known may be told.
-        let ended = empty && !outermost.has_jobs();
-        let protocol = Protocol::Http2 { next: Next::Unknown, empty };
-        let mut served = Self::new(body, outermost, connection, protocol);
-        served.ended = ended;
+        served.ended = empty && !served.outermost.has_jobs();
         served
     }
 
     /// An upgrade over HTTP/2 (RFC 8441).
     pub(super) fn upgrade(body: Body, outermost: Outermost, connection: Arc<Connection>) -> Self {
-        Self::new(body, outermost, connection, Protocol::Upgrade)
+        Self::new(body, Announced::Nothing, outermost, connection, Protocol::Upgrade)
     }
 
-    fn new(body: Body, outermost: Outermost, connection: Arc<Connection>, protocol: Protocol) -> Self {
-        Self { body, outermost, connection, protocol, ended: false, failed: false, bytes: 0 }
+    fn new(
+        body: Body,
+        announced: Announced,
+        outermost: Outermost,
+        connection: Arc<Connection>,
+        protocol: Protocol,
+    ) -> Self {
+        Self { body, outermost, connection, protocol, announced, ended: false, failed: false, bytes: 0 }
     }
 
     fn take_guard(&mut self) -> ReleaseGuard {
-        self.outermost.take_guard(self.bytes)
+        self.outermost.take_guard(self.announced.cap(self.bytes))
     }
 
     /// Releases the jobs of a response that did not get to its end.
     fn break_off(&mut self, delivery: Delivery) {
         let taken = match self.protocol {
             Protocol::Http1 => self.connection.taken(),
-            Protocol::Http2 { .. } | Protocol::Upgrade => 0,
+            Protocol::Http2(_) | Protocol::Upgrade => 0,
         };
         self.take_guard().end(delivery, taken);
     }
 
-    fn last_frame(&mut self) -> Frame<Bytes> {
-        let guard = self.take_guard();
-        Frame::data(last_frame(&self.connection, guard))
-    }
-
-    /// What follows the last data of an HTTP/2 response with jobs.
-    fn next(&mut self) -> Option<Frame<Bytes>> {
-        let Protocol::Http2 { next, .. } = &mut self.protocol else { return None };
-        match mem::replace(next, Next::Unknown) {
-            Next::Unknown => None,
-            Next::Guard => {
-                self.ended = true;
-                Some(self.last_frame())
-            }
-            Next::Trailers(trailers) => {
-                self.ended = true;
-                Some(Frame::trailers(trailers))
-            }
+    /// The stream will be reset: a last frame that was yielded before is no longer written.
+    fn abandon(&self, delivery: Delivery) {
+        if let Protocol::Http2(Http2 { broken_off: Some(broken_off), .. }) = &self.protocol {
+            // The first one counts.
+            let _ = broken_off.set(delivery);
         }
     }
 
-    /// Handles the last frame that the body yields.
-    fn end(&mut self, frame: Option<Frame<Bytes>>) -> Option<Frame<Bytes>> {
+    fn fail(&mut self) {
+        self.ended = true;
+        self.failed = true;
+        self.abandon(Delivery::Failed);
+        self.break_off(Delivery::Failed);
+    }
+
+    /// Takes from a frame what comes before the last frame of an HTTP/2 response with jobs, and holds the rest. `before`: how many
+    /// bytes the body had yielded.
+    fn content_http2(&mut self, frame: Option<Frame<Bytes>>, before: u64) -> Option<Frame<Bytes>> {
+        let Protocol::Http2(http2) = &mut self.protocol else { return frame };
+        if !self.outermost.has_jobs() {
+            return frame;
+        }
+        let content = match frame.map(Frame::into_data) {
+            Some(Ok(mut data)) => {
+                let content = self.announced.cap(self.bytes) - self.announced.cap(before);
+                let surplus = data.split_off(content as usize);
+                if surplus.is_empty() {
+                    return Some(Frame::data(data));
+                }
+                http2.held = Some(Frame::data(surplus));
+                Some(Frame::data(data)).filter(|_| content > 0)
+            }
+            Some(Err(trailers)) => {
+                http2.held = Some(trailers);
+                None
+            }
+            None => None,
+        };
+        content.or_else(|| self.next_http2())
+    }
+
+    /// What goes out over HTTP/2 before the body is asked for more.
+    fn next_http2(&mut self) -> Option<Frame<Bytes>> {
+        let Protocol::Http2(http2) = &self.protocol else { return None };
+        let last = if self.ended || http2.held.is_some() { self.last_frame() } else { None };
         match &mut self.protocol {
-            Protocol::Http2 { next, .. } if self.outermost.has_jobs() => match frame.map(Frame::into_data) {
-                Some(Ok(data)) => {
-                    *next = Next::Guard;
-                    Some(Frame::data(data))
-                }
-                Some(Err(frame)) => {
-                    match frame.into_trailers() {
-                        Ok(trailers) => *next = Next::Trailers(trailers),
-                        Err(_) => self.ended = true,
-                    }
-                    Some(self.last_frame())
-                }
-                None => {
-                    self.ended = true;
-                    Some(self.last_frame())
-                }
-            },
-            Protocol::Http1 => {
-                self.ended = true;
-                let guard = self.take_guard();
-                self.connection.sent_with_next_flush(guard);
-                frame
-            }
-            Protocol::Http2 { .. } | Protocol::Upgrade => {
-                self.ended = true;
-                frame
+            Protocol::Http2(http2) if last.is_none() => http2.held.take(),
+            _ => last,
+        }
+    }
+
+    /// The last frame of an HTTP/2 response with jobs, whose content was yielded.
+    fn last_frame(&mut self) -> Option<Frame<Bytes>> {
+        let Protocol::Http2(http2) = &mut self.protocol else { return None };
+        if self.failed || !self.outermost.has_jobs() {
+            return None;
+        }
+        if !self.ended {
+            http2.broken_off.get_or_insert_default();
+        }
+        let broken_off = http2.broken_off.clone();
+        let guard = self.take_guard();
+        Some(Frame::data(last_frame(&self.connection, guard, broken_off)))
+    }
+
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        struct OnPanic<'a>(&'a mut ServedBody);
+        impl Drop for OnPanic<'_> {
+            fn drop(&mut self) {
+                self.0.abandon(Delivery::Panicked);
             }
         }
+        let on_panic = OnPanic(self);
+        let ServedBody { outermost, body, .. } = &mut *on_panic.0;
+        let polled = outermost.enter(|| Pin::new(body).poll_frame(cx));
+        mem::forget(on_panic);
+        polled
     }
 }
 
@@ -157,37 +198,47 @@ impl HttpBody for ServedBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let this = &mut *self;
-        if let Some(frame) = this.next() {
+        if let Some(frame) = this.next_http2() {
             return Poll::Ready(Some(Ok(frame)));
         }
         if this.ended {
             return Poll::Ready(None);
         }
-        let body = &mut this.body;
-        let frame = match ready!(this.outermost.enter(|| Pin::new(body).poll_frame(cx))) {
-            Some(Err(error)) => {
-                this.ended = true;
-                this.failed = true;
-                this.break_off(Delivery::Failed);
+        let frame = match this.poll_body(cx) {
+            // The end may be long in coming.
+            Poll::Pending if this.announced.is_reached(this.bytes) => {
+                return this.last_frame().map_or(Poll::Pending, |frame| Poll::Ready(Some(Ok(frame))));
+            }
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Some(Err(error))) => {
+                this.fail();
                 return Poll::Ready(Some(Err(error)));
             }
-            Some(Ok(frame)) => Some(frame),
-            None => None,
+            Poll::Ready(Some(Ok(frame))) => Some(frame),
+            Poll::Ready(None) => None,
         };
-        if let Some(data) = frame.as_ref().and_then(Frame::data_ref) {
-            this.bytes += data.len() as u64;
+        let before = this.bytes;
+        let data = frame.as_ref().and_then(Frame::data_ref).map(Bytes::len);
+        this.bytes += data.unwrap_or(0) as u64;
+        if data.is_none() || this.body.is_end_stream() {
+            if this.announced.is_missed(this.bytes) {
+                this.fail();
+                return Poll::Ready(frame.map(Ok));
+            }
+            this.ended = true;
+            if let Protocol::Http1 = this.protocol {
+                let guard = this.take_guard();
+                this.connection.sent_with_next_flush(guard);
+            }
         }
-        let is_last = match &frame {
-            Some(frame) => frame.is_trailers() || this.body.is_end_stream(),
-            None => true,
-        };
-        let frame = if is_last { this.end(frame) } else { frame };
-        Poll::Ready(frame.map(Ok))
+        Poll::Ready(this.content_http2(frame, before).map(Ok))
     }
 
     fn is_end_stream(&self) -> bool {
-        match self.protocol {
-            Protocol::Http2 { .. } => self.ended,
+        match &self.protocol {
+            Protocol::Http2(http2) => {
+                self.ended && http2.held.is_none() && (self.failed || !self.outermost.has_jobs())
+            }
             Protocol::Http1 | Protocol::Upgrade => self.body.is_end_stream(),
         }
     }
@@ -195,7 +246,7 @@ impl HttpBody for ServedBody {
     fn size_hint(&self) -> SizeHint {
         match self.protocol {
             // hyper would announce a length of zero, which is wrong for the response to a HEAD request.
-            Protocol::Http2 { empty: true, .. } => SizeHint::default(),
+            Protocol::Http2(Http2 { empty: true, .. }) => SizeHint::default(),
             _ => self.body.size_hint(),
         }
     }
@@ -203,22 +254,30 @@ impl HttpBody for ServedBody {
 
 impl Drop for ServedBody {
     fn drop(&mut self) {
+        let is_over = self.ended || self.body.is_end_stream();
+        let had_jobs = self.outermost.has_jobs();
         // The layer's body may defer while it is dropped.
         let body = mem::take(&mut self.body);
         self.outermost.enter(|| drop(body));
+        let delivery = dropped(match self.protocol {
+            _ if self.failed => Delivery::Failed,
+            Protocol::Http1 if is_over && self.announced.is_missed(self.bytes) => Delivery::Failed,
+            Protocol::Http1 => Delivery::Sent,
+            Protocol::Upgrade if !self.connection.is_closed() => Delivery::Finished,
+            // All of it is with the server, and nothing watches for its end.
+            Protocol::Http2(_) if self.ended && !had_jobs => Delivery::Finished,
+            // The stream was reset, or the connection is lost.
+            Protocol::Http2(_) | Protocol::Upgrade => Delivery::Disconnected,
+        });
+        if !self.ended {
+            self.abandon(delivery);
+        }
         if !self.outermost.has_jobs() {
             if !self.ended {
                 self.connection.stop_counting();
             }
             return;
         }
-        let delivery = dropped(match self.protocol {
-            _ if self.failed => Delivery::Failed,
-            Protocol::Http1 => Delivery::Sent,
-            Protocol::Upgrade if !self.connection.is_closed() => Delivery::Finished,
-            // The stream was reset, or the connection is lost.
-            Protocol::Http2 { .. } | Protocol::Upgrade => Delivery::Disconnected,
-        });
         if delivery == Delivery::Sent {
             let guard = self.take_guard();
             self.connection.sent_with_next_flush(guard);

@@ -15,13 +15,12 @@ use super::{body_counter::BodyCounter, state::ServerState};
 use crate::release::ReleaseGuard;
 
 /// What a connection's I/O object and its responses share.
-#[derive(Default)]
 pub(crate) struct Connection {
     state: Mutex<State>,
     /// How many wait in `State` for a flush, readable without the lock.
     waiting: AtomicUsize,
-    /// h2 handles what was read, and does not write frames of responses. See [`is_receiving`](Self::is_receiving).
-    receiving: AtomicBool,
+    /// `State` has last frames that h2 has dropped (HTTP/2).
+    dropping: AtomicBool,
     /// What the writing side did last, and what has happened since: [`UNFLUSHED`], [`WAITED`] and [`CALLED`] (HTTP/1). Only the
     /// connection's task uses it.
     writing: AtomicU8,
@@ -42,6 +41,8 @@ const CALLED: u8 = 4;
 struct State {
     /// Responses that are complete except for a flush.
     waiting: Vec<ReleaseGuard>,
+    /// Those whose last frame h2 has dropped since the last call of the I/O object (HTTP/2).
+    dropped: Vec<ReleaseGuard>,
     /// Wakes the response that waits until everything before it is flushed (HTTP/1).
     held: Option<Waker>,
     /// What was written of the current response (HTTP/1).
@@ -54,7 +55,17 @@ struct State {
 
 impl Connection {
     pub(super) fn new(server: Option<Arc<ServerState>>) -> Self {
-        Self { server, ..Self::default() }
+        if let Some(server) = &server {
+            server.accepted();
+        }
+        Self {
+            state: Mutex::default(),
+            waiting: AtomicUsize::new(0),
+            dropping: AtomicBool::new(false),
+            writing: AtomicU8::new(0),
+            counting: AtomicBool::new(false),
+            server,
+        }
     }
 
     pub(super) fn server(&self) -> Option<&ServerState> {
@@ -137,29 +148,56 @@ impl Connection {
         self.counting.store(false, Ordering::Relaxed);
     }
 
-    /// A read has returned (`true`), or is pending.
-    pub(super) fn received(&self, something: bool) {
-        self.receiving.store(something, Ordering::Release);
+    /// h2 has dropped the last frame of a response: it has encoded the frame, or thrown it away. The next call of the I/O object
+    /// tells, [`wrote`](Self::wrote) or [`did_not_write`](Self::did_not_write).
+    ///
+    /// As of h2 0.4.20, a poll of the connection reads and handles frames until something is pending, and only then encodes those of
+    /// the responses and writes them. What it handles (a reset, a GOAWAY, an error, the end) may throw frames of responses away,
+    /// and needs none of them as an answer. So between two calls of the I/O object all frames that are dropped meet the same fate,
+    /// and if that was to be encoded, the next call is a write in which there is an empty DATA frame that was in none before.
+    pub(super) fn dropped_last_frame(&self, guard: ReleaseGuard) {
+        let mut state = self.lock();
+        if state.closed {
+            drop(state);
+            guard.end(Delivery::Disconnected, 0);
+            return;
+        }
+        state.dropped.push(guard);
+        self.dropping.store(true, Ordering::Release);
     }
 
-    /// A write or a flush is pending.
-    pub(super) fn write_is_pending(&self) {
-        // Only the connection's task writes.
-        let receiving = self.receiving.load(Ordering::Relaxed);
-        self.receiving.store(!receiving, Ordering::Release);
+    /// The I/O object was called to write, with an empty DATA frame (`true`) in what it was not called with before.
+    #[inline]
+    pub(super) fn wrote(&self, last_frame: bool) {
+        if !last_frame {
+            self.did_not_write();
+        } else if self.dropping.load(Ordering::Acquire) {
+            let mut state = self.lock();
+            self.dropping.store(false, Ordering::Relaxed);
+            let State { waiting, dropped, .. } = &mut *state;
+            waiting.append(dropped);
+            self.count_waiting(&state);
+        }
     }
 
-    /// Returns whether h2 handles frames that it has read, as opposed to writing frames of responses (HTTP/2).
-    ///
-    /// As of h2 0.4.20, a poll of the connection reads and handles frames until something is pending, and only then writes
-    /// those of the responses, until that is pending. What it handles may need an answer, such as a PING. If a write is pending
-    /// for that, the frames of the responses are still tried, and if that is pending too, the poll ends. The next one goes on
-    /// with the frames that are left from the last read. So a read tells what follows it, and each write that is pending
-    /// turns it over.
-    ///
-    /// This would be wrong if the socket became writable just between those two attempts to write.
-    pub(super) fn is_receiving(&self) -> bool {
-        self.receiving.load(Ordering::Acquire)
+    /// The I/O object was called, and not to write a last frame.
+    #[inline]
+    pub(super) fn did_not_write(&self) {
+        if self.dropping.load(Ordering::Acquire) {
+            self.threw_away();
+        }
+    }
+
+    #[cold]
+    fn threw_away(&self) {
+        let thrown = {
+            let mut state = self.lock();
+            self.dropping.store(false, Ordering::Relaxed);
+            mem::take(&mut state.dropped)
+        };
+        for guard in thrown {
+            guard.end(Delivery::Disconnected, 0);
+        }
     }
 
     /// Marks the connection as unflushed: a write has returned or is pending, or a flush has not succeeded.
@@ -184,6 +222,7 @@ impl Connection {
 
     /// Nothing more will be flushed.
     pub(super) fn close(&self) {
+        self.did_not_write();
         let (lost, held) = self.take_waiting(true);
         let taken = if lost.is_empty() { 0 } else { self.taken() };
         for guard in lost {
@@ -213,6 +252,15 @@ impl Connection {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Connection {
+    /// Nothing of the connection is left: no I/O object, request or body.
+    fn drop(&mut self) {
+        if let Some(server) = &self.server {
+            server.gone();
+        }
     }
 }
 

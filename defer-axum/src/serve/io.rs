@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, IoSlice},
+    iter,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -9,7 +10,7 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{connection::Connection, state::ServerState};
+use super::{connection::Connection, frames::Frames, state::ServerState};
 
 /// The I/O object of a connection under [`serve`](super::serve()). It wraps the listener's and watches its progress.
 ///
@@ -17,6 +18,7 @@ use super::{connection::Connection, state::ServerState};
 #[derive(Debug)]
 pub struct ServedIo<I> {
     io: I,
+    frames: Frames,
     closes: Closes,
 }
 
@@ -27,7 +29,7 @@ struct Closes(Arc<Connection>);
 impl<I> ServedIo<I> {
     /// `server` is none where somebody else serves.
     pub(super) fn new(io: I, server: Option<Arc<ServerState>>) -> Self {
-        Self { io, closes: Closes(Arc::new(Connection::new(server))) }
+        Self { io, frames: Frames::default(), closes: Closes(Arc::new(Connection::new(server))) }
     }
 
     /// Fails once the server has ended.
@@ -37,6 +39,15 @@ impl<I> ServedIo<I> {
             Some(server) => server.poll(Arc::as_ptr(self.connection()).addr(), cx),
             None => Ok(()),
         }
+    }
+
+    /// Fails what is pending once the server has ended. What is not goes on, to something that is pending, or to a flush.
+    #[inline]
+    fn or_failed<T>(&self, polled: Poll<io::Result<T>>, cx: &Context<'_>) -> Poll<io::Result<T>> {
+        if polled.is_pending() {
+            self.poll_server(cx)?;
+        }
+        polled
     }
 
     /// Returns a reference to the listener's I/O object.
@@ -53,13 +64,34 @@ impl<I> ServedIo<I> {
         &self.closes.0
     }
 
+    /// Tells the connection of a write of these parts.
+    #[inline]
+    fn wrote<'a>(&mut self, polled: &Poll<io::Result<usize>>, parts: impl Iterator<Item = &'a [u8]> + Clone) {
+        let written = match polled {
+            Poll::Ready(Ok(written)) => *written,
+            _ => 0,
+        };
+        if !self.frames.is_http1() {
+            let last_frame = self.frames.offered(parts.clone(), written);
+            self.connection().wrote(last_frame);
+        }
+        let connection = &self.closes.0;
+        if connection.is_counting() {
+            let mut left = written;
+            connection.count_bytes(parts.map(|part| {
+                let some = left.min(part.len());
+                left -= some;
+                &part[..some]
+            }));
+        }
+        self.tell(polled);
+    }
+
     /// Tells the connection of a write, or of a flush that has not succeeded.
     fn tell<T>(&self, polled: &Poll<io::Result<T>>) {
         self.connection().mark_unflushed();
-        match polled {
-            Poll::Ready(Ok(_)) => {}
-            Poll::Ready(Err(_)) => self.connection().close(),
-            Poll::Pending => self.connection().write_is_pending(),
+        if let Poll::Ready(Err(_)) = polled {
+            self.connection().close();
         }
     }
 }
@@ -70,21 +102,19 @@ impl<I: AsyncRead + Unpin> AsyncRead for ServedIo<I> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.poll_server(cx)?;
+        if !self.frames.is_http1() {
+            self.connection().did_not_write();
+        }
         let polled = Pin::new(&mut self.io).poll_read(cx, buf);
-        self.connection().received(polled.is_ready());
-        polled
+        self.or_failed(polled, cx)
     }
 }
 
 impl<I: AsyncWrite + Unpin> AsyncWrite for ServedIo<I> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_server(cx)?;
         let polled = Pin::new(&mut self.io).poll_write(cx, buf);
-        if let (&Poll::Ready(Ok(written)), true) = (&polled, self.connection().is_counting()) {
-            self.connection().count_bytes([&buf[..written]]);
-        }
-        self.tell(&polled);
+        let polled = self.or_failed(polled, cx);
+        self.wrote(&polled, iter::once(buf));
         polled
     }
 
@@ -93,17 +123,9 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for ServedIo<I> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.poll_server(cx)?;
         let polled = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
-        if let (&Poll::Ready(Ok(written)), true) = (&polled, self.connection().is_counting()) {
-            let mut left = written;
-            self.connection().count_bytes(bufs.iter().map(|buf| {
-                let part = left.min(buf.len());
-                left -= part;
-                &buf[..part]
-            }));
-        }
-        self.tell(&polled);
+        let polled = self.or_failed(polled, cx);
+        self.wrote(&polled, bufs.iter().map(|buf| &**buf));
         polled
     }
 
@@ -112,10 +134,16 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for ServedIo<I> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.frames.is_http1() {
+            self.connection().did_not_write();
+        }
         self.poll_server(cx)?;
         let polled = Pin::new(&mut self.io).poll_flush(cx);
         match polled {
-            Poll::Ready(Ok(())) => self.connection().flushed(),
+            Poll::Ready(Ok(())) => {
+                self.frames.flushed();
+                self.connection().flushed();
+            }
             _ => self.tell(&polled),
         }
         polled
@@ -124,8 +152,8 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for ServedIo<I> {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // Servers flush before they shut down, and send nothing after it.
         self.connection().close();
-        self.poll_server(cx)?;
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        let polled = Pin::new(&mut self.io).poll_shutdown(cx);
+        self.or_failed(polled, cx)
     }
 }
 

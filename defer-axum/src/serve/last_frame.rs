@@ -1,6 +1,6 @@
 //! The last frame of an HTTP/2 response, which tells when h2 is done with it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use defer_core::Delivery;
@@ -9,12 +9,20 @@ use tokio::task;
 use super::connection::Connection;
 use crate::release::ReleaseGuard;
 
+/// How a response ended whose body did not, after its last frame: h2 then throws that away, if it has not written it.
+pub(super) type BrokenOff = Arc<OnceLock<Delivery>>;
+
 /// Returns an empty last frame. It releases the jobs once it has been sent, or can no longer be sent.
-pub(super) fn last_frame(connection: &Arc<Connection>, guard: ReleaseGuard) -> Bytes {
+pub(super) fn last_frame(
+    connection: &Arc<Connection>,
+    guard: ReleaseGuard,
+    broken_off: Option<BrokenOff>,
+) -> Bytes {
     Bytes::from_owner(LastFrame {
         guard: Some(guard),
         connection: connection.clone(),
         stream: task::try_id(),
+        broken_off,
     })
 }
 
@@ -27,6 +35,7 @@ struct LastFrame {
     connection: Arc<Connection>,
     /// The task of the frame's stream.
     stream: Option<task::Id>,
+    broken_off: Option<BrokenOff>,
 }
 
 impl AsRef<[u8]> for LastFrame {
@@ -36,22 +45,18 @@ impl AsRef<[u8]> for LastFrame {
 }
 
 impl Drop for LastFrame {
-    /// Tells a frame that was written from one that was thrown away. As of h2 0.4.20:
-    ///
-    /// - The connection's task writes frames. If the task of the frame's own stream drops it, it was never handed over: the
-    ///   stream was reset before.
-    /// - The connection's task throws frames away while it handles what it has read (a reset, a GOAWAY, an error, the
-    ///   end): [`Connection::is_receiving`].
+    /// The connection's task writes frames (h2 0.4.20). If the task of the frame's own stream drops it, it was never handed over: the
+    /// stream was reset before. Otherwise the connection finds out.
     ///
     /// h2 drops a frame as short as this once it has copied it into its write buffer, which is empty when the next flush
     /// succeeds. That flush means that the frame was sent.
     fn drop(&mut self) {
         let Some(guard) = self.guard.take() else { return };
         let handed_over = self.stream.is_none() || self.stream != task::try_id();
-        if handed_over && !self.connection.is_receiving() {
-            self.connection.sent_with_next_flush(guard);
-        } else {
-            guard.end(Delivery::Disconnected, 0);
+        match self.broken_off.as_ref().and_then(|broken_off| broken_off.get()) {
+            Some(delivery) => guard.end(*delivery, 0),
+            None if handed_over => self.connection.dropped_last_frame(guard),
+            None => guard.end(Delivery::Disconnected, 0),
         }
     }
 }

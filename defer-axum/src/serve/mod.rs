@@ -67,14 +67,16 @@
 //! # Connection info
 //!
 //! `ConnectInfo<SocketAddr>` works with a plain [`Router`](axum::Router) and with `into_make_service_with_connect_info`. For
-//! your own type, implement [`Connected`](axum::extract::connect_info::Connected) for
-//! `IncomingStream<'_, ServedListener<L>>`.
+//! your own type, use [`with_connect_info`]: `serve` has a listener of its own, so an implementation of
+//! [`Connected`](axum::extract::connect_info::Connected) for `IncomingStream<'_, TcpListener>` is none for it, and one for
+//! [`ServedListener`] is not allowed, because axum has one for each of those (E0119).
 
 #[cfg(feature = "axum-server")]
 mod acceptor;
 mod body;
 mod body_counter;
 mod connection;
+mod frames;
 mod io;
 mod last_frame;
 mod listener;
@@ -88,7 +90,7 @@ mod worker;
 pub use self::acceptor::{DeferAcceptFuture, DeferAcceptor};
 pub use self::{
     io::ServedIo,
-    listener::{ServedListener, Watched},
+    listener::{ServedListener, Watched, WithConnectInfo, with_connect_info},
     server::{Serve, ServeFuture, WithGracefulShutdown, serve},
     service::WatchedFuture,
     watch::{ServedService, watch_connection},

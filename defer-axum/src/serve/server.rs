@@ -16,10 +16,12 @@ use axum::{
     response::Response,
     serve::{IncomingStream, Listener, ListenerExt},
 };
-use defer_core::{BoxFuture, Runner, ShutdownReport, queue::RunWorker};
+use bytes::Bytes;
+use defer_core::{BoxError, BoxFuture, Runner, ShutdownReport, queue::RunWorker};
+use http_body::Body as HttpBody;
 use tokio::{
     sync::oneshot,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 use tower_service::Service;
 
@@ -30,7 +32,7 @@ use super::{
     listener::{ServedListener, Watched},
     service::MakeServed,
     state::ServerState,
-    worker::Workers,
+    worker::{StopWorkers, Workers},
 };
 
 /// How long a shutdown waits for open requests, unless set. Together with [`DRAIN_TIMEOUT`] it is less than the 30 s that Kubernetes
@@ -50,7 +52,7 @@ const FAIL_WITHIN: Duration = Duration::from_secs(1);
 /// runner is that of the whole process: the end of one server ends the jobs that others have on it.
 ///
 /// The listener may be a TCP or Unix listener, one with a tap, or your own, such as for TLS. The app may be a `Router`, a
-/// `MethodRouter`, or a make-service. The [module](super) says what "sent" means.
+/// `MethodRouter`, or a make-service, with any body of [`Bytes`]. The [module](super) says what "sent" means.
 ///
 /// ```no_run
 /// # use axum::Router;
@@ -61,12 +63,13 @@ const FAIL_WITHIN: Duration = Duration::from_secs(1);
 /// defer_axum::serve(listener, app).await
 /// # }
 /// ```
-pub fn serve<L, M, S>(listener: L, app: M) -> Serve<L, M>
+pub fn serve<L, M, S, B>(listener: L, app: M) -> Serve<L, M>
 where
     L: Listener<Addr: Clone + Sync + 'static>,
     M: for<'a> Service<IncomingStream<'a, ServedListener<L>>, Error = Infallible, Response = S>,
-    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S: Service<Request, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     Serve { listener, app, state: Arc::default(), workers: Workers::default() }
 }
@@ -229,15 +232,16 @@ fn watched<L: Listener>(listener: L, state: &Arc<ServerState>) -> ServedListener
     Watched::new(listener, state.clone()).tap_io(leave as fn(&mut ServedIo<L::Io>))
 }
 
-impl<L, M, S> IntoFuture for Serve<L, M>
+impl<L, M, S, B> IntoFuture for Serve<L, M>
 where
     L: Listener<Addr: fmt::Debug + Clone + Sync + 'static>,
     M: for<'a> Service<IncomingStream<'a, ServedListener<L>>, Error = Infallible, Response = S>
         + Send
         + 'static,
     for<'a> <M as Service<IncomingStream<'a, ServedListener<L>>>>::Future: Send,
-    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S: Service<Request, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     type Output = io::Result<()>;
     type IntoFuture = ServeFuture<()>;
@@ -258,15 +262,16 @@ where
     }
 }
 
-impl<L, M, S, F> IntoFuture for WithGracefulShutdown<L, M, F>
+impl<L, M, S, B, F> IntoFuture for WithGracefulShutdown<L, M, F>
 where
     L: Listener<Addr: fmt::Debug + Clone + Sync + 'static>,
     M: for<'a> Service<IncomingStream<'a, ServedListener<L>>, Error = Infallible, Response = S>
         + Send
         + 'static,
     for<'a> <M as Service<IncomingStream<'a, ServedListener<L>>>>::Future: Send,
-    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S: Service<Request, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
     type Output = io::Result<ShutdownReport>;
@@ -283,7 +288,7 @@ where
 }
 
 /// Serves until the signal, or until a worker fails, and drains. The signal says whether to announce a shutdown.
-async fn serve_until<L, M, S>(
+async fn serve_until<L, M, S, B>(
     serve: Serve<L, M>,
     signal: impl Future<Output = bool> + Send + 'static,
     close_timeout: Duration,
@@ -295,28 +300,26 @@ where
         + Send
         + 'static,
     for<'a> <M as Service<IncomingStream<'a, ServedListener<L>>>>::Future: Send,
-    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S: Service<Request, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     let Serve { listener, app, state, workers } = serve;
     let mut workers = workers.start();
     let (fail, failed) = oneshot::channel();
     let (closes, closing) = oneshot::channel();
-    let stopped = {
-        let (state, workers) = (state.clone(), workers.stopper());
-        async move {
-            let announces = tokio::select! {
-                announces = signal => announces,
-                // Nothing is sent if the server is dropped.
-                Ok(()) = failed => true,
-            };
-            workers.stop();
-            if announces {
-                state.drained.announce();
-                state.close();
-                // Nobody receives it if the server is dropped.
-                let _ = closes.send(());
-            }
+    let mut closing_begins =
+        ClosingBegins { workers: workers.stopper(), state: state.clone(), closes: Some(closes) };
+    let stopped = async move {
+        let announces = tokio::select! {
+            announces = signal => announces,
+            // Nothing is sent if the server is dropped.
+            Ok(()) = failed => true,
+        };
+        if announces {
+            closing_begins.announce();
+        } else {
+            closing_begins.workers.stop();
         }
     };
     let listener = watched(listener, &state);
@@ -327,7 +330,13 @@ where
         let mut fail = Some(fail);
         loop {
             tokio::select! {
-                served = &mut serving => break served,
+                served = &mut serving => {
+                    if state.has_failed() {
+                        // Handlers of HTTP/2 have tasks of their own.
+                        late.await;
+                    }
+                    break served;
+                }
                 () = &mut late => break Ok(()),
                 () = workers.failed(), if fail.is_some() => {
                     // Nobody receives it after the signal.
@@ -342,6 +351,31 @@ where
     served.and(ended).map(|()| report)
 }
 
+/// What happens at the signal, or if that panics: axum takes a panic for the signal (0.8.9).
+struct ClosingBegins {
+    workers: StopWorkers,
+    state: Arc<ServerState>,
+    closes: Option<oneshot::Sender<()>>,
+}
+
+impl ClosingBegins {
+    fn announce(&mut self) {
+        self.workers.stop();
+        self.state.drained.announce();
+        self.state.close();
+        // Nobody receives it if the server is dropped.
+        let _ = self.closes.take().map(|closes| closes.send(()));
+    }
+}
+
+impl Drop for ClosingBegins {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.announce();
+        }
+    }
+}
+
 /// Completes when the server is to go on without the connections that are left.
 async fn late(closing: oneshot::Receiver<()>, state: &ServerState, close_timeout: Duration) {
     if closing.await.is_err() {
@@ -349,8 +383,9 @@ async fn late(closing: oneshot::Receiver<()>, state: &ServerState, close_timeout
     }
     sleep(close_timeout).await;
     state.fail();
-    sleep(FAIL_WITHIN).await;
-    tracing::error!(target: "defer", "a connection did not end with the server: perhaps a handler blocks its thread");
+    if timeout(FAIL_WITHIN, state.all_gone()).await.is_err() {
+        tracing::error!(target: "defer", "a connection did not end with the server: perhaps a handler blocks its thread");
+    }
 }
 
 /// Shuts all runners down, again and again until none of them has anything left: jobs of one may defer on another, or on one that

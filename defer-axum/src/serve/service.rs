@@ -23,7 +23,12 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{body::ServedBody, connection::Connection, listener::ServedListener};
-use crate::{outermost::Outermost, release::dropped};
+use crate::{
+    extensions::KeptExtensions,
+    length::{Announced, content_length},
+    outermost::Outermost,
+    release::dropped,
+};
 
 /// Makes a [`Served`] for each connection.
 pub(super) struct MakeServed<M> {
@@ -154,7 +159,8 @@ where
 
     fn call(&mut self, mut request: Request<Q>) -> Self::Future {
         let is_http2 = request.version() == Version::HTTP_2;
-        let is_connect = request.method() == Method::CONNECT;
+        let is_connect = is_http2 && request.method() == Method::CONNECT;
+        let is_head = request.method() == Method::HEAD;
         if !is_http2 {
             self.connection.called();
         }
@@ -164,7 +170,7 @@ where
         let connection = self.connection.clone();
         WatchedFuture {
             inner,
-            exchange: Exchange { outermost, connection, is_http2, is_connect, response: None },
+            exchange: Exchange { outermost, connection, is_http2, is_connect, is_head, response: None },
         }
     }
 }
@@ -184,6 +190,7 @@ struct Exchange {
     connection: Arc<Connection>,
     is_http2: bool,
     is_connect: bool,
+    is_head: bool,
     /// The response, while it waits until everything before it is flushed.
     response: Option<Box<Response>>,
 }
@@ -214,31 +221,51 @@ where
 }
 
 impl Exchange {
-    fn watch(&mut self, response: Response) -> Response {
+    fn watch(&mut self, mut response: Response) -> Response {
+        self.outermost.enter(|| KeptExtensions::drop(response.extensions_mut()));
         let mut outermost = std::mem::take(&mut self.outermost);
         let (head, body) = response.into_parts();
-        outermost.saw_head(&head);
+        let counts = if self.is_http2 { None } else { Some(&self.connection) };
+        outermost.saw_head(&head, || {
+            let connection = counts.cloned();
+            Box::new(move || connection.as_ref().map_or(0, |connection| connection.taken()))
+        });
         let connection = self.connection.clone();
+        let header = || content_length(&head.headers);
+        let exact = || body.size_hint().exact();
+        // hyper trusts a body over HTTP/1 that knows its length (1.12). Over HTTP/2 nobody compares.
+        let length = if self.is_http2 { header().or_else(exact) } else { exact().or_else(header) };
+        let announced = Announced::new(self.is_head, head.status, length);
         let body = if !self.is_http2 {
-            ServedBody::http1(body, outermost, connection)
+            ServedBody::http1(body, announced, outermost, connection)
         } else if self.is_connect && head.status.is_success() {
             ServedBody::upgrade(body, outermost, connection)
         } else {
-            ServedBody::http2(body, outermost, connection)
+            ServedBody::http2(body, announced, outermost, connection)
         };
         // Boxed in the type that `Body::new` takes as it is.
         Response::from_parts(head, Body::new(UnsyncBoxBody::new(body)))
     }
 }
 
+impl Exchange {
+    #[cold]
+    fn break_off(&mut self) {
+        if let Some(mut response) = self.response.take() {
+            // It may defer while it is dropped.
+            self.outermost.enter(|| {
+                KeptExtensions::drop(response.extensions_mut());
+                drop(response);
+            });
+        }
+        self.outermost.take_guard(0).end(dropped(Delivery::Disconnected), 0);
+    }
+}
+
 impl Drop for Exchange {
     fn drop(&mut self) {
-        if let Some(response) = self.response.take() {
-            // It may defer while it is dropped.
-            self.outermost.enter(|| drop(response));
-        }
-        if self.outermost.has_jobs() {
-            self.outermost.take_guard(0).end(dropped(Delivery::Disconnected), 0);
+        if self.response.is_some() || self.outermost.has_jobs() {
+            self.break_off();
         }
     }
 }

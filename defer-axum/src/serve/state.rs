@@ -5,10 +5,12 @@ use std::{
     io,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicU8, AtomicUsize, Ordering},
     },
     task::{Context, Waker},
 };
+
+use tokio::sync::Notify;
 
 use crate::servers::Drained;
 
@@ -19,6 +21,9 @@ pub(super) struct ServerState {
     phase: AtomicU8,
     /// Who polls the connections that are left, by the address of their state.
     wakers: Mutex<HashMap<usize, Waker>>,
+    /// The connections of which anything is left.
+    connections: AtomicUsize,
+    all_gone: Notify,
 }
 
 /// Connections are accepted and served.
@@ -30,7 +35,13 @@ const FAILED: u8 = 2;
 
 impl Default for ServerState {
     fn default() -> Self {
-        Self { drained: Drained::new(), phase: AtomicU8::new(OPEN), wakers: Mutex::default() }
+        Self {
+            drained: Drained::new(),
+            phase: AtomicU8::new(OPEN),
+            wakers: Mutex::default(),
+            connections: AtomicUsize::new(0),
+            all_gone: Notify::new(),
+        }
     }
 }
 
@@ -51,10 +62,36 @@ impl ServerState {
         wakers.into_values().for_each(Waker::wake);
     }
 
+    pub(super) fn has_failed(&self) -> bool {
+        self.phase.load(Ordering::Acquire) == FAILED
+    }
+
+    pub(super) fn accepted(&self) {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn gone(&self) {
+        if self.connections.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.all_gone.notify_waiters();
+        }
+    }
+
+    /// Waits until nothing is left of any connection, neither a handler of HTTP/2, which has a task of its own, nor an upgrade.
+    pub(super) async fn all_gone(&self) {
+        loop {
+            let gone = self.all_gone.notified();
+            // Whoever goes from here on notifies this.
+            if self.connections.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            gone.await;
+        }
+    }
+
     /// Returns the error of a connection that is polled after its time.
     ///
-    /// At the end of a server axum tells each connection to end, which polls it (axum 0.8.9), and hyper reads, writes or flushes at
-    /// each poll (1.12). So each connection that is left has left its waker.
+    /// At the end of a server axum tells each connection to end, which polls it (axum 0.8.9). At each poll hyper flushes, or waits for a
+    /// read or a write (1.12). So each connection that is left has left its waker.
     #[inline]
     pub(super) fn poll(&self, connection: usize, cx: &Context<'_>) -> io::Result<()> {
         if self.phase.load(Ordering::Acquire) == OPEN {

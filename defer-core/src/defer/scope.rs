@@ -85,6 +85,18 @@ impl Scope {
         Self { current: Current::Unused(runner.engine) }
     }
 
+    /// Returns another scope of the same request. If this one has a [`list`](Self::list), the other has that too; otherwise each
+    /// has one of its own from its first job on.
+    #[must_use]
+    pub fn share(&self) -> Self {
+        let current = match &self.current {
+            Current::Outside => Current::Outside,
+            Current::Unused(engine) => Current::Unused(engine.clone()),
+            Current::Used(list) => Current::Used(list.clone()),
+        };
+        Self { current }
+    }
+
     /// Calls `f` in this scope, which collects the jobs that are deferred in it.
     #[inline]
     pub fn enter<R>(&mut self, f: impl FnOnce() -> R) -> R {

@@ -131,6 +131,8 @@ pub enum Delivery {
     Cancelled,
     /// The handler, or the body, panicked.
     Panicked,
+    /// The response was not over in time: `DeferLayer::release_after`. It may go on.
+    Unfinished,
     /// The process that answered died before the response was over. Only of a durable job, which another process runs.
     Unknown,
 }
@@ -145,6 +147,7 @@ impl Delivery {
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
             Self::Panicked => "panicked",
+            Self::Unfinished => "unfinished",
             Self::Unknown => "unknown",
         }
     }

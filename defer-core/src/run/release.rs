@@ -5,7 +5,10 @@ use std::sync::Arc;
 use super::{detached::Detached, push};
 use crate::{
     limits::{keyed_semaphore::Key, semaphore::Semaphore},
-    list::list::{JobList, Locked},
+    list::{
+        lease::Parted,
+        list::{JobList, Locked},
+    },
     model::{policy::Flags, response::ResponseInfo},
     observe::event::JobEventKind,
 };
@@ -28,14 +31,14 @@ impl JobList {
         push::push_due(self);
         let now = self.now();
         let (mut starts, mut has) = (false, Flags::NONE);
-        let (mut parted, mut detached) = (Vec::new(), Vec::new());
+        let mut leaving: Option<(Vec<Parted>, Vec<Detached>)> = None;
         self.end_with(&JobEventKind::Shed, |locked, effects| {
             if self.engine.config.is_recording && locked.state.waiting() == 0 {
                 return;
             }
             if locked.state.flags().has(Flags::LEASED) && !locked.state.is_released() {
                 // Before they take room, or begin.
-                parted = self.part_locked(locked, None, effects);
+                leaving.get_or_insert_default().0 = self.part_locked(locked, None, effects);
             }
             let Some(is_active) = locked.state.release(self.bounds(), now, effects) else { return };
             starts = is_active;
@@ -44,16 +47,17 @@ impl JobList {
                 self.queue_serial(locked);
             }
             if has.has(Flags::CONCURRENT) {
-                detached = self.detach_concurrent(locked);
+                leaving.get_or_insert_default().1 = self.detach_concurrent(locked);
             }
         });
-        if !parted.is_empty() {
+        let detached = leaving.map(|(parted, detached)| {
             self.follow_parted(parted);
-        }
+            detached
+        });
         if has.has(Flags::UNIQUE) {
             self.claim_unique();
         }
-        if !detached.is_empty() {
+        if let Some(detached) = detached {
             start_all(detached);
         }
         if starts && (!has.has(Flags::UNIQUE.with(Flags::CONCURRENT)) || self.lock().state.begin()) {

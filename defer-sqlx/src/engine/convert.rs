@@ -71,13 +71,14 @@ struct Outcome {
     elapsed_ms: u64,
 }
 
-const DELIVERIES: [Delivery; 6] = [
+const DELIVERIES: [Delivery; 7] = [
     Delivery::Sent,
     Delivery::Finished,
     Delivery::Disconnected,
     Delivery::Failed,
     Delivery::Cancelled,
     Delivery::Panicked,
+    Delivery::Unfinished,
 ];
 
 pub(super) fn outcome(response: &ResponseInfo) -> Option<String> {

@@ -1,6 +1,6 @@
 //! What is served.
 
-use std::{future::pending, panic::resume_unwind};
+use std::{future::pending, panic::resume_unwind, time::Duration};
 
 use axum::{
     Router,
@@ -22,9 +22,15 @@ use crate::{
     world::{Place, World},
 };
 
+/// How long a response may take, if there is a limit. A [`Step::Wait`](crate::Step::Wait) is longer.
+const SOON: Duration = Duration::from_secs(1);
+
 /// The app of a case, around its handlers.
 pub(crate) fn router(app: &App, world: &World, runner: &Runner) -> Router {
-    let layer = DeferLayer::new(runner.clone());
+    let mut layer = DeferLayer::new(runner.clone());
+    if app.releases_after {
+        layer = layer.release_after(SOON);
+    }
     let inner = Router::new().route("/{n}", any(inner)).with_state(world.clone()).layer(layer.clone());
     world.inner().set(inner).expect("one app for a world");
     let around = Around { world: world.clone(), outer: app.outer, defers: app.nested };

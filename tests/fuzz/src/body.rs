@@ -33,7 +33,7 @@ pub(crate) fn response(world: &World, n: usize) -> Response {
     };
     let mut response = Response::builder().status(answer.status);
     if answer.shape == Shape::Announced {
-        response = response.header(CONTENT_LENGTH, answer.size);
+        response = response.header(CONTENT_LENGTH, answer.announced.unwrap_or(answer.size));
     }
     if answer.trailers && answer.is_streamed() {
         response = response.header(TRAILER, "x-sum");
@@ -90,7 +90,8 @@ impl HttpBody for PlayedBody {
             let place = if this.answer.inner == Some(Inner::Forwards) { Place::Inner } else { Place::Stream };
             this.world.defer(this.n, place);
         }
-        if this.answer.pends && !this.passed {
+        let waits = this.answer.pends || this.answer.ends_late && this.left.is_empty();
+        if waits && !this.passed {
             ready!(this.world.poll_pass(this.n, cx));
             this.passed = true;
         }

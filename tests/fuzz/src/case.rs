@@ -36,7 +36,13 @@ impl Case {
                 stutters: false,
             },
             settings: Settings { window: 65_535, max_frame: 16_384, acknowledges: true },
-            app: App { outer: Outer::None, nested: false, max_running: None, max_pending: None },
+            app: App {
+                outer: Outer::None,
+                nested: false,
+                max_running: None,
+                max_pending: None,
+                releases_after: false,
+            },
             steps: steps.into_iter().collect(),
         }
     }
@@ -86,6 +92,8 @@ pub struct App {
     pub max_running: Option<usize>,
     /// The runner's `max_pending`, if it is not the default.
     pub max_pending: Option<usize>,
+    /// Whether jobs are released after a [`Step::Wait`] at the latest.
+    pub releases_after: bool,
 }
 
 /// A layer outside the `DeferLayer`.
@@ -136,6 +144,8 @@ pub enum Step {
     Misuse(Misuse),
     /// The server is told to shut down gracefully.
     Shutdown,
+    /// More time passes than a response may take, or a shutdown waits for connections.
+    Wait,
     /// Writes and flushes fail from here on.
     BreakWrites,
     /// Reads fail from here on.
@@ -191,7 +201,9 @@ impl Exchange {
             empty_chunks: false,
             tells_end: false,
             trailers: false,
+            announced: None,
             pends: false,
+            ends_late: false,
             fault: None,
             reads: Reads::Nothing,
             course: Course::Answers,
@@ -269,8 +281,12 @@ pub struct Answer {
     pub tells_end: bool,
     /// Whether there are trailers.
     pub trailers: bool,
+    /// The `Content-Length` of [`Shape::Announced`], if it is not the size.
+    pub announced: Option<usize>,
     /// Whether each chunk, and the end, waits for [`Step::Feed`].
     pub pends: bool,
+    /// Whether the end does, or what fails at it.
+    pub ends_late: bool,
     /// What goes wrong with the body.
     pub fault: Option<Fault>,
     /// What the handler reads of the request's body.
@@ -297,6 +313,24 @@ impl Answer {
 
     pub(crate) fn fault(&self) -> Option<Fault> {
         self.fault.filter(|_| self.is_streamed())
+    }
+
+    /// How many bytes the head announces.
+    pub(crate) fn announces(&self) -> Option<usize> {
+        match self.shape {
+            Shape::Streamed => None,
+            Shape::Announced => Some(self.announced.unwrap_or(self.size)),
+            Shape::Full | Shape::Sized => Some(self.size),
+        }
+    }
+
+    /// Whether the body ends before the length that was announced.
+    pub(crate) fn is_short(&self) -> bool {
+        let yields = match self.fault() {
+            Some(Fault::Ends(at)) => at.saturating_mul(self.chunk).min(self.size),
+            _ => self.size,
+        };
+        self.announces().is_some_and(|announced| announced > yields)
     }
 }
 

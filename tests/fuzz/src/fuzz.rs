@@ -123,6 +123,7 @@ fn smaller(case: &Case) -> Vec<Case> {
     plainer(&|case| case.app = plain.app.clone());
     plainer(&|case| case.app = App { outer: Outer::None, ..case.app });
     plainer(&|case| case.app = App { nested: false, ..case.app });
+    plainer(&|case| case.app = App { releases_after: false, ..case.app });
     for at in 0..steps {
         let mut change = |change: &dyn Fn(&mut Exchange)| {
             plainer(&|case| {
@@ -139,6 +140,8 @@ fn smaller(case: &Case) -> Vec<Case> {
         change(&|exchange| exchange.answer.stream_job = None);
         change(&|exchange| exchange.answer.fault = None);
         change(&|exchange| exchange.answer.pends = false);
+        change(&|exchange| exchange.answer.ends_late = false);
+        change(&|exchange| exchange.answer.announced = None);
         change(&|exchange| exchange.answer.empty_chunks = false);
         change(&|exchange| exchange.answer.conditional = false);
         change(&|exchange| exchange.answer.trailers = false);

@@ -115,7 +115,13 @@ impl Dice {
             _ => Outer::None,
         };
         let bound = |dice: &mut Self| dice.one_in(6).then(|| dice.between(1, 4));
-        App { outer, nested: self.one_in(6), max_running: bound(self), max_pending: bound(self) }
+        App {
+            outer,
+            nested: self.one_in(6),
+            max_running: bound(self),
+            max_pending: bound(self),
+            releases_after: self.one_in(6),
+        }
     }
 
     fn step(&mut self, protocol: Protocol, breadth: Breadth, requests: usize) -> Step {
@@ -137,7 +143,7 @@ impl Dice {
             (8..13, _) => Step::Send(self.magnitude(5_000) + 1),
             (13..15, _) => Step::Send(usize::MAX),
             (15..17, _) => Step::Allow(usize::MAX),
-            (17, _) if self.one_in(3) => Step::Shutdown,
+            (17, _) => self.pick(&[Step::Shutdown, Step::Wait, Step::Wait]),
             (18, _) => self.pick(&[Step::BreakReads, Step::Vanish]),
             (19..24, Protocol::Http2) => {
                 let stream = if self.one_in(3) { None } else { Some(nth(self)) };
@@ -232,7 +238,9 @@ impl Dice {
         answer.empty_chunks = self.one_in(6);
         answer.tells_end = self.0.bool();
         answer.trailers = self.one_in(5);
+        answer.announced = self.one_in(4).then(|| self.magnitude(2 * answer.size + 2));
         answer.pends = self.one_in(4);
+        answer.ends_late = self.one_in(4);
         let at = self.magnitude(16);
         answer.fault = match self.below(20) {
             0 => Some(Fault::Fails(at)),

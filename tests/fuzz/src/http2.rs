@@ -165,10 +165,19 @@ pub(crate) struct Written {
     pub(crate) body: usize,
     /// Where the last whole DATA frame ends.
     pub(crate) data_end: Option<usize>,
+    /// Where the head ends, and each whole DATA frame, and how many bytes of DATA there are by then.
+    ends: Vec<(usize, usize)>,
     /// Where the frame ends that ends the stream.
     pub(crate) end: Option<usize>,
     /// The server has reset it.
     pub(crate) reset: bool,
+}
+
+impl Written {
+    /// Where the frame ends that has the last of so many bytes.
+    pub(crate) fn end_of(&self, bytes: usize) -> Option<usize> {
+        self.ends.iter().find(|(_, body)| *body >= bytes).map(|(end, _)| *end)
+    }
 }
 
 /// What the server wrote.
@@ -218,6 +227,9 @@ pub(crate) fn frames(bytes: &[u8]) -> Result<Frames, String> {
                 }
                 if kind == DATA && whole {
                     written.data_end = Some(end);
+                }
+                if (kind == DATA || kind == HEADERS) && whole {
+                    written.ends.push((end, written.body));
                 }
                 if kind != RST_STREAM && flags & END_STREAM != 0 && whole {
                     written.end = Some(end);

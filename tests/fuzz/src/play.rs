@@ -5,6 +5,7 @@ use std::{
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
+    time::Duration,
 };
 
 use defer_axum::Runner;
@@ -41,7 +42,7 @@ pub fn play_by(by: By, case: &Case) -> Result<Counts, String> {
             let mut play = Play::begin(by, case, rest);
             play.settle().await;
             for (at, step) in case.steps.iter().enumerate() {
-                play.step(step);
+                play.step(step).await;
                 play.settle().await;
                 play.check().map_err(|failure| format!("after step {at}: {failure}"))?;
             }
@@ -82,7 +83,7 @@ fn stuck_under_axum(case: &Case) -> Result<Stuck, String> {
             let mut play = Play::begin(By::Axum, case, rest);
             play.settle().await;
             for step in &case.steps {
-                play.step(step);
+                play.step(step).await;
                 play.settle().await;
             }
             Ok(Stuck { unanswered: play.let_through().await, stops: play.leave().await })
@@ -109,11 +110,16 @@ fn at_rest<F: Future>(future: impl FnOnce(Rest) -> F) -> F::Output {
     let rest = Rest(parks.clone());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
+        // It is never idle, so no time passes but what a step lets pass.
+        .start_paused(true)
         .on_thread_park(move || parks.notify_waiters())
         .build()
         .expect("a runtime");
     runtime.block_on(future(rest))
 }
+
+/// How long a server waits for its connections, by default.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(15);
 
 struct Play<'a> {
     case: &'a Case,
@@ -163,7 +169,7 @@ impl<'a> Play<'a> {
         }
     }
 
-    fn step(&mut self, step: &Step) {
+    async fn step(&mut self, step: &Step) {
         let Self { client, pipe, counts, .. } = self;
         counts.steps += 1;
         match step {
@@ -180,6 +186,16 @@ impl<'a> Play<'a> {
             Step::Shutdown => {
                 counts.shutdowns += 1;
                 self.oracle.stops(self.server.take());
+            }
+            Step::Wait => {
+                counts.waits += 1;
+                // No longer than jobs have at the end.
+                tokio::time::advance(CLOSE_TIMEOUT).await;
+                self.oracle.waited.set(true);
+                if self.server.is_none() {
+                    client.over = true;
+                    client.broke = true;
+                }
             }
             Step::BreakWrites | Step::BreakReads | Step::Leave | Step::Vanish => {
                 counts.breaks += 1;
@@ -218,7 +234,7 @@ impl<'a> Play<'a> {
         let seen = self.oracle.look()?;
         self.oracle.check_told(&self.client, &seen)?;
         if !self.flushes_blocked && !self.client.over && is_exact {
-            self.oracle.check_released(&seen)?;
+            self.oracle.check_released(&self.client, &seen)?;
         }
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! hyper's `pipeline_flush`, which writes nothing while further requests are in the server's buffer.
 
+use std::time::Duration;
+
 use axum::Router;
 use defer_axum::{DeferLayer, Runner};
 use defer_tests::{
@@ -18,7 +20,7 @@ async fn start(by: Https) -> (HttpsServer, Wire, Log) {
     let (wire, log) = (Wire::new(), Log::new());
     let runner = Runner::builder().state(wire.clone()).state(log.clone()).build();
     let app: Router = routes(&runner, &log).layer(DeferLayer::new(runner.clone()));
-    let server = by.serve_with(app, &runner, &wire, |builder| {
+    let server = by.serve_with(app, &runner, &wire, Duration::from_secs(60), |builder| {
         builder.http1().pipeline_flush(true);
     });
     (server.await, wire, log)

@@ -8,7 +8,7 @@ mod kinds;
 mod late;
 mod stop;
 
-use std::{convert::Infallible, io};
+use std::{convert::Infallible, io, time::Duration};
 
 use axum::{
     Router,
@@ -47,7 +47,7 @@ fn routes(runner: &Runner, log: &Log) -> Router {
         "within"
     });
     let within = Router::new().route("/", within).layer(DeferLayer::new(runner.clone()));
-    let log = log.clone();
+    let (log, opened) = (log.clone(), log.clone());
     Router::new()
         .route("/nothing/{size}", get(|Path(size): Path<usize>| async move { vec![b'x'; size] }))
         .route(
@@ -88,6 +88,14 @@ fn routes(runner: &Runner, log: &Log) -> Router {
                 defer_report("never");
                 log.add("the handler works");
                 std::future::pending::<()>().await
+            }),
+        )
+        .route(
+            "/open",
+            get(|| async move {
+                defer_report("open");
+                opened.add("the body is open");
+                Body::from_stream(tokio_stream::pending::<Result<Bytes, Infallible>>())
             }),
         )
         .route(
@@ -134,10 +142,15 @@ struct Setup {
 }
 
 async fn start(by: Https) -> Setup {
+    start_with(by, Duration::from_secs(60)).await
+}
+
+/// With so long for open connections at a shutdown.
+async fn start_with(by: Https, close_timeout: Duration) -> Setup {
     let (wire, log) = (Wire::new(), Log::new());
     let runner = Runner::builder().state(wire.clone()).state(log.clone()).build();
     let app = routes(&runner, &log).layer(DeferLayer::new(runner.clone()));
-    let server = by.serve(app, &runner, &wire).await;
+    let server = by.serve_with(app, &runner, &wire, close_timeout, |_| ()).await;
     Setup { server, runner, wire, log }
 }
 

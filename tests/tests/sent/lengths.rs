@@ -1,20 +1,24 @@
 //! Bodies whose length was announced: a server stops asking for more when it has that much.
 
-use std::{convert::Infallible, io::Write};
+use std::{convert::Infallible, io::Write, mem, task::Poll};
 
 use axum::{
     Router,
     body::Body,
     extract::{Path, Request},
-    http::header::CONTENT_LENGTH,
+    http::{HeaderMap, HeaderValue, header::CONTENT_LENGTH},
     middleware::{Next, from_fn},
     response::{IntoResponse, Response},
     routing::{get, get_service},
 };
 use bytes::Bytes;
 use defer_axum::DeferLayer;
-use defer_tests::{By, Feed, Log, NoteEnding, Tcp, runner};
-use tokio_stream::StreamExt;
+use defer_tests::{By, FedBody, Feed, Log, NoteEnding, Tcp, runner};
+use futures_util::{
+    StreamExt,
+    stream::{self, poll_fn},
+};
+use http_body_util::BodyExt;
 use tower_http::services::ServeFile;
 
 use defer_tests::{all_have_run, ask, http2};
@@ -84,6 +88,155 @@ async fn a_file_that_is_served_is_told_to_be_whole() {
         assert_eq!(client.reply("GET").await.body.len(), 100_000, "{by:?}");
         assert_eq!(log.wait_for(2).await[1], format!("{:?} 206 100000", by.whole()), "{by:?}");
     }
+}
+
+/// A response that announces ten bytes, with a body that the test holds open.
+fn ten(body: &FedBody) -> Router {
+    let body = body.clone();
+    let handler = async move || {
+        NoteEnding::defer();
+        ([(CONTENT_LENGTH, "10")], body.take())
+    };
+    Router::new().route("/", get(handler))
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_with_all_bytes_before_the_end_has_the_response() {
+    for by in By::BOTH {
+        let (log, (feed, body)) = (Log::new(), Feed::new());
+        let server = by.serve(ten(&body), &runner(&log)).await;
+        let mut client = http2::connect(server.addr).await;
+        feed.send("01234");
+        feed.send("56789");
+        let mut body = http2::body_of(client.get("/").await).await;
+        assert_eq!(http2::read(&mut body, 10).await, 10, "{by:?}");
+        if by == By::Defer {
+            // Though the client is still there, and the body has not ended.
+            assert_eq!(log.wait_for(1).await, ["Sent 200 10"]);
+        }
+        drop(body);
+        assert_eq!(log.wait_for(1).await, [format!("{:?} 200 10", by.whole())], "{by:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_end_or_trailers_may_follow_the_announced_length() {
+    async fn trailing(body: Body) -> Response {
+        NoteEnding::defer();
+        let mut trailers = HeaderMap::new();
+        trailers.insert("x-sum", HeaderValue::from_static("42"));
+        let body = body.with_trailers(async { Some(Ok(trailers)) });
+        ([(CONTENT_LENGTH, "10")], Body::new(body)).into_response()
+    }
+    for ends in [true, false] {
+        let (log, (feed, body)) = (Log::new(), Feed::new());
+        let trailing = async move || if ends { ten_of(body.take()) } else { trailing(body.take()).await };
+        let routes = Router::new().route("/", get(trailing));
+        let server = By::Defer.serve(routes, &runner(&log)).await;
+        let mut client = http2::connect(server.addr).await;
+        feed.send("0123456789");
+        let mut body = http2::body_of(client.get("/").await).await;
+        assert_eq!(http2::read(&mut body, 10).await, 10);
+        assert_eq!(log.wait_for(1).await, ["Sent 200 10"]);
+        assert!(!body.is_end_stream());
+        drop(feed);
+        assert_eq!(http2::read(&mut body, 1).await, 0);
+        let trailers = body.trailers().await.expect("the stream ends");
+        assert_eq!(trailers.is_none(), ends);
+        server.runner.idle().await;
+        assert_eq!(log.lines(), ["Sent 200 10"]);
+    }
+}
+
+fn ten_of(body: Body) -> Response {
+    NoteEnding::defer();
+    ([(CONTENT_LENGTH, "10")], body).into_response()
+}
+
+#[tokio::test]
+async fn a_job_that_is_deferred_after_the_announced_length_waits_for_no_end() {
+    let log = Log::new();
+    let handler = async || {
+        // It defers when it is asked for its end, and has not come to that.
+        let mut asked = false;
+        let after = poll_fn(move |_| {
+            if !mem::replace(&mut asked, true) {
+                NoteEnding::defer();
+            }
+            Poll::<Option<Result<Bytes, axum::Error>>>::Pending
+        });
+        let first = stream::iter([Ok(Bytes::from_static(b"0123456789"))]);
+        ([(CONTENT_LENGTH, "10")], Body::from_stream(first.chain(after)))
+    };
+    let server = By::Defer.serve(Router::new().route("/", get(handler)), &runner(&log)).await;
+    let mut client = http2::connect(server.addr).await;
+    let mut body = http2::body_of(client.get("/").await).await;
+    assert_eq!(http2::read(&mut body, 10).await, 10);
+    assert_eq!(log.wait_for(1).await, ["Sent 200 10"]);
+}
+
+#[tokio::test]
+async fn no_more_than_the_announced_length_counts() {
+    for by in By::BOTH {
+        for is_http2 in [false, true] {
+            let (log, (feed, body)) = (Log::new(), Feed::new());
+            let server = by.serve(ten(&body), &runner(&log)).await;
+            feed.send("01234");
+            feed.send("5678901234");
+            drop(feed);
+            if is_http2 {
+                let mut client = http2::connect(server.addr).await;
+                // h2 refuses what was not announced.
+                let mut body = http2::body_of(client.get("/").await).await;
+                while let Some(Ok(_)) = body.data().await {}
+            } else {
+                assert_eq!(Tcp::connect(server.addr).await.get("/").await.text(), "0123456789", "{by:?}");
+            }
+            let whole = format!("{:?} 200 10", by.whole());
+            assert_eq!(log.wait_for(1).await, [whole], "{by:?}, HTTP/2: {is_http2}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_ends_short_of_its_announced_length_has_failed() {
+    for by in By::BOTH {
+        for is_http2 in [false, true] {
+            let (log, (feed, body)) = (Log::new(), Feed::new());
+            let server = by.serve(ten(&body), &runner(&log)).await;
+            feed.send("01234");
+            if is_http2 {
+                let mut client = http2::connect(server.addr).await;
+                let mut body = http2::body_of(client.get("/").await).await;
+                assert_eq!(http2::read(&mut body, 5).await, 5);
+                drop(feed);
+                log.wait_for(1).await;
+            } else {
+                let mut client = Tcp::connect(server.addr).await;
+                client.send_get("/").await;
+                client.read_until("01234").await;
+                drop(feed);
+                log.wait_for(1).await;
+            }
+            // h2 does not tell how much of a stream it has written that is broken off.
+            let bytes = if is_http2 && by == By::Defer { 0 } else { 5 };
+            assert_eq!(log.lines(), [format!("Failed 200 {bytes}")], "{by:?}, HTTP/2: {is_http2}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_error_after_the_announced_length_fails_what_was_not_sent() {
+    let (log, (feed, body)) = (Log::new(), Feed::new());
+    let server = By::Defer.serve(ten(&body), &runner(&log)).await;
+    let mut settings = h2::client::Builder::new();
+    settings.initial_window_size(5);
+    let mut client = http2::connect_with(server.addr, &settings).await;
+    feed.send("0123456789");
+    let body = http2::body_of(client.get("/").await).await;
+    feed.fail();
+    assert_eq!(log.wait_for(1).await, ["Failed 200 0"]);
+    drop(body);
 }
 
 #[tokio::test]

@@ -1,7 +1,5 @@
 //! The end of a server: no client keeps it from coming, and it waits for the jobs of every runner.
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
-
 use std::{
     convert::Infallible,
     fmt,
@@ -226,6 +224,57 @@ async fn a_handler_that_blocks_its_thread_is_left_behind() {
 async fn a_server_without_clients_ends_at_its_signal() {
     // It would wait in vain otherwise.
     Serving::start(service(&Log::new(), &Log::new())).await.stop().await;
+}
+
+#[tokio::test]
+async fn a_signal_that_panics_is_a_signal() {
+    let (log, reached) = (Log::new(), Log::new());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let (signal, stopped) = oneshot::channel::<()>();
+    let serve = defer_axum::serve(listener, service(&log, &reached))
+        .with_graceful_shutdown(async {
+            let _ = stopped.await;
+            panic!("the signal's panic");
+        })
+        .close_timeout(SHORT);
+    let serving = tokio::spawn(serve.into_future());
+    let mut client = Tcp::connect(addr).await;
+    client.send_get("/silent").await;
+    reached.wait_for(1).await;
+    drop(signal);
+    in_time(serving).await.unwrap().unwrap();
+    assert_eq!(log.lines(), ["Disconnected"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_handler_of_http2_defers_while_it_is_dropped_is_waited_for() {
+    /// Takes a moment to let go.
+    struct Defers(Log);
+    impl Drop for Defers {
+        fn drop(&mut self) {
+            // It holds its task up, on purpose.
+            std::thread::sleep(SHORT * 2);
+            let log = self.0.clone();
+            defer_fn(move |_| async move { log.add("deferred late") });
+        }
+    }
+    let (log, reached) = (Log::new(), Log::new());
+    let handler = {
+        let (log, reached) = (log.clone(), reached.clone());
+        async move || {
+            let _defers = Defers(log);
+            reached.add("in");
+            pending::<()>().await
+        }
+    };
+    let app = Router::new().route("/", get(handler)).layer(DeferLayer::new(Runner::default()));
+    let serving = Serving::start(app).await;
+    let response = http2::connect(serving.addr).await.get("/").await;
+    reached.wait_for(1).await;
+    serving.stop().await;
+    assert_eq!(log.lines(), ["deferred late"]);
+    drop(response);
 }
 
 #[tokio::test]

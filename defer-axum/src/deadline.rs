@@ -1,0 +1,78 @@
+//! Releases the jobs of a response that is not over in time.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time,
+};
+
+use defer_core::{Delivery, JobList};
+use tokio::{
+    runtime::Handle,
+    task::AbortHandle,
+    time::{Instant, sleep_until},
+};
+
+use crate::capture::{ResponseHead, response_info};
+
+/// Counts the bytes of a body that the operating system has taken.
+pub(crate) type Taken = Box<dyn Fn() -> u64 + Send>;
+
+/// Releases jobs at an instant, unless it is dropped before.
+pub(crate) struct Deadline {
+    seen: Arc<Mutex<Seen>>,
+    task: AbortHandle,
+}
+
+/// What is known of the response by now.
+struct Seen {
+    head: Option<ResponseHead>,
+    bytes: u64,
+    taken: Option<Taken>,
+}
+
+impl Deadline {
+    #[cold]
+    pub(crate) fn new(
+        at: Instant,
+        list: &Arc<JobList>,
+        received: time::Instant,
+        head: Option<ResponseHead>,
+    ) -> Option<Box<Self>> {
+        // A request may be polled to its end outside of the runtime.
+        let runtime = Handle::try_current().ok()?;
+        let seen = Arc::new(Mutex::new(Seen { head, bytes: 0, taken: None }));
+        let (list, of_task) = (list.clone(), seen.clone());
+        let task = runtime.spawn(async move {
+            sleep_until(at).await;
+            let response = {
+                let seen = lock(&of_task);
+                let bytes = seen.taken.as_ref().map_or(seen.bytes, |taken| taken());
+                response_info(Delivery::Unfinished, seen.head.clone(), bytes, received)
+            };
+            list.release(Some(response));
+        });
+        Some(Box::new(Self { seen, task: task.abort_handle() }))
+    }
+
+    #[cold]
+    pub(crate) fn saw(&self, head: Option<ResponseHead>, taken: Taken) {
+        let mut seen = lock(&self.seen);
+        seen.head = head;
+        seen.taken = Some(taken);
+    }
+
+    #[cold]
+    pub(crate) fn yielded(&self, bytes: u64) {
+        lock(&self.seen).bytes = bytes;
+    }
+}
+
+impl Drop for Deadline {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
+    seen.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,55 @@
+//! How long a response says that it is.
+
+use http::{HeaderMap, StatusCode, header::CONTENT_LENGTH};
+
+/// How many bytes of content a response announces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Announced {
+    /// Its end will tell.
+    Nothing,
+    /// It has no content, whatever its head and its body say (RFC 9110, section 6.4.1). Servers drop such a body without polling it.
+    NoContent,
+    Bytes(u64),
+}
+
+impl Announced {
+    #[inline]
+    pub(crate) fn new(is_head: bool, status: StatusCode, length: Option<u64>) -> Self {
+        if is_head || matches!(status.as_u16(), 100..200 | 204 | 304) {
+            return Self::NoContent;
+        }
+        length.map_or(Self::Nothing, Self::Bytes)
+    }
+
+    /// Returns how many of the bytes that a body yielded belong to the response.
+    #[inline]
+    pub(crate) fn cap(self, bytes: u64) -> u64 {
+        match self {
+            Self::Nothing => bytes,
+            Self::NoContent => 0,
+            Self::Bytes(length) => bytes.min(length),
+        }
+    }
+
+    /// Returns whether a body that has yielded so many bytes is complete, though its end is not known. A server may drop it
+    /// without asking for that, as hyper 1.12 does over HTTP/1.
+    #[inline]
+    pub(crate) fn is_reached(self, bytes: u64) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::NoContent => true,
+            Self::Bytes(length) => bytes >= length,
+        }
+    }
+
+    /// Returns whether a body that has ended after so many bytes is shorter than was announced.
+    #[inline]
+    pub(crate) fn is_missed(self, bytes: u64) -> bool {
+        matches!(self, Self::Bytes(length) if bytes < length)
+    }
+}
+
+/// Returns the length that a head announces.
+pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
