@@ -70,7 +70,7 @@ step "meanwhile: doc tests"
 cargo test --workspace --all-features --doc --quiet
 
 step "meanwhile: documentation, warnings denied, and links"
-RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features --quiet
+RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --all-features --quiet -p defer-core -p defer-macros -p defer-axum -p defer-sqlx
 scripts/links.py "$target/doc"
 
 step "meanwhile: features on their own"

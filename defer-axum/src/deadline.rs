@@ -14,7 +14,7 @@ use tokio::{
 
 use crate::capture::{ResponseHead, response_info};
 
-/// Counts the bytes of a body that the operating system has taken.
+/// Counts the bytes of a body that the operating system has taken, and maybe some that follow it.
 pub(crate) type Taken = Box<dyn Fn() -> u64 + Send>;
 
 /// Releases jobs at an instant, unless it is dropped before.
@@ -26,6 +26,7 @@ pub(crate) struct Deadline {
 /// What is known of the response by now.
 struct Seen {
     head: Option<ResponseHead>,
+    /// What the body has yielded.
     bytes: u64,
     taken: Option<Taken>,
 }
@@ -46,7 +47,8 @@ impl Deadline {
             sleep_until(at).await;
             let response = {
                 let seen = lock(&of_task);
-                let bytes = seen.taken.as_ref().map_or(seen.bytes, |taken| taken());
+                let taken = seen.taken.as_ref().map_or(u64::MAX, |taken| taken());
+                let bytes = seen.bytes.min(taken);
                 response_info(Delivery::Unfinished, seen.head.clone(), bytes, received)
             };
             list.release(Some(response));
@@ -55,10 +57,14 @@ impl Deadline {
     }
 
     #[cold]
-    pub(crate) fn saw(&self, head: Option<ResponseHead>, taken: Taken) {
-        let mut seen = lock(&self.seen);
-        seen.head = head;
-        seen.taken = Some(taken);
+    pub(crate) fn saw_head(&self, head: Option<ResponseHead>) {
+        lock(&self.seen).head = head;
+    }
+
+    /// Something counts what is taken of the body.
+    #[cold]
+    pub(crate) fn counts_with(&self, taken: impl FnOnce() -> Taken) {
+        lock(&self.seen).taken.get_or_insert_with(taken);
     }
 
     #[cold]

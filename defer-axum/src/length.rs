@@ -1,6 +1,7 @@
 //! How long a response says that it is.
 
 use http::{HeaderMap, StatusCode, header::CONTENT_LENGTH};
+use http_body::Body;
 
 /// How many bytes of content a response announces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,12 +14,30 @@ pub(crate) enum Announced {
 }
 
 impl Announced {
+    /// By the head that goes out, which is what the client goes by.
     #[inline]
-    pub(crate) fn new(is_head: bool, status: StatusCode, length: Option<u64>) -> Self {
+    pub(crate) fn by_head(is_head: bool, status: StatusCode, headers: &HeaderMap, body: &impl Body) -> Self {
+        let length = || content_length(headers).or_else(|| body.size_hint().exact());
+        Self::new(is_head, status, length)
+    }
+
+    /// By a body that knows its length, else by its head: at a layer, whose head is not that which goes out. To look into the head takes
+    /// longer.
+    #[inline]
+    pub(crate) fn by_body(is_head: bool, status: StatusCode, headers: &HeaderMap, body: &impl Body) -> Self {
+        let length = || match body.size_hint().exact() {
+            Some(length) if length > 0 => Some(length),
+            length => content_length(headers).or(length),
+        };
+        Self::new(is_head, status, length)
+    }
+
+    #[inline]
+    fn new(is_head: bool, status: StatusCode, length: impl FnOnce() -> Option<u64>) -> Self {
         if is_head || matches!(status.as_u16(), 100..200 | 204 | 304) {
             return Self::NoContent;
         }
-        length.map_or(Self::Nothing, Self::Bytes)
+        length().map_or(Self::Nothing, Self::Bytes)
     }
 
     /// Returns how many of the bytes that a body yielded belong to the response.
@@ -49,7 +68,6 @@ impl Announced {
     }
 }
 
-/// Returns the length that a head announces.
-pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
+fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

@@ -104,10 +104,18 @@ impl Outermost {
         !self.attached.is_empty()
     }
 
-    /// This head goes out. `taken` counts what the operating system has taken of the body.
-    pub(crate) fn saw_head(&mut self, head: &response::Parts, taken: impl Fn() -> Taken) {
+    pub(crate) fn saw_head(&mut self, head: &response::Parts) {
         for release in &mut self.attached {
-            release.saw_head(head, &taken);
+            release.saw_head(head);
+        }
+    }
+
+    /// The body has yielded this many bytes, and `taken` makes what counts those that the operating system has taken.
+    #[inline]
+    pub(crate) fn yielded(&self, bytes: u64, taken: impl Fn() -> Taken) {
+        for deadline in self.attached.iter().filter_map(Release::deadline) {
+            deadline.yielded(bytes);
+            deadline.counts_with(&taken);
         }
     }
 

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::{
     capture::{ExchangeId, LayerConfig, RequestHead, ResponseHead, response_info},
-    deadline::{Deadline, Taken},
+    deadline::Deadline,
 };
 
 /// Returns how a dropped response ended: `Panicked` if this thread is panicking, else `otherwise`.
@@ -48,14 +48,13 @@ impl Release {
     }
 
     /// Keeps the head of a response. The last one that is seen is the one that goes out.
-    pub(crate) fn saw_head(&mut self, head: &response::Parts, taken: impl FnOnce() -> Taken) {
+    pub(crate) fn saw_head(&mut self, head: &response::Parts) {
         self.head = Some(ResponseHead::new(head, &self.config));
         if let Some(deadline) = &self.deadline {
-            deadline.saw(self.head.clone(), taken());
+            deadline.saw_head(self.head.clone());
         }
     }
 
-    /// Of a release whose body nothing else counts.
     #[inline]
     pub(crate) fn deadline(&self) -> Option<&Deadline> {
         self.deadline.as_deref()

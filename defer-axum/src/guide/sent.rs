@@ -76,9 +76,14 @@
 //! | `Sent` | was accepted to its last byte; under `defer_axum::serve` only |
 //! | `Finished` | has ended as far as its body goes; how much of it has left is unknown |
 //! | `Disconnected` | was not complete when the client left |
-//! | `Failed` | broke off, because its body yielded an error |
+//! | `Failed` | broke off, because its body yielded an error, or ended short of the length that it announced |
 //! | `Cancelled` | never came: the handler was dropped, because the client left or a timeout fired |
 //! | `Panicked` | never came, or broke off: the handler or the body panicked |
+//! | `Unfinished` | was not over [in time](#clients-that-do-not-read), if you set a limit |
+//! | `Unknown` | was not over when its process died; only of a durable job, which another process runs |
+//!
+//! The last byte is that of the announced length, if there is a `content-length`. What follows that, such as the end of the body or
+//! trailers, may come later, and more bytes than were announced do not count.
 //!
 //! Nobody but the client can say that a response was received. If you have to know that, let the client say so, in another
 //! request.
@@ -121,6 +126,21 @@
 //! scope](crate::middleware#bodies).) An event stream may go on for hours. What must not wait for its end goes to a task of its
 //! own, or to a [`scope`](crate::scope()).
 //!
+//! # Clients that do not read
+//!
+//! A client that reads slowly, or a stream that does not end, withholds its request's jobs for as long as the connection lasts. Set a
+//! limit, which counts from the handler's answer:
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use defer_axum::{DeferLayer, Runner};
+//!
+//! let layer = DeferLayer::new(Runner::default()).release_after(Duration::from_secs(300));
+//! ```
+//!
+//! The response goes on. Its jobs see [`Delivery::Unfinished`], the status, and how many bytes had left by then.
+//!
 //! # Layers around it
 //!
 //! Under `serve` the response that counts is the one that goes out, outside of every layer. Where a compression layer holds bytes
@@ -140,6 +160,7 @@
 //! [`defer_axum::serve`]: crate::serve()
 //! [`DeferLayer`]: crate::DeferLayer
 //! [`Delivery`]: crate::Delivery
+//! [`Delivery::Unfinished`]: crate::Delivery::Unfinished
 //! [`ResponseInfo::delivery`]: crate::ResponseInfo::delivery
 //! [`on_success`]: crate::Deferred::on_success
 //! [`always`]: crate::Deferred::always

@@ -83,7 +83,8 @@
 //!
 //! 1. At the signal the server accepts no more connections, and [`Runner::shutdown_announced`] completes.
 //! 2. It finishes the requests that are open, for at most [`close_timeout`] (15 s by default). Connections that are left then fail,
-//!    however silent their client is, and their jobs are released as [`Disconnected`](crate::Delivery::Disconnected).
+//!    however silent their client is: their jobs are released as [`Disconnected`](crate::Delivery::Disconnected), or as
+//!    [`Cancelled`](crate::Delivery::Cancelled) where the handler had not answered.
 //! 3. It drains every runner whose jobs came over it, the global one, that of its worker, and those given to [`drain`]: jobs run on, also
 //!    those that are deferred meanwhile, for at most [`drain_timeout`] (10 s by default).
 //! 4. At the deadline it stops what is left, leaves [durable jobs](super#durable-jobs) to other processes or to the next start, and names the

@@ -22,7 +22,7 @@ use super::body::{DeferBody, Heads, is_complete};
 use crate::{
     capture::{RequestHead, ResponseHead},
     extensions::KeptExtensions,
-    length::{Announced, content_length},
+    length::Announced,
     outermost::Outermost,
     release::{Release, Unanswered, dropped},
 };
@@ -177,10 +177,7 @@ impl Request {
         let release_at = request.config.release_at();
         KeptExtensions::keep(&mut head.extensions, &scope, &request, &seen);
         let is_head = request.is_head();
-        let announced = |body: &Body| {
-            let length = body.size_hint().exact().or_else(|| content_length(&head.headers));
-            Announced::new(is_head, head.status, length)
-        };
+        let announced = |body: &Body| Announced::by_body(is_head, head.status, &head.headers, body);
         let Some(list) = scope.list() else {
             if complete {
                 return Response::from_parts(head, body);

@@ -93,7 +93,19 @@ impl ServedBody {
         connection: Arc<Connection>,
         protocol: Protocol,
     ) -> Self {
-        Self { body, outermost, connection, protocol, announced, ended: false, failed: false, bytes: 0 }
+        let served =
+            Self { body, outermost, connection, protocol, announced, ended: false, failed: false, bytes: 0 };
+        served.tell_deadlines();
+        served
+    }
+
+    #[inline]
+    fn tell_deadlines(&self) {
+        self.outermost.yielded(self.announced.cap(self.bytes), || {
+            let is_counting = matches!(self.protocol, Protocol::Http1);
+            let connection = is_counting.then(|| self.connection.clone());
+            Box::new(move || connection.as_ref().map_or(0, |connection| connection.taken()))
+        });
     }
 
     fn take_guard(&mut self) -> ReleaseGuard {
@@ -185,6 +197,10 @@ impl ServedBody {
         let ServedBody { outermost, body, .. } = &mut *on_panic.0;
         let polled = outermost.enter(|| Pin::new(body).poll_frame(cx));
         mem::forget(on_panic);
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            self.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+        }
+        self.tell_deadlines();
         polled
     }
 }
@@ -204,6 +220,7 @@ impl HttpBody for ServedBody {
         if this.ended {
             return Poll::Ready(None);
         }
+        let before = this.bytes;
         let frame = match this.poll_body(cx) {
             // The end may be long in coming.
             Poll::Pending if this.announced.is_reached(this.bytes) => {
@@ -217,16 +234,18 @@ impl HttpBody for ServedBody {
             Poll::Ready(Some(Ok(frame))) => Some(frame),
             Poll::Ready(None) => None,
         };
-        let before = this.bytes;
-        let data = frame.as_ref().and_then(Frame::data_ref).map(Bytes::len);
-        this.bytes += data.unwrap_or(0) as u64;
-        if data.is_none() || this.body.is_end_stream() {
+        let has_data = frame.as_ref().is_some_and(Frame::is_data);
+        if !has_data || this.body.is_end_stream() {
             if this.announced.is_missed(this.bytes) {
                 this.fail();
                 return Poll::Ready(frame.map(Ok));
             }
             this.ended = true;
-            if let Protocol::Http1 = this.protocol {
+        }
+        if let Protocol::Http1 = this.protocol {
+            // hyper cuts off what was not announced.
+            this.ended |= this.announced.is_reached(this.bytes);
+            if this.ended {
                 let guard = this.take_guard();
                 this.connection.sent_with_next_flush(guard);
             }

@@ -28,11 +28,14 @@
 //! Over HTTP/1, the last byte of the response was written to the connection's I/O object and flushed. hyper 1.12 empties its
 //! write buffer before it flushes, so the response is sent at the first flush that succeeds after the body's end.
 //!
-//! Over HTTP/2, the last DATA frame was written and flushed. A response with jobs ends with an empty DATA frame (9
-//! bytes) that carries a guard. h2 0.4 drops the guard when it has written the frame, or when it throws the frame away
-//! because the stream was reset. Trailers follow that frame and may still be outstanding. An upgrade over HTTP/2
+//! Over HTTP/2, the last DATA frame was written and flushed. A response with jobs has an empty DATA frame (9 bytes) after its
+//! content, which carries a guard. h2 0.4 drops the guard when it has encoded the frame, or when it throws the frame away because the
+//! stream was reset: which of the two, the bytes on the wire tell. Trailers follow that frame and may still be outstanding. An upgrade over HTTP/2
 //! (extended CONNECT, RFC 8441) has no end of its own: its jobs start when the server has taken the head, with
 //! [`Finished`](crate::Delivery::Finished).
+//!
+//! If the response has a `content-length`, its last byte is the last of those that were announced. The body may end later, or yield
+//! more, which does not count. A body that ends short of it has [failed](crate::Delivery::Failed).
 //!
 //! No job starts earlier. While the socket is full a job may start a little later, because h2 puts the frames of several
 //! streams into one buffer (16 KiB) and flushes once all of it is written.

@@ -23,12 +23,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{body::ServedBody, connection::Connection, listener::ServedListener};
-use crate::{
-    extensions::KeptExtensions,
-    length::{Announced, content_length},
-    outermost::Outermost,
-    release::dropped,
-};
+use crate::{extensions::KeptExtensions, length::Announced, outermost::Outermost, release::dropped};
 
 /// Makes a [`Served`] for each connection.
 pub(super) struct MakeServed<M> {
@@ -225,17 +220,9 @@ impl Exchange {
         self.outermost.enter(|| KeptExtensions::drop(response.extensions_mut()));
         let mut outermost = std::mem::take(&mut self.outermost);
         let (head, body) = response.into_parts();
-        let counts = if self.is_http2 { None } else { Some(&self.connection) };
-        outermost.saw_head(&head, || {
-            let connection = counts.cloned();
-            Box::new(move || connection.as_ref().map_or(0, |connection| connection.taken()))
-        });
+        outermost.saw_head(&head);
         let connection = self.connection.clone();
-        let header = || content_length(&head.headers);
-        let exact = || body.size_hint().exact();
-        // hyper trusts a body over HTTP/1 that knows its length (1.12). Over HTTP/2 nobody compares.
-        let length = if self.is_http2 { header().or_else(exact) } else { exact().or_else(header) };
-        let announced = Announced::new(self.is_head, head.status, length);
+        let announced = Announced::by_head(self.is_head, head.status, &head.headers, &body);
         let body = if !self.is_http2 {
             ServedBody::http1(body, announced, outermost, connection)
         } else if self.is_connect && head.status.is_success() {

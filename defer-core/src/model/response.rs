@@ -80,7 +80,8 @@ impl ResponseInfo {
         self.delivery
     }
 
-    /// Returns how many bytes of this response's body the operating system has accepted, without any transfer coding.
+    /// Returns how many bytes of this response's body the operating system has accepted, without any transfer coding, and never more than
+    /// were announced.
     ///
     /// Under `defer_axum::serve` the number is exact over HTTP/1, and over HTTP/2 when the delivery is
     /// [`Sent`](Delivery::Sent). For an HTTP/2 stream that was broken off it is a lower bound, at present always 0,
@@ -116,7 +117,7 @@ pub(crate) fn is_success(status: StatusCode) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Delivery {
-    /// The operating system accepted its last byte.
+    /// The operating system accepted its last byte: that of the length that it announced, if it announced one.
     Sent,
     /// The body ended: it was polled to its end, or dropped after it yielded as many bytes as it announced. How much of
     /// it has left is unknown, because the server is not `defer_axum::serve` or the request was made in this process.
@@ -124,7 +125,7 @@ pub enum Delivery {
     Finished,
     /// The client left before the response was complete.
     Disconnected,
-    /// The body yielded an error.
+    /// The body yielded an error, or ended short of the length that it announced.
     Failed,
     /// The handler was dropped before it answered: the client left, or a timeout fired. Also: the service failed with an
     /// error, and no outer layer is known to answer for it.

@@ -32,7 +32,7 @@ pub(crate) fn router(app: &App, world: &World, runner: &Runner) -> Router {
         layer = layer.release_after(SOON);
     }
     let inner = Router::new().route("/{n}", any(inner)).with_state(world.clone()).layer(layer.clone());
-    world.inner().set(inner).expect("one app for a world");
+    *world.inner() = Some(inner);
     let around = Around { world: world.clone(), outer: app.outer, defers: app.nested };
     let mut router = Router::new().route("/{n}", any(handle)).with_state(world.clone()).layer(layer.clone());
     match app.outer {
@@ -71,7 +71,7 @@ async fn handle(State(world): State<World>, request: Request) -> Response {
         Course::Panics => resume_unwind(Box::new("a handler")),
     }
     let Some(inner) = answer.inner else { return response(&world, n) };
-    let router = world.inner().get().expect("an app has it").clone();
+    let router = world.inner().clone().expect("an app has it");
     let request = Request::get(format!("/{n}")).body(Body::empty()).expect("a request");
     let answered = router.oneshot(request).await.unwrap_or_else(|never| match never {});
     match inner {

@@ -134,6 +134,13 @@ struct Play<'a> {
     counts: Counts,
 }
 
+impl Drop for Play<'_> {
+    fn drop(&mut self) {
+        let router = self.world.inner().take();
+        drop(router);
+    }
+}
+
 impl<'a> Play<'a> {
     fn begin(by: By, case: &'a Case, rest: Rest) -> Self {
         let transport = &case.transport;

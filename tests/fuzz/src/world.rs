@@ -3,7 +3,7 @@
 use std::{
     future::poll_fn,
     panic::resume_unwind,
-    sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
 };
 
@@ -58,7 +58,7 @@ pub(crate) struct World(Arc<Shared>);
 struct Shared {
     pipe: Pipe,
     exchanges: Vec<Exchange>,
-    inner: OnceLock<Router>,
+    inner: Mutex<Option<Router>>,
     state: Mutex<State>,
 }
 
@@ -83,7 +83,7 @@ impl World {
         Self(Arc::new(Shared {
             pipe: pipe.clone(),
             exchanges,
-            inner: OnceLock::new(),
+            inner: Mutex::default(),
             state: Mutex::new(state),
         }))
     }
@@ -102,9 +102,9 @@ impl World {
         CACHED.slice(..size)
     }
 
-    /// The router for requests that are made in this process.
-    pub(crate) fn inner(&self) -> &OnceLock<Router> {
-        &self.0.inner
+    /// The router for requests that are made in this process. It has this world, so that has to lose it in the end.
+    pub(crate) fn inner(&self) -> MutexGuard<'_, Option<Router>> {
+        self.0.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {

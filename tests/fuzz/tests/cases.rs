@@ -58,3 +58,23 @@ fn a_response_that_is_reset_behind_a_ping_is_not_sent() {
         play(&case).unwrap_or_else(|failure| panic!("{allowed} allowed: {failure}\n{case}"));
     }
 }
+
+/// hyper 1.12 flushes after 16 pieces of a body, and asks for no more if that was all that was announced.
+#[test]
+fn a_body_that_is_cut_off_at_a_flush_is_sent_with_that() {
+    use defer_fuzz::{
+        Exchange, Step,
+        case::{Shape, Transport},
+        play,
+    };
+    for stutters in [false, true] {
+        let mut exchange = Exchange::of(53);
+        exchange.request.close = Some(true);
+        exchange.answer.shape = Shape::Announced;
+        (exchange.answer.announced, exchange.answer.chunk) = (Some(32), 2);
+        let steps = [Step::Request(Box::new(exchange)), Step::Send(usize::MAX), Step::Allow(1 << 20)];
+        let mut case = Case::new(Protocol::Http1, steps);
+        case.transport = Transport { stutters, ..case.transport };
+        play(&case).unwrap_or_else(|failure| panic!("{failure}\n{case}"));
+    }
+}

@@ -199,6 +199,37 @@ async fn no_more_than_the_announced_length_counts() {
 }
 
 #[tokio::test]
+async fn what_was_not_announced_holds_no_job_up() {
+    let (log, (feed, body)) = (Log::new(), Feed::new());
+    let server = By::Defer.serve(ten(&body), &runner(&log)).await;
+    let mut settings = h2::client::Builder::new();
+    settings.initial_window_size(10);
+    let mut client = http2::connect_with(server.addr, &settings).await;
+    feed.send("01234");
+    feed.send("56789, and more than the window lets through");
+    let body = http2::body_of(client.get("/").await).await;
+    assert_eq!(log.wait_for(1).await, ["Sent 200 10"]);
+    drop((body, feed));
+}
+
+#[tokio::test]
+async fn an_empty_body_that_announces_more_has_failed() {
+    for by in By::BOTH {
+        for is_http2 in [false, true] {
+            let log = Log::new();
+            let handler = async || ten_of(Body::empty());
+            let server = by.serve(Router::new().route("/", get(handler)), &runner(&log)).await;
+            if is_http2 {
+                drop(http2::connect(server.addr).await.get("/").await.await);
+            } else {
+                Tcp::connect(server.addr).await.send_get("/").await;
+            }
+            assert_eq!(log.wait_for(1).await, ["Failed 200 0"], "{by:?}, HTTP/2: {is_http2}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_body_that_ends_short_of_its_announced_length_has_failed() {
     for by in By::BOTH {
         for is_http2 in [false, true] {

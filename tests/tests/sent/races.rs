@@ -65,7 +65,7 @@ impl Gate {
             NEVER => *self.blocked.lock().unwrap() = Some(cx.waker().clone()),
             0 => {
                 self.room.store(usize::MAX, Ordering::Relaxed);
-                self.opened.notify_one();
+                self.opened.notify_waiters();
                 return true;
             }
             left => {
@@ -140,8 +140,9 @@ async fn settle() {
 }
 
 /// One response is stuck in the middle. Another is reset in the same read as a PING, whose answer finds the socket full, and its
-/// handler answers when the socket has room.
-async fn reset_behind_a_ping(attempts: usize) -> (Vec<String>, usize, usize) {
+/// handler answers when the socket has room, as does a third. Returns what their jobs were told, and how many bytes of them are on
+/// the wire.
+async fn reset_behind_a_ping(attempts: usize) -> (Vec<String>, [usize; 3]) {
     const SMALL: usize = 50_000;
     const LARGE: usize = 100_000;
     let (gate, log) = (Gate::new(), Log::new());
@@ -151,12 +152,21 @@ async fn reset_behind_a_ping(attempts: usize) -> (Vec<String>, usize, usize) {
         NoteEnding::defer();
         vec![b's'; SMALL]
     };
+    let of_handler = gate.clone();
+    let tiny = async move || {
+        of_handler.opened.notified().await;
+        NoteEnding::defer();
+        "tiny"
+    };
     let large = async || {
         NoteEnding::defer();
         vec![b'l'; LARGE]
     };
-    let app: Router =
-        Router::new().route("/s", get(small)).route("/l", get(large)).layer(DeferLayer::new(runner(&log)));
+    let app: Router = Router::new()
+        .route("/s", get(small))
+        .route("/t", get(tiny))
+        .route("/l", get(large))
+        .layer(DeferLayer::new(runner(&log)));
     let (mut client, io) = tokio::io::duplex(4 << 20);
     let (io, app) = watch_connection(Gated { io, gate: gate.clone() }, app);
     tokio::spawn(async move {
@@ -170,10 +180,11 @@ async fn reset_behind_a_ping(attempts: usize) -> (Vec<String>, usize, usize) {
     hello.extend(frame(SETTINGS, 0, 0, &[&INITIAL_WINDOW_SIZE[..], &window].concat()));
     hello.extend(frame(WINDOW_UPDATE, 0, 0, &window));
     hello.extend(get_request(1, "/s"));
+    hello.extend(get_request(3, "/t"));
     client.write_all(&hello).await.unwrap();
     settle().await;
     gate.room.store(20_000, Ordering::Relaxed);
-    client.write_all(&get_request(3, "/l")).await.unwrap();
+    client.write_all(&get_request(5, "/l")).await.unwrap();
     settle().await;
     assert!(gate.is_blocked());
 
@@ -189,22 +200,24 @@ async fn reset_behind_a_ping(attempts: usize) -> (Vec<String>, usize, usize) {
         assert!(read.unwrap() > 0);
         settle().await;
     }
-    let mut lines = log.wait_for(2).await;
+    let mut lines = log.wait_for(3).await;
     lines.sort();
-    (lines, data_bytes(&wire, 1), data_bytes(&wire, 3))
+    (lines, [1, 3, 5].map(|stream| data_bytes(&wire, stream)))
 }
 
 #[tokio::test]
 async fn a_response_that_a_reset_threw_away_is_not_sent_however_the_socket_opens() {
     let mut thrown = 0;
     for attempts in 0..6 {
-        let (lines, small, large) = reset_behind_a_ping(attempts).await;
-        assert_eq!(large, 100_000, "{attempts}");
+        let (lines, [small, tiny, large]) = reset_behind_a_ping(attempts).await;
+        assert_eq!((tiny, large), (4, 100_000), "{attempts}");
         let expected = match small {
             50_000 => "Sent 200 50000",
             _ => "Disconnected 200 0",
         };
-        assert_eq!(lines, [expected, "Sent 200 100000"].map(str::to_owned), "{attempts}: {small}");
+        let mut expected = [expected, "Sent 200 100000", "Sent 200 4"];
+        expected.sort_unstable();
+        assert_eq!(lines, expected, "{attempts}: {small}");
         thrown += usize::from(small == 0);
     }
     assert!(thrown > 0, "each was sent");
