@@ -10,13 +10,13 @@ use std::{
     mem::{self, ManuallyDrop},
 };
 
-use defer_core::Runner;
+use defer_core::{Delivery, Runner};
 use http::{Extensions, response};
 
 use crate::{
     capture::ExchangeId,
     deadline::Taken,
-    release::{Release, ReleaseGuard},
+    release::{Release, ReleaseGuard, dropped},
     servers::KnownBy,
 };
 
@@ -46,7 +46,7 @@ impl Outermost {
     /// `is_received` tells a request that came over the connection from one that was made in this process, by its
     /// extensions.
     pub(crate) fn new(is_received: fn(&Extensions) -> bool, server: usize) -> Self {
-        Self { id: ExchangeId::next(), is_received, server, ..Self::none() }
+        Self { id: ExchangeId::next(), is_received, attached: Vec::new(), streams: false, server }
     }
 
     /// Calls `f` with this as the thread's outermost response.
@@ -122,6 +122,15 @@ impl Outermost {
     /// Takes what was attached, to release it together once the body has yielded this many bytes.
     pub(crate) fn take_guard(&mut self, bytes: u64) -> ReleaseGuard {
         ReleaseGuard::new(mem::take(&mut self.attached), bytes)
+    }
+}
+
+impl Drop for Outermost {
+    /// Nobody has taken what was attached: user code has panicked while it was dropped.
+    fn drop(&mut self) {
+        if self.has_jobs() {
+            self.take_guard(0).end(dropped(Delivery::Disconnected), 0);
+        }
     }
 }
 

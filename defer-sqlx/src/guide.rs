@@ -251,7 +251,8 @@
 //! }
 //! ```
 //!
-//! Diesel, by diesel-async, with `diesel-async-postgres` or `diesel-async-sqlite`:
+//! Diesel, by diesel-async, with `diesel-async-postgres` or `diesel-async-sqlite`. On SQLite run `PRAGMA busy_timeout = 5000` on its
+//! connections, which otherwise fail as soon as another connection writes:
 //!
 #![cfg_attr(feature = "diesel-async-postgres", doc = "```")]
 #![cfg_attr(not(feature = "diesel-async-postgres"), doc = "```text")]

@@ -384,7 +384,7 @@ async fn late(closing: oneshot::Receiver<()>, state: &ServerState, close_timeout
     sleep(close_timeout).await;
     state.fail();
     if timeout(FAIL_WITHIN, state.all_gone()).await.is_err() {
-        tracing::error!(target: "defer", "a connection did not end with the server: perhaps a handler blocks its thread");
+        tracing::error!(target: "defer", "not all of a connection ended with the server: a handler blocks its thread, or an upgrade such as a WebSocket goes on");
     }
 }
 

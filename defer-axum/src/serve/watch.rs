@@ -65,6 +65,8 @@ use super::{
 ///   with `Extension` or `MockConnectInfo`.
 /// - Over HTTP/2, an executor that spawns a Tokio task for each stream, as `TokioExecutor` does. If streams run in the
 ///   connection's task, each response that was sent is said to be [`Disconnected`](crate::Delivery::Disconnected).
+/// - No `preserve_header_case` for responses that are passed on from a client of hyper's: what that needs is among the extensions of a
+///   response, which are dropped here, so that jobs which they defer belong to the request.
 /// - hyper 1.12 and h2 0.4.20, or newer ones. The feature `http2` declares the latter.
 ///
 /// With hyper's `pipeline_flush`, jobs start when the responses have been sent that were gathered, and

@@ -41,6 +41,7 @@ pub(super) async fn beat(engine: Arc<Engine>) {
 
 async fn beat_once(engine: &Arc<Engine>, others: &mut HashMap<HolderId, Seen>) {
     let (sent, holder) = (engine.clock.now(), engine.holder());
+    let registered = engine.identity.registered();
     let beat = match engine.store.beat(holder).await {
         Ok(beat) => beat,
         Err(error) => {
@@ -54,7 +55,8 @@ async fn beat_once(engine: &Arc<Engine>, others: &mut HashMap<HolderId, Seen>) {
         // First what is lost, and then what may start.
         engine.compare(sent, own);
         engine.beaten(sent);
-    } else if engine.identity.registered().is_some() {
+    } else if registered.is_some() && registered == engine.identity.registered() {
+        // One that was registered meanwhile is another.
         engine.died();
     }
     let dead = judge(engine.clock.now(), others, counts);

@@ -226,6 +226,10 @@ impl Engine {
         self.ops.add(op);
     }
 
+    pub(super) fn enqueue_all(&self, ops: Vec<Op>) {
+        self.ops.add_all(ops);
+    }
+
     /// Stores jobs for anyone, all of them or none. Returns for each of which job it is a duplicate, if it is.
     pub(crate) async fn push(&self, jobs: Vec<NewJob>) -> Result<Vec<Option<JobId>>, Error> {
         let (done, answer) = oneshot::channel();
@@ -293,6 +297,8 @@ impl Engine {
     fn give_back(&self, id: JobId, claim: i64) {
         let held = Arc::new(Held::new(id, claim, self.holder(), 0, Stored::Yes(self.clock.now())));
         held.settles();
+        // It may have ended since the beat was sent: then nothing changes, and that is no news.
+        held.stop(Stop::Lost);
         // Known from here on, so that the next beat does not give it back again.
         lock(&self.held).insert(id, held.clone());
         let ready = ChangeKind::Ready { delay: 0, serial: None, unique: None, outcome: None };

@@ -25,13 +25,14 @@ impl Owner {
     pub(crate) fn hold(self: &Arc<Self>, jobs: Vec<Envelope>) -> Hold {
         let mut leases: Vec<Arc<dyn Lease>> = Vec::with_capacity(jobs.len());
         let mut answers = Vec::with_capacity(jobs.len());
+        let mut ops = Vec::with_capacity(jobs.len());
         for job in jobs {
             let id = job.id;
             let (done, answer) = oneshot::channel();
             let held = match new_job(job, self.engine().settings().max_payload) {
                 Ok(job) => {
                     let held = self.engine().hold(job.clone());
-                    self.engine().enqueue(Op::Hold { job: Box::new(job), held: held.clone(), done });
+                    ops.push(Op::Hold { job: Box::new(job), held: held.clone(), done });
                     held
                 }
                 Err(error) => {
@@ -42,6 +43,7 @@ impl Owner {
             leases.push(Arc::new(JobLease::new(held, self)));
             answers.push(answer);
         }
+        self.engine().enqueue_all(ops);
         let stored = Box::pin(async move {
             let mut results = Vec::with_capacity(answers.len());
             for answer in answers {

@@ -146,13 +146,18 @@ impl Ops {
     }
 
     pub(super) fn add(&self, op: Op) {
+        self.add_all(vec![op]);
+    }
+
+    /// Adds ops that go into one commit, if they fit.
+    pub(super) fn add_all(&self, ops: Vec<Op>) {
         let mut waiting = self.lock();
         if waiting.is_closed {
             drop(waiting);
-            // Whoever waits for it hears that nobody will answer.
-            return drop(op);
+            // Whoever waits for them hears that nobody will answer.
+            return drop(ops);
         }
-        waiting.add(op);
+        ops.into_iter().for_each(|op| waiting.add(op));
         // The writer knows until when it waits for those that gather.
         let gathers = waiting.gathers() && waiting.writes.len() > 1;
         drop(waiting);
@@ -174,6 +179,11 @@ impl Ops {
     pub(super) fn landed(&self, left: Vec<Op>, has_failed: bool, now: Instant) {
         let mut waiting = self.lock();
         waiting.in_flight = 0;
+        if waiting.is_closed {
+            drop(waiting);
+            // Nobody writes it any more.
+            return drop(left);
+        }
         waiting.failures = if has_failed { waiting.failures.saturating_add(1) } else { 0 };
         waiting.failed_at = has_failed.then_some(now);
         left.into_iter().rev().for_each(|op| waiting.put_back(op, now));
@@ -288,12 +298,24 @@ impl Waiting {
     fn take_writes(&mut self) -> Vec<Op> {
         self.last = Last::Writes;
         self.since = None;
+        if self.failures > 0 && self.holds > 0 {
+            self.sort();
+        }
         let ops = take(&mut self.writes);
         for op in &ops {
             self.holds -= usize::from(op.is_hold());
             self.gathering -= usize::from(op.may_gather());
         }
         ops
+    }
+
+    /// Puts jobs to be held before ends that have failed, for which no response waits. A job has to precede its own changes, and
+    /// nothing else.
+    fn sort(&mut self) {
+        let (mut writes, changes): (VecDeque<Op>, VecDeque<Op>) =
+            self.writes.drain(..).partition(Op::is_hold);
+        writes.extend(changes);
+        self.writes = writes;
     }
 
     fn take_pushes(&mut self) -> Vec<Op> {

@@ -10,12 +10,14 @@ use std::{
 };
 
 use axum::{
+    Router,
     body::{Body, Bytes},
     extract::Request,
     response::Response,
+    routing::get,
 };
 use defer_axum::{Defer, DeferLayer, Runner, defer_fn, scope};
-use defer_tests::{Log, NoteEnding, runner};
+use defer_tests::{By, Log, NoteEnding, Tcp, http2, runner};
 use http_body::Frame;
 use tokio::sync::Semaphore;
 use tower::{Layer, Service, ServiceExt, service_fn};
@@ -207,4 +209,24 @@ async fn jobs_run_if_the_body_panics_while_it_is_dropped() {
     assert!(panics(|| drop(response)));
     runner.idle().await;
     assert_eq!(log.lines(), ["Disconnected 200 0"]);
+}
+
+#[tokio::test]
+async fn under_serve_too() {
+    for is_http2 in [false, true] {
+        let log = Log::new();
+        let handler = async || {
+            NoteEnding::defer();
+            Response::new(Body::new(Holding(Bomb)))
+        };
+        let server = By::Defer.serve(Router::new().route("/", get(handler)), &runner(&log)).await;
+        if is_http2 {
+            drop(http2::body_of(http2::connect(server.addr).await.get("/").await).await);
+        } else {
+            let mut client = Tcp::connect(server.addr).await;
+            client.send_get("/").await;
+            client.read_until("\r\n\r\n").await;
+        }
+        assert_eq!(log.wait_for(1).await, ["Panicked 200 0"], "HTTP/2: {is_http2}");
+    }
 }

@@ -319,6 +319,10 @@ async fn the_closure_of_a_transaction_can_push() {
 
     let connection = <DieselSqlite as diesel_async::AsyncConnection>::establish(place.file());
     let mut connection = connection.await.unwrap();
+    // Diesel's has none of itself, and the queue writes too.
+    let waits =
+        diesel_async::SimpleAsyncConnection::batch_execute(&mut connection, "PRAGMA busy_timeout = 60000");
+    waits.await.unwrap();
     let queue = &place.queue;
     let stored = diesel_async::AsyncConnection::transaction(&mut connection, async |connection| {
         Ok::<_, BoxError>(queue.push_in(connection, Ship::order("two")).await?)

@@ -54,6 +54,30 @@ fn pushes_among_other_writes_do_not_part_these() {
 }
 
 #[test]
+fn after_a_failure_jobs_are_written_before_ends_that_wait() {
+    let (ops, now) = (Ops::default(), Instant::now());
+    for id in 0..2_000 {
+        ops.add(end(id, now));
+    }
+    let failed = written(&ops, now);
+    ops.landed(failed, true, now);
+    ops.add(hold(5_000, now));
+    let tried = written(&ops, now + SHORT_PAUSE);
+    assert!(tried.len() == MOST_JOBS && tried[0].is_hold());
+}
+
+#[test]
+fn what_lands_after_the_end_is_not_kept() {
+    let (ops, now) = (Ops::default(), Instant::now());
+    let (done, mut answer) = oneshot::channel();
+    ops.add(Op::Hold { job: Box::new(job(1)), held: held(1, now), done });
+    let taken = written(&ops, now);
+    ops.close();
+    ops.landed(taken, true, now);
+    assert_eq!(answer.try_recv(), Err(oneshot::error::TryRecvError::Closed));
+}
+
+#[test]
 fn an_end_waits_a_little_for_a_job_to_share_its_commit_with() {
     let (ops, now) = (Ops::default(), Instant::now());
     ops.add(end(1, now));
