@@ -190,8 +190,9 @@ impl Drop for DeferBody {
             }
         }
         let body = std::mem::take(&mut self.body);
-        let delivery = dropped(self.dropped(&body));
-        let end = EndOnDrop(self, delivery);
+        // The body may panic when it is asked for its end, too.
+        let mut end = EndOnDrop(self, Delivery::Panicked);
+        end.1 = dropped(end.0.dropped(&body));
         // A body may defer while it is dropped.
         end.0.scope.enter(|| drop(body));
     }

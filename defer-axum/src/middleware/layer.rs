@@ -74,11 +74,8 @@ impl DeferLayer {
     /// [`Delivery::Unfinished`](crate::Delivery::Unfinished). By default nothing bounds how long a client that does not read, or a stream
     /// that does not end, withholds its request's jobs.
     ///
-    /// The response goes on, and jobs that it defers later start at once.
-    ///
-    /// # Panics
-    ///
-    /// On a runtime without a timer, a request with jobs.
+    /// The response goes on, and jobs that it defers later start at once. The time that a response is held until its jobs have room does
+    /// not count. It needs a runtime with a timer: without one nothing is released early.
     ///
     /// ```
     /// use std::time::Duration;

@@ -38,6 +38,12 @@
 //! your own body type announces such a length *and* defers jobs, extract [`Defer`](crate::Defer) in the handler and
 //! push to that.
 //!
+//! # Extensions of a response
+//!
+//! What an extension of a response defers while it is dropped is collected under [`serve`](crate::serve()), which drops those of the
+//! response that goes out. Another server, or a layer further out that drops the response, does so outside of the scope: such a job
+//! runs at once, on the global runner.
+//!
 //! # Nested layers
 //!
 //! The innermost layer collects the jobs, and its runner runs them.

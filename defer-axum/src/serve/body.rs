@@ -10,6 +10,7 @@ use std::{
 use axum::body::Body;
 use bytes::Bytes;
 use defer_core::Delivery;
+use http::header::TE;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::{
@@ -21,6 +22,8 @@ use crate::{
     outermost::Outermost,
     release::{ReleaseGuard, dropped},
 };
+
+type Polled = Poll<Option<Result<Frame<Bytes>, axum::Error>>>;
 
 pub(super) struct ServedBody {
     body: Body,
@@ -186,7 +189,18 @@ impl ServedBody {
         Some(Frame::data(last_frame(&self.connection, guard, broken_off)))
     }
 
-    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    /// Returns whether h2 refuses to send these trailers (0.4.20). hyper then gives the stream up (1.12).
+    fn is_refused(&self, frame: Option<&Frame<Bytes>>) -> bool {
+        const REFUSED: [&str; 5] =
+            ["connection", "transfer-encoding", "upgrade", "keep-alive", "proxy-connection"];
+        let Some(trailers) = frame.and_then(Frame::trailers_ref) else { return false };
+        matches!(self.protocol, Protocol::Http2(_))
+            && (REFUSED.iter().any(|name| trailers.contains_key(*name))
+                || trailers.get(TE).is_some_and(|te| te != "trailers"))
+    }
+
+    /// Polls the body, and returns whether what it yields is the last that it will.
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> (Polled, bool) {
         struct OnPanic<'a>(&'a mut ServedBody);
         impl Drop for OnPanic<'_> {
             fn drop(&mut self) {
@@ -195,13 +209,19 @@ impl ServedBody {
         }
         let on_panic = OnPanic(self);
         let ServedBody { outermost, body, .. } = &mut *on_panic.0;
-        let polled = outermost.enter(|| Pin::new(body).poll_frame(cx));
+        let polled = outermost.enter(|| Pin::new(&mut *body).poll_frame(cx));
+        let (data, is_last) = match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                let data = frame.data_ref().map(Bytes::len);
+                (data.unwrap_or(0), data.is_none() || body.is_end_stream())
+            }
+            Poll::Ready(None) => (0, true),
+            Poll::Ready(Some(Err(_))) | Poll::Pending => (0, false),
+        };
         mem::forget(on_panic);
-        if let Poll::Ready(Some(Ok(frame))) = &polled {
-            self.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
-        }
+        self.bytes += data as u64;
         self.tell_deadlines();
-        polled
+        (polled, is_last)
     }
 }
 
@@ -209,10 +229,7 @@ impl HttpBody for ServedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
         let this = &mut *self;
         if let Some(frame) = this.next_http2() {
             return Poll::Ready(Some(Ok(frame)));
@@ -221,7 +238,8 @@ impl HttpBody for ServedBody {
             return Poll::Ready(None);
         }
         let before = this.bytes;
-        let frame = match this.poll_body(cx) {
+        let (polled, is_last) = this.poll_body(cx);
+        let frame = match polled {
             // The end may be long in coming.
             Poll::Pending if this.announced.is_reached(this.bytes) => {
                 return this.last_frame().map_or(Poll::Pending, |frame| Poll::Ready(Some(Ok(frame))));
@@ -234,9 +252,8 @@ impl HttpBody for ServedBody {
             Poll::Ready(Some(Ok(frame))) => Some(frame),
             Poll::Ready(None) => None,
         };
-        let has_data = frame.as_ref().is_some_and(Frame::is_data);
-        if !has_data || this.body.is_end_stream() {
-            if this.announced.is_missed(this.bytes) {
+        if is_last {
+            if this.announced.is_missed(this.bytes) || this.is_refused(frame.as_ref()) {
                 this.fail();
                 return Poll::Ready(frame.map(Ok));
             }
@@ -273,6 +290,10 @@ impl HttpBody for ServedBody {
 
 impl Drop for ServedBody {
     fn drop(&mut self) {
+        if !self.ended {
+            // First: user code may panic below.
+            self.abandon(dropped(Delivery::Disconnected));
+        }
         let is_over = self.ended || self.body.is_end_stream();
         let had_jobs = self.outermost.has_jobs();
         // The layer's body may defer while it is dropped.
@@ -288,9 +309,6 @@ impl Drop for ServedBody {
             // The stream was reset, or the connection is lost.
             Protocol::Http2(_) | Protocol::Upgrade => Delivery::Disconnected,
         });
-        if !self.ended {
-            self.abandon(delivery);
-        }
         if !self.outermost.has_jobs() {
             if !self.ended {
                 self.connection.stop_counting();

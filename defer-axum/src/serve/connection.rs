@@ -41,8 +41,8 @@ const CALLED: u8 = 4;
 struct State {
     /// Responses that are complete except for a flush.
     waiting: Vec<ReleaseGuard>,
-    /// Those whose last frame h2 has dropped since the last call of the I/O object (HTTP/2).
-    dropped: Vec<ReleaseGuard>,
+    /// Those whose last frame h2 has dropped since the last call of the I/O object (HTTP/2), with how they ended, if that is known.
+    dropped: Vec<(ReleaseGuard, Option<Delivery>)>,
     /// Wakes the response that waits until everything before it is flushed (HTTP/1).
     held: Option<Waker>,
     /// What was written of the current response (HTTP/1).
@@ -51,6 +51,8 @@ struct State {
     gathers: bool,
     /// Nothing more can be sent.
     closed: bool,
+    /// The I/O object is dropped, and will not be called.
+    gone: bool,
 }
 
 impl Connection {
@@ -66,6 +68,11 @@ impl Connection {
             counting: AtomicBool::new(false),
             server,
         }
+    }
+
+    /// Returns what tells the connection, and the byte after it, from others.
+    pub(super) fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
     }
 
     pub(super) fn server(&self) -> Option<&ServerState> {
@@ -148,55 +155,57 @@ impl Connection {
         self.counting.store(false, Ordering::Relaxed);
     }
 
-    /// h2 has dropped the last frame of a response: it has encoded the frame, or thrown it away. The next call of the I/O object
-    /// tells, [`wrote`](Self::wrote) or [`did_not_write`](Self::did_not_write).
+    /// h2 has dropped the last frame of a response. If nobody knows how that ended, h2 has encoded the frame or thrown it away, and the
+    /// next call of the I/O object tells which: [`wrote`](Self::wrote) or [`did_not_write`](Self::did_not_write). In any case the jobs
+    /// are released there: here h2 holds its locks, and jobs, hooks and what they hold may call it.
     ///
     /// As of h2 0.4.20, a poll of the connection reads and handles frames until something is pending, and only then encodes those of
     /// the responses and writes them. What it handles (a reset, a GOAWAY, an error, the end) may throw frames of responses away,
     /// and needs none of them as an answer. So between two calls of the I/O object all frames that are dropped meet the same fate,
-    /// and if that was to be encoded, the next call is a write in which there is an empty DATA frame that was in none before.
-    pub(super) fn dropped_last_frame(&self, guard: ReleaseGuard) {
+    /// and if that was to be encoded, the next call is a write in which there is an empty DATA frame that was in none before. The
+    /// exception is a stream that hyper gives up by itself: its frames are thrown away among those that are encoded, and how it ended is
+    /// known.
+    pub(super) fn dropped_last_frame(&self, guard: ReleaseGuard, ended: Option<Delivery>) {
         let mut state = self.lock();
-        if state.closed {
+        if state.gone {
             drop(state);
-            guard.end(Delivery::Disconnected, 0);
+            guard.end(ended.unwrap_or(Delivery::Disconnected), 0);
             return;
         }
-        state.dropped.push(guard);
+        state.dropped.push((guard, ended));
         self.dropping.store(true, Ordering::Release);
     }
 
     /// The I/O object was called to write, with an empty DATA frame (`true`) in what it was not called with before.
     #[inline]
     pub(super) fn wrote(&self, last_frame: bool) {
-        if !last_frame {
-            self.did_not_write();
-        } else if self.dropping.load(Ordering::Acquire) {
-            let mut state = self.lock();
-            self.dropping.store(false, Ordering::Relaxed);
-            let State { waiting, dropped, .. } = &mut *state;
-            waiting.append(dropped);
-            self.count_waiting(&state);
+        if self.dropping.load(Ordering::Acquire) {
+            self.settle_dropped(last_frame);
         }
     }
 
     /// The I/O object was called, and not to write a last frame.
     #[inline]
     pub(super) fn did_not_write(&self) {
-        if self.dropping.load(Ordering::Acquire) {
-            self.threw_away();
-        }
+        self.wrote(false);
     }
 
-    #[cold]
-    fn threw_away(&self) {
-        let thrown = {
+    fn settle_dropped(&self, written: bool) {
+        let mut ended = Vec::new();
+        {
             let mut state = self.lock();
             self.dropping.store(false, Ordering::Relaxed);
-            mem::take(&mut state.dropped)
-        };
-        for guard in thrown {
-            guard.end(Delivery::Disconnected, 0);
+            let written = written && !state.closed;
+            for (guard, known) in mem::take(&mut state.dropped) {
+                match known {
+                    None if written => state.waiting.push(guard),
+                    known => ended.push((guard, known.unwrap_or(Delivery::Disconnected))),
+                }
+            }
+            self.count_waiting(&state);
+        }
+        for (guard, delivery) in ended {
+            guard.end(delivery, 0);
         }
     }
 
@@ -218,6 +227,12 @@ impl Connection {
             self.keep_room(flushed);
             held.into_iter().for_each(Waker::wake);
         }
+    }
+
+    /// The I/O object is dropped.
+    pub(super) fn gone(&self) {
+        self.lock().gone = true;
+        self.close();
     }
 
     /// Nothing more will be flushed.

@@ -22,6 +22,10 @@ pub struct ServedIo<I> {
     closes: Closes,
 }
 
+/// The halves of a connection, which may be polled by two tasks once it is upgraded.
+const READS: usize = 0;
+const WRITES: usize = 1;
+
 /// Closes the connection when the I/O object is dropped.
 #[derive(Debug)]
 struct Closes(Arc<Connection>);
@@ -34,18 +38,23 @@ impl<I> ServedIo<I> {
 
     /// Fails once the server has ended.
     #[inline]
-    fn poll_server(&self, cx: &Context<'_>) -> io::Result<()> {
+    fn poll_server(&self, half: usize, cx: &Context<'_>) -> io::Result<()> {
         match self.connection().server() {
-            Some(server) => server.poll(Arc::as_ptr(self.connection()).addr(), cx),
+            Some(server) => server.poll(self.connection().address() + half, cx),
             None => Ok(()),
         }
     }
 
     /// Fails what is pending once the server has ended. What is not goes on, to something that is pending, or to a flush.
     #[inline]
-    fn or_failed<T>(&self, polled: Poll<io::Result<T>>, cx: &Context<'_>) -> Poll<io::Result<T>> {
+    fn or_failed<T>(
+        &self,
+        polled: Poll<io::Result<T>>,
+        half: usize,
+        cx: &Context<'_>,
+    ) -> Poll<io::Result<T>> {
         if polled.is_pending() {
-            self.poll_server(cx)?;
+            self.poll_server(half, cx)?;
         }
         polled
     }
@@ -106,14 +115,14 @@ impl<I: AsyncRead + Unpin> AsyncRead for ServedIo<I> {
             self.connection().did_not_write();
         }
         let polled = Pin::new(&mut self.io).poll_read(cx, buf);
-        self.or_failed(polled, cx)
+        self.or_failed(polled, READS, cx)
     }
 }
 
 impl<I: AsyncWrite + Unpin> AsyncWrite for ServedIo<I> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.io).poll_write(cx, buf);
-        let polled = self.or_failed(polled, cx);
+        let polled = self.or_failed(polled, WRITES, cx);
         self.wrote(&polled, iter::once(buf));
         polled
     }
@@ -124,7 +133,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for ServedIo<I> {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
-        let polled = self.or_failed(polled, cx);
+        let polled = self.or_failed(polled, WRITES, cx);
         self.wrote(&polled, bufs.iter().map(|buf| &**buf));
         polled
     }
@@ -137,7 +146,6 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for ServedIo<I> {
         if !self.frames.is_http1() {
             self.connection().did_not_write();
         }
-        self.poll_server(cx)?;
         let polled = Pin::new(&mut self.io).poll_flush(cx);
         match polled {
             Poll::Ready(Ok(())) => {
@@ -146,6 +154,8 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for ServedIo<I> {
             }
             _ => self.tell(&polled),
         }
+        // What was flushed was sent.
+        self.poll_server(WRITES, cx)?;
         polled
     }
 
@@ -153,15 +163,15 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for ServedIo<I> {
         // Servers flush before they shut down, and send nothing after it.
         self.connection().close();
         let polled = Pin::new(&mut self.io).poll_shutdown(cx);
-        self.or_failed(polled, cx)
+        self.or_failed(polled, WRITES, cx)
     }
 }
 
 impl Drop for Closes {
     fn drop(&mut self) {
-        self.0.close();
+        self.0.gone();
         if let Some(server) = self.0.server() {
-            server.forget(Arc::as_ptr(&self.0).addr());
+            server.forget([READS, WRITES].map(|half| self.0.address() + half));
         }
     }
 }

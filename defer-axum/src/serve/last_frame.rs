@@ -53,10 +53,10 @@ impl Drop for LastFrame {
     fn drop(&mut self) {
         let Some(guard) = self.guard.take() else { return };
         let handed_over = self.stream.is_none() || self.stream != task::try_id();
-        match self.broken_off.as_ref().and_then(|broken_off| broken_off.get()) {
-            Some(delivery) => guard.end(*delivery, 0),
-            None if handed_over => self.connection.dropped_last_frame(guard),
-            None => guard.end(Delivery::Disconnected, 0),
-        }
+        let ended = match self.broken_off.as_ref().and_then(|broken_off| broken_off.get()) {
+            None if handed_over => None,
+            ended => Some(ended.copied().unwrap_or(Delivery::Disconnected)),
+        };
+        self.connection.dropped_last_frame(guard, ended);
     }
 }

@@ -331,9 +331,12 @@ where
         loop {
             tokio::select! {
                 served = &mut serving => {
+                    // Handlers of HTTP/2 have tasks of their own.
                     if state.has_failed() {
-                        // Handlers of HTTP/2 have tasks of their own.
                         late.await;
+                    } else {
+                        // An upgrade that is open is not waited for any longer.
+                        let _ = timeout(FAIL_WITHIN, state.all_gone()).await;
                     }
                     break served;
                 }

@@ -19,7 +19,7 @@ use crate::servers::Drained;
 pub(super) struct ServerState {
     pub(super) drained: Arc<Drained>,
     phase: AtomicU8,
-    /// Who polls the connections that are left, by the address of their state.
+    /// Who polls the halves of the connections that are left, by their keys.
     wakers: Mutex<HashMap<usize, Waker>>,
     /// The connections of which anything is left.
     connections: AtomicUsize,
@@ -93,21 +93,21 @@ impl ServerState {
     /// At the end of a server axum tells each connection to end, which polls it (axum 0.8.9). At each poll hyper flushes, or waits for a
     /// read or a write (1.12). So each connection that is left has left its waker.
     #[inline]
-    pub(super) fn poll(&self, connection: usize, cx: &Context<'_>) -> io::Result<()> {
+    pub(super) fn poll(&self, half: usize, cx: &Context<'_>) -> io::Result<()> {
         if self.phase.load(Ordering::Acquire) == OPEN {
             return Ok(());
         }
-        self.poll_late(connection, cx)
+        self.poll_late(half, cx)
     }
 
     #[cold]
-    fn poll_late(&self, connection: usize, cx: &Context<'_>) -> io::Result<()> {
+    fn poll_late(&self, half: usize, cx: &Context<'_>) -> io::Result<()> {
         let mut wakers = self.lock();
         // Under the lock: who fails them takes the wakers after this.
         if self.phase.load(Ordering::Acquire) == FAILED {
             return Err(io::Error::new(io::ErrorKind::TimedOut, "the server has ended"));
         }
-        let waker = wakers.entry(connection).or_insert_with(|| cx.waker().clone());
+        let waker = wakers.entry(half).or_insert_with(|| cx.waker().clone());
         if !waker.will_wake(cx.waker()) {
             waker.clone_from(cx.waker());
         }
@@ -115,11 +115,14 @@ impl ServerState {
     }
 
     /// A connection has ended.
-    pub(super) fn forget(&self, connection: usize) {
+    pub(super) fn forget(&self, halves: [usize; 2]) {
         if self.phase.load(Ordering::Acquire) == OPEN {
             return;
         }
-        let waker = self.lock().remove(&connection);
-        drop(waker);
+        let wakers = {
+            let mut wakers = self.lock();
+            halves.map(|half| wakers.remove(&half))
+        };
+        drop(wakers);
     }
 }

@@ -299,7 +299,7 @@ impl Waiting {
         self.last = Last::Writes;
         self.since = None;
         if self.failures > 0 && self.holds > 0 {
-            self.sort();
+            self.put_jobs_first();
         }
         let ops = take(&mut self.writes);
         for op in &ops {
@@ -311,7 +311,7 @@ impl Waiting {
 
     /// Puts jobs to be held before ends that have failed, for which no response waits. A job has to precede its own changes, and
     /// nothing else.
-    fn sort(&mut self) {
+    fn put_jobs_first(&mut self) {
         let (mut writes, changes): (VecDeque<Op>, VecDeque<Op>) =
             self.writes.drain(..).partition(Op::is_hold);
         writes.extend(changes);

@@ -72,6 +72,17 @@ fn routes() -> Router {
                 Body::new(body)
             }),
         )
+        .route(
+            "/refused/{name}/{value}",
+            get(|Path((name, value)): Path<(String, String)>| async move {
+                defer_report("refused");
+                let name: http::HeaderName = name.parse().expect("a name");
+                let trailers = http::HeaderMap::from_iter([(name, value.parse().expect("a value"))]);
+                let body =
+                    http_body_util::BodyExt::with_trailers(Body::from("abc"), async { Some(Ok(trailers)) });
+                Body::new(body)
+            }),
+        )
         .route("/nothing", get(|| async { "no job" }))
 }
 
@@ -242,6 +253,22 @@ async fn each_kind_of_response_releases_its_jobs_once_when_sent() {
         server.stop().await;
         assert_eq!(runner.stats().deferred, 1, "{method} {path}");
         assert_eq!(runner.stats().succeeded, 1, "{method} {path}");
+    }
+}
+
+/// h2 0.4.20 does not send these, and hyper 1.12 gives the stream up.
+#[tokio::test]
+async fn a_response_whose_trailers_cannot_be_sent_has_failed() {
+    for (name, value) in [("connection", "close"), ("keep-alive", "1"), ("te", "gzip")] {
+        let Setup { log, mut client, server: _server, .. } = start(None).await;
+        let response = send(&mut client, Method::GET, &format!("/refused/{name}/{value}")).await;
+        let other = send(&mut client, Method::GET, "/full/5").await;
+        drop(response.await);
+        drain(&mut body_of(other).await).await;
+        let mut lines = log.wait_for(2).await;
+        lines.sort();
+        assert!(lines[0].starts_with("full 5 Sent 5"), "{name}: {lines:?}");
+        assert!(lines[1].starts_with("refused Failed 0"), "{name}: {lines:?}");
     }
 }
 

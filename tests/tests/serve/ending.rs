@@ -135,7 +135,8 @@ async fn no_client_of_http1_keeps_a_server_from_its_end_and_its_jobs_run() {
         ("GET /never HTTP/1.1\r\nhost: x\r\n\r\n", Some("Cancelled")),
         // Neither side reads.
         ("POST /never HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nhalf", Some("Cancelled")),
-        ("POST /reads HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nhalf", Some("Disconnected")),
+        // Its handler can still answer.
+        ("POST /reads HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nhalf", Some("Sent")),
     ] {
         let (log, reached) = (Log::new(), Log::new());
         let serving = Serving::start(service(&log, &reached)).await;
@@ -275,6 +276,46 @@ async fn what_a_handler_of_http2_defers_while_it_is_dropped_is_waited_for() {
     serving.stop().await;
     assert_eq!(log.lines(), ["deferred late"]);
     drop(response);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn so_is_that_of_a_client_that_leaves_in_time() {
+    struct Defers(Log);
+    impl Drop for Defers {
+        fn drop(&mut self) {
+            // It holds its task up, on purpose.
+            std::thread::sleep(SHORT * 2);
+            let log = self.0.clone();
+            defer_fn(move |_| async move { log.add("deferred late") });
+        }
+    }
+    let (log, reached, runner) = (Log::new(), Log::new(), Runner::default());
+    let handler = {
+        let (log, reached) = (log.clone(), reached.clone());
+        async move || {
+            let _defers = Defers(log);
+            reached.add("in");
+            pending::<()>().await
+        }
+    };
+    let app = Router::new().route("/", get(handler)).layer(DeferLayer::new(runner.clone()));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let (signal, stopped) = oneshot::channel::<()>();
+    let serve = defer_axum::serve(listener, app).with_graceful_shutdown(async { drop(stopped.await) });
+    let serving = tokio::spawn(serve.into_future());
+    let io = TcpStream::connect(addr).await.unwrap();
+    let (mut client, connection) = h2::client::handshake(io).await.unwrap();
+    let connection = tokio::spawn(async move { drop(connection.await) });
+    let request = http::Request::get("http://test/").body(()).unwrap();
+    let (response, _) = client.send_request(request, true).unwrap();
+    reached.wait_for(1).await;
+    drop(signal);
+    in_time(runner.shutdown_announced()).await;
+    connection.abort();
+    in_time(serving).await.unwrap().unwrap();
+    assert_eq!(log.lines(), ["deferred late"]);
+    drop((client, response));
 }
 
 #[tokio::test]
