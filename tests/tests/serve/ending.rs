@@ -248,29 +248,30 @@ async fn a_signal_that_panics_is_a_signal() {
     assert_eq!(log.lines(), ["Disconnected"]);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_handler_of_http2_defers_while_it_is_dropped_is_waited_for() {
-    /// Takes a moment to let go.
+/// A handler that never answers, and takes a moment to be dropped before it defers.
+fn lets_go_late(log: &Log, reached: &Log, runner: &Runner) -> Router {
     struct Defers(Log);
     impl Drop for Defers {
         fn drop(&mut self) {
-            // It holds its task up, on purpose.
+            // Meanwhile a server that does not wait would end. A longer moment changes nothing.
             std::thread::sleep(SHORT * 2);
             let log = self.0.clone();
             defer_fn(move |_| async move { log.add("deferred late") });
         }
     }
-    let (log, reached) = (Log::new(), Log::new());
-    let handler = {
-        let (log, reached) = (log.clone(), reached.clone());
-        async move || {
-            let _defers = Defers(log);
-            reached.add("in");
-            pending::<()>().await
-        }
+    let (log, reached) = (log.clone(), reached.clone());
+    let handler = async move || {
+        let _defers = Defers(log);
+        reached.add("in");
+        pending::<()>().await
     };
-    let app = Router::new().route("/", get(handler)).layer(DeferLayer::new(Runner::default()));
-    let serving = Serving::start(app).await;
+    Router::new().route("/", get(handler)).layer(DeferLayer::new(runner.clone()))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_handler_of_http2_defers_while_it_is_dropped_is_waited_for() {
+    let (log, reached) = (Log::new(), Log::new());
+    let serving = Serving::start(lets_go_late(&log, &reached, &Runner::default())).await;
     let response = http2::connect(serving.addr).await.get("/").await;
     reached.wait_for(1).await;
     serving.stop().await;
@@ -280,25 +281,8 @@ async fn what_a_handler_of_http2_defers_while_it_is_dropped_is_waited_for() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn so_is_that_of_a_client_that_leaves_in_time() {
-    struct Defers(Log);
-    impl Drop for Defers {
-        fn drop(&mut self) {
-            // It holds its task up, on purpose.
-            std::thread::sleep(SHORT * 2);
-            let log = self.0.clone();
-            defer_fn(move |_| async move { log.add("deferred late") });
-        }
-    }
     let (log, reached, runner) = (Log::new(), Log::new(), Runner::default());
-    let handler = {
-        let (log, reached) = (log.clone(), reached.clone());
-        async move || {
-            let _defers = Defers(log);
-            reached.add("in");
-            pending::<()>().await
-        }
-    };
-    let app = Router::new().route("/", get(handler)).layer(DeferLayer::new(runner.clone()));
+    let app = lets_go_late(&log, &reached, &runner);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let (signal, stopped) = oneshot::channel::<()>();
