@@ -12,7 +12,7 @@ use std::{
 use axum::serve::Listener;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::watch,
 };
 
@@ -80,9 +80,13 @@ pub struct WireListener {
 }
 
 impl WireListener {
-    /// Listens on a free port.
+    /// Listens on a free port. Its connections have little room for what their client does not read: left to itself, Linux
+    /// gives them up to 4 MiB and more.
     pub async fn bind(wire: &Wire) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_send_buffer_size(64 * 1024).expect("what connections inherit");
+        socket.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+        let listener = socket.listen(1024).expect("a free port");
         Self { listener, wire: wire.clone() }
     }
 

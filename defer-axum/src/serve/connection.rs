@@ -24,6 +24,8 @@ pub(crate) struct Connection {
     /// What the writing side did last, and what has happened since: [`UNFLUSHED`], [`WAITED`] and [`CALLED`] (HTTP/1). Only the
     /// connection's task uses it.
     writing: AtomicU8,
+    /// Something was read since a response last began to wait for a flush, or looked again (HTTP/1).
+    has_read: AtomicBool,
     /// `State` counts what is written (HTTP/1).
     counting: AtomicBool,
     /// Of [`serve`](super::serve()).
@@ -65,6 +67,7 @@ impl Connection {
             waiting: AtomicUsize::new(0),
             dropping: AtomicBool::new(false),
             writing: AtomicU8::new(0),
+            has_read: AtomicBool::new(false),
             counting: AtomicBool::new(false),
             server,
         }
@@ -103,19 +106,28 @@ impl Connection {
         self.writing.store(before | CALLED, Ordering::Relaxed);
     }
 
+    /// Something was read (HTTP/1).
+    #[inline]
+    pub(super) fn read(&self) {
+        self.has_read.store(true, Ordering::Relaxed);
+    }
+
     /// Waits until everything before an HTTP/1 response was flushed. The next byte written is then the first of its head, or
     /// of an interim one, and its body is counted from there.
     ///
     /// This delays nothing: hyper encodes one response after another and tries to flush each. If that failed, this response
     /// would stand behind the earlier one in the buffer. The exception is hyper's `pipeline_flush`, which is off by default.
     /// With it, hyper writes nothing while further requests are in its read buffer, and this must not wait for a flush that
-    /// waits for this response. What was written of a single response is then unknown, and counts as nothing.
+    /// waits for this response. Whether there are further requests may change with every read, which may have come with the last
+    /// news that the socket takes more: so a response that waits looks again after each. What was written of a single response is
+    /// then unknown, and counts as nothing.
     pub(super) fn poll_begin(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.lock();
         let writing = self.writing.load(Ordering::Relaxed);
         state.gathers |= writing & WAITED != 0;
         let waits = writing & UNFLUSHED != 0 && !state.gathers && !state.closed;
         let old = if waits { state.held.replace(cx.waker().clone()) } else { state.held.take() };
+        let looks_again = waits && (self.has_read.swap(false, Ordering::Relaxed) || old.is_none());
         if waits {
             self.writing.store(writing | WAITED, Ordering::Relaxed);
         } else {
@@ -125,6 +137,9 @@ impl Connection {
         self.count_waiting(&state);
         drop(state);
         drop(old);
+        if looks_again {
+            cx.waker().wake_by_ref();
+        }
         if waits { Poll::Pending } else { Poll::Ready(()) }
     }
 

@@ -115,6 +115,9 @@ impl<I: AsyncRead + Unpin> AsyncRead for ServedIo<I> {
             self.connection().did_not_write();
         }
         let polled = Pin::new(&mut self.io).poll_read(cx, buf);
+        if polled.is_ready() {
+            self.connection().read();
+        }
         self.or_failed(polled, READS, cx)
     }
 }

@@ -1,4 +1,5 @@
-//! A socket that becomes writable between the two attempts that h2 makes to write in one poll, with frames left that it has read.
+//! A socket that becomes writable at a bad moment: between the two attempts that h2 makes to write in one poll, with frames left
+//! that it has read, or with requests that come in the same poll.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -14,7 +15,7 @@ use std::{
 
 use axum::{Router, routing::get};
 use defer_axum::{DeferLayer, serve::watch_connection};
-use defer_tests::{Log, NoteEnding, http2::data_bytes, runner};
+use defer_tests::{Log, NoteEnding, http1_ends, http2::data_bytes, in_time, runner};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto::Builder,
@@ -54,6 +55,11 @@ impl Gate {
 
     fn is_blocked(&self) -> bool {
         self.blocked.lock().unwrap().is_some()
+    }
+
+    fn open(&self) {
+        self.room.store(usize::MAX, Ordering::Relaxed);
+        self.blocked.lock().unwrap().take().into_iter().for_each(Waker::wake);
     }
 
     /// Returns whether an attempt to write finds room.
@@ -132,6 +138,16 @@ fn get_request(stream: u32, path: &str) -> Vec<u8> {
     frame(HEADERS, END_STREAM_AND_HEADERS, stream, &head)
 }
 
+/// Serves one connection, and returns the client's end.
+fn serve(app: Router, gate: &Arc<Gate>, builder: Builder<TokioExecutor>) -> DuplexStream {
+    let (client, io) = tokio::io::duplex(4 << 20);
+    let (io, app) = watch_connection(Gated { io, gate: gate.clone() }, app);
+    tokio::spawn(async move {
+        drop(builder.serve_connection_with_upgrades(TokioIo::new(io), TowerToHyperService::new(app)).await);
+    });
+    client
+}
+
 /// Lets all tasks go on until nothing can.
 async fn settle() {
     for _ in 0..100 {
@@ -167,12 +183,7 @@ async fn reset_behind_a_ping(attempts: usize) -> (Vec<String>, [usize; 3]) {
         .route("/t", get(tiny))
         .route("/l", get(large))
         .layer(DeferLayer::new(runner(&log)));
-    let (mut client, io) = tokio::io::duplex(4 << 20);
-    let (io, app) = watch_connection(Gated { io, gate: gate.clone() }, app);
-    tokio::spawn(async move {
-        let builder = Builder::new(TokioExecutor::new());
-        drop(builder.serve_connection_with_upgrades(TokioIo::new(io), TowerToHyperService::new(app)).await);
-    });
+    let mut client = serve(app, &gate, Builder::new(TokioExecutor::new()));
 
     let window = 983_040_u32.to_be_bytes();
     const INITIAL_WINDOW_SIZE: [u8; 2] = [0, 4];
@@ -221,4 +232,33 @@ async fn a_response_that_a_reset_threw_away_is_not_sent_however_the_socket_opens
         thrown += usize::from(small == 0);
     }
     assert!(thrown > 0, "each was sent");
+}
+
+/// With hyper's `pipeline_flush`, which flushes nothing once there are further requests: here they come just when the socket opens.
+#[tokio::test]
+async fn a_response_that_waits_for_a_flush_is_not_left_waiting_by_requests_that_come_with_the_room() {
+    let (gate, log) = (Gate::new(), Log::new());
+    let tiny = async || {
+        NoteEnding::defer();
+        "tiny"
+    };
+    let app: Router = Router::new().route("/", get(tiny)).layer(DeferLayer::new(runner(&log)));
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().pipeline_flush(true);
+    let mut client = serve(app, &gate, builder);
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+
+    gate.room.store(10, Ordering::Relaxed);
+    client.write_all(REQUEST).await.unwrap();
+    settle().await;
+    assert!(gate.is_blocked());
+    client.write_all(REQUEST).await.unwrap();
+    settle().await;
+    client.write_all(&REQUEST.repeat(2)).await.unwrap();
+    gate.open();
+    let mut wire = Vec::new();
+    while http1_ends(&wire).len() < 4 {
+        in_time(client.read_buf(&mut wire)).await.unwrap();
+    }
+    assert_eq!(log.wait_for(4).await, ["Sent 200 4"; 4]);
 }

@@ -87,8 +87,17 @@ const SETTINGS: &str = concat!(
 /// A setting of ours that a server takes with the connection, and a pooler does not.
 const IS_DIRECT: &str = "defer.is_direct";
 
+/// What a server takes with the connection: its own limits may be so short that they end the very statement that would set others.
+const DIRECT: [(&str, &str); 4] = [
+    (IS_DIRECT, "yes"),
+    ("statement_timeout", "4000"),
+    ("lock_timeout", "1000"),
+    ("idle_in_transaction_session_timeout", "10000"),
+];
+
 #[derive(Debug)]
 pub(super) struct Server {
+    /// With [`DIRECT`], once it is known that the server itself answers.
     options: PgConnectOptions,
     /// Whether the server itself answers, and not a pooler, which may give each transaction another server connection.
     is_direct: bool,
@@ -106,12 +115,15 @@ impl Server {
 
     /// Opens the first connection, and finds out whether the server itself answers.
     pub(super) async fn open_first(&mut self) -> Result<PgConnection, sqlx::Error> {
-        let asking = self.options.clone().options([(IS_DIRECT, "yes")]);
+        let asking = self.options.clone().options(DIRECT);
         match PgConnection::connect_with(&asking).await {
             Ok(mut connection) => {
                 let ask = "BEGIN; SET LOCAL statement_timeout = 4000; SELECT current_setting('defer.is_direct', true); COMMIT";
                 let row = sqlx::raw_sql(ask).fetch_one(&mut connection).await?;
                 self.is_direct = row.try_get::<Option<String>, _>(0)?.as_deref() == Some("yes");
+                if self.is_direct {
+                    self.options = asking;
+                }
                 Ok(connection)
             }
             // A pooler may refuse what it does not know.

@@ -7,10 +7,14 @@ use std::time::{Duration, Instant};
 use defer_core::JobId;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row};
 
-use super::{Postgres, database::BEGIN, tables::Tables};
+use super::{
+    Postgres,
+    database::{BEGIN, Server},
+    tables::Tables,
+};
 use crate::{
     error::Error,
-    store::{Change, ChangeKind, Changed, NewJob, Store, StoreError, StoredEnd, Taken},
+    store::{Change, ChangeKind, Changed, NewJob, Store, StoreError, StoredEnd, Taken, connection::Database},
 };
 
 /// Returns the URL of a database of its own.
@@ -230,6 +234,21 @@ async fn settings_of_a_role_change_nothing() {
     let store = connect(&url).await.unwrap();
     store.push(&[job(None), job(None)]).await.unwrap();
     assert_eq!(store.take("a".into(), vec!["Mail".into()], 9).await.unwrap().len(), 2);
+}
+
+/// Not even the one that would lift them.
+#[tokio::test]
+async fn no_statement_runs_under_a_limit_of_the_server() {
+    let url = database().await;
+    let mut server = Server::new(url.parse().unwrap());
+    let first = server.open_first().await.unwrap();
+    let later = server.open().await.unwrap();
+    for mut connection in [first, later] {
+        // What it began with.
+        let ask = "SELECT reset_val FROM pg_settings WHERE name IN ('statement_timeout', 'lock_timeout') ORDER BY name";
+        let limits: Vec<String> = sqlx::query_scalar(ask).fetch_all(&mut connection).await.unwrap();
+        assert_eq!(limits, ["1000", "4000"]);
+    }
 }
 
 #[tokio::test]
