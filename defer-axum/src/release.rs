@@ -32,6 +32,10 @@ impl Release {
         let RequestHead { received, exchange, .. } = request;
         let config = request.config.clone();
         list.set_request(request.into_info());
+        #[cfg(feature = "testing")]
+        if let Some(head) = &head {
+            list.answered(|| response_info(Delivery::Finished, Some(head.clone()), 0, received));
+        }
         Self { list, received, config, exchange, head, deadline: None }
     }
 
@@ -49,7 +53,10 @@ impl Release {
 
     /// Keeps the head of a response. The last one that is seen is the one that goes out.
     pub(crate) fn saw_head(&mut self, head: &response::Parts) {
-        self.head = Some(ResponseHead::new(head, &self.config));
+        let head = ResponseHead::new(head, &self.config);
+        #[cfg(feature = "testing")]
+        self.list.answered(|| response_info(Delivery::Finished, Some(head.clone()), 0, self.received));
+        self.head = Some(head);
         if let Some(deadline) = &self.deadline {
             deadline.saw_head(self.head.clone());
         }

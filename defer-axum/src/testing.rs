@@ -5,7 +5,7 @@
 use std::ops::Deref;
 
 use defer_core::RunnerBuilder;
-pub use defer_core::testing::{Note, Place, Recorded, Retried, check_queue};
+pub use defer_core::testing::{Note, Place, Recorded, Retried, TestQueue, TestWorker, Written, check_queue};
 
 use crate::middleware::DeferLayer;
 

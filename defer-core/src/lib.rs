@@ -125,7 +125,8 @@ pub mod queue {
 #[doc(hidden)]
 pub mod __private {
     pub use crate::{
-        __decode as decode,
+        __decode as decode, __show as show,
+        job::show::{Show, Shown, Unshown},
         model::{extensions::Extensions, request::Captured},
         observe::hooks::{Observer, Report},
         primitives::timestamp::Timestamp,

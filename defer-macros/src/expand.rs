@@ -48,6 +48,9 @@ fn impl_deferrable(job: &JobType<'_>) -> TokenStream {
         impl #impl_generics #krate::Deferrable for #ident #type_generics #where_clause {
             const NAME: &'static ::core::primitive::str = #name;
             const POLICY: #krate::Policy = #policy;
+            const SHOW: ::core::option::Option<
+                fn(&Self, &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result
+            > = #krate::__private::show!(Self);
             #encode
             #aliases
         }

@@ -1,6 +1,6 @@
 //! What can go wrong.
 
-use defer_core::BoxError;
+use defer_core::{BoxError, Deferrable, JobId};
 
 /// An error of a queue.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +37,34 @@ pub enum Error {
     /// The job cannot be stored: it cannot be written as JSON, or it is too large.
     #[error("the job cannot be stored: {0}")]
     Encode(#[source] BoxError),
+    /// A stored job does not fit its type.
+    #[error("job {id} cannot be read: {reason}")]
+    #[non_exhaustive]
+    Unreadable {
+        /// The job.
+        id: JobId,
+        /// Where it does not fit. Nothing of what it holds.
+        reason: String,
+    },
     /// The database failed, or did not answer in time.
     #[error("the queue's database failed: {0}")]
     Store(#[source] BoxError),
+}
+
+/// Says where a stored job does not fit, and nothing of what it holds: that may be a secret.
+pub(crate) fn unreadable<J: Deferrable>(error: &BoxError) -> String {
+    let why = match error.downcast_ref::<serde_json::Error>() {
+        Some(error) => {
+            let what = error.to_string();
+            let is_ours = what.starts_with("missing field") || error.is_syntax() || error.is_eof();
+            let (line, column) = (error.line(), error.column());
+            if is_ours {
+                what
+            } else {
+                format!("it does not fit the type at line {line} column {column} of its JSON")
+            }
+        }
+        None => "it does not fit the type".to_owned(),
+    };
+    format!("the stored job is not a `{}`: {why}", J::NAME)
 }

@@ -101,7 +101,7 @@ mod worker;
 pub use self::{
     error::Error,
     push::{Insert, Push, QueueTransaction, Value},
-    queue::{SqlxQueue, SqlxQueueBuilder},
+    queue::{SqlxQueue, SqlxQueueBuilder, StoredJob},
     worker::Worker,
 };
 pub use defer_core::{

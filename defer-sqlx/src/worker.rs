@@ -13,7 +13,7 @@ use tokio::{
 
 use crate::{
     engine::{Owner, response},
-    error::Error,
+    error::{Error, unreadable},
     queue::SqlxQueue,
     store::Taken,
 };
@@ -157,24 +157,6 @@ fn resume<J: Deferrable>(runner: &Runner, payload: &[u8], resume: Resume, lease:
         Err(_) => return Err((format!("the stored job is not a `{}`: reading it panicked", J::NAME), lease)),
     };
     runner.resume_leased(job, resume, lease.clone()).map_err(|error| (error.to_string(), lease))
-}
-
-/// Says where a stored job does not fit, and nothing of what it holds: that may be a secret.
-fn unreadable<J: Deferrable>(error: &BoxError) -> String {
-    let why = match error.downcast_ref::<serde_json::Error>() {
-        Some(error) => {
-            let what = error.to_string();
-            let is_ours = what.starts_with("missing field") || error.is_syntax() || error.is_eof();
-            let (line, column) = (error.line(), error.column());
-            if is_ours {
-                what
-            } else {
-                format!("it does not fit the type at line {line} column {column} of its JSON")
-            }
-        }
-        None => "it does not fit the type".to_owned(),
-    };
-    format!("the stored job is not a `{}`: {why}", J::NAME)
 }
 
 /// A worker that works.

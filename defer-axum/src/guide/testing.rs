@@ -137,29 +137,87 @@
 //!
 //! | you ask | with |
 //! |---|---|
-//! | was this deferred? | `assert_deferred`, `assert_not_deferred`, `assert_deferred_times`, `assert_nothing_deferred` |
+//! | was this deferred? | `assert_deferred`, `assert_not_deferred`, `assert_none`, `assert_deferred_times`, `assert_nothing_deferred` |
+//! | .. with this key, delay, condition, in a queue? | `assert_deferred_with::<Remind>(\|remind, with\| with.delay() == Some(HOUR))` |
 //! | in this order? | `assert_order(&["SendWelcome", "AuditLog"])` |
-//! | with which key, delay, condition? | [`recorded()`], one [`Recorded`] for each job |
+//! | what is there? | [`recorded()`], one [`Recorded`] for each job |
 //!
-//! A [durable job](super#durable-jobs) goes through JSON and back on the way, so that a test fails where a worker would.
+//! Derive `Debug` for your jobs: a failed assertion then shows the fields of what was deferred. It also says if jobs went to the
+//! global runner meanwhile, as they do on a route without the recorder's layer.
+//!
+//! Of jobs with a [`unique`] key the first stays, as if all responses were over, and [`is_duplicate`] says so of the others.
 //!
 //! # Run it
 //!
 //! | you run | with |
 //! |---|---|
 //! | all of them, and the jobs that they defer | `run_all().await`; `run_all_ok().await` fails if one of them does |
+//! | all of them but for one type | `fake::<ChargeCard>()` before: such a job stays recorded when its turn comes |
 //! | all of them, after a response that you make up | `run_all_after(response).await` |
 //! | one of them, on the attempt that you choose | `run_attempt(id, 3).await`, which returns how the attempt ended |
+//!
+//! Jobs see the response as the handler has answered it, and their conditions are asked about that, whether or not anybody has read it.
 //!
 //! A [`JobContext`] comes from a runner. So test a job alone in a [`scope`] on a recorder, as the third test does: no app, no
 //! request.
 //!
-//! Delays and backoffs are waited for. With Tokio's feature `test-util`, `#[tokio::test(start_paused = true)]` skips them.
+//! Delays and backoffs are waited for. [`skip_waits()`] lets them elapse at once; a job that snoozes for ever then ends the test with
+//! its name. Tokio's paused clock does it too, but ends whatever waits for a database.
+//!
+//! # Durable jobs
+//!
+//! A recorder runs a [durable job](super#durable-jobs) like any other. It goes through JSON and back on the way, so that a test fails
+//! where a worker would. To test the service with its runner, give that a [`TestQueue`]. It needs no database:
+//!
+#![cfg_attr(feature = "testing", doc = "```")]
+#![cfg_attr(not(feature = "testing"), doc = "```text")]
+//! use axum::{Router, body::Body, http::{Request, StatusCode}, routing::post};
+//! use defer_axum::{
+//!     DeferLayer, Deferrable, Job, JobContext, JobResult, JobStatus, Runner, queue::OnQueueFailure, testing::TestQueue,
+//! };
+//! use serde::{Deserialize, Serialize};
+//! use tower::ServiceExt;
+//!
+//! #[derive(Deferrable, Serialize, Deserialize)]
+//! #[defer(queue)]
+//! struct Ship {
+//!     order: u32,
+//! }
+//!
+//! impl Job for Ship {
+//!     async fn run(&self, _cx: &JobContext) -> JobResult {
+//!         Ok(())
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! let queue = TestQueue::new();
+//! queue.skip_waits();
+//! let runner = Runner::builder().queue(queue.clone()).on_queue_failure(OnQueueFailure::Refuse).build();
+//! let worker = queue.worker(runner.clone()).job::<Ship>();
+//! let app = Router::new()
+//!     .route("/orders/{order}", post(async || { Ship::defer(42_u32); }))
+//!     .layer(DeferLayer::new(runner.clone()));
+//!
+//! let request = || Request::post("/orders/42").body(Body::empty()).unwrap();
+//! let response = app.clone().oneshot(request()).await.unwrap();
+//! assert_eq!(queue.written::<Ship>()[0].job.order, 42); // before the client has its answer
+//! drop(response);
+//! runner.idle().await; // it runs here, because the worker takes its type
+//! worker.run_until_empty().await; // what was delayed or failed goes through the queue
+//! assert_eq!(queue.written::<Ship>()[0].status, JobStatus::Succeeded);
+//!
+//! queue.set_away(true); // as a database that does not answer
+//! assert_eq!(app.oneshot(request()).await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+//! # }
+//! ```
+//!
+//! `push_in` needs the database of your transaction, SQLite in a file or Postgres. On `defer-sqlx`, `queue.stored::<Ship>(100).await`
+//! returns what is there, with its payload, and `worker.run_until_empty().await` runs it. Where nothing is pushed in a
+//! transaction, `sqlite::memory:` will do.
 //!
 //! # The whole of it
-//!
-//! For [durable jobs](super#durable-jobs), let the test connect a queue to `sqlite::memory:`, and run what was stored with
-//! `worker.run_until_empty().await`.
 //!
 //! What only a socket shows, such as `Delivery::Sent`, needs the real runner. Wait for [`idle()`] instead of sleeping: it
 //! completes when every job has ended. To see how, look at the [`stats()`], or give the runner an [`on_event`].
@@ -175,6 +233,10 @@
 //! [`Recorder`]: crate::testing::Recorder
 //! [`Recorded`]: crate::testing::Recorded
 //! [`recorded()`]: crate::testing::Recorder#method.recorded
+//! [`skip_waits()`]: crate::testing::Recorder#method.skip_waits
+//! [`TestQueue`]: crate::testing::TestQueue
+//! [`unique`]: crate::Deferred::unique
+//! [`is_duplicate`]: crate::Deferred::is_duplicate
 //! [`JobContext`]: crate::JobContext
 //! [`scope`]: crate::scope()
 //! [`idle()`]: crate::Runner::idle

@@ -4,7 +4,7 @@ use std::future::{Future, ready};
 
 use serde::Serialize;
 
-use super::context::JobContext;
+use super::{context::JobContext, show::Show};
 use crate::{
     model::{
         error::{BoxError, JobError, JobResult},
@@ -106,6 +106,9 @@ pub trait Deferrable: Job + Sized {
     /// Deserializes a job that went through [`ENCODE`](Self::ENCODE).
     #[doc(hidden)]
     const DECODE: Option<Decode<Self>> = None;
+    /// Writes the job where a test says what was deferred, if it is `Debug`.
+    #[doc(hidden)]
+    const SHOW: Option<Show<Self>> = None;
     /// The type's earlier names. A worker also runs jobs queued under them.
     #[doc(hidden)]
     const ALIASES: &'static [&'static str] = &[];

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `context` | where a job's state, request and response come from |
 //! | `job` | nothing: the traits of a job |
+//! | `show` | whether a job is `Debug` |
 //! | `work` | what kinds of jobs there are: on the runtime, shared, and closures |
 //! | `blocking` | how a job gets onto the blocking pool |
 //! | `middleware` | what is wrapped around an attempt |
@@ -14,5 +15,6 @@ pub(crate) mod context;
 #[allow(clippy::module_inception, reason = "the file of the trait")]
 pub(crate) mod job;
 pub(crate) mod middleware;
+pub(crate) mod show;
 pub(crate) mod watchdog;
 pub(crate) mod work;

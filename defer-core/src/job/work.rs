@@ -13,7 +13,7 @@ use super::{
     middleware::wrap_blocking,
 };
 #[cfg(feature = "testing")]
-use crate::list::list::SharedJob;
+use crate::list::shared::{SharedJob, Show};
 use crate::model::error::{JobError, JobResult};
 
 /// What an attempt runs: a job or a closure.
@@ -58,6 +58,10 @@ impl<J: Deferrable> Work for Shared<J> {
     const IS_BOXED: bool = true;
 
     async fn run(&mut self, cx: &JobContext) -> JobResult {
+        #[cfg(feature = "testing")]
+        if cx.list().is_faked(cx.id(), shared(&self.0)) {
+            return Ok(());
+        }
         if const { J::POLICY.is_blocking() } {
             let (job, cx) = (self.0.clone(), cx.clone());
             let run = async move { wrap_blocking(&cx, Box::pin(async { job.run(&cx).await })).await };
@@ -83,7 +87,20 @@ impl<J: Deferrable> Work for Shared<J> {
 
     #[cfg(feature = "testing")]
     fn shared(&self) -> Option<SharedJob> {
-        Some(self.0.clone())
+        Some(shared(&self.0))
+    }
+}
+
+#[cfg(feature = "testing")]
+fn shared<J: Deferrable>(job: &Arc<J>) -> SharedJob {
+    SharedJob {
+        job: job.clone(),
+        show: J::SHOW.map(|_| -> Show {
+            |job, f| match (J::SHOW, job.downcast_ref()) {
+                (Some(show), Some(job)) => show(job, f),
+                _ => Ok(()),
+            }
+        }),
     }
 }
 

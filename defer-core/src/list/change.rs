@@ -77,7 +77,8 @@ impl JobList {
             (unique, id, locked.state.is_released())
         };
         let duplicate_of = unique.duplicate_of.clone();
-        if is_released {
+        // A recorder keeps the responses of all jobs from being over.
+        if is_released || self.engine.config.is_recording {
             self.claim(index);
         } else if let Some(other) = self.engine.dedup.duplicate_of(&unique.key, id) {
             self.leave_out(index, &unique, other);

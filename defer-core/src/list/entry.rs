@@ -307,7 +307,12 @@ impl Entry {
     /// that has queued for its turn.
     pub(super) fn set_delay(&mut self, delay: Duration) {
         if !self.has(Flags::PINNED.with(Flags::IN_TURN)) {
-            self.extras().options.delay = Some(Delay::After(delay));
+            let options = &mut self.extras().options;
+            options.delay = Some(Delay::After(delay));
+            #[cfg(feature = "testing")]
+            {
+                options.asked_delay = Some(delay);
+            }
             self.set(Flags::DELAY);
         }
     }
@@ -315,6 +320,12 @@ impl Entry {
     /// Returns what is left of the delay; all of it, until the response is over.
     pub(crate) fn delay(&self) -> Option<Duration> {
         self.extras.as_ref()?.options.delay.as_ref().map(Delay::left)
+    }
+
+    /// Returns the delay as it was set.
+    #[cfg(feature = "testing")]
+    pub(crate) fn asked_delay(&self) -> Option<Duration> {
+        self.extras.as_ref()?.options.asked_delay
     }
 
     /// Returns whether nothing is left of the delay.

@@ -28,6 +28,9 @@ pub(super) struct Options {
     pub(super) when: Option<Predicate>,
     pub(super) key: Option<Box<str>>,
     pub(super) delay: Option<Delay>,
+    /// As it was set.
+    #[cfg(feature = "testing")]
+    pub(super) asked_delay: Option<Duration>,
     pub(super) serial: Option<Arc<str>>,
     pub(super) unique: Option<Unique>,
 }
@@ -82,6 +85,8 @@ impl Clone for Extras {
                 when: None,
                 key: options.key.clone(),
                 delay: options.delay.clone(),
+                #[cfg(feature = "testing")]
+                asked_delay: options.asked_delay,
                 serial: options.serial.clone(),
                 unique: options.unique.clone(),
             },

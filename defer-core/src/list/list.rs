@@ -13,6 +13,8 @@ use tokio::{
     task::{AbortHandle, JoinHandle},
 };
 
+#[cfg(feature = "testing")]
+use super::shared::SharedJob;
 use super::{
     engine::{Engine, Overflow},
     entry::JobState,
@@ -57,6 +59,9 @@ pub(crate) struct Locked {
     pub(crate) extensions: Option<Box<Extensions>>,
     /// Its durable jobs could not be stored, and its response is to say so.
     pub(crate) is_refused: bool,
+    /// How the handler has answered.
+    #[cfg(feature = "testing")]
+    pub(super) answer: Option<ResponseInfo>,
 }
 
 /// Where a list comes from.
@@ -110,14 +115,6 @@ pub(crate) enum Call<'a> {
     /// [`Job::failed`](crate::Job::failed), whose result is `Ok`.
     Failed(&'a JobError),
 }
-
-/// A job that a test may look at while something else owns it too.
-#[cfg(feature = "testing")]
-pub(crate) type SharedJob = Arc<dyn Any + Send + Sync>;
-
-/// The lists that a recorder keeps. Their runner knows them by a weak pointer, because lists hold their runner.
-#[cfg(feature = "testing")]
-pub(crate) type RecordedLists = Mutex<Vec<Arc<JobList>>>;
 
 /// The right to run one job at a time.
 pub(crate) type Permit = semaphore::Permit<Arc<JobList>>;
@@ -177,12 +174,12 @@ impl JobList {
                 segments: Segments::default(),
                 extensions: None,
                 is_refused: false,
+                #[cfg(feature = "testing")]
+                answer: None,
             }),
         });
         #[cfg(feature = "testing")]
-        if let Some(lists) = list.engine.config.parts.get::<Weak<RecordedLists>>().and_then(Weak::upgrade) {
-            lock(&lists).push(list.clone());
-        }
+        list.keep_if_recorded();
         list
     }
 

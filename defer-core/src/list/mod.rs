@@ -13,6 +13,8 @@
 //! | `envelope` | what a queue stores of a job |
 //! | `lease` | which way a stored job goes, and how the queue is told its end |
 //! | `report` | what others see of a list |
+//! | `shared` | how a test looks at a job |
+//! | `recording` | what a recorder and the lists of its runner share |
 //! | `current` | how a thread finds its list |
 //!
 //! One lock guards a list's state. [`state`](self::state) has every transition of it. A transition changes nothing but the
@@ -75,7 +77,11 @@ pub(crate) mod extras;
 pub(crate) mod lease;
 #[allow(clippy::module_inception, reason = "the file of the type")]
 pub(crate) mod list;
+#[cfg(feature = "testing")]
+pub(crate) mod recording;
 pub(crate) mod report;
 mod segments;
+#[cfg(feature = "testing")]
+pub(crate) mod shared;
 pub(crate) mod shutdown;
 pub(crate) mod state;

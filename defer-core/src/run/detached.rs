@@ -75,6 +75,8 @@ impl Detached {
 
     /// Returns a timer. Without one the job fails.
     fn timer(&mut self, delay: Duration) -> Option<Pin<Box<Sleep>>> {
+        #[cfg(feature = "testing")]
+        let delay = self.list.wait_of(self.index, delay);
         match timer(delay) {
             Ok(timer) => Some(timer),
             Err(NoTimer) => {

@@ -10,8 +10,12 @@ use super::{
 };
 use crate::{
     job::job::Deferrable,
-    list::list::{JobList, SharedJob},
-    model::{id::JobId, policy::Condition, request::RequestInfo},
+    list::{list::JobList, recording::Snapshot},
+    model::{
+        id::JobId,
+        policy::{Condition, Policy},
+        request::RequestInfo,
+    },
     observe::event::JobEventKind,
 };
 
@@ -20,114 +24,114 @@ use crate::{
 ///
 /// `Debug` prints what the accessors return, but none of the job's fields, and of the request no more than its route.
 #[derive(Clone)]
-pub struct Recorded {
-    name: &'static str,
-    id: JobId,
-    key: Option<Box<str>>,
-    serial_key: Option<Arc<str>>,
-    unique_key: Option<Arc<str>>,
-    delay: Option<Duration>,
-    condition: Condition,
-    request: Option<RequestInfo>,
-    job: Option<SharedJob>,
-}
+pub struct Recorded(Snapshot);
 
 impl Recorded {
+    pub(crate) fn new(job: Snapshot) -> Self {
+        Self(job)
+    }
+
     /// Returns the job's name; a closure's is the one that the compiler gives it.
     pub fn name(&self) -> &'static str {
-        self.name
+        self.0.name
     }
 
     /// Returns the job's id.
     pub fn id(&self) -> JobId {
-        self.id
+        self.0.id
+    }
+
+    /// Returns the policy of its type: its attempts, its timeout, its priority.
+    pub fn policy(&self) -> &'static Policy {
+        self.0.policy
+    }
+
+    /// Returns whether it is durable: its type is for a queue.
+    pub fn is_durable(&self) -> bool {
+        self.0.policy.is_queued()
     }
 
     /// Returns its key within its request, given with [`Deferred::key`](crate::Deferred::key).
     pub fn key(&self) -> Option<&str> {
-        self.key.as_deref()
+        self.0.key.as_deref()
     }
 
     /// Returns the key of the jobs that it runs after, given with [`Deferred::serial`](crate::Deferred::serial).
     pub fn serial_key(&self) -> Option<&str> {
-        self.serial_key.as_deref()
+        self.0.serial_key.as_deref()
     }
 
     /// Returns the key of the job that it may be left out for, given with [`Deferred::unique`](crate::Deferred::unique).
     pub fn unique_key(&self) -> Option<&str> {
-        self.unique_key.as_deref()
+        self.0.unique_key.as_deref()
     }
 
-    /// Returns its delay, as given with [`Deferred::delay`](crate::Deferred::delay). While
-    /// [`run_all`](crate::testing::Recorder::run_all) runs, what is left of it.
+    /// Returns its delay, as given with [`Deferred::delay`](crate::Deferred::delay).
     pub fn delay(&self) -> Option<Duration> {
-        self.delay
+        self.0.delay
     }
 
-    /// Returns after which responses it runs.
+    /// Returns after which responses it runs. Of a [faked](crate::testing::Recorder::fake) job whose turn has come this was asked
+    /// already, and it is [`Always`](Condition::Always).
     pub fn condition(&self) -> Condition {
-        self.condition
+        self.0.condition
     }
 
     /// Returns the request that deferred it, if there is one. It is known once the handler has answered.
     pub fn request(&self) -> Option<&RequestInfo> {
-        self.request.as_ref()
+        self.0.request.as_ref()
     }
 
     /// Returns the job itself, if it is of this type. A closure is of none.
     ///
     /// `None` too if a worker has it already, which happens only while [`run_all`](crate::testing::Recorder::run_all) runs.
     pub fn job<J: Deferrable>(&self) -> Option<&J> {
-        self.job.as_ref()?.downcast_ref()
+        self.0.job.as_ref()?.job.downcast_ref()
     }
 
     /// Returns whether the [job](Self::job) is of this type.
     pub fn is<J: Deferrable>(&self) -> bool {
         self.job::<J>().is_some()
     }
+
+    /// Writes the job with its fields, if it is `Debug`, and what it was deferred with.
+    pub(crate) fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let job = self.0.job.as_ref();
+        match job.and_then(|job| Some((job, job.show?))) {
+            Some((job, show)) => show(&*job.job, f)?,
+            None => f.write_str(self.name())?,
+        }
+        for (what, key) in [("key", self.key()), ("serial", self.serial_key()), ("unique", self.unique_key())]
+        {
+            if let Some(key) = key {
+                write!(f, ", {what} {key:?}")?;
+            }
+        }
+        if let Some(delay) = self.delay() {
+            write!(f, ", delay {delay:?}")?;
+        }
+        match self.condition() {
+            Condition::Always => Ok(()),
+            Condition::Success => f.write_str(", on success"),
+            Condition::When => f.write_str(", when(..)"),
+        }
+    }
 }
 
 impl fmt::Debug for Recorded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Recorded")
-            .field("name", &self.name)
-            .field("id", &self.id)
-            .field("key", &self.key)
-            .field("serial_key", &self.serial_key)
-            .field("unique_key", &self.unique_key)
-            .field("delay", &self.delay)
-            .field("condition", &self.condition)
+            .field("name", &self.name())
+            .field("id", &self.id())
+            .field("key", &self.0.key)
+            .field("serial_key", &self.0.serial_key)
+            .field("unique_key", &self.0.unique_key)
+            .field("delay", &self.0.delay)
+            .field("condition", &self.0.condition)
             // Not the URI or the headers, which may contain a token.
-            .field("request", &self.request.as_ref().map(RequestInfo::route))
+            .field("request", &self.request().map(RequestInfo::route))
             .finish_non_exhaustive()
     }
-}
-
-/// Returns the jobs of a list that have not started, in their order.
-pub(crate) fn recorded(list: &JobList) -> Vec<Recorded> {
-    let mut locked = list.lock();
-    let mut recorded: Vec<(usize, Recorded)> = locked
-        .state
-        .waiting_entries()
-        .map(|(index, entry)| {
-            let recorded = Recorded {
-                name: entry.kind.name(),
-                id: entry.id,
-                key: entry.key().map(Box::from),
-                serial_key: entry.serial_key().cloned(),
-                unique_key: entry.unique_key().cloned(),
-                delay: entry.delay(),
-                condition: entry.condition(),
-                request: list.request().cloned(),
-                job: None,
-            };
-            (index, recorded)
-        })
-        .collect();
-    for (index, recorded) in &mut recorded {
-        recorded.job = locked.shared_job(*index);
-    }
-    recorded.into_iter().map(|(_, recorded)| recorded).collect()
 }
 
 /// Runs one attempt of a job that has not started, after `attempts` earlier ones, and leaves its other jobs as they are.
@@ -145,6 +149,7 @@ pub(crate) fn run_attempt(
         let room = locked.state.detach_for_attempt(index, attempts, observer)?;
         Detached::new(list, index, job, Held { serial: None, room: Room::take_over(list, room) })
     };
+    list.see_answer();
     detached.start();
     Some(ended)
 }

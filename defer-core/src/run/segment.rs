@@ -6,7 +6,7 @@ use tokio::task::JoinHandle;
 
 use super::{jobs::Jobs, join::Incoming, worker};
 #[cfg(feature = "testing")]
-use crate::list::list::SharedJob;
+use crate::list::shared::SharedJob;
 use crate::{
     job::{
         context::JobContext,

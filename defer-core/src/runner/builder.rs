@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use super::runner::Runner;
 #[cfg(feature = "testing")]
-use crate::list::list::RecordedLists;
+use crate::list::recording::Recording;
 use crate::{
     job::{
         context::JobContext,
@@ -217,10 +217,10 @@ impl RunnerBuilder {
         self
     }
 
-    /// Makes the runner keep its lists in `recorded` instead of running them.
+    /// Makes the runner keep its lists in `recording` instead of running them.
     #[cfg(feature = "testing")]
-    pub(crate) fn recording(mut self, recorded: &Arc<RecordedLists>) -> Self {
-        self.config.parts.insert(Arc::downgrade(recorded));
+    pub(crate) fn recording(mut self, recording: &Arc<Recording>) -> Self {
+        self.config.parts.insert(Arc::downgrade(recording));
         self.config.is_recording = true;
         self
     }

@@ -1,19 +1,20 @@
 //! The recorder, and what it has recorded.
 
 use std::{
+    any::TypeId,
     fmt,
     sync::{Arc, Mutex},
 };
 
 use crate::{
     job::job::Deferrable,
-    list::list::{JobList, RecordedLists},
+    list::{list::JobList, recording::Recording},
     observe::{
         event::{JobEvent, JobEventKind},
         stats::Final,
     },
     primitives::sync::lock,
-    run::recorded::{Recorded, recorded},
+    run::recorded::Recorded,
     runner::{Runner, RunnerBuilder},
 };
 
@@ -21,6 +22,8 @@ use crate::{
 ///
 /// A recorder sees the jobs of its own runner only, so tests can run in parallel. Jobs are recorded at once: you need not
 /// read the response's body. Predicates may use the recorder too.
+///
+/// Of jobs with a [unique](crate::Deferred::unique) key the first stays, and the others are duplicates, as if all responses were over.
 ///
 /// The recorder keeps what it records, without a bound and without holding responses back. When its last clone is dropped,
 /// the jobs that have not run are dropped too, and are counted as abandoned.
@@ -50,9 +53,11 @@ use crate::{
 #[derive(Clone)]
 pub struct Recorder {
     pub(super) runner: Runner,
-    recorded: Arc<RecordedLists>,
+    pub(super) recording: Arc<Recording>,
     /// How the jobs ended that failed, were shed or were abandoned.
     pub(super) failures: Arc<Mutex<Vec<JobEvent>>>,
+    /// How many jobs were deferred on the global runner before.
+    pub(super) elsewhere: u64,
 }
 
 impl Recorder {
@@ -63,15 +68,53 @@ impl Recorder {
 
     /// Creates a recorder from this builder, for a [`run_all`](Self::run_all) with state, bounds and hooks.
     pub fn with(runner: RunnerBuilder) -> Self {
-        let recorded = Arc::default();
+        let recording = Arc::<Recording>::default();
         let failures = Arc::<Mutex<Vec<JobEvent>>>::default();
-        let noted = failures.clone();
+        let (noted, counts) = (failures.clone(), Arc::downgrade(&recording));
         let runner = runner.on_event(move |event| {
-            if is_failure(&event.kind()) {
+            let kind = event.kind();
+            if is_failure(&kind) {
                 lock(&noted).push(event.clone());
             }
+            if let (JobEventKind::Snoozed { .. }, Some(recording)) = (kind, counts.upgrade()) {
+                recording.snoozed(event.name(), event.id());
+            }
         });
-        Self { runner: runner.recording(&recorded).build(), recorded, failures }
+        let runner = runner.recording(&recording).build();
+        Self { runner, recording, failures, elsewhere: deferred_on_global() }
+    }
+
+    /// Lets delays, backoffs and snoozes elapse at once, from here on. Unlike Tokio's paused clock it leaves other clocks as they
+    /// are, such as those of a database pool.
+    ///
+    /// Jobs run in the order in which they would start if each wait were over at once. What a job, an event or
+    /// [`Recorded::delay`] says of the wait stays as it is.
+    pub fn skip_waits(&self) {
+        self.recording.skip_waits();
+    }
+
+    /// Never runs jobs of this type, from here on, while [`run_all`](Self::run_all) runs the others. When the turn of such a job
+    /// comes, its condition asked and its delay over, it counts as succeeded, and stays recorded.
+    ///
+    /// ```
+    /// # use defer_core::{Deferrable, Job, JobContext, JobResult, Policy, defer, scope, testing::Recorder};
+    /// # struct ChargeCard;
+    /// # impl Job for ChargeCard { async fn run(&self, _: &JobContext) -> JobResult { unreachable!() } }
+    /// # impl Deferrable for ChargeCard { const NAME: &'static str = "ChargeCard"; const POLICY: Policy = Policy::new(); }
+    /// # struct CloseOrder;
+    /// # impl Job for CloseOrder { async fn run(&self, _: &JobContext) -> JobResult { defer(ChargeCard); Ok(()) } }
+    /// # impl Deferrable for CloseOrder { const NAME: &'static str = "CloseOrder"; const POLICY: Policy = Policy::new(); }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let recorder = Recorder::new();
+    /// recorder.fake::<ChargeCard>();
+    /// scope(recorder.runner(), async { defer(CloseOrder) }).await;
+    /// recorder.run_all_ok().await; // closes the order, which charges no card
+    /// recorder.assert_order(&["ChargeCard"]);
+    /// # }
+    /// ```
+    pub fn fake<J: Deferrable>(&self) {
+        self.recording.fake(TypeId::of::<J>());
     }
 
     /// Returns the runner whose jobs are recorded.
@@ -108,9 +151,7 @@ impl Recorder {
     /// # }
     /// ```
     pub fn recorded(&self) -> Vec<Recorded> {
-        let mut recorded: Vec<_> = self.lists().iter().flat_map(|list| recorded(list)).collect();
-        recorded.sort_by_key(Recorded::id);
-        recorded
+        self.recording.jobs().into_iter().map(Recorded::new).collect()
     }
 
     /// Returns what `see` picks from the recorded jobs of type `J`.
@@ -118,9 +159,8 @@ impl Recorder {
         self.recorded().iter().filter_map(|recorded| see(recorded.job()?)).collect()
     }
 
-    /// Returns a copy, because a user's predicate may use the recorder.
     pub(super) fn lists(&self) -> Vec<Arc<JobList>> {
-        lock(&self.recorded).clone()
+        self.recording.lists()
     }
 
     /// Returns copies of the jobs of type `J` that were deferred and have not run, in the order of [`recorded`](Self::recorded).
@@ -144,6 +184,11 @@ impl fmt::Debug for Recorder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.names()).finish()
     }
+}
+
+/// Returns how many jobs were deferred on the global runner.
+pub(super) fn deferred_on_global() -> u64 {
+    Runner::global_if_used().map_or(0, |global| global.stats().deferred)
 }
 
 /// Returns whether a job that ends with this event failed, or was dropped without being cancelled.

@@ -1,9 +1,16 @@
 //! Running what was recorded: all of it, or one attempt of one job.
 
-use std::fmt::Write as _;
+use std::{
+    fmt::Write as _,
+    future::{Future, poll_fn},
+    panic::Location,
+    pin::pin,
+    task::Poll,
+};
 
 use super::recorder::Recorder;
 use crate::{
+    list::recording::MAX_SNOOZES,
     model::{id::JobId, response::ResponseInfo},
     observe::event::{JobEvent, JobEventKind},
     primitives::sync::lock,
@@ -13,6 +20,10 @@ use crate::{
 impl Recorder {
     /// Runs the recorded jobs as if this response had ended, and asks their conditions about it. Waits as
     /// [`run_all`](Self::run_all) does. Jobs whose own response is already over see that one instead.
+    ///
+    /// # Panics
+    ///
+    /// As [`run_all`](Self::run_all).
     ///
     /// # Cancel safety
     ///
@@ -31,37 +42,60 @@ impl Recorder {
     /// assert_eq!(recorder.runner().stats().skipped, 1);
     /// # }
     /// ```
-    pub async fn run_all_after(&self, response: ResponseInfo) {
-        for list in self.lists() {
-            list.set_response(response.clone());
+    #[track_caller]
+    pub fn run_all_after(&self, response: ResponseInfo) -> impl Future<Output = ()> + Send {
+        let asked = Location::caller();
+        async move {
+            for list in self.lists() {
+                list.set_response(response.clone());
+            }
+            self.run(asked).await;
         }
-        self.run_all().await;
     }
 
     /// Runs the recorded jobs that have not run, in the order deferred within each request, and waits for them and for the
-    /// jobs that they defer. You need not have read the responses. See [`Runner::stats`](crate::Runner::stats) for how the jobs
-    /// ended, or let [`run_all_ok`](Self::run_all_ok) check it.
+    /// jobs that they defer. See [`Runner::stats`](crate::Runner::stats) for how the jobs ended, or let
+    /// [`run_all_ok`](Self::run_all_ok) check it.
+    ///
+    /// You need not have read the responses: once the handler has answered, its jobs see that answer, as if it had been
+    /// [read to its end](crate::Delivery::Finished), without its length.
+    ///
+    /// Waits for delays and backoffs as they are, unless you [skip them](Self::skip_waits).
+    ///
+    /// # Panics
+    ///
+    /// If a job snoozes a thousand times. The message names it.
     ///
     /// # Cancel safety
     ///
     /// If dropped, the jobs go on.
-    pub async fn run_all(&self) {
+    #[track_caller]
+    pub fn run_all(&self) -> impl Future<Output = ()> + Send {
+        self.run(Location::caller())
+    }
+
+    async fn run(&self, asked: &'static Location<'static>) {
         for list in self.lists() {
+            list.see_answer();
             list.release_now();
         }
-        self.runner.idle().await;
+        let (mut endless, mut idle) = (pin!(self.recording.endless()), pin!(self.runner.idle()));
+        let endless = poll_fn(|cx| match endless.as_mut().poll(cx) {
+            Poll::Ready(job) => Poll::Ready(Some(job)),
+            Poll::Pending => idle.as_mut().poll(cx).map(|()| None),
+        });
+        if let Some(job) = endless.await {
+            panic!("`{job}` has snoozed {MAX_SNOOZES} times, and seems to do so for ever (run at {asked})");
+        }
     }
 
     /// Runs the recorded jobs as [`run_all`](Self::run_all) does, and asserts that none of them failed, nor any that they
     /// defer: no error, panic or timeout at the last attempt, nothing shed or abandoned. A job may need several attempts, and
     /// one that is skipped or cancelled has not failed.
     ///
-    /// Waits for delays and backoffs as they are. Pause Tokio's time to make a test pass over them:
-    /// `#[tokio::test(start_paused = true)]`.
-    ///
     /// # Panics
     ///
-    /// If a job failed. The message lists each such job, with its attempts and its error.
+    /// If a job failed. The message lists each such job, with its attempts and its error. And as [`run_all`](Self::run_all).
     ///
     /// # Cancel safety
     ///
@@ -80,12 +114,16 @@ impl Recorder {
     /// assert!(failed.unwrap_err().is_panic());
     /// # }
     /// ```
-    pub async fn run_all_ok(&self) {
-        let before = lock(&self.failures).len();
-        self.run_all().await;
-        let failures = lock(&self.failures)[before..].to_vec();
-        if !failures.is_empty() {
-            panic!("not every job succeeded:{}", list_failures(&failures));
+    #[track_caller]
+    pub fn run_all_ok(&self) -> impl Future<Output = ()> + Send {
+        let asked = Location::caller();
+        async move {
+            let before = lock(&self.failures).len();
+            self.run(asked).await;
+            let failures = lock(&self.failures)[before..].to_vec();
+            if !failures.is_empty() {
+                panic!("not every job succeeded (run at {asked}):{}", list_failures(&failures));
+            }
         }
     }
 
@@ -94,7 +132,7 @@ impl Recorder {
     ///
     /// The job runs as it would on its `attempt`th attempt: with the runner's state and its
     /// [middleware](crate::RunnerBuilder::around), within its timeout. It is [told](crate::Job::failed) that it is given
-    /// up if there is no attempt after this one. Its condition is asked first, if its response is over. It starts at once,
+    /// up if there is no attempt after this one. Its condition is asked first, if the handler has answered. It starts at once,
     /// whatever its delay, and even if its type goes to the runner's queue.
     ///
     /// The other jobs of its request stay recorded, and those that it defers are recorded too. In
@@ -148,18 +186,22 @@ impl Recorder {
     /// assert_eq!(error.to_string(), "fallback does not answer");
     /// # }
     /// ```
-    pub async fn run_attempt(&self, id: JobId, attempt: u32) -> JobEventKind {
-        let Some(earlier) = attempt.checked_sub(1) else {
-            panic!("there is no attempt 0: attempts are counted from 1");
-        };
-        let Some(ended) = self.lists().iter().find_map(|list| run_attempt(list, id, earlier)) else {
-            panic!(
-                "no job with the id {id} is recorded: it has started, or was cancelled, or another recorder has it; \
-                 deferred: {self:?}"
-            );
-        };
-        // An error means that it was stopped.
-        ended.await.unwrap_or(JobEventKind::Abandoned)
+    #[track_caller]
+    pub fn run_attempt(&self, id: JobId, attempt: u32) -> impl Future<Output = JobEventKind> + Send {
+        let asked = Location::caller();
+        async move {
+            let Some(earlier) = attempt.checked_sub(1) else {
+                panic!("there is no attempt 0: attempts are counted from 1 (run at {asked})");
+            };
+            let Some(ended) = self.lists().iter().find_map(|list| run_attempt(list, id, earlier)) else {
+                panic!(
+                    "no job with the id {id} is recorded: it has started, or was cancelled, or another recorder has it (run at \
+                     {asked}); deferred: {self:?}"
+                );
+            };
+            // An error means that it was stopped.
+            ended.await.unwrap_or(JobEventKind::Abandoned)
+        }
     }
 }
 

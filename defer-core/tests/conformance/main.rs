@@ -3,17 +3,16 @@
 #![cfg(feature = "testing")]
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
-mod held;
-mod inspected;
 mod pushed;
-mod table;
-mod worker;
 
-use defer_core::testing::check_queue;
-use held::HoldingPlace;
+use defer_core::{
+    BoxFuture, Runner,
+    queue::RunWorker as _,
+    testing::{Fault, Note, Place, Retried, TestQueue, TestWorker, check_queue},
+};
 use pushed::PushedPlace;
 
-/// What is wrong with a queue.
+/// What is wrong with a queue that is pushed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Broken {
     LosesOneOfABatch,
@@ -22,18 +21,6 @@ enum Broken {
     CountsAttemptsTwice,
     NeverRetries,
     CutsPayloads,
-    StartsAtOnce,
-    LosesDroppedLeases,
-    LosesChildren,
-    ForgetsEnds,
-    LastEndCounts,
-    ForgetsAttempts,
-    ForgetsResponses,
-    RunsDuplicates,
-    RunsSerialOnesBackwards,
-    RunsWhatIsPaused,
-    RunsWhatIsCancelled,
-    CountsNothing,
     NeverWorks,
 }
 
@@ -41,8 +28,31 @@ async fn check_pushed(broken: Option<Broken>) {
     check_queue(async || PushedPlace::new(broken)).await;
 }
 
-async fn check_holding(broken: Option<Broken>) {
-    check_queue(async || HoldingPlace::new(broken)).await;
+/// The queue for tests.
+struct InMemory(TestQueue);
+
+impl Place for InMemory {
+    type Queue = TestQueue;
+
+    async fn connect(&self) -> TestQueue {
+        self.0.clone()
+    }
+
+    async fn work(queue: TestQueue, runner: Runner) {
+        worker(&queue, runner).run_until_empty().await;
+    }
+
+    async fn work_until(queue: TestQueue, runner: Runner, stop: BoxFuture<'static, ()>) {
+        Box::new(worker(&queue, runner)).run(stop).await.unwrap();
+    }
+}
+
+fn worker(queue: &TestQueue, runner: Runner) -> TestWorker {
+    queue.worker(runner).job::<Note>().job::<Retried>()
+}
+
+async fn check_holding(fault: Option<Fault>) {
+    check_queue(async || InMemory(fault.map_or_else(TestQueue::new, TestQueue::with_fault))).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -51,7 +61,7 @@ async fn a_queue_that_is_pushed_to_conforms() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_queue_that_holds_conforms() {
+async fn the_queue_for_tests_conforms() {
     check_holding(None).await;
 }
 
@@ -63,34 +73,34 @@ async fn a_worker_hangs() {
 }
 
 macro_rules! broken {
-    ($($check:ident, $name:ident, $broken:ident, $seen:literal;)+) => {
+    ($($check:ident, $name:ident, $kind:ident::$broken:ident, $seen:literal;)+) => {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             #[should_panic(expected = $seen)]
             async fn $name() {
-                $check(Some(Broken::$broken)).await;
+                $check(Some($kind::$broken)).await;
             }
         )+
     };
 }
 
 broken! {
-    check_pushed, one_of_a_batch_is_lost, LosesOneOfABatch, "each job must run once, but \"job 999 of a batch\" ran 0 times";
-    check_pushed, an_id_is_stored_twice, StoresAnIdTwice, "each job must run once, but \"first\" ran 2 times";
-    check_pushed, metadata_is_lost, LosesMetadata, "a job must keep its metadata";
-    check_pushed, attempts_are_counted_twice, CountsAttemptsTwice, "a job with three attempts that always fails";
-    check_pushed, an_attempt_that_failed_is_the_last, NeverRetries, "a job with three attempts that always fails";
-    check_pushed, a_large_job_is_lost, CutsPayloads, "but \"large large";
-    check_holding, a_held_job_starts_at_once, StartsAtOnce, "a job must not start before its response is over";
-    check_holding, a_dropped_lease_loses_its_job, LosesDroppedLeases, "but \"given back\" ran 0 times";
-    check_holding, children_are_lost, LosesChildren, "but \"first child\" ran 0 times";
-    check_holding, an_end_is_forgotten, ForgetsEnds, "the end of a job that ran here must be stored";
-    check_holding, the_last_end_counts, LastEndCounts, "a job that has succeeded, whatever is said of it later";
-    check_holding, the_attempts_of_a_held_job_are_forgotten, ForgetsAttempts, "must have this attempt next";
-    check_holding, a_response_is_forgotten, ForgetsResponses, "must see the status of its response";
-    check_holding, a_duplicate_is_not_told, RunsDuplicates, "the second job with a unique key is a duplicate";
-    check_holding, serial_jobs_run_backwards, RunsSerialOnesBackwards, "jobs with one serial key must run in their order";
-    check_holding, a_paused_type_runs, RunsWhatIsPaused, "a job whose type is paused must wait";
-    check_holding, a_cancelled_job_runs, RunsWhatIsCancelled, "no other job must run, but these did: [\"cancelled\"]";
-    check_holding, nothing_is_counted, CountsNothing, "two jobs wait";
+    check_pushed, one_of_a_batch_is_lost, Broken::LosesOneOfABatch, "each job must run once, but \"job 999 of a batch\" ran 0 times";
+    check_pushed, an_id_is_stored_twice, Broken::StoresAnIdTwice, "each job must run once, but \"first\" ran 2 times";
+    check_pushed, metadata_is_lost, Broken::LosesMetadata, "a job must keep its metadata";
+    check_pushed, attempts_are_counted_twice, Broken::CountsAttemptsTwice, "a job with three attempts that always fails";
+    check_pushed, an_attempt_that_failed_is_the_last, Broken::NeverRetries, "a job with three attempts that always fails";
+    check_pushed, a_large_job_is_lost, Broken::CutsPayloads, "but \"large large";
+    check_holding, a_held_job_starts_at_once, Fault::StartsAtOnce, "a job must not start before its response is over";
+    check_holding, a_dropped_lease_loses_its_job, Fault::LosesDroppedLeases, "but \"given back\" ran 0 times";
+    check_holding, children_are_lost, Fault::LosesChildren, "but \"first child\" ran 0 times";
+    check_holding, an_end_is_forgotten, Fault::ForgetsEnds, " must ";
+    check_holding, the_last_end_counts, Fault::LastEndCounts, "a job that has succeeded, whatever is said of it later";
+    check_holding, the_attempts_of_a_held_job_are_forgotten, Fault::ForgetsAttempts, "must have this attempt next";
+    check_holding, a_response_is_forgotten, Fault::ForgetsResponses, "must see the status of its response";
+    check_holding, a_duplicate_is_not_told, Fault::RunsDuplicates, "the second job with a unique key is a duplicate";
+    check_holding, serial_jobs_run_backwards, Fault::RunsSerialOnesBackwards, "jobs with one serial key must run in their order";
+    check_holding, a_paused_type_runs, Fault::RunsWhatIsPaused, "a job whose type is paused must wait";
+    check_holding, a_cancelled_job_runs, Fault::RunsWhatIsCancelled, "no other job must run, but these did: [\"cancelled\"]";
+    check_holding, nothing_is_counted, Fault::CountsNothing, "two jobs wait";
 }

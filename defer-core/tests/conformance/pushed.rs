@@ -1,15 +1,18 @@
 //! A queue to which jobs are pushed, and nothing else: the least that there is.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    iter::once,
+    sync::{Arc, Mutex},
+};
 
 use defer_core::{
-    BoxError, BoxFuture, Runner,
+    BoxError, BoxFuture, Deferrable, Runner,
     queue::{Envelope, Queue, Ran, Resume},
-    testing::Place,
+    testing::{Note, Place, Retried},
 };
 use tokio::time::{Instant, sleep_until};
 
-use crate::{Broken, worker::run};
+use crate::Broken;
 
 /// A queue in memory. Its clones are connections to one place.
 #[derive(Clone)]
@@ -99,4 +102,23 @@ impl Place for PushedPlace {
     async fn work(queue: Pushed, runner: Runner) {
         queue.work(&runner).await;
     }
+}
+
+/// Runs one attempt of a job on this runner.
+async fn run(runner: &Runner, job: &Envelope, resume: Resume) -> Ran {
+    if is_of::<Note>(job) {
+        run_as::<Note>(runner, job, resume).await
+    } else {
+        assert!(is_of::<Retried>(job), "no type is named {}", job.name);
+        run_as::<Retried>(runner, job, resume).await
+    }
+}
+
+fn is_of<J: Deferrable>(job: &Envelope) -> bool {
+    once(&J::NAME).chain(J::ALIASES).any(|name| *name == job.name)
+}
+
+async fn run_as<J: Deferrable>(runner: &Runner, job: &Envelope, resume: Resume) -> Ran {
+    let decode = J::DECODE.unwrap();
+    runner.resume(decode(&job.payload).unwrap(), resume).unwrap().ran().await
 }

@@ -42,7 +42,7 @@ impl SqlxQueue {
     }
 
     /// Asks the database, on the queue's own runtime.
-    async fn ask<T: Send + 'static>(&self, ask: impl AsyncFnOnceSend<T>) -> Result<T, Error> {
+    pub(super) async fn ask<T: Send + 'static>(&self, ask: impl AsyncFnOnceSend<T>) -> Result<T, Error> {
         let store = self.owner.engine().store().clone();
         let answer = self.owner.run(ask.call(store)).await?;
         answer.map_err(|error| Error::Store(error.into()))
@@ -171,7 +171,7 @@ impl SqlxQueue {
 }
 
 /// Something to ask of a store, as a future that owns it.
-trait AsyncFnOnceSend<T>: Send + 'static {
+pub(super) trait AsyncFnOnceSend<T>: Send + 'static {
     fn call(self, store: Arc<dyn Store>) -> BoxFuture<'static, Result<T, StoreError>>;
 }
 

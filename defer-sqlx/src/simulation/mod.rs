@@ -28,6 +28,14 @@ macro_rules! not_simulated {
             unimplemented!("not simulated")
         }
 
+        fn stored(
+            &self,
+            _names: Vec<String>,
+            _limit: usize,
+        ) -> crate::store::Stored<'_, Vec<crate::store::StoredRow>> {
+            unimplemented!("not simulated")
+        }
+
         fn retry(&self, _id: defer_core::JobId) -> crate::store::Stored<'_, bool> {
             unimplemented!("not simulated")
         }

@@ -172,6 +172,18 @@ pub(crate) struct Taken {
     pub(crate) is_serial: bool,
 }
 
+/// A job as it is stored.
+#[derive(Clone, Debug)]
+pub(crate) struct StoredRow {
+    pub(crate) id: JobId,
+    pub(crate) payload: String,
+    pub(crate) status: JobStatus,
+    pub(crate) serial: Option<String>,
+    pub(crate) unique: Option<String>,
+    /// In milliseconds, by the database's clock. Negative once it is due.
+    pub(crate) due_in: i64,
+}
+
 /// The answer to a beat.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Beat {
@@ -256,6 +268,9 @@ pub(crate) trait Store: Send + Sync + fmt::Debug + 'static {
     fn failed(&self, limit: usize) -> Stored<'_, Vec<FailedJob>>;
 
     fn status(&self, id: JobId) -> Stored<'_, Option<JobStatus>>;
+
+    /// Returns at most so many jobs with these names, in the order of their ids.
+    fn stored(&self, names: Vec<String>, limit: usize) -> Stored<'_, Vec<StoredRow>>;
 
     /// Runs a failed job again, with all its attempts.
     fn retry(&self, id: JobId) -> Stored<'_, bool>;

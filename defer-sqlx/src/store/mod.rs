@@ -23,5 +23,5 @@ pub(crate) mod tests;
 pub(crate) use self::interface::Stored;
 pub(crate) use self::interface::{
     Beat, Cancelling, Change, ChangeKind, Changed, Holder, HolderId, NewJob, Own, Store, StoreError,
-    StoredEnd, Taken,
+    StoredEnd, StoredRow, Taken,
 };

@@ -789,6 +789,53 @@ async fn a_job_of_a_transaction_is_there_with_the_user_s_row_or_not_at_all() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_is_read_back_with_its_payload_and_what_a_transaction_pushed_once_that_is_committed()
+{
+    on_each(async |backend| {
+        let service = Service::on(backend).await;
+        let (queue, place) = (&service.queue, &service.place);
+        let hour = Duration::from_secs(3600);
+        let id = queue.push(Note { number: 1 }).delay(hour).serial("s").unique("u").await.unwrap();
+        queue.push(Urgent { number: 7 }).await.unwrap();
+        let seen = async || {
+            let stored = queue.stored::<Note>(10).await.unwrap();
+            stored.iter().map(|stored| stored.job.number).collect::<Vec<_>>()
+        };
+        match backend {
+            Backend::Sqlite => {
+                let pool = sqlx::SqlitePool::connect(&place.url).await.unwrap();
+                let mut tx = pool.begin_with("BEGIN IMMEDIATE").await.unwrap();
+                queue.push_in(&mut tx, Note { number: 2 }).await.unwrap();
+                assert_eq!(seen().await, [1]);
+                tx.commit().await.unwrap();
+            }
+            Backend::Postgres => {
+                let pool = sqlx::PgPool::connect(&place.url).await.unwrap();
+                let mut tx = pool.begin().await.unwrap();
+                queue.push_in(&mut tx, Note { number: 2 }).await.unwrap();
+                assert_eq!(seen().await, [1]);
+                tx.commit().await.unwrap();
+            }
+        }
+        assert_eq!(seen().await, [1, 2]);
+        let [first] = &queue.stored::<Note>(1).await.unwrap()[..] else { panic!("at most one") };
+        assert_eq!((first.id, &first.status), (id, &JobStatus::Pending));
+        assert_eq!((first.serial.as_deref(), first.unique.as_deref()), (Some("s"), Some("u")));
+        assert!(first.due_in > hour / 2 && first.due_in <= hour, "{:?}", first.due_in);
+
+        place.execute("UPDATE defer_jobs SET payload = '{\"number\":\"secret\"}' WHERE name = 'Note'").await;
+        let unreadable = queue.stored::<Note>(10).await.unwrap_err();
+        assert!(
+            matches!(unreadable, defer_sqlx::Error::Unreadable { id: of, .. } if of == id),
+            "{unreadable}"
+        );
+        assert!(!unreadable.to_string().contains("secret"), "{unreadable}");
+        service.close().await;
+    })
+    .await;
+}
+
 /// Returns how many rows of the user others see, and ten times how many jobs.
 async fn seen(place: &Place) -> i64 {
     place.number("SELECT (SELECT count(*) FROM users) + 10 * (SELECT count(*) FROM defer_jobs)").await

@@ -2,6 +2,9 @@
 
 use std::{collections::BTreeMap, ptr, time::Duration};
 
+#[cfg(feature = "testing")]
+use crate::model::id::JobId;
+
 use crate::{
     list::{
         entry::{Entry, JobState},
@@ -61,6 +64,12 @@ impl State {
     /// Returns the entry of a job that has not ended.
     pub(crate) fn open_entry(&mut self, index: usize) -> Option<&mut Entry> {
         self.entries.get_mut(index).filter(|entry| entry.state != JobState::Ended)
+    }
+
+    /// Returns the entry of the job with this id, if that has not ended.
+    #[cfg(feature = "testing")]
+    pub(crate) fn entry_of(&mut self, id: JobId) -> Option<&mut Entry> {
+        self.entries.open().map(|(_, entry)| entry).find(|entry| entry.id == id)
     }
 
     /// Returns whether a job runs that a queue has stored.

@@ -13,7 +13,7 @@ use super::{
     tables::{Tables, query},
 };
 use crate::store::{
-    interface::Cancelling,
+    interface::{Cancelling, StoredRow},
     state::{self, text},
 };
 
@@ -110,6 +110,27 @@ pub(super) async fn status(
     let Some(row) = sql.fetch_optional(connection).await? else { return Ok(None) };
     let (error, of): (Option<String>, Option<String>) = (row.try_get(1)?, row.try_get(2)?);
     Ok(state::status(row.try_get(0)?, error.as_deref(), of.as_deref()))
+}
+
+pub(super) async fn stored(
+    connection: &mut PgConnection,
+    tables: &Tables,
+    names: &[String],
+    limit: usize,
+) -> Result<Vec<StoredRow>> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let sql = query(&tables.inspect.stored).bind(&tables.queue).bind(names).bind(limit);
+    let mut stored = Vec::new();
+    for row in &sql.fetch_all(connection).await? {
+        let (error, of): (Option<String>, Option<String>) = (row.try_get(3)?, row.try_get(4)?);
+        // The table refuses others.
+        let Ok(id) = row.try_get::<String, _>(0)?.parse() else { continue };
+        let Some(status) = state::status(row.try_get(2)?, error.as_deref(), of.as_deref()) else { continue };
+        let (payload, due_in) = (row.try_get(1)?, row.try_get(7)?);
+        let (serial, unique) = (row.try_get(5)?, row.try_get(6)?);
+        stored.push(StoredRow { id, payload, status, serial, unique, due_in });
+    }
+    Ok(stored)
 }
 
 pub(super) async fn retry(connection: &mut PgConnection, tables: &Tables, id: JobId) -> Result<(bool, bool)> {

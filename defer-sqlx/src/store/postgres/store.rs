@@ -23,7 +23,8 @@ use crate::{
     store::{
         connection::{DEADLINE, Line, look, run},
         interface::{
-            Beat, Cancelling, Change, Changed, Holder, HolderId, NewJob, Store, Stored, Taken, Write,
+            Beat, Cancelling, Change, Changed, Holder, HolderId, NewJob, Store, Stored, StoredRow, Taken,
+            Write,
         },
     },
 };
@@ -213,6 +214,11 @@ impl Store for Postgres {
     fn status(&self, id: JobId) -> Stored<'_, Option<JobStatus>> {
         let tables = self.tables.clone();
         look!(self.reader, |connection| inspect::status(connection, &tables, id))
+    }
+
+    fn stored(&self, names: Vec<String>, limit: usize) -> Stored<'_, Vec<StoredRow>> {
+        let tables = self.tables.clone();
+        look!(self.reader, |connection| inspect::stored(connection, &tables, &names, limit))
     }
 
     fn retry(&self, id: JobId) -> Stored<'_, bool> {

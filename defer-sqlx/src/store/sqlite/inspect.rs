@@ -9,12 +9,16 @@ use defer_core::{
 use sqlx::{Row, SqliteConnection};
 
 use super::{
+    json::json,
     keys::claim_where_free,
     now, raised,
     take::{groups, text},
     turn,
 };
-use crate::store::{interface::Cancelling, state};
+use crate::store::{
+    interface::{Cancelling, StoredRow},
+    state,
+};
 
 type Result<T> = std::result::Result<T, sqlx::Error>;
 
@@ -135,6 +139,34 @@ pub(super) async fn status(
     let (error, of): (Option<Vec<u8>>, Option<String>) = (row.try_get(1)?, row.try_get(2)?);
     let error = error.map(text);
     Ok(state::status(row.try_get(0)?, error.as_deref(), of.as_deref()))
+}
+
+pub(super) const STORED: &str = concat!(
+    "SELECT id, CAST(payload AS BLOB), state, CAST(error AS BLOB), duplicate_of, CAST(serial_key AS BLOB), \
+     CAST(unique_key AS BLOB), due - ",
+    now!(),
+    " FROM defer_jobs WHERE queue = ?1 AND name IN (SELECT value FROM json_each(?2)) ORDER BY id LIMIT ?3"
+);
+
+pub(super) async fn stored(
+    connection: &mut SqliteConnection,
+    queue: &str,
+    names: &[String],
+    limit: usize,
+) -> Result<Vec<StoredRow>> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let sql = sqlx::query(STORED).bind(queue).bind(json(&names)?).bind(limit);
+    let mut stored = Vec::new();
+    for row in sql.fetch_all(connection).await? {
+        let bytes = |at: usize| row.try_get::<Option<Vec<u8>>, _>(at);
+        let (error, of): (Option<String>, Option<String>) = (bytes(3)?.map(text), row.try_get(4)?);
+        let Ok(id) = row.try_get::<String, _>(0)?.parse() else { continue };
+        let Some(status) = state::status(row.try_get(2)?, error.as_deref(), of.as_deref()) else { continue };
+        let payload = text(row.try_get(1)?);
+        let (serial, unique) = (bytes(5)?.map(text), bytes(6)?.map(text));
+        stored.push(StoredRow { id, payload, status, serial, unique, due_in: row.try_get(7)? });
+    }
+    Ok(stored)
 }
 
 pub(super) const RETRY: &str = concat!(

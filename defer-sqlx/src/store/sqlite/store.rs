@@ -20,7 +20,8 @@ use crate::{
     store::{
         connection::{Database, Line, look, run},
         interface::{
-            Beat, Cancelling, Change, Changed, Holder, HolderId, NewJob, Store, Stored, Taken, Write,
+            Beat, Cancelling, Change, Changed, Holder, HolderId, NewJob, Store, Stored, StoredRow, Taken,
+            Write,
         },
     },
 };
@@ -214,6 +215,11 @@ impl Store for Sqlite {
     fn status(&self, id: JobId) -> Stored<'_, Option<JobStatus>> {
         let queue = self.queue.clone();
         look!(self.reader, |connection| inspect::status(connection, &queue, id))
+    }
+
+    fn stored(&self, names: Vec<String>, limit: usize) -> Stored<'_, Vec<StoredRow>> {
+        let queue = self.queue.clone();
+        look!(self.reader, |connection| inspect::stored(connection, &queue, &names, limit))
     }
 
     fn retry(&self, id: JobId) -> Stored<'_, bool> {

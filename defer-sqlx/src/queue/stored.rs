@@ -1,0 +1,72 @@
+//! What the queue has, with the jobs themselves.
+
+use std::{any::type_name, fmt, iter::once, sync::Arc, time::Duration};
+
+use defer_core::{Deferrable, JobId, JobStatus};
+
+use super::SqlxQueue;
+use crate::{
+    error::{Error, unreadable},
+    store::{Store, StoredRow},
+};
+
+/// A job that a queue has. [`SqlxQueue::stored`] returns it.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct StoredJob<J> {
+    /// The job, read from its payload.
+    pub job: J,
+    /// Its id.
+    pub id: JobId,
+    /// How far it has got.
+    pub status: JobStatus,
+    /// The key of the jobs that it runs after.
+    pub serial: Option<String>,
+    /// The key of the job that it may be left out for.
+    pub unique: Option<String>,
+    /// How long until it is due, by the database's clock: nothing of its delay is gone before it is ready.
+    pub due_in: Duration,
+}
+
+/// Without the job, whose fields may be secret.
+impl<J> fmt::Debug for StoredJob<J> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoredJob")
+            .field("id", &self.id)
+            .field("job", &type_name::<J>())
+            .field("status", &self.status)
+            .finish_non_exhaustive()
+    }
+}
+
+impl SqlxQueue {
+    /// Returns at most so many jobs of type `J` that the queue has, under all its names, those that were deferred first before the
+    /// others: those that wait, run, have failed, or are done and still kept. What a transaction has pushed is among them once that is
+    /// committed.
+    ///
+    /// For tests, and for commands: there is no index for it, so the database may look at every row.
+    ///
+    /// # Errors
+    ///
+    /// If the database fails, or if a job cannot be read: [`Error::Unreadable`].
+    ///
+    /// # Panics
+    ///
+    /// If the type cannot be read from a queue: derive `Deserialize`.
+    pub async fn stored<J: Deferrable>(&self, limit: usize) -> Result<Vec<StoredJob<J>>, Error> {
+        let decode = J::DECODE.unwrap_or_else(|| {
+            panic!("`{}` cannot be read from a queue: derive `Deserialize` for it", J::NAME)
+        });
+        let names: Vec<String> = once(&J::NAME).chain(J::ALIASES).map(|name| (*name).to_owned()).collect();
+        let rows =
+            self.ask(move |store: Arc<dyn Store>| async move { store.stored(names, limit).await }).await?;
+        let read = |row: StoredRow| {
+            let StoredRow { id, payload, status, serial, unique, due_in } = row;
+            let job = decode(payload.as_bytes())
+                .map_err(|error| Error::Unreadable { id, reason: unreadable::<J>(&error) })?;
+            let due_in = Duration::from_millis(u64::try_from(due_in).unwrap_or_default());
+            Ok(StoredJob { job, id, status, serial, unique, due_in })
+        };
+        rows.into_iter().map(read).collect()
+    }
+}
