@@ -1,19 +1,65 @@
 //! Expands the syntax model into code. Nothing here can fail.
 
-use std::time::Duration;
+use std::{iter, time::Duration};
 
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
-use syn::{Ident, Member, WhereClause, parse_quote, spanned::Spanned};
+use syn::{Ident, Member, WhereClause, WherePredicate, parse_quote, spanned::Spanned};
 
 use crate::{
-    ast::{JobField, JobType, Shape, Source},
+    ast::{JobField, JobType, Refused, Shape, Source},
     attr::{On, Policy},
 };
 
 pub(crate) fn expand(job: &JobType<'_>) -> TokenStream {
     let deferrable = impl_deferrable(job);
-    let functions = impl_functions(job);
+    let functions = job.has_constructor.then(|| impl_functions(job));
+    quote! {
+        #deferrable
+        #functions
+    }
+}
+
+/// Expands to what lets the uses of a type compile that is no job: each would be an error that hides the one that matters.
+pub(crate) fn expand_refused(refused: &Refused<'_>) -> TokenStream {
+    let Refused { ident, visibility, generics, arguments, krate } = refused;
+    let (impl_generics, type_generics, where_clause) = generics.split_for_impl();
+    let deferrable = krate.as_ref().map(|krate| {
+        let mut clause = where_clause.cloned().unwrap_or_else(|| parse_quote!(where));
+        clause.predicates.extend(generics.lifetimes().map(|param| -> WherePredicate {
+            let lifetime = &param.lifetime;
+            parse_quote!(#lifetime: 'static)
+        }));
+        // Without the `for<>`, a missing `Job` would be one more error here.
+        clause.predicates.push(parse_quote!(for<'refused> Self: #krate::Job));
+        quote! {
+            #[automatically_derived]
+            impl #impl_generics #krate::Deferrable for #ident #type_generics #clause {
+                const NAME: &'static ::core::primitive::str = "";
+                const POLICY: #krate::Policy = #krate::Policy::new();
+            }
+        }
+    });
+    let functions = arguments.map(|arguments| {
+        let arguments: Vec<_> = iter::repeat_n(quote!(_: impl ::core::marker::Sized), arguments).collect();
+        let (deferred, error) = match krate {
+            Some(krate) => (quote!(#krate::Deferred), quote!(#krate::DeferError)),
+            None => (quote!(()), quote!(::core::convert::Infallible)),
+        };
+        quote! {
+            impl #impl_generics #ident #type_generics #where_clause {
+                #[doc(hidden)]
+                #visibility fn defer(#(#arguments),*) -> #deferred {
+                    loop {}
+                }
+
+                #[doc(hidden)]
+                #visibility fn try_defer(#(#arguments),*) -> ::core::result::Result<#deferred, #error> {
+                    loop {}
+                }
+            }
+        }
+    });
     quote! {
         #deferrable
         #functions
