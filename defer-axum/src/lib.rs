@@ -93,7 +93,7 @@ pub use defer_core::{
     RunnerBuilder, RunningJob, Scoped, ShutdownReport, Stats, UnfinishedJob, defer, defer_fn, event, queue,
     scope, try_defer, try_defer_fn,
 };
-pub use defer_macros::Deferrable;
+pub use defer_macros::{Deferrable, job};
 
 #[cfg(feature = "dashboard")]
 pub use self::dashboard::Dashboard;

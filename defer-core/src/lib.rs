@@ -125,8 +125,11 @@ pub mod queue {
 /// For the derive and for `defer-axum`.
 #[doc(hidden)]
 pub mod __private {
+    pub use serde;
+
     pub use crate::{
         __decode as decode,
+        job::job::cloned,
         model::{extensions::Extensions, request::Captured},
         observe::hooks::{Observer, Report},
         primitives::timestamp::Timestamp,

@@ -72,6 +72,13 @@ pub(crate) struct Refused<'a> {
 }
 
 impl<'a> JobType<'a> {
+    /// Returns what is refused, in the place of this.
+    pub(crate) fn into_refused(self) -> Refused<'a> {
+        let Self { ident, visibility, generics, fields, has_constructor, krate, .. } = self;
+        let arguments = has_constructor.then_some(count_arguments(&fields));
+        Refused { ident, visibility, generics, arguments, krate: Some(krate) }
+    }
+
     /// Parses the whole input, even after an error.
     pub(crate) fn parse(input: &'a DeriveInput, errors: &mut Errors) -> Result<Self, Refused<'a>> {
         let attributes = StructAttributes::parse(&input.attrs, errors);
@@ -104,8 +111,7 @@ impl<'a> JobType<'a> {
         let krate = match krate {
             Some(krate) if is_owned => krate,
             krate => {
-                let is_argument = |field: &&JobField<'_>| matches!(field.source, Source::Argument(_));
-                return Err(refused(job_fields.iter().filter(is_argument).count(), krate));
+                return Err(refused(count_arguments(&job_fields), krate));
             }
         };
 
@@ -123,6 +129,10 @@ impl<'a> JobType<'a> {
             is_deprecated,
         })
     }
+}
+
+fn count_arguments(fields: &[JobField<'_>]) -> usize {
+    fields.iter().filter(|field| matches!(field.source, Source::Argument(_))).count()
 }
 
 /// Reports an error at each `#[defer(default)]`: there are no arguments that it could leave the field out of.

@@ -1,7 +1,7 @@
-//! `#[derive(Deferrable)]` for [`defer-axum`] and [`defer-core`].
+//! `#[derive(Deferrable)]` and `#[job]` for [`defer-axum`] and [`defer-core`].
 //!
 //! This crate is re-exported by `defer-axum`; depend on that one. See [`macro@Deferrable`] for what the
-//! derive writes and for its attributes.
+//! derive writes and for its attributes, and [`macro@job`] for a job that is a function.
 //!
 //! [`defer-axum`]: https://docs.rs/defer-axum
 //! [`defer-core`]: https://docs.rs/defer-core
@@ -11,12 +11,14 @@
 mod ast;
 mod attr;
 mod expand;
+mod function;
 mod valid;
 
 use proc_macro::TokenStream;
-use syn::{DeriveInput, parse_macro_input};
+use proc_macro2::Span;
+use syn::{DeriveInput, ItemFn, parse_macro_input};
 
-use crate::{ast::JobType, attr::Errors};
+use crate::{ast::JobType, attr::Errors, function::JobFunction};
 
 /// Makes a struct a job that can be deferred: `SendWelcome::defer("ada@example.com")`.
 ///
@@ -197,5 +199,73 @@ pub fn derive_deferrable(input: TokenStream) -> TokenStream {
         Ok(job) => expand::expand(job),
         Err(refused) => expand::expand_refused(refused),
     });
+    tokens.into()
+}
+
+/// Makes an `async fn` a job: a struct of its name holds the arguments, derives [`Deferrable`](macro@Deferrable), and runs the
+/// function.
+///
+/// ```
+/// use defer_axum::{JobContext, JobResult, job};
+///
+/// /// Sends a welcome.
+/// #[job(tries = 3, timeout = "10s")]
+/// async fn send_welcome(to: String, cx: &JobContext) -> JobResult {
+///     println!("{}: welcome, {to} (attempt {})", cx.id(), cx.attempt());
+///     Ok(())
+/// }
+///
+/// async fn sign_up() -> &'static str {
+///     send_welcome::defer("ada@example.com");
+///     "signed up"
+/// }
+/// # let _ = sign_up;
+/// ```
+///
+/// The function itself stays as it is: a test may call it. Its struct is as visible, and has the arguments as fields, so that
+/// `defer_axum::defer(send_welcome { to })` works, and `recorder.assert_deferred::<send_welcome>(|job| ..)`.
+///
+/// In the parentheses is what the derive has in [`#[defer(...)]`](macro@Deferrable#attributes-of-the-struct). With `queue` the struct
+/// is written and read by `serde`, which your crate need not depend on. `#[defer(default)]` on an argument leaves it out of those of
+/// `defer`, and `#[serde(..)]` on it is its field's.
+///
+/// # Arguments
+///
+/// Arguments come by value, and each attempt gets a clone of them: put what is large into an `Arc`. The context is optional, and
+/// the last one.
+///
+/// # When to write a struct instead
+///
+/// For `Job::failed`, for generics, or where an attempt should borrow rather than clone.
+///
+/// # Errors
+///
+/// As of the derive: all mistakes are reported at once, each at its place, and uses of a function that is refused are no errors of
+/// their own.
+#[proc_macro_attribute]
+pub fn job(policy: TokenStream, item: TokenStream) -> TokenStream {
+    let original = item.clone();
+    let function = match syn::parse::<ItemFn>(item) {
+        Ok(function) => function,
+        Err(_) => {
+            let error = "`#[job]` goes on an `async fn`: derive `Deferrable` for a struct";
+            let error = syn::Error::new(Span::call_site(), error).into_compile_error();
+            return [TokenStream::from(error), original].into_iter().collect();
+        }
+    };
+    let mut errors = Errors::default();
+    if let Some(receiver) = function.sig.receiver() {
+        let error = "a job's function has no `self`: derive `Deferrable` for a struct in its place";
+        let error = syn::Error::new(receiver.self_token.span, error).into_compile_error();
+        // A struct beside it would be one more error.
+        return [TokenStream::from(error), original].into_iter().collect();
+    }
+    let function = JobFunction::parse(&policy.into(), function, &mut errors);
+    let mut job = JobType::parse(&function.input, &mut errors);
+    if function.is_refused {
+        job = job.and_then(|job| Err(job.into_refused()));
+    }
+    let mut tokens = errors.into_compile_errors();
+    tokens.extend(expand::expand_function(&function, &job));
     tokens.into()
 }

@@ -42,11 +42,15 @@ fn without_the_path_of_a_reexport_there_is_one_error_that_asks_for_it() {
     package(
         "framework",
         &(ours("defer-core") + &ours("defer-macros")),
-        "pub mod jobs { pub use defer_core::*; }\npub use defer_core::*;\npub use defer_macros::Deferrable;\n",
+        "pub mod jobs { pub use defer_core::*; }\npub use defer_core::*;\npub use defer_macros::{Deferrable, job};\n",
     );
     let framework = "framework = { path = \"../framework\" }\n";
     package("without", framework, JOB);
-    package("with", framework, &JOB.replace("// path", "#[defer(crate = \"framework::jobs\")]"));
+    let with_path = JOB.replace("// path", "#[defer(crate = \"framework::jobs\")]");
+    // Neither does it depend on `serde`.
+    let function = "#[framework::job(queue, crate = \"framework::jobs\")]\n\
+                    pub async fn remember(_what: String) -> JobResult { Ok(()) }\n";
+    package("with", framework, &(with_path + function));
     let members = "[workspace]\nresolver = \"3\"\nmembers = [\"framework\", \"with\", \"without\"]\n";
     fs::write(work.join("Cargo.toml"), members).unwrap();
     fs::copy(here.join("../Cargo.lock"), work.join("Cargo.lock")).unwrap();

@@ -82,6 +82,27 @@
 //! One request's jobs run one after another, in the order in which you deferred them. Those of different requests run side by
 //! side.
 //!
+//! # A function
+//!
+//! The struct and its `impl` can be written as one function. `#[job]` makes a struct of its name, and its arguments the fields:
+//!
+//! ```
+//! use defer_axum::{JobContext, JobResult, job};
+//!
+//! #[job(tries = 3)]
+//! async fn send_welcome(to: String, cx: &JobContext) -> JobResult {
+//!     println!("sent a welcome to {to}, in attempt {}", cx.attempt());
+//!     Ok(())
+//! }
+//!
+//! async fn sign_up(email: String) -> &'static str {
+//!     send_welcome::defer(email);
+//!     "check your mail\n"
+//! }
+//! ```
+//!
+//! Each attempt gets a clone of the arguments. [`job`](macro@crate::job) has the rest.
+//!
 //! # A closure, for a line or two
 //!
 //! ```
@@ -94,8 +115,8 @@
 //! }
 //! ```
 //!
-//! A closure runs once: it has no second attempt, no timeout, and cannot go to a queue. Give the work a struct when it needs one
-//! of these, or a name that you know in logs.
+//! A closure runs once: it has no second attempt, no timeout, and cannot go to a queue. Make the work a struct or a function when it
+//! needs one of these, or a name that you know in logs.
 //!
 //! # In a task that you spawn
 //!
