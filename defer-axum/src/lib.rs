@@ -24,6 +24,7 @@
 //!
 //! #[tokio::main]
 //! async fn main() -> std::io::Result<()> {
+//!     tracing_subscriber::fmt().init(); // prints what fails
 //!     let app = Router::new()
 //!         .route("/sign-up", post(sign_up))
 //!         .layer(DeferLayer::default());
@@ -46,7 +47,7 @@
 //!
 //! Each run of a job has a `tracing` span with the target `defer`: `job{name, id, attempt, request, request_id}`. It follows
 //! from the span that was current when the request first used its list, by a deferral or by the extractor, and is not a part
-//! of it: the request's own time stays its own. Failures are logged at level ERROR, and retries, skipped and shed jobs at level WARN. A job's fields are never logged.
+//! of it: the request's own time stays its own. Failures are logged at level ERROR, and retries and shed jobs at level WARN. A job's fields are never logged.
 //! Where nobody subscribes to `tracing` there is no span, and what its feature `log` writes names the job in each line.
 //!
 //! With the feature `opentelemetry` and a `tracing-opentelemetry` layer, the job's span has a link to the request's span even
@@ -87,12 +88,12 @@ pub mod testing;
 
 pub use defer_core::{
     BoxError, BoxFuture, Condition, DeferError, Deferrable, Deferred, Delivery, ExtensionError,
-    GlobalRunnerExists, IntoJobResult, InvalidJobId, Job, JobContext, JobError, JobId, JobResult, JobStatus,
-    Load, MissingState, Overflow, Policy, RequestInfo, ResponseInfo, Runner, RunnerBuilder, RunningJob,
-    Scoped, ShutdownReport, Stats, UnfinishedJob, defer, defer_fn, event, queue, scope, try_defer,
-    try_defer_fn,
+    GlobalRunnerExists, IntoJobError, IntoJobResult, InvalidJobId, Job, JobContext, JobError, JobId,
+    JobResult, JobStatus, Load, MissingState, Overflow, Policy, RequestInfo, ResponseInfo, Runner,
+    RunnerBuilder, RunningJob, Scoped, ShutdownReport, Stats, UnfinishedJob, defer, defer_fn, event, queue,
+    scope, try_defer, try_defer_fn,
 };
-pub use defer_macros::Deferrable;
+pub use defer_macros::{Deferrable, job};
 
 #[cfg(feature = "dashboard")]
 pub use self::dashboard::Dashboard;

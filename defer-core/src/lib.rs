@@ -86,7 +86,8 @@ pub use self::{
     list::{current::Scoped, engine::Overflow, list::JobList, report::RunningJob},
     model::{
         error::{
-            BoxError, DeferError, ExtensionError, GlobalRunnerExists, JobError, JobResult, MissingState,
+            BoxError, DeferError, ExtensionError, GlobalRunnerExists, IntoJobError, JobError, JobResult,
+            MissingState,
         },
         id::{InvalidJobId, JobId},
         policy::{Condition, Policy},
@@ -124,9 +125,14 @@ pub mod queue {
 /// For the derive and for `defer-axum`.
 #[doc(hidden)]
 pub mod __private {
+    pub use serde;
+
     pub use crate::{
         __decode as decode, __show as show,
-        job::show::{Show, Shown, Unshown},
+        job::{
+            job::cloned,
+            show::{Show, Shown, Unshown},
+        },
         model::{extensions::Extensions, request::Captured},
         observe::hooks::{Observer, Report},
         primitives::timestamp::Timestamp,

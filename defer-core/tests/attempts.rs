@@ -215,13 +215,26 @@ async fn a_closure_runs_once_whatever_it_returns() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn state_that_is_missing_is_an_error_that_names_its_type() {
+async fn state_that_is_missing_is_an_error_that_names_its_type_and_what_the_runner_has() {
     let (_, errors) = between_others(Plain::job(|cx| async move {
         cx.state::<Journal>()?;
         Ok(())
     }))
     .await;
-    assert!(errors[0].contains("support::Journal"), "{errors:?}");
+    assert!(errors[0].contains("no state of type `attempts::support::Journal`"), "{errors:?}");
+    assert!(errors[0].ends_with("this one was given none"), "{errors:?}");
+
+    let runner = Runner::builder().state(7_u8).state(Arc::new(Journal::default())).build();
+    let (tell, told) = oneshot::channel();
+    scope(&runner, async {
+        defer_fn(|cx| async move { tell.send(cx.state::<Journal>().err()).unwrap() });
+    })
+    .await;
+    let error = told.await.unwrap().expect("the runner has an `Arc` of it");
+    let has = ["alloc::sync::Arc<attempts::support::Journal>", "u8"];
+    assert_eq!((error.type_name(), error.given()), ("attempts::support::Journal", &has[..]));
+    let text = error.to_string();
+    assert!(text.ends_with(&format!("; this one has `{}`, `{}`", has[0], has[1])), "{text}");
 }
 
 #[tokio::test(start_paused = true)]

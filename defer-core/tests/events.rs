@@ -169,7 +169,7 @@ async fn what_happens_is_logged_at_its_level_and_without_the_jobs_fields() {
         ("ERROR", "job failed", "Twice"),
         ("ERROR", "job panicked", "Other"),
         ("ERROR", "job timed out", "Limited"),
-        ("WARN", "job skipped", "OnSuccess"),
+        ("DEBUG", "job skipped", "OnSuccess"),
     ] {
         let name = format!("name=\"{name}\"");
         assert_eq!(log.lines_with(&[level, what, &name]), 1, "{level} {what}: {}", log.text());

@@ -1,6 +1,6 @@
 //! The syntax model: a struct that derives `Deferrable`, checked, with spans.
 
-use proc_macro_crate::{FoundCrate, crate_name};
+use proc_macro_crate::{Error, FoundCrate, crate_name};
 use proc_macro2::Span;
 use quote::format_ident;
 use syn::{
@@ -10,7 +10,7 @@ use syn::{
 
 use crate::{
     attr::{Errors, Policy, StructAttributes, default_attribute},
-    valid::{check_owned, struct_fields},
+    valid::{is_owned, struct_fields},
 };
 
 const PRIMITIVES: [&str; 16] = [
@@ -28,6 +28,8 @@ pub(crate) struct JobType<'a> {
     pub(crate) name: String,
     pub(crate) aliases: Vec<String>,
     pub(crate) policy: Policy,
+    /// It has `defer` and `try_defer`.
+    pub(crate) has_constructor: bool,
     /// The path of `defer-axum` or `defer-core`.
     pub(crate) krate: Path,
     /// The struct or one of its fields is deprecated. The expansion still has to use it.
@@ -58,11 +60,38 @@ pub(crate) enum Source {
     Default(Span),
 }
 
+/// What derives `Deferrable`, and cannot be a job, with an error that says why.
+pub(crate) struct Refused<'a> {
+    pub(crate) ident: &'a Ident,
+    pub(crate) visibility: &'a Visibility,
+    pub(crate) generics: &'a Generics,
+    /// How many arguments `defer` and `try_defer` would have, if there are any such.
+    pub(crate) arguments: Option<usize>,
+    /// The path of `defer-axum` or `defer-core`, if it was found.
+    pub(crate) krate: Option<Path>,
+}
+
 impl<'a> JobType<'a> {
-    /// Parses the whole input, even after an error. `None` if it cannot be a job.
-    pub(crate) fn parse(input: &'a DeriveInput, errors: &mut Errors) -> Option<Self> {
+    /// Returns what is refused, in the place of this.
+    pub(crate) fn into_refused(self) -> Refused<'a> {
+        let Self { ident, visibility, generics, fields, has_constructor, krate, .. } = self;
+        let arguments = has_constructor.then_some(count_arguments(&fields));
+        Refused { ident, visibility, generics, arguments, krate: Some(krate) }
+    }
+
+    /// Parses the whole input, even after an error.
+    pub(crate) fn parse(input: &'a DeriveInput, errors: &mut Errors) -> Result<Self, Refused<'a>> {
         let attributes = StructAttributes::parse(&input.attrs, errors);
-        let fields = struct_fields(input, errors)?;
+        let krate = attributes.krate.or_else(|| errors.ok(find_crate()));
+        let has_constructor = !attributes.no_constructor;
+        let refused = |arguments, krate| Refused {
+            ident: &input.ident,
+            visibility: &input.vis,
+            generics: &input.generics,
+            arguments: has_constructor.then_some(arguments),
+            krate,
+        };
+        let Some(fields) = struct_fields(input, errors) else { return Err(refused(1, krate)) };
         let shape = match fields {
             Fields::Named(_) => Shape::Named,
             Fields::Unnamed(_) => Shape::Tuple,
@@ -74,10 +103,19 @@ impl<'a> JobType<'a> {
             .iter()
             .enumerate()
             .map(|(index, field)| JobField::parse(index, field, &input.generics, errors));
-        let job_fields = job_fields.collect();
-        check_owned(&input.generics, fields, errors)?;
+        let job_fields: Vec<_> = job_fields.collect();
+        if !has_constructor {
+            refuse_defaults(&job_fields, errors);
+        }
+        let is_owned = is_owned(&input.generics, fields, errors);
+        let krate = match krate {
+            Some(krate) if is_owned => krate,
+            krate => {
+                return Err(refused(count_arguments(&job_fields), krate));
+            }
+        };
 
-        Some(Self {
+        Ok(Self {
             ident: &input.ident,
             visibility: &input.vis,
             generics: &input.generics,
@@ -86,9 +124,26 @@ impl<'a> JobType<'a> {
             name: attributes.name.unwrap_or_else(|| input.ident.unraw().to_string()),
             aliases: attributes.aliases,
             policy: attributes.policy,
-            krate: attributes.krate.unwrap_or_else(find_crate),
+            has_constructor,
+            krate,
             is_deprecated,
         })
+    }
+}
+
+fn count_arguments(fields: &[JobField<'_>]) -> usize {
+    fields.iter().filter(|field| matches!(field.source, Source::Argument(_))).count()
+}
+
+/// Reports an error at each `#[defer(default)]`: there are no arguments that it could leave the field out of.
+fn refuse_defaults(fields: &[JobField<'_>], errors: &mut Errors) {
+    for field in fields {
+        if let Source::Default(default) = field.source {
+            errors.push(syn::Error::new(
+                default,
+                "`default` leaves a field out of the arguments of `defer`: with `no_constructor` there are none",
+            ));
+        }
     }
 }
 
@@ -147,7 +202,8 @@ fn argument(member: &Member, generics: &Generics) -> Ident {
     argument
 }
 
-fn find_crate() -> Path {
+/// Returns the path of `defer-axum` or `defer-core`.
+fn find_crate() -> syn::Result<Path> {
     // The tests, examples and doc tests of `defer-axum` and `defer-core` find `Itself`: for them it is a dependency of that
     // name. Neither library derives anything itself, where `crate` would be right.
     let name = |found, itself: &str| match found {
@@ -156,8 +212,19 @@ fn find_crate() -> Path {
     };
     let name = crate_name("defer-axum")
         .map(|found| name(found, "defer_axum"))
-        .or_else(|_| crate_name("defer-core").map(|found| name(found, "defer_core")))
-        .unwrap_or_else(|_| "defer_axum".to_owned());
+        .or_else(|_| crate_name("defer-core").map(|found| name(found, "defer_core")));
+    let name = match name {
+        Ok(name) => name,
+        Err(Error::CrateNotFound { .. }) => {
+            return Err(syn::Error::new(
+                Span::call_site(),
+                "this crate does not depend on `defer-axum`: add it, or say where it is re-exported, as in \
+                 `#[defer(crate = \"my_framework::defer_axum\")]`",
+            ));
+        }
+        // There may be no `Cargo.toml` at all.
+        Err(_) => "defer_axum".to_owned(),
+    };
     let ident = Ident::new(&name, Span::call_site());
-    syn::parse_quote!(::#ident)
+    Ok(syn::parse_quote!(::#ident))
 }

@@ -9,7 +9,7 @@ use syn::{
     spanned::Spanned,
 };
 
-const STRUCT_KEYS: &str = "`name`, `alias`, `tries`, `backoff`, `timeout`, `on`, `max_running`, `concurrent`, `blocking`, `queue`, `priority` and `crate` are allowed on a struct";
+const STRUCT_KEYS: &str = "`name`, `alias`, `tries`, `backoff`, `timeout`, `on`, `max_running`, `concurrent`, `blocking`, `queue`, `priority`, `no_constructor` and `crate` are allowed on a job";
 const FIELD_KEYS: &str = "only `default` is allowed on a field";
 const DURATION: &str = "a number and a unit (ms, s, m, h), as in \"500ms\" or \"2m 30s\"";
 
@@ -47,6 +47,8 @@ pub(crate) struct StructAttributes {
     /// Names that the type had before.
     pub(crate) aliases: Vec<String>,
     pub(crate) policy: Policy,
+    /// The struct has functions of its own in place of `defer` and `try_defer`.
+    pub(crate) no_constructor: bool,
     pub(crate) krate: Option<Path>,
 }
 
@@ -87,6 +89,10 @@ impl StructAttributes {
                 self.policy.queue = Some(entry.path().span());
             }
             "priority" => self.policy.priority = Some(priority(entry)?),
+            "no_constructor" => {
+                flag(entry)?;
+                self.no_constructor = true;
+            }
             "crate" => self.krate = Some(krate(entry)?),
             "default" => {
                 return Err(syn::Error::new_spanned(
@@ -161,6 +167,7 @@ fn name(entry: &Meta, key: &str) -> syn::Result<String> {
 
 fn number(entry: &Meta, example: &str, zero: &str) -> syn::Result<u32> {
     let expected = format!("expected a whole number from 1 to 4294967295, as in `{example}`");
+    refuse_constant(entry, &expected)?;
     let number: &LitInt = match literal(entry, &expected)? {
         Lit::Int(number) if matches!(number.suffix(), "" | "u32") => number,
         other => return Err(syn::Error::new_spanned(other, expected)),
@@ -175,6 +182,7 @@ fn number(entry: &Meta, example: &str, zero: &str) -> syn::Result<u32> {
 fn backoff(entry: &Meta) -> syn::Result<Backoff> {
     let expected =
         "expected one duration or two in quotes, as in `backoff = \"1s\"` or `backoff = \"500ms..30s\"`";
+    refuse_constant(entry, expected)?;
     let text = string(entry, expected)?;
     let value = text.value();
     let backoff = match value.split_once("..") {
@@ -194,7 +202,9 @@ fn backoff(entry: &Meta) -> syn::Result<Backoff> {
 }
 
 fn timeout(entry: &Meta) -> syn::Result<Duration> {
-    let text = string(entry, "expected a duration in quotes, as in `timeout = \"10s\"`")?;
+    let expected = "expected a duration in quotes, as in `timeout = \"10s\"`";
+    refuse_constant(entry, expected)?;
+    let text = string(entry, expected)?;
     duration(text, &text.value())
 }
 
@@ -220,6 +230,7 @@ fn flag(entry: &Meta) -> syn::Result<()> {
 
 fn priority(entry: &Meta) -> syn::Result<i16> {
     let expected = "expected a whole number from -32768 to 32767, as in `priority = 10`";
+    refuse_constant(entry, expected)?;
     let Meta::NameValue(pair) = entry else {
         return Err(syn::Error::new_spanned(entry, expected));
     };
@@ -250,6 +261,22 @@ fn duration(literal: &LitStr, text: &str) -> syn::Result<Duration> {
     }
 }
 
+/// Returns an error if the value is a constant, or is to be computed.
+fn refuse_constant(entry: &Meta, expected: &str) -> syn::Result<()> {
+    let Meta::NameValue(pair) = entry else { return Ok(()) };
+    match ungrouped(&pair.value) {
+        Expr::Path(_) | Expr::Call(_) | Expr::MethodCall(_) | Expr::Binary(_) | Expr::Cast(_) => {
+            Err(syn::Error::new_spanned(
+                &pair.value,
+                format!(
+                    "a literal is needed, because attributes are read before constants have values: {expected}"
+                ),
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn string<'m>(entry: &'m Meta, expected: &str) -> syn::Result<&'m LitStr> {
     match literal(entry, expected)? {
         Lit::Str(string) => Ok(string),
@@ -261,15 +288,18 @@ fn literal<'m>(entry: &'m Meta, expected: &str) -> syn::Result<&'m Lit> {
     let Meta::NameValue(pair) = entry else {
         return Err(syn::Error::new_spanned(entry, expected));
     };
-    let mut value = &pair.value;
-    // A `macro_rules!` passes `$value:expr` on as a group.
-    while let Expr::Group(group) = value {
-        value = &group.expr;
-    }
-    match value {
+    match ungrouped(&pair.value) {
         Expr::Lit(ExprLit { lit, .. }) => Ok(lit),
         other => Err(syn::Error::new_spanned(other, expected)),
     }
+}
+
+/// Returns the expression out of the groups as which a `macro_rules!` passes `$value:expr` on.
+fn ungrouped(mut value: &Expr) -> &Expr {
+    while let Expr::Group(group) = value {
+        value = &group.expr;
+    }
+    value
 }
 
 /// The errors of one input, which are reported together.
@@ -285,8 +315,18 @@ impl Errors {
     }
 
     /// Keeps the error, if there is one, and goes on without the value.
-    fn ok<T>(&mut self, result: syn::Result<T>) -> Option<T> {
+    pub(crate) fn ok<T>(&mut self, result: syn::Result<T>) -> Option<T> {
         result.map_err(|error| self.push(error)).ok()
+    }
+
+    pub(crate) fn has_any(&self) -> bool {
+        self.0.is_some()
+    }
+
+    pub(crate) fn append(&mut self, others: Self) {
+        if let Some(others) = others.0 {
+            self.push(others);
+        }
     }
 
     pub(crate) fn into_compile_errors(self) -> TokenStream {
@@ -366,7 +406,7 @@ mod tests {
             let Ok(entries) = text.parse::<TokenStream>() else { return Ok(()) };
             let attribute: Attribute = parse_quote!(#[defer(#entries)]);
             let known = ["name", "alias", "tries", "backoff", "timeout", "on", "max_running", "concurrent", "blocking"];
-            let is_known = known.iter().chain(&["queue", "priority", "crate"]).any(|key| text.starts_with(key));
+            let is_known = known.iter().chain(&["queue", "priority", "no_constructor", "crate"]).any(|key| text.starts_with(key));
             prop_assert!(policy(attribute).is_err() || is_known, "{}", quote!(#entries));
         }
     }

@@ -1,19 +1,146 @@
 //! Expands the syntax model into code. Nothing here can fail.
 
-use std::time::Duration;
+use std::{iter, time::Duration};
 
 use proc_macro2::{Span, TokenStream};
-use quote::{quote, quote_spanned};
-use syn::{Ident, Member, WhereClause, parse_quote, spanned::Spanned};
+use quote::{ToTokens, quote, quote_spanned};
+use syn::{
+    Attribute, DeriveInput, Field, Ident, Member, Path, ReturnType, WhereClause, WherePredicate, parse_quote,
+    spanned::Spanned,
+};
 
 use crate::{
-    ast::{JobField, JobType, Shape, Source},
+    ast::{JobField, JobType, Refused, Shape, Source},
     attr::{On, Policy},
+    function::JobFunction,
 };
 
 pub(crate) fn expand(job: &JobType<'_>) -> TokenStream {
     let deferrable = impl_deferrable(job);
-    let functions = impl_functions(job);
+    let functions = job.has_constructor.then(|| impl_functions(job));
+    quote! {
+        #deferrable
+        #functions
+    }
+}
+
+/// Expands a function that is a job: to itself, to the struct of its arguments, and to what runs it.
+pub(crate) fn expand_function(
+    of_function: &JobFunction,
+    job: &Result<JobType<'_>, Refused<'_>>,
+) -> TokenStream {
+    let JobFunction { function, input, .. } = of_function;
+    let DeriveInput { ident, vis, attrs, .. } = input;
+    let is_left = |attr: &&Attribute| !attr.path().is_ident("defer");
+    let attrs = attrs.iter().filter(is_left);
+    let fields = of_function.fields().map(|Field { attrs, vis, ident, ty, .. }| {
+        let attrs = attrs.iter().filter(is_left);
+        let doc = format!("The argument `{}`.", ident.as_ref().map(ToString::to_string).unwrap_or_default());
+        quote!(#[doc = #doc] #(#attrs)* #vis #ident: #ty)
+    });
+    let (stored, run, expanded) = match job {
+        Ok(job) => (store(job), Some(run(of_function, job)), expand(job)),
+        Err(refused) => (None, None, expand_refused(refused)),
+    };
+    quote! {
+        #function
+
+        #(#attrs)*
+        #stored
+        #vis struct #ident {
+            #(#fields),*
+        }
+
+        #run
+        #expanded
+    }
+}
+
+/// Returns what writes and reads a durable job. The user's crate need not depend on `serde`.
+fn store(job: &JobType<'_>) -> Option<TokenStream> {
+    job.policy.queue?;
+    let krate = &job.krate;
+    let serde = quote!(#krate::__private::serde);
+    let path = serde.to_string();
+    Some(quote! {
+        #[derive(#serde::Serialize, #serde::Deserialize)]
+        #[serde(crate = #path)]
+    })
+}
+
+/// Implements `Job` by a call of the function.
+fn run(of_function: &JobFunction, job: &JobType<'_>) -> TokenStream {
+    let JobFunction { function, has_context, .. } = of_function;
+    let JobType { ident, krate, .. } = job;
+    let name = &function.sig.ident;
+    // An error is shown at the argument, at the output or at the name.
+    let arguments = of_function.fields().map(|Field { ident, ty, .. }| {
+        let krate = shown_at(ty.span(), krate);
+        quote_spanned!(at(ty.span())=> #krate::__private::cloned(&self.#ident),)
+    });
+    let (cx, passed) = if *has_context { (quote!(cx), Some(quote!(cx))) } else { (quote!(_cx), None) };
+    let output = match &function.sig.output {
+        ReturnType::Type(_, ty) => ty.span(),
+        ReturnType::Default => name.span(),
+    };
+    let called = quote_spanned!(at(output)=> #name(#(#arguments)* #passed).await);
+    let run = {
+        let krate = shown_at(name.span(), krate);
+        quote_spanned!(at(name.span())=>
+            async fn run(&self, #cx: &#krate::JobContext) -> #krate::JobResult {
+                #called
+            }
+        )
+    };
+    let allow = allow(job);
+    quote! {
+        #allow
+        impl #krate::Job for #ident {
+            #run
+        }
+    }
+}
+
+/// Expands to what lets the uses of a type compile that is no job: each would be an error that hides the one that matters.
+pub(crate) fn expand_refused(refused: &Refused<'_>) -> TokenStream {
+    let Refused { ident, visibility, generics, arguments, krate } = refused;
+    let (impl_generics, type_generics, where_clause) = generics.split_for_impl();
+    let deferrable = krate.as_ref().map(|krate| {
+        let mut clause = where_clause.cloned().unwrap_or_else(|| parse_quote!(where));
+        clause.predicates.extend(generics.lifetimes().map(|param| -> WherePredicate {
+            let lifetime = &param.lifetime;
+            parse_quote!(#lifetime: 'static)
+        }));
+        // Without the `for<>`, a missing `Job` would be one more error here.
+        clause.predicates.push(parse_quote!(for<'refused> Self: #krate::Job));
+        quote! {
+            #[automatically_derived]
+            impl #impl_generics #krate::Deferrable for #ident #type_generics #clause {
+                const NAME: &'static ::core::primitive::str = "";
+                const POLICY: #krate::Policy = #krate::Policy::new();
+            }
+        }
+    });
+    let functions = arguments.map(|arguments| {
+        let arguments: Vec<_> = iter::repeat_n(quote!(_: impl ::core::marker::Sized), arguments).collect();
+        let (deferred, error) = match krate {
+            Some(krate) => (quote!(#krate::Deferred), quote!(#krate::DeferError)),
+            None => (quote!(()), quote!(::core::convert::Infallible)),
+        };
+        quote! {
+            impl #impl_generics #ident #type_generics #where_clause {
+                #[doc(hidden)]
+                #visibility fn defer(#(#arguments),*) -> #deferred {
+                    loop {}
+                }
+
+                #[doc(hidden)]
+                #visibility fn try_defer(#(#arguments),*) -> ::core::result::Result<#deferred, #error> {
+                    loop {}
+                }
+            }
+        }
+    });
     quote! {
         #deferrable
         #functions
@@ -193,6 +320,15 @@ fn value(field: &JobField<'_>) -> TokenStream {
 /// Shows errors at `span`, and still resolves names at the call site.
 fn at(span: Span) -> Span {
     Span::call_site().located_at(span)
+}
+
+/// Returns the path with all of it shown at `span`.
+fn shown_at(span: Span, path: &Path) -> TokenStream {
+    let tokens = path.to_token_stream().into_iter().map(|mut token| {
+        token.set_span(token.span().located_at(span));
+        token
+    });
+    tokens.collect()
 }
 
 /// Returns the struct as its documentation shows it: `SendWelcome { to, .. }`.

@@ -20,9 +20,9 @@ pub(crate) fn struct_fields<'a>(input: &'a DeriveInput, errors: &mut Errors) -> 
     None
 }
 
-/// Reports an error at each lifetime parameter and at each field that is a reference without a lifetime. Returns `None` if
-/// there are any.
-pub(crate) fn check_owned(generics: &Generics, fields: &Fields, errors: &mut Errors) -> Option<()> {
+/// Reports an error at each lifetime parameter and at each field that is a reference without a lifetime. Returns whether there
+/// are none.
+pub(crate) fn is_owned(generics: &Generics, fields: &Fields, errors: &mut Errors) -> bool {
     let lifetimes = generics.lifetimes().map(|param| param.lifetime.span());
     let references = fields.iter().filter_map(|field| match &field.ty {
         Type::Reference(reference) if reference.lifetime.is_none() => Some(reference.and_token.span),
@@ -36,5 +36,5 @@ pub(crate) fn check_owned(generics: &Generics, fields: &Fields, errors: &mut Err
              own the data (`String` instead of `&str`, or an `Arc`)",
         ));
     }
-    borrows.is_empty().then_some(())
+    borrows.is_empty()
 }

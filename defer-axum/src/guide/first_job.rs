@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! cargo new hello-jobs && cd hello-jobs
-//! cargo add axum defer-axum
+//! cargo add axum defer-axum tracing-subscriber
 //! cargo add tokio --features full
 //! ```
 //!
@@ -38,6 +38,7 @@
 //!
 //! #[tokio::main]
 //! async fn main() -> std::io::Result<()> {
+//!     tracing_subscriber::fmt().init(); // prints what fails
 //!     let app = Router::new()
 //!         .route("/sign-up", post(sign_up))
 //!         .layer(DeferLayer::default());
@@ -74,10 +75,33 @@
 //!
 //! The function `defer` came with the derive. It takes one argument for each field, in their order: a number, a `bool` or a
 //! `char` as it is, and anything else as an `impl Into` of the field's type, so that a `String` field takes a `&str`.
+//! Where two fields have one type, give it the job itself, with its fields by name: `defer_axum::defer(Transfer { from: 1, to: 2 })`.
 //!
-//! You can defer anywhere that the request reaches: in a handler, in a function that it calls, in a middleware inside the layer.
+//! You can defer anywhere that the request reaches: in a handler, in a function that it calls, in a middleware inside the layer. A middleware
+//! that wraps the layer is outside of the request: what it defers runs at once, and a line in the log says so. Add the layer after it.
 //! One request's jobs run one after another, in the order in which you deferred them. Those of different requests run side by
 //! side.
+//!
+//! # A function
+//!
+//! The struct and its `impl` can be written as one function. `#[job]` makes a struct of its name, and its arguments the fields:
+//!
+//! ```
+//! use defer_axum::{JobContext, JobResult, job};
+//!
+//! #[job(tries = 3)]
+//! async fn send_welcome(to: String, cx: &JobContext) -> JobResult {
+//!     println!("sent a welcome to {to}, in attempt {}", cx.attempt());
+//!     Ok(())
+//! }
+//!
+//! async fn sign_up(email: String) -> &'static str {
+//!     send_welcome::defer(email);
+//!     "check your mail\n"
+//! }
+//! ```
+//!
+//! Each attempt gets a clone of the arguments. [`job`](macro@crate::job) has the rest.
 //!
 //! # A closure, for a line or two
 //!
@@ -91,8 +115,8 @@
 //! }
 //! ```
 //!
-//! A closure runs once: it has no second attempt, no timeout, and cannot go to a queue. Give the work a struct when it needs one
-//! of these, or a name that you know in logs.
+//! A closure runs once: it has no second attempt, no timeout, and cannot go to a queue. Make the work a struct or a function when it
+//! needs one of these, or a name that you know in logs.
 //!
 //! # In a task that you spawn
 //!
@@ -130,8 +154,8 @@
 //! assert_eq!(nothing_runs_here, Some(DeferError::NoRuntime));
 //! ```
 //!
-//! Next: [what a job finds when it runs](super::state). A job that fails says so in the [log](super::seeing), which this program
-//! has not set up.
+//! Next: [what a job finds when it runs](super::state). A job that fails says so in the [log](super::seeing), which the first line of
+//! `main` has set up: without a subscriber nothing is printed.
 //!
 //! [`DeferLayer`]: crate::DeferLayer
 //! [`serve`]: crate::serve()

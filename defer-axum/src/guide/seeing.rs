@@ -65,8 +65,8 @@
 //! | level | what |
 //! |---|---|
 //! | ERROR | failed, panicked, timed out, abandoned |
-//! | WARN | tried again, skipped, shed, not taken by the queue, holds its thread, deferred outside of a request |
-//! | DEBUG | done, queued, cancelled, snoozed |
+//! | WARN | tried again, shed, not taken by the queue, durable on a runner without a queue, holds its thread, deferred outside of a request |
+//! | DEBUG | done, skipped, queued, cancelled, snoozed |
 //!
 //! All have the target `defer`: `RUST_LOG=info` shows the first two rows, `RUST_LOG=info,defer=debug` shows all.
 //!

@@ -77,10 +77,11 @@
 //!
 //! Axum's own state is for handlers. Where both need a value, clone it into both: pools and clients are cheap to clone.
 //!
-//! A job whose state is missing fails, and its error names the type:
+//! A job whose state is missing fails. Its error names the type, and those that the runner has, so that an `Arc` too many is
+//! seen at once:
 //!
 //! ```text
-//! no state of type `hello_jobs::AccessLog`: give it to the runner with `Runner::builder().state(..)`
+//! no state of type `hello_jobs::AccessLog`: give it to the runner with `Runner::builder().state(..)`; this one has `alloc::sync::Arc<hello_jobs::AccessLog>`
 //! ```
 //!
 //! # The request

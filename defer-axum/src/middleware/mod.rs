@@ -44,6 +44,11 @@
 //! response that goes out. Another server, or a layer further out that drops the response, does so outside of the scope: such a job
 //! runs at once, on the global runner.
 //!
+//! # Middleware outside of the layer
+//!
+//! A middleware that wraps this layer is not in the scope of the request: a job that it defers runs at once, on the global runner, and a
+//! warning in the log says so. Layers that are added later wrap earlier ones, so add this layer after a middleware that defers.
+//!
 //! # Nested layers
 //!
 //! The innermost layer collects the jobs, and its runner runs them.

@@ -94,7 +94,7 @@ pub use self::acceptor::{DeferAcceptFuture, DeferAcceptor};
 pub use self::{
     io::ServedIo,
     listener::{ServedListener, Watched, WithConnectInfo, with_connect_info},
-    server::{Serve, ServeFuture, WithGracefulShutdown, serve},
+    server::{App, Serve, ServeFuture, WithGracefulShutdown, serve},
     service::WatchedFuture,
     watch::{ServedService, watch_connection},
 };

@@ -63,7 +63,26 @@ const FAIL_WITHIN: Duration = Duration::from_secs(1);
 /// defer_axum::serve(listener, app).await
 /// # }
 /// ```
-pub fn serve<L, M, S, B>(listener: L, app: M) -> Serve<L, M>
+pub fn serve<L, M>(listener: L, app: M) -> Serve<L, M>
+where
+    L: Listener<Addr: Clone + Sync + 'static>,
+    M: App<L>,
+{
+    Serve { listener, app, state: Arc::default(), workers: Workers::default() }
+}
+
+/// What [`serve`] serves on a listener: a `Router` that has its state, a `MethodRouter`, or a make-service, with any body of
+/// [`Bytes`]. Implemented for each type that axum's `serve` takes, and for no other.
+#[diagnostic::on_unimplemented(
+    message = "`serve` cannot serve a `{Self}`",
+    label = "not an app for this listener",
+    note = "a `Router<S>` lacks a state of type `S`: give it one with `.with_state(..)`, which makes it a `Router<()>`",
+    note = "a connect info of your own comes with `defer_axum::serve::with_connect_info`"
+)]
+pub trait App<L: Listener> {}
+
+#[diagnostic::do_not_recommend]
+impl<L, M, S, B> App<L> for M
 where
     L: Listener<Addr: Clone + Sync + 'static>,
     M: for<'a> Service<IncomingStream<'a, ServedListener<L>>, Error = Infallible, Response = S>,
@@ -71,7 +90,6 @@ where
     S::Future: Send,
     B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
-    Serve { listener, app, state: Arc::default(), workers: Workers::default() }
 }
 
 /// A server that runs once you await it. Returned by [`serve`].

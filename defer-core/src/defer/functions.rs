@@ -23,6 +23,9 @@ use crate::{
 
 /// Defers a job until the response of the current request is over.
 ///
+/// `MyJob::defer(..)`, of the derive, takes the fields one after another. This takes the job itself: one that exists already, or
+/// one whose fields are better told apart by name, as in `defer(Transfer { from: 1, to: 2 })`.
+///
 /// Outside of any scope, the job runs on [`Runner::global`] without waiting for anything, and a warning says so.
 ///
 /// # Panics
@@ -97,7 +100,8 @@ fn defer_globally(kind: &'static JobType, job: &mut dyn Incoming) -> Result<Defe
         target: "defer",
         name = kind.name(),
         "a job was deferred outside of a request and runs at once on the global runner: add `DeferLayer` to \
-         the router, or hand the scope to the task that defers with `Defer::scope`"
+         the router, after any middleware that defers, because one that wraps the layer has no scope; or hand \
+         the scope to the task that defers with `Defer::scope`"
     );
     let deferred = join(list.clone(), kind, job);
     list.release(None);

@@ -84,8 +84,8 @@ impl JobContext {
     ///
     /// # Errors
     ///
-    /// Returns [`MissingState`], which names the type, if the runner was built without it. `?` converts it into the
-    /// job's error.
+    /// Returns [`MissingState`], which names the type, and those that the runner has, if it was built without it. `?` converts
+    /// it into the job's error.
     pub fn state<T: Send + Sync + 'static>(&self) -> Result<&T, MissingState> {
         self.list.engine.config.state.require()
     }

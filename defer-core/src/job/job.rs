@@ -131,6 +131,23 @@ impl Envelope {
     }
 }
 
+/// An argument of a function that is a job.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be an argument of a job: it does not implement `Clone`",
+    label = "each attempt gets a clone of this",
+    note = "put it into an `Arc`, or derive `Deferrable` for a struct, whose `Job::run` borrows it"
+)]
+pub trait Argument: Clone {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Clone> Argument for T {}
+
+/// Clones an argument for an attempt. Used by `#[job]`.
+#[inline]
+pub fn cloned<T: Argument>(argument: &T) -> T {
+    argument.clone()
+}
+
 /// What a deferred closure may return: nothing, or a [`JobResult`].
 #[diagnostic::on_unimplemented(
     message = "a deferred closure must return `()` or `JobResult`, not `{Self}`",

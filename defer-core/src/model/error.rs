@@ -189,7 +189,19 @@ impl JobError {
     }
 }
 
-impl<E: Into<BoxError>> From<E> for JobError {
+/// What `?` converts into a [`JobError`]: whatever converts into a [`BoxError`]. That is every error that is `Send` and `Sync`, and a
+/// string.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the error of a job",
+    label = "a job's error implements `Error` and is `Send + Sync`, as `Box<dyn Error + Send + Sync>` is, and `Box<dyn Error>` is not",
+    note = "or make a message of it: `.map_err(|error| JobError::msg(error.to_string()))?`"
+)]
+pub trait IntoJobError: Into<BoxError> {}
+
+#[diagnostic::do_not_recommend]
+impl<E: Into<BoxError>> IntoJobError for E {}
+
+impl<E: IntoJobError> From<E> for JobError {
     fn from(error: E) -> Self {
         Self {
             source: Source(Some(Arc::from(error.into()))),
@@ -303,15 +315,37 @@ pub enum ExtensionError {
 }
 
 /// A job asked for state of a type that its runner was not given.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("no state of type `{type_name}`: give it to the runner with `Runner::builder().state(..)`")]
+#[derive(Clone, Debug, thiserror::Error)]
+#[error(
+    "no state of type `{type_name}`: give it to the runner with `Runner::builder().state(..)`; {}",
+    Given(given)
+)]
 pub struct MissingState {
     pub(crate) type_name: &'static str,
+    pub(crate) given: Box<[&'static str]>,
 }
 
 impl MissingState {
     /// Returns the type that was asked for, as [`std::any::type_name`] writes it.
     pub fn type_name(&self) -> &'static str {
         self.type_name
+    }
+
+    /// Returns the types of the state that the runner was given, as [`std::any::type_name`] writes them, in alphabetical order.
+    pub fn given(&self) -> &[&'static str] {
+        &self.given
+    }
+}
+
+/// Says what state a runner was given.
+struct Given<'a>(&'a [&'static str]);
+
+impl fmt::Display for Given<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some((first, others)) = self.0.split_first() else {
+            return f.write_str("this one was given none");
+        };
+        write!(f, "this one has `{first}`")?;
+        others.iter().try_for_each(|other| write!(f, ", `{other}`"))
     }
 }

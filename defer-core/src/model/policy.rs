@@ -180,7 +180,7 @@ impl Policy {
     }
 
     /// Makes the job durable, if the runner has a [queue](crate::RunnerBuilder::queue): it is stored before the response goes out, and a crash does
-    /// not lose it. Without a queue, it runs in memory.
+    /// not lose it. Without a queue, it runs in memory, and one warning for its type says that it is not durable.
     #[must_use]
     pub const fn with_queue(mut self) -> Self {
         self.queue = true;

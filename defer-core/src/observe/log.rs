@@ -61,7 +61,7 @@ fn log_kind(job: JobRef, kind: &JobEventKind) {
             in_attempt!(error, %error, ?elapsed, "job timed out")
         }
         JobEventKind::Skipped => {
-            tracing::warn!(target: "defer", name = job.name(), %id, "job skipped: its condition was false");
+            tracing::debug!(target: "defer", name = job.name(), %id, "job skipped: its condition was false");
         }
         JobEventKind::Cancelled => {
             tracing::debug!(target: "defer", name = job.name(), %id, "job cancelled")

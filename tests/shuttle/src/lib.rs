@@ -50,7 +50,8 @@ pub use self::{
     list::{current::Scoped, engine::Overflow, list::JobList, report::RunningJob},
     model::{
         error::{
-            BoxError, DeferError, ExtensionError, GlobalRunnerExists, JobError, JobResult, MissingState,
+            BoxError, DeferError, ExtensionError, GlobalRunnerExists, IntoJobError, JobError, JobResult,
+            MissingState,
         },
         id::{InvalidJobId, JobId},
         policy::{Condition, Policy},

@@ -2,10 +2,15 @@
 
 use std::sync::{Arc, Mutex};
 
-use axum::{Router, routing::get};
+use axum::{
+    Router,
+    extract::Request,
+    middleware::{Next, from_fn},
+    routing::get,
+};
 use defer_axum::{
-    Defer, DeferError, Deferrable, Job, JobContext, JobResult, Runner, defer, defer_fn, try_defer,
-    try_defer_fn,
+    Defer, DeferError, DeferLayer, Deferrable, Job, JobContext, JobResult, Runner, defer, defer_fn,
+    try_defer, try_defer_fn,
 };
 use defer_tests::{By, Tcp, Traced};
 use tokio::sync::mpsc;
@@ -108,6 +113,25 @@ async fn a_task_without_the_scope_is_outside_of_the_request() {
         assert!(warning.contains("Orphan") && warning.contains("`DeferLayer`"), "{by:?} {warning}");
         logged.clear();
     }
+}
+
+#[tokio::test]
+async fn a_middleware_that_wraps_the_layer_is_outside_of_the_request_and_the_warning_says_so() {
+    let (logged, _logging) = Traced::start(tracing::Level::INFO);
+    let (job, mut tells) = orphan();
+    let told = job.told;
+    let defers = from_fn(move |request: Request, next: Next| {
+        Orphan::defer(told.clone());
+        next.run(request)
+    });
+    let runner = Runner::default();
+    let app =
+        Router::new().route("/", get(async || "hello")).layer(DeferLayer::new(runner.clone())).layer(defers);
+    let server = By::Defer.serve_app(app, &runner).await;
+    assert_eq!(Tcp::connect(server.addr).await.get("/").await.text(), "hello");
+    assert_eq!(tells.recv().await.expect("the job runs"), "false false");
+    let warning = warning(&logged);
+    assert!(warning.contains("Orphan") && warning.contains("wraps the layer has no scope"), "{warning}");
 }
 
 #[tokio::test]

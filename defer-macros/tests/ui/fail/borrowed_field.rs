@@ -5,4 +5,7 @@ struct SendWelcome<'a> {
     to: &'a str,
 }
 
-fn main() {}
+fn main() {
+    SendWelcome::defer("ada@example.com");
+    SendWelcome::try_defer("ada@example.com").unwrap();
+}

@@ -1,7 +1,9 @@
 use defer_axum::{Deferrable, Job, JobContext, JobResult};
 
+const TRIES: u32 = 3;
+
 #[derive(Deferrable)]
-#[defer(tries = u32::MAX)]
+#[defer(tries = TRIES, max_running = usize::MAX as u32)]
 struct SendWelcome {
     to: String,
 }

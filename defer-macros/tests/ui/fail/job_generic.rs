@@ -1,0 +1,11 @@
+use defer_axum::{JobContext, JobResult, job};
+
+#[job]
+async fn send_welcome<T: Send>(_to: T, _cx: &JobContext) -> JobResult {
+    Ok(())
+}
+
+fn main() {
+    send_welcome::defer("ada@example.com");
+    send_welcome::try_defer("ada@example.com").unwrap();
+}

@@ -1,0 +1,11 @@
+use defer_axum::{JobResult, job};
+
+#[job]
+async unsafe fn send_welcome(_to: String) -> JobResult {
+    Ok(())
+}
+
+fn main() {
+    send_welcome::defer("ada@example.com");
+    send_welcome::try_defer("ada@example.com").unwrap();
+}

@@ -1,0 +1,14 @@
+use defer_axum::{JobResult, job};
+
+#[job]
+async fn send_welcome(_to: String) -> JobResult
+where
+    String: Send,
+{
+    Ok(())
+}
+
+fn main() {
+    send_welcome::defer("ada@example.com");
+    send_welcome::try_defer("ada@example.com").unwrap();
+}

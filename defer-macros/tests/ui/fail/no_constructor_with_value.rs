@@ -1,0 +1,17 @@
+use defer_axum::{Deferrable, Job, JobContext, JobResult};
+
+#[derive(Deferrable)]
+#[defer(no_constructor = true)]
+struct SendWelcome {
+    to: String,
+}
+
+impl Job for SendWelcome {
+    async fn run(&self, _cx: &JobContext) -> JobResult {
+        Ok(())
+    }
+}
+
+fn main() {
+    defer_axum::defer(SendWelcome { to: "ada@example.com".into() });
+}
