@@ -157,5 +157,6 @@ async fn a_job_that_is_cancelled_stops_here_and_on_a_worker() {
         assert_eq!(cancelled, Cancel::Cancelled, "here: {runs_here}");
         in_time(service.runner.idle()).await;
         assert_eq!(service.queue.written::<Endless>()[0].status, JobStatus::Cancelled, "here: {runs_here}");
+        assert_eq!(service.runner.stats().cancelled, 1, "here: {runs_here}");
     }
 }
