@@ -202,7 +202,7 @@
 //!
 //! async fn status(State(runner): State<Runner>, Path(id): Path<String>) -> Result<String, StatusCode> {
 //!     let id: JobId = id.parse().map_err(|_| StatusCode::BAD_REQUEST)?;
-//!     let status = runner.status(id).ok_or(StatusCode::NOT_FOUND)?;
+//!     let status = runner.status(id).await.ok_or(StatusCode::NOT_FOUND)?;
 //!     Ok(status.to_string()) // "pending", "running", "succeeded", ..
 //! }
 //!

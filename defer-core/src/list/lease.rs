@@ -281,6 +281,7 @@ impl Settlement {
                 if let Some(duplicate_of) = &self.duplicate_of {
                     let _ = duplicate_of.set(other);
                 }
+                list.note_duplicate(job.id, other);
                 list.count(job, &JobEventKind::Cancelled, Final::Cancelled, Times::default());
             }
         }

@@ -24,9 +24,9 @@ pub enum JobStatus {
     },
     /// Its condition was false.
     Skipped,
-    /// It was cancelled or replaced, or it was a duplicate of a job in this process.
+    /// It was cancelled or replaced.
     Cancelled,
-    /// It was left out, because another with its unique key waited on the queue.
+    /// It was left out, because another with its unique key waited.
     #[non_exhaustive]
     Duplicate {
         /// The other job.
@@ -34,7 +34,8 @@ pub enum JobStatus {
     },
     /// There was no room for it.
     Shed,
-    /// The queue has it, which [knows more](crate::queue::InspectQueue::status).
+    /// The queue has it, where it goes on. [`Runner::status`](crate::Runner::status) asks the queue, and says this only if that
+    /// tells nothing.
     Queued,
     /// It was stopped before it had ended.
     Abandoned,
@@ -56,8 +57,13 @@ impl JobStatus {
         Self::Duplicate { of }
     }
 
-    /// Returns whether nothing more happens to the job, as far as is known here: a job that the queue has goes on there.
+    /// Returns whether nothing more happens to the job. A job that the queue has goes on there.
     pub fn is_final(&self) -> bool {
+        self.ends_here() && *self != Self::Queued
+    }
+
+    /// Returns whether nothing more happens to the job in this process, unless it comes back from the queue.
+    pub(crate) fn ends_here(&self) -> bool {
         !matches!(self, Self::Pending | Self::Running)
     }
 }

@@ -45,22 +45,40 @@ impl Outcomes {
         let kind = event.kind();
         let Some(status) = status_after(&kind) else { return };
         let mut jobs = lock(&self.jobs);
-        // Told late: a hook before this one, or a shutdown, was quicker. Only a job that comes back from the queue goes on.
-        let has_ended = jobs.by_id.get(&event.id()).is_some_and(|known| known.status.is_final());
-        if has_ended && !status.is_final() && !matches!(kind, JobEventKind::Taken) {
-            return;
+        let known = jobs.by_id.get(&event.id()).map(|known| &known.status);
+        let is_known = match (known, &kind) {
+            (Some(JobStatus::Duplicate { .. }), JobEventKind::Cancelled) => true,
+            // Told late: a hook before this one, or a shutdown, was quicker. Only a job that comes back from the queue goes on.
+            (Some(known), kind) => {
+                known.ends_here() && !status.ends_here() && !matches!(kind, JobEventKind::Taken)
+            }
+            (None, _) => false,
+        };
+        if !is_known {
+            jobs.set(event.id(), status, self.max_ended);
         }
-        jobs.clock += 1;
-        let since = jobs.clock;
-        if status.is_final() {
-            jobs.ended.push_back((event.id(), since));
+    }
+
+    /// Notes that a job is left out for another. Its end is told after this, as that of a cancelled job. Wakes nobody, so it may be
+    /// called under a lock.
+    pub(crate) fn left_out(&self, id: JobId, of: JobId) {
+        lock(&self.jobs).set(id, JobStatus::duplicate(of), self.max_ended);
+    }
+}
+
+impl Jobs {
+    fn set(&mut self, id: JobId, status: JobStatus, max_ended: usize) {
+        self.clock += 1;
+        let since = self.clock;
+        if status.ends_here() {
+            self.ended.push_back((id, since));
         }
-        jobs.by_id.insert(event.id(), Known { status, since });
-        if jobs.ended.len() > self.max_ended {
-            let Some((oldest, then)) = jobs.ended.pop_front() else { return };
+        self.by_id.insert(id, Known { status, since });
+        if self.ended.len() > max_ended {
+            let Some((oldest, then)) = self.ended.pop_front() else { return };
             // A job that came back from the queue has ended before.
-            if jobs.by_id.get(&oldest).is_some_and(|known| known.since == then) {
-                jobs.by_id.remove(&oldest);
+            if self.by_id.get(&oldest).is_some_and(|known| known.since == then) {
+                self.by_id.remove(&oldest);
             }
         }
     }
