@@ -90,6 +90,7 @@ pub use self::{
         },
         id::{InvalidJobId, JobId},
         policy::{Condition, Policy},
+        progress::{Progress, ProgressError},
         request::RequestInfo,
         response::{Delivery, ResponseInfo},
         status::JobStatus,

@@ -149,6 +149,10 @@ impl Lease for Leased {
         Box::pin(async {})
     }
 
+    fn set_progress(&self, json: &str) {
+        self.queue.0.log.note(format!("{} at {json}", self.name));
+    }
+
     fn settle(&self, end: End, children: Vec<Envelope>) -> Settle {
         *self.is_settled.lock().unwrap() = true;
         let what = match end {
@@ -661,4 +665,25 @@ async fn a_late_job_is_stored_before_it_starts_and_its_handle_can_still_change_i
     runner.idle().await;
     assert_eq!(journal.lines(), ["Queued"]);
     assert_all_accounted_for(&runner);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stored_job_tells_its_lease_how_far_it_is_while_its_attempt_runs() {
+    let Service { queue, runner, .. } = service();
+    let (told, mut contexts) = tokio::sync::mpsc::unbounded_channel();
+    scope(&runner, async {
+        defer(Queued::job(move |cx| {
+            let told = told.clone();
+            async move {
+                cx.set_progress("half")?;
+                told.send(cx)?;
+                Ok(())
+            }
+        }));
+    })
+    .await;
+    runner.idle().await;
+    let cx: defer_core::JobContext = contexts.recv().await.unwrap();
+    cx.set_progress("late").unwrap();
+    assert_eq!(queue.log(), ["hold Queued", "Queued at \"half\"", "Queued succeeded"]);
 }

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     list::list::JobList,
@@ -15,6 +15,7 @@ use crate::{
         extensions::{self, stored_name},
         id::JobId,
         job_type::JobRef,
+        progress::{Progress, ProgressError},
         request::RequestInfo,
         response::ResponseInfo,
     },
@@ -141,6 +142,58 @@ impl JobContext {
     /// Returns the number of this attempt, counted from 1.
     pub fn attempt(&self) -> u32 {
         self.job.attempt
+    }
+
+    /// Says how far the job is, for those who ask with [`Runner::status`](crate::Runner::status). The last word stays until the
+    /// attempt ends.
+    ///
+    /// The value is written as JSON of at most 4 KiB: a number, a struct, a line of text. Nothing is written, nor the value looked at,
+    /// on a runner that does not [`keep_outcomes`](crate::RunnerBuilder::keep_outcomes), unless it has a queue that holds jobs. Such
+    /// a queue stores the progress of a durable job when it comes to it: that of `defer-sqlx` once a second at most.
+    ///
+    /// Has no effect once the attempt has ended.
+    ///
+    /// ```
+    /// use defer_core::{Job, JobContext, JobResult};
+    ///
+    /// struct Import {
+    ///     lines: Vec<String>,
+    /// }
+    ///
+    /// #[derive(serde::Serialize)]
+    /// struct Done {
+    ///     done: usize,
+    ///     of: usize,
+    /// }
+    ///
+    /// impl Job for Import {
+    ///     async fn run(&self, cx: &JobContext) -> JobResult {
+    ///         for (at, line) in self.lines.iter().enumerate() {
+    ///             // ..
+    ///             cx.set_progress(Done { done: at + 1, of: self.lines.len() })?;
+    ///         }
+    ///         Ok(())
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ProgressError`] if the value cannot be written as JSON, or is longer than that. The last word stays as it was.
+    pub fn set_progress(&self, value: impl Serialize) -> Result<(), ProgressError> {
+        let engine = &self.list.engine;
+        let (outcomes, stores) = (engine.outcomes(), self.list.stores_progress());
+        if outcomes.is_none() && !stores {
+            return Ok(());
+        }
+        let progress = Progress::of(&value)?;
+        if stores {
+            self.list.store_progress(self.job, &progress);
+        }
+        if let Some(outcomes) = outcomes {
+            outcomes.progressed(self.job, progress);
+        }
+        Ok(())
     }
 
     /// Waits until the runner begins to shut down. Completes at once if it has begun.

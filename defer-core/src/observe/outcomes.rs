@@ -7,7 +7,7 @@ use std::{
 
 use super::event::{JobEvent, JobEventKind};
 use crate::{
-    model::{error::caught, id::JobId, status::JobStatus},
+    model::{error::caught, id::JobId, job_type::JobRef, progress::Progress, status::JobStatus},
     primitives::sync::lock,
 };
 
@@ -28,6 +28,8 @@ struct Jobs {
 
 struct Known {
     status: JobStatus,
+    /// The last attempt that was told of.
+    attempt: u32,
     /// At which event it got that.
     since: u64,
 }
@@ -55,25 +57,36 @@ impl Outcomes {
             (None, _) => false,
         };
         if !is_known {
-            jobs.set(event.id(), status, self.max_ended);
+            jobs.set(event.id(), event.attempt(), status, self.max_ended);
+        }
+    }
+
+    /// Notes how far an attempt is, if it still runs.
+    pub(crate) fn progressed(&self, job: JobRef, progress: Progress) {
+        let mut jobs = lock(&self.jobs);
+        let is_running =
+            |status: &JobStatus| matches!(status, JobStatus::Running | JobStatus::InProgress { .. });
+        let runs = |known: &Known| known.attempt == job.attempt && is_running(&known.status);
+        if jobs.by_id.get(&job.id).is_some_and(runs) {
+            jobs.set(job.id, job.attempt, JobStatus::in_progress(progress), self.max_ended);
         }
     }
 
     /// Notes that a job is left out for another. Its end is told after this, as that of a cancelled job. Wakes nobody, so it may be
     /// called under a lock.
     pub(crate) fn left_out(&self, id: JobId, of: JobId) {
-        lock(&self.jobs).set(id, JobStatus::duplicate(of), self.max_ended);
+        lock(&self.jobs).set(id, 0, JobStatus::duplicate(of), self.max_ended);
     }
 }
 
 impl Jobs {
-    fn set(&mut self, id: JobId, status: JobStatus, max_ended: usize) {
+    fn set(&mut self, id: JobId, attempt: u32, status: JobStatus, max_ended: usize) {
         self.clock += 1;
         let since = self.clock;
         if status.ends_here() {
             self.ended.push_back((id, since));
         }
-        self.by_id.insert(id, Known { status, since });
+        self.by_id.insert(id, Known { status, attempt, since });
         if self.ended.len() > max_ended {
             let Some((oldest, then)) = self.ended.pop_front() else { return };
             // A job that came back from the queue has ended before.
