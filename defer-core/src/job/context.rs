@@ -144,8 +144,8 @@ impl JobContext {
         self.job.attempt
     }
 
-    /// Says how far the job is, for those who ask with [`Runner::status`](crate::Runner::status). The last word stays until the
-    /// attempt ends.
+    /// Says how far the job is, for those who ask with [`Runner::status`](crate::Runner::status) or wait with
+    /// [`Runner::watch`](crate::Runner::watch). The last word stays until the attempt ends.
     ///
     /// The value is written as JSON of at most 4 KiB: a number, a struct, a line of text. Nothing is written, nor the value looked at,
     /// on a runner that does not [`keep_outcomes`](crate::RunnerBuilder::keep_outcomes), unless it has a queue that holds jobs. Such

@@ -2,8 +2,10 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::Mutex,
+    sync::{Arc, Mutex, MutexGuard},
 };
+
+use tokio::sync::watch;
 
 use super::event::{JobEvent, JobEventKind};
 use crate::{
@@ -24,7 +26,12 @@ struct Jobs {
     ended: VecDeque<(JobId, u64)>,
     /// Counts events.
     clock: u64,
+    /// Those that somebody follows, and their last status.
+    watched: HashMap<JobId, Told>,
 }
+
+/// Tells those who follow a job.
+type Told = watch::Sender<Option<JobStatus>>;
 
 struct Known {
     status: JobStatus,
@@ -59,6 +66,7 @@ impl Outcomes {
         if !is_known {
             jobs.set(event.id(), event.attempt(), status, self.max_ended);
         }
+        tell(jobs, event.id());
     }
 
     /// Notes how far an attempt is, if it still runs.
@@ -69,6 +77,7 @@ impl Outcomes {
         let runs = |known: &Known| known.attempt == job.attempt && is_running(&known.status);
         if jobs.by_id.get(&job.id).is_some_and(runs) {
             jobs.set(job.id, job.attempt, JobStatus::in_progress(progress), self.max_ended);
+            tell(jobs, job.id);
         }
     }
 
@@ -79,12 +88,71 @@ impl Outcomes {
     }
 }
 
+/// Wakes those who follow a job, after unlocking: their wakers are user code.
+fn tell(jobs: MutexGuard<'_, Jobs>, id: JobId) {
+    let told = jobs.watched.get(&id).cloned();
+    drop(jobs);
+    if let Some(told) = told {
+        // What is told was set under the lock, in the order of the events.
+        told.send_modify(|_| {});
+    }
+}
+
+/// One job that somebody follows.
+pub(crate) struct Watched {
+    outcomes: Arc<Outcomes>,
+    id: JobId,
+    /// `None` once this is dropped.
+    told: Option<watch::Receiver<Option<JobStatus>>>,
+}
+
+impl Outcomes {
+    /// Follows a job, which need not be known yet.
+    pub(crate) fn watch(self: &Arc<Self>, id: JobId) -> Watched {
+        let mut jobs = lock(&self.jobs);
+        let known = jobs.by_id.get(&id).map(|known| known.status.clone());
+        let told = jobs.watched.entry(id).or_insert_with(|| watch::Sender::new(known));
+        Watched { outcomes: self.clone(), id, told: Some(told.subscribe()) }
+    }
+}
+
+impl Watched {
+    /// Returns the last status, if it is known.
+    pub(crate) fn status(&mut self) -> Option<JobStatus> {
+        self.told.as_mut()?.borrow_and_update().clone()
+    }
+
+    /// Waits until there is another one than [`status`](Self::status) has returned.
+    pub(crate) async fn changed(&mut self) {
+        if let Some(told) = &mut self.told {
+            // An error means that the sender is gone, which stays for as long as this.
+            let _ = told.changed().await;
+        }
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.told = None;
+        let mut jobs = lock(&self.outcomes.jobs);
+        if jobs.watched.get(&self.id).is_some_and(|told| told.receiver_count() == 0) {
+            jobs.watched.remove(&self.id);
+        }
+    }
+}
+
 impl Jobs {
     fn set(&mut self, id: JobId, attempt: u32, status: JobStatus, max_ended: usize) {
         self.clock += 1;
         let since = self.clock;
         if status.ends_here() {
             self.ended.push_back((id, since));
+        }
+        if let Some(told) = self.watched.get(&id) {
+            told.send_if_modified(|last| {
+                *last = Some(status.clone());
+                false
+            });
         }
         self.by_id.insert(id, Known { status, attempt, since });
         if self.ended.len() > max_ended {

@@ -3,6 +3,7 @@
 //! | file | hides |
 //! |---|---|
 //! | `runner` | where the runner's parts are |
+//! | `watch` | whether a job is here or on the queue, for who follows it |
 //! | `load` | nothing: how much of its bounds a runner uses |
 //! | `builder` | what a runner is made from |
 //! | `shutdown` | how a shutdown waits, stops and hands over |
@@ -18,6 +19,7 @@ mod resume;
 #[allow(clippy::module_inception, reason = "the file of the type")]
 mod runner;
 mod shutdown;
+mod watch;
 mod worker;
 
 pub use self::{
