@@ -73,6 +73,7 @@ pub mod guide;
 pub mod middleware;
 pub mod serve;
 mod servers;
+mod sse;
 
 mod capture;
 mod deadline;
@@ -87,11 +88,11 @@ pub use defer_core::metrics;
 pub mod testing;
 
 pub use defer_core::{
-    BoxError, BoxFuture, Condition, DeferError, Deferrable, Deferred, Delivery, ExtensionError,
+    BoxError, BoxFuture, Cancel, Condition, DeferError, Deferrable, Deferred, Delivery, ExtensionError,
     GlobalRunnerExists, IntoJobError, IntoJobResult, InvalidJobId, Job, JobContext, JobError, JobId,
-    JobResult, JobStatus, Load, MissingState, Overflow, Policy, RequestInfo, ResponseInfo, Runner,
-    RunnerBuilder, RunningJob, Scoped, ShutdownReport, Stats, UnfinishedJob, defer, defer_fn, event, queue,
-    scope, try_defer, try_defer_fn,
+    JobResult, JobStatus, Load, MissingState, Overflow, Policy, Progress, ProgressError, RequestInfo,
+    ResponseInfo, Runner, RunnerBuilder, RunningJob, Scoped, ShutdownReport, Stats, UnfinishedJob, defer,
+    defer_fn, event, queue, scope, try_defer, try_defer_fn,
 };
 pub use defer_macros::{Deferrable, job};
 
@@ -104,6 +105,7 @@ pub use self::{
     extract::{Defer, MissingDeferLayer},
     middleware::DeferLayer,
     serve::serve,
+    sse::watch_sse,
 };
 
 /// For the derive.

@@ -35,7 +35,7 @@
 //!
 //!     let id = scope(&runner, async { CallPartner::defer().id() }).await;
 //!     runner.idle().await;
-//!     println!("{:?}", runner.status(id));
+//!     println!("{:?}", runner.status(id).await);
 //! }
 //! ```
 //!
@@ -170,7 +170,7 @@
 //! # One job
 //!
 //! [`Runner::status`] tells how far a job has got by its [id](crate::Deferred::id), if the runner was told to [`keep_outcomes`].
-//! A client can [ask for it](super::production#what-became-of-it).
+//! Of durable jobs it asks the queue, which knows what other processes run. A client can [ask for it](super::production#what-became-of-it).
 //!
 //! [`on_event`]: crate::RunnerBuilder::on_event
 //! [`JobEventKind`]: crate::event::JobEventKind

@@ -3,10 +3,11 @@
 use std::{
     any::{TypeId, type_name},
     fmt,
+    future::pending,
     sync::Arc,
 };
 
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     list::list::JobList,
@@ -15,6 +16,7 @@ use crate::{
         extensions::{self, stored_name},
         id::JobId,
         job_type::JobRef,
+        progress::{Progress, ProgressError},
         request::RequestInfo,
         response::ResponseInfo,
     },
@@ -141,6 +143,101 @@ impl JobContext {
     /// Returns the number of this attempt, counted from 1.
     pub fn attempt(&self) -> u32 {
         self.job.attempt
+    }
+
+    /// Waits until the job is asked to be cancelled, with [`Runner::cancel`](crate::Runner::cancel) or through its queue. Completes at
+    /// once if it was.
+    ///
+    /// An attempt need not ask: it is dropped at its next `.await` in any case. One that waits here is woken and polled once more
+    /// before that, and may do whatever needs no `.await`. A [blocking](crate::Policy::with_blocking) job cannot be dropped, and stops
+    /// only if it looks here.
+    ///
+    /// Never completes for a job that has ended in another way.
+    ///
+    /// ```
+    /// use defer_core::{Job, JobContext, JobError, JobResult};
+    /// # use std::time::Duration;
+    ///
+    /// struct Export;
+    ///
+    /// impl Job for Export {
+    ///     async fn run(&self, cx: &JobContext) -> JobResult {
+    ///         let write = async {
+    /// #           tokio::time::sleep(Duration::from_secs(1)).await;
+    ///             // ..
+    ///             Ok(())
+    ///         };
+    ///         tokio::select! {
+    ///             written = write => written,
+    ///             () = cx.cancelled() => {
+    ///                 let _ = std::fs::remove_file("export.part");
+    ///                 Err(JobError::msg("cancelled")) // it ends as cancelled, and is not tried again
+    ///             }
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: if dropped, it loses nothing.
+    pub async fn cancelled(&self) {
+        match self.list.cancellation(self.job.id) {
+            Some(cancellation) => cancellation.cancelled().await,
+            None => pending().await,
+        }
+    }
+
+    /// Says how far the job is, for those who ask with [`Runner::status`](crate::Runner::status) or wait with
+    /// [`Runner::watch`](crate::Runner::watch). The last word stays until the attempt ends.
+    ///
+    /// The value is written as JSON of at most 4 KiB: a number, a struct, a line of text. Nothing is written, nor the value looked at,
+    /// on a runner that does not [`keep_outcomes`](crate::RunnerBuilder::keep_outcomes), unless it has a queue that holds jobs. Such
+    /// a queue stores the progress of a durable job when it comes to it: that of `defer-sqlx` once a second at most.
+    ///
+    /// Has no effect once the attempt has ended.
+    ///
+    /// ```
+    /// use defer_core::{Job, JobContext, JobResult};
+    ///
+    /// struct Import {
+    ///     lines: Vec<String>,
+    /// }
+    ///
+    /// #[derive(serde::Serialize)]
+    /// struct Done {
+    ///     done: usize,
+    ///     of: usize,
+    /// }
+    ///
+    /// impl Job for Import {
+    ///     async fn run(&self, cx: &JobContext) -> JobResult {
+    ///         for (at, line) in self.lines.iter().enumerate() {
+    ///             // ..
+    ///             cx.set_progress(Done { done: at + 1, of: self.lines.len() })?;
+    ///         }
+    ///         Ok(())
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ProgressError`] if the value cannot be written as JSON, or is longer than that. The last word stays as it was.
+    pub fn set_progress(&self, value: impl Serialize) -> Result<(), ProgressError> {
+        let engine = &self.list.engine;
+        let (outcomes, stores) = (engine.outcomes(), self.list.stores_progress());
+        if outcomes.is_none() && !stores {
+            return Ok(());
+        }
+        let progress = Progress::of(&value)?;
+        if stores {
+            self.list.store_progress(self.job, &progress);
+        }
+        if let Some(outcomes) = outcomes {
+            outcomes.progressed(self.job, progress);
+        }
+        Ok(())
     }
 
     /// Waits until the runner begins to shut down. Completes at once if it has begun.

@@ -107,8 +107,9 @@ impl JobList {
     fn leave_out(&self, index: usize, unique: &Unique, other: JobId) {
         self.end_with(&JobEventKind::Cancelled, |locked, effects| {
             locked.state.leave_out(index, effects);
-            if !effects.ended.is_empty() {
+            if let Some(ended) = effects.ended.first() {
                 let _ = unique.duplicate_of.set(other);
+                self.note_duplicate(ended.job.id, other);
             }
         });
     }

@@ -21,7 +21,7 @@ use crate::{
         semaphore::{Grantee, Semaphore},
     },
     model::type_map::TypeMap,
-    observe::{hooks::Hooks, stats::Counters},
+    observe::{hooks::Hooks, outcomes::Outcomes, stats::Counters},
     primitives::sync::lock,
     store::{OnQueueFailure, Queue},
 };
@@ -128,6 +128,11 @@ where
 
     pub(crate) fn queue(&self) -> Option<&dyn Queue> {
         self.config.queue.as_deref()
+    }
+
+    /// Returns what became of jobs, if that is kept.
+    pub(crate) fn outcomes(&self) -> Option<&Arc<Outcomes>> {
+        self.config.parts.get()
     }
 
     /// Registers a list, and returns the key that unregisters it.

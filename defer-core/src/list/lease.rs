@@ -14,6 +14,7 @@ use crate::{
         error::{JobError, caught},
         job_type::JobRef,
         policy::{Condition, Flags},
+        progress::Progress,
         response::ResponseInfo,
     },
     observe::{event::JobEventKind, hooks::Times, stats::Final},
@@ -55,6 +56,20 @@ impl JobList {
         self.end_with(&JobEventKind::Cancelled, |locked, effects| {
             locked.state.end(index, |state| matches!(state, JobState::Waiting | JobState::Detached), effects);
         });
+    }
+
+    /// Returns whether a queue may store how far a job of this list is.
+    pub(crate) fn stores_progress(&self) -> bool {
+        self.engine.queue().is_some_and(|queue| queue.hold().is_some())
+    }
+
+    /// Lets the queue store how far an attempt is, if it has the job and the attempt still runs.
+    pub(crate) fn store_progress(&self, job: JobRef, progress: &Progress) {
+        let lease = self.lock().state.lease_of_attempt(job);
+        if let Some(lease) = lease {
+            // Somebody else's code.
+            drop(caught(|| lease.set_progress(progress.json())));
+        }
     }
 
     /// Does what is left to do when a job that was on its way to the queue may start here.
@@ -281,6 +296,7 @@ impl Settlement {
                 if let Some(duplicate_of) = &self.duplicate_of {
                     let _ = duplicate_of.set(other);
                 }
+                list.note_duplicate(job.id, other);
                 list.count(job, &JobEventKind::Cancelled, Final::Cancelled, Times::default());
             }
         }

@@ -68,6 +68,14 @@ impl JobList {
         }
     }
 
+    /// Notes which job another was left out for, before that is reported as cancelled.
+    #[cold]
+    pub(crate) fn note_duplicate(&self, id: JobId, of: JobId) {
+        if let Some(outcomes) = self.engine.outcomes() {
+            outcomes.left_out(id, of);
+        }
+    }
+
     /// Returns the time, if a hook may want to know how long jobs wait.
     pub(crate) fn now(&self) -> Option<Timestamp> {
         (!self.engine.config.hooks.is_empty()).then(Timestamp::now)

@@ -10,6 +10,7 @@
 //! | `request`, `response`, `extensions` | what a job knows of its request |
 //! | `metadata` | what is stored of that with a job |
 //! | `status` | how far a job has got |
+//! | `progress` | how far it says that it is |
 //! | `type_map` | values by their types |
 
 pub(crate) mod error;
@@ -19,6 +20,7 @@ pub(crate) mod id;
 pub(crate) mod job_type;
 pub(crate) mod metadata;
 pub(crate) mod policy;
+pub(crate) mod progress;
 pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod status;

@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use super::id::JobId;
+use super::{id::JobId, progress::Progress};
 
 /// How far a job has got, or how it has ended.
 ///
-/// `Display` writes it as a word, such as `running`, without the error.
+/// `Display` writes it as a word, such as `running`, without the error or the progress.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum JobStatus {
@@ -14,6 +14,12 @@ pub enum JobStatus {
     Pending,
     /// An attempt runs.
     Running,
+    /// An attempt runs, and has said how far it is.
+    #[non_exhaustive]
+    InProgress {
+        /// What it has said last.
+        progress: Progress,
+    },
     /// It has succeeded.
     Succeeded,
     /// It has failed, and no attempt follows.
@@ -24,9 +30,9 @@ pub enum JobStatus {
     },
     /// Its condition was false.
     Skipped,
-    /// It was cancelled or replaced, or it was a duplicate of a job in this process.
+    /// It was cancelled or replaced.
     Cancelled,
-    /// It was left out, because another with its unique key waited on the queue.
+    /// It was left out, because another with its unique key waited.
     #[non_exhaustive]
     Duplicate {
         /// The other job.
@@ -34,7 +40,8 @@ pub enum JobStatus {
     },
     /// There was no room for it.
     Shed,
-    /// The queue has it, which [knows more](crate::queue::InspectQueue::status).
+    /// The queue has it, where it goes on. [`Runner::status`](crate::Runner::status) asks the queue, and says this only if that
+    /// tells nothing.
     Queued,
     /// It was stopped before it had ended.
     Abandoned,
@@ -56,9 +63,19 @@ impl JobStatus {
         Self::Duplicate { of }
     }
 
-    /// Returns whether nothing more happens to the job, as far as is known here: a job that the queue has goes on there.
+    /// Creates the status of a job that runs and has said how far it is.
+    pub fn in_progress(progress: Progress) -> Self {
+        Self::InProgress { progress }
+    }
+
+    /// Returns whether nothing more happens to the job. A job that the queue has goes on there.
     pub fn is_final(&self) -> bool {
-        !matches!(self, Self::Pending | Self::Running)
+        self.ends_here() && *self != Self::Queued
+    }
+
+    /// Returns whether nothing more happens to the job in this process, unless it comes back from the queue.
+    pub(crate) fn ends_here(&self) -> bool {
+        !matches!(self, Self::Pending | Self::Running | Self::InProgress { .. })
     }
 }
 
@@ -66,7 +83,7 @@ impl fmt::Display for JobStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Pending => "pending",
-            Self::Running => "running",
+            Self::Running | Self::InProgress { .. } => "running",
             Self::Succeeded => "succeeded",
             Self::Failed { .. } => "failed",
             Self::Skipped => "skipped",

@@ -2,12 +2,14 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::Mutex,
+    sync::{Arc, Mutex, MutexGuard},
 };
+
+use tokio::sync::watch;
 
 use super::event::{JobEvent, JobEventKind};
 use crate::{
-    model::{error::caught, id::JobId, status::JobStatus},
+    model::{error::caught, id::JobId, job_type::JobRef, progress::Progress, status::JobStatus},
     primitives::sync::lock,
 };
 
@@ -24,10 +26,17 @@ struct Jobs {
     ended: VecDeque<(JobId, u64)>,
     /// Counts events.
     clock: u64,
+    /// Those that somebody follows, and their last status.
+    watched: HashMap<JobId, Told>,
 }
+
+/// Tells those who follow a job.
+type Told = watch::Sender<Option<JobStatus>>;
 
 struct Known {
     status: JobStatus,
+    /// The last attempt that was told of.
+    attempt: u32,
     /// At which event it got that.
     since: u64,
 }
@@ -45,22 +54,112 @@ impl Outcomes {
         let kind = event.kind();
         let Some(status) = status_after(&kind) else { return };
         let mut jobs = lock(&self.jobs);
-        // Told late: a hook before this one, or a shutdown, was quicker. Only a job that comes back from the queue goes on.
-        let has_ended = jobs.by_id.get(&event.id()).is_some_and(|known| known.status.is_final());
-        if has_ended && !status.is_final() && !matches!(kind, JobEventKind::Taken) {
-            return;
+        let known = jobs.by_id.get(&event.id()).map(|known| &known.status);
+        let is_known = match (known, &kind) {
+            (Some(JobStatus::Duplicate { .. }), JobEventKind::Cancelled) => true,
+            // Told late: a hook before this one, or a shutdown, was quicker. Only a job that comes back from the queue goes on.
+            (Some(known), kind) => {
+                known.ends_here() && !status.ends_here() && !matches!(kind, JobEventKind::Taken)
+            }
+            (None, _) => false,
+        };
+        if !is_known {
+            jobs.set(event.id(), event.attempt(), status, self.max_ended);
         }
-        jobs.clock += 1;
-        let since = jobs.clock;
-        if status.is_final() {
-            jobs.ended.push_back((event.id(), since));
+        tell(jobs, event.id());
+    }
+
+    /// Notes how far an attempt is, if it still runs.
+    pub(crate) fn progressed(&self, job: JobRef, progress: Progress) {
+        let mut jobs = lock(&self.jobs);
+        let is_running =
+            |status: &JobStatus| matches!(status, JobStatus::Running | JobStatus::InProgress { .. });
+        let runs = |known: &Known| known.attempt == job.attempt && is_running(&known.status);
+        if jobs.by_id.get(&job.id).is_some_and(runs) {
+            jobs.set(job.id, job.attempt, JobStatus::in_progress(progress), self.max_ended);
+            tell(jobs, job.id);
         }
-        jobs.by_id.insert(event.id(), Known { status, since });
-        if jobs.ended.len() > self.max_ended {
-            let Some((oldest, then)) = jobs.ended.pop_front() else { return };
+    }
+
+    /// Notes that a job is left out for another. Its end is told after this, as that of a cancelled job. Wakes nobody, so it may be
+    /// called under a lock.
+    pub(crate) fn left_out(&self, id: JobId, of: JobId) {
+        lock(&self.jobs).set(id, 0, JobStatus::duplicate(of), self.max_ended);
+    }
+}
+
+/// Wakes those who follow a job, after unlocking: their wakers are user code.
+fn tell(jobs: MutexGuard<'_, Jobs>, id: JobId) {
+    let told = jobs.watched.get(&id).cloned();
+    drop(jobs);
+    if let Some(told) = told {
+        // What is told was set under the lock, in the order of the events.
+        told.send_modify(|_| {});
+    }
+}
+
+/// One job that somebody follows.
+pub(crate) struct Watched {
+    outcomes: Arc<Outcomes>,
+    id: JobId,
+    /// `None` once this is dropped.
+    told: Option<watch::Receiver<Option<JobStatus>>>,
+}
+
+impl Outcomes {
+    /// Follows a job, which need not be known yet.
+    pub(crate) fn watch(self: &Arc<Self>, id: JobId) -> Watched {
+        let mut jobs = lock(&self.jobs);
+        let known = jobs.by_id.get(&id).map(|known| known.status.clone());
+        let told = jobs.watched.entry(id).or_insert_with(|| watch::Sender::new(known));
+        Watched { outcomes: self.clone(), id, told: Some(told.subscribe()) }
+    }
+}
+
+impl Watched {
+    /// Returns the last status, if it is known.
+    pub(crate) fn status(&mut self) -> Option<JobStatus> {
+        self.told.as_mut()?.borrow_and_update().clone()
+    }
+
+    /// Waits until there is another one than [`status`](Self::status) has returned.
+    pub(crate) async fn changed(&mut self) {
+        if let Some(told) = &mut self.told {
+            // An error means that the sender is gone, which stays for as long as this.
+            let _ = told.changed().await;
+        }
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.told = None;
+        let mut jobs = lock(&self.outcomes.jobs);
+        if jobs.watched.get(&self.id).is_some_and(|told| told.receiver_count() == 0) {
+            jobs.watched.remove(&self.id);
+        }
+    }
+}
+
+impl Jobs {
+    fn set(&mut self, id: JobId, attempt: u32, status: JobStatus, max_ended: usize) {
+        self.clock += 1;
+        let since = self.clock;
+        if status.ends_here() {
+            self.ended.push_back((id, since));
+        }
+        if let Some(told) = self.watched.get(&id) {
+            told.send_if_modified(|last| {
+                *last = Some(status.clone());
+                false
+            });
+        }
+        self.by_id.insert(id, Known { status, attempt, since });
+        if self.ended.len() > max_ended {
+            let Some((oldest, then)) = self.ended.pop_front() else { return };
             // A job that came back from the queue has ended before.
-            if jobs.by_id.get(&oldest).is_some_and(|known| known.since == then) {
-                jobs.by_id.remove(&oldest);
+            if self.by_id.get(&oldest).is_some_and(|known| known.since == then) {
+                self.by_id.remove(&oldest);
             }
         }
     }

@@ -1,11 +1,11 @@
 //! One attempt of a job: in its span, within its timeout, with its panics caught.
 
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
@@ -13,7 +13,10 @@ use pin_project_lite::pin_project;
 use tokio::time::Sleep;
 
 use crate::{
-    list::current::InJob,
+    list::{
+        current::{InJob, with_list},
+        list::JobList,
+    },
     model::{
         error::{JobError, JobResult},
         failure::Failure,
@@ -25,16 +28,21 @@ use crate::{
     },
 };
 
+/// Returns the waker of the task that polls this, with which an attempt of it can be stopped.
+pub(super) async fn own_waker() -> Waker {
+    poll_fn(|cx| Poll::Ready(cx.waker().clone())).await
+}
+
 pin_project! {
-    /// Completes with the outcome of a job's future, even if the future panics or takes longer than its limit; and with the
-    /// span, which nobody else needs meanwhile.
-    pub(super) struct Attempt<F> {
+    /// Completes with the outcome of a job's future, even if the future panics, takes longer than its limit, or is to be stopped; and
+    /// with the span, which nobody else needs meanwhile.
+    pub(super) struct Attempt<'a, F> {
         #[pin]
         future: Option<F>,
-        rest: Rest,
+        rest: Rest<'a>,
     }
 
-    impl<F> PinnedDrop for Attempt<F> {
+    impl<F> PinnedDrop for Attempt<'_, F> {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
             if this.future.is_some() {
@@ -45,19 +53,55 @@ pin_project! {
 }
 
 /// What an attempt has besides the future.
-struct Rest {
+struct Rest<'a> {
     span: JobSpan,
     // Boxed, because most jobs have none and a timer is larger than most jobs.
     limit: Option<Pin<Box<Limit>>>,
+    /// Its job, unless it is the one that runs in the line of the thread's list.
+    job: Option<(&'a JobList, usize)>,
+    stop: StopStage,
 }
 
-impl<F: Future<Output = JobResult>> Attempt<F> {
+/// How far an attempt is with being stopped.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum StopStage {
+    /// It has not waited yet.
+    New,
+    /// It has waited, and so it can be woken for that.
+    Waits,
+    /// It is to be stopped, and is polled once more.
+    Told,
+    /// It goes on, whoever cancels the job.
+    Never,
+}
+
+impl<'a, F: Future<Output = JobResult>> Attempt<'a, F> {
+    /// An attempt of the job that runs in the line of the thread's list.
     pub(super) fn new(future: F, span: JobSpan, limit: Option<Pin<Box<Limit>>>) -> Self {
-        Self { future: Some(future), rest: Rest { span, limit } }
+        Self { future: Some(future), rest: Rest { span, limit, job: None, stop: StopStage::New } }
+    }
+
+    /// An attempt of any job.
+    pub(super) fn of_job(
+        list: &'a JobList,
+        index: usize,
+        is_in_line: bool,
+        future: F,
+        span: JobSpan,
+        limit: Option<Pin<Box<Limit>>>,
+    ) -> Self {
+        // Another task is known already.
+        let stop = if is_in_line { StopStage::New } else { StopStage::Waits };
+        Self { future: Some(future), rest: Rest { span, limit, job: Some((list, index)), stop } }
+    }
+
+    /// What follows an attempt, and is not stopped.
+    pub(super) fn unstopped(future: F, span: JobSpan, limit: Option<Pin<Box<Limit>>>) -> Self {
+        Self { future: Some(future), rest: Rest { span, limit, job: None, stop: StopStage::Never } }
     }
 }
 
-impl<F: Future<Output = JobResult>> Future for Attempt<F> {
+impl<F: Future<Output = JobResult>> Future for Attempt<'_, F> {
     type Output = AttemptEnd;
 
     #[inline]
@@ -92,7 +136,7 @@ impl<F: Future<Output = JobResult>> JobFuture for Option<F> {
     }
 }
 
-impl Rest {
+impl Rest<'_> {
     fn poll(&mut self, mut future: Pin<&mut dyn JobFuture>, cx: &mut Context<'_>) -> Poll<AttemptEnd> {
         let _in_job = InJob::enter();
         let entered = self.span.enter();
@@ -116,6 +160,7 @@ impl Rest {
                 if error.is_panic() { Failure::Panicked(error) } else { Failure::Returned(error) }
             }
             (None | Some(Ok(())), Err(panic)) => Failure::Panicked(JobError::panicked(panic)),
+            (None, Ok(())) if self.is_stopped(cx.waker()) => Failure::Returned(JobError::msg("cancelled")),
             (None, Ok(())) => {
                 let Some(limit) = &mut self.limit else { return Poll::Pending };
                 let limit = {
@@ -130,9 +175,36 @@ impl Rest {
     }
 }
 
+impl Rest<'_> {
+    /// The attempt waits. Returns whether it is dropped for that, because it is to be stopped: then it was polled once more before, so
+    /// that it could be told.
+    fn is_stopped(&mut self, task: &Waker) -> bool {
+        if self.stop == StopStage::Never {
+            return false;
+        }
+        let is_new = self.stop == StopStage::New;
+        let asks = |list: &JobList, index| {
+            if is_new {
+                list.waits_in_line(task);
+            }
+            list.stops(index)
+        };
+        let stops = match self.job {
+            Some((list, index)) => asks(list, Some(index)),
+            None => with_list(|list| asks(list, None)).unwrap_or_default(),
+        };
+        let is_told = self.stop == StopStage::Told;
+        self.stop = if stops { StopStage::Told } else { StopStage::Waits };
+        if stops && !is_told {
+            task.wake_by_ref();
+        }
+        stops && is_told
+    }
+}
+
 /// Drops a job's future as a part of the job: quietly, in its span.
 #[cold]
-fn drop_in_span(rest: &Rest, clear: &mut dyn FnMut()) {
+fn drop_in_span(rest: &Rest<'_>, clear: &mut dyn FnMut()) {
     let _in_job = InJob::enter();
     let _entered = rest.span.enter();
     if let Err(panic) = catch_unwind(AssertUnwindSafe(clear)) {

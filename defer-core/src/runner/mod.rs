@@ -3,6 +3,8 @@
 //! | file | hides |
 //! |---|---|
 //! | `runner` | where the runner's parts are |
+//! | `watch` | whether a job is here or on the queue, for who follows it |
+//! | `cancel` | who has to be asked to cancel a job |
 //! | `load` | nothing: how much of its bounds a runner uses |
 //! | `builder` | what a runner is made from |
 //! | `shutdown` | how a shutdown waits, stops and hands over |
@@ -11,6 +13,7 @@
 //! | `metrics` | which gauges there are |
 
 mod builder;
+mod cancel;
 mod load;
 #[cfg(feature = "metrics")]
 pub mod metrics;
@@ -18,6 +21,7 @@ mod resume;
 #[allow(clippy::module_inception, reason = "the file of the type")]
 mod runner;
 mod shutdown;
+mod watch;
 mod worker;
 
 pub use self::{

@@ -15,7 +15,7 @@ use crate::{
         report::RunningJob,
     },
     model::{id::JobId, status::JobStatus},
-    observe::{outcomes::Outcomes, stats::Stats},
+    observe::stats::Stats,
     primitives::timestamp::Timestamp,
     store::Queue,
 };
@@ -131,11 +131,21 @@ impl Runner {
         }
     }
 
-    /// Returns how far a job has got, or how it has ended: for a client that asks from time to time. A lookup in a map.
+    /// Returns how far a job has got, or how it has ended: for a client that asks from time to time.
     ///
-    /// `None` if the id is unknown, if the job ended too long ago, or if the runner was not told to
-    /// [`keep_outcomes`](crate::RunnerBuilder::keep_outcomes). Only jobs of this runner are known: those that a worker runs
-    /// elsewhere are known to the [queue](crate::queue::InspectQueue::status).
+    /// What this runner knows is a lookup in a map, if it was told to [`keep_outcomes`](crate::RunnerBuilder::keep_outcomes). Of a
+    /// job that it does not know, or that went to the queue, the [queue](crate::queue::InspectQueue::status) is asked, which knows
+    /// those that run in other processes.
+    ///
+    /// `None` if the id is unknown to both, or if the job ended too long ago. If the queue cannot be reached, this is what the
+    /// runner knows by itself: `None`, or [`Queued`](JobStatus::Queued).
+    ///
+    /// A job that was left out by [`unique`](crate::Deferred::unique) is a [`Duplicate`](JobStatus::Duplicate), with the id of the
+    /// job that runs in its place.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only reads.
     ///
     /// ```
     /// use defer_core::{JobStatus, Runner, defer_fn, scope};
@@ -148,11 +158,18 @@ impl Runner {
     /// list.await;
     /// let id = id.unwrap(); // given to the client, who asks later
     /// runner.idle().await;
-    /// assert_eq!(runner.status(id), Some(JobStatus::Succeeded));
+    /// assert_eq!(runner.status(id).await, Some(JobStatus::Succeeded));
     /// # }
     /// ```
-    pub fn status(&self, id: JobId) -> Option<JobStatus> {
-        self.engine.config.parts.get::<Arc<Outcomes>>()?.get(id)
+    pub async fn status(&self, id: JobId) -> Option<JobStatus> {
+        let known = self.engine.outcomes().and_then(|outcomes| outcomes.get(id));
+        if known.as_ref().is_some_and(|known| *known != JobStatus::Queued) {
+            return known;
+        }
+        match self.queue().and_then(|queue| queue.inspect()) {
+            Some(queue) => queue.status(id).await.ok().flatten().or(known),
+            None => known,
+        }
     }
 
     /// Returns the jobs that run now, in no order.

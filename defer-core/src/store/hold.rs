@@ -67,6 +67,12 @@ pub trait Lease: Send + Sync {
     /// cannot be.
     fn pass(&self) -> BoxFuture<'static, ()>;
 
+    /// Stores how far the job says that it is, as JSON of at most [`Progress::MAX_JSON`](crate::Progress::MAX_JSON) bytes, for as long
+    /// as this attempt runs. A queue may leave out all but the last of several, and all of them, which is the default.
+    fn set_progress(&self, json: &str) {
+        let _ = json;
+    }
+
     /// Begins to store how the job, or its attempt, ended. Only the first call has an effect.
     fn settle(&self, end: End, children: Vec<Envelope>) -> Settle;
 }

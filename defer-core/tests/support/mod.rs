@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 use std::{
+    collections::HashMap,
     fmt,
     future::Future,
     marker::PhantomData,
@@ -14,9 +15,10 @@ use std::{
 };
 
 use defer_core::{
-    BoxError, BoxFuture, Deferrable, Job, JobContext, JobId, JobResult, Policy, Runner, RunnerBuilder, Scope,
-    defer_fn,
+    BoxError, BoxFuture, Deferrable, Job, JobContext, JobId, JobResult, JobStatus, Policy, Runner,
+    RunnerBuilder, Scope, defer_fn,
     event::{JobEvent, JobEventKind},
+    queue::{Cancel, Envelope, FailedJob, InspectQueue, Queue, QueueCounts},
 };
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -346,4 +348,83 @@ pub(crate) fn noting<K: Kind>(journal: &Journal) -> Does<K> {
             Ok(())
         }
     })
+}
+
+/// A queue that takes every job, and tells of each what it was told.
+#[derive(Clone, Default)]
+pub(crate) struct Rows(Arc<Mutex<RowsState>>);
+
+#[derive(Default)]
+struct RowsState {
+    by_id: HashMap<JobId, JobStatus>,
+    cancels: HashMap<JobId, Cancel>,
+    is_cut_off: bool,
+    asked: usize,
+}
+
+impl Rows {
+    pub(crate) fn set(&self, id: JobId, status: JobStatus) {
+        self.0.lock().unwrap().by_id.insert(id, status);
+    }
+
+    pub(crate) fn remove(&self, id: JobId) {
+        self.0.lock().unwrap().by_id.remove(&id);
+    }
+
+    /// What it answers when the job is to be cancelled: else that it has no such job.
+    pub(crate) fn answer_cancel(&self, id: JobId, answer: Cancel) {
+        self.0.lock().unwrap().cancels.insert(id, answer);
+    }
+
+    /// Whether it can be reached.
+    pub(crate) fn cut_off(&self, is_cut_off: bool) {
+        self.0.lock().unwrap().is_cut_off = is_cut_off;
+    }
+
+    /// How often it was asked for a job's status.
+    pub(crate) fn asked(&self) -> usize {
+        self.0.lock().unwrap().asked
+    }
+
+    fn answer<T: Send + 'static>(
+        &self,
+        answer: impl FnOnce(&RowsState) -> T,
+    ) -> BoxFuture<'static, Result<T, BoxError>> {
+        let state = self.0.lock().unwrap();
+        let answer = if state.is_cut_off { Err("cut off".into()) } else { Ok(answer(&state)) };
+        Box::pin(async { answer })
+    }
+}
+
+impl Queue for Rows {
+    fn push(&self, _: Vec<Envelope>) -> BoxFuture<'_, Result<(), BoxError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn inspect(&self) -> Option<&dyn InspectQueue> {
+        Some(self)
+    }
+}
+
+impl InspectQueue for Rows {
+    fn counts(&self) -> BoxFuture<'_, Result<QueueCounts, BoxError>> {
+        self.answer(|_| QueueCounts::default())
+    }
+
+    fn failed(&self, _: usize) -> BoxFuture<'_, Result<Vec<FailedJob>, BoxError>> {
+        self.answer(|_| Vec::new())
+    }
+
+    fn status(&self, id: JobId) -> BoxFuture<'_, Result<Option<JobStatus>, BoxError>> {
+        self.0.lock().unwrap().asked += 1;
+        self.answer(|state| state.by_id.get(&id).cloned())
+    }
+
+    fn retry(&self, _: JobId) -> BoxFuture<'_, Result<bool, BoxError>> {
+        self.answer(|_| false)
+    }
+
+    fn cancel(&self, id: JobId) -> BoxFuture<'_, Result<Cancel, BoxError>> {
+        self.answer(|state| state.cancels.get(&id).copied().unwrap_or(Cancel::Unknown))
+    }
 }

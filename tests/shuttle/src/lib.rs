@@ -55,6 +55,7 @@ pub use self::{
         },
         id::{InvalidJobId, JobId},
         policy::{Condition, Policy},
+        progress::{Progress, ProgressError},
         request::RequestInfo,
         response::{Delivery, ResponseInfo},
         status::JobStatus,
@@ -62,6 +63,7 @@ pub use self::{
     observe::stats::Stats,
     primitives::BoxFuture,
     runner::{Load, Runner, RunnerBuilder, ShutdownReport, UnfinishedJob},
+    store::Cancel,
 };
 
 /// What happens to jobs: for [`RunnerBuilder::on_event`].

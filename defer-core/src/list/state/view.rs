@@ -1,6 +1,6 @@
 //! What others see of a list's state, and what they change of its jobs that have not started.
 
-use std::{collections::BTreeMap, ptr, time::Duration};
+use std::{collections::BTreeMap, ptr, sync::Arc, time::Duration};
 
 #[cfg(feature = "testing")]
 use crate::model::id::JobId;
@@ -15,6 +15,7 @@ use crate::{
         policy::Flags,
     },
     primitives::timestamp::Timestamp,
+    store::Lease,
 };
 
 impl State {
@@ -76,6 +77,14 @@ impl State {
     pub(crate) fn is_leased_attempt(&mut self, index: usize) -> bool {
         let running = self.entries.get_mut(index).filter(|entry| entry.state == JobState::Running);
         running.is_some_and(|entry| entry.has(Flags::LEASED))
+    }
+
+    /// Returns the lease of an attempt that runs of a job that a queue has stored.
+    pub(crate) fn lease_of_attempt(&mut self, job: JobRef) -> Option<Arc<dyn Lease>> {
+        let is_it = |entry: &&mut Entry| entry.id == job.id && entry.attempts == job.attempt;
+        let (_, entry) = self.entries.open().find(|(_, entry)| is_it(entry))?;
+        let is_running = entry.state == JobState::Running;
+        entry.leased().filter(|_| is_running).cloned()
     }
 
     /// Sets when a job could start.

@@ -1,0 +1,213 @@
+//! Following a job from the outside.
+
+use std::{
+    future::{Future, pending, poll_fn},
+    pin::{Pin, pin},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use futures_core::Stream;
+use tokio::time::Instant;
+
+use super::runner::Runner;
+use crate::{
+    model::{id::JobId, status::JobStatus},
+    observe::outcomes::Watched,
+    primitives::{BoxFuture, timer::timer},
+};
+
+/// How long between two questions to the queue about a job.
+const ASKS_EVERY: Duration = Duration::from_secs(1);
+
+impl Runner {
+    /// Returns a stream of how far a job has got: first how it stands, then each change, up to a final one. It is empty if the job is
+    /// unknown here and to the queue.
+    ///
+    /// A reader that is slower than the job gets the latest, and nothing piles up. A job that this process has wakes the reader; of one
+    /// that another process has, or that waits on the queue, the queue is asked once a second. A job that was left out by
+    /// [`unique`](crate::Deferred::unique) is followed to the one that runs in its place.
+    ///
+    /// The runner has to [`keep_outcomes`](crate::RunnerBuilder::keep_outcomes): without it only the queue is asked, which does not
+    /// know the jobs that run in memory. If a queue that cannot be [looked into](crate::queue::InspectQueue) took the job, or no
+    /// longer knows it, [`Queued`](JobStatus::Queued) is the last that is heard. While a queue cannot be reached the stream waits.
+    ///
+    /// The stream ends with the job, not with the runner: end it yourself at
+    /// [`shutdown_announced`](Self::shutdown_announced), as `defer_axum::watch_sse` does.
+    ///
+    /// ```
+    /// use defer_core::{JobStatus, Runner, defer_fn, scope};
+    /// # use std::{future::poll_fn, pin::pin};
+    /// # use futures_core::Stream;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let runner = Runner::builder().keep_outcomes(10_000).build();
+    /// let id = scope(&runner, async {
+    ///     defer_fn(|cx| async move {
+    ///         cx.set_progress(50)?;
+    ///         tokio::task::yield_now().await; // ..
+    ///         Ok(())
+    ///     })
+    ///     .id()
+    /// })
+    /// .await;
+    /// let mut statuses = pin!(runner.watch(id));
+    /// let mut last = None;
+    /// // `while let Some(status) = statuses.next().await`, with a crate that has `StreamExt`.
+    /// while let Some(status) = poll_fn(|cx| statuses.as_mut().poll_next(cx)).await {
+    ///     println!("{status:?}");
+    ///     last = Some(status);
+    /// }
+    /// assert_eq!(last, Some(JobStatus::Succeeded));
+    /// # }
+    /// ```
+    ///
+    /// # Cancel safety
+    ///
+    /// It may be dropped at any time, and only reads. Poll it on a Tokio runtime with a timer: without one it ends where it would
+    /// have to ask a queue again.
+    pub fn watch(&self, id: JobId) -> impl Stream<Item = JobStatus> + Send + 'static + use<> {
+        let follower = Follower::new(self.clone(), id);
+        Watch { next: Some(Box::pin(follower.next())) }
+    }
+}
+
+/// The stream.
+struct Watch {
+    /// `None` once it has ended.
+    next: Option<BoxFuture<'static, Option<(JobStatus, Follower)>>>,
+}
+
+impl Stream for Watch {
+    type Item = JobStatus;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<JobStatus>> {
+        let Some(next) = &mut self.next else { return Poll::Ready(None) };
+        let next = ready!(next.as_mut().poll(cx));
+        self.next = None;
+        let Some((status, follower)) = next else { return Poll::Ready(None) };
+        self.next = Some(Box::pin(follower.next()));
+        Poll::Ready(Some(status))
+    }
+}
+
+/// How many duplicates are followed, one after another. More than one is rare, and a queue might lead in circles.
+const MAX_HOPS: u32 = 16;
+
+/// Who follows a job.
+struct Follower {
+    runner: Runner,
+    id: JobId,
+    /// What is known here, if the runner keeps that.
+    watched: Option<Watched>,
+    /// When the queue was asked last.
+    asked: Option<Instant>,
+    /// What was told last.
+    last: Option<JobStatus>,
+    /// That the job is a duplicate, to be told if nothing is known of the other.
+    duplicate: Option<JobStatus>,
+    hops: u32,
+    /// Nothing more will be known.
+    is_over: bool,
+}
+
+impl Follower {
+    fn new(runner: Runner, id: JobId) -> Self {
+        let mut follower = Self {
+            runner,
+            id,
+            watched: None,
+            asked: None,
+            last: None,
+            duplicate: None,
+            hops: 0,
+            is_over: false,
+        };
+        follower.follow(id);
+        follower
+    }
+
+    /// Follows this job from here on.
+    fn follow(&mut self, id: JobId) {
+        self.id = id;
+        self.asked = None;
+        self.watched = self.runner.engine.outcomes().map(|outcomes| outcomes.watch(id));
+    }
+
+    /// Waits for the next status.
+    async fn next(mut self) -> Option<(JobStatus, Self)> {
+        while !self.is_over {
+            let here = self.watched.as_mut().and_then(Watched::status);
+            let status = match here {
+                Some(status) if status != JobStatus::Queued => {
+                    if self.last.as_ref() == Some(&status) {
+                        self.changed().await;
+                        continue;
+                    }
+                    Some(status)
+                }
+                here => {
+                    if !self.may_ask().await {
+                        continue;
+                    }
+                    self.ask().await.or(here)
+                }
+            };
+            let status = match status {
+                Some(JobStatus::Duplicate { of }) if self.hops < MAX_HOPS => {
+                    self.hops += 1;
+                    self.duplicate = Some(JobStatus::Duplicate { of });
+                    self.follow(of);
+                    continue;
+                }
+                None if self.is_over => self.duplicate.take(),
+                status => status,
+            };
+            self.is_over |= status.as_ref().is_some_and(JobStatus::is_final);
+            if status.is_some() && status != self.last {
+                self.last.clone_from(&status);
+                return status.map(|status| (status, self));
+            }
+        }
+        None
+    }
+
+    /// Waits until what is known here changes.
+    async fn changed(&mut self) {
+        match &mut self.watched {
+            Some(watched) => watched.changed().await,
+            None => pending().await,
+        }
+    }
+
+    /// Waits until the queue may be asked again. Returns false if what is known here changes before, and if it can never be asked.
+    async fn may_ask(&mut self) -> bool {
+        let Some(asked) = self.asked else { return true };
+        let Ok(mut wait) = timer(ASKS_EVERY.saturating_sub(asked.elapsed())) else {
+            self.is_over = true;
+            return false;
+        };
+        let mut changed = pin!(self.changed());
+        poll_fn(|cx| {
+            if changed.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(false);
+            }
+            wait.as_mut().poll(cx).map(|()| true)
+        })
+        .await
+    }
+
+    /// Asks the queue. It is over if that does not know the job.
+    async fn ask(&mut self) -> Option<JobStatus> {
+        self.asked = Some(Instant::now());
+        let Some(queue) = self.runner.queue().and_then(|queue| queue.inspect()) else {
+            self.is_over = true;
+            return None;
+        };
+        // An error is an outage, which may end.
+        let status = queue.status(self.id).await.ok()?;
+        self.is_over = status.is_none();
+        status
+    }
+}
