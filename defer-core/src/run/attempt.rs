@@ -57,28 +57,37 @@ struct Rest<'a> {
     span: JobSpan,
     // Boxed, because most jobs have none and a timer is larger than most jobs.
     limit: Option<Pin<Box<Limit>>>,
-    /// Its job, unless it is the one that runs in the line of the thread's list.
-    job: Option<(&'a JobList, usize)>,
-    stop: StopStage,
+    stop: Stop<'a>,
 }
 
-/// How far an attempt is with being stopped.
+/// Whether an attempt is stopped when its job is cancelled.
+enum Stop<'a> {
+    /// It goes on, whoever cancels the job.
+    Never,
+    /// It is that of the job that runs in the line of the thread's list.
+    InLine(Stage),
+    OfJob {
+        list: &'a JobList,
+        index: usize,
+        stage: Stage,
+    },
+}
+
+/// How far it is with that.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum StopStage {
+enum Stage {
     /// It has not waited yet.
     New,
-    /// It has waited, and so it can be woken for that.
+    /// It has waited, and so it can be woken to be stopped.
     Waits,
     /// It is to be stopped, and is polled once more.
     Told,
-    /// It goes on, whoever cancels the job.
-    Never,
 }
 
 impl<'a, F: Future<Output = JobResult>> Attempt<'a, F> {
     /// An attempt of the job that runs in the line of the thread's list.
     pub(super) fn new(future: F, span: JobSpan, limit: Option<Pin<Box<Limit>>>) -> Self {
-        Self { future: Some(future), rest: Rest { span, limit, job: None, stop: StopStage::New } }
+        Self { future: Some(future), rest: Rest { span, limit, stop: Stop::InLine(Stage::New) } }
     }
 
     /// An attempt of any job.
@@ -91,13 +100,13 @@ impl<'a, F: Future<Output = JobResult>> Attempt<'a, F> {
         limit: Option<Pin<Box<Limit>>>,
     ) -> Self {
         // Another task is known already.
-        let stop = if is_in_line { StopStage::New } else { StopStage::Waits };
-        Self { future: Some(future), rest: Rest { span, limit, job: Some((list, index)), stop } }
+        let stage = if is_in_line { Stage::New } else { Stage::Waits };
+        Self { future: Some(future), rest: Rest { span, limit, stop: Stop::OfJob { list, index, stage } } }
     }
 
     /// What follows an attempt, and is not stopped.
     pub(super) fn unstopped(future: F, span: JobSpan, limit: Option<Pin<Box<Limit>>>) -> Self {
-        Self { future: Some(future), rest: Rest { span, limit, job: None, stop: StopStage::Never } }
+        Self { future: Some(future), rest: Rest { span, limit, stop: Stop::Never } }
     }
 }
 
@@ -179,22 +188,25 @@ impl Rest<'_> {
     /// The attempt waits. Returns whether it is dropped for that, because it is to be stopped: then it was polled once more before, so
     /// that it could be told.
     fn is_stopped(&mut self, task: &Waker) -> bool {
-        if self.stop == StopStage::Never {
-            return false;
-        }
-        let is_new = self.stop == StopStage::New;
-        let asks = |list: &JobList, index| {
-            if is_new {
+        let asks = |list: &JobList, index, stage| {
+            if stage == Stage::New {
                 list.waits_in_line(task);
             }
             list.stops(index)
         };
-        let stops = match self.job {
-            Some((list, index)) => asks(list, Some(index)),
-            None => with_list(|list| asks(list, None)).unwrap_or_default(),
+        let (stage, stops) = match &mut self.stop {
+            Stop::Never => return false,
+            Stop::OfJob { list, index, stage } => {
+                let stops = asks(list, Some(*index), *stage);
+                (stage, stops)
+            }
+            Stop::InLine(stage) => {
+                let stops = with_list(|list| asks(list, None, *stage)).unwrap_or_default();
+                (stage, stops)
+            }
         };
-        let is_told = self.stop == StopStage::Told;
-        self.stop = if stops { StopStage::Told } else { StopStage::Waits };
+        let is_told = *stage == Stage::Told;
+        *stage = if stops { Stage::Told } else { Stage::Waits };
         if stops && !is_told {
             task.wake_by_ref();
         }

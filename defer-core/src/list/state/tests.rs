@@ -672,7 +672,8 @@ impl Model {
             }
             Step::Pass(_) => state.pass(index),
             Step::Advance(_, has_slots, has_permit) => {
-                let found = match state.advance(index, None, has_slots, has_permit, has_slots) {
+                let own_task = job.is_detached.then_some(Waker::noop());
+                let found = match state.advance(index, own_task, has_slots, has_permit, has_slots) {
                     Obstacle::Gone => "gone",
                     Obstacle::Push => "push",
                     Obstacle::Ask(_) => "ask",
