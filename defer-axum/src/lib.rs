@@ -86,11 +86,11 @@ pub use defer_core::metrics;
 pub mod testing;
 
 pub use defer_core::{
-    BoxError, BoxFuture, Condition, DeferError, Deferrable, Deferred, Delivery, ExtensionError,
+    BoxError, BoxFuture, Cancel, Condition, DeferError, Deferrable, Deferred, Delivery, ExtensionError,
     GlobalRunnerExists, IntoJobResult, InvalidJobId, Job, JobContext, JobError, JobId, JobResult, JobStatus,
-    Load, MissingState, Overflow, Policy, RequestInfo, ResponseInfo, Runner, RunnerBuilder, RunningJob,
-    Scoped, ShutdownReport, Stats, UnfinishedJob, defer, defer_fn, event, queue, scope, try_defer,
-    try_defer_fn,
+    Load, MissingState, Overflow, Policy, Progress, ProgressError, RequestInfo, ResponseInfo, Runner,
+    RunnerBuilder, RunningJob, Scoped, ShutdownReport, Stats, UnfinishedJob, defer, defer_fn, event, queue,
+    scope, try_defer, try_defer_fn,
 };
 pub use defer_macros::Deferrable;
 

@@ -39,6 +39,7 @@
 //
 // Every step that changes a job or a list is a transition in `list/state`; the tables are in `list`. A job may also end
 //
+// - by its id: `runner/cancel` asks every list (`list/cancel`) and the queue; an attempt that runs is stopped in `run/attempt`
 // - by a handle: `cancel`, a later job with its key, a duplicate of another (`list/change`)
 // - without room: in 4. or 6.
 // - by its condition, which is false or panics (`run/detour`, `run/push`), or because there is no timer (`run/detached`,
@@ -98,6 +99,7 @@ pub use self::{
     observe::stats::Stats,
     primitives::BoxFuture,
     runner::{Load, Runner, RunnerBuilder, ShutdownReport, UnfinishedJob},
+    store::Cancel,
 };
 
 /// What happens to jobs: for [`RunnerBuilder::on_event`].

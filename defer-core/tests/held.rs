@@ -11,8 +11,8 @@ use std::{
 };
 
 use defer_core::{
-    BoxError, BoxFuture, Condition, Defer, Delivery, JobError, JobId, ResponseInfo, Runner, Scope, defer,
-    defer_fn,
+    BoxError, BoxFuture, Cancel, Condition, Defer, Delivery, JobError, JobId, ResponseInfo, Runner, Scope,
+    defer, defer_fn,
     queue::{
         End, Envelope, Hold, HoldJobs, Lease, Metadata, OnQueueFailure, Queue, Ready, Resume, Settle,
         Settled, Start, Stop,
@@ -686,4 +686,73 @@ async fn a_stored_job_tells_its_lease_how_far_it_is_while_its_attempt_runs() {
     let cx: defer_core::JobContext = contexts.recv().await.unwrap();
     cx.set_progress("late").unwrap();
     assert_eq!(queue.log(), ["hold Queued", "Queued at \"half\"", "Queued succeeded"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stored_job_that_waits_for_it_is_told_that_it_is_cancelled_before_it_is_dropped() {
+    let Service { journal, events, queue, runner } = service();
+    let noted = journal.clone();
+    scope(&runner, async {
+        defer(QueuedTwice::job(move |cx| {
+            let journal = noted.clone();
+            async move {
+                cx.cancelled().await;
+                journal.note("tidied");
+                Err(JobError::msg("cancelled"))
+            }
+        }));
+    })
+    .await;
+    tokio::time::sleep(SECOND).await;
+    queue.stop(Stop::Cancelled);
+    runner.idle().await;
+    assert_eq!(journal.lines(), ["tidied"]);
+    assert_eq!(queue.log(), ["hold QueuedTwice", "QueuedTwice cancelled"], "and not tried again");
+    assert_eq!(events.of("QueuedTwice"), ["Deferred 0", "Started 1", "Cancelled 1"]);
+    assert_all_accounted_for(&runner);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_the_queue_cannot_cancel_the_runner_does_what_it_can_for_a_job_that_it_has() {
+    let Service { journal, queue, runner, .. } = service();
+    // Its response is not over.
+    let mut held = None;
+    let request = answered(&runner, StatusCode::OK, || held = Some(defer(noting::<Queued>(&journal)).id()));
+    let request = request.await;
+    assert_eq!(runner.cancel(held.unwrap()).await, Cancel::Asked);
+    request.release(sent(StatusCode::OK));
+    let id = scope(&runner, async { defer(Queued::job(|_| std::future::pending())).id() }).await;
+    tokio::time::sleep(SECOND).await;
+    assert_eq!(runner.cancel(id).await, Cancel::Asked);
+    runner.idle().await;
+    assert!(journal.lines().is_empty());
+    let log = ["hold Queued", "Queued cancelled", "hold Queued", "Queued cancelled"];
+    assert_eq!(queue.log(), log);
+    assert_eq!(runner.stats().cancelled, 2);
+    assert_all_accounted_for(&runner);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_on_its_way_to_the_queue_is_cancelled_once_that_has_answered() {
+    for answer in [Ok(()), Err("full")] {
+        let Service { journal, queue, runner, .. } = service();
+        queue.0.stored.send_replace(None);
+        let mut request = Scope::new(runner.clone());
+        let id = request.enter(|| defer(noting::<Queued>(&journal)).id());
+        let list = request.list().unwrap().clone();
+        let admitted = tokio::spawn(async move { list.admit(Some(StatusCode::OK)).await });
+        tokio::time::sleep(SECOND).await;
+        let of_job = runner.clone();
+        let cancel = tokio::spawn(async move { of_job.cancel(id).await });
+        tokio::time::sleep(SECOND).await;
+        assert!(!cancel.is_finished());
+        queue.0.stored.send_replace(Some(answer));
+        assert!(matches!(cancel.await.unwrap(), Cancel::Asked | Cancel::Cancelled));
+        admitted.await.unwrap();
+        request.release(sent(StatusCode::OK));
+        runner.idle().await;
+        assert!(journal.lines().is_empty(), "{answer:?}");
+        assert_eq!(runner.stats().cancelled, 1);
+        assert_all_accounted_for(&runner);
+    }
 }

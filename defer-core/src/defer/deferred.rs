@@ -63,7 +63,8 @@ impl Deferred {
 
     /// Cancels the job, unless it has started or left its line, is on its way to the queue, or duplicates were left out for it.
     /// Returns whether this call cancelled it. If so, it does not run here; nor elsewhere, unless it is a durable job that is stored
-    /// already and this process dies before that it is cancelled is stored, too.
+    /// already and this process dies before that it is cancelled is stored, too. [`Runner::cancel`](crate::Runner::cancel) cancels a
+    /// job by its id wherever it is, also while it runs.
     pub fn cancel(&self) -> bool {
         self.index.is_some_and(|index| self.list.cancel(index))
     }
@@ -186,10 +187,12 @@ impl Deferred {
     /// Drops the job if one with the same unique key is already pending on this runner: its response is over, it has not
     /// started, and it will certainly run. A running job does not count, so that no change is missed, and neither does one
     /// that has a condition, or that the queue has. A job that is dropped like this is a [duplicate](Self::is_duplicate), and
-    /// counts as cancelled.
+    /// counts as cancelled; its id leads to the job that runs in its place ([`Runner::status`](crate::Runner::status),
+    /// [`watch`](crate::Runner::watch)).
     ///
     /// This is checked now, and again when the response is over. From then on the job whose duplicates are dropped can be
-    /// neither cancelled nor delayed.
+    /// neither cancelled nor delayed by its handle; [`Runner::cancel`](crate::Runner::cancel) cancels it, and who watches one of the
+    /// duplicates hears of it.
     ///
     /// A durable job goes through its queue. It is dropped there if another with its key is ready and was not taken yet, in whichever
     /// process. [`is_duplicate`](Self::is_duplicate) says so once the queue has answered.

@@ -3,6 +3,7 @@
 use std::{
     any::{TypeId, type_name},
     fmt,
+    future::pending,
     sync::Arc,
 };
 
@@ -142,6 +143,49 @@ impl JobContext {
     /// Returns the number of this attempt, counted from 1.
     pub fn attempt(&self) -> u32 {
         self.job.attempt
+    }
+
+    /// Waits until the job is asked to be cancelled, with [`Runner::cancel`](crate::Runner::cancel) or through its queue. Completes at
+    /// once if it was.
+    ///
+    /// An attempt need not ask: it is dropped at its next `.await` in any case. One that waits here is woken and polled once more
+    /// before that, and may do whatever needs no `.await`. A [blocking](crate::Policy::with_blocking) job cannot be dropped, and stops
+    /// only if it looks here.
+    ///
+    /// Never completes for a job that has ended in another way.
+    ///
+    /// ```
+    /// use defer_core::{Job, JobContext, JobError, JobResult};
+    /// # use std::time::Duration;
+    ///
+    /// struct Export;
+    ///
+    /// impl Job for Export {
+    ///     async fn run(&self, cx: &JobContext) -> JobResult {
+    ///         let write = async {
+    /// #           tokio::time::sleep(Duration::from_secs(1)).await;
+    ///             // ..
+    ///             Ok(())
+    ///         };
+    ///         tokio::select! {
+    ///             written = write => written,
+    ///             () = cx.cancelled() => {
+    ///                 let _ = std::fs::remove_file("export.part");
+    ///                 Err(JobError::msg("cancelled")) // it ends as cancelled, and is not tried again
+    ///             }
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: if dropped, it loses nothing.
+    pub async fn cancelled(&self) {
+        match self.list.cancellation(self.job.id) {
+            Some(cancellation) => cancellation.cancelled().await,
+            None => pending().await,
+        }
     }
 
     /// Says how far the job is, for those who ask with [`Runner::status`](crate::Runner::status) or wait with

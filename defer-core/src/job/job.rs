@@ -46,7 +46,8 @@ use crate::{
 ///
 /// # Cancel safety
 ///
-/// The future of `run` may be dropped at any `.await`: when the attempt times out, and at the end of a shutdown. If part of
+/// The future of `run` may be dropped at any `.await`: when the attempt times out, when the job is
+/// [cancelled](crate::Runner::cancel), and at the end of a shutdown. If part of
 /// a job must not be interrupted, spawn a task for that part.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a job: it does not implement `Job`",

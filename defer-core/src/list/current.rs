@@ -191,6 +191,17 @@ impl Entered<'_> {
     }
 }
 
+/// Calls `f` with the list of the thread's scope, if it has one. `f` must not panic, nor look at the scope.
+pub(crate) fn with_list<R>(f: impl FnOnce(&JobList) -> R) -> Option<R> {
+    let current = Current::replace(Current::Outside);
+    let result = match &current {
+        Current::Used(list) => Some(f(list)),
+        Current::Outside | Current::Unused(_) => None,
+    };
+    Current::replace(current);
+    result
+}
+
 /// Calls `f` outside of any scope.
 pub(crate) fn outside<R>(f: impl FnOnce() -> R) -> R {
     let mut outside = Current::Outside;

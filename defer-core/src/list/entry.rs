@@ -1,10 +1,10 @@
 //! What a list knows about one of its jobs, besides the job itself.
 
-use std::{sync::Arc, time::Duration};
+use std::{sync::Arc, task::Waker, time::Duration};
 
 use tokio::{sync::oneshot, task::AbortHandle, time::Instant};
 
-use super::extras::{Delay, DuplicateOf, Extras, Leased, Predicate, Question, Unique};
+use super::extras::{Cancellation, Delay, DuplicateOf, Extras, Leased, Predicate, Question, Unique};
 use crate::{
     limits::{
         dedup::Claim,
@@ -118,6 +118,11 @@ impl Entry {
     pub(crate) fn leased(&self) -> Option<&Arc<dyn Lease>> {
         let leased = self.extras.as_ref()?.progress.leased.as_ref()?;
         leased.is_stored.then_some(&leased.lease)
+    }
+
+    /// Returns whether anything of the queue is told the job's end.
+    pub(super) fn has_lease(&self) -> bool {
+        self.extras.as_ref().is_some_and(|extras| extras.progress.leased.is_some())
     }
 
     /// A job with a lease deferred this one.
@@ -384,6 +389,29 @@ impl Entry {
 
     pub(super) fn take_task(&mut self) -> Option<AbortHandle> {
         self.extras.as_mut()?.progress.task.take()
+    }
+
+    /// Keeps what wakes the job's own task, of which it has one.
+    pub(super) fn keep_task_waker(&mut self, waker: &Waker) {
+        self.extras().progress.waker.get_or_insert_with(|| waker.clone());
+    }
+
+    pub(super) fn task_waker(&self) -> Option<&Waker> {
+        self.extras.as_ref()?.progress.waker.as_ref()
+    }
+
+    /// Returns what the job is told with that it is cancelled.
+    pub(super) fn cancellation(&mut self) -> Arc<Cancellation> {
+        let is_cancelled = self.has(Flags::CANCELLED);
+        let cancellation = &mut self.extras().progress.cancellation;
+        cancellation.get_or_insert_with(|| Arc::new(Cancellation::new(is_cancelled))).clone()
+    }
+
+    /// Tells the job that it is cancelled. Returns whom to wake after unlocking.
+    pub(super) fn tell_cancelled(&self) -> Option<Arc<Cancellation>> {
+        let cancellation = self.extras.as_ref()?.progress.cancellation.clone()?;
+        cancellation.set();
+        Some(cancellation)
     }
 
     pub(super) fn take_extras(&mut self) -> Option<Box<Extras>> {

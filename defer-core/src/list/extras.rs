@@ -1,7 +1,10 @@
 //! What few jobs have.
 
 use std::{
+    future::{Future, poll_fn},
+    pin::pin,
     sync::{Arc, OnceLock},
+    task::{Poll, Waker},
     time::Duration,
 };
 
@@ -11,7 +14,13 @@ use crate::{
     limits::{dedup::Claim, keyed_semaphore::Slot},
     model::{id::JobId, response::ResponseInfo},
     observe::event::JobEventKind,
-    primitives::timestamp::Timestamp,
+    primitives::{
+        sync::{
+            Notify,
+            atomic::{AtomicBool, Ordering},
+        },
+        timestamp::Timestamp,
+    },
     store::Lease,
 };
 
@@ -58,6 +67,44 @@ pub(super) struct Progress {
     pub(super) leased: Option<Leased>,
     /// The index of the job with a lease that deferred it.
     pub(super) parent: Option<usize>,
+    /// Tells the job that it is cancelled, if it waits for that.
+    pub(super) cancellation: Option<Arc<Cancellation>>,
+    /// Wakes the task of its own in which it runs.
+    pub(super) waker: Option<Waker>,
+}
+
+/// Tells a job that it is cancelled. Outlives the job, for those to whom it gave its context.
+#[derive(Default)]
+pub(crate) struct Cancellation {
+    is_cancelled: AtomicBool,
+    changed: Notify,
+}
+
+impl Cancellation {
+    pub(super) fn new(is_cancelled: bool) -> Self {
+        Self { is_cancelled: AtomicBool::new(is_cancelled), changed: Notify::new() }
+    }
+
+    /// Sets it, under the list's lock. [Wake](Self::wake) after unlocking.
+    pub(super) fn set(&self) {
+        self.is_cancelled.store(true, Ordering::Release);
+    }
+
+    pub(super) fn wake(&self) {
+        self.changed.notify_waiters();
+    }
+
+    /// Waits until the job is cancelled. Completes when it is polled after that, woken or not.
+    pub(crate) async fn cancelled(&self) {
+        let mut changed = pin!(self.changed.notified());
+        poll_fn(|cx| {
+            if self.is_cancelled.load(Ordering::Acquire) {
+                return Poll::Ready(());
+            }
+            changed.as_mut().poll(cx)
+        })
+        .await;
+    }
 }
 
 /// What a job has of the queue that has stored it, or may have.
@@ -95,6 +142,8 @@ impl Clone for Extras {
                 claim: None,
                 leased: progress.leased.clone(),
                 parent: progress.parent,
+                cancellation: progress.cancellation.clone(),
+                waker: progress.waker.clone(),
             },
         }
     }

@@ -31,7 +31,11 @@ use crate::{
         response::ResponseInfo,
     },
     observe::{event::JobEventKind, hooks::Times, span::ParentSpan, stats::Final},
-    primitives::{BoxFuture, panic::drop_quietly, sync::lock},
+    primitives::{
+        BoxFuture,
+        panic::drop_quietly,
+        sync::{atomic::AtomicBool, lock},
+    },
 };
 
 /// The list of one request's jobs, from the first deferral to the last end.
@@ -45,6 +49,10 @@ pub struct JobList {
     pub(crate) origin: Origin,
     request: OnceLock<RequestInfo>,
     response: OnceLock<ResponseInfo>,
+    /// Whether an attempt was ever to be stopped: each that waits asks. Set under the lock.
+    pub(super) stops_attempts: AtomicBool,
+    /// Wakes the first worker, once an attempt of it waits. Set without the lock, which would cost each of these attempts more.
+    pub(super) worker: OnceLock<Waker>,
     locked: Mutex<Locked>,
 }
 
@@ -172,6 +180,8 @@ impl JobList {
             origin,
             request: OnceLock::new(),
             response: OnceLock::new(),
+            stops_attempts: AtomicBool::new(false),
+            worker: OnceLock::new(),
             locked: Mutex::new(Locked {
                 state: State::new(),
                 segments: Segments::default(),

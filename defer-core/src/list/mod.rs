@@ -9,6 +9,7 @@
 //! | `shutdown` | how a shutdown is announced |
 //! | `list` | the lock, and what is done after unlocking |
 //! | `change` | what handles do to a job that has not started |
+//! | `cancel` | how a job is cancelled, wherever it is |
 //! | `condition` | how a job's condition is asked |
 //! | `envelope` | what a queue stores of a job |
 //! | `lease` | which way a stored job goes, and how the queue is told its end |
@@ -26,6 +27,9 @@
 //! | | `makes_room` returns true, and `add` | `Waiting` | `deferred` |
 //! | | `makes_room` returns false: the runner sheds | | `deferred`, `shed` |
 //! | `Waiting` | `cancel`, `cancel_key`, unless the queue may have it or duplicates were left out for it | `Ended` | `cancelled` |
+//! | `Waiting`, `Detached` | `cancel_job`; of a job from the queue only if that cannot | `Ended` | `cancelled` |
+//! | `Running` | `cancel_job`, `stop_attempt`: the attempt is told, and dropped | | |
+//! | `Running`, told so | `end_attempt` | `Ended` | `cancelled` |
 //! | `Waiting`, `Detached`, without an attempt | `leave_out`, on the same condition: it is a duplicate | `Ended` | `cancelled` |
 //! | `Waiting` | `release`, without room, when the runner sheds and no push of it has failed | `Ended` | `shed` |
 //! | `Waiting`, `Detached` | `begin_push`: it is for the queue; `begin_children`: a stored job that deferred it ends | `Pushing` | |
@@ -64,6 +68,7 @@
 //! `Idle`. If the list still waits for its permit, there is no worker to lose: no segment is found when the permit comes,
 //! and the list becomes `Idle`.
 
+mod cancel;
 mod change;
 mod condition;
 pub(crate) mod current;

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | this | of joining, the release and the worker, and the one in which every job ends |
 //! | `attempt` | from the place in line to the end of an attempt |
+//! | `cancel` | of a job that somebody asks to be cancelled |
 //! | `push` | on the way to the queue |
 //! | `stop` | of a shutdown, and of a lost worker |
 //! | `view` | none: what others see, and change of jobs in line |
@@ -23,6 +24,7 @@ use super::{
 use crate::{limits::capacity::Capacity, model::policy::Flags, primitives::timestamp::Timestamp};
 
 mod attempt;
+mod cancel;
 mod effects;
 mod push;
 mod stop;
@@ -33,6 +35,7 @@ mod view;
 use self::effects::Waiters;
 pub(crate) use self::{
     attempt::{AfterAttempt, Obstacle, Slots},
+    cancel::{Asked, StopAttempt},
     effects::{Effects, Ended, Report},
     push::{Returned, Way},
     stop::HandedOver,
@@ -343,6 +346,10 @@ impl State {
             self.phase = Phase::Idle;
         }
         self.worker = None;
+        if let Some(waiters) = &mut self.waiters {
+            // Tokio's own, as the handle is, and so it may be dropped under the lock.
+            waiters.worker = None;
+        }
         self.worker_epoch = self.worker_epoch.wrapping_add(1);
     }
 

@@ -63,6 +63,8 @@ impl Flags {
     pub(crate) const LEASED: Self = Self(1 << 13);
     /// A job with a lease deferred it: it is stored with the end of that.
     pub(crate) const CHILD: Self = Self(1 << 14);
+    /// An attempt runs that is to be stopped: the job is cancelled.
+    pub(crate) const CANCELLED: Self = Self(1 << 15);
 
     pub(crate) const NONE: Self = Self(0);
     pub(crate) const CONDITION: Self = Self::SUCCESS.with(Self::WHEN);

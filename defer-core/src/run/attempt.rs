@@ -1,11 +1,11 @@
 //! One attempt of a job: in its span, within its timeout, with its panics caught.
 
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
@@ -13,7 +13,10 @@ use pin_project_lite::pin_project;
 use tokio::time::Sleep;
 
 use crate::{
-    list::current::InJob,
+    list::{
+        current::{InJob, with_list},
+        list::JobList,
+    },
     model::{
         error::{JobError, JobResult},
         failure::Failure,
@@ -25,16 +28,21 @@ use crate::{
     },
 };
 
+/// Returns the waker of the task that polls this, with which an attempt of it can be stopped.
+pub(super) async fn own_waker() -> Waker {
+    poll_fn(|cx| Poll::Ready(cx.waker().clone())).await
+}
+
 pin_project! {
-    /// Completes with the outcome of a job's future, even if the future panics or takes longer than its limit; and with the
-    /// span, which nobody else needs meanwhile.
-    pub(super) struct Attempt<F> {
+    /// Completes with the outcome of a job's future, even if the future panics, takes longer than its limit, or is to be stopped; and
+    /// with the span, which nobody else needs meanwhile.
+    pub(super) struct Attempt<'a, F> {
         #[pin]
         future: Option<F>,
-        rest: Rest,
+        rest: Rest<'a>,
     }
 
-    impl<F> PinnedDrop for Attempt<F> {
+    impl<F> PinnedDrop for Attempt<'_, F> {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
             if this.future.is_some() {
@@ -45,19 +53,64 @@ pin_project! {
 }
 
 /// What an attempt has besides the future.
-struct Rest {
+struct Rest<'a> {
     span: JobSpan,
     // Boxed, because most jobs have none and a timer is larger than most jobs.
     limit: Option<Pin<Box<Limit>>>,
+    stop: Stop<'a>,
 }
 
-impl<F: Future<Output = JobResult>> Attempt<F> {
+/// Whether an attempt is stopped when its job is cancelled.
+enum Stop<'a> {
+    /// It goes on, whoever cancels the job.
+    Never,
+    /// It is that of the job that runs in the line of the thread's list.
+    InLine(Stage),
+    OfJob {
+        list: &'a JobList,
+        index: usize,
+        stage: Stage,
+    },
+}
+
+/// How far it is with that.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// It has not waited yet.
+    New,
+    /// It has waited, and so it can be woken to be stopped.
+    Waits,
+    /// It is to be stopped, and is polled once more.
+    Told,
+}
+
+impl<'a, F: Future<Output = JobResult>> Attempt<'a, F> {
+    /// An attempt of the job that runs in the line of the thread's list.
     pub(super) fn new(future: F, span: JobSpan, limit: Option<Pin<Box<Limit>>>) -> Self {
-        Self { future: Some(future), rest: Rest { span, limit } }
+        Self { future: Some(future), rest: Rest { span, limit, stop: Stop::InLine(Stage::New) } }
+    }
+
+    /// An attempt of any job.
+    pub(super) fn of_job(
+        list: &'a JobList,
+        index: usize,
+        is_in_line: bool,
+        future: F,
+        span: JobSpan,
+        limit: Option<Pin<Box<Limit>>>,
+    ) -> Self {
+        // Another task is known already.
+        let stage = if is_in_line { Stage::New } else { Stage::Waits };
+        Self { future: Some(future), rest: Rest { span, limit, stop: Stop::OfJob { list, index, stage } } }
+    }
+
+    /// What follows an attempt, and is not stopped.
+    pub(super) fn unstopped(future: F, span: JobSpan, limit: Option<Pin<Box<Limit>>>) -> Self {
+        Self { future: Some(future), rest: Rest { span, limit, stop: Stop::Never } }
     }
 }
 
-impl<F: Future<Output = JobResult>> Future for Attempt<F> {
+impl<F: Future<Output = JobResult>> Future for Attempt<'_, F> {
     type Output = AttemptEnd;
 
     #[inline]
@@ -92,7 +145,7 @@ impl<F: Future<Output = JobResult>> JobFuture for Option<F> {
     }
 }
 
-impl Rest {
+impl Rest<'_> {
     fn poll(&mut self, mut future: Pin<&mut dyn JobFuture>, cx: &mut Context<'_>) -> Poll<AttemptEnd> {
         let _in_job = InJob::enter();
         let entered = self.span.enter();
@@ -116,6 +169,7 @@ impl Rest {
                 if error.is_panic() { Failure::Panicked(error) } else { Failure::Returned(error) }
             }
             (None | Some(Ok(())), Err(panic)) => Failure::Panicked(JobError::panicked(panic)),
+            (None, Ok(())) if self.is_stopped(cx.waker()) => Failure::Returned(JobError::msg("cancelled")),
             (None, Ok(())) => {
                 let Some(limit) = &mut self.limit else { return Poll::Pending };
                 let limit = {
@@ -130,9 +184,39 @@ impl Rest {
     }
 }
 
+impl Rest<'_> {
+    /// The attempt waits. Returns whether it is dropped for that, because it is to be stopped: then it was polled once more before, so
+    /// that it could be told.
+    fn is_stopped(&mut self, task: &Waker) -> bool {
+        let asks = |list: &JobList, index, stage| {
+            if stage == Stage::New {
+                list.waits_in_line(task);
+            }
+            list.stops(index)
+        };
+        let (stage, stops) = match &mut self.stop {
+            Stop::Never => return false,
+            Stop::OfJob { list, index, stage } => {
+                let stops = asks(list, Some(*index), *stage);
+                (stage, stops)
+            }
+            Stop::InLine(stage) => {
+                let stops = with_list(|list| asks(list, None, *stage)).unwrap_or_default();
+                (stage, stops)
+            }
+        };
+        let is_told = *stage == Stage::Told;
+        *stage = if stops { Stage::Told } else { Stage::Waits };
+        if stops && !is_told {
+            task.wake_by_ref();
+        }
+        stops && is_told
+    }
+}
+
 /// Drops a job's future as a part of the job: quietly, in its span.
 #[cold]
-fn drop_in_span(rest: &Rest, clear: &mut dyn FnMut()) {
+fn drop_in_span(rest: &Rest<'_>, clear: &mut dyn FnMut()) {
     let _in_job = InJob::enter();
     let _entered = rest.span.enter();
     if let Err(panic) = catch_unwind(AssertUnwindSafe(clear)) {

@@ -5,6 +5,7 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 use tokio::time::Sleep;
 
 use super::{
+    attempt::own_waker,
     detour::detour,
     finish::Next,
     held::{Held, Room},
@@ -88,13 +89,14 @@ impl Detached {
 
     async fn run(mut self, mut timer: Option<Pin<Box<Sleep>>>) {
         let list = self.list.clone();
+        let own_task = own_waker().await;
         loop {
             if let Some(timer) = &mut timer {
                 timer.await;
             }
             let Some(job) = &mut self.job else { return };
             let mut permit = None;
-            match detour(&list, self.index, &mut **job, &mut permit, &mut self.held).await {
+            match detour(&list, self.index, &mut **job, Some(&own_task), &mut permit, &mut self.held).await {
                 Next::Done => {
                     drop_quietly(self.job.take());
                     return;

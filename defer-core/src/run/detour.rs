@@ -4,7 +4,7 @@ use std::{
     future::{Future, poll_fn},
     pin::Pin,
     sync::{Arc, OnceLock},
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use super::{
@@ -35,7 +35,7 @@ use crate::{
 };
 
 /// Brings a job past its obstacles, one after another, and runs an attempt of it. Gives the permit back while it waits for
-/// anything else.
+/// anything else. `own_task`: the job has one, which is woken to stop its attempt.
 ///
 /// If this is dropped the job's turn among those of its type is given up, and with it the job: only the task that runs it calls
 /// this.
@@ -43,6 +43,7 @@ pub(super) async fn detour(
     list: &Arc<JobList>,
     index: usize,
     jobs: &mut dyn Segment,
+    own_task: Option<&Waker>,
     permit: &mut Option<Permit>,
     held: &mut Held,
 ) -> Next {
@@ -50,7 +51,8 @@ pub(super) async fn detour(
     // Kept until this returns: between two attempts another job of the type may run.
     let mut _limit = None;
     loop {
-        match list.transition(|state| state.advance(index, has_slots, permit.is_some(), lease.is_some())) {
+        let (has_permit, has_lease) = (permit.is_some(), lease.is_some());
+        match list.transition(|state| state.advance(index, own_task, has_slots, has_permit, has_lease)) {
             Obstacle::Gone => return Next::Done,
             Obstacle::Push => {
                 drop(permit.take());
@@ -114,7 +116,16 @@ pub(super) async fn detour(
             },
             Obstacle::Started { job, room } => {
                 held.room = None;
-                return run(list, index, jobs, started(list, index, job, room), lease, held).await;
+                return run(
+                    list,
+                    index,
+                    jobs,
+                    started(list, index, job, room),
+                    lease,
+                    own_task.is_none(),
+                    held,
+                )
+                .await;
             }
         }
     }
@@ -127,28 +138,24 @@ async fn run(
     jobs: &mut dyn Segment,
     started: Started,
     lease: Option<Arc<dyn Lease>>,
+    is_in_line: bool,
     held: &mut Held,
 ) -> Next {
     let Started { job, at, span, limit } = started;
     let failed = match limit {
         Limited::By(limit) => {
             let attempt = wrap(list, job, jobs.call(index, list, job, Call::Run));
-            let stop = OnceLock::new();
+            let is_lost = OnceLock::new();
             let attempt = match lease {
-                Some(lease) => Box::pin(UnderLease { attempt, lease, list, index, stop: &stop }),
+                Some(lease) => {
+                    Box::pin(UnderLease { attempt, lease, list, index, is_told: false, is_lost: &is_lost })
+                }
                 None => attempt,
             };
-            let end = Attempt::new(attempt, span, limit).await;
-            match stop.get() {
-                Some(Stop::Cancelled) => {
-                    list.end(index, &JobEventKind::Cancelled);
-                    return Next::Done;
-                }
-                Some(Stop::Lost) => {
-                    list.end(index, &JobEventKind::Queued);
-                    return Next::Done;
-                }
-                None => {}
+            let end = Attempt::of_job(list, index, is_in_line, attempt, span, limit).await;
+            if is_lost.get().is_some() {
+                list.end(index, &JobEventKind::Queued);
+                return Next::Done;
             }
             match end {
                 AttemptEnd::Succeeded(span) => {
@@ -163,14 +170,16 @@ async fn run(
     next(end_failed(list, index, jobs, failed, at).await, held)
 }
 
-/// An attempt of a job that a queue has stored. It ends early when its lease does.
+/// An attempt of a job that a queue has stored. It ends early when its lease is lost, and is stopped when the queue cancels it.
 struct UnderLease<'a> {
     attempt: BoxFuture<'a, JobResult>,
     lease: Arc<dyn Lease>,
     list: &'a Arc<JobList>,
     index: usize,
-    /// Why it ended early.
-    stop: &'a OnceLock<Stop>,
+    /// It is to be stopped.
+    is_told: bool,
+    /// It has ended early.
+    is_lost: &'a OnceLock<()>,
 }
 
 impl Future for UnderLease<'_> {
@@ -178,9 +187,17 @@ impl Future for UnderLease<'_> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<JobResult> {
         let this = &mut *self;
-        if let Poll::Ready(stop) = this.lease.poll_stopped(cx) {
-            let _ = this.stop.set(stop);
-            return Poll::Ready(Err(JobError::msg("others run the job, or it was cancelled")));
+        match this.lease.poll_stopped(cx) {
+            Poll::Ready(Stop::Lost) => {
+                let _ = this.is_lost.set(());
+                return Poll::Ready(Err(JobError::msg("others run the job")));
+            }
+            // It is woken by this, polled once more, and then dropped.
+            Poll::Ready(Stop::Cancelled) if !this.is_told => {
+                this.is_told = true;
+                this.list.stop_attempt(this.index);
+            }
+            Poll::Ready(Stop::Cancelled) | Poll::Pending => {}
         }
         let _parent = InParent::enter(this.list, this.index);
         this.attempt.as_mut().poll(cx)

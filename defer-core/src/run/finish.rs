@@ -72,7 +72,7 @@ fn as_parent<'a>(
 async fn tell(failed: BoxFuture<'_, JobResult>, job: JobRef, span: &JobSpan) {
     // Where there is no timer there is no limit.
     let limit = job.policy().timeout().and_then(|limit| Limit::new(limit).ok());
-    let AttemptEnd::Failed(told) = Attempt::new(failed, span.clone(), limit).await else { return };
+    let AttemptEnd::Failed(told) = Attempt::unstopped(failed, span.clone(), limit).await else { return };
     let (failure, span) = *told;
     log_failed_hook(job.in_span(span.get().is_some()), failure.kind(), failure.error());
 }
@@ -120,6 +120,11 @@ fn end_attempt(
             AfterAttempt::Ended(mut ended) => {
                 ended.job = in_span(ended.job);
                 list.ended(ended, &JobEventKind::ended(failure, elapsed), Final::Failed, times);
+                None
+            }
+            AfterAttempt::Cancelled(mut ended) => {
+                ended.job = in_span(ended.job);
+                list.ended(ended, &JobEventKind::Cancelled, Final::Cancelled, times);
                 None
             }
             AfterAttempt::Return(mut ended) => {

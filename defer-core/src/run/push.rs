@@ -96,6 +96,21 @@ pub(crate) async fn pushed(list: &Arc<JobList>, index: Option<usize>) {
     .await;
 }
 
+/// Waits until a job is no longer on its way to the queue.
+pub(crate) async fn answered(list: &Arc<JobList>, index: usize) {
+    poll_fn(|cx| {
+        // Cloned before the lock, and dropped after it.
+        let waker = cx.waker().clone();
+        let mut locked = list.lock();
+        let waits = locked.state.is_on_its_way(index);
+        let unused = if waits { locked.state.keep_waker(waker) } else { Some(waker) };
+        drop(locked);
+        drop(unused);
+        if waits { Poll::Pending } else { Poll::Ready(()) }
+    })
+    .await;
+}
+
 /// Jobs on their way to the queue. If this is dropped before the queue has answered, the queue may or may not have
 /// them, and they run here.
 struct Push {

@@ -189,7 +189,7 @@ fn go_aside<'a>(
 async fn run_detour(guard: &mut WorkerGuard, index: usize, jobs: &mut dyn Segment) {
     let WorkerGuard { list, permit, .. } = guard;
     let mut held = Held::default();
-    let next = detour(list, index, jobs, permit, &mut held).await;
+    let next = detour(list, index, jobs, None, permit, &mut held).await;
     leave(list, index, jobs, next, held);
     if permit.is_none() {
         *permit = Some(Semaphore::acquire(list).await);

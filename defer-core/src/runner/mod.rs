@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `runner` | where the runner's parts are |
 //! | `watch` | whether a job is here or on the queue, for who follows it |
+//! | `cancel` | who has to be asked to cancel a job |
 //! | `load` | nothing: how much of its bounds a runner uses |
 //! | `builder` | what a runner is made from |
 //! | `shutdown` | how a shutdown waits, stops and hands over |
@@ -12,6 +13,7 @@
 //! | `metrics` | which gauges there are |
 
 mod builder;
+mod cancel;
 mod load;
 #[cfg(feature = "metrics")]
 pub mod metrics;

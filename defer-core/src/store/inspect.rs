@@ -109,12 +109,15 @@ fn cannot<'a, T: Send + 'a>(what: &str) -> BoxFuture<'a, Result<T, BoxError>> {
 pub enum Cancel {
     /// It has ended as cancelled, and does not run.
     Cancelled,
-    /// Another process has it. It is told, within seconds, to stop the job, which may end in another way before that.
+    /// It runs, here or in another process, which hears of it within seconds. It is told to stop, and may end in another way before
+    /// that.
     Asked,
     /// It had ended already.
     Ended,
     /// There is no such job, or no longer.
     Unknown,
+    /// The queue that has it, or may have it, could not be reached, or cannot cancel. The job may be cancelled or not.
+    Failed,
 }
 
 /// How many jobs a queue has.

@@ -62,6 +62,7 @@ pub use self::{
     observe::stats::Stats,
     primitives::BoxFuture,
     runner::{Load, Runner, RunnerBuilder, ShutdownReport, UnfinishedJob},
+    store::Cancel,
 };
 
 /// What happens to jobs: for [`RunnerBuilder::on_event`].

@@ -1,6 +1,6 @@
 //! The transitions of a job from its place in line to the end of an attempt.
 
-use std::{sync::Arc, time::Duration};
+use std::{sync::Arc, task::Waker, time::Duration};
 
 #[cfg(feature = "testing")]
 use tokio::sync::oneshot;
@@ -54,6 +54,8 @@ pub(crate) enum AfterAttempt {
     /// The job has already ended, or is handed over.
     Gone,
     Ended(Ended),
+    /// The job was to be cancelled, and has ended so.
+    Cancelled(Ended),
     /// Another attempt follows here, in a task of the job's own.
     Again(JobRef),
     /// The queue that the job comes from runs the next attempt.
@@ -105,10 +107,12 @@ impl State {
 
     /// Starts an attempt of a job that is beyond its obstacles, or returns the next.
     ///
-    /// `has_slots`, `has_permit` and `has_leave` tell what the caller has waited for: turns, a permit, and its lease.
+    /// `has_slots`, `has_permit` and `has_leave` tell what the caller has waited for: turns, a permit, and its lease. Keeps the waker of
+    /// its own task when it starts.
     pub(crate) fn advance(
         &mut self,
         index: usize,
+        own_task: Option<&Waker>,
         has_slots: bool,
         has_permit: bool,
         has_leave: bool,
@@ -145,6 +149,9 @@ impl State {
         }
         if let Some(lease) = entry.leased().filter(|_| !has_leave) {
             return Obstacle::Lease(lease.clone());
+        }
+        if let Some(task) = own_task {
+            entry.keep_task_waker(task);
         }
         match self.counts.start(entry) {
             Some((job, room)) => Obstacle::Started { job, room },
@@ -200,7 +207,7 @@ impl State {
     /// not handed over.
     pub(crate) fn give_up(&mut self, index: usize, failure: &Failure) -> Option<JobRef> {
         let entry = self.entries.get_mut(index).filter(|entry| entry.state == JobState::Running)?;
-        if entry.goes_on(failure) {
+        if entry.goes_on(failure) || entry.has(Flags::CANCELLED) {
             return None;
         }
         entry.set(Flags::GIVEN_UP);
@@ -219,6 +226,10 @@ impl State {
         let Some(entry) = self.entries.get_mut(index).filter(|entry| is_running(entry.state)) else {
             return AfterAttempt::Gone;
         };
+        if entry.is_cancelled() {
+            let ended = self.end_entry(index, is_running);
+            return ended.map_or(AfterAttempt::Gone, |(_, ended)| AfterAttempt::Cancelled(ended));
+        }
         if !entry.goes_on(failure) || entry.is_from_queue() {
             let goes_on = entry.goes_on(failure);
             return match self.end_entry(index, is_running) {

@@ -182,6 +182,11 @@ impl State {
         Some((job, self.return_to_line(index, bounds)))
     }
 
+    /// Returns whether a job is on its way to the queue.
+    pub(crate) fn is_on_its_way(&mut self, index: usize) -> bool {
+        self.entries.get_mut(index).is_some_and(|entry| entry.state == JobState::Pushing)
+    }
+
     /// Returns whether a job, or any if no index is given, is on its way to the queue, or will be at the end of the job that
     /// deferred it.
     pub(crate) fn is_pushing(&mut self, index: Option<usize>) -> bool {

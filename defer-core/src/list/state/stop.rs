@@ -25,9 +25,10 @@ impl State {
         for index in self.open_indices(|entry| entry.state != JobState::HandedOver) {
             let Some(entry) = self.entries.get_mut(index) else { continue };
             effects.tasks.extend(entry.take_task());
-            // A job with a condition may leave only once the condition was asked. Nor one that is being told that it is given
-            // up: elsewhere it might yet succeed.
-            let may_leave = has_queue && !entry.has(Flags::GIVEN_UP.with(Flags::CONDITION));
+            // A job with a condition may leave only once the condition was asked. Nor one that is cancelled, or is being told that it
+            // is given up: elsewhere it might yet succeed.
+            let may_leave =
+                has_queue && !entry.has(Flags::GIVEN_UP.with(Flags::CONDITION).with(Flags::CANCELLED));
             // One that a job with a lease has deferred was never deferred: that job runs again elsewhere.
             let is_child = entry.has(Flags::CHILD);
             let envelope = entry.envelope().filter(|_| may_leave && !is_child);

@@ -147,6 +147,8 @@ enum Step {
     /// The queue has stored the job, and holds it for this process.
     Store(usize),
     Cancel(usize),
+    /// Somebody asks for it; with `true` though it is from the queue.
+    CancelJob(usize, bool),
     LeaveOut(usize),
     PassPush(usize),
     EndQueued(usize),
@@ -185,6 +187,8 @@ fn steps(jobs: usize) -> impl Iterator<Item = Step> {
         [
             Step::Store(job),
             Step::Cancel(job),
+            Step::CancelJob(job, false),
+            Step::CancelJob(job, true),
             Step::LeaveOut(job),
             Step::PassPush(job),
             Step::EndQueued(job),
@@ -227,6 +231,8 @@ struct Expected {
     /// It is stored with the end of another.
     is_child: bool,
     is_given_up: bool,
+    /// Its attempt is to be stopped.
+    is_cancelled: bool,
     /// How often it was counted.
     ends: u32,
 }
@@ -245,6 +251,7 @@ impl Expected {
             is_held: false,
             is_child: kind == Kind::Child,
             is_given_up: false,
+            is_cancelled: false,
             ends: 0,
         }
     }
@@ -285,6 +292,11 @@ impl Expected {
         self.state = match (self.state, step) {
             (Waiting, Step::Cancel(_)) if may_be_dropped => Ended,
             (Waiting, Step::CancelKey) if self.kind == Kind::Keyed && may_be_dropped => Ended,
+            (Waiting | Detached, Step::CancelJob(_, though)) if though || !self.is_from_queue() => Ended,
+            (Running, Step::CancelJob(_, though)) if though || !self.is_from_queue() => {
+                self.is_cancelled |= !self.is_given_up;
+                Running
+            }
             (Waiting | Detached, Step::LeaveOut(_)) if self.attempts == 0 && may_be_dropped => Ended,
             (Waiting | Detached, Step::BeginPush) if self.is_due && !self.is_child => Pushing,
             (Waiting | Detached, Step::BeginChildren) if self.is_child => Pushing,
@@ -331,9 +343,10 @@ impl Expected {
                 }
             }
             (Running, Step::GiveUp(_, how)) => {
-                self.is_given_up |= !self.goes_on(how);
+                self.is_given_up |= !self.goes_on(how) && !self.is_cancelled;
                 Running
             }
+            (Running, Step::EndAttempt(_, how)) if self.is_cancelled && how != How::Succeeds => Ended,
             (Running, Step::EndAttempt(_, how)) if self.goes_on(how) && !self.is_from_queue() => {
                 self.is_detached = true;
                 self.attempts -= u32::from(how == How::Snoozes);
@@ -342,7 +355,7 @@ impl Expected {
             (Running, Step::EndAttempt(..)) => Ended,
             (Waiting | Pushing | Running | Detached, Step::End(_)) => Ended,
             (Waiting | Pushing | Running | Detached, Step::Stop(has_queue)) => {
-                let may_leave = !self.is_conditional && !self.is_given_up;
+                let may_leave = !self.is_conditional && !self.is_given_up && !self.is_cancelled;
                 let is_taken = has_queue && self.kind.is_queued() && may_leave;
                 if is_taken || self.is_from_queue() || self.is_child { HandedOver } else { Ended }
             }
@@ -448,6 +461,8 @@ impl Model {
             // By a worker, or a permit that comes too late.
             Step::ForgetWorker => !self.is_beginning && !self.jobs.iter().any(in_line),
             Step::Pass(job) => self.jobs.get(job).is_some_and(|job| job.obstacle(false, false) == "ask"),
+            // Of others it is what it is without.
+            Step::CancelJob(job, true) => self.jobs.get(job).is_some_and(Expected::is_from_queue),
             _ => true,
         }
     }
@@ -530,6 +545,7 @@ impl Model {
             }
             Step::Store(job)
             | Step::Cancel(job)
+            | Step::CancelJob(job, _)
             | Step::LeaveOut(job)
             | Step::PassPush(job)
             | Step::EndQueued(job)
@@ -595,6 +611,37 @@ impl Model {
                 }
             }
             Step::Cancel(_) => state.cancel(index, effects),
+            Step::CancelJob(at, though) => {
+                let asked = state.cancel_job(self.ids[at], though, effects);
+                let found = match asked {
+                    None => "none",
+                    Some(Asked::Ended { is_unsure }) => {
+                        assert_eq!(is_unsure, job.is_unsure);
+                        "ended"
+                    }
+                    Some(Asked::Runs(stop)) => {
+                        assert_ne!(stop.is_empty(), !job.is_given_up, "its task is woken");
+                        "runs"
+                    }
+                    Some(Asked::Pushing { index: found }) => {
+                        assert_eq!(found, index);
+                        "pushing"
+                    }
+                    Some(Asked::Queued { is_leased }) => {
+                        assert_eq!(is_leased, job.is_held && job.state != JobState::HandedOver);
+                        "queued"
+                    }
+                };
+                let expected = match job.state {
+                    JobState::Ended => "none",
+                    JobState::Pushing => "pushing",
+                    JobState::HandedOver => "queued",
+                    _ if job.is_from_queue() && !though => "queued",
+                    JobState::Running => "runs",
+                    JobState::Waiting | JobState::Detached => "ended",
+                };
+                assert_eq!(found, expected);
+            }
             Step::LeaveOut(_) => state.leave_out(index, effects),
             Step::PassPush(_) => {
                 let is_pushing = job.state == JobState::Pushing;
@@ -625,7 +672,8 @@ impl Model {
             }
             Step::Pass(_) => state.pass(index),
             Step::Advance(_, has_slots, has_permit) => {
-                let found = match state.advance(index, has_slots, has_permit, has_slots) {
+                let own_task = job.is_detached.then_some(Waker::noop());
+                let found = match state.advance(index, own_task, has_slots, has_permit, has_slots) {
                     Obstacle::Gone => "gone",
                     Obstacle::Push => "push",
                     Obstacle::Ask(_) => "ask",
@@ -655,7 +703,10 @@ impl Model {
             }
             Step::GiveUp(_, how) => {
                 let given_up = state.give_up(index, &how.failure());
-                assert_eq!(given_up.is_some(), job.state == JobState::Running && !job.goes_on(how));
+                assert_eq!(
+                    given_up.is_some(),
+                    job.state == JobState::Running && !job.goes_on(how) && !job.is_cancelled
+                );
             }
             Step::EndAttempt(_, How::Succeeds) => {
                 let ended = state.succeed(index);
@@ -664,13 +715,19 @@ impl Model {
             }
             Step::EndAttempt(_, how) => match state.end_attempt(index, &how.failure()) {
                 AfterAttempt::Gone => assert_ne!(job.state, JobState::Running),
-                AfterAttempt::Again(_) => assert!(job.goes_on(how) && !job.is_from_queue()),
+                AfterAttempt::Again(_) => {
+                    assert!(job.goes_on(how) && !job.is_from_queue() && !job.is_cancelled);
+                }
+                AfterAttempt::Cancelled(ended) => {
+                    assert!(job.is_cancelled);
+                    effects.ended.push(ended);
+                }
                 AfterAttempt::Return(ended) => {
                     assert!(job.goes_on(how) && job.is_from_queue());
                     effects.ended.push(ended);
                 }
                 AfterAttempt::Ended(ended) => {
-                    assert!(!job.goes_on(how));
+                    assert!(!job.goes_on(how) && !job.is_cancelled);
                     effects.ended.push(ended);
                 }
             },
@@ -764,6 +821,7 @@ impl Step {
         match self {
             Self::Store(job)
             | Self::Cancel(job)
+            | Self::CancelJob(job, _)
             | Self::LeaveOut(job)
             | Self::PassPush(job)
             | Self::EndQueued(job)

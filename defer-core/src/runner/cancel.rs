@@ -1,0 +1,124 @@
+//! Cancelling a job, wherever it is.
+
+use std::sync::Arc;
+
+use tokio::task::yield_now;
+
+use super::runner::Runner;
+use crate::{
+    list::{list::JobList, state::Asked},
+    model::{error::BoxError, id::JobId, status::JobStatus},
+    run::push::answered,
+    store::Cancel,
+};
+
+/// How often a job is looked for that is known and that no list has.
+const LOOKS: u32 = 100;
+
+impl Runner {
+    /// Cancels a job by its id, wherever it is, and returns what came of it.
+    ///
+    /// | the job | |
+    /// |---|---|
+    /// | waits: for its response, its turn, a delay, its next attempt | ends as cancelled |
+    /// | runs here | is told by [`JobContext::cancelled`](crate::JobContext::cancelled), polled once more, and dropped at its next `.await`. If it returns `Ok` before that it has succeeded; with any error it is cancelled, and neither tried again nor [told](crate::Job::failed) that it is given up |
+    /// | is [blocking](crate::Policy::with_blocking), and runs here | is told, and goes on until it returns |
+    /// | is on its way to the queue | once the queue has answered |
+    /// | is durable | is cancelled by its [queue](crate::queue::InspectQueue::cancel), in whichever process it runs |
+    ///
+    /// A job that runs ends as [`Cancelled`](crate::JobStatus::Cancelled) when it has been dropped: [`watch`](Self::watch) it to know.
+    ///
+    /// This is stronger than [`Deferred::cancel`](crate::Deferred::cancel): it also cancels a job that others were left out for by
+    /// [`unique`](crate::Deferred::unique). Who watches one of those hears that it was cancelled. The id of one that was left out does not
+    /// lead here to the job that runs in its place, which is not for whoever has that id to cancel: it has
+    /// [ended](Cancel::Ended).
+    ///
+    /// A job that has ended is [`Unknown`](Cancel::Unknown), unless the runner [keeps its
+    /// outcome](crate::RunnerBuilder::keep_outcomes) or the queue still has it. Looks at every request that has jobs. An id can be
+    /// guessed from another: check that the client may cancel it.
+    ///
+    /// ```
+    /// use defer_core::{Cancel, JobStatus, Runner, defer_fn, scope};
+    /// # use std::time::Duration;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let runner = Runner::builder().keep_outcomes(10_000).build();
+    /// let id = scope(&runner, async {
+    ///     defer_fn(|_| async { println!("your cart is still here") }).delay(Duration::from_secs(3600)).id()
+    /// })
+    /// .await;
+    /// assert_eq!(runner.cancel(id).await, Cancel::Cancelled);
+    /// assert_eq!(runner.status(id).await, Some(JobStatus::Cancelled));
+    /// # }
+    /// ```
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, the job may be cancelled or not.
+    pub async fn cancel(&self, id: JobId) -> Cancel {
+        for _ in 0..LOOKS {
+            if let Some(answer) = self.cancel_here(id).await {
+                return answer;
+            }
+            let known = self.engine.outcomes().and_then(|outcomes| outcomes.get(id));
+            match known {
+                Some(JobStatus::Queued) | None => {
+                    return match self.ask_queue(id).await {
+                        Some(Ok(answer)) => answer,
+                        Some(Err(_)) => Cancel::Failed,
+                        None => Cancel::Unknown,
+                    };
+                }
+                Some(known) if known.ends_here() => return Cancel::Ended,
+                // It is just being added, or its end is just being reported.
+                Some(_) => yield_now().await,
+            }
+        }
+        Cancel::Ended
+    }
+
+    /// Cancels a job that a list has. `None` if none has it.
+    async fn cancel_here(&self, id: JobId) -> Option<Cancel> {
+        let mut though_queued = false;
+        loop {
+            let (list, asked) = self.ask(id, though_queued)?;
+            return Some(match asked {
+                Asked::Ended { is_unsure: true } => match self.ask_queue(id).await {
+                    Some(Ok(Cancel::Unknown)) => Cancel::Cancelled,
+                    Some(Ok(answer)) => answer,
+                    Some(Err(_)) | None => Cancel::Failed,
+                },
+                // The queue, which could not be told before, is told with the job's end.
+                Asked::Ended { .. } if though_queued => Cancel::Asked,
+                Asked::Ended { .. } => Cancel::Cancelled,
+                Asked::Runs(_) => Cancel::Asked,
+                Asked::Pushing { index } => {
+                    answered(&list, index).await;
+                    continue;
+                }
+                Asked::Queued { is_leased } => match self.ask_queue(id).await {
+                    Some(Ok(answer)) if answer != Cancel::Unknown => answer,
+                    _ if is_leased && !though_queued => {
+                        though_queued = true;
+                        continue;
+                    }
+                    _ => Cancel::Failed,
+                },
+            });
+        }
+    }
+
+    /// Asks the list that has the job, if one has.
+    fn ask(&self, id: JobId, though_queued: bool) -> Option<(Arc<JobList>, Asked)> {
+        self.engine.lists().into_iter().find_map(|list| {
+            let asked = list.cancel_job(id, though_queued)?;
+            Some((list, asked))
+        })
+    }
+
+    /// Asks the queue, if it can be looked into.
+    async fn ask_queue(&self, id: JobId) -> Option<Result<Cancel, BoxError>> {
+        Some(self.queue()?.inspect()?.cancel(id).await)
+    }
+}
