@@ -72,6 +72,7 @@ pub mod guide;
 pub mod middleware;
 pub mod serve;
 mod servers;
+mod sse;
 
 mod capture;
 mod deadline;
@@ -103,6 +104,7 @@ pub use self::{
     extract::{Defer, MissingDeferLayer},
     middleware::DeferLayer,
     serve::serve,
+    sse::watch_sse,
 };
 
 /// For the derive.

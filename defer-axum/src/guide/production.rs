@@ -212,6 +212,65 @@
 //!
 //! The id is that of [`Deferred::id`]. It is no secret, and others can be guessed from it: check that the client may ask.
 //!
+//! # A client that waits
+//!
+//! A handler defers the job and answers 202 Accepted with its id. The job says how far it is, a page follows that by server-sent
+//! events, and a button cancels it:
+//!
+//! ```
+//! use axum::{Json, Router, extract::{Path, State}, http::StatusCode, response::Response, routing::{delete, get, post}};
+//! use defer_axum::{
+//!     Cancel, DeferLayer, Deferrable, Job, JobContext, JobId, JobResult, Runner, watch_sse,
+//! };
+//!
+//! #[derive(Deferrable)]
+//! struct Import {
+//!     lines: Vec<String>,
+//! }
+//!
+//! impl Job for Import {
+//!     async fn run(&self, cx: &JobContext) -> JobResult {
+//!         for (done, line) in self.lines.iter().enumerate() {
+//!             store(line).await; // cancelled, the job is dropped here
+//!             cx.set_progress(done + 1)?;
+//!         }
+//!         Ok(())
+//!     }
+//! }
+//! # async fn store(_: &str) {}
+//!
+//! async fn import(body: String) -> (StatusCode, Json<JobId>) {
+//!     let lines: Vec<String> = body.lines().map(str::to_owned).collect();
+//!     (StatusCode::ACCEPTED, Json(Import::defer(lines).id()))
+//! }
+//!
+//! async fn progress(State(runner): State<Runner>, Path(id): Path<JobId>) -> Response {
+//!     watch_sse(&runner, id).await
+//! }
+//!
+//! async fn cancel(State(runner): State<Runner>, Path(id): Path<JobId>) -> StatusCode {
+//!     match runner.cancel(id).await {
+//!         Cancel::Cancelled => StatusCode::NO_CONTENT,
+//!         Cancel::Asked => StatusCode::ACCEPTED, // it runs, and ends soon
+//!         Cancel::Ended => StatusCode::CONFLICT,
+//!         Cancel::Unknown => StatusCode::NOT_FOUND,
+//!         _ => StatusCode::SERVICE_UNAVAILABLE, // the queue cannot be reached
+//!     }
+//! }
+//!
+//! let runner = Runner::builder().keep_outcomes(10_000).build();
+//! let app: Router = Router::new()
+//!     .route("/imports", post(import))
+//!     .route("/imports/{id}", delete(cancel))
+//!     .route("/imports/{id}/progress", get(progress))
+//!     .layer(DeferLayer::new(runner.clone()))
+//!     .with_state(runner);
+//! ```
+//!
+//! [`watch_sse`] says what an event has in it, and [`Runner::cancel`] what becomes of a job that runs. A job that has to tidy up
+//! waits for [`JobContext::cancelled`]. All of it holds for durable jobs, in whichever process they run. `examples/import` is the whole
+//! of it, with a page.
+//!
 //! [`RunnerBuilder::around`]: crate::RunnerBuilder::around
 //! [`RunnerBuilder::stuck_after`]: crate::RunnerBuilder::stuck_after
 //! [`DeferLayer::capture_extension`]: crate::DeferLayer::capture_extension
@@ -223,4 +282,7 @@
 //! [`Deferred::unique`]: crate::Deferred::unique
 //! [`Deferred::key`]: crate::Deferred::key
 //! [`Deferred::id`]: crate::Deferred::id
+//! [`JobContext::cancelled`]: crate::JobContext::cancelled
+//! [`Runner::cancel`]: crate::Runner::cancel
+//! [`watch_sse`]: crate::watch_sse
 //! [`Runner::status`]: crate::Runner::status

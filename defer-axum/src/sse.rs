@@ -1,0 +1,127 @@
+//! A job's statuses as server-sent events.
+
+use std::{
+    convert::Infallible,
+    future::poll_fn,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use axum::response::{
+    IntoResponse, Response,
+    sse::{Event, KeepAlive, Sse},
+};
+use defer_core::{BoxFuture, JobId, JobStatus, Runner};
+use futures_core::Stream;
+use http::StatusCode;
+
+/// Answers with how far a job has got, as server-sent events: first how it stands, then each change, up to its end. See
+/// [`Runner::watch`], which the runner has to keep outcomes for.
+///
+/// ```
+/// use axum::{Router, extract::{Path, State}, http::StatusCode, response::Response, routing::get};
+/// use defer_axum::{JobId, Runner, watch_sse};
+///
+/// async fn progress(State(runner): State<Runner>, Path(id): Path<JobId>) -> Response {
+///     watch_sse(&runner, id).await
+/// }
+///
+/// let runner = Runner::builder().keep_outcomes(10_000).build();
+/// let app: Router = Router::new().route("/imports/{id}/progress", get(progress)).with_state(runner);
+/// ```
+///
+/// The data of an event is JSON:
+///
+/// ```json
+/// {"status":"pending","final":false}
+/// {"status":"running","final":false}
+/// {"status":"running","progress":{"done":3,"of":10},"final":false}
+/// {"status":"succeeded","final":true}
+/// ```
+///
+/// `status` is what `Display` writes of a [`JobStatus`]. `progress` is what the job has set with
+/// [`JobContext::set_progress`](crate::JobContext::set_progress). A job's error is never sent, because it may contain what clients must
+/// not see.
+///
+/// In a browser, close the `EventSource` when `final` is true: it would connect again. The stream also ends when the runner's shutdown
+/// is announced, so that it keeps no server from its end; then the browser finds the job again where it connects to. A comment
+/// every 15 s keeps the connection alive.
+///
+/// Answers 404 Not Found if nobody knows the job, or no longer, which an `EventSource` takes as the end; and 503 Service Unavailable
+/// if the shutdown is announced while the queue cannot be reached.
+///
+/// An id can be guessed from another: check that the client may ask. Answer another request with this than the one that deferred the
+/// job, which starts when that has its response.
+///
+/// # Cancel safety
+///
+/// It may be dropped at any time, and only reads.
+pub async fn watch_sse(runner: &Runner, id: JobId) -> Response {
+    let statuses = Box::pin(runner.watch(id));
+    let announced = {
+        let runner = runner.clone();
+        Box::pin(async move { runner.shutdown_announced().await })
+    };
+    let mut watched = Watched { statuses, announced };
+    match poll_fn(|cx| Pin::new(&mut watched).poll_status(cx)).await {
+        Next::Status(first) => {
+            let events = Events { first: Some(first), watched };
+            Sse::new(events).keep_alive(KeepAlive::default()).into_response()
+        }
+        Next::End => (StatusCode::NOT_FOUND, "no such job, or no longer").into_response(),
+        Next::Shutdown => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+    }
+}
+
+/// What follows.
+enum Next {
+    Status(JobStatus),
+    End,
+    Shutdown,
+}
+
+struct Watched {
+    statuses: Pin<Box<dyn Stream<Item = JobStatus> + Send>>,
+    announced: BoxFuture<'static, ()>,
+}
+
+impl Watched {
+    /// What is known goes first: a job may have ended just before the shutdown.
+    fn poll_status(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Next> {
+        match self.statuses.as_mut().poll_next(cx) {
+            Poll::Ready(Some(status)) => Poll::Ready(Next::Status(status)),
+            Poll::Ready(None) => Poll::Ready(Next::End),
+            Poll::Pending => self.announced.as_mut().poll(cx).map(|()| Next::Shutdown),
+        }
+    }
+}
+
+/// The events of a job that is known.
+struct Events {
+    first: Option<JobStatus>,
+    watched: Watched,
+}
+
+impl Stream for Events {
+    type Item = Result<Event, Infallible>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(event(&first))));
+        }
+        match ready!(Pin::new(&mut self.watched).poll_status(cx)) {
+            Next::Status(status) => Poll::Ready(Some(Ok(event(&status)))),
+            Next::End | Next::Shutdown => Poll::Ready(None),
+        }
+    }
+}
+
+fn event(status: &JobStatus) -> Event {
+    let is_final = status.is_final();
+    Event::default().data(match status {
+        JobStatus::InProgress { progress, .. } => {
+            format!(r#"{{"status":"{status}","progress":{},"final":{is_final}}}"#, progress.json())
+        }
+        status => format!(r#"{{"status":"{status}","final":{is_final}}}"#),
+    })
+}

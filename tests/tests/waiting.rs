@@ -1,0 +1,115 @@
+//! A client that follows a job by server-sent events.
+
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+use axum::{
+    Router,
+    extract::{Path, State},
+    response::Response,
+    routing::get,
+};
+use defer_axum::{Cancel, JobError, JobId, Runner, defer_fn, watch_sse};
+use defer_tests::{By, Server, Tcp, in_time};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+async fn watch(State(runner): State<Runner>, Path(id): Path<JobId>) -> Response {
+    watch_sse(&runner, id).await
+}
+
+/// A server whose `/defer` defers a job that says what it is told to say, and fails once nothing more comes.
+async fn serve() -> (Server, mpsc::Sender<Value>) {
+    let runner = Runner::builder().keep_outcomes(10).build();
+    let (say, said) = mpsc::channel(1);
+    let said = std::sync::Arc::new(tokio::sync::Mutex::new(said));
+    let defer = async move || {
+        let said = said.clone();
+        let job = defer_fn(move |cx| async move {
+            while let Some(value) = said.lock().await.recv().await {
+                if value == "done" {
+                    return Ok(());
+                }
+                cx.set_progress(value)?;
+            }
+            Err(JobError::msg("the password is 1234"))
+        });
+        job.id().to_string()
+    };
+    let routes = Router::new().route("/defer", get(defer)).route("/watch/{id}", get(watch));
+    (By::Defer.serve(routes.with_state(runner.clone()), &runner).await, say)
+}
+
+/// Defers the job, and asks for its events.
+async fn follow(server: &Server) -> (JobId, Tcp) {
+    let mut client = Tcp::connect(server.addr).await;
+    let id = client.get("/defer").await.text();
+    client.send_get(&format!("/watch/{id}")).await;
+    in_time(client.read_until("\"running\"")).await;
+    (id.parse().unwrap(), client)
+}
+
+/// The data of all events, and how the response ends.
+async fn data(mut client: Tcp) -> Vec<Value> {
+    let reply = in_time(client.reply("GET")).await;
+    assert_eq!(reply.status, 200);
+    assert!(reply.head.contains("content-type: text/event-stream"), "{}", reply.head);
+    let text = reply.text();
+    let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
+    data.map(|data| serde_json::from_str(data).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_client_hears_how_the_job_stands_and_each_change_and_then_the_stream_ends() {
+    let (server, say) = serve().await;
+    let (_, mut client) = follow(&server).await;
+    say.send(json!({"done": 1, "name": "line\r\nbreak"})).await.unwrap();
+    in_time(client.read_until("\"done\":1")).await;
+    say.send(json!("done")).await.unwrap();
+    let heard = data(client).await;
+    let expected = [
+        json!({"status": "running", "progress": {"done": 1, "name": "line\r\nbreak"}, "final": false}),
+        json!({"status": "succeeded", "final": true}),
+    ];
+    assert!(heard.ends_with(&expected), "{heard:?}");
+    assert!(matches!(heard[0]["status"].as_str(), Some("pending" | "running")), "{heard:?}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn no_error_is_sent() {
+    let (server, say) = serve().await;
+    let (_, client) = follow(&server).await;
+    drop(say);
+    let heard = data(client).await;
+    assert_eq!(heard.last(), Some(&json!({"status": "failed", "final": true})));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_hears_that_its_job_was_cancelled() {
+    let (server, _say) = serve().await;
+    let (id, client) = follow(&server).await;
+    assert_eq!(server.runner.cancel(id).await, Cancel::Asked);
+    assert_eq!(data(client).await.last(), Some(&json!({"status": "cancelled", "final": true})));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_stream_ends_when_the_shutdown_is_announced() {
+    let (server, say) = serve().await;
+    let (_, client) = follow(&server).await;
+    let stopped = tokio::spawn(server.stop());
+    let heard = data(client).await;
+    assert_eq!(heard.last(), Some(&json!({"status": "running", "final": false})));
+    say.send(json!("done")).await.unwrap();
+    assert_eq!(in_time(stopped).await.unwrap().completed, 1);
+}
+
+#[tokio::test]
+async fn an_unknown_job_is_not_found() {
+    let (server, _say) = serve().await;
+    let mut client = Tcp::connect(server.addr).await;
+    let reply = client.get(&format!("/watch/{}", JobId::unique())).await;
+    assert_eq!((reply.status, reply.text().as_str()), (404, "no such job, or no longer"));
+    server.stop().await;
+}
