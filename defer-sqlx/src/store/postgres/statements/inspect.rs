@@ -37,7 +37,7 @@ statements! {
                   ORDER BY queue LIMIT 1))";
     failed = "SELECT id, name, attempts, error FROM {jobs} WHERE queue = $1::text AND state = 4 AND ended IS NOT NULL \
               ORDER BY ended DESC LIMIT $2::bigint";
-    status = "SELECT state, error, duplicate_of FROM {jobs} WHERE id = $1::text AND queue = $2::text";
+    status = "SELECT state, error, duplicate_of, claim, progress FROM {jobs} WHERE id = $1::text AND queue = $2::text";
     // It waits behind those of its serial key that were stored meanwhile.
     retry = concat!("UPDATE {jobs} j SET state = 1, claim = {raised}, holder = NULL, attempts = 0, deaths = 0, cancel = 0, \
              condition = 0, error = NULL, ended = NULL, due = {now}, turn = ", turn!("0", "$2::text", "j.serial_key"),
