@@ -415,6 +415,10 @@
 //! [`status`](crate::SqlxQueue::status) tells what became of any job, and [`cancel`](crate::SqlxQueue::cancel) cancels one that has not ended. A
 //! process that runs it hears of that within three seconds.
 //!
+//! A job that says how far it is, with `cx.set_progress(..)`, is seen by every process: `status` returns it. It is written once a second
+//! at most, with whatever else is written, as long as the database answers. `Runner::status`, `watch` and `cancel` ask the queue about jobs
+//! that they do not know, so that a client may ask any process.
+//!
 //! The [dashboard](https://docs.rs/defer-axum/latest/defer_axum/dashboard/) shows the counts and the failed jobs, with a button to run
 //! one again if you enable it. Each count stops at 10,000, so that a look costs the same however many jobs there are.
 //!
@@ -448,6 +452,9 @@
 //! | 5 | was skipped: its condition was false |
 //! | 6 | was cancelled |
 //! | 7 | is a duplicate of `duplicate_of` |
+//!
+//! `progress` is how far an attempt says that it is: the `claim` under which it runs, a blank, and JSON. Under another claim it is of an
+//! earlier attempt.
 //!
 //! `defer_holders` has the processes, `defer_pauses` the types that are paused, and `defer_migrations` what was applied to these tables. A role
 //! that may not create tables works where they exist. [`migrate(false)`](crate::SqlxQueueBuilder::migrate) creates none.

@@ -37,6 +37,11 @@ macro_rules! job {
                     // It still runs when its worker is told to stop.
                     tokio::time::sleep(Duration::from_millis(300)).await;
                 }
+                if self.note == "waits" {
+                    cx.set_progress("half")?;
+                    cx.cancelled().await;
+                    cx.state::<Journal>()?.lock().unwrap().push("told".to_owned());
+                }
                 if self.fails { Err(JobError::msg("no")) } else { Ok(()) }
             }
         }
@@ -249,6 +254,37 @@ async fn a_job_is_cancelled_wherever_it_is(service: Service) {
     }
 }
 
+async fn a_client_of_another_process_follows_a_job_and_cancels_it(service: Service) {
+    use defer_core::{Cancel, Progress};
+    use futures_core::Stream;
+    let other = Runner::builder().queue(SqlxQueue::connect(&service.url).await.unwrap()).build();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let worker = tokio::spawn(service.worker().run_until(async { drop(stopped.await) }));
+    until(async || service.queue.hold().unwrap().runs_here(service.runner.key(), "Sync")).await;
+    let job = || Sync { note: "waits".into(), fails: true };
+    // One that runs where it was deferred, and one that a worker takes.
+    let deferred = scope(&service.runner, async { defer(job()).id() }).await;
+    let pushed = service.queue.push(job()).await.unwrap();
+    for id in [deferred, pushed] {
+        let mut statuses = Box::pin(other.watch(id));
+        let mut heard = Vec::new();
+        while let Some(status) = std::future::poll_fn(|cx| statuses.as_mut().poll_next(cx)).await {
+            if status == JobStatus::in_progress(Progress::from_json("\"half\"").unwrap()) {
+                assert_eq!(other.cancel(id).await, Cancel::Asked);
+            }
+            heard.push(status.to_string());
+        }
+        assert!(heard.ends_with(&["running".to_owned(), "cancelled".to_owned()]), "{heard:?}");
+        assert_eq!(other.cancel(id).await, Cancel::Ended);
+    }
+    drop(stop);
+    worker.await.unwrap().unwrap();
+    let mut lines = service.lines();
+    lines.sort();
+    assert_eq!(lines, ["told", "told", "waits 1 none", "waits 1 none"]);
+    assert_eq!(service.runner.stats().cancelled, 2);
+}
+
 async fn a_paused_type_waits_and_priority_orders_the_others(service: Service) {
     for (note, priority) in [("low", -1), ("high", 9), ("usual", 0)] {
         service.queue.push(Mail::new(note)).priority(priority).await.unwrap();
@@ -298,5 +334,6 @@ scenarios! {
     a_queue_that_is_closed_leaves_its_jobs_to_others_and_its_runner_goes_on_in_memory,
     one_waits_of_those_with_a_unique_key_and_the_others_say_of_which_they_are_duplicates,
     a_job_is_cancelled_wherever_it_is,
+    a_client_of_another_process_follows_a_job_and_cancels_it,
     a_paused_type_waits_and_priority_orders_the_others,
 }

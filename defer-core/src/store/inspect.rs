@@ -24,7 +24,7 @@ pub trait InspectQueue: Send + Sync {
     fn failed(&self, limit: usize) -> BoxFuture<'_, Result<Vec<FailedJob>, BoxError>>;
 
     /// Returns how far a job has got, or how it has ended: [`Pending`](JobStatus::Pending), [`Running`](JobStatus::Running),
-    /// [`Succeeded`](JobStatus::Succeeded) or [`Failed`](JobStatus::Failed). `None` if the queue does not have it, or no longer.
+    /// [`InProgress`](JobStatus::InProgress), [`Succeeded`](JobStatus::Succeeded) or [`Failed`](JobStatus::Failed). `None` if the queue does not have it, or no longer.
     ///
     /// # Errors
     ///

@@ -4,7 +4,7 @@ use std::{
     mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Poll, Waker},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use defer_core::{
@@ -49,7 +49,23 @@ struct State {
     parked: Vec<Settling>,
     /// The place that it takes in its worker.
     place: Option<OwnedSemaphorePermit>,
+    /// Boxed, because few jobs say how far they are.
+    progress: Option<Box<Progress>>,
 }
+
+/// How far a job has said that it is.
+#[derive(Default)]
+struct Progress {
+    /// The last word, until it is written.
+    json: Option<String>,
+    /// It waits to be written.
+    waits: bool,
+    /// When the word before was.
+    written: Option<Instant>,
+}
+
+/// How long between two writes of a job's progress.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
 /// Whether the database has a job.
 #[derive(Clone, Debug)]
@@ -119,6 +135,7 @@ impl Held {
             stop_waker: None,
             parked: Vec::new(),
             place: None,
+            progress: None,
         };
         let (was_taken, is_serial) = (false, false);
         Self { id, claim, holder, attempts, was_taken, is_serial, state: Mutex::new(state) }
@@ -282,6 +299,29 @@ impl Held {
                 outcome: response.as_ref().and_then(convert::outcome),
             },
         }
+    }
+
+    /// The job says how far it is. Returns when that is to be written, if nothing of it waits for that already.
+    pub(super) fn set_progress(&self, json: &str, now: Instant) -> Option<Instant> {
+        let mut state = self.lock();
+        if state.is_settled || state.is_lost {
+            return None;
+        }
+        let progress = state.progress.get_or_insert_default();
+        progress.json = Some(json.to_owned());
+        if mem::replace(&mut progress.waits, true) {
+            return None;
+        }
+        Some(progress.written.map_or(now, |written| now.max(written + PROGRESS_EVERY)))
+    }
+
+    /// Takes what is to be written of that, if its row is there and its attempt has not ended.
+    pub(super) fn take_progress(&self, now: Instant) -> Option<String> {
+        let mut state = self.lock();
+        let is_open = !state.is_settled && !state.is_lost && matches!(state.stored, Stored::Yes(_));
+        let progress = state.progress.as_mut()?;
+        (progress.waits, progress.written) = (false, Some(now));
+        progress.json.take().filter(|_| is_open)
     }
 
     /// Waits until the job is to be stopped.

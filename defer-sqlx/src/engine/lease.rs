@@ -129,6 +129,13 @@ impl Lease for JobLease {
         Box::pin(async move { drop(done.await) })
     }
 
+    fn set_progress(&self, json: &str) {
+        let engine = self.engine();
+        if let Some(at) = self.held.set_progress(json, engine.clock.now()) {
+            engine.ops.add_progress(at, &self.held);
+        }
+    }
+
     fn settle(&self, end: End, children: Vec<Envelope>) -> Settle {
         if !self.held.settles() {
             return Settle { leases: Vec::new(), settled: Box::pin(async { Settled::Done }) };

@@ -41,6 +41,8 @@ pub(super) enum Op {
         /// Others would have to wait for it: it is tried alone, after this long.
         slow: Option<Duration>,
     },
+    /// How far a job says that it is: written along with the others, and not tried again.
+    Progress { held: Arc<Held> },
     /// Jobs to be stored for anyone, all of them or none. Answered for each with the job that it is a duplicate of, if it is one.
     Push { jobs: Vec<NewJob>, done: oneshot::Sender<Result<Vec<Option<JobId>>, String>> },
 }
@@ -53,6 +55,7 @@ impl Op {
     fn size(&self) -> (usize, usize) {
         match self {
             Self::Hold { job, .. } => (1, job.payload.len()),
+            Self::Progress { .. } => (1, 0),
             Self::Push { jobs, .. } => (jobs.len(), jobs.iter().map(|job| job.payload.len()).sum()),
             Self::Change { settling: Settling { children, .. }, .. } => {
                 (1 + children.len(), children.iter().map(|(child, _)| child.payload.len()).sum())
@@ -105,6 +108,8 @@ struct Waiting {
     /// Jobs to be held and changes, in their order.
     writes: VecDeque<Op>,
     pushes: VecDeque<Op>,
+    /// Jobs whose progress is to be written, and when at the earliest.
+    progress: Vec<(Instant, Arc<Held>)>,
     /// Ops that are tried alone, and when.
     slow: Vec<(Instant, Op)>,
     /// How many of the writes are jobs to be held, and how many may gather.
@@ -164,6 +169,17 @@ impl Ops {
         if !gathers {
             self.added.notify_one();
         }
+    }
+
+    /// Writes how far a job says that it is, from this moment on, with what else is written.
+    pub(super) fn add_progress(&self, at: Instant, held: &Arc<Held>) {
+        let mut waiting = self.lock();
+        if waiting.is_closed {
+            return;
+        }
+        waiting.progress.push((at, held.clone()));
+        drop(waiting);
+        self.added.notify_one();
     }
 
     /// Waits until something is added.
@@ -238,6 +254,7 @@ impl Waiting {
         match op {
             Op::Change { slow: Some(slow), .. } => self.slow.push((now + slow, op)),
             Op::Push { .. } => self.pushes.push_front(op),
+            Op::Progress { held } => self.progress.push((now, held)),
             op => {
                 self.count(&op);
                 self.writes.push_front(op);
@@ -265,13 +282,15 @@ impl Waiting {
         let (short, long) = (after(SHORT_PAUSE), after(self.pause()));
         let pushes = (!self.pushes.is_empty()).then_some(short);
         let writes = (!self.writes.is_empty()).then(|| self.writes_at(now, short, long));
+        let progress = self.progress.iter().map(|(at, _)| *at).min().map(|at| at.max(long));
+        let writes = writes.into_iter().chain(progress).min();
         let slow = self.slow.iter().map(|(at, _)| *at).min().map(|at| at.max(long));
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         let ops = match self.last {
-            Last::Pushes if is_due(writes) => self.take_writes(),
+            Last::Pushes if is_due(writes) => self.take_writes(now),
             Last::Writes if is_due(slow) => self.take_slow(),
             _ if is_due(pushes) => self.take_pushes(),
-            _ if is_due(writes) => self.take_writes(),
+            _ if is_due(writes) => self.take_writes(now),
             _ if is_due(slow) => self.take_slow(),
             _ => return Next::Wait([pushes, writes, slow].into_iter().flatten().min()),
         };
@@ -295,17 +314,20 @@ impl Waiting {
         (PAUSE.0 * (1 << self.failures.saturating_sub(1).min(6))).min(PAUSE.1)
     }
 
-    fn take_writes(&mut self) -> Vec<Op> {
+    fn take_writes(&mut self, now: Instant) -> Vec<Op> {
         self.last = Last::Writes;
         self.since = None;
         if self.failures > 0 && self.holds > 0 {
             self.put_jobs_first();
         }
-        let ops = take(&mut self.writes);
+        let mut ops = if self.writes.is_empty() { Vec::new() } else { take(&mut self.writes) };
         for op in &ops {
             self.holds -= usize::from(op.is_hold());
             self.gathering -= usize::from(op.may_gather());
         }
+        let more = MOST_JOBS.saturating_sub(ops.len());
+        let progress = self.progress.extract_if(.., |(at, _)| *at <= now).take(more);
+        ops.extend(progress.map(|(_, held)| Op::Progress { held }));
         ops
     }
 

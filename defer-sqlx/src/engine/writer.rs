@@ -125,14 +125,26 @@ impl Batch {
                     let settled = if is_cancelled { Settled::Done } else { Settled::Refused };
                     answer(engine, &held, settling, settled);
                 }
+                Op::Progress { held } => match held.take_progress(engine.clock.now()) {
+                    Some(json) if held.holder == holder => batch.add_progress(held, json),
+                    _ => {}
+                },
                 op => batch.add(op),
             }
         }
         batch
     }
 
+    fn add_progress(&mut self, held: Arc<Held>, json: String) {
+        let kind = ChangeKind::Progress { json };
+        let (id, claim) = (held.id, held.claim);
+        self.changes.push(Change { id, claim, kind, children: Vec::new(), again: false, insert: None });
+        self.ops.push(Op::Progress { held });
+    }
+
     fn add(&mut self, op: Op) {
         match &op {
+            Op::Progress { .. } => return,
             Op::Hold { job, .. } => self.held.push((**job).clone()),
             Op::Push { jobs, .. } => self.held.extend(jobs.iter().cloned()),
             Op::Change { held, settling: Settling { kind, children, .. }, again, .. } => {
@@ -192,6 +204,8 @@ impl Batch {
                             }
                             answer(engine, &held, settling, settled);
                         }
+                        // Refused, it came too late.
+                        Op::Progress { .. } => drop(changed.next()),
                         Op::Push { .. } => {}
                     }
                 }
@@ -219,7 +233,7 @@ fn makes_ready(op: &Op) -> bool {
         Op::Change { held, settling, .. } => {
             held.is_serial || matches!(settling.kind, ChangeKind::Ready { .. } | ChangeKind::Retry { .. })
         }
-        Op::Hold { .. } | Op::Push { .. } => false,
+        Op::Hold { .. } | Op::Progress { .. } | Op::Push { .. } => false,
     }
 }
 
@@ -268,6 +282,8 @@ fn fail(engine: &Engine, op: Op, error: &str, in_doubt: bool) -> Option<Op> {
             let _ = done.send(Err(error.to_owned()));
             None
         }
+        // The next word tells more.
+        Op::Progress { .. } => None,
         Op::Push { done, .. } => {
             let _ = done.send(Err(error.to_owned()));
             None

@@ -203,7 +203,9 @@ impl Tables {
         }
         let changed = written?;
         for (change, changed) in changes.iter().zip(&changed) {
-            if *changed != Changed::Refused && !matches!(change.kind, ChangeKind::Pass) {
+            if *changed != Changed::Refused
+                && !matches!(change.kind, ChangeKind::Pass | ChangeKind::Progress { .. })
+            {
                 self.settled.insert((change.id, change.claim));
             }
         }
@@ -280,6 +282,7 @@ impl Tables {
         };
         match &change.kind {
             ChangeKind::Pass => row.condition = 0,
+            ChangeKind::Progress { .. } => {}
             ChangeKind::End(end) => {
                 let (state, attempts, error) = of_end(end);
                 if error.is_some_and(|error| error.contains(BAD)) {
@@ -378,7 +381,7 @@ fn turn_of(kind: &ChangeKind) -> usize {
     match kind {
         ChangeKind::End(_) => 0,
         ChangeKind::Retry { .. } => 1,
-        ChangeKind::Pass => 2,
+        ChangeKind::Pass | ChangeKind::Progress { .. } => 2,
         ChangeKind::Ready { serial: None, unique: None, .. } => 3,
         ChangeKind::Ready { .. } => 4,
     }

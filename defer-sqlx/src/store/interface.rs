@@ -120,6 +120,8 @@ impl Write {
 pub(crate) enum ChangeKind {
     /// The condition was true.
     Pass,
+    /// The attempt says, as JSON, how far it is.
+    Progress { json: String },
     /// The job ended.
     End(StoredEnd),
     /// The attempt ended, and another follows after this many milliseconds. `attempts` is how many the job has had then.

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use defer_core::{JobId, JobStatus};
+use defer_core::{JobId, JobStatus, Progress};
 
 use super::interface::{Change, ChangeKind, Changed, StoredEnd};
 
@@ -71,6 +71,7 @@ impl Found {
             // Others do not change a job that has ended, and this holder's changes of one claim are one.
             ChangeKind::End(StoredEnd::Cancelled) => self.state == CANCELLED,
             ChangeKind::End(end) => change.again && same && self.state == of_end(end).0,
+            ChangeKind::Progress { .. } => false,
             ChangeKind::Pass => change.again && same && matches!(self.state, HELD | TAKEN),
             ChangeKind::Ready { .. } if change.again && same && self.state == DUPLICATE => {
                 let of: JobId = self.duplicate_of.as_deref()?.parse().ok()?;
@@ -82,6 +83,12 @@ impl Found {
         };
         made.then_some(Changed::Made)
     }
+}
+
+/// Returns how far a job says that it is, if an attempt runs under this claim and has said so. A held job that has is not waiting.
+pub(crate) fn in_progress(state: i16, claim: i64, progress: Option<&str>) -> Option<JobStatus> {
+    let (of, json) = progress.filter(|_| matches!(state, HELD | TAKEN))?.split_once(' ')?;
+    (of.parse() == Ok(claim)).then(|| Progress::from_json(json)).flatten().map(JobStatus::in_progress)
 }
 
 /// Returns how far a job has got.

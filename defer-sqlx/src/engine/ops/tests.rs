@@ -145,3 +145,48 @@ fn what_is_in_the_way_of_others_is_tried_alone_and_ever_more_seldom() {
         slow = written(&ops, now).pop().unwrap();
     }
 }
+
+#[test]
+fn progress_is_written_at_once_and_then_once_a_second_with_what_else_is_written() {
+    let (ops, now) = (Ops::default(), Instant::now());
+    let (job, second) = (held(1, now), Duration::from_secs(1));
+    let says = |json: &str, now| {
+        if let Some(at) = job.set_progress(json, now) {
+            ops.add_progress(at, &job);
+        }
+    };
+    let progress = |op: &Op, now| match op {
+        Op::Progress { held } => held.take_progress(now),
+        _ => panic!("it is something else"),
+    };
+    says("1", now);
+    says("2", now);
+    assert_eq!(progress(&written(&ops, now)[0], now).as_deref(), Some("2"), "the last one");
+    ops.landed(Vec::new(), false, now);
+    for at in 3..9 {
+        says(&at.to_string(), now + second / 10);
+    }
+    assert_eq!(wait(&ops, now + second / 10), second - second / 10);
+    assert_eq!(ops.lock().progress.len(), 1);
+    // It waits for no other, and no other for it.
+    ops.add(hold(2, now));
+    assert_eq!(written(&ops, now + second / 2).len(), 1);
+    ops.landed(Vec::new(), false, now);
+    ops.add(end(3, now));
+    let both = written(&ops, now + second);
+    assert_eq!((both.len(), progress(&both[1], now + second).as_deref()), (2, Some("8")));
+    ops.landed(Vec::new(), false, now);
+    assert!(matches!(ops.next(now + second * 9), Next::Wait(None)), "nothing is left to say");
+}
+
+#[test]
+fn progress_is_not_written_after_the_end_nor_waited_for() {
+    let (ops, now) = (Ops::default(), Instant::now());
+    let job = held(1, now);
+    let at = job.set_progress("1", now).unwrap();
+    ops.add_progress(at, &job);
+    assert!(ops.lock().is_written(), "a shutdown does not wait for it");
+    assert!(job.settles());
+    assert_eq!(job.take_progress(now), None);
+    assert_eq!(job.set_progress("2", now), None);
+}

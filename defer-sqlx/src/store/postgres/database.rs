@@ -13,7 +13,10 @@ use crate::{
 };
 
 /// The migrations, in their order. Later ones only add.
-const MIGRATIONS: [(i64, &str); 1] = [(1, include_str!("../../../migrations/postgres/0001_jobs.sql"))];
+const MIGRATIONS: [(i64, &str); 2] = [
+    (1, include_str!("../../../migrations/postgres/0001_jobs.sql")),
+    (2, include_str!("../../../migrations/postgres/0002_progress.sql")),
+];
 
 /// `MATERIALIZED` came with 12.
 const OLDEST_VERSION: u32 = 120_000;

@@ -109,6 +109,10 @@ pub(super) async fn status(
     let sql = query(&tables.inspect.status).bind(id.to_string()).bind(&tables.queue);
     let Some(row) = sql.fetch_optional(connection).await? else { return Ok(None) };
     let (error, of): (Option<String>, Option<String>) = (row.try_get(1)?, row.try_get(2)?);
+    let progress: Option<String> = row.try_get(4)?;
+    if let Some(status) = state::in_progress(row.try_get(0)?, row.try_get(3)?, progress.as_deref()) {
+        return Ok(Some(status));
+    }
     Ok(state::status(row.try_get(0)?, error.as_deref(), of.as_deref()))
 }
 

@@ -147,6 +147,7 @@ impl Changes<'_> {
         self.end().await?;
         self.retry().await?;
         self.pass().await?;
+        self.progress().await?;
         self.make_ready().await?;
         self.find_made().await?;
         Ok(self.results())
@@ -213,6 +214,24 @@ impl Changes<'_> {
         }
         let claims: Vec<i64> = passes().map(|change| change.claim).collect();
         let sql = query(&self.tables.write.pass).bind(self.holder).bind(ids).bind(claims);
+        for row in sql.fetch_all(&mut *self.connection).await? {
+            self.made.insert(row.try_get(0)?, Changed::Made);
+        }
+        Ok(())
+    }
+
+    async fn progress(&mut self) -> Result<()> {
+        let mut rows = (Vec::new(), Vec::new(), Vec::new());
+        for change in self.changes {
+            let ChangeKind::Progress { json } = &change.kind else { continue };
+            rows.0.push(change.id.to_string());
+            rows.1.push(change.claim);
+            rows.2.push(text(json));
+        }
+        if rows.0.is_empty() {
+            return Ok(());
+        }
+        let sql = query(&self.tables.write.progress).bind(self.holder).bind(rows.0).bind(rows.1).bind(rows.2);
         for row in sql.fetch_all(&mut *self.connection).await? {
             self.made.insert(row.try_get(0)?, Changed::Made);
         }

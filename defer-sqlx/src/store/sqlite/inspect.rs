@@ -126,8 +126,7 @@ pub(super) async fn failed(
     Ok(failed)
 }
 
-pub(super) const STATUS: &str =
-    "SELECT state, CAST(error AS BLOB), duplicate_of FROM defer_jobs WHERE id = ?1 AND +queue = ?2";
+pub(super) const STATUS: &str = "SELECT state, CAST(error AS BLOB), duplicate_of, claim, CAST(progress AS BLOB) FROM defer_jobs WHERE id = ?1 AND +queue = ?2";
 
 pub(super) async fn status(
     connection: &mut SqliteConnection,
@@ -138,6 +137,10 @@ pub(super) async fn status(
     let Some(row) = row else { return Ok(None) };
     let (error, of): (Option<Vec<u8>>, Option<String>) = (row.try_get(1)?, row.try_get(2)?);
     let error = error.map(text);
+    let progress = row.try_get::<Option<Vec<u8>>, _>(4)?.map(text);
+    if let Some(status) = state::in_progress(row.try_get(0)?, row.try_get(3)?, progress.as_deref()) {
+        return Ok(Some(status));
+    }
     Ok(state::status(row.try_get(0)?, error.as_deref(), of.as_deref()))
 }
 

@@ -67,6 +67,7 @@ pub(super) mod statements {
         write::HOLD,
         write::END,
         write::PASS,
+        write::PROGRESS,
         write::RETRY,
         write::READY,
         write::READY_WITH_KEYS,

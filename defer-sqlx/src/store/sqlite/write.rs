@@ -45,6 +45,8 @@ pub(super) const END: &str = change!(
 
 pub(super) const PASS: &str = change!("condition = 0");
 
+pub(super) const PROGRESS: &str = change!("progress = (c.value ->> 1) || ' ' || (c.value ->> 2)");
+
 pub(super) const RETRY: &str = change!(concat!(
     "state = CASE cancel WHEN 0 THEN 1 ELSE 6 END, claim = ",
     raised!(),
@@ -272,7 +274,7 @@ impl Changes<'_> {
 pub(super) type Parameters = fn(&Change) -> Option<Result<String>>;
 
 /// Statements for changes of many jobs, and what they take of those that they are for.
-pub(super) const STATEMENTS: [(&str, Parameters); 4] = [
+pub(super) const STATEMENTS: [(&str, Parameters); 5] = [
     (END, |change| {
         let ChangeKind::End(end) = &change.kind else { return None };
         let (state, attempts, error) = state::of_end(end);
@@ -284,6 +286,10 @@ pub(super) const STATEMENTS: [(&str, Parameters); 4] = [
         Some(json(&(change.id, change.claim, delay, attempts, error.as_deref().map(text))))
     }),
     (PASS, |change| matches!(change.kind, ChangeKind::Pass).then(|| json(&(change.id, change.claim)))),
+    (PROGRESS, |change| {
+        let ChangeKind::Progress { json: progress } = &change.kind else { return None };
+        Some(json(&(change.id, change.claim, progress)))
+    }),
     (READY, |change| {
         let ChangeKind::Ready { delay, serial: None, unique: None, outcome } = &change.kind else {
             return None;

@@ -20,6 +20,42 @@ pub(crate) async fn the_status_tells_how_far_a_job_has_got(Place { a, b, .. }: P
     assert_eq!(status().await, Some(JobStatus::failed(&"ä".repeat(5_000))));
 }
 
+pub(crate) async fn progress_is_that_of_the_attempt_that_has_the_job(Place { a, b, other }: Place) {
+    let (holder, stranger) = (register(&a).await, register(&b).await);
+    let (held, pushed) = (job("Held"), job("Mail"));
+    a.write(&holder, std::slice::from_ref(&held), &[]).await.unwrap();
+    a.push(std::slice::from_ref(&pushed)).await.unwrap();
+    let status = async |job: &NewJob| b.status(job.id).await.unwrap().unwrap();
+    let says = |json: &str| ChangeKind::Progress { json: json.to_owned() };
+    let is = |json| JobStatus::in_progress(defer_core::Progress::from_json(json).unwrap());
+
+    let taken = take_one(&a, &holder, "Mail").await;
+    let json = r#"{"done":1,"name":"a b"}"#;
+    let both = [change(&held, 1, says("1")), change(&pushed, taken.claim, says(json))];
+    assert_eq!(a.write(&holder, &[], &both).await.unwrap(), [Changed::Made; 2]);
+    assert_eq!((status(&held).await, status(&pushed).await), (is("1"), is(json)));
+    assert_eq!(other.status(held.id).await.unwrap(), None, "of another queue");
+
+    // Of somebody else, under another claim, and of no row.
+    assert_eq!(write_one(&b, &stranger, change(&pushed, taken.claim, says("2"))).await, Changed::Refused);
+    let late = change(&pushed, taken.claim + 1, says("2"));
+    assert_eq!(write_one(&a, &holder, late).await, Changed::Refused);
+    assert_eq!(write_one(&a, &holder, change(&job("Mail"), 1, says("2"))).await, Changed::Refused);
+    assert_eq!(status(&pushed).await, is(json));
+
+    // Between two attempts, and at the next, there is none.
+    write_one(&a, &holder, change(&pushed, taken.claim, retry(0))).await;
+    assert_eq!(status(&pushed).await, JobStatus::Pending);
+    let again = take_one(&a, &holder, "Mail").await;
+    assert_eq!(status(&pushed).await, JobStatus::Running);
+    assert_eq!(write_one(&a, &holder, change(&pushed, taken.claim, says("3"))).await, Changed::Refused);
+    // With its end in one commit.
+    let last = [change(&held, 1, says("4")), change(&pushed, again.claim, done())];
+    a.write(&holder, &[], &last).await.unwrap();
+    assert_eq!((status(&held).await, status(&pushed).await), (is("4"), JobStatus::Succeeded));
+    assert_eq!(write_one(&a, &holder, change(&pushed, again.claim, says("5"))).await, Changed::Refused);
+}
+
 pub(crate) async fn counts_tell_of_each_state(Place { a, b, .. }: Place) {
     let holder = register(&a).await;
     assert_eq!(b.counts().await.unwrap(), defer_core::queue::QueueCounts::default());

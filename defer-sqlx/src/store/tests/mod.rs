@@ -132,6 +132,7 @@ every_scenario! {
     }
     inspect {
         the_status_tells_how_far_a_job_has_got
+        progress_is_that_of_the_attempt_that_has_the_job
         counts_tell_of_each_state
         the_latest_failures_come_first
         a_failed_job_can_be_run_again_with_all_its_attempts

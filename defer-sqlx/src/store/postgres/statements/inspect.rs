@@ -37,7 +37,7 @@ statements! {
                   ORDER BY queue LIMIT 1))";
     failed = "SELECT id, name, attempts, error FROM {jobs} WHERE queue = $1::text AND state = 4 AND ended IS NOT NULL \
               ORDER BY ended DESC LIMIT $2::bigint";
-    status = "SELECT state, error, duplicate_of FROM {jobs} WHERE id = $1::text AND queue = $2::text";
+    status = "SELECT state, error, duplicate_of, claim, progress FROM {jobs} WHERE id = $1::text AND queue = $2::text";
     stored = "SELECT id, payload, state, error, duplicate_of, serial_key, unique_key, due - {now} FROM {jobs} \
               WHERE queue = $1::text AND name = ANY ($2::text[]) ORDER BY id LIMIT $3::bigint";
     // It waits behind those of its serial key that were stored meanwhile.

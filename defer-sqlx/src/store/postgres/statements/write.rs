@@ -54,6 +54,9 @@ statements! {
              AND j.claim = c.claim AND j.state + 0 IN (0, 2) RETURNING j.id";
     pass = "UPDATE {jobs} j SET condition = 0 FROM unnest($2::text[], $3::bigint[]) AS c (id, claim) WHERE j.id = c.id \
             AND j.holder IS NOT DISTINCT FROM $1::text AND j.claim = c.claim AND j.state + 0 IN (0, 2) RETURNING j.id";
+    progress = "UPDATE {jobs} j SET progress = c.claim || ' ' || c.json FROM unnest($2::text[], $3::bigint[], $4::text[]) \
+                AS c (id, claim, json) WHERE j.id = c.id AND j.holder IS NOT DISTINCT FROM $1::text AND j.claim = c.claim \
+                AND j.state + 0 IN (0, 2) RETURNING j.id";
     ready = concat!("UPDATE {jobs} j SET state = ", given_back!(), ", claim = {raised}, condition = 0, due = {now} + c.delay, \
              outcome = coalesce(c.outcome, j.outcome), serial_key = coalesce(c.serial, j.serial_key), \
              unique_key = coalesce(c.key, j.unique_key), unique_claim = NULL, \
