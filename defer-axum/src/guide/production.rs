@@ -218,7 +218,7 @@
 //! events, and a button cancels it:
 //!
 //! ```
-//! use axum::{Json, Router, extract::{Path, State}, http::StatusCode, response::Response, routing::{delete, get, post}};
+//! use axum::{Router, extract::{Path, State}, http::StatusCode, response::Response, routing::{delete, get, post}};
 //! use defer_axum::{
 //!     Cancel, DeferLayer, Deferrable, Job, JobContext, JobId, JobResult, Runner, watch_sse,
 //! };
@@ -239,9 +239,9 @@
 //! }
 //! # async fn store(_: &str) {}
 //!
-//! async fn import(body: String) -> (StatusCode, Json<JobId>) {
+//! async fn import(body: String) -> (StatusCode, String) {
 //!     let lines: Vec<String> = body.lines().map(str::to_owned).collect();
-//!     (StatusCode::ACCEPTED, Json(Import::defer(lines).id()))
+//!     (StatusCode::ACCEPTED, Import::defer(lines).id().to_string())
 //! }
 //!
 //! async fn progress(State(runner): State<Runner>, Path(id): Path<JobId>) -> Response {
