@@ -1,71 +1,16 @@
-//! The page in a real browser: headless Chromium, driven by chromedriver.
-//!
-//! `chromedriver` must be in `PATH`, or `CHROMEDRIVER` names it.
+//! The page in a real browser.
 
 #![allow(clippy::unwrap_used, reason = "clippy takes the helpers of a test for no test")]
 
+#[path = "support/browser.rs"]
+mod browser;
 mod support;
 
-use std::{env, process::Stdio};
-
-use fantoccini::{Client, ClientBuilder, Locator, wd::Capabilities};
-use serde_json::json;
+use browser::Browser;
+use fantoccini::Locator;
 use support::{Service, client, mail_server::MailServer};
-use tempfile::TempDir;
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::{Child, Command},
-};
-
-/// A browser with an empty profile. Dropping it ends the driver and the browser.
-struct Browser {
-    client: Client,
-    driver: Child,
-    _profile: TempDir,
-}
 
 impl Browser {
-    async fn start() -> Self {
-        let program = env::var_os("CHROMEDRIVER").unwrap_or_else(|| "chromedriver".into());
-        let mut driver = Command::new(&program)
-            .arg("--port=0")
-            .process_group(0) // the browser joins the driver's group, see `drop`
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap_or_else(|error| {
-                panic!("{program:?}: {error}; install chromium-driver, or name it by CHROMEDRIVER")
-            });
-        let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
-        let port = loop {
-            let line = lines.next_line().await.unwrap();
-            let line = line.expect("chromedriver says which port it listens on");
-            if let Some((_, port)) = line.split_once("started successfully on port ") {
-                break port.trim_end_matches('.').to_owned();
-            }
-        };
-        // It goes on writing, and would stop if nobody read.
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-
-        let profile = TempDir::new().unwrap();
-        let mut capabilities = Capabilities::new();
-        let user_data = format!("--user-data-dir={}", profile.path().display());
-        capabilities.insert(
-            "goog:chromeOptions".to_owned(),
-            json!({ "args": [
-                "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-                "--disable-background-networking", "--disable-component-update", "--disable-sync",
-                "--disable-dev-shm-usage", user_data,
-            ] }),
-        );
-        let client = ClientBuilder::new(hyper_util::client::legacy::connect::HttpConnector::new())
-            .capabilities(capabilities)
-            .connect(&format!("http://127.0.0.1:{port}"))
-            .await
-            .unwrap_or_else(|error| panic!("chromium did not start: {error}"));
-        Self { client, driver, _profile: profile }
-    }
-
     async fn type_in(&self, field: &str, text: &str) {
         let field = self.client.find(Locator::Id(field)).await.unwrap();
         field.clear().await.unwrap();
@@ -77,32 +22,8 @@ impl Browser {
         button.click().await.unwrap();
     }
 
-    async fn click(&self, css: &str) {
-        self.client.find(Locator::Css(css)).await.unwrap().click().await.unwrap();
-    }
-
     async fn count(&self, css: &str) -> usize {
         self.client.find_all(Locator::Css(css)).await.unwrap().len()
-    }
-
-    /// The text of the first element that matches, as soon as there is one with that text in it.
-    async fn text(&self, css: &str, part: &str) -> String {
-        support::eventually(&format!("{part:?} in {css}"), async || {
-            let element = self.client.find(Locator::Css(css)).await.ok()?;
-            // The row may be replaced between the two.
-            element.text().await.ok().filter(|text| text.contains(part))
-        })
-        .await
-    }
-}
-
-impl Drop for Browser {
-    /// A driver that is killed leaves its browser running, so the whole group is.
-    fn drop(&mut self) {
-        if let Some(group) = self.driver.id() {
-            let kill = format!("kill -KILL -{group}");
-            let _ = std::process::Command::new("sh").args(["-c", &kill]).status();
-        }
     }
 }
 
