@@ -5,11 +5,13 @@
 mod support;
 
 use std::{
-    future::pending,
+    future::{Future, pending, poll_fn},
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    task::Poll,
 };
 
 use defer_core::{
@@ -225,6 +227,38 @@ async fn a_job_that_waits_for_it_is_told_first_and_may_still_say_how_it_ends() {
     assert_eq!(told(|| async { panic!("on purpose") }).await, JobStatus::Cancelled);
     assert_eq!(told(|| async { Err(JobError::snooze(SECOND)) }).await, JobStatus::Cancelled);
     assert_eq!(told(pending).await, JobStatus::Cancelled, "dropped where it waits next");
+}
+
+#[tokio::test]
+async fn a_job_that_is_cancelled_while_it_is_polled_is_polled_once_more_and_told() {
+    let (_, runner) = runner();
+    let (journal, of_job) = (Journal::default(), runner.clone());
+    let noted = journal.clone();
+    let id = deferred(
+        &runner,
+        Plain::job(move |cx| {
+            let (journal, runner) = (noted.clone(), of_job.clone());
+            async move {
+                let (mut told, mut cancel) = (pin!(cx.cancelled()), pin!(runner.cancel(cx.id())));
+                let mut is_asked = false;
+                poll_fn(|task| {
+                    let is_told = told.as_mut().poll(task);
+                    if !is_asked {
+                        // After this poll has found that nobody cancels it.
+                        is_asked = cancel.as_mut().poll(task) == Poll::Ready(Cancel::Asked);
+                    }
+                    is_told
+                })
+                .await;
+                journal.note("told");
+                pending().await
+            }
+        }),
+    )
+    .await;
+    runner.idle().await;
+    assert_eq!(journal.lines(), ["told"]);
+    assert_eq!(runner.status(id).await, Some(JobStatus::Cancelled));
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! What a service's log says of its jobs. Apart from other tests, because callsites are enabled for a whole process.
 
 use axum::{Router, body::Body, extract::Path, http::Request, routing::post};
-use defer_axum::{DeferLayer, Deferrable, Job, JobContext, JobError, JobResult, Runner};
+use defer_axum::{DeferLayer, Deferrable, Job, JobContext, JobError, JobResult, Runner, testing::TestQueue};
 use defer_tests::Traced;
 use tower::ServiceExt;
 
@@ -106,5 +106,37 @@ async fn a_path_that_matches_no_route_is_not_logged() {
     for line in lines {
         assert!(line.contains(r#" request="POST" request_id="r-17""#), "{line}");
         assert!(!line.contains("471"), "{line}");
+    }
+}
+
+#[derive(Deferrable, serde::Serialize, serde::Deserialize)]
+#[defer(queue)]
+struct Ship;
+
+impl Job for Ship {
+    async fn run(&self, _: &JobContext) -> JobResult {
+        Err(JobError::msg("no driver"))
+    }
+}
+
+/// It is written once the queue has stored the end, by then outside of the attempt's span.
+#[tokio::test]
+async fn the_end_of_a_durable_job_names_it_too() {
+    let (traced, _logging) = Traced::start(tracing::Level::ERROR);
+    let queue = TestQueue::new();
+    let runner = Runner::builder().queue(queue.clone()).build();
+    let _worker = queue.worker(runner.clone()).job::<Ship>();
+    let routes = Router::new().route("/", post(async || drop(Ship::defer())));
+    drop(
+        routes
+            .layer(DeferLayer::new(runner.clone()))
+            .oneshot(Request::post("/").body(Body::empty()).unwrap())
+            .await,
+    );
+    runner.idle().await;
+    let written = queue.written::<Ship>();
+    let text = traced.text();
+    for part in [r#"name="Ship""#, "attempt=1", "no driver", &written[0].envelope.id.to_string()] {
+        assert_eq!(text.matches(part).count(), 1, "{part} in {text}");
     }
 }

@@ -171,8 +171,13 @@
 //! # let _ = change_cart;
 //! ```
 //!
-//! A job that runs does not count, because it may have read what was there before the change. Within one request
-//! [`Deferred::key`] keeps the last job instead of the first.
+//! The first job stays, with its fields: give it the id alone, and let it read the current value when it runs. A job that runs does not
+//! count, because it may have read what was there before the change; nor does one that may yet be skipped, with `on = "success"` or
+//! `when(..)`. Of a durable job only its queue knows, later: `is_duplicate` is false in the handler, and
+//! [`status`](crate::Runner::status) tells. Within one request [`Deferred::key`] keeps the last job instead of the first.
+//!
+//! A unique key is no idempotency key: once the first job has started, another runs too. To handle a webhook once, keep the keys that
+//! were seen in a table of your own, and let `serial` run the jobs of one key one after another.
 //!
 //! # Side by side
 //!

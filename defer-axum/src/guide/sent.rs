@@ -148,6 +148,12 @@
 //! and is told its status. Under another server a job is told of the response as it leaves the [`DeferLayer`], so add that layer
 //! last: what is added last is outermost.
 //!
+//! A `CatchPanicLayer` inside the `DeferLayer` makes a panic a response like any other, with its status. Outside of it, jobs run at
+//! once, with `Panicked` and no status.
+//!
+//! A middleware that records every request, also one that is refused, panics or whose client leaves, defers before it calls
+//! `next.run(request)`, inside the `DeferLayer`: its job is told how that ended.
+//!
 //! A time limit outside of the `DeferLayer` drops the handler, and its jobs start at once, with `Cancelled`. One that is inside
 //! makes a response, with a status, for which they wait.
 //!

@@ -142,7 +142,7 @@
 //! | in this order? | `assert_order(&["SendWelcome", "AuditLog"])` |
 //! | what is there? | [`recorded()`], one [`Recorded`] for each job |
 //!
-//! Derive `Debug` for your jobs: a failed assertion then shows the fields of what was deferred. It also says if jobs went to the
+//! Derive `Debug` for your jobs (a `#[job]` function shows its name alone): a failed assertion then shows the fields of what was deferred. It also says if jobs went to the
 //! global runner meanwhile, as they do on a route without the recorder's layer.
 //!
 //! Of jobs with a [`unique`] key the first stays, as if all responses were over, and [`is_duplicate`] says so of the others.
@@ -156,7 +156,8 @@
 //! | all of them, after a response that you make up | `run_all_after(response).await` |
 //! | one of them, on the attempt that you choose | `run_attempt(id, 3).await`, which returns how the attempt ended |
 //!
-//! Jobs see the response as the handler has answered it, and their conditions are asked about that, whether or not anybody has read it.
+//! Jobs see the response as the handler has answered it, and their conditions are asked about that, though nobody has read it. Keep it in
+//! a variable: one that is dropped unread is a client that has left, of which jobs are told `Disconnected`.
 //!
 //! A [`JobContext`] comes from a runner. So test a job alone in a [`scope`] on a recorder, as the third test does: no app, no
 //! request.
@@ -166,8 +167,8 @@
 //!
 //! # Durable jobs
 //!
-//! A recorder runs a [durable job](super#durable-jobs) like any other. It goes through JSON and back on the way, so that a test fails
-//! where a worker would. To test the service with its runner, give that a [`TestQueue`]. It needs no database:
+//! A recorder runs a [durable job](super#durable-jobs) like any other. The job goes through JSON and back on the way, so that a test fails
+//! where a worker would. But what a queue does not keep, headers and the query, later attempts still see here. To test the service with its runner, give that a [`TestQueue`]. It needs no database:
 //!
 #![cfg_attr(feature = "testing", doc = "```")]
 #![cfg_attr(not(feature = "testing"), doc = "```text")]

@@ -70,15 +70,16 @@ impl JobList {
     /// Sets the unique key of a job that has not started. Leaves the job out if another with this key is pending; otherwise that
     /// one is looked for again when the response is over. Returns where it is noted whether the job is a duplicate.
     pub(crate) fn set_unique(self: &Arc<Self>, index: usize, key: &str) -> Option<DuplicateOf> {
-        let (unique, id, is_released) = {
+        let (unique, id, is_durable, is_released) = {
             let mut locked = self.lock();
-            let set = |entry: &mut Entry| (entry.set_unique(key.into()), entry.id);
-            let (unique, id) = locked.state.change(index, set)?;
-            (unique, id, locked.state.is_released())
+            let set =
+                |entry: &mut Entry| (entry.set_unique(key.into()), entry.id, entry.policy().is_queued());
+            let (unique, id, is_durable) = locked.state.change(index, set)?;
+            (unique, id, is_durable, locked.state.is_released())
         };
         let duplicate_of = unique.duplicate_of.clone();
-        // A recorder keeps the responses of all jobs from being over.
-        if is_released || self.engine.config.is_recording {
+        // A recorder keeps the responses of all jobs from being over. Of durable jobs the queue tells later.
+        if is_released || (self.engine.config.is_recording && !is_durable) {
             self.claim(index);
         } else if let Some(other) = self.engine.dedup.duplicate_of(&unique.key, id) {
             self.leave_out(index, &unique, other);

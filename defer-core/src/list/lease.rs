@@ -175,7 +175,11 @@ impl JobList {
                 self.count_report(report);
             }
             (Some(end), true) => match self.engine.list(self.key()) {
-                Some(list) => Settlement::new(&list, report).begin(&*lease, index, end),
+                Some(list) => {
+                    // It is told when the queue has answered, by then outside of the attempt's span.
+                    let report = Report { job: report.job.in_span(false), ..report };
+                    Settlement::new(&list, report).begin(&*lease, index, end);
+                }
                 None => self.give_back(report),
             },
             (None, true) => {

@@ -71,7 +71,7 @@ fn log_kind(job: JobRef, kind: &JobEventKind) {
         }
         JobEventKind::Queued => tracing::debug!(target: "defer", name = job.name(), %id, "job queued"),
         JobEventKind::QueueFailed { error } => {
-            tracing::warn!(target: "defer", name = job.name(), %id, %error, "the queue did not take a job as it is: it runs in this process, unless that is shutting down");
+            tracing::warn!(target: "defer", name = job.name(), %id, %error, "the queue did not take a job as it is: it runs in this process, unless that is shutting down or refuses the request");
         }
         JobEventKind::Abandoned => {
             let why = "job abandoned: it was stopped, or nothing was left to run it";

@@ -13,7 +13,8 @@
 //! | `defer_jobs_running` | gauge | |
 //! | `defer_oldest_pending_seconds` | gauge: how long the job that waits longest could have run | |
 //!
-//! A job counts once in `defer_jobs_total`, as in [`Stats`](crate::Stats). Its fields and its error are in no label. The names
+//! Each visit of a job counts once in `defer_jobs_total`, as in [`Stats`](crate::Stats): a durable job that goes through its queue counts
+//! as `queued`, and again when a worker has run it. Its fields and its error are in no label. The names
 //! are those of job types; a closure's is that of the function that it is in.
 //!
 //! The gauges are set when you ask for it, with [`record_gauges`], at best just before each scrape. The histograms need

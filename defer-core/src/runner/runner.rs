@@ -210,7 +210,8 @@ impl Runner {
     }
 
     /// Waits until every job that was deferred so far, and every job that those defer, has ended. This includes the jobs
-    /// of requests whose response is not over.
+    /// of requests whose response is not over. A durable job that went through its queue has ended here: a command runs those with its
+    /// worker's `run_until_empty`.
     ///
     /// # Cancel safety
     ///

@@ -3,6 +3,7 @@
 use std::{
     future::{Future, pending, poll_fn},
     pin::{Pin, pin},
+    sync::Once,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -68,9 +69,25 @@ impl Runner {
     /// It may be dropped at any time, and only reads. Poll it on a Tokio runtime with a timer: without one it ends where it would
     /// have to ask a queue again.
     pub fn watch(&self, id: JobId) -> impl Stream<Item = JobStatus> + Send + 'static + use<> {
+        if self.engine.outcomes().is_none() {
+            warn_once();
+        }
         let follower = Follower::new(self.clone(), id);
         Watch { next: Some(Box::pin(follower.next())) }
     }
+}
+
+/// Says that nothing is known of jobs in memory, though somebody asks for them: once.
+#[cold]
+fn warn_once() {
+    static WARNED: Once = Once::new();
+    WARNED.call_once(|| {
+        tracing::warn!(
+            target: "defer",
+            "a job is watched on a runner that keeps no outcomes, which knows no job that runs in memory: use \
+             `RunnerBuilder::keep_outcomes`"
+        );
+    });
 }
 
 /// The stream.

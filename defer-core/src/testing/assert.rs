@@ -83,7 +83,11 @@ impl Recorder {
     /// If one was. The message lists what was deferred, with the fields of the jobs that are `Debug`.
     #[track_caller]
     pub fn assert_none<J: Deferrable>(&self) {
-        self.assert_not_deferred(|_: &J| true);
+        let recorded = self.recorded();
+        let found = matching(&recorded, |_: &J, _| true);
+        if found > 0 {
+            panic!("{found} `{}` deferred, not none; {}", type_name::<J>(), self.tell(&recorded));
+        }
     }
 
     /// Asserts that no deferred job of type `J` satisfies `predicate`.

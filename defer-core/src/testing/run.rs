@@ -19,7 +19,7 @@ use crate::{
 
 impl Recorder {
     /// Runs the recorded jobs as if this response had ended, and asks their conditions about it. Waits as
-    /// [`run_all`](Self::run_all) does. Jobs whose own response is already over see that one instead.
+    /// [`run_all`](Self::run_all) does. Whatever their own response was.
     ///
     /// # Panics
     ///
@@ -58,7 +58,8 @@ impl Recorder {
     /// [`run_all_ok`](Self::run_all_ok) check it.
     ///
     /// You need not have read the responses: once the handler has answered, its jobs see that answer, as if it had been
-    /// [read to its end](crate::Delivery::Finished), without its length.
+    /// [read to its end](crate::Delivery::Finished), without its length. But keep the response in a variable: one that is dropped unread is a
+    /// client that has left, and jobs are told [`Disconnected`](crate::Delivery::Disconnected).
     ///
     /// Waits for delays and backoffs as they are, unless you [skip them](Self::skip_waits).
     ///

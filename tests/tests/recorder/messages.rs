@@ -52,7 +52,7 @@ const ALL: &str = r#"deferred:
 #[tokio::test]
 async fn a_failed_assertion_shows_the_fields_of_what_was_deferred_and_with_what() {
     let recorder = some().await;
-    let failed: [(&str, &dyn Fn()); 7] = [
+    let failed: [(&str, &dyn Fn()); 8] = [
         ("no `recorder::SendWelcome` that matches was deferred", &|| {
             recorder.assert_deferred::<SendWelcome>(|mail| mail.to == "eve@example.com");
         }),
@@ -62,7 +62,10 @@ async fn a_failed_assertion_shows_the_fields_of_what_was_deferred_and_with_what(
         ("no `recorder::Refund` that matches was deferred", &|| recorder.assert_deferred::<Refund>(|_| true)),
         ("2 `recorder::SendWelcome` deferred, not 3", &|| recorder.assert_deferred_times::<SendWelcome>(3)),
         ("something was deferred", &|| recorder.assert_nothing_deferred()),
-        ("2 `recorder::SendWelcome` deferred that match", &|| recorder.assert_none::<SendWelcome>()),
+        ("2 `recorder::SendWelcome` deferred, not none", &|| recorder.assert_none::<SendWelcome>()),
+        ("2 `recorder::SendWelcome` deferred that match", &|| {
+            recorder.assert_not_deferred::<SendWelcome>(|mail| mail.to.contains('@'));
+        }),
         (r#"expected ["Refund"]"#, &|| recorder.assert_order(&["Refund"])),
     ];
     for (headline, assert) in failed {

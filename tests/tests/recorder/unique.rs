@@ -41,3 +41,28 @@ async fn a_job_with_a_unique_key_can_still_be_given_options_and_cancelled() {
     });
     recorder.assert_deferred_times::<SendWelcome>(1);
 }
+
+/// Its queue knows, when it is asked to store the job.
+#[derive(Deferrable, serde::Serialize, serde::Deserialize)]
+#[defer(queue)]
+struct Ship;
+
+impl Job for Ship {
+    async fn run(&self, cx: &JobContext) -> JobResult {
+        cx.state::<Log>()?.add("shipped");
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_handler_is_not_told_that_a_durable_job_is_a_duplicate() {
+    let log = Log::new();
+    let recorder = Recorder::with(Runner::builder().state(log.clone()));
+    for _ in 0..3 {
+        let is_duplicate =
+            scope(recorder.runner(), async { Ship::defer().unique("truck").is_duplicate() }).await;
+        assert!(!is_duplicate);
+    }
+    recorder.run_all_ok().await;
+    assert_eq!(log.lines(), ["shipped"]);
+}
