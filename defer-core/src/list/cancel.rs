@@ -5,11 +5,7 @@
 
 use std::{sync::Arc, task::Waker};
 
-use super::{
-    extras::Cancellation,
-    list::JobList,
-    state::{Asked, StopAttempt},
-};
+use super::{extras::Cancellation, list::JobList, state::Asked};
 use crate::{model::id::JobId, observe::event::JobEventKind, primitives::sync::atomic::Ordering};
 
 impl JobList {
@@ -19,47 +15,33 @@ impl JobList {
         let mut asked = None;
         self.end_with(&JobEventKind::Cancelled, |locked, effects| {
             asked = locked.state.cancel_job(id, though_queued, effects);
+            if let Some(Asked::Runs(_)) = asked {
+                self.stops_attempts.store(true, Ordering::Release);
+            }
         });
         if let Some(Asked::Runs(stop)) = &mut asked {
-            self.wake_attempt(stop);
+            stop.wake();
         }
         asked
     }
 
     /// The queue lets an attempt be stopped.
     pub(crate) fn stop_attempt(&self, index: usize) {
-        let mut stop = self.lock().state.stop_attempt(index);
-        self.wake_attempt(&mut stop);
-    }
-
-    /// Wakes an attempt that is to be stopped, and lets it ask.
-    fn wake_attempt(&self, stop: &mut StopAttempt) {
-        // Either this sees the worker's waker, or the worker sees this: both change the same atomic, after the one and before the
-        // other.
-        self.stops_attempts.swap(true, Ordering::AcqRel);
-        if let Some(worker) = self.worker.get().filter(|_| stop.is_in_line) {
-            worker.wake_by_ref();
-        }
+        let mut stop = {
+            let mut locked = self.lock();
+            self.stops_attempts.store(true, Ordering::Release);
+            locked.state.stop_attempt(index)
+        };
         stop.wake();
     }
 
-    /// An attempt that the worker polls waits, for the first time: from here on it can be woken to be stopped.
+    /// An attempt that the worker polls waits, for the first time: from here on it can be woken to be stopped. Who stops it after this
+    /// sees the waker, and who did before has said so under the same lock.
     pub(crate) fn waits_in_line(&self, worker: &Waker) {
-        match self.worker.get() {
-            Some(known) if known.will_wake(worker) => {}
-            Some(_) => self.later_worker_waits(worker),
-            None => {
-                let _ = self.worker.set(worker.clone());
-                self.stops_attempts.fetch_or(false, Ordering::AcqRel);
-            }
-        }
-    }
-
-    #[cold]
-    fn later_worker_waits(&self, worker: &Waker) {
+        // Cloned before the lock, and dropped after it.
         let worker = worker.clone();
-        let replaced = self.lock().state.keep_later_worker(worker);
-        drop(replaced);
+        let unused = self.lock().state.keep_worker_waker(worker);
+        drop(unused);
     }
 
     /// Returns whether an attempt is to be stopped; without an index, the one that runs in the line.

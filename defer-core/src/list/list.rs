@@ -47,14 +47,12 @@ use crate::{
 pub struct JobList {
     pub(crate) engine: Arc<Engine<JobList>>,
     /// Unregisters the list.
-    key: usize,
+    key: u32,
     pub(crate) origin: Origin,
     request: OnceLock<RequestInfo>,
     response: OnceLock<ResponseInfo>,
     /// Whether an attempt was ever to be stopped: each that waits asks. Set under the lock.
     pub(super) stops_attempts: AtomicBool,
-    /// Wakes the first worker, once an attempt of it waits. Set without the lock, which would cost each of these attempts more.
-    pub(super) worker: OnceLock<Waker>,
     locked: Mutex<Locked>,
 }
 
@@ -172,13 +170,12 @@ impl Origin {
 impl JobList {
     pub(crate) fn new(engine: Arc<Engine<Self>>, origin: Origin) -> Arc<Self> {
         let list = Arc::new_cyclic(|list: &Weak<Self>| Self {
-            key: engine.register(list.clone()),
+            key: u32::try_from(engine.register(list.clone())).expect("fewer than 4,294,967,296 lists"),
             engine,
             origin,
             request: OnceLock::new(),
             response: OnceLock::new(),
             stops_attempts: AtomicBool::new(false),
-            worker: OnceLock::new(),
             locked: Mutex::new(Locked {
                 state: State::new(),
                 segments: Segments::default(),
@@ -206,7 +203,7 @@ impl JobList {
     }
 
     pub(super) fn key(&self) -> usize {
-        self.key
+        self.key as usize
     }
 
     pub(crate) fn request(&self) -> Option<&RequestInfo> {
@@ -394,7 +391,7 @@ impl Locked {
 impl Drop for JobList {
     /// No handle is left, so nothing of the list can run.
     fn drop(&mut self) {
-        self.engine.unregister(self.key);
+        self.engine.unregister(self.key as usize);
         if self.locked.get_mut().unwrap_or_else(PoisonError::into_inner).state.open() > 0 {
             self.lose_worker();
         }

@@ -35,7 +35,7 @@ mod view;
 use self::effects::Waiters;
 pub(crate) use self::{
     attempt::{AfterAttempt, Obstacle, Slots},
-    cancel::{Asked, StopAttempt},
+    cancel::Asked,
     effects::{Effects, Ended, Report},
     push::{Returned, Way},
     stop::HandedOver,

@@ -28,10 +28,8 @@ pub(crate) enum Asked {
 #[derive(Default)]
 pub(crate) struct StopAttempt {
     told: Option<Arc<Cancellation>>,
-    /// The task that polls the attempt, as far as the state knows it.
+    /// The task that polls the attempt.
     task: Option<Waker>,
-    /// Or the list does: it runs in the line.
-    pub(crate) is_in_line: bool,
 }
 
 impl StopAttempt {
@@ -42,13 +40,6 @@ impl StopAttempt {
         if let Some(task) = self.task.take() {
             task.wake();
         }
-    }
-}
-
-#[cfg(test)]
-impl StopAttempt {
-    pub(super) fn is_empty(&self) -> bool {
-        self.told.is_none() && self.task.is_none() && !self.is_in_line
     }
 }
 
@@ -87,12 +78,16 @@ impl State {
         let is_in_line = !entry.has(Flags::DETACHED);
         let own = entry.task_waker().cloned();
         let of_line = self.waiters.as_ref().filter(|_| is_in_line).and_then(|waiters| waiters.worker.clone());
-        StopAttempt { told, task: own.or(of_line), is_in_line }
+        StopAttempt { told, task: own.or(of_line) }
     }
 
-    /// Keeps the waker of a worker that is not the list's first. Returns the one that this replaces.
-    pub(crate) fn keep_later_worker(&mut self, waker: Waker) -> Option<Waker> {
-        self.waiters.get_or_insert_default().worker.replace(waker)
+    /// Keeps the waker of the worker. Returns one to drop.
+    pub(crate) fn keep_worker_waker(&mut self, waker: Waker) -> Option<Waker> {
+        let known = &mut self.waiters.get_or_insert_default().worker;
+        if known.as_ref().is_some_and(|known| known.will_wake(&waker)) {
+            return Some(waker);
+        }
+        known.replace(waker)
     }
 
     /// Returns whether an attempt is to be stopped; without an index, the one that runs in the line. A blocking one cannot be: it is

@@ -61,6 +61,6 @@ pub(super) struct Waiters {
     pub(super) held: Option<Waker>,
     /// Tasks that wait for a push, or for the end of a job that waits for its turn.
     pub(super) changed: Vec<Waker>,
-    /// The worker, once an attempt of it waits, if it is not the list's first.
+    /// The worker, once an attempt of it waits.
     pub(super) worker: Option<Waker>,
 }

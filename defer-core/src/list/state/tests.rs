@@ -619,8 +619,8 @@ impl Model {
                         assert_eq!(is_unsure, job.is_unsure);
                         "ended"
                     }
-                    Some(Asked::Runs(stop)) => {
-                        assert_ne!(stop.is_empty(), !job.is_given_up, "its task is woken");
+                    Some(Asked::Runs(_)) => {
+                        assert_eq!(state.stops(Some(index)), !job.is_given_up, "it is stopped");
                         "runs"
                     }
                     Some(Asked::Pushing { index: found }) => {
