@@ -156,14 +156,13 @@ impl JobContext {
     ///
     /// ```
     /// use defer_core::{Job, JobContext, JobError, JobResult};
-    /// # use std::time::Duration;
     ///
     /// struct Export;
     ///
     /// impl Job for Export {
     ///     async fn run(&self, cx: &JobContext) -> JobResult {
     ///         let write = async {
-    /// #           tokio::time::sleep(Duration::from_secs(1)).await;
+    /// #           tokio::task::yield_now().await;
     ///             // ..
     ///             Ok(())
     ///         };

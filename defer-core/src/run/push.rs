@@ -19,7 +19,7 @@ use crate::{
     list::{
         entry::{Entry, JobState},
         list::JobList,
-        state::Effects,
+        state::{Effects, State},
     },
     model::{
         error::{JobError, caught},
@@ -83,26 +83,21 @@ pub(super) fn push_due(list: &Arc<JobList>) {
 /// Pushes the jobs for the queue, and waits until this one is no longer on its way, or none is.
 pub(crate) async fn pushed(list: &Arc<JobList>, index: Option<usize>) {
     drop(begin_push(list, PushPoint::End));
-    poll_fn(|cx| {
-        // Cloned before the lock, and dropped after it.
-        let waker = cx.waker().clone();
-        let mut locked = list.lock();
-        let waits = locked.state.is_pushing(index);
-        let unused = if waits { locked.state.keep_waker(waker) } else { Some(waker) };
-        drop(locked);
-        drop(unused);
-        if waits { Poll::Pending } else { Poll::Ready(()) }
-    })
-    .await;
+    until_not(list, |state| state.is_pushing(index)).await;
 }
 
 /// Waits until a job is no longer on its way to the queue.
 pub(crate) async fn answered(list: &Arc<JobList>, index: usize) {
+    until_not(list, |state| state.is_on_its_way(index)).await;
+}
+
+/// Waits for a change of the list after which there is nothing to wait for.
+async fn until_not(list: &Arc<JobList>, mut waits: impl FnMut(&mut State) -> bool) {
     poll_fn(|cx| {
         // Cloned before the lock, and dropped after it.
         let waker = cx.waker().clone();
         let mut locked = list.lock();
-        let waits = locked.state.is_on_its_way(index);
+        let waits = waits(&mut locked.state);
         let unused = if waits { locked.state.keep_waker(waker) } else { Some(waker) };
         drop(locked);
         drop(unused);

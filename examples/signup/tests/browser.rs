@@ -116,7 +116,7 @@ async fn the_page_of_the_jobs_shows_runs_as_they_happen_and_tries_a_failed_one_a
     browser.text("#live", "paused").await;
     service.sign_up("Ada", "ada@example.com").await;
     server.answer("250 ok");
-    support::eventually("the second mail", async || {
+    support::eventually::eventually("the second mail", async || {
         let data = client().get(format!("{}/jobs/data?name=SendWelcome", service.url)).send().await.unwrap();
         let data: serde_json::Value = data.json().await.unwrap();
         (data["runs"].as_array().unwrap().len() == 3).then_some(())
@@ -124,13 +124,19 @@ async fn the_page_of_the_jobs_shows_runs_as_they_happen_and_tries_a_failed_one_a
     .await;
     assert_eq!(browser.count("#runs li").await, 2, "it does not change under the reader's eyes");
     browser.click("#pause").await;
-    support::eventually("what was missed", async || (browser.count("#runs li").await == 3).then_some(()))
-        .await;
+    support::eventually::eventually("what was missed", async || {
+        (browser.count("#runs li").await == 3).then_some(())
+    })
+    .await;
 
     browser.click("#queue li button").await;
     server.answer("250 ok");
-    support::eventually("the third mail", async || (browser.count("#runs li.good").await == 3).then_some(()))
-        .await;
-    support::eventually("no failed job", async || (browser.count("#queue li").await == 0).then_some(()))
-        .await;
+    support::eventually::eventually("the third mail", async || {
+        (browser.count("#runs li.good").await == 3).then_some(())
+    })
+    .await;
+    support::eventually::eventually("no failed job", async || {
+        (browser.count("#queue li").await == 0).then_some(())
+    })
+    .await;
 }

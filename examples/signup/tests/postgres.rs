@@ -8,7 +8,7 @@ use std::env;
 
 use defer_axum::JobId;
 use defer_sqlx::sqlx::{AssertSqlSafe, Connection, PgConnection, query};
-use support::{Service, eventually};
+use support::{Service, eventually::eventually};
 
 /// Creates a database, and returns its URL.
 async fn database() -> String {

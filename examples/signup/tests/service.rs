@@ -9,7 +9,7 @@ use std::fs;
 use defer_sqlx::SqlxQueue;
 use reqwest::{StatusCode, header};
 use serde_json::Value;
-use support::{Service, client, eventually, mail_server::MailServer, mails};
+use support::{Service, client, eventually::eventually, mail_server::MailServer, mails};
 use tempfile::TempDir;
 
 const ADA: [(&str, &str); 2] = [("name", "Ada Lovelace"), ("email", "ada@example.com")];

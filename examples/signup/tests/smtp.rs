@@ -9,7 +9,7 @@ mod support;
 
 use std::{env, fs, path::Path, process::Stdio};
 
-use support::{Service, eventually};
+use support::{Service, eventually::eventually};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},

@@ -102,8 +102,7 @@ impl State {
 
     /// Returns what a job is told with that it is cancelled. `None` if it has ended.
     pub(crate) fn cancellation(&mut self, id: JobId) -> Option<Arc<Cancellation>> {
-        let (_, entry) = self.entries.open().find(|(_, entry)| entry.id == id)?;
-        Some(entry.cancellation())
+        self.entry_of(id).map(Entry::cancellation)
     }
 }
 

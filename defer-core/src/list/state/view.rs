@@ -2,15 +2,13 @@
 
 use std::{collections::BTreeMap, ptr, sync::Arc, time::Duration};
 
-#[cfg(feature = "testing")]
-use crate::model::id::JobId;
-
 use crate::{
     list::{
         entry::{Entry, JobState},
         state::{Phase, State},
     },
     model::{
+        id::JobId,
         job_type::{JobRef, JobType},
         policy::Flags,
     },
@@ -68,7 +66,6 @@ impl State {
     }
 
     /// Returns the entry of the job with this id, if that has not ended.
-    #[cfg(feature = "testing")]
     pub(crate) fn entry_of(&mut self, id: JobId) -> Option<&mut Entry> {
         self.entries.open().map(|(_, entry)| entry).find(|entry| entry.id == id)
     }

@@ -72,7 +72,7 @@ async fn main() {
         defer_axum::defer(inner::remember { what: "it".into(), times: None });
         inner::remember::try_defer("it").unwrap().on_success();
         r#in::defer("function");
-        #[allow(deprecated)]
+        #[allow(deprecated, reason = "the test says that the attribute reaches the struct")]
         nothing::defer();
     })
     .await;

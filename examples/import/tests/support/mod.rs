@@ -2,18 +2,20 @@
 
 #![allow(dead_code, reason = "each test crate uses a part of this")]
 
-use std::{process::Stdio, time::Duration};
+#[path = "../../../signup/tests/support/eventually.rs"]
+pub(crate) mod eventually;
+
+use std::process::Stdio;
 
 use reqwest::StatusCode;
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
     process::{Child, ChildStdout, Command},
-    time::{sleep, timeout},
+    time::timeout,
 };
 
-/// How long a test waits for what must come. Only a failing test waits this long.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+use eventually::PATIENCE;
 
 /// A running service. Dropping it kills it.
 pub(crate) struct Service {
@@ -100,17 +102,4 @@ impl Events {
         }
         all
     }
-}
-
-/// Asks until the answer is there.
-pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    let answer = async {
-        loop {
-            if let Some(answer) = ask().await {
-                return answer;
-            }
-            sleep(Duration::from_millis(20)).await;
-        }
-    };
-    timeout(PATIENCE, answer).await.unwrap_or_else(|_| panic!("waited in vain for {what}"))
 }

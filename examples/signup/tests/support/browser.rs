@@ -12,7 +12,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-use crate::support::eventually;
+use crate::support::eventually::eventually;
 
 /// A browser with an empty profile. Dropping it ends the driver and the browser.
 pub(crate) struct Browser {

@@ -2,13 +2,13 @@
 
 #![allow(dead_code, reason = "each test crate uses a part of this")]
 
+pub(crate) mod eventually;
 pub(crate) mod mail_server;
 
 use std::{
     fs,
     path::Path,
     process::{ExitStatus, Stdio},
-    time::Duration,
 };
 
 use reqwest::{Response, header};
@@ -17,11 +17,10 @@ use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
     process::{Child, ChildStdout, Command},
-    time::{sleep, timeout},
+    time::timeout,
 };
 
-/// How long a test waits for what must come. Only a failing test waits this long.
-const PATIENCE: Duration = Duration::from_secs(60);
+use eventually::PATIENCE;
 
 /// A running service. Dropping it kills it.
 pub(crate) struct Service {
@@ -166,20 +165,6 @@ pub(crate) fn mails(folder: &Path) -> Vec<String> {
         .map(|file| fs::read_to_string(file.unwrap().path()).unwrap())
         .filter(|mail| mail.ends_with("before this mail was written.\r\n"))
         .collect()
-}
-
-/// Asks until the answer is there.
-pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    let answer = async {
-        loop {
-            if let Some(answer) = ask().await {
-                return answer;
-            }
-            sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let answer = timeout(PATIENCE, answer).await;
-    answer.unwrap_or_else(|_| panic!("waited in vain for {what}"))
 }
 
 /// The live feed of the page, `GET /events`.

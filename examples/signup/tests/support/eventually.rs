@@ -1,0 +1,23 @@
+//! Waiting for what others do.
+
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
+/// How long a test waits for what must come. Only a failing test waits this long.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Asks until the answer is there.
+pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let answer = async {
+        loop {
+            if let Some(answer) = ask().await {
+                return answer;
+            }
+            // What is asked is a page, a file or another process, which tell nobody when they have changed.
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let answer = timeout(PATIENCE, answer).await;
+    answer.unwrap_or_else(|_| panic!("waited in vain for {what}"))
+}
