@@ -16,7 +16,7 @@ use std::{
 
 use defer_core::{JobError, Runner, defer, defer_fn, scope};
 use support::{
-    Blocking, BlockingLimited, BlockingTwice, Does, Events, Journal, Kind, OnDrop, SECOND,
+    Blocking, BlockingAlone, BlockingLimited, BlockingTwice, Does, Events, Journal, Kind, OnDrop, SECOND,
     assert_all_accounted_for, defer_note, quiet_panics,
 };
 use tokio::sync::Notify;
@@ -203,6 +203,44 @@ async fn no_more_than_max_running_blocking_jobs_run() {
     runner.idle().await;
     assert!(most.load(Ordering::SeqCst) <= 2);
     assert_eq!(runner.stats().succeeded, 20);
+}
+
+/// Defers a job that stays on its thread beyond its timeout, then one that must not start before that thread returns.
+async fn starts_after_the_thread_of_another<K: Kind>(name: &str, defer_one: impl Fn(Does<K>)) {
+    let (events, journal) = (Events::default(), Journal::default());
+    let runner = events.runner().build();
+    let (release, released) = mpsc::channel::<()>();
+    let released = Mutex::new(released);
+    let first = K::job(move |_| {
+        released.lock().unwrap().recv().unwrap();
+        async { Ok(()) }
+    });
+    scope(&runner, async { defer_one(first) }).await;
+    while runner.stats().failed == 0 {
+        tokio::task::yield_now().await;
+    }
+    scope(&runner, async { defer_one(K::job(|_| async { Ok(()) })) }).await;
+    // What can start has started: this one came later.
+    scope(&runner, async { defer_note(&journal, "another type") }).await;
+    while journal.lines().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(events.of(name), ["Deferred 0", "Started 1", "TimedOut 1", "Deferred 0"]);
+    release.send(()).unwrap();
+    runner.idle().await;
+    assert_eq!(events.of(name)[4], "Started 1");
+    assert_all_accounted_for(&runner);
+}
+
+#[tokio::test]
+async fn a_blocking_job_that_timed_out_keeps_its_place_among_its_type_until_its_thread_returns() {
+    starts_after_the_thread_of_another::<BlockingAlone>("BlockingAlone", |job| drop(defer(job))).await;
+}
+
+#[tokio::test]
+async fn a_blocking_job_that_timed_out_keeps_its_turn_among_its_serial_key_until_its_thread_returns() {
+    let serial = |job| drop(defer(job).serial("account:7"));
+    starts_after_the_thread_of_another::<BlockingLimited>("BlockingLimited", serial).await;
 }
 
 /// Tells when it is dropped.

@@ -106,7 +106,34 @@ async fn a_slow_reader_gets_the_latest_and_the_end_though_it_is_forgotten() {
     scope(&runner, async { defer_fn(|_| async {}) }).await;
     runner.idle().await;
     assert_eq!(runner.status(id).await, None, "another has ended since");
-    assert_eq!(all(statuses).await, ["succeeded"]);
+    let heard = all(statuses).await;
+    assert_eq!(heard.last().unwrap(), "succeeded");
+}
+
+#[tokio::test]
+async fn what_a_job_says_right_before_its_end_is_heard_before_that() {
+    let runner = Runner::builder().keep_outcomes(10).build();
+    let (go, wait) = tokio::sync::oneshot::channel::<()>();
+    let mut id = None;
+    let list = scope(&runner, async {
+        let job = defer_fn(|cx| async move {
+            wait.await?;
+            cx.set_progress("9 of 10")?;
+            cx.set_progress("10 of 10")?;
+            Err::<(), _>(JobError::msg("one was refused"))
+        });
+        id = Some(job.id());
+    });
+    list.await;
+    let mut statuses = [watch(&runner, id.unwrap()), watch(&runner, id.unwrap())];
+    for statuses in &mut statuses {
+        assert!(matches!(next(statuses).await, Some(JobStatus::Pending | JobStatus::Running)));
+    }
+    go.send(()).unwrap();
+    runner.idle().await;
+    for statuses in statuses {
+        assert_eq!(all(statuses).await, ["\"10 of 10\"", "failed"]);
+    }
 }
 
 #[tokio::test(start_paused = true)]

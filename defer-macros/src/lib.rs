@@ -140,7 +140,7 @@ use crate::{ast::JobType, attr::Errors, function::JobFunction};
 /// | `backoff = "500ms..30s"` | a duration, or two with `..` between | the shortest and the longest wait before another attempt, which doubles from one to the other, with jitter; a single duration is both | `"500ms..30s"` |
 /// | `timeout = "10s"` | a duration | how long one attempt may take | no limit |
 /// | `on = "..."` | `"always"` or `"success"` | whether the job also runs after a response that failed | `"always"` |
-/// | `max_running = N` | 1 to 4294967295 | how many jobs of the type may run at the same time on a runner; the others wait in their lines. A `blocking` job that timed out has given up its place, though its thread may go on | no limit of its own |
+/// | `max_running = N` | 1 to 4294967295 | how many jobs of the type may run at the same time on a runner; the others wait in their lines. A `blocking` job that timed out keeps its place until its thread returns | no limit of its own |
 /// | `concurrent` | | the job leaves its request's line and runs beside the others, as soon as the response is over | it runs after the job before it |
 /// | `blocking` | | the job runs on Tokio's blocking pool, where it may block; one that awaits is dropped at its timeout and at the end of a shutdown, as others are | it runs on the runtime |
 /// | `queue` | | the job is durable: the runner's queue stores it before the response goes out, and a crash does not lose it; the struct must implement `serde::Serialize`, and `Deserialize` for a worker. On a runner without a queue it runs in memory, and a warning says so once | it is lost with its process |

@@ -211,6 +211,7 @@ impl Working {
         let ready = engine.ready();
         tokio::pin!(ready);
         ready.as_mut().enable();
+        let due = engine.due();
         let free = self.places.available_permits();
         if free == 0 {
             tokio::select! {
@@ -239,6 +240,7 @@ impl Working {
         }
         tokio::select! {
             () = ready => {}
+            () = due => {}
             () = engine.store().notified() => {}
             () = tokio::time::sleep(LOOK_EVERY) => {}
             () = Self::stopped(&mut self.stopped) => {}

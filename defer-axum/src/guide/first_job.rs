@@ -103,6 +103,24 @@
 //!
 //! Each attempt gets a clone of the arguments. [`job`](macro@crate::job) has the rest.
 //!
+//! # When it fails
+//!
+//! `?` works on every error. An error is tried again while there are tries left, unless you return it with
+//! [`.fatal()`](crate::JobError::fatal):
+//!
+//! ```
+//! use defer_axum::{JobError, JobResult, job};
+//!
+//! #[job(tries = 3, backoff = "500ms..30s")]
+//! async fn charge(cents: String) -> JobResult {
+//!     let cents: u32 = cents.parse().map_err(|error| JobError::from(error).fatal())?; // no other try helps
+//!     println!("charged {cents}");
+//!     Ok(())
+//! }
+//! ```
+//!
+//! [Retries](super::retries) has the rest.
+//!
 //! # A closure, for a line or two
 //!
 //! ```

@@ -118,7 +118,8 @@
 //! }
 //! ```
 //!
-//! Nothing can stop it while it blocks, neither its timeout nor a shutdown. If you do not know which job it is that blocks,
+//! Nothing can stop it while it blocks, neither its timeout nor a shutdown. Once it has timed out, others go on, but those that must not run
+//! beside it, by its type's `max_running` or its serial key, wait until its thread returns. If you do not know which job it is that blocks,
 //! [`RunnerBuilder::stuck_after`] finds it.
 //!
 //! [`max_running`]: crate::RunnerBuilder::max_running

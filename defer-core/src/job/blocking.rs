@@ -10,18 +10,20 @@ use std::{
 use tokio::{sync::oneshot, task::JoinHandle};
 
 use crate::{
+    limits::keyed_semaphore::Slot,
     list::current::Scoped,
     model::error::{JobError, JobResult},
     primitives::BoxFuture,
 };
 
-/// Runs a part of a job on a thread of the pool, in its scope and its span.
-pub(super) async fn on_pool(part: BoxFuture<'static, JobResult>) -> JobResult {
+/// Runs a part of a job on a thread of the pool, in its scope and its span. The thread keeps the turns until it returns.
+pub(super) async fn on_pool(part: BoxFuture<'static, JobResult>, turns: Vec<Slot>) -> JobResult {
     let runtime = tokio::runtime::Handle::current();
     let span = tracing::Span::current();
     let (stop, stopped) = oneshot::channel();
     let scoped = Scoped::inherit(unless(stopped, part));
     let task = tokio::task::spawn_blocking(move || {
+        let _turns = turns;
         let _entered = span.enter();
         runtime.block_on(scoped)
     });

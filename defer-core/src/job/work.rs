@@ -14,7 +14,10 @@ use super::{
 };
 #[cfg(feature = "testing")]
 use crate::list::shared::{SharedJob, Show};
-use crate::model::error::{JobError, JobResult};
+use crate::{
+    limits::keyed_semaphore::Slot,
+    model::error::{JobError, JobResult},
+};
 
 /// What an attempt runs: a job or a closure.
 pub(crate) trait Work: Send + 'static {
@@ -23,6 +26,12 @@ pub(crate) trait Work: Send + 'static {
 
     /// Runs the job. It may panic before it returns its future, so call this inside of another.
     fn run(&mut self, cx: &JobContext) -> impl Future<Output = JobResult> + Send;
+
+    /// Runs the job. If it has a thread of its own, that keeps these turns until it returns, though this is dropped before that.
+    fn run_with(&mut self, cx: &JobContext, turns: Vec<Slot>) -> impl Future<Output = JobResult> + Send {
+        drop(turns);
+        self.run(cx)
+    }
 
     /// Tells the job that it is given up. It may panic as [`run`](Self::run) may.
     fn failed(&mut self, cx: &JobContext, error: &JobError) -> impl Future<Output = ()> + Send {
@@ -57,7 +66,11 @@ pub(crate) struct Shared<J>(pub(crate) Arc<J>);
 impl<J: Deferrable> Work for Shared<J> {
     const IS_BOXED: bool = true;
 
-    async fn run(&mut self, cx: &JobContext) -> JobResult {
+    fn run(&mut self, cx: &JobContext) -> impl Future<Output = JobResult> + Send {
+        self.run_with(cx, Vec::new())
+    }
+
+    async fn run_with(&mut self, cx: &JobContext, turns: Vec<Slot>) -> JobResult {
         #[cfg(feature = "testing")]
         if cx.list().is_faked(cx.id(), shared(&self.0)) {
             return Ok(());
@@ -65,7 +78,7 @@ impl<J: Deferrable> Work for Shared<J> {
         if const { J::POLICY.is_blocking() } {
             let (job, cx) = (self.0.clone(), cx.clone());
             let run = async move { wrap_blocking(&cx, Box::pin(async { job.run(&cx).await })).await };
-            on_pool(Box::pin(run)).await
+            on_pool(Box::pin(run), turns).await
         } else {
             self.0.run(cx).await
         }
@@ -79,7 +92,7 @@ impl<J: Deferrable> Work for Shared<J> {
                 Ok(())
             };
             // There is no error but that it was stopped.
-            let _ = on_pool(Box::pin(told)).await;
+            let _ = on_pool(Box::pin(told), Vec::new()).await;
         } else {
             self.0.failed(cx, error).await;
         }

@@ -30,19 +30,18 @@ pub(crate) enum Key {
     Type(&'static str),
 }
 
-/// A job's turn among those with its key: first come, first served. Dropping it lets the next one have its turn.
+/// A job's turn among those with its key: first come, first served. Dropping it, and what [shares](Self::shared) it, lets the next
+/// one have its turn.
 pub(crate) struct Slot {
     turn: Turn,
     // Dropped last.
-    _in_use: InUse,
+    in_use: Arc<InUse>,
 }
 
 enum Turn {
     /// Tokio's semaphore is fair: whoever asked first is first, polled or not.
     Waiting(BoxFuture<'static, Option<OwnedSemaphorePermit>>),
-    Granted {
-        _permit: Option<OwnedSemaphorePermit>,
-    },
+    Granted(Option<Arc<OwnedSemaphorePermit>>),
 }
 
 /// Removes the semaphore when the last slot of its key is dropped.
@@ -66,10 +65,10 @@ impl KeyedSemaphore {
         let turn = unconstrained(async { semaphore.acquire_owned().await.ok() });
         let mut turn: BoxFuture<'static, _> = Box::pin(turn);
         let turn = match turn.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(permit) => Turn::Granted { _permit: permit },
+            Poll::Ready(permit) => Turn::granted(permit),
             Poll::Pending => Turn::Waiting(turn),
         };
-        Slot { turn, _in_use: in_use }
+        Slot { turn, in_use: Arc::new(in_use) }
     }
 
     #[cfg(test)]
@@ -81,15 +80,31 @@ impl KeyedSemaphore {
 impl Slot {
     /// Returns whether the job has its turn.
     pub(crate) fn is_granted(&self) -> bool {
-        matches!(self.turn, Turn::Granted { .. })
+        matches!(self.turn, Turn::Granted(_))
     }
 
     /// Completes when the job has its turn.
     pub(crate) fn poll_granted(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Turn::Waiting(turn) = &mut self.turn {
-            self.turn = Turn::Granted { _permit: ready!(turn.as_mut().poll(cx)) };
+            self.turn = Turn::granted(ready!(turn.as_mut().poll(cx)));
         }
         Poll::Ready(())
+    }
+
+    /// Returns another owner of this turn, if the job has it.
+    pub(crate) fn shared(&self) -> Option<Self> {
+        match &self.turn {
+            Turn::Waiting(_) => None,
+            Turn::Granted(permit) => {
+                Some(Self { turn: Turn::Granted(permit.clone()), in_use: self.in_use.clone() })
+            }
+        }
+    }
+}
+
+impl Turn {
+    fn granted(permit: Option<OwnedSemaphorePermit>) -> Self {
+        Self::Granted(permit.map(Arc::new))
     }
 }
 
@@ -125,6 +140,20 @@ mod tests {
         assert!(third.poll_granted(&mut cx).is_pending(), "it is the second's turn, who does not ask");
         drop(second);
         assert!(third.poll_granted(&mut cx).is_ready());
+    }
+
+    #[test]
+    fn a_turn_lasts_until_all_who_share_it_are_gone() {
+        let semaphores = KeyedSemaphore::default();
+        let first = semaphores.queue_for(key(), 1);
+        let mut second = semaphores.queue_for(key(), 1);
+        assert!(second.shared().is_none(), "it has no turn yet");
+        let thread = first.shared().unwrap();
+        drop(first);
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(second.poll_granted(&mut cx).is_pending());
+        drop(thread);
+        assert!(second.poll_granted(&mut cx).is_ready());
     }
 
     #[test]

@@ -23,7 +23,7 @@ use super::{
     state::{Bounds, Effects, Ended, Report, State},
 };
 use crate::{
-    limits::semaphore,
+    limits::{keyed_semaphore::Slot, semaphore},
     model::{
         error::{DeferError, JobError, JobResult},
         extensions::Extensions,
@@ -116,8 +116,8 @@ pub(crate) trait Segment: Any + Send {
 
 /// What to call of a job. One method for both, because each job type has it.
 pub(crate) enum Call<'a> {
-    /// [`Job::run`](crate::Job::run).
-    Run,
+    /// [`Job::run`](crate::Job::run). Its thread, if it has one, keeps these turns until it returns.
+    Run(Vec<Slot>),
     /// [`Job::failed`](crate::Job::failed), whose result is `Ok`.
     Failed(&'a JobError),
 }

@@ -26,12 +26,17 @@ struct Jobs {
     ended: VecDeque<(JobId, u64)>,
     /// Counts events.
     clock: u64,
-    /// Those that somebody follows, and their last status.
-    watched: HashMap<JobId, Told>,
+    /// Those that somebody follows.
+    watched: HashMap<JobId, watch::Sender<Last>>,
 }
 
-/// Tells those who follow a job.
-type Told = watch::Sender<Option<JobStatus>>;
+/// What is told to those who follow a job.
+#[derive(Default)]
+struct Last {
+    status: Option<JobStatus>,
+    /// What its attempt said last, also once that has ended: most say where they got right before.
+    progress: Option<Progress>,
+}
 
 struct Known {
     status: JobStatus,
@@ -103,23 +108,33 @@ pub(crate) struct Watched {
     outcomes: Arc<Outcomes>,
     id: JobId,
     /// `None` once this is dropped.
-    told: Option<watch::Receiver<Option<JobStatus>>>,
+    told: Option<watch::Receiver<Last>>,
+    /// The progress that was returned last.
+    seen: Option<Progress>,
 }
 
 impl Outcomes {
     /// Follows a job, which need not be known yet.
     pub(crate) fn watch(self: &Arc<Self>, id: JobId) -> Watched {
         let mut jobs = lock(&self.jobs);
-        let known = jobs.by_id.get(&id).map(|known| known.status.clone());
-        let told = jobs.watched.entry(id).or_insert_with(|| watch::Sender::new(known));
-        Watched { outcomes: self.clone(), id, told: Some(told.subscribe()) }
+        let status = jobs.by_id.get(&id).map(|known| known.status.clone());
+        let last = || Last { status, progress: None };
+        let told = jobs.watched.entry(id).or_insert_with(|| watch::Sender::new(last()));
+        Watched { outcomes: self.clone(), id, told: Some(told.subscribe()), seen: None }
     }
 }
 
 impl Watched {
-    /// Returns the last status, if it is known.
+    /// Returns the last status, if it is known. Before that of the end, it returns what the job said last, unless it has already.
     pub(crate) fn status(&mut self) -> Option<JobStatus> {
-        self.told.as_mut()?.borrow_and_update().clone()
+        let last = self.told.as_mut()?.borrow_and_update();
+        if last.progress != self.seen {
+            self.seen.clone_from(&last.progress);
+            if let Some(progress) = &last.progress {
+                return Some(JobStatus::in_progress(progress.clone()));
+            }
+        }
+        last.status.clone()
     }
 
     /// Waits until there is another one than [`status`](Self::status) has returned.
@@ -141,6 +156,17 @@ impl Drop for Watched {
     }
 }
 
+impl Last {
+    fn note(&mut self, status: &JobStatus) {
+        match status {
+            JobStatus::InProgress { progress, .. } => self.progress = Some(progress.clone()),
+            status if status.ends_here() => {}
+            _ => self.progress = None,
+        }
+        self.status = Some(status.clone());
+    }
+}
+
 impl Jobs {
     fn set(&mut self, id: JobId, attempt: u32, status: JobStatus, max_ended: usize) {
         self.clock += 1;
@@ -150,7 +176,7 @@ impl Jobs {
         }
         if let Some(told) = self.watched.get(&id) {
             told.send_if_modified(|last| {
-                *last = Some(status.clone());
+                last.note(&status);
                 false
             });
         }

@@ -50,7 +50,7 @@ impl Detached {
         job: Box<dyn Segment>,
     ) -> Option<Self> {
         let room = locked.state.detach(index)?;
-        Some(Self::new(list, index, job, Held { serial: None, room: Room::take_over(list, room) }))
+        Some(Self::new(list, index, job, Held { room: Room::take_over(list, room), ..Held::default() }))
     }
 
     /// Runs the job in a task of its own.

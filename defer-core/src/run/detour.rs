@@ -48,8 +48,6 @@ pub(super) async fn detour(
     held: &mut Held,
 ) -> Next {
     let (mut has_slots, mut lease) = (false, None);
-    // Kept until this returns: between two attempts another job of the type may run.
-    let mut _limit = None;
     loop {
         let (has_permit, has_lease) = (permit.is_some(), lease.is_some());
         match list.transition(|state| state.advance(index, own_task, has_slots, has_permit, has_lease)) {
@@ -102,7 +100,7 @@ pub(super) async fn detour(
                 if let Some((key, at_once)) = limit {
                     let mut slot = list.engine.slots.queue_for(key, at_once);
                     wait(list, index, &mut slot, permit).await;
-                    _limit = Some(slot);
+                    held.limited = Some(slot);
                 }
                 has_slots = true;
             }
@@ -116,16 +114,10 @@ pub(super) async fn detour(
             },
             Obstacle::Started { job, room } => {
                 held.room = None;
-                return run(
-                    list,
-                    index,
-                    jobs,
-                    started(list, index, job, room),
-                    lease,
-                    own_task.is_none(),
-                    held,
-                )
-                .await;
+                let started = started(list, index, job, room);
+                let next = run(list, index, jobs, started, lease, own_task.is_none(), held).await;
+                held.limited = None;
+                return next;
             }
         }
     }
@@ -144,7 +136,8 @@ async fn run(
     let Started { job, at, span, limit } = started;
     let failed = match limit {
         Limited::By(limit) => {
-            let attempt = wrap(list, job, jobs.call(index, list, job, Call::Run));
+            let turns = if job.policy().is_blocking() { held.turns() } else { Vec::new() };
+            let attempt = wrap(list, job, jobs.call(index, list, job, Call::Run(turns)));
             let is_lost = OnceLock::new();
             let attempt = match lease {
                 Some(lease) => {

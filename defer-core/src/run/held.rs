@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use crate::{limits::keyed_semaphore::Slot, list::list::JobList};
 
-/// What a job keeps from one attempt to the next. Given back when it is dropped.
+/// What a job has taken. Given back when it is dropped.
 #[derive(Default)]
 pub(super) struct Held {
-    /// Its turn among those with its serial key.
+    /// Its turn among those with its serial key, from one attempt to the next.
     pub(super) serial: Option<Slot>,
+    /// Its turn among those of its type, for one attempt: between two, another job of the type may run.
+    pub(super) limited: Option<Slot>,
     /// Its room among those that wait.
     pub(super) room: Option<Room>,
 }
@@ -16,6 +18,13 @@ pub(super) struct Held {
 /// Room for one job. Given back when it is dropped.
 pub(super) struct Room {
     list: Arc<JobList>,
+}
+
+impl Held {
+    /// Returns its turns, for a thread that may run the job for longer than the job is waited for.
+    pub(super) fn turns(&self) -> Vec<Slot> {
+        [&self.serial, &self.limited].into_iter().flatten().filter_map(Slot::shared).collect()
+    }
 }
 
 impl Room {

@@ -9,7 +9,7 @@
 //! | `worker` | the task that runs the jobs of a line |
 //! | `start`, `attempt`, `finish` | an attempt, from its start to its end |
 //! | `detour` | what may be in the way of an attempt |
-//! | `held` | what a job keeps from one attempt to the next |
+//! | `held` | what a job has of its runner's limits |
 //! | `detached` | the task of a job that has one of its own |
 //! | `backoff` | how long the wait before another attempt is |
 //! | `push` | how jobs get to the queue |

@@ -147,7 +147,7 @@ pub(crate) fn run_attempt(
         let (index, _) = locked.state.waiting_entries().find(|(_, entry)| entry.id == id)?;
         let job = locked.take_job(index)?;
         let room = locked.state.detach_for_attempt(index, attempts, observer)?;
-        Detached::new(list, index, job, Held { serial: None, room: Room::take_over(list, room) })
+        Detached::new(list, index, job, Held { room: Room::take_over(list, room), ..Held::default() })
     };
     list.see_answer();
     detached.start();

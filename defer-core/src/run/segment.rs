@@ -53,7 +53,7 @@ impl<W: Work> Segment for Jobs<W> {
         let work = self.present(index);
         Box::pin(async move {
             match call {
-                Call::Run => work.run(&cx).await,
+                Call::Run(turns) => work.run_with(&cx, turns).await,
                 Call::Failed(error) => {
                     work.failed(&cx, error).await;
                     Ok(())

@@ -52,8 +52,10 @@ impl Runner {
     /// Waits until all jobs have ended, for at most `grace`, then stops and names those that have not.
     ///
     /// Jobs that are deferred during the wait count too, and run if time allows. [`JobContext::shutting_down`] tells long
-    /// jobs that the shutdown has begun. A job that blocks its thread cannot be stopped; it is named too. A second
-    /// shutdown is harmless: it waits for what is left.
+    /// jobs that the shutdown has begun. A job that blocks its thread cannot be stopped; it is named too.
+    ///
+    /// The runner takes jobs also after that, so that none is lost of a request that ends late, and they run as any others. No report
+    /// has them. A second shutdown is harmless: it waits for what is left and for what came since.
     ///
     /// Unfinished jobs of a queued type are stopped and pushed to the queue. Those that the queue does not take within the
     /// [push timeout](crate::RunnerBuilder::push_timeout) are abandoned and named too. So is a job whose condition has not

@@ -25,7 +25,8 @@ impl Runner {
     /// Returns a stream of how far a job has got: first how it stands, then each change, up to a final one. It is empty if the job is
     /// unknown here and to the queue.
     ///
-    /// A reader that is slower than the job gets the latest, and nothing piles up. A job that this process has wakes the reader; of one
+    /// A reader that is slower than the job gets the latest, and nothing piles up. What the job says last comes before its end, also if
+    /// it says that right before; of a job that another process runs, that may be missed. A job that this process has wakes the reader; of one
     /// that another process has, or that waits on the queue, the queue is asked once a second. A job that was left out by
     /// [`unique`](crate::Deferred::unique) is followed to the one that runs in its place.
     ///

@@ -82,6 +82,7 @@ kinds! {
     Blocking = Policy::new().with_blocking();
     BlockingTwice = Policy::new().with_blocking().with_tries(2).with_backoff(SECOND, SECOND);
     BlockingLimited = Policy::new().with_blocking().with_timeout(Duration::from_millis(20));
+    BlockingAlone = Policy::new().with_blocking().with_timeout(Duration::from_millis(20)).with_max_running(1);
     /// No more than two of them run at once.
     Narrow = Policy::new().with_max_running(2).with_tries(2).with_backoff(SECOND, SECOND);
     Beside = Policy::new().with_concurrent();

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    future::{Future, pending},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -18,6 +19,7 @@ use tokio::{
 
 use super::{
     clock::Clock,
+    due::Due,
     held::{Held, Settling, Stored},
     identity::Identity,
     ops::{Op, Ops},
@@ -58,6 +60,7 @@ pub(crate) struct Engine {
     takes: AtomicUsize,
     /// Jobs were made ready in this process.
     ready: Notify,
+    due: Due,
     /// What is being asked of the database for the beats, at most one of each.
     pub(super) registering: AtomicBool,
     pub(super) recovering: AtomicBool,
@@ -81,6 +84,7 @@ impl Engine {
             beat_is_awaited: AtomicBool::new(false),
             takes: AtomicUsize::new(0),
             ready: Notify::new(),
+            due: Due::default(),
             registering: AtomicBool::new(false),
             recovering: AtomicBool::new(false),
         }
@@ -312,6 +316,22 @@ impl Engine {
     /// Wakes the workers of this process.
     pub(crate) fn made_ready(&self) {
         self.ready.notify_waiters();
+    }
+
+    /// A job was put off for so many milliseconds. Tell the workers with [`made_ready`](Self::made_ready).
+    pub(super) fn put_off(&self, delay: i64) {
+        self.due.add(self.clock.now(), Duration::from_millis(u64::try_from(delay).unwrap_or_default()));
+    }
+
+    /// Waits until a worker that begins to look now should look again, as far as this process knows.
+    pub(crate) fn due(&self) -> impl Future<Output = ()> + use<'_> {
+        let looked = self.clock.now();
+        async move {
+            match self.due.next_after(looked) {
+                Some(due) => tokio::time::sleep(due.saturating_duration_since(self.clock.now())).await,
+                None => pending().await,
+            }
+        }
     }
 
     /// Waits until jobs are made ready in this process.

@@ -6,6 +6,7 @@
 //! | `clock` | which clock tells how old an answer is |
 //! | `held` | what is known of one job that this process has |
 //! | `ops` | what waits to be written |
+//! | `due` | when the jobs are due that this process put off |
 //! | `identity` | how the database knows this process, and whether it still does |
 //! | `workers` | which job types this process takes |
 //! | `engine` | what all clones, leases and workers of a queue share |
@@ -18,6 +19,7 @@
 mod beats;
 mod clock;
 mod convert;
+mod due;
 #[allow(clippy::module_inception, reason = "the file of the type")]
 mod engine;
 mod held;

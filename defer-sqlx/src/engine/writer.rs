@@ -177,6 +177,7 @@ impl Batch {
                             let _ = done.send(Ok(duplicates.by_ref().take(jobs.len()).collect()));
                         }
                     }
+                    held.iter().for_each(|job| engine.put_off(job.delay));
                     engine.made_ready();
                     Ok(())
                 }
@@ -187,6 +188,11 @@ impl Batch {
             Ok(changed) => {
                 let mut changed = changed.into_iter();
                 let makes_ready = ops.iter().any(makes_ready);
+                for change in &changes {
+                    if let ChangeKind::Ready { delay, .. } | ChangeKind::Retry { delay, .. } = change.kind {
+                        engine.put_off(delay);
+                    }
+                }
                 for op in ops {
                     match op {
                         Op::Hold { held, done, .. } => {

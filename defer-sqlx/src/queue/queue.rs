@@ -25,7 +25,7 @@ pub struct SqlxQueue {
 }
 
 impl SqlxQueue {
-    pub(super) fn new(owner: Arc<Owner>, table: Table) -> Self {
+    pub(crate) fn new(owner: Arc<Owner>, table: Table) -> Self {
         Self { owner, table: Arc::new(table) }
     }
 

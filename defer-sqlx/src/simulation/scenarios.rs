@@ -3,18 +3,20 @@
 use std::{future::poll_fn, sync::Arc, time::Duration};
 
 use defer_core::{
-    JobId, Policy,
+    BoxError, Deferrable, Job, JobContext, JobError, JobId, JobResult, Policy, Runner,
     queue::{End, Envelope, Hold, Settle, Settled, Start, Stop},
 };
 use tokio::{
-    sync::Semaphore,
+    sync::{Semaphore, mpsc},
     task::yield_now,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use super::{memory::BAD, scripted::Scripted};
 use crate::{
     engine::{Owner, new_job},
+    push::{Database, Table},
+    queue::SqlxQueue,
     store::{
         Cancelling, StoreError,
         state::{CANCELLED, DONE, HELD, READY, TAKEN},
@@ -232,5 +234,46 @@ async fn a_queue_that_is_closed_answers_what_still_waits_to_be_written() {
     owner.close().await;
     for Hold { stored, .. } in [first, second] {
         assert!(timeout(SECOND, stored).await.unwrap()[0].is_err());
+    }
+}
+
+/// A job that fails once, and tells when it is tried.
+struct One;
+
+impl Job for One {
+    async fn run(&self, cx: &JobContext) -> JobResult {
+        cx.state::<mpsc::UnboundedSender<Instant>>()?.send(Instant::now())?;
+        if cx.attempt() == 1 { Err(JobError::msg("not yet")) } else { Ok(()) }
+    }
+}
+
+impl Deferrable for One {
+    const NAME: &'static str = "one";
+    const POLICY: Policy = Policy::new().with_tries(2).with_backoff(DELAY, DELAY);
+    const DECODE: Option<fn(&[u8]) -> Result<Self, BoxError>> = Some(|_| Ok(Self));
+}
+
+const DELAY: Duration = Duration::from_millis(40);
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_looks_when_what_its_process_put_off_is_due() {
+    let (_store, owner) = Scripted::start().await;
+    let queue = SqlxQueue::new(owner.clone(), Table::new(Database::Sqlite, None, "default", 100));
+    let (times, mut tried) = mpsc::unbounded_channel();
+    let runner = Runner::builder().state(times).queue(queue.clone()).build();
+    let worker = queue.worker(runner).job::<One>();
+    tokio::spawn(worker.run_until(std::future::pending()));
+    // It has found nothing, and waits.
+    sleep(DELAY).await;
+    let mut delayed = new_job(envelope(1), 100).unwrap();
+    delayed.delay = 40;
+    owner.engine().push(vec![delayed]).await.unwrap();
+    let pushed = Instant::now();
+    let first = tried.recv().await.unwrap();
+    let second = tried.recv().await.unwrap();
+    for (from, to) in [(pushed, first), (first, second)] {
+        let waited = to - from;
+        // A worker that only looked every second would be later.
+        assert!((DELAY..2 * DELAY).contains(&waited), "{waited:?}");
     }
 }
