@@ -17,7 +17,7 @@ use defer_core::{
     defer_fn, scope,
 };
 use support::{
-    Events, Journal, Kind, Log, OnDrop, Other, Patient, Plain, Release, SECOND, Thrice, Twice,
+    Events, Journal, Kind, Log, OnDrop, Other, Patient, Plain, Release, RunNow, SECOND, Thrice, Twice,
     assert_all_accounted_for, assert_room_for, defer_note, quiet_panics,
 };
 use tokio::{
@@ -47,6 +47,45 @@ fn completed(jobs: usize) -> ShutdownReport {
     let mut report = ShutdownReport::default();
     report.completed = jobs;
     report
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delayed_job_runs_when_a_shutdown_begins_if_its_type_says_so() {
+    let hour = SECOND * 3600;
+    let (runner, journal) = (Runner::default(), Journal::default());
+    let note = |what: &'static str| {
+        let journal = journal.clone();
+        RunNow::job(move |_| {
+            journal.note(what);
+            async { Ok(()) }
+        })
+    };
+    let since = Instant::now();
+    scope(&runner, async {
+        defer(note("early")).delay(hour);
+        defer(note("due before")).delay(SECOND);
+        defer(Plain::job(|_| async { Ok(()) })).delay(hour);
+        defer(RunNow::job(|cx| async move {
+            // Another attempt is not put forward.
+            if cx.attempt() == 1 { Err(JobError::msg("on purpose")) } else { Ok(()) }
+        }));
+    })
+    .await;
+    tokio::time::sleep(SECOND * 2).await;
+    assert_eq!(journal.lines(), ["due before"]);
+    let of_job = note("deferred while it drains");
+    scope(&runner, async {
+        defer_fn(move |cx| async move {
+            cx.shutting_down().await;
+            defer(of_job).delay(hour);
+        });
+    })
+    .await;
+    let report = runner.shutdown(SECOND).await;
+    assert_eq!(journal.lines(), ["due before", "early", "deferred while it drains"]);
+    assert_eq!((report.completed, names(&report)), (3, vec!["Plain", "RunNow"]));
+    assert_eq!(since.elapsed(), SECOND * 3, "the two that are not put forward have until the deadline");
+    assert_all_accounted_for(&runner);
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,7 +9,7 @@ use syn::{
     spanned::Spanned,
 };
 
-const STRUCT_KEYS: &str = "`name`, `alias`, `tries`, `backoff`, `timeout`, `on`, `max_running`, `concurrent`, `blocking`, `queue`, `priority`, `no_constructor` and `crate` are allowed on a job";
+const STRUCT_KEYS: &str = "`name`, `alias`, `tries`, `backoff`, `timeout`, `on`, `max_running`, `concurrent`, `blocking`, `queue`, `priority`, `at_shutdown`, `no_constructor` and `crate` are allowed on a job";
 const FIELD_KEYS: &str = "only `default` is allowed on a field";
 const DURATION: &str = "a number and a unit (ms, s, m, h), as in \"500ms\" or \"2m 30s\"";
 
@@ -26,6 +26,7 @@ pub(crate) struct Policy {
     /// Where the attributes say `queue`.
     pub(crate) queue: Option<Span>,
     pub(crate) priority: Option<i16>,
+    pub(crate) at_shutdown: Option<AtShutdown>,
 }
 
 #[derive(Clone, Copy)]
@@ -38,6 +39,13 @@ pub(crate) struct Backoff {
 pub(crate) enum On {
     Always,
     Success,
+}
+
+/// What becomes of a delayed job at a shutdown.
+#[derive(Clone, Copy)]
+pub(crate) enum AtShutdown {
+    Wait,
+    RunNow,
 }
 
 /// What a struct's attributes say.
@@ -89,6 +97,7 @@ impl StructAttributes {
                 self.policy.queue = Some(entry.path().span());
             }
             "priority" => self.policy.priority = Some(priority(entry)?),
+            "at_shutdown" => self.policy.at_shutdown = Some(at_shutdown(entry)?),
             "no_constructor" => {
                 flag(entry)?;
                 self.no_constructor = true;
@@ -215,6 +224,16 @@ fn on(entry: &Meta) -> syn::Result<On> {
         "always" => Ok(On::Always),
         "success" => Ok(On::Success),
         _ => Err(syn::Error::new_spanned(on, expected)),
+    }
+}
+
+fn at_shutdown(entry: &Meta) -> syn::Result<AtShutdown> {
+    let expected = "expected `at_shutdown = \"wait\"` or `at_shutdown = \"run_now\"`";
+    let at_shutdown = string(entry, expected)?;
+    match at_shutdown.value().as_str() {
+        "wait" => Ok(AtShutdown::Wait),
+        "run_now" => Ok(AtShutdown::RunNow),
+        _ => Err(syn::Error::new_spanned(at_shutdown, expected)),
     }
 }
 
@@ -406,7 +425,7 @@ mod tests {
             let Ok(entries) = text.parse::<TokenStream>() else { return Ok(()) };
             let attribute: Attribute = parse_quote!(#[defer(#entries)]);
             let known = ["name", "alias", "tries", "backoff", "timeout", "on", "max_running", "concurrent", "blocking"];
-            let is_known = known.iter().chain(&["queue", "priority", "no_constructor", "crate"]).any(|key| text.starts_with(key));
+            let is_known = known.iter().chain(&["queue", "priority", "at_shutdown", "no_constructor", "crate"]).any(|key| text.starts_with(key));
             prop_assert!(policy(attribute).is_err() || is_known, "{}", quote!(#entries));
         }
     }

@@ -11,7 +11,7 @@ use syn::{
 
 use crate::{
     ast::{JobField, JobType, Refused, Shape, Source},
-    attr::{On, Policy},
+    attr::{AtShutdown, On, Policy},
     function::JobFunction,
 };
 
@@ -256,8 +256,18 @@ fn where_job(job: &JobType<'_>, clause: Option<&WhereClause>) -> Option<WhereCla
 
 fn policy(job: &JobType<'_>) -> TokenStream {
     let krate = &job.krate;
-    let Policy { tries, backoff, timeout, on, max_running, concurrent, blocking, queue, priority } =
-        &job.policy;
+    let Policy {
+        tries,
+        backoff,
+        timeout,
+        on,
+        max_running,
+        concurrent,
+        blocking,
+        queue,
+        priority,
+        at_shutdown,
+    } = &job.policy;
     let tries = tries.map(|tries| quote!(.with_tries(#tries)));
     let backoff = backoff.map(|backoff| {
         let (min, max) = (duration(backoff.min), duration(backoff.max));
@@ -276,9 +286,13 @@ fn policy(job: &JobType<'_>) -> TokenStream {
     let blocking = blocking.then(|| quote!(.with_blocking()));
     let queue = queue.map(|_| quote!(.with_queue()));
     let priority = priority.map(|priority| quote!(.with_priority(#priority)));
+    let at_shutdown = at_shutdown.and_then(|at_shutdown| match at_shutdown {
+        AtShutdown::Wait => None,
+        AtShutdown::RunNow => Some(quote!(.with_run_at_shutdown())),
+    });
     quote!(
         #krate::Policy::new()
-            #tries #backoff #timeout #on #max_running #concurrent #blocking #queue #priority
+            #tries #backoff #timeout #on #max_running #concurrent #blocking #queue #priority #at_shutdown
     )
 }
 

@@ -130,6 +130,27 @@
 //! # async fn reindex_page(_page: u32) {}
 //! ```
 //!
+//! # Delayed jobs
+//!
+//! A job that waits for its [delay](crate::Deferred::delay) keeps the drain waiting, and at the deadline it is lost, unless it is durable: then
+//! it waits in its queue. Where it had better run early than not at all, say so:
+//!
+//! ```
+//! use defer_axum::{JobResult, job};
+//! use std::time::Duration;
+//!
+//! #[job(at_shutdown = "run_now")]
+//! async fn refresh_index() -> JobResult {
+//!     println!("the index is up to date");
+//!     Ok(())
+//! }
+//!
+//! async fn edit_page() -> &'static str {
+//!     refresh_index::defer().unique("index").delay(Duration::from_secs(60));
+//!     "saved"
+//! }
+//! ```
+//!
 //! # Docker
 //!
 //! ```dockerfile

@@ -134,7 +134,8 @@ impl Deferred {
     ///
     /// Once its turn comes, a timer waits, and the job no longer counts toward
     /// [`max_pending`](crate::RunnerBuilder::max_pending). A shutdown waits for the job like any other, and names it if it
-    /// is not due by the deadline. A durable job waits in its queue instead, and a shutdown does not wait for it.
+    /// is not due by the deadline, unless its type [runs at a shutdown](Policy::with_run_at_shutdown). A durable job waits in its
+    /// queue instead, and a shutdown does not wait for it.
     ///
     /// ```
     /// # use defer_core::defer_fn;
@@ -159,8 +160,7 @@ impl Deferred {
     /// its request do not. A second key counts only before the response is over.
     ///
     /// It holds within this runner. A durable job goes through its queue: on that of `defer-sqlx` the key holds in all processes. A
-    /// [blocking](Policy::with_blocking) job that timed out or was stopped may still be on its
-    /// thread when the next starts.
+    /// [blocking](Policy::with_blocking) job that timed out or was stopped keeps its turn until its thread returns.
     ///
     /// ```
     /// # use defer_core::{Deferrable, Job, JobContext, JobResult, Policy, Runner, defer, scope};

@@ -25,6 +25,7 @@ pub struct Policy {
     flags: Flags,
     blocking: bool,
     queue: bool,
+    runs_at_shutdown: bool,
     priority: i16,
 }
 
@@ -115,6 +116,7 @@ impl Policy {
             flags: Flags::NONE,
             blocking: false,
             queue: false,
+            runs_at_shutdown: false,
             priority: 0,
         }
     }
@@ -152,8 +154,7 @@ impl Policy {
     /// line until one of them has ended, first come, first served. One that is between two attempts does not run.
     ///
     /// The limit is keyed by job name: two types with the same name share the limit of the first that runs. Of durable jobs it
-    /// holds on each worker's runner, not in all processes together. A blocking job that has timed out no longer counts, though it may
-    /// still be on its thread.
+    /// holds on each worker's runner, not in all processes together. A blocking job that has timed out counts until its thread returns.
     #[must_use]
     pub const fn with_max_running(mut self, jobs: u32) -> Self {
         self.max_running = Some(match NonZeroU32::new(jobs) {
@@ -194,6 +195,15 @@ impl Policy {
     #[must_use]
     pub const fn with_priority(mut self, priority: i16) -> Self {
         self.priority = priority;
+        self
+    }
+
+    /// Runs a [delayed](crate::Deferred::delay) job at the beginning of a shutdown, when the runner begins to drain, rather than when
+    /// it is due: for what should rather come early than keep the shutdown waiting. Otherwise a shutdown waits for it, and names it if
+    /// it is not due by the deadline. The wait before another attempt is not cut short, and a durable job waits in its queue.
+    #[must_use]
+    pub const fn with_run_at_shutdown(mut self) -> Self {
+        self.runs_at_shutdown = true;
         self
     }
 
@@ -239,6 +249,11 @@ impl Policy {
     /// Returns whether the job is durable on a runner with a queue.
     pub const fn is_queued(&self) -> bool {
         self.queue
+    }
+
+    /// Returns whether a delayed job runs at the beginning of a shutdown, rather than when it is due.
+    pub const fn runs_at_shutdown(&self) -> bool {
+        self.runs_at_shutdown
     }
 
     /// Returns the priority among the jobs of a queue.

@@ -1,13 +1,19 @@
 //! A job with a task of its own: it is concurrent or delayed, it queued late for its turn, or an attempt of it has failed.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use tokio::time::Sleep;
 
 use super::{
     attempt::own_waker,
     detour::detour,
-    finish::Next,
+    finish::{Next, Wait},
     held::{Held, Room},
     start::no_timer,
 };
@@ -58,28 +64,33 @@ impl Detached {
         self.spawn(None);
     }
 
-    /// Runs the job in a task of its own, after this long.
-    pub(super) fn start_after(mut self, delay: Duration) {
-        if let Some(timer) = self.timer(delay) {
-            self.spawn(Some(timer));
+    /// Runs the job in a task of its own, once it has waited.
+    pub(super) fn start_after(mut self, wait: Wait) {
+        if let Some(delay) = self.delay(wait) {
+            self.spawn(delay);
         }
     }
 
-    fn spawn(self, timer: Option<Pin<Box<Sleep>>>) {
+    fn spawn(self, delay: Option<Delay>) {
         let (list, index) = (self.list.clone(), self.index);
-        let task = list.origin.runtime.spawn(InList::new(list.clone(), self.run(timer)));
+        let task = list.origin.runtime.spawn(InList::new(list.clone(), self.run(delay)));
         let too_late = list.lock().state.keep_task(index, task.abort_handle());
         if let Some(task) = too_late {
             task.abort();
         }
     }
 
-    /// Returns a timer. Without one the job fails.
-    fn timer(&mut self, delay: Duration) -> Option<Pin<Box<Sleep>>> {
+    /// Returns what the job waits for, if it waits. `None` without a timer: it fails.
+    fn delay(&mut self, wait: Wait) -> Option<Option<Delay>> {
+        let (duration, ends_at_shutdown) = match wait {
+            Wait::No => return Some(None),
+            Wait::For(duration) => (duration, false),
+            Wait::ForUnlessShutdown(duration) => (duration, true),
+        };
         #[cfg(feature = "testing")]
-        let delay = self.list.wait_of(self.index, delay);
-        match timer(delay) {
-            Ok(timer) => Some(timer),
+        let duration = self.list.wait_of(self.index, duration);
+        match timer(duration) {
+            Ok(timer) => Some(Some(Delay { timer, ends_at_shutdown })),
             Err(NoTimer) => {
                 drop_quietly(self.job.take());
                 let event = JobEventKind::Failed { error: no_timer(), elapsed: Duration::ZERO };
@@ -89,12 +100,12 @@ impl Detached {
         }
     }
 
-    async fn run(mut self, mut timer: Option<Pin<Box<Sleep>>>) {
+    async fn run(mut self, mut delay: Option<Delay>) {
         let list = self.list.clone();
         let own_task = own_waker().await;
         loop {
-            if let Some(timer) = &mut timer {
-                timer.await;
+            if let Some(delay) = delay.take() {
+                delay.elapse(&list).await;
             }
             let Some(job) = &mut self.job else { return };
             let mut permit = None;
@@ -103,18 +114,36 @@ impl Detached {
                     drop_quietly(self.job.take());
                     return;
                 }
-                Next::Detach(delay) => {
+                Next::Detach(wait) => {
                     drop(permit);
-                    timer = None;
-                    if let Some(delay) = delay {
-                        timer = self.timer(delay);
-                        if timer.is_none() {
-                            return;
-                        }
+                    match self.delay(wait) {
+                        Some(next) => delay = next,
+                        None => return,
                     }
                 }
             }
         }
+    }
+}
+
+/// What a job waits for.
+struct Delay {
+    timer: Pin<Box<Sleep>>,
+    /// Or for a shutdown to begin, if that is before.
+    ends_at_shutdown: bool,
+}
+
+impl Delay {
+    async fn elapse(mut self, list: &JobList) {
+        if !self.ends_at_shutdown {
+            return self.timer.await;
+        }
+        let mut shutdown = pin!(list.engine.shutdown.begun());
+        poll_fn(|cx| match self.timer.as_mut().poll(cx) {
+            Poll::Pending => shutdown.as_mut().poll(cx),
+            elapsed => elapsed,
+        })
+        .await;
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     attempt::{Attempt, AttemptEnd},
-    finish::{Again, Next, end_failed, succeed},
+    finish::{Again, Next, Wait, end_failed, succeed},
     held::{Held, Room},
     push,
     start::{Limited, Started, no_timer, started},
@@ -73,14 +73,19 @@ pub(super) async fn detour(
                 }
                 Err(event) => list.end(index, &event),
             },
-            Obstacle::Delay { delay, room } => {
+            Obstacle::Delay { delay, room, policy } => {
                 // While it waits for the clock it takes no room, which other jobs would have to wait for.
                 list.give_back_room(room);
                 held.room = None;
                 if let Some(now) = list.now() {
                     list.lock().state.set_ready(index, now.after(delay));
                 }
-                return Next::Detach(Some(delay));
+                let at_shutdown = policy.runs_at_shutdown();
+                return Next::Detach(if at_shutdown {
+                    Wait::ForUnlessShutdown(delay)
+                } else {
+                    Wait::For(delay)
+                });
             }
             Obstacle::Slots(Slots { serial, limit, is_in_line }) => {
                 if let Some((key, slot)) = serial.filter(|_| held.serial.is_none()) {
@@ -226,7 +231,7 @@ pub(super) fn next(again: Option<Again>, held: &mut Held) -> Next {
     match again {
         Some(Again { delay, room }) => {
             held.room = room;
-            Next::Detach(Some(delay))
+            Next::Detach(Wait::For(delay))
         }
         None => Next::Done,
     }
@@ -238,7 +243,7 @@ fn leave_line(list: &Arc<JobList>, index: usize, held: &mut Held) -> Next {
     match detached {
         Some(room) => {
             held.room = Room::take_over(list, room);
-            Next::Detach(None)
+            Next::Detach(Wait::No)
         }
         None => Next::Done,
     }

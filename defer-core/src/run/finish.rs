@@ -23,8 +23,17 @@ use crate::{
 pub(super) enum Next {
     /// Nothing: it has ended.
     Done,
-    /// It goes on in a task of its own, after this long.
-    Detach(Option<Duration>),
+    /// It goes on in a task of its own.
+    Detach(Wait),
+}
+
+/// How long a job in a task of its own waits before it goes on.
+#[derive(Clone, Copy)]
+pub(super) enum Wait {
+    No,
+    For(Duration),
+    /// For this long, or until a shutdown begins.
+    ForUnlessShutdown(Duration),
 }
 
 /// Another attempt follows.

@@ -200,13 +200,9 @@ async fn run_detour(guard: &mut WorkerGuard, index: usize, jobs: &mut dyn Segmen
 fn leave(list: &Arc<JobList>, index: usize, jobs: &mut dyn Segment, next: Next, held: Held) {
     match next {
         Next::Done => jobs.clear(index),
-        Next::Detach(delay) => {
+        Next::Detach(wait) => {
             let Some(job) = jobs.take(index) else { return };
-            let detached = Detached::new(list, index, job, held);
-            match delay {
-                Some(delay) => detached.start_after(delay),
-                None => detached.start(),
-            }
+            Detached::new(list, index, job, held).start_after(wait);
         }
     }
 }

@@ -91,6 +91,11 @@ kinds! {
     Alone = Policy::new().with_max_running(1);
     BesideThrice = Policy::new().with_concurrent().with_tries(3).with_backoff(SECOND, SECOND);
     BesideOnSuccess = Policy::new().with_concurrent().with_on_success();
+    /// Waits for an hour between tries, and not for a delay once a shutdown has begun.
+    RunNow = Policy::new()
+        .with_run_at_shutdown()
+        .with_tries(2)
+        .with_backoff(Duration::from_secs(3600), Duration::from_secs(3600));
     Queued = Policy::new().with_queue();
     QueuedTwice = Policy::new().with_queue().with_tries(2).with_backoff(SECOND, SECOND);
     QueuedOnSuccess = Policy::new().with_queue().with_on_success();

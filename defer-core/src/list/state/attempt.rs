@@ -15,7 +15,11 @@ use crate::{
         extras::Question,
         state::{Counts, Ended, State},
     },
-    model::{failure::Failure, job_type::JobRef, policy::Flags},
+    model::{
+        failure::Failure,
+        job_type::JobRef,
+        policy::{Flags, Policy},
+    },
     store::Lease,
 };
 
@@ -28,7 +32,7 @@ pub(crate) enum Obstacle {
     /// Ask this about its response. If the answer is yes, the job [passes](State::pass).
     Ask(Question),
     /// It is not due. It is detached, and takes no room: give back that of this many jobs.
-    Delay { delay: Duration, room: usize },
+    Delay { delay: Duration, room: usize, policy: &'static Policy },
     /// It has to wait for its turn.
     Slots(Slots),
     /// It has to wait for a permit.
@@ -132,7 +136,8 @@ impl State {
         }
         if entry.has(Flags::DELAY) {
             if let Some(delay) = entry.take_delay() {
-                return Obstacle::Delay { delay, room: self.counts.detach(entry) };
+                let (room, policy) = (self.counts.detach(entry), entry.policy());
+                return Obstacle::Delay { delay, room, policy };
             }
         }
         if !has_slots && entry.has(Flags::SLOTS) {

@@ -22,7 +22,8 @@ impl Job for Plain {
     concurrent,
     blocking,
     queue,
-    priority = 10
+    priority = 10,
+    at_shutdown = "run_now"
 )]
 struct Full;
 
@@ -35,7 +36,7 @@ impl Job for Full {
 #[derive(Deferrable)]
 #[defer(tries = 4294967295)]
 #[defer(backoff = "1s")]
-#[defer(on = "always")]
+#[defer(on = "always", at_shutdown = "wait")]
 #[defer()]
 struct Several;
 
@@ -85,6 +86,7 @@ fn main() {
     assert!(!plain.is_blocking());
     assert!(!plain.is_queued());
     assert_eq!(plain.priority(), 0);
+    assert!(!plain.runs_at_shutdown());
 
     let full = Full::POLICY;
     assert_eq!(Full::NAME, "send-welcome");
@@ -97,11 +99,13 @@ fn main() {
     assert!(full.is_blocking());
     assert!(full.is_queued());
     assert_eq!(full.priority(), 10);
+    assert!(full.runs_at_shutdown());
 
     let several = Several::POLICY;
     assert_eq!(several.tries(), u32::MAX);
     assert_eq!(several.backoff(), (Duration::from_secs(1), Duration::from_secs(1)));
     assert_eq!(several.condition(), Condition::Always);
+    assert!(!several.runs_at_shutdown());
 
     let least = Least::POLICY;
     assert_eq!(least.tries(), 1);
