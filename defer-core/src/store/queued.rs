@@ -80,7 +80,7 @@ pub enum QueuedState {
     Delayed,
     /// It is not due yet, and has had an attempt: it waits for the next.
     Retrying,
-    /// It waits, and its type is paused.
+    /// It is due, and its type is paused.
     Paused,
     /// A worker has taken it.
     Running,
