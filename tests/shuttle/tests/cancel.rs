@@ -2,9 +2,12 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::pending,
+};
 
-use defer_shuttle::{Cancel, JobError, JobId, Runner, defer, defer_fn, scope};
+use defer_shuttle::{Cancel, JobContext, JobError, JobId, Runner, defer, defer_fn, scope};
 use shuttle::{
     future::{block_on, yield_now},
     sync::mpsc::{Receiver, channel},
@@ -36,7 +39,7 @@ fn a_job_that_is_cancelled_by_its_id_has_one_end_and_the_answer_is_true() {
             let runner = runner.clone();
             async move {
                 scope(&runner, async move {
-                    let twice_refused = |cx: defer_shuttle::JobContext| async move {
+                    let twice_refused = |cx: JobContext| async move {
                         yield_now().await;
                         if cx.attempt() < 3 { Err(JobError::msg("not yet")) } else { Ok(()) }
                     };
@@ -85,17 +88,15 @@ fn a_job_that_waits_to_be_cancelled_is_told_whenever_it_is_asked() {
             let runner = runner.clone();
             async move {
                 scope(&runner, async move {
-                    let in_line = defer_fn(|cx| async move { cx.cancelled().await });
-                    let beside = defer(Beside::job(|cx| async move {
-                        cx.cancelled().await;
-                        // Dropped here.
-                        yield_now().await;
-                        cx.cancelled().await;
-                        std::future::pending().await
-                    }));
-                    [in_line, beside]
-                        .iter()
-                        .for_each(|job| deferred.send(job.id()).expect("the other thread waits"));
+                    for job in [
+                        defer_fn(|cx| async move { cx.cancelled().await }),
+                        defer(Beside::job(|cx| async move {
+                            cx.cancelled().await;
+                            Ok(())
+                        })),
+                    ] {
+                        deferred.send(job.id()).expect("the other thread waits");
+                    }
                 })
                 .await;
             }
@@ -105,10 +106,46 @@ fn a_job_that_waits_to_be_cancelled_is_told_whenever_it_is_asked() {
         let answers = answers.join().expect("it does not panic");
         block_on(runner.idle());
         record.check(&runner, 2);
-        assert!(
-            answers.values().all(|answer| matches!(answer, Cancel::Cancelled | Cancel::Asked)),
-            "{answers:?}"
-        );
+        for (id, answer) in answers {
+            let expected = match answer {
+                Cancel::Cancelled => "cancelled",
+                Cancel::Asked => "succeeded",
+                answer => unreachable!("{answer:?}"),
+            };
+            assert!(record.ended(expected).contains(&id), "{id}: {answer:?}");
+        }
+    });
+}
+
+#[test]
+fn a_job_that_waits_for_something_else_is_dropped_and_a_task_of_its_own_is_told() {
+    explore(|| {
+        let record = Record::default();
+        let runner = record.runner().max_running(1).keep_outcomes(10).build();
+        let (deferred, jobs) = channel();
+        let request = on_thread({
+            let runner = runner.clone();
+            async move {
+                scope(&runner, async move {
+                    for job in [
+                        defer_fn(|_| pending::<()>()),
+                        defer(Beside::job(|cx| {
+                            // `check` waits for this task.
+                            drop(tokio::task::spawn(async move { cx.cancelled().await }));
+                            pending()
+                        })),
+                    ] {
+                        deferred.send(job.id()).expect("the other thread waits");
+                    }
+                })
+                .await;
+            }
+        });
+        let answers = cancel_all(&runner, jobs);
+        join([request]);
+        drop(answers.join().expect("it does not panic"));
+        block_on(runner.idle());
+        assert_eq!(record.check(&runner, 2).cancelled, 2);
     });
 }
 
@@ -135,7 +172,7 @@ fn of_two_that_cancel_a_job_no_more_than_one_ends_it() {
         let by_id = cancel_all(&runner, jobs);
         let by_handle = shuttle::thread::spawn(move || {
             let handles = deferred.iter();
-            handles.filter(|job| job.cancel()).map(|job| job.id()).collect::<std::collections::BTreeSet<_>>()
+            handles.filter(|job| job.cancel()).map(|job| job.id()).collect::<BTreeSet<_>>()
         });
         join([request]);
         let by_id = by_id.join().expect("it does not panic");
