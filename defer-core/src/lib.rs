@@ -134,13 +134,13 @@ pub mod __private {
     pub use crate::{
         __decode as decode, __show as show,
         job::{
-            job::cloned,
+            job::{cloned, job_result},
             show::{Show, Shown, Unshown},
         },
         model::{extensions::Extensions, request::Captured},
         observe::hooks::{Observer, Report},
         primitives::timestamp::Timestamp,
-        store::codec::{Decode, Decoded, Encode, Queued, Undecoded, encode},
+        store::codec::{Decode, Decoded, Encode, Queued, Stored, Undecoded, encode},
     };
 }
 
