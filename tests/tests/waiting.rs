@@ -10,7 +10,11 @@ use axum::{
     response::Response,
     routing::get,
 };
-use defer_axum::{Cancel, JobError, JobId, Runner, defer_fn, scope, watch_sse};
+use defer_axum::{
+    BoxError, BoxFuture, Cancel, JobError, JobId, JobStatus, Runner, defer_fn,
+    queue::{Envelope, FailedJob, InspectQueue, Queue, QueueCounts},
+    scope, watch_sse,
+};
 use defer_tests::{By, Server, Tcp, in_time};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -140,4 +144,42 @@ async fn a_comment_keeps_the_connection_of_a_job_that_takes_long() {
         }
     }
     assert_eq!(began.elapsed(), Duration::from_secs(15));
+}
+
+/// A queue that nobody reaches.
+struct Away;
+
+impl Queue for Away {
+    fn push(&self, _: Vec<Envelope>) -> BoxFuture<'_, Result<(), BoxError>> {
+        Box::pin(async { Err("away".into()) })
+    }
+
+    fn inspect(&self) -> Option<&dyn InspectQueue> {
+        Some(self)
+    }
+}
+
+impl InspectQueue for Away {
+    fn counts(&self) -> BoxFuture<'_, Result<QueueCounts, BoxError>> {
+        Box::pin(async { Err("away".into()) })
+    }
+
+    fn failed(&self, _: usize) -> BoxFuture<'_, Result<Vec<FailedJob>, BoxError>> {
+        Box::pin(async { Err("away".into()) })
+    }
+
+    fn status(&self, _: JobId) -> BoxFuture<'_, Result<Option<JobStatus>, BoxError>> {
+        Box::pin(async { Err("away".into()) })
+    }
+
+    fn retry(&self, _: JobId) -> BoxFuture<'_, Result<bool, BoxError>> {
+        Box::pin(async { Err("away".into()) })
+    }
+}
+
+#[tokio::test]
+async fn a_client_is_told_to_come_back_if_the_shutdown_comes_before_the_queue_answers() {
+    let runner = Runner::builder().keep_outcomes(10).queue(Away).build();
+    runner.shutdown(Duration::from_secs(60)).await;
+    assert_eq!(watch_sse(&runner, JobId::unique()).await.status(), 503);
 }
