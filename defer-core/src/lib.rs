@@ -119,9 +119,9 @@ pub mod queue {
         model::metadata::Metadata,
         runner::{Ran, Resume, Resumed, RunWorker},
         store::{
-            Cancel, End, Envelope, FailedJob, FailureGroup, Hold, HoldJobs, Holder, InspectQueue, JobFilter,
-            Lease, NameCounts, OnQueueFailure, Process, Queue, QueueCounts, QueuedJob, QueuedState, Ready,
-            Settle, Settled, Start, Stop, decode,
+            AtMostEvery, Cancel, End, Envelope, FailedJob, FailureGroup, Hold, HoldJobs, Holder,
+            InspectQueue, JobFilter, Lease, NameCounts, OnQueueFailure, Process, Queue, QueueCounts,
+            QueuedJob, QueuedState, Ready, Replace, Settle, Settled, Start, Stop, decode,
         },
     };
 }

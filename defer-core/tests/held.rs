@@ -162,7 +162,7 @@ impl Lease for Leased {
             End::Snoozed { .. } => "snoozed".to_owned(),
             End::Skipped => "skipped".to_owned(),
             End::Cancelled => "cancelled".to_owned(),
-            End::Ready(Ready { delay, serial, unique, response }) => {
+            End::Ready(Ready { delay, serial, unique, response, .. }) => {
                 let delivery = response.map(|response| response.delivery());
                 format!("ready {delay:?} {serial:?} {unique:?} {delivery:?}")
             }

@@ -15,6 +15,7 @@ use crate::{
         list::JobList,
     },
     model::{id::JobId, response::ResponseInfo},
+    store::Replace,
 };
 
 /// A handle to a deferred job. Use it to change or cancel the job before it starts.
@@ -47,7 +48,7 @@ pub struct Deferred {
     /// `None` for a job that was shed at once.
     index: Option<usize>,
     id: JobId,
-    /// Set by [`unique`](Self::unique), and shared with the clones that follow.
+    /// Set by [`unique`](Self::unique) and [`at_most_every`](Self::at_most_every), and shared with the clones that follow.
     duplicate_of: OnceLock<DuplicateOf>,
 }
 
@@ -190,7 +191,8 @@ impl Deferred {
     /// counts as cancelled; its id leads to the job that runs in its place ([`Runner::status`](crate::Runner::status),
     /// [`watch`](crate::Runner::watch)).
     ///
-    /// This is checked now, and again when the response is over. From then on the job whose duplicates are dropped can be
+    /// This is checked now, and again when the response is over. A job that is a duplicate now is dropped once the handler has
+    /// answered; until then it may still [`replace`](Self::replace) the other. From then on the job whose duplicates are dropped can be
     /// neither cancelled nor delayed by its handle; [`Runner::cancel`](crate::Runner::cancel) cancels it, and who watches one of the
     /// duplicates hears of it.
     ///
@@ -226,8 +228,130 @@ impl Deferred {
         self.clone()
     }
 
-    /// Returns whether the job is a duplicate: dropped by [`unique`](Self::unique), or when its response was over, because another
-    /// with its key was pending. Ask a handle that `unique` was called on or has returned, or a clone of that.
+    /// Takes the place of the job with the same [unique](Self::unique) key that is pending, instead of being left out for it.
+    ///
+    /// The job is a whole one of its own, with its fields and its request, and may be of another type. It starts when the other would
+    /// have: with [`delay`](Self::delay), once so long after the first, however many follow. The other is then a
+    /// [duplicate](Self::is_duplicate) of this one and counts as cancelled, and its id leads to the job that runs, through
+    /// a thousand of them. Use [`replace_within`](Self::replace_within) to wait for a pause instead.
+    ///
+    /// Only a job replaces that will certainly run, and only one that will is replaced: with [`on_success`](Self::on_success)
+    /// that is known when the response is over, with [`when`](Self::when) once the predicate was asked. Until then both wait. A job
+    /// that runs is never replaced, so that no change is missed, nor is one whose response is not over. Of two in one request
+    /// the later one stays. What others were left out for may be replaced: the new job stands for all of them. The order of
+    /// the calls `unique`, `replace` and `delay` does not matter. Without a unique key this has no effect.
+    ///
+    /// It holds on this runner, and of durable jobs in their queue, in all processes; see [`unique`](Self::unique). These are different
+    /// places: a durable job does not replace one that waits in memory, nor the other way round.
+    ///
+    /// ```
+    /// # use defer_core::{Runner, defer_fn, scope};
+    /// # use std::time::Duration;
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() {
+    /// # let runner = Runner::default();
+    /// for token in 1..=3 {
+    ///     // Three requests in short order. One job runs, 200 ms after the first, and sends the last token.
+    ///     scope(&runner, async {
+    ///         defer_fn(move |_| async move {
+    ///             println!("push token {token}");
+    ///             # assert_eq!(token, 3);
+    ///         })
+    ///         .unique("push:42")
+    ///         .replace()
+    ///         .delay(Duration::from_millis(200));
+    ///     })
+    ///     .await;
+    /// }
+    /// runner.idle().await;
+    /// assert_eq!((runner.stats().succeeded, runner.stats().cancelled), (1, 2));
+    /// # }
+    /// ```
+    pub fn replace(&self) -> Self {
+        self.set_replace(Replace::AtItsTime)
+    }
+
+    /// Takes the place of the job with the same [unique](Self::unique) key that is pending, and starts its own
+    /// [`delay`](Self::delay) anew, but no later than `longest` after the response of the first of them was over: a
+    /// debounce with a maximum wait. A single job waits no longer either.
+    ///
+    /// Otherwise it is as [`replace`](Self::replace).
+    ///
+    /// ```
+    /// # use defer_core::{Runner, defer_fn, scope};
+    /// use std::time::Duration;
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() {
+    /// # let runner = Runner::default();
+    /// for edit in 1..=10 {
+    ///     scope(&runner, async {
+    ///         // Once nobody has typed for 2 s, and every 5 s while somebody does.
+    ///         defer_fn(move |_| async move { println!("index as of edit {edit}") })
+    ///             .unique("index:42")
+    ///             .replace_within(Duration::from_secs(5))
+    ///             .delay(Duration::from_secs(2));
+    ///     })
+    ///     .await;
+    ///     tokio::time::sleep(Duration::from_secs(1)).await;
+    /// }
+    /// runner.idle().await;
+    /// assert_eq!(runner.stats().succeeded, 2);
+    /// # }
+    /// ```
+    pub fn replace_within(&self, longest: Duration) -> Self {
+        self.set_replace(Replace::Within(longest))
+    }
+
+    fn set_replace(&self, replace: Replace) -> Self {
+        if let Some(index) = self.index {
+            self.list.set_replace(index, replace);
+        }
+        self.clone()
+    }
+
+    /// Runs the job, unless one with this key started less than this long ago on this runner: now, and then not for a while.
+    ///
+    /// This is checked when the job is about to start: after its condition, its delay and its turn. A job that is left out is a
+    /// [duplicate](Self::is_duplicate) of the one that started and counts as cancelled, and its id leads to that one. That one
+    /// may have ended by then, or fail: to hear of every change use [`unique`](Self::unique), which waits for the next. Another attempt is
+    /// not checked again. A second call replaces the first.
+    ///
+    /// Use one duration for a key: a start is remembered for as long as the jobs that started asked for.
+    ///
+    /// A durable job goes through its queue, and is checked there when it is taken, among all processes.
+    ///
+    /// ```
+    /// # use defer_core::{Runner, defer_fn, scope};
+    /// use std::time::Duration;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let runner = Runner::default();
+    /// for _ in 0..3 {
+    ///     // Three webhooks in short order.
+    ///     scope(&runner, async {
+    ///         defer_fn(|_| async { println!("looking for conflicts") })
+    ///             .at_most_every("conflicts", Duration::from_secs(60));
+    ///     })
+    ///     .await;
+    /// }
+    /// runner.idle().await;
+    /// assert_eq!((runner.stats().succeeded, runner.stats().cancelled), (1, 2));
+    /// # }
+    /// ```
+    pub fn at_most_every(&self, key: impl AsRef<str>, every: Duration) -> Self {
+        if let Some(index) = self.index {
+            if let Some(duplicate_of) = self.list.set_at_most(index, key.as_ref(), every) {
+                let _ = self.duplicate_of.set(duplicate_of);
+            }
+        }
+        self.clone()
+    }
+
+    /// Returns whether the job is a duplicate: dropped because another with its [`unique`](Self::unique) key was pending, has
+    /// [replaced](Self::replace) it, or has [just started](Self::at_most_every). Ask a handle that `unique` or `at_most_every` was called
+    /// on or has returned, or a clone of that.
     pub fn is_duplicate(&self) -> bool {
         self.duplicate_of.get().is_some_and(|duplicate_of| duplicate_of.get().is_some())
     }

@@ -1,10 +1,11 @@
-//! Which job of each unique key the others are left out for.
+//! Which job of each unique key the others are left out for, or take the place of.
 
 use std::{
-    any::Any,
     collections::HashMap,
     sync::{Arc, Mutex, Weak},
 };
+
+use tokio::time::Instant;
 
 use crate::{model::id::JobId, primitives::sync::lock};
 
@@ -18,15 +19,39 @@ type Holders = Mutex<HashMap<Arc<str>, Holder>>;
 
 struct Holder {
     id: JobId,
-    pin: PinJob,
+    job: Box<dyn KeyedJob>,
 }
 
-/// Makes sure that a job runs, if it is pending and that can be. Called under a lock, so it must neither call user code nor
-/// drop the last reference to the job's list: it returns what to drop.
-pub(crate) type PinJob = Box<dyn Fn() -> Pinned + Send + Sync>;
+/// A job with a unique key. All of it is called under a lock, so it must neither call user code nor drop the last reference to the
+/// job's list: it returns what is left to do.
+pub(crate) trait KeyedJob: Send + Sync {
+    /// Makes sure that the job runs, if it is pending and that can be.
+    fn pin(&self) -> Pinned;
 
-/// Whether a job is pinned, and what to drop after unlocking.
-pub(crate) type Pinned = (bool, Option<Arc<dyn Any + Send + Sync>>);
+    /// Ends the job for another, if it is pending and would have run.
+    fn replace(&self, by: JobId) -> Replaced;
+
+    /// Gives the job, which has the key now, a place: that of the one that it has replaced, or a new one.
+    fn take_place(&self, of: Option<Place>) -> Left;
+}
+
+/// Whether a job is pinned, and what to do after unlocking.
+pub(crate) type Pinned = (bool, Left);
+
+/// The place that a job has left, if it has, and what to do after unlocking.
+pub(crate) type Replaced = (Option<Place>, Left);
+
+/// What is left to do after unlocking.
+pub(crate) type Left = Option<Box<dyn FnOnce()>>;
+
+/// A job's place among those that replace each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// When the first of them was added.
+    pub(crate) since: Instant,
+    /// When the last of them would have started. `None` if the clock has no such time.
+    pub(crate) due: Option<Instant>,
+}
 
 /// The right of a job that its duplicates are left out. Given up when it is dropped.
 pub(crate) struct Claim {
@@ -40,9 +65,9 @@ impl Dedup {
     /// longer be cancelled or put off.
     pub(crate) fn duplicate_of(&self, key: &str, id: JobId) -> Option<JobId> {
         let holders = lock(&self.holders);
-        let (duplicate_of, pinned) = pin_other(&holders, key, id);
+        let (duplicate_of, left) = pin_other(&holders, key, id);
         drop(holders);
-        drop(pinned);
+        finish([left]);
         duplicate_of
     }
 
@@ -51,29 +76,55 @@ impl Dedup {
     /// # Errors
     ///
     /// If the job is itself a duplicate, the job [that it is a duplicate of](Self::duplicate_of).
-    pub(crate) fn claim(&self, key: Arc<str>, id: JobId, pin: PinJob) -> Result<Claim, JobId> {
+    pub(crate) fn claim(&self, key: Arc<str>, id: JobId, job: Box<dyn KeyedJob>) -> Result<Claim, JobId> {
         let mut holders = lock(&self.holders);
-        let (duplicate_of, pinned) = pin_other(&holders, &key, id);
+        let (duplicate_of, of_other) = pin_other(&holders, &key, id);
+        let mut of_this = None;
         if duplicate_of.is_none() {
-            holders.insert(key.clone(), Holder { id, pin });
+            of_this = job.take_place(None);
+            holders.insert(key.clone(), Holder { id, job });
         }
         drop(holders);
-        drop(pinned);
+        finish([of_other, of_this]);
         match duplicate_of {
             Some(other) => Err(other),
-            None => Ok(Claim { key, id, holders: Arc::downgrade(&self.holders) }),
+            None => Ok(self.claim_of(key, id)),
         }
+    }
+
+    /// Lets a job take the place of the pending one with its key, and the others be left out for it from here on. `None` if the job
+    /// cannot: it is not pending any more.
+    pub(crate) fn replace(&self, key: Arc<str>, id: JobId, job: Box<dyn KeyedJob>) -> Option<Claim> {
+        let mut holders = lock(&self.holders);
+        // First it is sure that this one runs. In one step with the rest: one that replaces this one in turn has to find its place.
+        let (is_pinned, of_pin) = job.pin();
+        let (mut of_other, mut of_this) = (None, None);
+        if is_pinned {
+            let other = holders.get(&key).filter(|other| other.id != id);
+            let (place, left) = other.map(|other| other.job.replace(id)).unwrap_or_default();
+            of_other = left;
+            of_this = job.take_place(place);
+            holders.insert(key.clone(), Holder { id, job });
+        }
+        drop(holders);
+        finish([of_pin, of_other, of_this]);
+        is_pinned.then(|| self.claim_of(key, id))
+    }
+
+    fn claim_of(&self, key: Arc<str>, id: JobId) -> Claim {
+        Claim { key, id, holders: Arc::downgrade(&self.holders) }
     }
 }
 
-fn pin_other(
-    holders: &HashMap<Arc<str>, Holder>,
-    key: &str,
-    id: JobId,
-) -> (Option<JobId>, Option<Arc<dyn Any + Send + Sync>>) {
+/// Does what is left to do. The lock must not be held.
+fn finish<const N: usize>(left: [Left; N]) {
+    left.into_iter().flatten().for_each(|left| left());
+}
+
+fn pin_other(holders: &HashMap<Arc<str>, Holder>, key: &str, id: JobId) -> (Option<JobId>, Left) {
     let Some(holder) = holders.get(key).filter(|holder| holder.id != id) else { return (None, None) };
-    let (is_pinned, keep) = (holder.pin)();
-    (is_pinned.then_some(holder.id), keep)
+    let (is_pinned, left) = holder.job.pin();
+    (is_pinned.then_some(holder.id), left)
 }
 
 impl Drop for Claim {

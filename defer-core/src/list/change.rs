@@ -1,21 +1,9 @@
 //! What handles do to jobs in line.
 
-use std::{
-    any::Any,
-    sync::{Arc, Weak},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use super::{
-    entry::Entry,
-    extras::{DuplicateOf, Unique},
-    list::JobList,
-};
-use crate::{
-    limits::dedup::{Claim, PinJob},
-    model::id::JobId,
-    observe::event::JobEventKind,
-};
+use super::{entry::Entry, extras::DuplicateOf, list::JobList};
+use crate::{limits::throttle::AtMost, observe::event::JobEventKind};
 
 impl JobList {
     /// Changes a job that is in line and has not started. Otherwise returns the value, which must not be dropped under the lock.
@@ -67,68 +55,10 @@ impl JobList {
         locked.state.change(index, |entry| entry.set_serial(key, is_released));
     }
 
-    /// Sets the unique key of a job that has not started. Leaves the job out if another with this key is pending; otherwise that
-    /// one is looked for again when the response is over. Returns where it is noted whether the job is a duplicate.
-    pub(crate) fn set_unique(self: &Arc<Self>, index: usize, key: &str) -> Option<DuplicateOf> {
-        let (unique, id, is_durable, is_released) = {
-            let mut locked = self.lock();
-            let set =
-                |entry: &mut Entry| (entry.set_unique(key.into()), entry.id, entry.policy().is_queued());
-            let (unique, id, is_durable) = locked.state.change(index, set)?;
-            (unique, id, is_durable, locked.state.is_released())
-        };
-        let duplicate_of = unique.duplicate_of.clone();
-        // A recorder keeps the responses of all jobs from being over. Of durable jobs the queue tells later.
-        if is_released || (self.engine.config.is_recording && !is_durable) {
-            self.claim(index);
-        } else if let Some(other) = self.engine.dedup.duplicate_of(&unique.key, id) {
-            self.leave_out(index, &unique, other);
-        }
-        Some(duplicate_of)
-    }
-
-    /// Lets others with its unique key be left out for a job, or leaves it out if it is itself a duplicate.
-    pub(crate) fn claim(self: &Arc<Self>, index: usize) {
-        let claimed = {
-            let mut locked = self.lock();
-            let entry = locked.state.open_entry(index);
-            let entry = entry.filter(|entry| entry.may_start() && !entry.has_claim());
-            entry.and_then(|entry| Some((entry.unique()?.clone(), entry.id)))
-        };
-        let Some((unique, id)) = claimed else { return };
-        match self.engine.dedup.claim(unique.key.clone(), id, self.pin(index)) {
-            Err(other) => self.leave_out(index, &unique, other),
-            Ok(claim) => {
-                let unused = self.keep_claim(index, claim);
-                drop(unused);
-            }
-        }
-    }
-
-    fn leave_out(&self, index: usize, unique: &Unique, other: JobId) {
-        self.end_with(&JobEventKind::Cancelled, |locked, effects| {
-            locked.state.leave_out(index, effects);
-            if let Some(ended) = effects.ended.first() {
-                let _ = unique.duplicate_of.set(other);
-                self.note_duplicate(ended.job.id, other);
-            }
-        });
-    }
-
-    fn keep_claim(&self, index: usize, claim: Claim) -> Option<Claim> {
-        match self.lock().state.open_entry(index).filter(|entry| entry.may_start()) {
-            Some(entry) => entry.keep_claim(claim),
-            None => Some(claim),
-        }
-    }
-
-    /// Returns what pins a job, for as long as its list exists.
-    fn pin(self: &Arc<Self>, index: usize) -> PinJob {
-        let list: Weak<Self> = Arc::downgrade(self);
-        Box::new(move || {
-            let Some(list) = list.upgrade() else { return (false, None) };
-            let is_pinned = list.lock().state.open_entry(index).is_some_and(Entry::pin);
-            (is_pinned, Some(list as Arc<dyn Any + Send + Sync>))
-        })
+    /// Lets a job that has not started be left out if another with this key starts too short a time before.
+    /// Returns where it is noted whether that has happened.
+    pub(crate) fn set_at_most(&self, index: usize, key: &str, every: Duration) -> Option<DuplicateOf> {
+        let at_most = AtMost { key: key.into(), every, throttle: self.engine.throttle.clone() };
+        self.lock().state.change(index, |entry| entry.set_at_most(at_most))
     }
 }

@@ -19,6 +19,7 @@ use crate::{
         dedup::Dedup,
         keyed_semaphore::KeyedSemaphore,
         semaphore::{Grantee, Semaphore},
+        throttle::Throttle,
     },
     model::type_map::TypeMap,
     observe::{hooks::Hooks, outcomes::Outcomes, stats::Counters},
@@ -56,6 +57,7 @@ where
     pub(crate) capacity: Capacity,
     pub(crate) slots: KeyedSemaphore,
     pub(crate) dedup: Dedup,
+    pub(crate) throttle: Throttle,
     pub(crate) counters: Counters,
     pub(crate) shutdown: Shutdown,
     /// Every list that exists, for a shutdown and for whoever asks what runs.
@@ -117,6 +119,7 @@ where
             capacity: Capacity::new(config.max_pending),
             slots: KeyedSemaphore::default(),
             dedup: Dedup::default(),
+            throttle: Throttle::default(),
             counters: Counters::default(),
             shutdown: Shutdown::new(),
             register: Mutex::new(Slab::new()),

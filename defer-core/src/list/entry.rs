@@ -7,8 +7,9 @@ use tokio::{sync::oneshot, task::AbortHandle, time::Instant};
 use super::extras::{Cancellation, Delay, DuplicateOf, Extras, Leased, Predicate, Question, Unique};
 use crate::{
     limits::{
-        dedup::Claim,
+        dedup::{Claim, Place},
         keyed_semaphore::{Key, Slot},
+        throttle::AtMost,
     },
     model::{
         id::JobId,
@@ -17,7 +18,7 @@ use crate::{
     },
     observe::event::JobEventKind,
     primitives::timestamp::Timestamp,
-    store::{Envelope, Lease},
+    store::{AtMostEvery, Envelope, Lease, Replace},
 };
 
 /// Who is told how the attempt of a job from a queue ends.
@@ -185,9 +186,18 @@ impl Entry {
         self.queue != InQueue::Unsure && !self.has(Flags::PINNED)
     }
 
+    /// Returns whether another may take the job's place: it is pending, will certainly run, and the queue does not have it.
+    pub(super) fn may_be_replaced(&self) -> bool {
+        self.will_run() && matches!(self.queue, InQueue::No | InQueue::Failed)
+    }
+
+    fn will_run(&self) -> bool {
+        self.may_start() && self.attempts == 0 && !self.has(Flags::CONDITION)
+    }
+
     /// Makes sure that the job runs. Returns whether it is pending and that can be.
     pub(super) fn pin(&mut self) -> bool {
-        let will_run = self.may_start() && self.attempts == 0 && !self.has(Flags::CONDITION);
+        let will_run = self.will_run();
         if will_run {
             self.set(Flags::PINNED);
         }
@@ -281,7 +291,7 @@ impl Entry {
         Some((Key::Type(self.kind.name()), usize::try_from(at_once).unwrap_or(usize::MAX)))
     }
 
-    pub(super) fn unique(&self) -> Option<&Unique> {
+    fn unique(&self) -> Option<&Unique> {
         self.extras.as_ref()?.options.unique.as_ref()
     }
 
@@ -290,14 +300,122 @@ impl Entry {
     }
 
     /// Sets the unique key, unless the job has one. Returns the one that it has.
-    pub(super) fn set_unique(&mut self, key: Arc<str>) -> Unique {
+    pub(super) fn set_unique(&mut self, key: Arc<str>) -> Arc<str> {
         self.set(Flags::UNIQUE);
         let unique = &mut self.extras().options.unique;
-        unique.get_or_insert_with(|| Unique { key, duplicate_of: DuplicateOf::default() }).clone()
+        unique.get_or_insert_with(|| Unique { key, twin: None, since: None, due: None }).key.clone()
+    }
+
+    pub(crate) fn replace(&self) -> Option<Replace> {
+        self.extras.as_ref()?.options.replace
+    }
+
+    /// Lets the job replace another. It is not left out then.
+    pub(super) fn set_replace(&mut self, replace: Replace) {
+        let options = &mut self.extras().options;
+        options.replace = Some(replace);
+        if options.unique.as_mut().is_some_and(|unique| unique.twin.take().is_some()) {
+            self.duplicate_of().set(None);
+        }
+        self.keep_within();
+    }
+
+    /// Marks the job as a duplicate, unless it replaces.
+    pub(super) fn mark(&mut self, twin: JobId) {
+        if self.replace().is_none() {
+            if let Some(unique) = &mut self.extras().options.unique {
+                unique.twin = Some(twin);
+            }
+            self.duplicate_of().set(Some(twin));
+        }
+    }
+
+    /// Returns the job that this one is to be left out for.
+    pub(super) fn twin(&self) -> Option<JobId> {
+        self.unique()?.twin
+    }
+
+    /// Returns where it is noted whether the job is a duplicate.
+    pub(super) fn duplicate_of(&mut self) -> DuplicateOf {
+        self.extras().options.duplicate_of.get_or_insert_default().clone()
+    }
+
+    pub(crate) fn at_most(&self) -> Option<&AtMost> {
+        self.extras.as_ref()?.options.at_most.as_ref()
+    }
+
+    /// Lets the job be left out if another with its key starts too short a time before. Returns where that is noted.
+    pub(super) fn set_at_most(&mut self, at_most: AtMost) -> DuplicateOf {
+        self.set(Flags::UNIQUE);
+        self.extras().options.at_most = Some(at_most);
+        self.duplicate_of()
+    }
+
+    /// The first attempt of the job is about to start. Returns the job that started too short a time ago for that.
+    pub(super) fn starts_too_soon(&mut self) -> Option<JobId> {
+        let id = self.id;
+        self.extras.as_mut()?.options.at_most.take()?.start(id)
     }
 
     pub(super) fn has_claim(&self) -> bool {
         self.extras.as_ref().is_some_and(|extras| extras.progress.claim.is_some())
+    }
+
+    /// Gives the job the place of another that it has replaced, or one of its own. Returns a turn that it must not have before it is due.
+    pub(super) fn take_place(&mut self, of: Option<Place>, is_over: bool) -> Option<Slot> {
+        // Others rely on it from here on, if any did on the other.
+        self.unset(Flags::PINNED);
+        if !is_over {
+            return None;
+        }
+        if of.is_some() {
+            self.set(Flags::PINNED);
+        }
+        let now = Instant::now();
+        let replace = self.replace();
+        let options = &mut self.extras().options;
+        options.unique.as_mut()?.since = Some(of.map_or(now, |place| place.since));
+        if let (Some(place), Some(Replace::AtItsTime)) = (of, replace) {
+            options.delay = Some(place.due.map_or(Delay::After(Duration::MAX), Delay::Until));
+            self.set(Flags::DELAY);
+        }
+        self.keep_within();
+        if self.is_due() {
+            return None;
+        }
+        self.unset(Flags::IN_TURN);
+        self.take_slot()
+    }
+
+    /// Shortens the delay of a job that has a place, if it would be longer than the place lasts.
+    fn keep_within(&mut self) {
+        let Some(Replace::Within(longest)) = self.replace() else { return };
+        let Some(end) = self.unique().and_then(|unique| unique.since?.checked_add(longest)) else { return };
+        let options = &mut self.extras().options;
+        if let Some(delay) = &mut options.delay {
+            if delay.due(Instant::now()).is_none_or(|due| due > end) {
+                *delay = Delay::Until(end);
+            }
+        }
+    }
+
+    /// Returns the place that another may take.
+    pub(super) fn place(&self) -> Place {
+        let now = Instant::now();
+        let options = self.extras.as_ref().map(|extras| &extras.options);
+        let unique = self.unique();
+        let due = match options.and_then(|options| options.delay.as_ref()) {
+            Some(delay) => delay.due(now),
+            None => Some(unique.and_then(|unique| unique.due).unwrap_or(now)),
+        };
+        Place { since: unique.and_then(|unique| unique.since).unwrap_or(now), due }
+    }
+
+    /// Notes when the job will be due, for one that takes its place.
+    pub(super) fn set_due(&mut self, wait: Duration) {
+        if let Some(unique) = self.extras.as_mut().and_then(|extras| extras.options.unique.as_mut()) {
+            unique.due = Instant::now().checked_add(wait);
+        }
     }
 
     /// Keeps the claim. Returns the one that this replaces.
@@ -308,18 +426,21 @@ impl Entry {
 
 /// Its times.
 impl Entry {
-    /// Sets the delay: the job starts no sooner than this long after its response. Has no effect on a job that has to run, or
-    /// that has queued for its turn.
+    /// Sets the delay: the job starts no sooner than this long after its response. Has no effect on a job that has to run, unless its
+    /// place ends at some time, nor on one that has queued for its turn.
     pub(super) fn set_delay(&mut self, delay: Duration) {
-        if !self.has(Flags::PINNED.with(Flags::IN_TURN)) {
-            let options = &mut self.extras().options;
-            options.delay = Some(Delay::After(delay));
-            #[cfg(feature = "testing")]
-            {
-                options.asked_delay = Some(delay);
-            }
-            self.set(Flags::DELAY);
+        let is_bounded = matches!(self.replace(), Some(Replace::Within(_)));
+        if self.has(Flags::IN_TURN) || self.has(Flags::PINNED) && !is_bounded {
+            return;
         }
+        let options = &mut self.extras().options;
+        options.delay = Some(Delay::After(delay));
+        #[cfg(feature = "testing")]
+        {
+            options.asked_delay = Some(delay);
+        }
+        self.set(Flags::DELAY);
+        self.keep_within();
     }
 
     /// Returns what is left of the delay; all of it, until the response is over.
@@ -353,6 +474,9 @@ impl Entry {
     pub(super) fn take_delay(&mut self) -> Option<Duration> {
         self.unset(Flags::DELAY);
         let delay = self.extras.as_mut()?.options.delay.take()?.left();
+        if self.has(Flags::UNIQUE) {
+            self.set_due(delay);
+        }
         (!delay.is_zero()).then_some(delay)
     }
 
@@ -389,6 +513,8 @@ impl Entry {
         envelope.delay = self.delay().unwrap_or_default();
         envelope.serial = self.serial_key().map(ToString::to_string);
         envelope.unique = self.unique_key().map(ToString::to_string);
+        envelope.replace = self.replace();
+        envelope.at_most = self.at_most().map(stored_at_most);
         envelope.condition = self.condition();
         Some(envelope)
     }
@@ -432,4 +558,9 @@ impl Entry {
     fn extras(&mut self) -> &mut Extras {
         self.extras.get_or_insert_default()
     }
+}
+
+/// Returns how a queue stores how often jobs may start.
+pub(super) fn stored_at_most(at_most: &AtMost) -> AtMostEvery {
+    AtMostEvery::new(&*at_most.key, at_most.every)
 }

@@ -3,7 +3,7 @@
 use std::{
     future::{Future, poll_fn},
     pin::pin,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex},
     task::{Poll, Waker},
     time::Duration,
 };
@@ -11,17 +11,18 @@ use std::{
 use tokio::{sync::oneshot, task::AbortHandle, time::Instant};
 
 use crate::{
-    limits::{dedup::Claim, keyed_semaphore::Slot},
+    limits::{dedup::Claim, keyed_semaphore::Slot, throttle::AtMost},
     model::{id::JobId, response::ResponseInfo},
     observe::event::JobEventKind,
     primitives::{
         sync::{
             Notify,
             atomic::{AtomicBool, Ordering},
+            lock,
         },
         timestamp::Timestamp,
     },
-    store::Lease,
+    store::{Lease, Replace},
 };
 
 /// Holds user code: drop it only after releasing the lock.
@@ -42,17 +43,36 @@ pub(super) struct Options {
     pub(super) asked_delay: Option<Duration>,
     pub(super) serial: Option<Arc<str>>,
     pub(super) unique: Option<Unique>,
+    pub(super) replace: Option<Replace>,
+    pub(super) at_most: Option<AtMost>,
+    pub(super) duplicate_of: Option<DuplicateOf>,
 }
 
 /// The job's unique key.
 #[derive(Clone)]
 pub(super) struct Unique {
     pub(super) key: Arc<str>,
-    pub(super) duplicate_of: DuplicateOf,
+    /// The job is to be left out, unless it replaces: this one was pending when its key was set.
+    pub(super) twin: Option<JobId>,
+    /// When the first of those that have replaced each other was added, if this one has their place.
+    pub(super) since: Option<Instant>,
+    /// When its delay is over, once a timer waits for that.
+    pub(super) due: Option<Instant>,
 }
 
 /// The job that another is a duplicate of, once that is known. Shared with handles.
-pub(crate) type DuplicateOf = Arc<OnceLock<JobId>>;
+#[derive(Clone, Default)]
+pub(crate) struct DuplicateOf(Arc<Mutex<Option<JobId>>>);
+
+impl DuplicateOf {
+    pub(crate) fn get(&self) -> Option<JobId> {
+        *lock(&self.0)
+    }
+
+    pub(super) fn set(&self, other: Option<JobId>) {
+        *lock(&self.0) = other;
+    }
+}
 
 /// How far one job has got, in what few jobs have.
 #[derive(Default)]
@@ -136,6 +156,9 @@ impl Clone for Extras {
                 asked_delay: options.asked_delay,
                 serial: options.serial.clone(),
                 unique: options.unique.clone(),
+                replace: options.replace,
+                at_most: options.at_most.clone(),
+                duplicate_of: options.duplicate_of.clone(),
             },
             progress: Progress {
                 ready: progress.ready,
@@ -163,6 +186,14 @@ pub(super) enum Delay {
 }
 
 impl Delay {
+    /// Returns when it is over. `None` if the clock has no such time.
+    pub(super) fn due(&self, now: Instant) -> Option<Instant> {
+        match self {
+            Self::After(delay) => now.checked_add(*delay),
+            Self::Until(at) => Some(*at),
+        }
+    }
+
     pub(super) fn left(&self) -> Duration {
         match self {
             Self::After(delay) => *delay,

@@ -3,7 +3,7 @@
 use std::{future::ready, mem, sync::Arc, task::Waker};
 
 use super::{
-    entry::{Entry, JobState},
+    entry::{Entry, JobState, stored_at_most},
     extras::{Delay, DuplicateOf, Extras, Leased},
     list::{JobList, Locked, Segment},
     state::{Effects, Ended, Report, Returned, Way},
@@ -298,7 +298,7 @@ impl Settlement {
             Settled::Unknown => queued(Final::HandedOver),
             Settled::Duplicate(other) => {
                 if let Some(duplicate_of) = &self.duplicate_of {
-                    let _ = duplicate_of.set(other);
+                    duplicate_of.set(Some(other));
                 }
                 list.note_duplicate(job.id, other);
                 list.count(job, &JobEventKind::Cancelled, Final::Cancelled, Times::default());
@@ -334,11 +334,13 @@ impl Extras {
             delay: options.delay.as_ref().map(Delay::left).unwrap_or_default(),
             serial: options.serial.as_ref().map(ToString::to_string),
             unique: options.unique.as_ref().map(|unique| unique.key.to_string()),
+            replace: options.replace,
+            at_most: options.at_most.as_ref().map(stored_at_most),
             response,
         }
     }
 
-    fn duplicate_of(&self) -> Option<DuplicateOf> {
-        Some(self.options.unique.as_ref()?.duplicate_of.clone())
+    pub(super) fn duplicate_of(&self) -> Option<DuplicateOf> {
+        self.options.duplicate_of.clone()
     }
 }

@@ -377,7 +377,7 @@ impl Locked {
     }
 
     #[cold]
-    fn take_ended(&mut self, effects: &Effects) -> Vec<Box<dyn Segment>> {
+    pub(super) fn take_ended(&mut self, effects: &Effects) -> Vec<Box<dyn Segment>> {
         effects.ended.iter().filter_map(|ended| self.take_job(ended.index)).collect()
     }
 

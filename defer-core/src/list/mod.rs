@@ -9,6 +9,7 @@
 //! | `shutdown` | how a shutdown is announced |
 //! | `list` | the lock, and what is done after unlocking |
 //! | `change` | what handles do to a job that has not started |
+//! | `unique` | which jobs with a unique key are left out, and which take the place of another |
 //! | `cancel` | how a job is cancelled, wherever it is |
 //! | `condition` | how a job's condition is asked |
 //! | `envelope` | what a queue stores of a job |
@@ -33,6 +34,8 @@
 //! | `Running` | `cancel_job`, `stop_attempt`: the attempt is told, and dropped | | |
 //! | `Running`, told so | `end_attempt` | `Ended` | `cancelled` |
 //! | `Waiting`, `Detached`, without an attempt | `leave_out`, on the same condition: it is a duplicate | `Ended` | `cancelled` |
+//! | `Waiting`, `Detached`, without an attempt | `replace`, unless the queue may have it or its condition has not been asked: another takes its place | `Ended` | `cancelled` |
+//! | `Waiting`, `Detached` | `advance` finds that it is a duplicate, and it is ended | `Ended` | `cancelled` |
 //! | `Waiting` | `release`, without room, when the runner sheds and no push of it has failed | `Ended` | `shed` |
 //! | `Waiting`, `Detached` | `begin_push`: it is for the queue; `begin_children`: a stored job that deferred it ends | `Pushing` | |
 //! | `Pushing` | `fail_push`: the queue does not have it, or may not | `Waiting`; `Detached` if it has a task of its own | |
@@ -90,3 +93,4 @@ mod segments;
 pub(crate) mod shared;
 pub(crate) mod shutdown;
 pub(crate) mod state;
+pub(crate) mod unique;

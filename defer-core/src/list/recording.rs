@@ -22,6 +22,7 @@ use crate::{
         response::ResponseInfo,
     },
     primitives::sync::lock,
+    store::Replace,
 };
 
 /// What a recorder keeps. Its runner knows it by a weak pointer, because lists hold their runner.
@@ -51,6 +52,8 @@ pub(crate) struct Snapshot {
     pub(crate) key: Option<Box<str>>,
     pub(crate) serial_key: Option<Arc<str>>,
     pub(crate) unique_key: Option<Arc<str>>,
+    pub(crate) replace: Option<Replace>,
+    pub(crate) at_most: Option<(Arc<str>, Duration)>,
     pub(crate) delay: Option<Duration>,
     pub(crate) condition: Condition,
     pub(crate) request: Option<RequestInfo>,
@@ -66,6 +69,8 @@ impl Snapshot {
             key: entry.key().map(Box::from),
             serial_key: entry.serial_key().cloned(),
             unique_key: entry.unique_key().cloned(),
+            replace: entry.replace(),
+            at_most: entry.at_most().map(|at_most| (at_most.key.clone(), at_most.every)),
             delay: entry.asked_delay(),
             condition: entry.condition(),
             request: request.cloned(),
@@ -136,6 +141,7 @@ impl JobList {
 
     /// Returns the jobs that have not started, in their order.
     fn snapshots(&self) -> Vec<Snapshot> {
+        self.leave_out_marked();
         let mut locked = self.lock();
         let request = self.request();
         let mut jobs: Vec<_> = locked

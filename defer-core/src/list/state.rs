@@ -21,7 +21,11 @@ use super::{
     entries::Entries,
     entry::{Entry, InQueue, JobState},
 };
-use crate::{limits::capacity::Capacity, model::policy::Flags, primitives::timestamp::Timestamp};
+use crate::{
+    limits::{capacity::Capacity, dedup::Place},
+    model::policy::Flags,
+    primitives::timestamp::Timestamp,
+};
 
 mod attempt;
 mod cancel;
@@ -155,14 +159,16 @@ impl State {
         starts
     }
 
-    /// Returns how many jobs a response is held for, until there is room for them. Those that the queue has find room there.
+    /// Returns how many jobs a response is held for, until there is room for them. Those that the queue has find room there, and those
+    /// that are left out need none.
     pub(crate) fn waiting_for_room(&mut self) -> usize {
-        let stored = if self.flags.has(Flags::LEASED) {
-            self.waiting_entries().filter(|(_, entry)| entry.has(Flags::LEASED)).count()
+        let others = if self.flags.has(Flags::LEASED.with(Flags::UNIQUE)) {
+            let needs_none = |entry: &Entry| entry.has(Flags::LEASED) || entry.twin().is_some();
+            self.waiting_entries().filter(|(_, entry)| needs_none(entry)).count()
         } else {
             0
         };
-        self.counts.waiting - stored
+        self.counts.waiting - others
     }
 
     /// Keeps the waker of the held response. Returns how many jobs it is held for (0 if it is no longer held), and a
@@ -258,6 +264,14 @@ impl State {
         if entry.is_some_and(|entry| entry.may_be_dropped()) {
             self.end(index, |state| matches!(state, JobState::Waiting | JobState::Detached), effects);
         }
+    }
+
+    /// Ends a job that another takes the place of, unless the queue may have it, or it may yet be skipped. Returns the place.
+    pub(crate) fn replace(&mut self, index: usize, effects: &mut Effects) -> Option<Place> {
+        let entry = self.entries.get_mut(index).filter(|entry| entry.may_be_replaced())?;
+        let place = entry.place();
+        self.end(index, |_| true, effects);
+        Some(place)
     }
 
     /// Cancels the jobs with this key that have not started, except one.

@@ -50,7 +50,7 @@ impl Flags {
     pub(crate) const WRAPPED: Self = Self(1 << 6);
     /// It runs beside its line.
     pub(crate) const CONCURRENT: Self = Self(1 << 7);
-    /// It is left out while another with its key is pending.
+    /// It is left out while another with its key is pending, or has just started.
     pub(crate) const UNIQUE: Self = Self(1 << 8);
     /// It has a task of its own.
     pub(crate) const DETACHED: Self = Self(1 << 9);
@@ -76,6 +76,7 @@ impl Flags {
         .with(Self::DELAY)
         .with(Self::PUSH)
         .with(Self::WRAPPED)
+        .with(Self::UNIQUE)
         .with(Self::LEASED);
 
     pub(crate) const fn with(self, others: Self) -> Self {

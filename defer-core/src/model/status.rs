@@ -32,10 +32,10 @@ pub enum JobStatus {
     Skipped,
     /// It was cancelled or replaced.
     Cancelled,
-    /// It was left out, because another with its unique key waited.
+    /// It was left out, because another with its unique key waited, has taken its place, or had just started.
     #[non_exhaustive]
     Duplicate {
-        /// The other job.
+        /// The other job: the last, where several have replaced each other.
         of: JobId,
     },
     /// There was no room for it.

@@ -94,7 +94,8 @@ pub enum JobEventKind {
     },
     /// Final: its condition was false.
     Skipped,
-    /// Final: it was cancelled, replaced by a later job with the same key, or is a duplicate of another with its unique key.
+    /// Final: it was cancelled, replaced by a later job with the same key, or is a duplicate of another: that has its unique key, or has
+    /// just started where only one may.
     Cancelled,
     /// Final: there was no room for it, and the runner sheds jobs.
     Shed,

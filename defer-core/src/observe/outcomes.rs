@@ -52,7 +52,7 @@ impl Outcomes {
     }
 
     pub(crate) fn get(&self, id: JobId) -> Option<JobStatus> {
-        lock(&self.jobs).by_id.get(&id).map(|known| known.status.clone())
+        lock(&self.jobs).status(id)
     }
 
     pub(crate) fn note(&self, event: &JobEvent) {
@@ -117,7 +117,7 @@ impl Outcomes {
     /// Follows a job, which need not be known yet.
     pub(crate) fn watch(self: &Arc<Self>, id: JobId) -> Watched {
         let mut jobs = lock(&self.jobs);
-        let status = jobs.by_id.get(&id).map(|known| known.status.clone());
+        let status = jobs.status(id);
         let last = || Last { status, progress: None };
         let told = jobs.watched.entry(id).or_insert_with(|| watch::Sender::new(last()));
         Watched { outcomes: self.clone(), id, told: Some(told.subscribe()), seen: None }
@@ -168,6 +168,35 @@ impl Last {
 }
 
 impl Jobs {
+    /// Returns the status of a job. That of a duplicate names the last of those that have replaced each other, and from here on each of
+    /// them does, so that a long way is gone once.
+    fn status(&mut self, id: JobId) -> Option<JobStatus> {
+        let status = self.by_id.get(&id)?.status.clone();
+        let JobStatus::Duplicate { of } = status else { return Some(status) };
+        let mut last = of;
+        // A queue might have led in circles.
+        for _ in 0..self.by_id.len() {
+            let Some(next) = self.duplicate_of(last) else { break };
+            last = next;
+        }
+        let mut at = id;
+        while let Some(known) = self.by_id.get_mut(&at) {
+            let JobStatus::Duplicate { of } = &mut known.status else { break };
+            at = std::mem::replace(of, last);
+            if at == last {
+                break;
+            }
+        }
+        Some(JobStatus::duplicate(last))
+    }
+
+    fn duplicate_of(&self, id: JobId) -> Option<JobId> {
+        match self.by_id.get(&id)?.status {
+            JobStatus::Duplicate { of } => Some(of),
+            _ => None,
+        }
+    }
+
     fn set(&mut self, id: JobId, attempt: u32, status: JobStatus, max_ended: usize) {
         self.clock += 1;
         let since = self.clock;

@@ -52,6 +52,7 @@ pub(super) async fn detour(
         let (has_permit, has_lease) = (permit.is_some(), lease.is_some());
         match list.transition(|state| state.advance(index, own_task, has_slots, has_permit, has_lease)) {
             Obstacle::Gone => return Next::Done,
+            Obstacle::Duplicate(other) => list.end_duplicate(index, other),
             Obstacle::Push => {
                 drop(permit.take());
                 held.room = None;
@@ -63,7 +64,9 @@ pub(super) async fn detour(
             }
             Obstacle::Ask(question) => match list.ask(question) {
                 Ok(()) => {
-                    list.lock().state.pass(index);
+                    if list.lock().state.pass(index) {
+                        list.claim(index);
+                    }
                     if let Some(lease) = list.lease(index) {
                         list.part(Some(index));
                         // It runs from here on, whatever happens to this process.

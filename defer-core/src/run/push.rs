@@ -58,6 +58,7 @@ impl PushPoint {
 #[cold]
 pub(super) fn begin_push(list: &Arc<JobList>, point: PushPoint) -> Option<JoinHandle<()>> {
     let holds = list.engine.queue()?.hold().is_some();
+    list.leave_out_marked();
     let mut effects = Effects::default();
     // A queue that holds jobs stores conditions too. A job that is stored with another one's end waits for that.
     let keeps = |entry: &Entry| entry.has(Flags::CHILD) || !holds && point.is_early_for(entry);

@@ -17,6 +17,7 @@ use crate::{
         request::RequestInfo,
     },
     observe::event::JobEventKind,
+    store::Replace,
 };
 
 /// A job that was deferred and has not run. [`Recorder::recorded`](crate::testing::Recorder::recorded) returns it, and has an
@@ -66,6 +67,19 @@ impl Recorded {
         self.0.unique_key.as_deref()
     }
 
+    /// Returns whether it takes the place of the job with its unique key, as told with
+    /// [`Deferred::replace`](crate::Deferred::replace) and [`replace_within`](crate::Deferred::replace_within).
+    pub fn replace(&self) -> Option<Replace> {
+        self.0.replace
+    }
+
+    /// Returns the key of the jobs that it is counted with and how often one of them may start, given with
+    /// [`Deferred::at_most_every`](crate::Deferred::at_most_every).
+    pub fn at_most_every(&self) -> Option<(&str, Duration)> {
+        let (key, every) = self.0.at_most.as_ref()?;
+        Some((key, *every))
+    }
+
     /// Returns its delay, as given with [`Deferred::delay`](crate::Deferred::delay).
     pub fn delay(&self) -> Option<Duration> {
         self.0.delay
@@ -107,6 +121,14 @@ impl Recorded {
                 write!(f, ", {what} {key:?}")?;
             }
         }
+        match self.replace() {
+            Some(Replace::AtItsTime) => f.write_str(", replaces")?,
+            Some(Replace::Within(longest)) => write!(f, ", replaces within {longest:?}")?,
+            None => {}
+        }
+        if let Some((key, every)) = self.at_most_every() {
+            write!(f, ", at most every {every:?} {key:?}")?;
+        }
         if let Some(delay) = self.delay() {
             write!(f, ", delay {delay:?}")?;
         }
@@ -126,6 +148,8 @@ impl fmt::Debug for Recorded {
             .field("key", &self.0.key)
             .field("serial_key", &self.0.serial_key)
             .field("unique_key", &self.0.unique_key)
+            .field("replace", &self.0.replace)
+            .field("at_most_every", &self.0.at_most)
             .field("delay", &self.0.delay)
             .field("condition", &self.0.condition)
             // Not the URI or the headers, which may contain a token.

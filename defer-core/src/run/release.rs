@@ -8,10 +8,19 @@ use crate::{
     list::{
         lease::Parted,
         list::{JobList, Locked},
+        unique::LeftOut,
     },
     model::{policy::Flags, response::ResponseInfo},
     observe::event::JobEventKind,
 };
+
+/// What leaves the line in the step of the release.
+#[derive(Default)]
+struct Leaving {
+    left_out: LeftOut,
+    parted: Vec<Parted>,
+    detached: Vec<Detached>,
+}
 
 impl JobList {
     /// Releases the jobs: the response is over, and they may start. Jobs that join later start as soon as their turn comes.
@@ -36,14 +45,16 @@ impl JobList {
         push::push_due(self);
         let now = self.now();
         let (mut starts, mut has) = (false, Flags::NONE);
-        let mut leaving: Option<(Vec<Parted>, Vec<Detached>)> = None;
+        let mut leaving: Option<Leaving> = None;
         self.end_with(&JobEventKind::Shed, |locked, effects| {
             if self.engine.config.is_recording && locked.state.waiting() == 0 {
                 return;
             }
-            if locked.state.flags().has(Flags::LEASED) && !locked.state.is_released() {
+            if locked.state.flags().has(Flags::LEASED.with(Flags::UNIQUE)) && !locked.state.is_released() {
                 // Before they take room, or begin.
-                leaving.get_or_insert_default().0 = self.part_locked(locked, None, effects);
+                let leaving = leaving.get_or_insert_default();
+                leaving.left_out = self.leave_out_locked(locked);
+                leaving.parted = self.part_locked(locked, None, effects);
             }
             let Some(is_active) = locked.state.release(self.bounds(), now, effects) else { return };
             starts = is_active;
@@ -52,10 +63,11 @@ impl JobList {
                 self.queue_serial(locked);
             }
             if has.has(Flags::CONCURRENT) {
-                leaving.get_or_insert_default().1 = self.detach_concurrent(locked);
+                leaving.get_or_insert_default().detached = self.detach_concurrent(locked);
             }
         });
-        let detached = leaving.map(|(parted, detached)| {
+        let detached = leaving.map(|Leaving { left_out, parted, detached }| {
+            self.follow_left_out(left_out);
             self.follow_parted(parted);
             detached
         });

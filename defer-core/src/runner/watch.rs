@@ -110,9 +110,6 @@ impl Stream for Watch {
     }
 }
 
-/// How many duplicates are followed, one after another. More than one is rare, and a queue might lead in circles.
-const MAX_HOPS: u32 = 16;
-
 /// Who follows a job.
 struct Follower {
     runner: Runner,
@@ -125,9 +122,30 @@ struct Follower {
     last: Option<JobStatus>,
     /// That the job is a duplicate, to be told if nothing is known of the other.
     duplicate: Option<JobStatus>,
-    hops: u32,
+    hops: Hops,
     /// Nothing more will be known.
     is_over: bool,
+}
+
+/// How many duplicates were followed, one after another: as many as there are, but a queue might lead in circles.
+struct Hops {
+    count: u32,
+    /// The job that was reached when the count was last a power of two. Whoever goes in circles comes by here again.
+    seen: JobId,
+}
+
+impl Hops {
+    /// Goes on to another job. Returns whether that is the way in a circle.
+    fn is_circle(&mut self, to: JobId) -> bool {
+        if to == self.seen {
+            return true;
+        }
+        self.count = self.count.wrapping_add(1);
+        if self.count.is_power_of_two() {
+            self.seen = to;
+        }
+        false
+    }
 }
 
 impl Follower {
@@ -139,7 +157,7 @@ impl Follower {
             asked: None,
             last: None,
             duplicate: None,
-            hops: 0,
+            hops: Hops { count: 0, seen: id },
             is_over: false,
         };
         follower.follow(id);
@@ -173,8 +191,7 @@ impl Follower {
                 }
             };
             let status = match status {
-                Some(JobStatus::Duplicate { of }) if self.hops < MAX_HOPS => {
-                    self.hops += 1;
+                Some(JobStatus::Duplicate { of }) if !self.hops.is_circle(of) => {
                     self.duplicate = Some(JobStatus::Duplicate { of });
                     self.follow(of);
                     continue;

@@ -30,6 +30,10 @@ pub struct Envelope {
     pub serial: Option<String>,
     /// The key of the job that waits and that it is left out for.
     pub unique: Option<String>,
+    /// Whether it takes the place of that one instead.
+    pub replace: Option<Replace>,
+    /// It is left out if another with this key started too short a time before.
+    pub at_most: Option<AtMostEvery>,
     /// After which responses it runs, if that is not known yet.
     pub condition: Condition,
     /// The status of the response, if that is known.
@@ -48,8 +52,37 @@ impl Envelope {
             delay: Duration::ZERO,
             serial: None,
             unique: None,
+            replace: None,
+            at_most: None,
             condition: Condition::Always,
             status: None,
         }
+    }
+}
+
+/// When a job starts that takes the place of the one with its unique key that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Replace {
+    /// When that one would have started.
+    AtItsTime,
+    /// After its own delay, but no later than this long after the first of those that have replaced each other was ready.
+    Within(Duration),
+}
+
+/// How often jobs with a key may start.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct AtMostEvery {
+    /// The key.
+    pub key: String,
+    /// How long no other starts after one has.
+    pub every: Duration,
+}
+
+impl AtMostEvery {
+    /// Creates one.
+    pub fn new(key: impl Into<String>, every: Duration) -> Self {
+        Self { key: key.into(), every }
     }
 }

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::envelope::Envelope;
+use super::envelope::{AtMostEvery, Envelope, Replace};
 use crate::{
     model::{error::BoxError, id::JobId, response::ResponseInfo},
     primitives::BoxFuture,
@@ -134,6 +134,10 @@ pub struct Ready {
     pub serial: Option<String>,
     /// The key of the job that it may be left out for.
     pub unique: Option<String>,
+    /// Whether it takes the place of that one instead.
+    pub replace: Option<Replace>,
+    /// It is left out if another with this key started too short a time before.
+    pub at_most: Option<AtMostEvery>,
     /// How the response of its request ended, if that is known.
     pub response: Option<ResponseInfo>,
 }

@@ -19,7 +19,7 @@ mod queued;
 pub(crate) use self::queue::push;
 pub use self::{
     codec::decode,
-    envelope::Envelope,
+    envelope::{AtMostEvery, Envelope, Replace},
     hold::{End, Hold, HoldJobs, Lease, Ready, Settle, Settled, Start, Stop},
     inspect::{Cancel, FailedJob, InspectQueue, QueueCounts},
     queue::{OnQueueFailure, Queue},

@@ -17,6 +17,7 @@ use crate::{
     },
     model::{
         failure::Failure,
+        id::JobId,
         job_type::JobRef,
         policy::{Flags, Policy},
     },
@@ -27,6 +28,8 @@ use crate::{
 pub(crate) enum Obstacle {
     /// The job has ended, or is handed over.
     Gone,
+    /// It is a duplicate of this job. [End](crate::list::list::JobList::end_duplicate) it as one.
+    Duplicate(JobId),
     /// It has to be pushed to the queue, or is on its way there. Wait for that.
     Push,
     /// Ask this about its response. If the answer is yes, the job [passes](State::pass).
@@ -128,6 +131,9 @@ impl State {
         if !entry.may_start() {
             return Obstacle::Gone;
         }
+        if let Some(other) = entry.twin() {
+            return Obstacle::Duplicate(other);
+        }
         if entry.has(Flags::PUSH) {
             return Obstacle::Push;
         }
@@ -155,6 +161,10 @@ impl State {
         if let Some(lease) = entry.leased().filter(|_| !has_leave) {
             return Obstacle::Lease(lease.clone());
         }
+        // In the same step as the start, so that the one that counts has started.
+        if let Some(other) = entry.starts_too_soon() {
+            return Obstacle::Duplicate(other);
+        }
         if let Some(task) = own_task {
             entry.keep_task_waker(task);
         }
@@ -164,11 +174,11 @@ impl State {
         }
     }
 
-    /// The condition of a job was asked, and is true.
-    pub(crate) fn pass(&mut self, index: usize) {
-        if let Some(entry) = self.entries.get_mut(index) {
-            entry.pass();
-        }
+    /// The condition of a job was asked, and is true. Returns whether it takes the place of another from here on.
+    pub(crate) fn pass(&mut self, index: usize) -> bool {
+        let Some(entry) = self.entries.get_mut(index) else { return false };
+        entry.pass();
+        entry.replace().is_some()
     }
 
     /// Lets a job leave its line, for a task of its own. Returns how many jobs' room it takes with it. `None` if it has
@@ -246,6 +256,7 @@ impl State {
         let job = entry.job();
         if failure.is_snooze() {
             entry.give_attempt_back();
+            entry.set_due(failure.retry_after().unwrap_or_default());
         }
         self.counts.running -= 1;
         self.counts.detach(entry);

@@ -150,6 +150,8 @@ enum Step {
     /// Somebody asks for it; with `true` though it is from the queue.
     CancelJob(usize, bool),
     LeaveOut(usize),
+    /// Another takes its place.
+    Replace(usize),
     PassPush(usize),
     EndQueued(usize),
     /// The queue did not take the job; with `true` it may have.
@@ -190,6 +192,7 @@ fn steps(jobs: usize) -> impl Iterator<Item = Step> {
             Step::CancelJob(job, false),
             Step::CancelJob(job, true),
             Step::LeaveOut(job),
+            Step::Replace(job),
             Step::PassPush(job),
             Step::EndQueued(job),
             Step::FailPush(job, false),
@@ -268,6 +271,10 @@ impl Expected {
         self.is_held || self.kind == Kind::Source
     }
 
+    fn may_be_replaced(&self) -> bool {
+        self.attempts == 0 && !self.is_conditional && !self.is_unsure && !self.is_from_queue()
+    }
+
     /// Returns what is in the way of its next attempt. With its turns it has the leave of its lease.
     fn obstacle(&self, has_slots: bool, has_permit: bool) -> &'static str {
         match self.state {
@@ -298,6 +305,7 @@ impl Expected {
                 Running
             }
             (Waiting | Detached, Step::LeaveOut(_)) if self.attempts == 0 && may_be_dropped => Ended,
+            (Waiting | Detached, Step::Replace(_)) if self.may_be_replaced() => Ended,
             (Waiting | Detached, Step::BeginPush) if self.is_due && !self.is_child => Pushing,
             (Waiting | Detached, Step::BeginChildren) if self.is_child => Pushing,
             (Pushing, Step::Store(_)) => {
@@ -548,6 +556,7 @@ impl Model {
             | Step::Cancel(job)
             | Step::CancelJob(job, _)
             | Step::LeaveOut(job)
+            | Step::Replace(job)
             | Step::PassPush(job)
             | Step::EndQueued(job)
             | Step::FailPush(job, _)
@@ -644,6 +653,11 @@ impl Model {
                 assert_eq!(found, expected);
             }
             Step::LeaveOut(_) => state.leave_out(index, effects),
+            Step::Replace(_) => {
+                let place = state.replace(index, effects);
+                let is_pending = matches!(job.state, JobState::Waiting | JobState::Detached);
+                assert_eq!(place.is_some(), is_pending && job.may_be_replaced());
+            }
             Step::PassPush(_) => {
                 let is_pushing = job.state == JobState::Pushing;
                 let asked = state.ask_push(index);
@@ -671,11 +685,12 @@ impl Model {
                     let _ = self.capacity.give_back(room);
                 }
             }
-            Step::Pass(_) => state.pass(index),
+            Step::Pass(_) => assert!(!state.pass(index), "none replaces another"),
             Step::Advance(_, has_slots, has_permit) => {
                 let own_task = job.is_detached.then_some(Waker::noop());
                 let found = match state.advance(index, own_task, has_slots, has_permit, has_slots) {
                     Obstacle::Gone => "gone",
+                    Obstacle::Duplicate(_) => "duplicate",
                     Obstacle::Push => "push",
                     Obstacle::Ask(_) => "ask",
                     Obstacle::Permit => "permit",
@@ -824,6 +839,7 @@ impl Step {
             | Self::Cancel(job)
             | Self::CancelJob(job, _)
             | Self::LeaveOut(job)
+            | Self::Replace(job)
             | Self::PassPush(job)
             | Self::EndQueued(job)
             | Self::FailPush(job, _)

@@ -110,8 +110,7 @@ impl InspectQueue for TestQueue {
     }
 
     fn status(&self, id: JobId) -> BoxFuture<'_, Result<Option<JobStatus>, BoxError>> {
-        let rows = self.table.rows();
-        answer(rows.iter().find(|row| row.job.id == id).map(Row::status))
+        answer(self.table.status(id))
     }
 
     fn retry(&self, id: JobId) -> BoxFuture<'_, Result<bool, BoxError>> {

@@ -13,10 +13,11 @@ use std::{
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
+    limits::throttle::{AtMost, Throttle},
     model::{id::JobId, response::ResponseInfo, status::JobStatus},
     primitives::sync::lock,
     runner::Resume,
-    store::{End, Envelope, Ready, Settled},
+    store::{AtMostEvery, End, Envelope, Ready, Replace, Settled},
 };
 
 /// What is wrong with a queue, for the tests of `check_queue`.
@@ -36,6 +37,8 @@ pub enum Fault {
     RunsWhatIsCancelled,
     CountsNothing,
     MixesFailures,
+    ForgetsPlaces,
+    StartsTooOften,
 }
 
 /// All jobs of a queue. Rows that are ready are in the order in which they became so.
@@ -50,6 +53,7 @@ pub(super) struct Table {
     changed: watch::Sender<()>,
     is_away: AtomicBool,
     skips_waits: AtomicBool,
+    throttle: Throttle,
     fault: Option<Fault>,
 }
 
@@ -63,6 +67,7 @@ impl Default for Table {
             changed: watch::Sender::new(()),
             is_away: AtomicBool::new(false),
             skips_waits: AtomicBool::new(false),
+            throttle: Throttle::default(),
             fault: None,
         }
     }
@@ -76,6 +81,10 @@ pub(super) struct Row {
     pub(super) created: Instant,
     /// When it became what it is.
     pub(super) since: Instant,
+    /// When the first of those became ready whose place it has.
+    began: Option<Instant>,
+    /// Whether it may start whatever else has started, because it has before.
+    has_started: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -160,7 +169,16 @@ impl Table {
             if rows.iter().all(|row| row.job.id != job.id) {
                 let state = state(&job);
                 let now = Instant::now();
-                rows.push(Row { job, attempts: 0, state, response: None, created: now, since: now });
+                rows.push(Row {
+                    job,
+                    attempts: 0,
+                    state,
+                    response: None,
+                    created: now,
+                    since: now,
+                    began: None,
+                    has_started: false,
+                });
             }
         }
         drop(rows);
@@ -203,19 +221,16 @@ impl Table {
                 self.ready_after(delay)
             }
             End::Snoozed { delay } => self.ready_after(delay),
-            End::Ready(Ready { delay, serial, unique, response }) => {
+            End::Ready(Ready { delay, serial, unique, replace, at_most, response }) => {
                 row.response = response.filter(|_| !self.has(Fault::ForgetsResponses)).or(row.response);
                 (row.job.serial, row.job.unique) = (serial, unique);
-                let is_other = |other: &&Row| {
-                    matches!(other.state, RowState::Ready(_)) && other.job.unique == row.job.unique
-                };
-                let other = rows.iter().find(is_other).filter(|_| row.job.unique.is_some());
-                match other.filter(|_| !self.has(Fault::RunsDuplicates)) {
-                    Some(other) => {
-                        settled = Settled::Duplicate(other.job.id);
-                        RowState::Ended(JobStatus::duplicate(other.job.id))
+                (row.job.replace, row.job.at_most) = (replace, at_most);
+                match self.claim(rows, &mut row, delay) {
+                    Ok(due) => due,
+                    Err(other) => {
+                        settled = Settled::Duplicate(other);
+                        RowState::Ended(JobStatus::duplicate(other))
                     }
-                    None => self.ready_after(delay),
                 }
             }
         };
@@ -225,8 +240,68 @@ impl Table {
         settled
     }
 
+    /// Returns how a row becomes ready that may have a unique key, or the job that it is a duplicate of.
+    fn claim(&self, rows: &mut [Row], row: &mut Row, delay: Duration) -> Result<RowState, JobId> {
+        let is_other = |other: &&mut Row| {
+            matches!(other.state, RowState::Ready(_)) && other.job.unique == row.job.unique
+        };
+        let looks = row.job.unique.is_some() && !self.has(Fault::RunsDuplicates);
+        let other = rows.iter_mut().find(is_other).filter(|_| looks);
+        let due = self.ready_after(delay);
+        let (Some(replace), RowState::Ready(own)) = (row.job.replace, &due) else {
+            return other.map_or(Ok(due), |other| Err(other.job.id));
+        };
+        let place = other.and_then(|other| {
+            let RowState::Ready(due) = other.state else { return None };
+            other.state = RowState::Ended(JobStatus::duplicate(row.job.id));
+            Some((other.began.unwrap_or(other.since), due))
+        });
+        let began = place.map_or(row.since, |(began, _)| began);
+        row.began = Some(began);
+        Ok(match (replace, place) {
+            (Replace::AtItsTime, Some((_, due))) if !self.has(Fault::ForgetsPlaces) => RowState::Ready(due),
+            (Replace::Within(longest), _) if !self.has(Fault::ForgetsPlaces) => {
+                RowState::Ready(began.checked_add(longest).map_or(*own, |end| end.min(*own)))
+            }
+            _ => due,
+        })
+    }
+
+    /// Returns the job that started too short a time before this one, which is about to start.
+    fn too_soon(&self, row: &mut Row) -> Option<JobId> {
+        if std::mem::replace(&mut row.has_started, true) || self.has(Fault::StartsTooOften) {
+            return None;
+        }
+        let AtMostEvery { key, every } = row.job.at_most.as_ref()?;
+        let at_most = AtMost { key: (**key).into(), every: *every, throttle: self.throttle.clone() };
+        at_most.start(row.job.id)
+    }
+
+    /// Returns how far a job has got. That of a duplicate names the last of those that have replaced each other.
+    pub(super) fn status(&self, id: JobId) -> Option<JobStatus> {
+        let rows = self.rows();
+        let mut status = rows.iter().find(|row| row.job.id == id)?.status();
+        for _ in 0..rows.len() {
+            let JobStatus::Duplicate { of } = status else { break };
+            match rows.iter().find(|row| row.job.id == of).map(Row::status) {
+                Some(next @ JobStatus::Duplicate { .. }) => status = next,
+                _ => break,
+            }
+        }
+        Some(status)
+    }
+
     /// Takes a job of these types that is due.
     pub(super) fn take(&self, takes: impl Fn(&str) -> bool) -> Found {
+        loop {
+            if let Some(found) = self.find(&takes) {
+                return found;
+            }
+        }
+    }
+
+    /// Takes a job of these types that is due. `None` if that was left out instead.
+    fn find(&self, takes: impl Fn(&str) -> bool) -> Option<Found> {
         let (mut rows, paused) = (self.rows(), lock(&self.paused));
         let now = Instant::now();
         let due = |row: &Row| match row.state {
@@ -252,18 +327,22 @@ impl Table {
             let is_open =
                 |row: &Row| takes(&row.job.name) && matches!(row.state, RowState::Ready(_) | RowState::Taken);
             if rows.iter().any(is_open) {
-                return Found::At(rows.iter().filter_map(due).filter(|at| *at > now).min());
+                return Some(Found::At(rows.iter().filter_map(due).filter(|at| *at > now).min()));
             }
-            return Found::Nothing;
+            return Some(Found::Nothing);
         };
         let row = &mut rows[at];
+        if let Some(other) = self.too_soon(row) {
+            (row.state, row.since) = (RowState::Ended(JobStatus::duplicate(other)), now);
+            return None;
+        }
         let mut resume = Resume::new(row.job.id, row.attempts, row.job.metadata.clone());
         resume.response = row.response.clone();
         if let RowState::Ready(since) = row.state {
             resume.waited = now.saturating_duration_since(since);
         }
         (row.state, row.since) = (RowState::Taken, now);
-        Found::Due(Box::new(row.job.clone()), resume)
+        Some(Found::Due(Box::new(row.job.clone()), resume))
     }
 
     /// A worker takes this type, and runs it on the runner with this key.
