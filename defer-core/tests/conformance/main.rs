@@ -99,6 +99,8 @@ broken! {
     check_holding, the_attempts_of_a_held_job_are_forgotten, Fault::ForgetsAttempts, "must have this attempt next";
     check_holding, a_response_is_forgotten, Fault::ForgetsResponses, "must see the status of its response";
     check_holding, a_duplicate_is_not_told, Fault::RunsDuplicates, "the second job with a unique key is a duplicate";
+    check_holding, none_is_replaced, Fault::NeverReplaces, "a job that replaces another is no duplicate";
+    check_holding, jobs_start_too_often, Fault::StartsTooOften, "of jobs that may start once an hour one must run";
     check_holding, serial_jobs_run_backwards, Fault::RunsSerialOnesBackwards, "jobs with one serial key must run in their order";
     check_holding, a_paused_type_runs, Fault::RunsWhatIsPaused, "a job whose type is paused must wait";
     check_holding, a_cancelled_job_runs, Fault::RunsWhatIsCancelled, "no other job must run, but these did: [\"cancelled\"]";

@@ -285,6 +285,37 @@ fn of_jobs_with_a_unique_key_no_more_than_one_waits() {
 }
 
 #[test]
+fn of_jobs_that_replace_each_other_the_last_word_is_heard_whatever_starts_or_is_cancelled() {
+    explore(|| {
+        let record = Record::default();
+        let runner = record.runner().max_running(1).build();
+        let (said, heard) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let request = |is_cancelled: bool| {
+            let (runner, said, heard) = (runner.clone(), said.clone(), heard.clone());
+            on_thread(async move {
+                scope(&runner, async {
+                    said.fetch_add(1, Ordering::SeqCst);
+                    let says = said.clone();
+                    let job = defer_fn(move |_| async move {
+                        heard.fetch_max(says.load(Ordering::SeqCst), Ordering::SeqCst);
+                    });
+                    let job = job.unique("index").replace();
+                    if is_cancelled && job.cancel() {
+                        said.fetch_sub(1, Ordering::SeqCst);
+                    }
+                })
+                .await;
+            })
+        };
+        join([request(false), request(true), request(false)]);
+        block_on(runner.idle());
+        let stats = record.check(&runner, 3);
+        assert_eq!(stats.succeeded + stats.cancelled, 3);
+        assert!(heard.load(Ordering::SeqCst) >= said.load(Ordering::SeqCst), "no change is missed");
+    });
+}
+
+#[test]
 fn what_joins_a_list_while_it_is_released_runs_too() {
     explore(|| {
         let record = Record::default();

@@ -3,6 +3,7 @@
 mod conditions;
 mod extract;
 mod handles;
+mod latest;
 mod outside;
 mod queued;
 

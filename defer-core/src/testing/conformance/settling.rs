@@ -7,7 +7,7 @@ use super::{
     jobs::{Does, SOON},
     place::{Place, holds},
 };
-use crate::store::{End, Lease, Ready, Settled};
+use crate::store::{AtMostEvery, End, Lease, Ready, Replace, Settled};
 
 async fn settled(lease: &Arc<dyn Lease>, end: End) -> Settled {
     lease.settle(end, Vec::new()).settled.await
@@ -74,6 +74,44 @@ pub(super) async fn a_duplicate_is_told_and_does_not_run<P: Place>(bench: Bench<
     assert_eq!(of_second, Settled::Duplicate(first.id), "the second job with a unique key is a duplicate");
     bench.work_elsewhere().await;
     bench.assert_ran_once(&["first".to_owned()]);
+}
+
+pub(super) async fn a_job_that_replaces_takes_the_place_of_the_one_that_waits<P: Place>(bench: Bench<P>) {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let jobs = [note("first"), note("second"), note("third")];
+    let ready = |delay, replace| Ready {
+        delay,
+        unique: Some("a \"key\"".to_owned()),
+        replace: Some(replace),
+        ..Ready::default()
+    };
+    let ends = [
+        ready(HOUR, Replace::AtItsTime),
+        ready(Duration::ZERO, Replace::AtItsTime),
+        // So long after the first was ready it is due.
+        ready(HOUR, Replace::Within(SOON)),
+    ];
+    for (job, end) in jobs.iter().zip(ends) {
+        let lease = bench.hold(job.clone()).await;
+        let settled = settled(&lease, End::Ready(end)).await;
+        assert_eq!(settled, Settled::Done, "a job that replaces another is no duplicate");
+    }
+    bench.work_elsewhere().await;
+    bench.assert_ran_once(&["third".to_owned()]);
+}
+
+pub(super) async fn a_job_starts_no_more_often_than_it_may<P: Place>(bench: Bench<P>) {
+    let texts = ["first", "second", "third"];
+    for text in texts {
+        let lease = bench.hold(note(text)).await;
+        let at_most = AtMostEvery::new("a \"key\"", Duration::from_secs(3600));
+        let ready = Ready { at_most: Some(at_most), ..Ready::default() };
+        let settled = settled(&lease, End::Ready(ready)).await;
+        assert_eq!(settled, Settled::Done, "how often it may start is asked when it is taken");
+    }
+    bench.work_elsewhere().await;
+    let ran = bench.journal.texts();
+    assert_eq!(ran.len(), 1, "of jobs that may start once an hour one must run, but these did: {ran:?}");
 }
 
 pub(super) async fn jobs_with_a_serial_key_run_one_at_a_time_in_their_order<P: Place>(bench: Bench<P>) {

@@ -84,6 +84,8 @@ pub async fn check_queue<P: Place>(make: impl AsyncFn() -> P) {
             settling::the_next_attempt_is_taken_later,
             settling::a_ready_job_knows_its_response,
             settling::a_duplicate_is_told_and_does_not_run,
+            settling::a_job_that_replaces_takes_the_place_of_the_one_that_waits,
+            settling::a_job_starts_no_more_often_than_it_may,
             settling::jobs_with_a_serial_key_run_one_at_a_time_in_their_order,
         }
     }

@@ -37,7 +37,7 @@ pub enum Fault {
     RunsWhatIsCancelled,
     CountsNothing,
     MixesFailures,
-    ForgetsPlaces,
+    NeverReplaces,
     StartsTooOften,
 }
 
@@ -248,7 +248,8 @@ impl Table {
         let looks = row.job.unique.is_some() && !self.has(Fault::RunsDuplicates);
         let other = rows.iter_mut().find(is_other).filter(|_| looks);
         let due = self.ready_after(delay);
-        let (Some(replace), RowState::Ready(own)) = (row.job.replace, &due) else {
+        let replace = row.job.replace.filter(|_| !self.has(Fault::NeverReplaces));
+        let (Some(replace), RowState::Ready(own)) = (replace, &due) else {
             return other.map_or(Ok(due), |other| Err(other.job.id));
         };
         let place = other.and_then(|other| {
@@ -259,8 +260,8 @@ impl Table {
         let began = place.map_or(row.since, |(began, _)| began);
         row.began = Some(began);
         Ok(match (replace, place) {
-            (Replace::AtItsTime, Some((_, due))) if !self.has(Fault::ForgetsPlaces) => RowState::Ready(due),
-            (Replace::Within(longest), _) if !self.has(Fault::ForgetsPlaces) => {
+            (Replace::AtItsTime, Some((_, due))) => RowState::Ready(due),
+            (Replace::Within(longest), _) => {
                 RowState::Ready(began.checked_add(longest).map_or(*own, |end| end.min(*own)))
             }
             _ => due,

@@ -1,0 +1,42 @@
+//! The latest of many requests, and not too often.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{Router, extract::Path, routing::get};
+use defer_axum::defer_fn;
+use defer_tests::{By, Log, Note, Tcp, runner};
+use tokio::sync::Notify;
+
+/// Scans once, and then indexes the last edit.
+async fn edit(Path(number): Path<u32>) {
+    Note::defer("scan").at_most_every("scan", Duration::from_secs(3600));
+    Note::defer(format!("edit {number}")).unique("edit").replace().serial("index");
+}
+
+#[tokio::test]
+async fn of_many_requests_the_last_edit_is_indexed_and_one_scan_runs() {
+    for by in By::BOTH {
+        let log = Log::new();
+        let runner = runner(&log);
+        let gate = Arc::new(Notify::new());
+        let held = gate.clone();
+        // The index is busy: edits wait for their turn.
+        let busy = move || async move {
+            defer_fn(move |_| async move { held.notified().await }).serial("index");
+        };
+        let app = Router::new().route("/busy", get(busy)).route("/edit/{number}", get(edit));
+        let server = by.serve(app, &runner).await;
+        let mut client = Tcp::connect(server.addr).await;
+        client.get("/busy").await;
+        for number in 1..=3 {
+            client.get(&format!("/edit/{number}")).await;
+        }
+        while runner.stats().cancelled < 4 {
+            tokio::task::yield_now().await;
+        }
+        gate.notify_one();
+        runner.idle().await;
+        assert_eq!(log.lines(), ["scan", "edit 3"], "{by:?}");
+        assert_eq!((runner.stats().succeeded, runner.stats().cancelled), (3, 4), "{by:?}");
+    }
+}
