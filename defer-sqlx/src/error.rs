@@ -34,6 +34,13 @@ pub enum Error {
         /// The queue's database.
         queue: &'static str,
     },
+    /// The job was given an option that a transaction of yours cannot keep.
+    #[error("`{option}` changes other jobs, which `push_in` does not: use `push`")]
+    #[non_exhaustive]
+    NotInTransaction {
+        /// The option.
+        option: &'static str,
+    },
     /// The job cannot be stored: it cannot be written as JSON, or it is too large.
     #[error("the job cannot be stored: {0}")]
     Encode(#[source] BoxError),

@@ -328,6 +328,8 @@
 //! | you want | on a deferred job | pushed |
 //! |---|---|---|
 //! | to leave a job out while the same waits | `SyncCart::defer(42).unique("sync:42")` | `queue.push(job).unique("sync:42")` |
+//! | to run the latest of many, once | `Index::defer(42).unique("index:42").replace()` | `queue.push(job).unique("index:42").replace()` |
+//! | to run a job at most so often | `Scan::defer(42).at_most_every("scan:42", duration)` | `queue.push(job).at_most_every("scan:42", duration)` |
 //! | to run jobs one at a time, in order | `Book::defer(7).serial("account:7")` | `queue.push(job).serial("account:7")` |
 //! | to run a job later | `Remind::defer(7).delay(duration)` | `queue.push(job).delay(duration)` |
 //! | urgent jobs first | `#[defer(queue, priority = 10)]` on the type | the same, or `queue.push(job).priority(10)` |
@@ -337,6 +339,12 @@
 //!   comes while the job runs is not missed. A job that finds its key claimed ends as a duplicate:
 //!   [`Deferred::is_duplicate`](defer_core::Deferred::is_duplicate) says so, and [`status`](crate::SqlxQueue::status) does in every process. Two
 //!   transactions that are open at the same time do not wait for each other. Both jobs then run.
+//! - **Replace.** When a job becomes ready that replaces, the one that has claimed its key ends as a duplicate of it, if it was not taken, and
+//!   the new one has its place: it is due when that was, or with `replace_within` after its own delay, but no later than so long after
+//!   the first. `status` of each leads to the last. It changes another job, so it is for deferred and pushed jobs, not for
+//!   `push_in` and `insert`.
+//! - **At most every.** When a job is taken, and another with its key was taken less than so long before, it ends as a duplicate of that one.
+//!   Its further attempts are not asked again.
 //! - **Serial.** The order is that in which the jobs became ready, in all processes. An index of the database sees to it that no two run
 //!   at a time. A job keeps its turn while it waits for its next attempt. A delayed or paused one lets others pass.
 //! - **Delay.** It counts from the end of the response, or from the push, by the database's clock.
@@ -438,6 +446,7 @@
 //! | `due` | integer | when it may run, in milliseconds since 1970; now without it |
 //! | `priority` | integer | 0 without it |
 //! | `serial_key` | text | the serial key; none without it |
+//! | `throttle_key`, `throttle_every` | text, integer | the job is left out if another with this key has started less than so many milliseconds before; none without them |
 //! | `metadata` | text | a JSON object of texts, such as `{"route": "POST /sign-up"}`; `{}` without it |
 //!
 //! Everything else is the queue's own. `state` is what you will look for:
@@ -456,7 +465,8 @@
 //! `progress` is how far an attempt says that it is: the `claim` under which it runs, a blank, and JSON. Under another claim it is of an
 //! earlier attempt.
 //!
-//! `defer_holders` has the processes, `defer_pauses` the types that are paused, and `defer_migrations` what was applied to these tables. A role
+//! `defer_holders` has the processes, `defer_pauses` the types that are paused, `defer_starts` when the last job of each
+//! `throttle_key` started, and `defer_migrations` what was applied to these tables. A role
 //! that may not create tables works where they exist. [`migrate(false)`](crate::SqlxQueueBuilder::migrate) creates none.
 //!
 //! # What is not promised

@@ -2,10 +2,16 @@
 
 use std::time::Duration;
 
-use defer_core::{Condition, Delivery, ResponseInfo, queue::Envelope};
+use defer_core::{
+    Condition, Delivery, ResponseInfo,
+    queue::{self, AtMostEvery, Envelope},
+};
 use serde::{Deserialize, Serialize};
 
-use crate::{error::Error, store::NewJob};
+use crate::{
+    error::Error,
+    store::{NewJob, Replace, Throttle},
+};
 
 /// How many bytes of an error are stored.
 const MAX_ERROR: usize = 4096;
@@ -38,7 +44,21 @@ pub(crate) fn new_job(job: Envelope, max_payload: usize) -> Result<NewJob, Error
         delay: millis(job.delay),
         serial: job.serial.as_deref().map(text),
         unique: job.unique.as_deref().map(text),
+        replace: job.replace.map(replace),
+        throttle: job.at_most.as_ref().map(throttle),
     })
+}
+
+/// Returns when a job is due that takes the place of another.
+pub(crate) fn replace(replace: queue::Replace) -> Replace {
+    match replace {
+        queue::Replace::Within(longest) => Replace::Within(millis(longest)),
+        _ => Replace::AtItsTime,
+    }
+}
+
+pub(crate) fn throttle(at_most: &AtMostEvery) -> Throttle {
+    Throttle { key: text(&at_most.key), every: millis(at_most.every) }
 }
 
 /// The longest delay in milliseconds: with the time it is still a number that a row may have.

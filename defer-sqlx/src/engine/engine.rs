@@ -319,7 +319,14 @@ impl Engine {
         held.stop(Stop::Lost);
         // Known from here on, so that the next beat does not give it back again.
         lock(&self.held).insert(id, held.clone());
-        let ready = ChangeKind::Ready { delay: 0, serial: None, unique: None, outcome: None };
+        let ready = ChangeKind::Ready {
+            delay: 0,
+            serial: None,
+            unique: None,
+            replace: None,
+            throttle: None,
+            outcome: None,
+        };
         let (done, _) = oneshot::channel();
         self.enqueue(Op::change(&held, Settling::new(ready, Vec::new(), done)));
     }

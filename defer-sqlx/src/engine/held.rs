@@ -292,10 +292,12 @@ impl Held {
             End::Snoozed { delay } => {
                 ChangeKind::Retry { delay: millis(delay), attempts: self.attempts, error: None }
             }
-            End::Ready(Ready { delay, serial, unique, response }) => ChangeKind::Ready {
+            End::Ready(Ready { delay, serial, unique, replace, at_most, response }) => ChangeKind::Ready {
                 delay: millis(delay),
                 serial: serial.as_deref().map(convert::text),
                 unique: unique.as_deref().map(convert::text),
+                replace: replace.map(convert::replace),
+                throttle: at_most.as_ref().map(convert::throttle),
                 outcome: response.as_ref().and_then(convert::outcome),
             },
         }

@@ -168,11 +168,11 @@ impl Drop for JobLease {
         if !self.held.settles() {
             return;
         }
-        let (serial, unique) = match self.held.stored() {
-            Stored::Asked(job) | Stored::InDoubt(job) => (job.serial, job.unique),
-            _ => (None, None),
+        let (serial, unique, replace, throttle) = match self.held.stored() {
+            Stored::Asked(job) | Stored::InDoubt(job) => (job.serial, job.unique, job.replace, job.throttle),
+            _ => (None, None, None, None),
         };
-        let ready = ChangeKind::Ready { delay: 0, serial, unique, outcome: None };
+        let ready = ChangeKind::Ready { delay: 0, serial, unique, replace, throttle, outcome: None };
         drop(self.write(ready, Vec::new()));
     }
 }

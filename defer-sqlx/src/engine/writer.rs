@@ -321,10 +321,10 @@ fn simpler(engine: &Engine, op: Op, error: String) -> Simpler {
     match &mut settling.kind {
         ChangeKind::End(StoredEnd::Failed { error, .. }) if !error.is_empty() => error.clear(),
         ChangeKind::Retry { error: error @ Some(_), .. } => *error = None,
-        ChangeKind::Ready { outcome, serial, unique, .. }
-            if outcome.is_some() || serial.is_some() || unique.is_some() =>
+        ChangeKind::Ready { outcome, serial, unique, replace, throttle, .. }
+            if outcome.is_some() || serial.is_some() || unique.is_some() || throttle.is_some() =>
         {
-            (*outcome, *serial, *unique) = (None, None, None);
+            (*outcome, *serial, *unique, *replace, *throttle) = (None, None, None, None, None);
         }
         _ => match settling.leave_out_child() {
             // They run in this process only.

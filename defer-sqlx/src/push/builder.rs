@@ -16,7 +16,7 @@ use super::{
 use crate::{
     engine::{millis, text},
     error::Error,
-    store::NewJob,
+    store::{NewJob, Replace, Throttle},
 };
 
 /// Stores jobs that anyone may take.
@@ -50,6 +50,8 @@ pub(crate) trait PushJobs: Send + Sync {
 ///
 /// - [`Error::Encode`] if the job cannot be written as JSON, or is too large.
 /// - [`Error::OtherDatabase`] if the transaction is on another kind of database than the queue.
+/// - [`Error::NotInTransaction`] if [`replace`](Self::replace) or [`at_most_every`](Self::at_most_every) was called on what
+///   [`push_in`](crate::SqlxQueue::push_in) returned.
 /// - [`Error::Store`] if the database failed, with the client's error inside. Your transaction can go on after that on SQLite; on
 ///   Postgres you can only roll it back.
 ///
@@ -98,6 +100,64 @@ impl<'a> Push<'a> {
         self.with(|job| job.unique = Some(text(&key.into())))
     }
 
+    /// Takes the place of the job with the same [unique](Self::unique) key that waits to be taken, instead of being left out for it:
+    /// it is due when that one was, which ends as a duplicate of this one. A job that was taken is not replaced.
+    ///
+    /// Only with [`push`](crate::SqlxQueue::push): it changes another job, which a transaction of yours would keep locked.
+    pub fn replace(self) -> Self {
+        self.with(|job| job.replace = Some(Replace::AtItsTime))
+    }
+
+    /// Takes the place of the job with the same [unique](Self::unique) key that waits to be taken, and starts its own
+    /// [`delay`](Self::delay) anew, but is due no later than `longest` after the first of those that have replaced each other was
+    /// pushed. Otherwise as [`replace`](Self::replace).
+    ///
+    /// ```
+    /// # use defer_sqlx::SqlxQueue;
+    /// # use defer_core::{Deferrable, Job, JobContext, JobResult, Policy};
+    /// # #[derive(serde::Serialize, serde::Deserialize)]
+    /// # struct Index { document: u64 }
+    /// # impl Job for Index { async fn run(&self, _: &JobContext) -> JobResult { Ok(()) } }
+    /// # impl Deferrable for Index { const NAME: &'static str = "Index"; const POLICY: Policy = Policy::new(); }
+    /// use std::time::Duration;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), defer_sqlx::Error> {
+    /// # let queue = SqlxQueue::connect("sqlite::memory:").await?;
+    /// let edit = || {
+    ///     let job = queue.push(Index { document: 42 }).unique("index:42");
+    ///     job.replace_within(Duration::from_secs(60)).delay(Duration::from_secs(5))
+    /// };
+    /// let first = edit().await?;
+    /// let second = edit().await?;
+    /// assert_eq!(queue.status(first).await?, Some(defer_core::JobStatus::duplicate(second)));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn replace_within(self, longest: Duration) -> Self {
+        self.with(|job| job.replace = Some(Replace::Within(millis(longest))))
+    }
+
+    /// Leaves the job out if another with this key started less than this long before it would be taken, in whichever process: it
+    /// ends as a duplicate of that one. Only with [`push`](crate::SqlxQueue::push).
+    ///
+    /// ```
+    /// # use defer_sqlx::SqlxQueue;
+    /// # use defer_core::{Deferrable, Job, JobContext, JobResult, Policy};
+    /// # #[derive(serde::Serialize, serde::Deserialize)]
+    /// # struct Scan { repository: u64 }
+    /// # impl Job for Scan { async fn run(&self, _: &JobContext) -> JobResult { Ok(()) } }
+    /// # impl Deferrable for Scan { const NAME: &'static str = "Scan"; const POLICY: Policy = Policy::new(); }
+    /// # async fn example(queue: &SqlxQueue) -> Result<(), defer_sqlx::Error> {
+    /// # use std::time::Duration;
+    /// queue.push(Scan { repository: 42 }).at_most_every("scan:42", Duration::from_secs(60)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn at_most_every(self, key: impl Into<String>, every: Duration) -> Self {
+        self.with(|job| job.throttle = Some(Throttle { key: text(&key.into()), every: millis(every) }))
+    }
+
     /// Runs the job one at a time with others that have this key, wherever they run, in the order in which they were stored.
     ///
     /// The order is that of the statements, not of the commits.
@@ -134,6 +194,14 @@ impl<'a> IntoFuture for Push<'a> {
                 Ok(id)
             }),
             Destination::Transaction(transaction, table) => Box::pin(async move {
+                let option = match (&job.replace, &job.throttle) {
+                    (Some(_), _) => Some("replace"),
+                    (None, Some(_)) => Some("at_most_every"),
+                    (None, None) => None,
+                };
+                if let Some(option) = option {
+                    return Err(Error::NotInTransaction { option });
+                }
                 let queue = table.database;
                 if transaction.database() != Some(queue) {
                     return Err(Error::OtherDatabase { queue: queue.name() });

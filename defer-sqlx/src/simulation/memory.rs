@@ -429,6 +429,7 @@ impl Tables {
             waited: now - row.due,
             age: now - row.created,
             is_serial: row.serial.is_some(),
+            is_throttled: false,
         })
     }
 

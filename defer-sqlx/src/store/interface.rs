@@ -60,6 +60,36 @@ pub(crate) struct NewJob {
     pub(crate) delay: i64,
     pub(crate) serial: Option<String>,
     pub(crate) unique: Option<String>,
+    pub(crate) replace: Option<Replace>,
+    pub(crate) throttle: Option<Throttle>,
+}
+
+/// When a job is due that takes the place of the ready one with its unique key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Replace {
+    /// When that one is.
+    AtItsTime,
+    /// After its own delay, but no later than so many milliseconds after the first of those that have replaced each other became
+    /// ready.
+    Within(i64),
+}
+
+impl Replace {
+    /// Returns the milliseconds, if there are any.
+    pub(super) fn within(self) -> Option<i64> {
+        match self {
+            Self::AtItsTime => None,
+            Self::Within(longest) => Some(longest),
+        }
+    }
+}
+
+/// How often jobs with a key may start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Throttle {
+    pub(crate) key: String,
+    /// In milliseconds.
+    pub(crate) every: i64,
 }
 
 #[cfg(test)]
@@ -77,6 +107,8 @@ impl NewJob {
             delay: 0,
             serial: None,
             unique: None,
+            replace: None,
+            throttle: None,
         }
     }
 }
@@ -131,6 +163,8 @@ pub(crate) enum ChangeKind {
         delay: i64,
         serial: Option<String>,
         unique: Option<String>,
+        replace: Option<Replace>,
+        throttle: Option<Throttle>,
         /// JSON: how its response ended.
         outcome: Option<String>,
     },
@@ -172,6 +206,8 @@ pub(crate) struct Taken {
     pub(crate) age: i64,
     /// Whether it has a serial key: another job may wait for its end.
     pub(crate) is_serial: bool,
+    /// Whether it may be left out because another has started. The store asks that.
+    pub(crate) is_throttled: bool,
 }
 
 /// A job as it is stored.
@@ -296,10 +332,12 @@ pub(crate) trait Store: Send + Sync + fmt::Debug + 'static {
         changes: &'a [Change],
     ) -> Stored<'a, Vec<Changed>>;
 
-    /// Stores new jobs that anyone may take once they are due. Returns for each of which job it is a duplicate, if it is.
+    /// Stores new jobs that anyone may take once they are due. Returns for each of which job it is a duplicate, if it is: not for one
+    /// that another job of these replaces.
     fn push<'a>(&'a self, jobs: &'a [NewJob]) -> Stored<'a, Vec<Option<JobId>>>;
 
-    /// Takes up to this many due jobs of these names, those with the highest priority first.
+    /// Takes up to this many due jobs of these names, those with the highest priority first. Leaves those out that would start too soon
+    /// after another with their key.
     fn take(&self, holder: HolderId, names: Vec<String>, limit: usize) -> Stored<'_, Vec<Taken>>;
 
     /// Returns how long until the next job of these names is due, in milliseconds: 0 if one is. `None` if none waits.

@@ -21,5 +21,5 @@ pub(crate) mod tests;
 
 pub(crate) use self::interface::{
     Beat, Cancelling, Change, ChangeKind, Changed, Failures, Holder, HolderId, HolderRow, JobRow, NewJob,
-    Own, Store, StoreError, Stored, StoredEnd, StoredRow, Taken,
+    Own, Replace, Store, StoreError, Stored, StoredEnd, StoredRow, Taken, Throttle,
 };

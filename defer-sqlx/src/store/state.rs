@@ -97,7 +97,8 @@ impl Found {
                 return Some(Changed::Duplicate(of));
             }
             ChangeKind::Retry { .. } | ChangeKind::Ready { .. } => {
-                change.again && raised && matches!(self.state, READY | CANCELLED)
+                // Another may have taken its place since.
+                change.again && raised && matches!(self.state, READY | CANCELLED | DUPLICATE)
             }
         };
         made.then_some(Changed::Made)

@@ -95,7 +95,14 @@ fn an_end_waits_a_little_for_a_job_to_share_its_commit_with() {
 #[test]
 fn what_others_wait_for_and_many_ends_do_not_wait() {
     let (ops, now) = (Ops::default(), Instant::now());
-    let ready = ChangeKind::Ready { delay: 0, serial: None, unique: None, outcome: None };
+    let ready = ChangeKind::Ready {
+        delay: 0,
+        serial: None,
+        unique: None,
+        replace: None,
+        throttle: None,
+        outcome: None,
+    };
     ops.add(change(1, ready, now));
     assert_eq!(written(&ops, now).len(), 1);
     (0..GATHERED as u128).for_each(|id| ops.add(end(id, now)));

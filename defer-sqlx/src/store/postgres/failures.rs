@@ -51,7 +51,7 @@ pub(super) async fn retry(
     let mut claimants = Vec::new();
     for row in &rows {
         if let Some(key) = row.try_get(1)? {
-            claimants.push(Claimant { id: row.try_get(0)?, key, may_be_duplicate: false });
+            claimants.push(Claimant { id: row.try_get(0)?, key, may_be_duplicate: false, replace: None });
         }
     }
     keys::claim(connection, tables, &claimants).await?;

@@ -4,6 +4,7 @@ use sqlx::{PgConnection, Row, postgres::PgRow};
 
 use super::{
     keys::{self, Claimant},
+    starts,
     tables::{Tables, query},
 };
 use crate::store::{
@@ -120,7 +121,7 @@ async fn free(
     let mut claimants = Vec::new();
     for row in freed {
         if let Some(key) = row.try_get(1)? {
-            claimants.push(Claimant { id: row.try_get(0)?, key, may_be_duplicate: false });
+            claimants.push(Claimant { id: row.try_get(0)?, key, may_be_duplicate: false, replace: None });
         }
     }
     keys::claim(connection, tables, &claimants).await.map(drop)
@@ -138,7 +139,8 @@ pub(super) async fn prune(
         .bind(done)
         .bind(failed)
         .bind(BATCH as i64)
-        .execute(connection)
+        .execute(&mut *connection)
         .await?;
-    Ok(deleted.rows_affected() >= BATCH as u64)
+    let has_more = starts::forget(connection, tables, BATCH as i64).await?;
+    Ok(has_more || deleted.rows_affected() >= BATCH as u64)
 }

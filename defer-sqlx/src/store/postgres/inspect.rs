@@ -107,8 +107,14 @@ pub(super) async fn status(
     id: JobId,
 ) -> Result<Option<JobStatus>> {
     let sql = query(&tables.inspect.status).bind(id.to_string()).bind(&tables.queue);
-    let Some(row) = sql.fetch_optional(connection).await? else { return Ok(None) };
-    let (error, of): (Option<String>, Option<String>) = (row.try_get(1)?, row.try_get(2)?);
+    let Some(row) = sql.fetch_optional(&mut *connection).await? else { return Ok(None) };
+    let (error, mut of): (Option<String>, Option<String>) = (row.try_get(1)?, row.try_get(2)?);
+    if of.is_some() {
+        let last = query(&tables.inspect.last).bind(id.to_string()).bind(&tables.queue);
+        if let Some(row) = last.fetch_optional(&mut *connection).await? {
+            of = row.try_get(0)?;
+        }
+    }
     let progress: Option<String> = row.try_get(4)?;
     if let Some(status) = state::in_progress(row.try_get(0)?, row.try_get(3)?, progress.as_deref()) {
         return Ok(Some(status));
@@ -141,7 +147,7 @@ pub(super) async fn retry(connection: &mut PgConnection, tables: &Tables, id: Jo
     let sql = query(&tables.inspect.retry).bind(id.to_string()).bind(&tables.queue);
     let Some(row) = sql.fetch_optional(&mut *connection).await? else { return Ok((false, false)) };
     if let Some(key) = row.try_get(0)? {
-        let claimant = Claimant { id: id.to_string(), key, may_be_duplicate: false };
+        let claimant = Claimant { id: id.to_string(), key, may_be_duplicate: false, replace: None };
         keys::claim(connection, tables, &[claimant]).await?;
     }
     Ok((true, true))

@@ -13,6 +13,7 @@ use std::{
 use sqlx::{PgConnection, Row};
 
 use super::tables::{Tables, query};
+use crate::store::{interface::Replace, state};
 
 /// How often a key is asked for that a user's transaction is claiming, and how long the pause between is.
 const TRIES: usize = 5;
@@ -77,6 +78,20 @@ impl Keys {
         Ok(found)
     }
 
+    /// Lets a job have a key that is not another transaction's. Returns the one that had it.
+    pub(super) fn replace(&mut self, key: &str, id: &str) -> Option<Replacement> {
+        let is_free = self.free.remove(key);
+        let twin = match self.twins.get(key) {
+            Some(twin) if twin == id => return None,
+            twin => twin.cloned(),
+        };
+        if !is_free && twin.is_none() {
+            return None;
+        }
+        self.twins.insert(key.to_owned(), id.to_owned());
+        Some(Replacement { id: id.to_owned(), twin })
+    }
+
     /// Claims a key for a job.
     pub(super) fn claim(&mut self, key: &str, id: &str) -> Claim {
         if self.free.remove(key) {
@@ -91,12 +106,37 @@ impl Keys {
     }
 }
 
+/// A job that takes the place of another, its twin, or one of its own.
+pub(super) struct Replacement {
+    id: String,
+    twin: Option<String>,
+}
+
+/// Lets a job that is ready, without a claim, take a place.
+pub(super) async fn take_place(
+    connection: &mut PgConnection,
+    tables: &Tables,
+    Replacement { id, twin }: &Replacement,
+    replace: Replace,
+) -> Result<()> {
+    let (mut due, mut since) = (None::<i64>, None::<i64>);
+    if let Some(twin) = twin {
+        let replaced = query(&tables.keys.replace).bind(twin).bind(id).fetch_optional(&mut *connection);
+        if let Some(row) = replaced.await? {
+            (due, since) = (row.try_get(0)?, row.try_get(1)?);
+        }
+    }
+    let place = query(&tables.keys.place).bind(id).bind(due).bind(since);
+    place.bind(replace.within().map(state::delay)).execute(connection).await.map(drop)
+}
+
 /// A ready job, and the key that it claims.
 pub(super) struct Claimant {
     pub(super) id: String,
     pub(super) key: String,
     /// Whether it becomes a duplicate if another has its key. If not, it is ready without a claim.
     pub(super) may_be_duplicate: bool,
+    pub(super) replace: Option<Replace>,
 }
 
 /// Claims keys for jobs that this transaction has made ready. Returns of which jobs others are duplicates.
@@ -109,7 +149,12 @@ pub(super) async fn claim(
     let keys = claimants.iter().map(|claimant| claimant.key.as_str()).collect();
     let mut keys = Keys::find(&mut *connection, tables, &keys).await?;
     let (mut ids, mut of, mut twins) = (Vec::new(), Vec::new(), Vec::new());
-    for Claimant { id, key, may_be_duplicate } in claimants {
+    let mut replacements = Vec::new();
+    for Claimant { id, key, may_be_duplicate, replace } in claimants {
+        if let Some(replace) = replace {
+            replacements.extend(keys.replace(key, id).map(|replacement| (replacement, *replace)));
+            continue;
+        }
         let twin = match keys.claim(key, id) {
             Claim::Free => None,
             Claim::Twin(twin) if *may_be_duplicate => {
@@ -123,7 +168,11 @@ pub(super) async fn claim(
         twins.push(twin);
     }
     if !ids.is_empty() {
-        query(&tables.keys.claim).bind(&ids).bind(&of).bind(&twins).execute(connection).await?;
+        query(&tables.keys.claim).bind(&ids).bind(&of).bind(&twins).execute(&mut *connection).await?;
+    }
+    // After the claims: one of those may be replaced.
+    for (replacement, replace) in replacements {
+        take_place(connection, tables, &replacement, replace).await?;
     }
     Ok(duplicates)
 }

@@ -10,6 +10,7 @@
 //! | `write` | the statements that store and change the jobs of a holder |
 //! | `keys` | the statements that claim unique keys, without waiting for anyone |
 //! | `take` | the statements that find due jobs |
+//! | `starts` | the statements of jobs that may start only so often |
 //! | `holders` | the statements of holders, and of recovery |
 //! | `inspect` | the statements that look, and those that a person asks for |
 //! | `browse` | the statements that list jobs, counts and holders |
@@ -23,6 +24,7 @@ mod holders;
 mod inspect;
 mod keys;
 mod push;
+mod starts;
 mod statements;
 mod store;
 mod tables;

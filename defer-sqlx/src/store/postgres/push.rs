@@ -6,7 +6,7 @@ use defer_core::JobId;
 use sqlx::{PgConnection, Row};
 
 use super::{
-    keys::{Claim, Keys},
+    keys::{Claim, Keys, take_place},
     tables::{Tables, query},
 };
 use crate::store::{
@@ -30,7 +30,14 @@ pub(super) async fn push(
     let mut keys = Keys::find(&mut *connection, tables, &keys).await?;
     let ids: Vec<String> = jobs.iter().map(|job| job.id.to_string()).collect();
     let (mut claims, mut twins) = (Vec::with_capacity(jobs.len()), Vec::with_capacity(jobs.len()));
-    for (id, key) in ids.iter().zip(&unique) {
+    let mut replacements = Vec::new();
+    for ((id, key), job) in ids.iter().zip(&unique).zip(jobs) {
+        if let (Some(key), Some(replace)) = (key, job.replace) {
+            replacements.extend(keys.replace(key, id).map(|replacement| (replacement, replace)));
+            claims.push(None);
+            twins.push(None);
+            continue;
+        }
         let claim = key.as_ref().map(|key| keys.claim(key, id));
         claims.push(key.as_ref().filter(|_| claim == Some(Claim::Free)));
         twins.push(match claim {
@@ -45,6 +52,7 @@ pub(super) async fn push(
             job.serial.as_deref().map_or(0, |key| *turns.entry(key).and_modify(|nth| *nth += 1).or_default())
         })
         .collect();
+    let throttles: Vec<_> = jobs.iter().map(|job| job.throttle.as_ref()).collect();
     let texts = |of: fn(&NewJob) -> &str| jobs.iter().map(|job| text(of(job))).collect::<Vec<_>>();
     query(&tables.push.push)
         .bind(&tables.queue)
@@ -59,9 +67,27 @@ pub(super) async fn push(
         .bind(&unique)
         .bind(claims)
         .bind(twins)
+        .bind(
+            throttles.iter().map(|throttle| throttle.map(|throttle| text(&throttle.key))).collect::<Vec<_>>(),
+        )
+        .bind(
+            throttles
+                .iter()
+                .map(|throttle| throttle.map(|throttle| state::delay(throttle.every)))
+                .collect::<Vec<_>>(),
+        )
         .execute(&mut *connection)
         .await?;
-    let duplicates = duplicates(connection, tables, &ids, unique.iter().any(Option::is_some)).await?;
+    let mut duplicates =
+        duplicates(&mut *connection, tables, &ids, unique.iter().any(Option::is_some)).await?;
+    // One that was pushed before may have been replaced since.
+    for (duplicate, _) in duplicates.iter_mut().zip(jobs).filter(|(_, job)| job.replace.is_some()) {
+        *duplicate = None;
+    }
+    // After the inserts, and after those were told: one of those may be replaced.
+    for (replacement, replace) in replacements {
+        take_place(connection, tables, &replacement, replace).await?;
+    }
     Ok((duplicates, true))
 }
 

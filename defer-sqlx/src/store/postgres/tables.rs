@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sqlx::{AssertSqlSafe, Postgres, postgres::PgArguments, query::Query};
 
-use super::statements::{browse, failures, holders, inspect, keys, push, take, write};
+use super::statements::{browse, failures, holders, inspect, keys, push, starts, take, write};
 
 /// The statements of a queue.
 #[derive(Debug)]
@@ -17,6 +17,7 @@ pub(super) struct Tables {
     pub(super) inspect: inspect::Statements,
     pub(super) keys: keys::Statements,
     pub(super) push: push::Statements,
+    pub(super) starts: starts::Statements,
     pub(super) take: take::Statements,
     pub(super) write: write::Statements,
 }
@@ -31,6 +32,7 @@ impl Tables {
             let sql = sql.replace("{now}", "(extract(epoch FROM statement_timestamp()) * 1000)::bigint");
             let sql =
                 sql.replace("{jobs}", &table("defer_jobs")).replace("{holders}", &table("defer_holders"));
+            let sql = sql.replace("{starts}", &table("defer_starts"));
             let sql =
                 sql.replace("{raised}", "least(j.claim + 1, {limit})").replace("{limit}", "9007199254740991");
             Statement { sql: sql.replace("{pauses}", &table("defer_pauses")).into(), prepares }
@@ -43,6 +45,7 @@ impl Tables {
             inspect: inspect::Statements::new(fill),
             keys: keys::Statements::new(fill),
             push: push::Statements::new(fill),
+            starts: starts::Statements::new(fill),
             take: take::Statements::new(fill),
             write: write::Statements::new(fill),
             schema,
@@ -53,7 +56,7 @@ impl Tables {
 #[cfg(all(test, feature = "_servers"))]
 impl Tables {
     pub(super) fn all(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let Self { browse, failures, holders, inspect, keys, push, take, write, .. } = self;
+        let Self { browse, failures, holders, inspect, keys, push, starts, take, write, .. } = self;
         [
             browse.all(),
             failures.all(),
@@ -61,6 +64,7 @@ impl Tables {
             inspect.all(),
             keys.all(),
             push.all(),
+            starts.all(),
             take.all(),
             write.all(),
         ]

@@ -7,10 +7,16 @@ use std::{
 
 use sqlx::{Decode, PgConnection, Row, Type, postgres::PgRow};
 
-use super::tables::{Tables, query};
+use super::{
+    starts,
+    tables::{Tables, query},
+};
 use crate::store::interface::Taken;
 
 type Result<T> = std::result::Result<T, sqlx::Error>;
+
+/// How often others are taken in place of those that are left out.
+const ROUNDS: usize = 16;
 
 /// Takes up to this many due jobs of these names. Looks for those behind a crowd from this serial key on, and then sets it to where
 /// the next look goes on.
@@ -22,17 +28,26 @@ pub(super) async fn take(
     limit: usize,
     from: &Mutex<String>,
 ) -> Result<Vec<Taken>> {
-    let find = query(&tables.take.find).bind(&tables.queue).bind(names).bind(limit_of(limit));
-    let rows = find.fetch_all(&mut *connection).await?;
-    let (ids, is_crowded) = found(&rows)?;
-    let mut taken = take_found(connection, tables, holder, ids).await?;
+    let (mut taken, mut is_crowded) = (Vec::new(), None);
+    for _ in 0..ROUNDS {
+        let left = limit_of(limit - taken.len());
+        let find = query(&tables.take.find).bind(&tables.queue).bind(names).bind(left);
+        let rows = find.fetch_all(&mut *connection).await?;
+        let (ids, crowded) = found(&rows)?;
+        is_crowded = crowded;
+        let (more, left_out) = take_found(connection, tables, holder, ids).await?;
+        taken.extend(more);
+        if left_out == 0 || taken.len() >= limit {
+            break;
+        }
+    }
     if taken.len() < limit && is_crowded == Some(true) {
         let key = from.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let limit = limit_of(limit - taken.len());
         let find = query(&tables.take.find_of_keys).bind(&tables.queue).bind(names).bind(limit).bind(key);
         let rows = find.fetch_all(&mut *connection).await?;
         let (ids, last) = found(&rows)?;
-        taken.extend(take_found(connection, tables, holder, ids).await?);
+        taken.extend(take_found(connection, tables, holder, ids).await?.0);
         *from.lock().unwrap_or_else(PoisonError::into_inner) = last.unwrap_or_default();
     }
     Ok(taken)
@@ -62,21 +77,25 @@ where
     Ok((found.into_iter().map(|(.., id)| id).collect(), told))
 }
 
+/// Takes these jobs. Returns how many were left out, too.
 async fn take_found(
     connection: &mut PgConnection,
     tables: &Tables,
     holder: &str,
     ids: Vec<String>,
-) -> Result<Vec<Taken>> {
+) -> Result<(Vec<Taken>, usize)> {
     if ids.is_empty() {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), 0));
     }
     let take = query(&tables.take.take).bind(holder).bind(&tables.queue).bind(&ids);
-    let rows = take.fetch_all(connection).await?;
+    let rows = take.fetch_all(&mut *connection).await?;
     let mut taken = rows.iter().map(taken).collect::<Result<Vec<_>>>()?;
     let places: HashMap<&String, usize> = ids.iter().zip(0..).collect();
     taken.sort_by_key(|taken| places.get(&taken.id));
-    Ok(taken)
+    let found = taken.len();
+    let taken = starts::leave_out(connection, tables, taken).await?;
+    let left_out = found - taken.len();
+    Ok((taken, left_out))
 }
 
 fn taken(row: &PgRow) -> Result<Taken> {
@@ -92,6 +111,7 @@ fn taken(row: &PgRow) -> Result<Taken> {
         waited: row.try_get(8)?,
         age: row.try_get(9)?,
         is_serial: row.try_get(10)?,
+        is_throttled: row.try_get(11)?,
     })
 }
 

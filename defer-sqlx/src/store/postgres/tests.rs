@@ -53,7 +53,14 @@ async fn a_claim_of_an_open_transaction_holds_nobody_up() {
     let (pushed, held) = (job(Some("k")), job(Some("k")));
     assert_eq!(store.push(&[pushed]).await.unwrap(), [None]);
     store.write("a", std::slice::from_ref(&held), &[]).await.unwrap();
-    let kind = ChangeKind::Ready { delay: 60_000, serial: None, unique: Some("k".into()), outcome: None };
+    let kind = ChangeKind::Ready {
+        delay: 60_000,
+        serial: None,
+        unique: Some("k".into()),
+        replace: None,
+        throttle: None,
+        outcome: None,
+    };
     let change = Change { id: held.id, claim: 1, kind, children: Vec::new(), again: false, insert: None };
     assert_eq!(store.write("a", &[], &[change]).await.unwrap(), [Changed::Made]);
     open.commit().await.unwrap();

@@ -1,9 +1,6 @@
 //! The statements that store and change jobs.
 
-use std::{
-    borrow::Cow,
-    collections::{HashMap, HashSet},
-};
+use std::{borrow::Cow, collections::HashMap};
 
 use defer_core::JobId;
 use sqlx::{
@@ -240,17 +237,22 @@ impl Changes<'_> {
 
     async fn make_ready(&mut self) -> Result<()> {
         let mut rows = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut throttles, mut every) = (Vec::new(), Vec::new());
         // In the order of their turns.
         let mut order = Vec::new();
         let mut turns: HashMap<&str, i64> = HashMap::new();
-        let mut has_own_key = HashSet::new();
+        let mut own_keys = HashMap::new();
         for change in self.changes {
-            let ChangeKind::Ready { delay, serial, unique, outcome } = &change.kind else { continue };
+            let ChangeKind::Ready { delay, serial, unique, replace, throttle, outcome } = &change.kind else {
+                continue;
+            };
             let id = change.id.to_string();
             order.push(id.clone());
             if unique.is_some() {
-                has_own_key.insert(id.clone());
+                own_keys.insert(id.clone(), *replace);
             }
+            throttles.push(throttle.as_ref().map(|throttle| text(&throttle.key)));
+            every.push(throttle.as_ref().map(|throttle| state::delay(throttle.every)));
             let turn = serial.as_deref().map(|key| turns.entry(key).and_modify(|nth| *nth += 1).or_default());
             rows.0.push(id);
             rows.1.push(change.claim);
@@ -266,14 +268,16 @@ impl Changes<'_> {
         let (ids, claims, delays, serial, nth, keys, outcomes) = rows;
         let sql = query(&self.tables.write.ready).bind(self.holder).bind(&self.tables.queue).bind(ids);
         let sql = sql.bind(claims).bind(delays).bind(serial).bind(nth).bind(keys).bind(outcomes);
+        let sql = sql.bind(throttles).bind(every);
         let mut claimants = HashMap::new();
         for row in sql.fetch_all(&mut *self.connection).await? {
             let id: String = row.try_get(0)?;
             self.made_ready = true;
             self.made.insert(id.clone(), Changed::Made);
             if let Some(key) = row.try_get(1)? {
-                let may_be_duplicate = has_own_key.contains(&id);
-                claimants.insert(id.clone(), Claimant { id, key, may_be_duplicate });
+                let own_key = own_keys.get(&id);
+                let (may_be_duplicate, replace) = (own_key.is_some(), own_key.copied().flatten());
+                claimants.insert(id.clone(), Claimant { id, key, may_be_duplicate, replace });
             }
         }
         let claimants: Vec<Claimant> = order.iter().filter_map(|id| claimants.remove(id)).collect();

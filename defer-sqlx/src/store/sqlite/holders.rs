@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
-use super::{json::json, keys::claim_where_free, now, raised, turn};
+use super::{json::json, keys::claim_where_free, now, raised, starts, turn};
 use crate::store::{
     interface::{Beat, Holder, Own},
     recovery::Orphan,
@@ -198,5 +198,5 @@ pub(super) async fn prune(
             return Ok(true);
         }
     }
-    Ok(false)
+    starts::forget(connection, queue, i64::try_from(BATCH).unwrap_or(i64::MAX)).await
 }

@@ -128,14 +128,24 @@ pub(super) async fn failed(
 
 pub(super) const STATUS: &str = "SELECT state, CAST(error AS BLOB), duplicate_of, claim, CAST(progress AS BLOB) FROM defer_jobs WHERE id = ?1 AND +queue = ?2";
 
+/// The last of those that have replaced each other, from a job (`?1`) on. Nothing if they lead in a circle.
+pub(super) const LAST: &str = "WITH RECURSIVE chain (id) AS (SELECT ?1 UNION SELECT j.duplicate_of FROM chain c \
+    CROSS JOIN defer_jobs j ON j.id = c.id WHERE +j.queue = ?2 AND j.duplicate_of IS NOT NULL) \
+    SELECT c.id FROM chain c WHERE NOT EXISTS (SELECT 1 FROM defer_jobs j WHERE j.id = c.id AND +j.queue = ?2 \
+    AND j.duplicate_of IS NOT NULL) LIMIT 1";
+
 pub(super) async fn status(
     connection: &mut SqliteConnection,
     queue: &str,
     id: JobId,
 ) -> Result<Option<JobStatus>> {
-    let row = sqlx::query(STATUS).bind(id.to_string()).bind(queue).fetch_optional(connection).await?;
+    let row = sqlx::query(STATUS).bind(id.to_string()).bind(queue).fetch_optional(&mut *connection).await?;
     let Some(row) = row else { return Ok(None) };
-    let (error, of): (Option<Vec<u8>>, Option<String>) = (row.try_get(1)?, row.try_get(2)?);
+    let (error, mut of): (Option<Vec<u8>>, Option<String>) = (row.try_get(1)?, row.try_get(2)?);
+    if of.is_some() {
+        let last = sqlx::query_scalar(LAST).bind(id.to_string()).bind(queue).fetch_optional(&mut *connection);
+        of = last.await?.or(of);
+    }
     let error = error.map(text);
     let progress = row.try_get::<Option<Vec<u8>>, _>(4)?.map(text);
     if let Some(status) = state::in_progress(row.try_get(0)?, row.try_get(3)?, progress.as_deref()) {

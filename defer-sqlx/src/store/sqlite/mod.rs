@@ -10,6 +10,7 @@
 //! | `push` | the statements that store jobs which anyone may take |
 //! | `keys` | the statements of unique keys |
 //! | `take` | the statements that find due jobs |
+//! | `starts` | the statements of jobs that may start only so often |
 //! | `holders` | the statements of holders, and of recovery |
 //! | `inspect` | the statements that look, and those that a person asks for |
 //! | `browse` | the statements that list jobs, counts and holders |
@@ -25,6 +26,7 @@ mod json;
 mod keys;
 mod migrate;
 mod push;
+mod starts;
 mod store;
 mod take;
 mod write;
@@ -65,7 +67,7 @@ use turn;
 pub(super) mod statements {
     //! The statements, for tests of how SQLite executes them.
 
-    use super::{browse, failures, holders, inspect, keys, push, take, write};
+    use super::{browse, failures, holders, inspect, keys, push, starts, take, write};
 
     pub(in crate::store) const ALL: &[&str] = &[
         write::HOLD,
@@ -78,6 +80,8 @@ pub(super) mod statements {
         write::FIND,
         keys::TWIN,
         keys::CLAIM,
+        keys::REPLACE,
+        keys::PLACE,
         push::PUSH,
         push::PUSH_WITH_KEYS,
         take::TAKE,
@@ -88,6 +92,9 @@ pub(super) mod statements {
         take::TAKE_OF_KEYS,
         take::GROUPS[0],
         take::GROUPS[1],
+        starts::START,
+        starts::LEAVE_OUT,
+        starts::FORGET,
         holders::FREE,
         holders::OWN,
         holders::NEXT_HOLDER,
@@ -95,6 +102,7 @@ pub(super) mod statements {
         holders::PRUNE,
         inspect::FAILED,
         inspect::STATUS,
+        inspect::LAST,
         inspect::RETRY,
         inspect::DISCARD,
         inspect::CANCEL,

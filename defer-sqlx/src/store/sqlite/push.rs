@@ -3,7 +3,7 @@
 use defer_core::JobId;
 use sqlx::SqliteConnection;
 
-use super::{json::json, now, turn, write::array};
+use super::{json::json, keys, now, turn, write::array};
 use crate::store::{
     interface::NewJob,
     state::{self, text},
@@ -19,15 +19,16 @@ pub(super) const PUSH: &str = concat!(
     " AS now) WHERE true ON CONFLICT (id) DO NOTHING"
 );
 
-/// A job that is stored already stays as it is, and is told again of its twin.
+/// A job that is stored already stays as it is, and is told again of its twin. One that will take another's place (`?10`) has none.
 pub(super) const PUSH_WITH_KEYS: &str = concat!(
     "INSERT INTO defer_jobs (id, queue, name, payload, metadata, priority, due, serial_key, unique_key, turn, ",
-    "created, unique_claim, state, duplicate_of, ended) SELECT ?1, ?2, ?3, ?4, ?5, ?6, now + ?7, ?8, ?9, ",
+    "created, unique_claim, state, duplicate_of, ended, since, throttle_key, throttle_every) ",
+    "SELECT ?1, ?2, ?3, ?4, ?5, ?6, now + ?7, ?8, ?9, ",
     turn!("?2", "?8"),
-    ", now, CASE WHEN twin IS NULL THEN ?9 END, CASE WHEN twin IS NULL THEN 1 ELSE 7 END, twin, ",
-    "CASE WHEN twin IS NOT NULL THEN now END FROM (SELECT ",
+    ", now, CASE WHEN twin IS NULL AND NOT ?10 THEN ?9 END, CASE WHEN twin IS NULL THEN 1 ELSE 7 END, twin, ",
+    "CASE WHEN twin IS NOT NULL THEN now END, CASE WHEN ?9 IS NOT NULL THEN now END, ?11, ?12 FROM (SELECT ",
     now!(),
-    " AS now, (SELECT id FROM defer_jobs WHERE queue = ?2 AND unique_claim = ?9 AND id <> ?1) AS twin) WHERE true ",
+    " AS now, (SELECT id FROM defer_jobs WHERE queue = ?2 AND unique_claim = ?9 AND id <> ?1 AND NOT ?10) AS twin) WHERE true ",
     "ON CONFLICT (id) DO UPDATE SET id = id RETURNING duplicate_of"
 );
 
@@ -37,7 +38,7 @@ pub(super) async fn push(
     queue: &str,
     jobs: &[NewJob],
 ) -> Result<Vec<Option<JobId>>> {
-    let has_keys = |job: &NewJob| job.serial.is_some() || job.unique.is_some();
+    let has_keys = |job: &NewJob| job.serial.is_some() || job.unique.is_some() || job.throttle.is_some();
     let plain = array(jobs.iter().filter(|job| !has_keys(job)).map(|job| {
         let NewJob { id, priority, .. } = job;
         let (name, payload, metadata) = (text(&job.name), text(&job.payload), text(&job.metadata));
@@ -58,8 +59,10 @@ async fn push_with_keys(
     queue: &str,
     job: &NewJob,
 ) -> Result<Option<JobId>> {
+    let id = job.id.to_string();
+    let unique = job.unique.as_deref().map(text);
     let of: Option<String> = sqlx::query_scalar(PUSH_WITH_KEYS)
-        .bind(job.id.to_string())
+        .bind(&id)
         .bind(queue)
         .bind(text(&job.name))
         .bind(text(&job.payload))
@@ -67,8 +70,15 @@ async fn push_with_keys(
         .bind(job.priority)
         .bind(state::delay(job.delay))
         .bind(job.serial.as_deref().map(text))
-        .bind(job.unique.as_deref().map(text))
-        .fetch_one(connection)
+        .bind(&unique)
+        .bind(job.replace.is_some())
+        .bind(job.throttle.as_ref().map(|throttle| text(&throttle.key)))
+        .bind(job.throttle.as_ref().map(|throttle| state::delay(throttle.every)))
+        .fetch_one(&mut *connection)
         .await?;
+    if let (Some(key), Some(replace)) = (unique, job.replace) {
+        keys::take_place(connection, queue, &key, &id, replace).await?;
+        return Ok(None);
+    }
     Ok(of.and_then(|of| of.parse().ok()))
 }

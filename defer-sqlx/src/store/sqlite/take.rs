@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
-use super::{json::json, now, raised};
+use super::{json::json, now, raised, starts};
 use crate::store::interface::Taken;
 
 type Result<T> = std::result::Result<T, sqlx::Error>;
@@ -96,7 +96,7 @@ macro_rules! take {
             now!(),
             " - due, ",
             now!(),
-            " - created, priority, due, serial_key IS NOT NULL"
+            " - created, priority, due, serial_key IS NOT NULL, throttle_every > 0 AND throttle_key IS NOT NULL AND attempts = 0"
         )
     };
 }
@@ -181,6 +181,9 @@ pub(super) const TAKE_OF_KEYS: &str = take!(
     concat!("SELECT id FROM head h WHERE ", in_turn!("h"), " ORDER BY priority DESC, due, id LIMIT ?3")
 );
 
+/// How often others are taken in place of those that are left out.
+const ROUNDS: usize = 16;
+
 /// Takes up to this many due jobs of these names. Looks for those behind a crowd from this serial key on, and then sets it to where
 /// the next look goes on.
 pub(super) async fn take(
@@ -192,11 +195,19 @@ pub(super) async fn take(
     from: &Mutex<String>,
 ) -> Result<Vec<Taken>> {
     let names = json(&names)?;
-    let mut taken = take_with(TAKE, connection, queue, holder, &names, limit, None).await?;
+    let mut taken = Vec::new();
+    for _ in 0..ROUNDS {
+        let (more, left_out) =
+            take_with(TAKE, connection, queue, holder, &names, limit - taken.len(), None).await?;
+        taken.extend(more);
+        if left_out == 0 || taken.len() >= limit {
+            break;
+        }
+    }
     if taken.len() < limit && is_crowded(connection, queue, &names).await? {
         let key = from.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let limit = limit - taken.len();
-        taken.extend(take_with(TAKE_OF_KEYS, connection, queue, holder, &names, limit, Some(&key)).await?);
+        taken.extend(take_with(TAKE_OF_KEYS, connection, queue, holder, &names, limit, Some(&key)).await?.0);
         let nothing = None::<i64>;
         let last =
             sqlx::query_scalar(LAST_KEY).bind(queue).bind(nothing).bind(nothing).bind(nothing).bind(key);
@@ -210,6 +221,7 @@ async fn is_crowded(connection: &mut SqliteConnection, queue: &str, names: &str)
     sqlx::query_scalar(IS_CROWDED).bind(queue).bind(names).fetch_one(connection).await
 }
 
+/// Takes jobs by a statement. Returns how many were left out, too.
 async fn take_with(
     sql: &'static str,
     connection: &mut SqliteConnection,
@@ -218,15 +230,19 @@ async fn take_with(
     names: &str,
     limit: usize,
     from: Option<&str>,
-) -> Result<Vec<Taken>> {
+) -> Result<(Vec<Taken>, usize)> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let mut query = sqlx::query(sql).bind(queue).bind(names).bind(limit).bind(holder);
     if let Some(from) = from {
         query = query.bind(from);
     }
-    let mut rows = query.fetch_all(connection).await?.iter().map(taken).collect::<Result<Vec<_>>>()?;
+    let mut rows = query.fetch_all(&mut *connection).await?.iter().map(taken).collect::<Result<Vec<_>>>()?;
     rows.sort_by(|(one, of_one), (other, of_other)| (one, &of_one.id).cmp(&(other, &of_other.id)));
-    Ok(rows.into_iter().map(|(_, taken)| taken).collect())
+    let found = rows.len();
+    let taken =
+        starts::leave_out(connection, queue, rows.into_iter().map(|(_, taken)| taken).collect()).await?;
+    let left_out = found - taken.len();
+    Ok((taken, left_out))
 }
 
 /// Returns whether a job of these names can be taken, or may be.
@@ -260,6 +276,7 @@ fn taken(row: &SqliteRow) -> Result<((i64, i64), Taken)> {
         waited: row.try_get::<i64, _>(8)?.max(0),
         age: row.try_get::<i64, _>(9)?.max(0),
         is_serial: row.try_get(12)?,
+        is_throttled: row.try_get::<Option<bool>, _>(13)?.unwrap_or_default(),
     };
     Ok((order, taken))
 }

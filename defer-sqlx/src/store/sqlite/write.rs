@@ -88,7 +88,7 @@ pub(super) const READY: &str = change!(concat!(
     " WHEN 1 THEN NULL ELSE now END"
 ));
 
-/// Of one job, which has a twin (`?5`) or not. A job that a worker gives back keeps its turn.
+/// Of one job, which has a twin (`?5`) or not, or will take its place (`?10`). A job that a worker gives back keeps its turn.
 pub(super) const READY_WITH_KEYS: &str = concat!(
     "UPDATE defer_jobs SET state = CASE WHEN becomes = 1 AND ?5 IS NOT NULL THEN 7 ELSE becomes END, ",
     "duplicate_of = CASE becomes WHEN 1 THEN ?5 END, claim = CASE WHEN becomes = 1 AND ?5 IS NOT NULL THEN claim ELSE ",
@@ -96,7 +96,8 @@ pub(super) const READY_WITH_KEYS: &str = concat!(
     " END, condition = 0, due = now + ?6, outcome = coalesce(?7, outcome), error = ",
     error_of_given_back!("?7"),
     ", serial_key = coalesce(?8, serial_key), unique_key = coalesce(?9, unique_key), ",
-    "unique_claim = CASE WHEN becomes = 1 AND ?5 IS NULL THEN ?9 END, ",
+    "unique_claim = CASE WHEN becomes = 1 AND ?5 IS NULL AND NOT ?10 THEN ?9 END, ",
+    "since = CASE WHEN ?9 IS NULL THEN since ELSE now END, throttle_key = coalesce(?11, throttle_key), throttle_every = coalesce(?12, throttle_every), ",
     "ended = CASE WHEN becomes = 1 AND ?5 IS NULL THEN NULL ELSE now END, ",
     "turn = CASE WHEN ?8 IS NULL OR (state = 2 AND serial_key IS ?8) THEN turn ELSE ",
     turn!("?1", "?8"),
@@ -214,12 +215,14 @@ impl Changes<'_> {
     }
 
     async fn make_ready(&mut self, change: &Change) -> Result<Option<Changed>> {
-        let ChangeKind::Ready { delay, serial, unique, outcome } = &change.kind else { return Ok(None) };
+        let ChangeKind::Ready { delay, serial, unique, replace, throttle, outcome } = &change.kind else {
+            return Ok(None);
+        };
         let id = change.id.to_string();
         let (serial, unique) = (serial.as_deref().map(text), unique.as_deref().map(text));
         let twin = match &unique {
-            Some(key) => keys::twin(self.connection, self.queue, key, &id).await?,
-            None => None,
+            Some(key) if replace.is_none() => keys::twin(self.connection, self.queue, key, &id).await?,
+            _ => None,
         };
         let made = sqlx::query(READY_WITH_KEYS)
             .bind(self.queue)
@@ -231,12 +234,19 @@ impl Changes<'_> {
             .bind(outcome.as_deref().map(text))
             .bind(serial)
             .bind(&unique)
+            .bind(replace.is_some())
+            .bind(throttle.as_ref().map(|throttle| text(&throttle.key)))
+            .bind(throttle.as_ref().map(|throttle| state::delay(throttle.every)))
             .fetch_optional(&mut *self.connection)
             .await?;
         let Some(row) = made else { return Ok(None) };
         let is_duplicate = row.try_get::<i16, _>(0)? == state::DUPLICATE;
-        if unique.is_none() {
-            keys::claim_where_free(self.connection, &[id]).await?;
+        match (&unique, replace) {
+            (Some(key), Some(replace)) => {
+                keys::take_place(self.connection, self.queue, key, &id, *replace).await?;
+            }
+            (Some(_), None) => {}
+            (None, _) => keys::claim_where_free(self.connection, &[id]).await?,
         }
         let twin = twin.filter(|_| is_duplicate);
         Ok(Some(match twin.and_then(|twin| twin.parse::<JobId>().ok()) {
@@ -291,15 +301,17 @@ pub(super) const STATEMENTS: [(&str, Parameters); 5] = [
         Some(json(&(change.id, change.claim, progress)))
     }),
     (READY, |change| {
-        let ChangeKind::Ready { delay, serial: None, unique: None, outcome } = &change.kind else {
+        let ChangeKind::Ready { delay, outcome, .. } = &change.kind else { return None };
+        if has_keys(&change.kind) {
             return None;
-        };
+        }
         Some(json(&(change.id, change.claim, state::delay(*delay), outcome.as_deref().map(text))))
     }),
 ];
 
 pub(super) fn has_keys(kind: &ChangeKind) -> bool {
-    matches!(kind, ChangeKind::Ready { serial: Some(_), .. } | ChangeKind::Ready { unique: Some(_), .. })
+    let ChangeKind::Ready { serial, unique, throttle, .. } = kind else { return false };
+    serial.is_some() || unique.is_some() || throttle.is_some()
 }
 
 /// Joins values to a JSON array.

@@ -33,7 +33,8 @@ pub(crate) async fn a_job_is_shown_with_all_that_is_stored(Place { a, b, other }
     assert!(other.job(job.id).await.unwrap().is_none(), "of another queue");
 
     let outcome = Some(r#"{"status":200,"delivery":"sent"}"#.to_owned());
-    let ready = ChangeKind::Ready { delay: 0, serial: None, unique: None, outcome };
+    let ready =
+        ChangeKind::Ready { delay: 0, serial: None, unique: None, replace: None, throttle: None, outcome };
     write_one(&a, &holder, change(&job, 1, ready)).await;
     tick().await;
     let ready = look(&b, &job).await;

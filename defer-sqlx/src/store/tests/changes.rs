@@ -308,7 +308,14 @@ pub(crate) async fn a_job_that_is_given_back_has_no_attempt_more(Place { a, b, .
     a.push(std::slice::from_ref(&job)).await.unwrap();
     let taken = take_one(&a, &holder, "Mail").await;
     let outcome = r#"{"status":200,"delivery":"sent"}"#.to_owned();
-    let kind = ChangeKind::Ready { delay: 0, serial: None, unique: None, outcome: Some(outcome.clone()) };
+    let kind = ChangeKind::Ready {
+        delay: 0,
+        serial: None,
+        unique: None,
+        replace: None,
+        throttle: None,
+        outcome: Some(outcome.clone()),
+    };
     assert_eq!(write_one(&a, &holder, change(&job, taken.claim, kind)).await, Changed::Made);
     let taken = take_one(&b, &other, "Mail").await;
     assert_eq!((taken.attempts, taken.outcome.as_deref()), (0, Some(&*outcome)));
@@ -348,7 +355,14 @@ pub(crate) async fn a_job_that_is_given_back_before_its_condition_was_asked_is_j
     ];
     a.write(&holder, &jobs, &[]).await.unwrap();
     // Whoever knows the outcome has asked.
-    let asked = ChangeKind::Ready { delay: 0, serial: None, unique: None, outcome: Some("{}".to_owned()) };
+    let asked = ChangeKind::Ready {
+        delay: 0,
+        serial: None,
+        unique: None,
+        replace: None,
+        throttle: None,
+        outcome: Some("{}".to_owned()),
+    };
     let kinds = [ready(0), ready_serial("k"), ready(0), ready_unique("k"), ready(0), asked];
     let changes: Vec<_> = jobs.iter().zip(kinds).map(|(job, kind)| change(job, 1, kind)).collect();
     assert_eq!(a.write(&holder, &[], &changes).await.unwrap(), [Changed::Made; 6]);

@@ -11,6 +11,7 @@ mod inspect;
 mod keys;
 #[cfg(feature = "_servers")]
 mod postgres;
+mod replace;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod take;
@@ -119,6 +120,21 @@ every_scenario! {
         what_waits_for_its_turn_waits
         a_job_that_is_given_back_claims_its_key_where_it_is_free
     }
+    replace {
+        a_job_that_replaces_has_the_place_of_the_other
+        a_place_lasts_no_longer_than_its_maximum
+        a_held_job_replaces_when_it_is_made_ready
+        a_taken_job_is_not_replaced
+        two_jobs_of_one_commit_replace_each_other
+        a_push_that_is_repeated_replaces_once
+        each_of_a_thousand_leads_to_the_last
+        processes_that_replace_at_once_leave_one
+        a_job_that_starts_too_soon_is_left_out
+        an_attempt_that_follows_is_not_asked_again
+        a_job_that_is_made_ready_may_be_told_how_often_it_starts
+        a_long_key_and_a_clock_that_was_put_back_keep_nothing_from_starting
+        starts_are_forgotten
+    }
     holders {
         a_beat_counts_and_shows_the_others
         a_beat_shows_all_that_a_holder_has
@@ -200,15 +216,29 @@ fn retry(delay: i64) -> ChangeKind {
 }
 
 fn ready(delay: i64) -> ChangeKind {
-    ChangeKind::Ready { delay, serial: None, unique: None, outcome: None }
+    ChangeKind::Ready { delay, serial: None, unique: None, replace: None, throttle: None, outcome: None }
 }
 
 fn ready_serial(key: &str) -> ChangeKind {
-    ChangeKind::Ready { delay: 0, serial: Some(key.to_owned()), unique: None, outcome: None }
+    ChangeKind::Ready {
+        delay: 0,
+        serial: Some(key.to_owned()),
+        unique: None,
+        replace: None,
+        throttle: None,
+        outcome: None,
+    }
 }
 
 fn ready_unique(key: &str) -> ChangeKind {
-    ChangeKind::Ready { delay: 0, serial: None, unique: Some(key.to_owned()), outcome: None }
+    ChangeKind::Ready {
+        delay: 0,
+        serial: None,
+        unique: Some(key.to_owned()),
+        replace: None,
+        throttle: None,
+        outcome: None,
+    }
 }
 
 /// Registers a holder that takes these types.

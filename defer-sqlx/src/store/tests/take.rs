@@ -133,7 +133,14 @@ pub(crate) async fn a_taken_job_has_all_that_was_stored(Place { a, b, .. }: Plac
     let job = NewJob { status: Some(204), payload: format!("\"{}\"", "ü".repeat(300_000)), ..job("Mail") };
     let outcome = Some(r#"{"status":204}"#.to_owned());
     a.write(&holder, std::slice::from_ref(&job), &[]).await.unwrap();
-    let kind = ChangeKind::Ready { delay: 0, serial: None, unique: None, outcome: outcome.clone() };
+    let kind = ChangeKind::Ready {
+        delay: 0,
+        serial: None,
+        unique: None,
+        replace: None,
+        throttle: None,
+        outcome: outcome.clone(),
+    };
     assert_eq!(write_one(&a, &holder, change(&job, 1, kind)).await, Changed::Made);
     let taken = take_one(&b, &other, "Mail").await;
     assert_eq!((&*taken.id, &*taken.name), (&*job.id.to_string(), "Mail"));

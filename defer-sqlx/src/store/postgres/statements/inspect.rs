@@ -21,6 +21,10 @@ statements! {
     failed = "SELECT id, name, attempts, error FROM {jobs} WHERE queue = $1::text AND state = 4 AND ended IS NOT NULL \
               ORDER BY ended DESC LIMIT $2::bigint";
     status = "SELECT state, error, duplicate_of, claim, progress FROM {jobs} WHERE id = $1::text AND queue = $2::text";
+    // The last of those that have replaced each other, from a job on. Nothing if they lead in a circle.
+    last = "WITH RECURSIVE chain AS (SELECT $1::text AS id UNION SELECT j.duplicate_of FROM chain c JOIN {jobs} j ON j.id = c.id \
+            WHERE j.queue = $2::text AND j.duplicate_of IS NOT NULL) SELECT c.id FROM chain c WHERE (SELECT true FROM {jobs} j \
+            WHERE j.id = c.id AND j.queue = $2::text AND j.duplicate_of IS NOT NULL LIMIT 1) IS NULL LIMIT 1";
     stored = "SELECT id, payload, state, error, duplicate_of, serial_key, unique_key, due - {now} FROM {jobs} \
               WHERE queue = $1::text AND name = ANY ($2::text[]) ORDER BY id LIMIT $3::bigint";
     // It waits behind those of its serial key that were stored meanwhile.

@@ -99,5 +99,6 @@ pub(super) mod holders;
 pub(super) mod inspect;
 pub(super) mod keys;
 pub(super) mod push;
+pub(super) mod starts;
 pub(super) mod take;
 pub(super) mod write;

@@ -71,7 +71,8 @@ statements! {
             FROM unnest($3::text[]) AS c (id) WHERE j.id = c.id AND j.state + 0 = 1 AND (j.serial_key IS NULL OR (SELECT true \
             FROM {jobs} o WHERE o.queue = $2::text AND o.serial_key = j.serial_key AND o.state = 2 LIMIT 1) IS NULL) \
             RETURNING j.id, j.claim, j.name, j.payload, j.metadata, j.attempts, j.outcome, j.status, {now} - j.due, \
-            {now} - j.created, j.serial_key IS NOT NULL";
+            {now} - j.created, j.serial_key IS NOT NULL, \
+            coalesce(j.throttle_every > 0 AND j.throttle_key IS NOT NULL AND j.attempts = 0, false)";
     next_due = concat!("WITH RECURSIVE ", asked!(), ", ", groups!("plain", "IS NULL"), ", ", groups!("serial", "IS NOT NULL"),
             " SELECT min(due) - {now} FROM (", first_of!("plain", "IS NULL"), " UNION ALL ", first_of!("serial", "IS NOT NULL"), ") AS f");
 }

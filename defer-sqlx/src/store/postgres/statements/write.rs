@@ -60,12 +60,14 @@ statements! {
     ready = concat!("UPDATE {jobs} j SET state = ", given_back!(), ", claim = {raised}, condition = 0, due = {now} + c.delay, \
              outcome = coalesce(c.outcome, j.outcome), serial_key = coalesce(c.serial, j.serial_key), \
              unique_key = coalesce(c.key, j.unique_key), unique_claim = NULL, \
+             since = CASE WHEN c.key IS NULL THEN j.since ELSE {now} END, throttle_key = coalesce(c.throttle, j.throttle_key), \
+             throttle_every = coalesce(c.every, j.throttle_every), \
              error = CASE ", given_back!(), " WHEN 4 THEN 'its process ended before its condition could be asked' ELSE j.error END, \
              ended = CASE ", given_back!(), " WHEN 1 THEN NULL ELSE {now} END, \
              turn = CASE WHEN c.serial IS NULL OR (j.state = 2 AND j.serial_key IS NOT DISTINCT FROM c.serial) THEN j.turn ELSE ",
              turn!("c.nth", "$2::text", "c.serial"), " END \
-             FROM unnest($3::text[], $4::bigint[], $5::bigint[], $6::text[], $7::bigint[], $8::text[], $9::text[]) \
-             AS c (id, claim, delay, serial, nth, key, outcome) WHERE j.id = c.id AND j.holder IS NOT DISTINCT FROM $1::text \
+             FROM unnest($3::text[], $4::bigint[], $5::bigint[], $6::text[], $7::bigint[], $8::text[], $9::text[], $10::text[], \
+             $11::bigint[]) AS c (id, claim, delay, serial, nth, key, outcome, throttle, every) WHERE j.id = c.id AND j.holder IS NOT DISTINCT FROM $1::text \
              AND j.claim = c.claim AND j.state + 0 IN (0, 2) RETURNING j.id, \
              CASE WHEN j.state = 1 AND (j.attempts = 0 OR c.key IS NOT NULL) THEN j.unique_key END");
     found = "SELECT id, state, holder IS NOT DISTINCT FROM $1::text, claim, duplicate_of FROM {jobs} WHERE id = ANY ($2::text[])";

@@ -1,0 +1,41 @@
+//! Of jobs that may start only so often.
+
+/// The key as it is stored: an index has no room for a long one.
+macro_rules! short {
+    ($key:literal) => {
+        concat!(
+            "CASE WHEN octet_length(",
+            $key,
+            ") <= 200 THEN ",
+            $key,
+            " ELSE encode(sha256(convert_to(",
+            $key,
+            ", 'UTF8')), 'hex') END"
+        )
+    };
+}
+
+/// Whether a job may start, as far as the last start of its key goes. Where the clock was put back, that may be in the future.
+macro_rules! may_start {
+    () => {
+        "(s.id = excluded.id OR s.until <= excluded.started \
+         OR abs(excluded.started - s.started) >= excluded.until - excluded.started)"
+    };
+}
+
+statements! {
+    // The first of each key. All do so in the order of the keys: none waits for another that waits for it.
+    start = concat!("INSERT INTO {starts} AS s (queue, key, id, started, until) SELECT DISTINCT ON (key) $1::text, ",
+            short!("j.throttle_key"), " AS key, j.id, {now}, {now} + least(j.throttle_every, 4503599627370496) \
+            FROM unnest($2::text[]) WITH ORDINALITY AS c (id, nth) JOIN {jobs} j ON j.id = c.id ORDER BY key, c.nth \
+            ON CONFLICT (queue, key) DO UPDATE SET id = CASE WHEN ", may_start!(), " THEN excluded.id ELSE s.id END, \
+            started = CASE WHEN ", may_start!(), " THEN excluded.started ELSE s.started END, \
+            until = CASE WHEN ", may_start!(), " THEN greatest(s.until, excluded.until) ELSE s.until END");
+    leave_out = concat!("UPDATE {jobs} j SET throttle_key = NULL, state = CASE WHEN s.id = j.id THEN j.state ELSE 7 END, \
+            duplicate_of = CASE WHEN s.id = j.id THEN j.duplicate_of ELSE s.id END, \
+            ended = CASE WHEN s.id = j.id THEN j.ended ELSE {now} END FROM unnest($2::text[]) AS c (id), {starts} s \
+            WHERE j.id = c.id AND j.state + 0 = 2 AND s.queue = $1::text AND s.key = ", short!("j.throttle_key"),
+            " RETURNING j.id, j.state");
+    forget = "DELETE FROM {starts} WHERE queue = $1::text AND key = ANY (ARRAY(SELECT key FROM {starts} \
+              WHERE queue = $1::text AND until < {now} LIMIT $2::bigint FOR UPDATE SKIP LOCKED))";
+}
