@@ -9,6 +9,8 @@
 //! | [limit how many of a type run](#limits) | `#[defer(max_running = 4)]` | for each worker's runner |
 //! | [run jobs in order, one at a time](#one-at-a-time) | [`Deferred::serial`] | in all processes |
 //! | [leave out what is waiting already](#no-duplicates) | [`Deferred::unique`] | in all processes |
+//! | [run the latest of many, once](#the-latest-of-many) | [`Deferred::replace`], [`Deferred::replace_within`] | in all processes |
+//! | [run now, and then not for a while](#not-too-often) | [`Deferred::at_most_every`] | in all processes |
 //! | [run a job beside the others](#side-by-side) | `#[defer(concurrent)]` | each job is on its own anyway |
 //! | [find a job that blocks its thread](#jobs-that-block) | [`RunnerBuilder::stuck_after`] | on each worker's runner |
 //! | [tell a client what became of a job](#what-became-of-it) | [`Runner::status`] | `SqlxQueue::status`, from any process |
@@ -179,6 +181,61 @@
 //! A unique key is no idempotency key: once the first job has started, another runs too. To handle a webhook once, keep the keys that
 //! were seen in a table of your own, and let `serial` run the jobs of one key one after another.
 //!
+//! # The latest of many
+//!
+//! Where the last job counts and not the first, let each take the place of the one that waits:
+//!
+//! ```
+//! # use defer_axum::{Deferrable, Job, JobContext, JobResult};
+//! # use std::time::Duration;
+//! # #[derive(Deferrable)]
+//! # struct PushToken { token: u64 }
+//! # impl Job for PushToken {
+//! #     async fn run(&self, _: &JobContext) -> JobResult { let _ = self.token; Ok(()) }
+//! # }
+//! # #[derive(Deferrable)]
+//! # struct IndexDocument { document: u64 }
+//! # impl Job for IndexDocument {
+//! #     async fn run(&self, _: &JobContext) -> JobResult { let _ = self.document; Ok(()) }
+//! # }
+//! async fn sync() {
+//!     // Five seconds after the first of them, the last token is sent.
+//!     PushToken::defer(7).unique("push:42").replace().delay(Duration::from_secs(5));
+//! }
+//!
+//! async fn edit() {
+//!     // Once nobody has edited for two seconds; after a minute in any case.
+//!     IndexDocument::defer(42)
+//!         .unique("index:42")
+//!         .replace_within(Duration::from_secs(60))
+//!         .delay(Duration::from_secs(2));
+//! }
+//! # let _ = (sync, edit);
+//! ```
+//!
+//! A job that runs is never replaced, so that no change is missed. One that is replaced is a duplicate of the job that has its place, and
+//! its id leads there, through any number of them.
+//!
+//! # Not too often
+//!
+//! ```
+//! # use defer_axum::{Deferrable, Job, JobContext, JobResult};
+//! # use std::time::Duration;
+//! # #[derive(Deferrable)]
+//! # struct FindConflicts { repository: u64 }
+//! # impl Job for FindConflicts {
+//! #     async fn run(&self, _: &JobContext) -> JobResult { let _ = self.repository; Ok(()) }
+//! # }
+//! async fn webhook() {
+//!     // Now, and then not for a minute, however many webhooks come.
+//!     FindConflicts::defer(42).at_most_every("conflicts:42", Duration::from_secs(60));
+//! }
+//! # let _ = webhook;
+//! ```
+//!
+//! What comes within the minute is left out, and what it stands for may be seen only by the next. Where each change has to be seen,
+//! use `unique` with a delay.
+//!
 //! # Side by side
 //!
 //! One request's jobs run one after another. One that the others need not wait for leaves that line:
@@ -285,6 +342,9 @@
 //! [`JobError::snooze`]: crate::JobError::snooze
 //! [`Deferred::serial`]: crate::Deferred::serial
 //! [`Deferred::unique`]: crate::Deferred::unique
+//! [`Deferred::replace`]: crate::Deferred::replace
+//! [`Deferred::replace_within`]: crate::Deferred::replace_within
+//! [`Deferred::at_most_every`]: crate::Deferred::at_most_every
 //! [`Deferred::key`]: crate::Deferred::key
 //! [`Deferred::id`]: crate::Deferred::id
 //! [`JobContext::cancelled`]: crate::JobContext::cancelled
