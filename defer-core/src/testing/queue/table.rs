@@ -295,14 +295,14 @@ impl Table {
     /// Takes a job of these types that is due.
     pub(super) fn take(&self, takes: impl Fn(&str) -> bool) -> Found {
         loop {
-            if let Some(found) = self.find(&takes) {
+            if let Some(found) = self.take_next(&takes) {
                 return found;
             }
         }
     }
 
     /// Takes a job of these types that is due. `None` if that was left out instead.
-    fn find(&self, takes: impl Fn(&str) -> bool) -> Option<Found> {
+    fn take_next(&self, takes: impl Fn(&str) -> bool) -> Option<Found> {
         let (mut rows, paused) = (self.rows(), lock(&self.paused));
         let now = Instant::now();
         let due = |row: &Row| match row.state {
