@@ -160,7 +160,7 @@ async fn a_thousand_edits_run_once_and_each_id_leads_to_the_job_that_runs() {
         ids.push(request(&runner, || sync(&journal, number).replace().delay(SECOND * 60)).await.id());
         if number % 100 == 0 {
             // It follows each of them, one after another.
-            assert!(matches!(futures_poll(&mut watched), None), "it still waits");
+            assert!(futures_poll(&mut watched).is_none(), "it still waits");
         }
     }
     let last = *ids.last().unwrap();
