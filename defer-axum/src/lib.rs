@@ -45,7 +45,7 @@
 //!
 //! # Logs and traces
 //!
-//! Each run of a job has a `tracing` span with the target `defer`: `job{name, id, attempt, request, request_id}`. It follows
+//! Each run of a job has a `tracing` span with the target `defer`: `run{job, id, attempt, request, request_id}`. It follows
 //! from the span that was current when the request first used its list, by a deferral or by the extractor, and is not a part
 //! of it: the request's own time stays its own. Failures are logged at level ERROR, and retries and shed jobs at level WARN. A job's fields are never logged.
 //! Where nobody subscribes to `tracing` there is no span, and what its feature `log` writes names the job in each line.
