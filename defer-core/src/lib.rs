@@ -1,7 +1,7 @@
-//! Jobs, the scope that collects them, and the runner that runs them: what `defer-axum` is built on.
+//! Jobs, the scope that collects them, and the runner that runs them: the foundation of `defer-axum`.
 //!
-//! A service on axum depends on `defer-axum` alone, which re-exports what is here. Depend on this crate to defer outside
-//! of HTTP, with [`scope()`], or to build a middleware for another framework, with [`Scope`].
+//! An axum service depends on `defer-axum` alone, which re-exports this crate. Use this crate directly to defer outside HTTP, with
+//! [`scope()`], or to write a middleware for another framework, with [`Scope`].
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
