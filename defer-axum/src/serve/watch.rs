@@ -57,7 +57,7 @@ use super::{
 ///
 /// At a shutdown, call [`Runner::announce_shutdown`], finish the connections, then await [`Runner::shutdown`].
 ///
-/// # What it needs
+/// # Requirements
 ///
 /// - The I/O object must be directly under hyper, outside TLS and outside your own buffers. A buffer between the two would hold
 ///   bytes that are reported as sent.
@@ -67,7 +67,7 @@ use super::{
 ///   connection's task, sent responses are reported as [`Disconnected`](crate::Delivery::Disconnected).
 /// - Do not use `preserve_header_case` for responses that a hyper client passes on. It needs the extensions of the response,
 ///   which are dropped here, so that jobs that they defer belong to the request.
-/// - It needs hyper 1.12 and h2 0.4.20 or newer. The feature `http2` requires the latter.
+/// - hyper has to be 1.12 or newer, and h2 0.4.20 or newer. The feature `http2` requires the latter.
 ///
 /// With hyper's `pipeline_flush`, jobs start when the whole batch of responses has been sent, and
 /// [`bytes_sent`](crate::ResponseInfo::bytes_sent) of a response that was broken off is 0.

@@ -156,7 +156,7 @@ pub struct Holder {
     pub version: String,
     /// How long it has been known.
     pub age: Duration,
-    /// How long ago it last showed a sign of life. A healthy process shows one every few seconds.
+    /// How long ago its last heartbeat was. A healthy process sends one every few seconds.
     pub last_seen: Duration,
     /// The names of the jobs that it runs.
     pub names: Vec<String>,
@@ -165,7 +165,7 @@ pub struct Holder {
 }
 
 impl Holder {
-    /// Creates a holder that has just shown a sign of life and has no jobs.
+    /// Creates a holder that has just sent a heartbeat and has no jobs.
     pub fn new(id: impl Into<String>, process: Process, version: impl Into<String>) -> Self {
         Self {
             id: id.into(),

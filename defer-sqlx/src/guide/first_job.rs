@@ -77,8 +77,8 @@
 //! ```
 //!
 //! The first process ran the job like any other: after the response, knowing how the response ended. It died before it could store
-//! that the job was done. The second process saw no sign of life from the first for about twelve seconds, and ran the job again. It
-//! knows the status that was answered, but not whether the client received it: the delivery is
+//! that the job was done. The second process saw no heartbeat from the first for about twelve seconds, and ran the job again.
+//! It knows the status that was answered, but not whether the client received it: the delivery is
 //! [`Unknown`](defer_core::Delivery::Unknown).
 //!
 //! The example only stops at Ctrl-C. To handle SIGTERM, see [the chapter on
