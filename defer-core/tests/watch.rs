@@ -111,7 +111,7 @@ async fn a_slow_reader_gets_the_latest_and_the_end_though_it_is_forgotten() {
 }
 
 #[tokio::test]
-async fn what_a_job_says_right_before_its_end_is_heard_before_that() {
+async fn progress_set_right_before_the_end_is_seen_before_it() {
     let runner = Runner::builder().keep_outcomes(10).build();
     let (go, wait) = tokio::sync::oneshot::channel::<()>();
     let mut id = None;

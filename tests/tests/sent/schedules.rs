@@ -24,13 +24,13 @@ fn http2_jobs_are_released_once_and_never_before_the_last_byte() {
 }
 
 #[test]
-fn so_it_is_over_http1_where_responses_share_memory() {
+fn http1_jobs_of_responses_that_share_memory_are_released_once_and_never_early() {
     let counts = check(By::Defer, Protocol::Http1, Breadth::Shared, 2_000);
     assert!(counts.sent > 0 && counts.disconnected > 0, "{counts:?}");
 }
 
 #[test]
-fn so_it_is_over_http2_where_responses_share_memory() {
+fn http2_jobs_of_responses_that_share_memory_are_released_once_and_never_early() {
     let counts = check(By::Defer, Protocol::Http2, Breadth::Shared, 2_000);
     assert!(counts.sent > 0 && counts.disconnected > 0 && counts.resets > 0, "{counts:?}");
 }
