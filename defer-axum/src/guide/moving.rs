@@ -168,7 +168,7 @@
 //! | `onQueue('high')` | `#[defer(queue, priority = 10)]` | one queue with priorities |
 //! | `ShouldBeUnique` | [`unique`](super::production#no-duplicates) | a running job does not count |
 //! | `WithoutOverlapping` | [`serial`](super::production#one-at-a-time) | also keeps the order |
-//! | job middleware | [`around`](super::production#around-each-run) | applies to all jobs of a runner |
+//! | job middleware | [`around`](super::production#middleware) | applies to all jobs of a runner |
 //! | `DB::transaction` with `afterCommit` | `queue.push_in(&mut tx, job)` | stores the job in the transaction itself |
 //! | `queue:work` | `queue.worker(runner).job::<SendReceipt>()` | in the server's process or another |
 //! | `queue:failed`, `queue:retry` | `queue.failed(..)`, `queue.retry(..)` | also on the [dashboard](super::seeing#a-page) |

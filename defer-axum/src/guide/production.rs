@@ -2,18 +2,18 @@
 //!
 //! | you want to | use | durable jobs in the queue |
 //! |---|---|---|
-//! | [wrap every attempt in middleware](#around-each-run) | [`RunnerBuilder::around`] | on each worker's runner |
-//! | [know the tenant or the user](#the-tenant-the-user) | [`DeferLayer::capture_extension`], [`Defer::insert_extension`] | stored with the job |
+//! | [wrap every attempt in middleware](#middleware) | [`RunnerBuilder::around`] | on each worker's runner |
+//! | [know the tenant or the user](#tenants-and-users) | [`DeferLayer::capture_extension`], [`Defer::insert_extension`] | stored with the job |
 //! | [act when a job fails permanently](#when-a-job-fails-permanently) | [`Job::failed`] | after the last attempt |
-//! | [wait as long as another service asks](#retry-when-the-other-service-says) | [`JobError::retry_after`], [`JobError::snooze`] | the same |
+//! | [wait as long as another service asks](#wait-as-long-as-another-service-asks) | [`JobError::retry_after`], [`JobError::snooze`] | the same |
 //! | [limit how many jobs of a type run](#limits) | `#[defer(max_running = 4)]` | on each worker's runner |
 //! | [run jobs in order, one at a time](#one-at-a-time) | [`Deferred::serial`] | across processes |
 //! | [drop duplicates](#no-duplicates) | [`Deferred::unique`] | across processes |
 //! | [run a job concurrently](#run-concurrently) | `#[defer(concurrent)]` | each job runs on its own anyway |
 //! | [find a job that blocks its thread](#jobs-that-block) | [`RunnerBuilder::stuck_after`] | on each worker's runner |
-//! | [tell a client what became of a job](#what-became-of-it) | [`Runner::status`] | `SqlxQueue::status`, from any process |
+//! | [show a client the status of a job](#job-status) | [`Runner::status`] | `SqlxQueue::status`, from any process |
 //!
-//! # Around each run
+//! # Middleware
 //!
 //! Wraps every attempt, like middleware around a handler: set up context, measure, or refuse to run. The function sees the job's
 //! name, id, attempt and context, and its result.
@@ -39,7 +39,7 @@
 //! It is a function and not a `tower` layer. A service per job would have to be created, cloned and polled for readiness, and its
 //! request would have to own what the function can borrow.
 //!
-//! # The tenant, the user
+//! # Tenants and users
 //!
 //! A job runs when its request is gone. You name each value that it takes over from the request, so a job never runs as the wrong
 //! user because a task-local happened to be set.
@@ -99,7 +99,7 @@
 //!
 //! `failed` is called once, before the job ends, including after a panic or a timeout.
 //!
-//! # Retry when the other service says
+//! # Wait as long as another service asks
 //!
 //! ```
 //! # use defer_axum::{JobError, JobResult};
@@ -200,7 +200,7 @@
 //! it. `Runner::builder().stuck_after(Duration::from_secs(5))` names such a job in the log and in an event. Run it on the blocking
 //! pool with `#[defer(blocking)]`.
 //!
-//! # What became of it
+//! # Job status
 //!
 //! ```
 //! use axum::{Router, extract::{Path, State}, http::StatusCode, routing::get};

@@ -309,8 +309,8 @@
 //! GET /documents by ada: Some(200)
 //! ```
 //!
-//! Requests that time out, panic or whose client leaves are recorded as well. If no entry may be lost in a crash, make the job
-//! durable with `#[job(queue)]`, as `examples/audit` does.
+//! Requests that time out or panic, or whose client leaves, are recorded as well. If a crash must not lose entries, make the
+//! job durable with `#[job(queue)]`, as `examples/audit` does.
 //!
 //! # What it does not do
 //!

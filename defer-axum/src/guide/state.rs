@@ -96,10 +96,10 @@
 //! the time from the request to the release of its jobs. List headers that jobs need in [`capture_response_headers`]. See [When a
 //! job starts](super::sent).
 //!
-//! # The tenant, the user
+//! # Tenants and users
 //!
 //! To pass on a value that a layer puts into the request's extensions, name its type with
-//! [`DeferLayer::capture_extension`](super::production#the-tenant-the-user).
+//! [`DeferLayer::capture_extension`](super::production#tenants-and-users).
 //!
 //! # Outside a request
 //!

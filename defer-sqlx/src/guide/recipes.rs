@@ -29,6 +29,8 @@
 //!
 #![cfg_attr(feature = "sqlite", doc = "```no_run")]
 #![cfg_attr(not(feature = "sqlite"), doc = "```text")]
+//! use std::time::Duration;
+//!
 //! use defer_axum::{BoxError, JobResult, Runner, job};
 //! use defer_sqlx::{
 //!     SqlxQueue,
@@ -53,14 +55,23 @@
 //!     Ok(())
 //! }
 //!
-//! /// Requests the latest report that is due, then sleeps until the next one. Every process runs this.
-//! async fn every_night(pool: SqlitePool, queue: SqlxQueue) -> Result<(), BoxError> {
+//! /// Requests the latest report that is due. Returns how long it is until the next one.
+//! async fn tonight(pool: &SqlitePool, queue: &SqlxQueue) -> Result<Duration, BoxError> {
+//!     let now = ZonedDateTime::now().in_tz("Europe/Berlin")?;
+//!     let tonight = now.with().time(time(2, 0, 0, 0)).build()?;
+//!     let due = if tonight > now { tonight.yesterday()? } else { tonight };
+//!     request_report(pool, queue, due.date().to_string()).await?;
+//!     Ok(now.duration_until(&due.tomorrow()?).try_into()?)
+//! }
+//!
+//! /// Every process runs this.
+//! async fn every_night(pool: SqlitePool, queue: SqlxQueue) {
 //!     loop {
-//!         let now = ZonedDateTime::now().in_tz("Europe/Berlin")?;
-//!         let tonight = now.with().time(time(2, 0, 0, 0)).build()?;
-//!         let due = if tonight > now { tonight.yesterday()? } else { tonight };
-//!         request_report(&pool, &queue, due.date().to_string()).await?;
-//!         tokio::time::sleep(now.duration_until(&due.tomorrow()?).try_into()?).await;
+//!         let pause = tonight(&pool, &queue).await.unwrap_or_else(|error| {
+//!             eprintln!("no report: {error}");
+//!             Duration::from_secs(60) // then tries again
+//!         });
+//!         tokio::time::sleep(pause).await;
 //!     }
 //! }
 //!
@@ -89,7 +100,7 @@
 //! the report of 2026-11-28
 //! ```
 //!
-//! `every_night` first requests the latest report that is due, so a fleet that was down at two catches up. On Postgres, use
+//! `tonight` requests the latest report that is due, so a fleet that was down at two catches up. On Postgres, use
 //! `SqlxQueue::postgres(&pool)`, `pool.begin()` and `$1`.
 //!
 //! # Jobs from a command
