@@ -1,4 +1,4 @@
-//! Who is told what happens to jobs.
+//! The hooks that receive events.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},

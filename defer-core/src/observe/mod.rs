@@ -1,4 +1,4 @@
-//! How what happens to jobs can be seen.
+//! Reports what happens to jobs.
 //!
 //! | file | has |
 //! |---|---|

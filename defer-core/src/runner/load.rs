@@ -1,4 +1,4 @@
-//! How much of its bounds a runner uses.
+//! The load of a runner.
 
 /// How much of its limits a runner uses, and whether it is shutting down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

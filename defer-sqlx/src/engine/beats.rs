@@ -1,4 +1,4 @@
-//! How this holder stays alive, and judges others.
+//! Keeps this holder alive, and judges others.
 
 use std::{
     future::Future,

@@ -1,4 +1,4 @@
-//! What is known of one job that this process has.
+//! The state of one job that this process has.
 
 use std::{
     mem,

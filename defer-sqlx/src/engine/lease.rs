@@ -1,4 +1,4 @@
-//! The leases that are given out.
+//! The leases of jobs.
 
 use std::{
     sync::Arc,

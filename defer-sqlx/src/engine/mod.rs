@@ -1,4 +1,4 @@
-//! What one process does for its queue: a holder of jobs, as the database knows it.
+//! One process's share of its queue: a holder of jobs, as the database knows it.
 //!
 //! | file | hides |
 //! |---|---|

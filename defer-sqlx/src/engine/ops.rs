@@ -1,4 +1,4 @@
-//! What waits to be written, and when it is tried.
+//! Pending writes, and when they are tried.
 
 use std::{
     collections::VecDeque,

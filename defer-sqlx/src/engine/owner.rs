@@ -1,4 +1,4 @@
-//! What keeps a holder alive.
+//! Keeps a holder alive as long as it is needed.
 
 use std::{
     fmt,

@@ -1,4 +1,4 @@
-//! How what waits is committed, split and repeated.
+//! Commits pending writes, splits batches and repeats them.
 
 use std::{sync::Arc, time::Instant};
 

@@ -56,7 +56,7 @@
 //! }
 //!
 //! /// Requests the latest report that is due. Returns how long it is until the next one.
-//! async fn tonight(pool: &SqlitePool, queue: &SqlxQueue) -> Result<Duration, BoxError> {
+//! async fn request_latest(pool: &SqlitePool, queue: &SqlxQueue) -> Result<Duration, BoxError> {
 //!     let now = ZonedDateTime::now().in_tz("Europe/Berlin")?;
 //!     let tonight = now.with().time(time(2, 0, 0, 0)).build()?;
 //!     let due = if tonight > now { tonight.yesterday()? } else { tonight };
@@ -67,7 +67,7 @@
 //! /// Every process runs this.
 //! async fn every_night(pool: SqlitePool, queue: SqlxQueue) {
 //!     loop {
-//!         let pause = tonight(&pool, &queue).await.unwrap_or_else(|error| {
+//!         let pause = request_latest(&pool, &queue).await.unwrap_or_else(|error| {
 //!             eprintln!("no report: {error}");
 //!             Duration::from_secs(60) // then tries again
 //!         });
@@ -100,7 +100,7 @@
 //! the report of 2026-11-28
 //! ```
 //!
-//! `tonight` requests the latest report that is due, so a fleet that was down at two catches up. On Postgres, use
+//! Each process requests the latest report that is due, so a fleet that was down at two catches up. On Postgres, use
 //! `SqlxQueue::postgres(&pool)`, `pool.begin()` and `$1`.
 //!
 //! # Jobs from a command

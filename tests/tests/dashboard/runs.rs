@@ -1,4 +1,4 @@
-//! What it says of the jobs.
+//! The jobs on the page.
 
 use std::{error::Error, fmt, sync::Arc};
 

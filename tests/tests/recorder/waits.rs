@@ -1,4 +1,4 @@
-//! Delays, backoffs and snoozes, on a clock that goes on as it is.
+//! Delays, backoffs and snoozes, without a paused clock.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

@@ -1,8 +1,7 @@
-//! Whatever the order of partial writes, pending flushes, errors and drops, and whatever memory responses share: each
-//! response's jobs are released exactly once, and as sent exactly when its last byte was accepted and flushed.
+//! In any order of partial writes, pending flushes, errors and drops, and even if responses share memory, each response's jobs
+//! are released exactly once, and as sent exactly when its last byte was accepted and flushed.
 //!
-//! The player and what it checks are in `tests/fuzz`, which plays many more things. These are the cases behind the first
-//! promises.
+//! The player and its checks are in `tests/fuzz`, which plays many more cases. These are the ones behind the first promises.
 
 use defer_fuzz::{
     Breadth, Case, Exchange, Protocol, Step,

@@ -1,4 +1,4 @@
-//! What `serve` takes: listeners, make-services, bodies.
+//! The inputs of `serve`: listeners, make-services, bodies.
 
 use std::future::IntoFuture;
 

@@ -1,4 +1,4 @@
-//! The end of a server: no client keeps it from coming, and it waits for the jobs of every runner.
+//! Shutting a server down: no client can prevent it, and it waits for the jobs of every runner.
 
 use std::{
     convert::Infallible,
