@@ -1,4 +1,4 @@
-//! What a client is told that waits for a job.
+//! The statuses that a client sees while it waits for a job.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 

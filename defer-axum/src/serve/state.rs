@@ -80,7 +80,7 @@ impl ServerState {
     pub(super) async fn all_gone(&self) {
         loop {
             let gone = self.all_gone.notified();
-            // Whoever goes from here on notifies this.
+            // Every task that ends from here on notifies this.
             if self.connections.load(Ordering::Acquire) == 0 {
                 return;
             }

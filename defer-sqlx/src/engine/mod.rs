@@ -15,7 +15,7 @@
 //! | `writer` | how what waits is committed, split and repeated |
 //! | `beats` | how this holder stays alive, and judges others |
 //! | `owner` | what keeps it alive |
-//! | `lease` | how a job is given to whoever runs it |
+//! | `lease` | how a job is leased to the task that runs it |
 //! | `threads` | where all of that runs |
 
 mod beats;

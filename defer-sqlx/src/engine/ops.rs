@@ -159,7 +159,7 @@ impl Ops {
         let mut waiting = self.lock();
         if waiting.is_closed {
             drop(waiting);
-            // Whoever waits for them hears that nobody will answer.
+            // Tasks that wait for them learn that there will be no answer.
             return drop(ops);
         }
         ops.into_iter().for_each(|op| waiting.add(op));

@@ -1,4 +1,4 @@
-//! What a durable job is promised while all goes well, and what is in nobody's way.
+//! The promises about durable jobs in normal operation, and faults that must not affect other jobs.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 

@@ -1,4 +1,4 @@
-//! The queue's tables: whoever creates them, finds them and inserts into them.
+//! The queue's tables: creating them, finding them, and inserting into them.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
