@@ -1,9 +1,19 @@
 //! Run work after the response has been sent: mail, webhooks, audit logs, analytics.
 //!
-//! **[Guide](guide)**: [first job](guide::first_job) · [state](guide::state) · [retries](guide::retries) · [when a job
-//! starts](guide::sent) · [load](guide::load) · [shutdown](guide::shutdown) · [durable jobs](guide#durable-jobs) ·
-//! [observability](guide::seeing) · [testing](guide::testing) · [production](guide::production) · [recipes](guide::recipes) ·
-//! [moving from Tokio, FastAPI, Laravel](guide::moving)
+//! The [guide](guide) has these chapters:
+//!
+//! - [First job](guide::first_job): run something after the response
+//! - [State](guide::state): give jobs a database pool, their request and the response
+//! - [Retries](guide::retries): attempts, backoff, timeouts
+//! - [When a job starts](guide::sent): what "sent" means, and after which responses a job runs
+//! - [Load](guide::load): how many jobs run, and what happens if there are too many
+//! - [Shutdown](guide::shutdown): deploy without losing jobs, with Docker and Kubernetes
+//! - [Durable jobs](guide#durable-jobs): survive a crash, with SQLite or Postgres
+//! - [Observability](guide::seeing): events, logs, traces, metrics, a dashboard
+//! - [Testing](guide::testing): test what a handler defers
+//! - [Production](guide::production): limits, ordering, duplicates, tenants, middleware, status
+//! - [Recipes](guide::recipes): programs for common tasks, and [what is out of scope](guide::recipes#what-it-does-not-do)
+//! - [Moving](guide::moving): from `tokio::spawn`, FastAPI or Laravel
 //!
 //! ```no_run
 //! use axum::{Router, routing::post};

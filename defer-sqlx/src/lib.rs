@@ -1,5 +1,16 @@
 //! Durable jobs for [`defer-axum`](https://docs.rs/defer-axum), in SQLite or Postgres.
 //!
+//! The [guide](guide) has these chapters:
+//!
+//! - [First durable job](guide::first_job): a program that survives `kill -9`
+//! - [Where a job runs](guide::running): in its own process or through the queue, after a crash, without the database
+//! - [Workers](guide::workers): run jobs in this process or in another, and deploy new versions
+//! - [Pushing](guide::pushing): store a job from a command, in your own transaction, in another language
+//! - [Keys, delays, priorities](guide::keys): which job runs next, and which does not run
+//! - [Operating](guide::operating): inspect the queue, retry failed jobs, read the tables
+//! - [Recipes](guide::recipes): programs for common tasks
+//! - [Not guaranteed](guide#not-guaranteed): the limits
+//!
 //! A durable job is a deferred job that survives a crash. Put `queue` on its type. The handler does not change:
 //!
 //! ```no_run
@@ -53,8 +64,6 @@
 //!    and the response.
 //! 3. If the process dies before the job has ended, another process runs it, or the same one after a restart.
 //!
-//! The [`guide`] starts with a program to kill. It covers workers, your own transactions, outages, recipes, and what is [not
-//! guaranteed](guide#not-guaranteed).
 //!
 //! # Guarantees
 //!
