@@ -64,7 +64,6 @@
 //!    and the response.
 //! 3. If the process dies before the job has ended, another process runs it, or the same one after a restart.
 //!
-//!
 //! # Guarantees
 //!
 //! - A job runs at least once. It runs once as long as no process dies, and none is stopped or cut off from the database for nine

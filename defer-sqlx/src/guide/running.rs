@@ -7,7 +7,7 @@
 //!
 //! | | here | through the queue |
 //! |---|---|---|
-//! | which jobs | all others | the job is delayed, has a [serial or unique key](super::keys), or its type is paused; this process has no worker for the type on the same runner; the runner is full or shutting down |
+//! | if | none of the reasons on the right applies | the job is delayed, has a [serial or unique key](super::keys), or its type is paused; this process has no worker for the type on the same runner; the runner is full or shutting down |
 //! | runs | in the process that deferred it, in its request's line and order | as soon as it is due and a worker in any process has room for it |
 //! | sees | its request, the response, extensions and state, like any job | the method, the matched path, how the response ended, captured extensions; no headers and no query |
 //! | writes | two: stored, done | four: stored, ready, taken, done |
