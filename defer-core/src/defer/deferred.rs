@@ -133,7 +133,7 @@ impl Deferred {
     /// Delays the job: it starts no sooner than this long after its response. The jobs behind it do not wait for it.
     ///
     /// Once its turn comes, a timer waits, and the job no longer counts toward
-    /// [`max_pending`](crate::RunnerBuilder::max_pending). A shutdown waits for the job like for any other, and reports it as
+    /// [`max_pending`](crate::RunnerBuilder::max_pending). A shutdown waits for the job as for any other, and reports it as
     /// unfinished if it is not due by the deadline, unless its type [runs at a shutdown](Policy::with_run_at_shutdown). A
     /// durable job waits in its queue instead, and a shutdown does not wait for it.
     ///

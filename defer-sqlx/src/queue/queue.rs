@@ -108,7 +108,7 @@ impl SqlxQueue {
     /// Cancels a job, in whichever process it is. A job that has ended does not change.
     ///
     /// [`Cancelled`](Cancel::Cancelled) means that the job will not run anywhere, because its row says so. A running job is
-    /// asked to stop: it stops at its next `.await`, in another process within three seconds.
+    /// asked to stop at its next `.await`: in this process immediately, in another one within three seconds.
     ///
     /// # Errors
     ///
