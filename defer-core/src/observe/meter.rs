@@ -8,7 +8,7 @@ use super::{
     stats::Final,
 };
 
-/// Bounds for the buckets of the two histograms, in seconds: those that OpenTelemetry's conventions have for the duration of
+/// Bucket bounds for the two histograms, in seconds. These are the bounds of OpenTelemetry's conventions for the duration of
 /// HTTP requests (version 1.23 and later).
 pub const BUCKETS: [f64; 14] =
     [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];

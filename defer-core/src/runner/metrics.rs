@@ -1,7 +1,7 @@
 //! Metrics of jobs, through the [`metrics`](https://docs.rs/metrics) facade. Requires the feature `metrics`.
 //!
-//! With the feature every runner counts its jobs. Install a recorder, such as `metrics-exporter-prometheus`, before you build
-//! the first runner, so that it is told what the metrics mean.
+//! With this feature, every runner counts its jobs. Install a recorder, such as `metrics-exporter-prometheus`, before you build
+//! the first runner, so that it receives the descriptions of the metrics.
 //!
 //! | metric | type | labels |
 //! |---|---|---|
@@ -14,11 +14,11 @@
 //! | `defer_oldest_pending_seconds` | gauge: how long the job that waits longest could have run | |
 //!
 //! Each visit of a job counts once in `defer_jobs_total`, as in [`Stats`](crate::Stats): a durable job that goes through its queue counts
-//! as `queued`, and again when a worker has run it. Its fields and its error are in no label. The names
-//! are those of job types; a closure's is that of the function that it is in.
+//! as `queued`, and again when a worker has run it. Labels never contain a job's fields or its error. `name` is the name of the
+//! job type; a closure is named after the function that it is in.
 //!
-//! The gauges are set when you ask for it, with [`record_gauges`], at best just before each scrape. The histograms need
-//! [`BUCKETS`]: most exporters have none by themselves.
+//! Call [`record_gauges`] to set the gauges, ideally just before each scrape. Configure [`BUCKETS`] for the histograms: most
+//! exporters have no default buckets.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
