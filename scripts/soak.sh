@@ -1,6 +1,6 @@
 #!/bin/sh
-# Long runs of a real server: a million jobs under load, a million that wait, and a million on the dashboard. `soak.sh short` is
-# less of the first two.
+# Long runs of a real server: a million jobs under load, a million waiting jobs, and a million on the dashboard. `soak.sh short`
+# runs fewer of the first two.
 set -eu
 cd "$(dirname "$0")/.."
 

@@ -1,4 +1,4 @@
-//! What a request costs: instructions, counted by callgrind, and allocations.
+//! Measures what a request costs: instructions, counted by callgrind, and allocations.
 //!
 //! `cargo bench -p defer-benches --bench per_request` prints the tables; with `-- --check` it fails if a figure is
 //! above its limit.

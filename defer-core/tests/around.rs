@@ -1,4 +1,4 @@
-//! What a runner puts around each attempt.
+//! Middleware around each attempt.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 

@@ -1,4 +1,4 @@
-//! What an exporter says of jobs. Apart from other tests, because a process has one recorder.
+//! The metrics of jobs in an exporter. In a file of its own, because a process has one recorder.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 

@@ -1,4 +1,4 @@
-//! What a service's log says of its jobs. Apart from other tests, because callsites are enabled for a whole process.
+//! The log lines of jobs. In a file of its own, because callsites are enabled for a whole process.
 
 use axum::{Router, body::Body, extract::Path, http::Request, routing::post};
 use defer_axum::{DeferLayer, Deferrable, Job, JobContext, JobError, JobResult, Runner, testing::TestQueue};

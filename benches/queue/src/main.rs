@@ -1,4 +1,4 @@
-//! What a durable job costs a request, a worker and an idle process, on each database.
+//! Measures what a durable job costs a request, a worker and an idle process, on each database.
 //!
 //! ```sh
 //! scripts/with-servers.sh cargo run --release -p defer-queue-benches

@@ -198,7 +198,7 @@
 //! # One job
 //!
 //! [`Runner::status`] tells how far a job has got by its [id](crate::Deferred::id), if the runner was told to [`keep_outcomes`].
-//! Of durable jobs it asks the queue, which knows what other processes run. A client can [ask for it](super::production#what-became-of-it).
+//! Of durable jobs it asks the queue, which knows what other processes run. A client can [ask for it](super::production#job-status).
 //!
 //! [`on_event`]: crate::RunnerBuilder::on_event
 //! [`JobEventKind`]: crate::event::JobEventKind

@@ -1,4 +1,4 @@
-//! A part of a job on the blocking pool.
+//! Runs a part of a job on the blocking pool.
 
 use std::{
     convert::Infallible,

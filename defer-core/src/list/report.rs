@@ -1,4 +1,4 @@
-//! What others can see of a list: events, and how its jobs stand.
+//! Reports about a list: events, and the state of its jobs.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -21,7 +21,7 @@ use crate::{
     primitives::timestamp::Timestamp,
 };
 
-/// A job that runs now.
+/// A running job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RunningJob {
@@ -31,8 +31,8 @@ pub struct RunningJob {
     pub name: &'static str,
     /// The attempt, counted from 1.
     pub attempt: u32,
-    /// How long it has run. `None` if nothing noted when it started: there was neither a hook, nor the feature `metrics`, nor a
-    /// `tracing` subscriber for errors.
+    /// How long it has been running. `None` if its start was not recorded, because there was neither a hook, nor the feature
+    /// `metrics`, nor a `tracing` subscriber for errors.
     pub elapsed: Option<Duration>,
     /// The request that deferred it, by its method and its route's pattern, such as `POST /signup`.
     pub route: Option<String>,

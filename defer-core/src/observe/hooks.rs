@@ -1,4 +1,4 @@
-//! Who is told what happens to jobs.
+//! The hooks that receive events.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -26,15 +26,15 @@ pub(crate) enum Hook {
     Observer(Box<dyn Observer>),
 }
 
-/// Is told what happens to jobs, at little cost: an event is created only if it asks for one.
+/// Observes jobs at little cost: an event is only created if the observer asks for one.
 #[doc(hidden)]
 pub trait Observer: Send + Sync + 'static {
-    /// Called at every event but [`Deferred`](JobEventKind::Deferred) and [`Started`](JobEventKind::Started), perhaps inside of
-    /// the job's scope.
+    /// Called at every event except [`Deferred`](JobEventKind::Deferred) and [`Started`](JobEventKind::Started), possibly
+    /// inside the job's scope.
     fn observe(&self, report: &Report<'_>);
 }
 
-/// An event that is not created yet. For the accessors see [`JobEvent`].
+/// An event that has not been created yet. For the accessors, see [`JobEvent`].
 #[doc(hidden)]
 #[expect(missing_debug_implementations, reason = "no user has one")]
 pub struct Report<'a> {

@@ -1,4 +1,4 @@
-//! What is logged of the events of jobs.
+//! Logs the events of jobs.
 
 use std::{
     cell::LazyCell,

@@ -13,7 +13,7 @@ use super::{
     stats::Final,
 };
 
-/// Bounds for the buckets of the two histograms, in seconds: from half a millisecond to an hour.
+/// Bucket bounds for the two histograms, in seconds: from half a millisecond to an hour.
 pub const BUCKETS: [f64; 18] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
     3600.0,

@@ -1,4 +1,5 @@
-//! What only OpenTelemetry knows of a span. The attributes follow its conventions for messaging, which are not stable yet.
+//! The parts of a span that only OpenTelemetry knows. The attributes follow its conventions for messaging, which are not stable
+//! yet.
 
 use opentelemetry::{
     Context,

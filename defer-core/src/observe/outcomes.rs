@@ -1,4 +1,4 @@
-//! What became of jobs, by their ids.
+//! The status of jobs, by id.
 
 use std::{
     collections::{HashMap, VecDeque},

@@ -1,7 +1,7 @@
 //! Metrics of jobs, through the [`metrics`](https://docs.rs/metrics) facade. Requires the feature `metrics`.
 //!
-//! With the feature every runner counts its jobs. Install a recorder, such as `metrics-exporter-prometheus`, before you build
-//! the first runner, so that it is told what the metrics mean.
+//! With this feature, every runner counts its jobs. Install a recorder, such as `metrics-exporter-prometheus`, before you build
+//! the first runner, so that it receives the descriptions of the metrics.
 //!
 //! | metric | type | labels |
 //! |---|---|---|
@@ -19,21 +19,22 @@
 //! | `defer_queue_workers` | gauge: processes that take jobs and are alive | |
 //! | `defer_queue_failures_total` | counter: jobs that the queue did not take, and looks into it that failed | |
 //!
-//! `defer_jobs_total` counts each job once, where and when it ends: a durable job that goes through its queue is not counted by the
-//! process that handed it over, but by the one that ran it. (In [`Stats`](crate::Stats) both visits count.) `failed` is every job
-//! that returned an error, panicked or timed out and has no attempts left; `defer_job_attempts_total` tells which. A job's fields and its
-//! error are in no label. The names are those of job types; a closure's is that of the function that it is in.
+//! `defer_jobs_total` counts each job once, when it ends: a durable job that goes through its queue is counted by the process that runs
+//! it, not by the one that deferred it. (In [`Stats`](crate::Stats) both visits count.) `failed` includes jobs that panicked or timed
+//! out in their last attempt; `defer_job_attempts_total` tells them apart. Labels never contain a job's fields or its error. `name` is
+//! the name of the job type; a closure is named after the function that it is in.
 //!
 //! # From the start
 //!
-//! An increase is seen from a number to the next: of a counter that appears as 1, Prometheus sees none. So the counters of a type that the
-//! runner knows exist from the start, as zero. It knows those that it was told with [`RunnerBuilder::job`](crate::RunnerBuilder::job), those
-//! that a worker takes on it, and those of which a job was deferred.
+//! Prometheus sees an increase between two values: a counter that appears as 1 has none. So all series of a job type that the
+//! runner knows exist from the start, as zero. It knows the types that were named with
+//! [`RunnerBuilder::job`](crate::RunnerBuilder::job), those of its worker, and those of which a job was deferred.
 //!
 //! # Gauges
 //!
-//! The gauges are set when you ask for it, with [`record_gauges`], at best just before each scrape. The histograms need
-//! [`BUCKETS`]: most exporters have none by themselves.
+//!
+//! Call [`record_gauges`] to set the gauges, ideally just before each scrape. Configure [`BUCKETS`] for the histograms: most
+//! exporters have no default buckets.
 //!
 //! The gauges of the queue are those of all processes, and each process that is scraped has them: alert on `max by (name)`. A queue that
 //! cannot be [looked into](crate::queue::InspectQueue) has none. While a queue is away they stay as they were, and

@@ -3,8 +3,8 @@
 //! | file | hides |
 //! |---|---|
 //! | `runner` | where the runner's parts are |
-//! | `watch` | whether a job is here or on the queue, for who follows it |
-//! | `cancel` | who has to be asked to cancel a job |
+//! | `watch` | whether a watched job is here or on the queue |
+//! | `cancel` | where a job is, to cancel it |
 //! | `load` | nothing: how much of its bounds a runner uses |
 //! | `builder` | what a runner is made from |
 //! | `shutdown` | how a shutdown waits, stops and hands over |

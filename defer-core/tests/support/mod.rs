@@ -1,4 +1,4 @@
-//! What the tests of the runner share.
+//! Shared by the tests of the runner.
 #![allow(dead_code, reason = "no test file uses all of it")]
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 

@@ -1,4 +1,4 @@
-//! How this holder stays alive, and judges others.
+//! Keeps this holder alive, and judges others.
 
 use std::{
     future::Future,
@@ -18,7 +18,7 @@ const EVERY: Duration = Duration::from_millis(2_900);
 /// How long jobs of a type may be due before the log says that nobody takes them.
 const UNCLAIMED_AFTER: Duration = Duration::from_secs(60);
 
-/// Beats, for ever. Nothing but beats and burials holds it up: the rest is asked on the queue's runtime.
+/// Beats, forever. Only beats and recoveries run here: everything else is asked on the queue's runtime.
 pub(super) async fn beat(engine: Arc<Engine>) {
     loop {
         let next = tokio::time::Instant::now() + EVERY;
@@ -135,7 +135,7 @@ fn once(
     });
 }
 
-/// Deletes what ended long ago, and tells of jobs that nobody takes, for ever.
+/// Deletes jobs that ended long ago, and reports jobs that no process takes, forever.
 pub(super) async fn tidy(engine: Arc<Engine>) {
     let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 2);
     let (done, failed) = (millis(engine.settings().keep_done), millis(engine.settings().keep_failed));

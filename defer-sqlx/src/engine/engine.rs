@@ -1,4 +1,4 @@
-//! What all clones, leases and workers of a queue share.
+//! The state that all clones, leases and workers of a queue share.
 
 use std::{
     collections::{BTreeMap, HashMap},

@@ -1,4 +1,4 @@
-//! What is known of one job that this process has.
+//! The state of one job that this process has.
 
 use std::{
     mem,
@@ -100,8 +100,8 @@ impl Settling {
         Self { kind, children, aside: None, done }
     }
 
-    /// Leaves out another child, one after the other, and then all. Returns those that are left out for good; `None` if there was none
-    /// to leave out.
+    /// Leaves out another child, one after the other, and then all. Returns those that are left out permanently; `None` if
+    /// there was none to leave out.
     pub(super) fn leave_out_child(&mut self) -> Option<Vec<Child>> {
         let next = match self.aside.take() {
             None => 0,
@@ -250,7 +250,7 @@ impl Held {
         self.lock().start_waker.take()
     }
 
-    /// Cancels the job here. Returns whether it will not start for that: one whose write failed, or is in doubt, runs all the same.
+    /// Cancels the job here. Returns whether that keeps it from starting: a job whose write failed, or is in doubt, still runs.
     pub(super) fn cancel(&self) -> bool {
         self.stop(Stop::Cancelled);
         let state = self.lock();

@@ -1,4 +1,4 @@
-//! How the database knows this process, and whether it still does.
+//! The identity of this process in the database, and whether it is still valid.
 
 use std::{
     sync::{LazyLock, Mutex, MutexGuard, PoisonError},

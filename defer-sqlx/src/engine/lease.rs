@@ -1,4 +1,4 @@
-//! The leases that are given out.
+//! The leases of jobs.
 
 use std::{
     sync::Arc,
@@ -67,7 +67,7 @@ impl Owner {
     }
 }
 
-/// The lease of a job, for whoever runs it. Dropped unsettled, it gives the job back.
+/// The lease of a job. Gives the job back if it is dropped before it is settled.
 pub(super) struct JobLease {
     held: Arc<Held>,
     owner: Arc<Owner>,

@@ -1,4 +1,4 @@
-//! What one process does for its queue: a holder of jobs, as the database knows it.
+//! One process's share of its queue: a holder of jobs, as the database knows it.
 //!
 //! | file | hides |
 //! |---|---|
@@ -15,7 +15,7 @@
 //! | `writer` | how what waits is committed, split and repeated |
 //! | `beats` | how this holder stays alive, and judges others |
 //! | `owner` | what keeps it alive |
-//! | `lease` | how a job is given to whoever runs it |
+//! | `lease` | how a job is leased to the task that runs it |
 //! | `threads` | where all of that runs |
 
 mod beats;

@@ -1,4 +1,4 @@
-//! What waits to be written, and when it is tried.
+//! Pending writes, and when they are tried.
 
 use std::{
     collections::VecDeque,
@@ -159,7 +159,7 @@ impl Ops {
         let mut waiting = self.lock();
         if waiting.is_closed {
             drop(waiting);
-            // Whoever waits for them hears that nobody will answer.
+            // Tasks that wait for them learn that there will be no answer.
             return drop(ops);
         }
         ops.into_iter().for_each(|op| waiting.add(op));

@@ -1,4 +1,4 @@
-//! What this process has seen of the other holders of its queue.
+//! The other holders of the queue, as this process has seen them.
 
 use std::{
     collections::HashMap,

@@ -1,4 +1,4 @@
-//! What keeps a holder alive.
+//! Keeps a holder alive as long as it is needed.
 
 use std::{
     fmt,
@@ -29,7 +29,7 @@ impl Owner {
         &self.engine
     }
 
-    /// Ends the holder, whoever else owns it, and waits for that.
+    /// Ends the holder, even if others own it too, and waits for that.
     pub(crate) async fn close(&self) {
         drop(self.end.lock().unwrap_or_else(PoisonError::into_inner).take());
         // An error means that it has ended.

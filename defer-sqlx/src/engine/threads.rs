@@ -1,4 +1,4 @@
-//! Where the work of a queue runs: on threads of its own, whatever becomes of the user's runtimes.
+//! The threads of a queue, which run independently of the user's runtimes.
 
 use std::{future::Future, sync::Arc, thread, time::Duration};
 

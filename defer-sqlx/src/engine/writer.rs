@@ -1,4 +1,4 @@
-//! How what waits is committed, split and repeated.
+//! Commits pending writes, splits batches and repeats them.
 
 use std::{sync::Arc, time::Instant};
 
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::store::{Change, ChangeKind, Changed, NewJob, StoreError, StoredEnd};
 
-/// Writes what waits, for ever.
+/// Writes pending changes, forever.
 pub(super) async fn write(engine: Arc<Engine>) {
     loop {
         let holder = engine.identity.wait_registered().await;
@@ -32,7 +32,7 @@ pub(super) async fn write(engine: Arc<Engine>) {
     }
 }
 
-/// Waits until this moment; without one for ever.
+/// Waits until this moment; forever without one.
 async fn reached(moment: Option<Instant>) {
     match moment {
         Some(moment) => sleep_until(moment.into()).await,
@@ -201,7 +201,7 @@ impl Batch {
                         }
                         Op::Change { held, settling, again, .. } => {
                             let settled = settled(changed.next());
-                            // Whoever asked for a cancellation may have been faster.
+                            // A cancellation may have been faster.
                             if settled == Settled::Refused && !again && held.stopped().is_none() {
                                 tracing::warn!(
                                     target: "defer", id = %held.id,

@@ -1,4 +1,4 @@
-//! What `GET /metrics` answers: the jobs, as Prometheus reads them.
+//! Serves `GET /metrics`: the jobs, in the format of Prometheus.
 
 use axum::{Router, routing::get};
 use defer_axum::{Runner, metrics};

@@ -10,7 +10,7 @@ use crate::{Config, ConfigError, Feed, Mailer, NoteAnswer, SendWelcome, SignUps,
 /// The service: its routes, its runner and its queue.
 #[derive(Debug)]
 pub struct Service {
-    /// The routes, with the layer that collects their jobs, and the page of the jobs.
+    /// The routes, with the layer that collects their jobs, and the dashboard.
     pub app: Router,
     /// Runs the jobs.
     pub runner: Runner,
@@ -59,7 +59,7 @@ impl Service {
             .job::<NoteAnswer>()
             .on_event(outcomes::record_failures(signups.clone(), feed.clone()))
             .build();
-        // For everyone, as the rest of this demonstration. Put authentication in front of yours.
+        // Open to everyone, like the rest of this demonstration. Put authentication in front of yours.
         let jobs = Dashboard::new(&runner).enable_actions();
         let routes = web::routes(signups, feed, is_in_database.then(|| queue.clone()), stop.clone());
         Ok(Self {

@@ -1,4 +1,5 @@
-//! What OpenTelemetry is told of jobs. A crate of its own, because its features add fields to the spans of all others.
+//! Tests the data that OpenTelemetry gets about jobs. A crate of its own, because its features add fields to the spans of all
+//! others.
 
 #![cfg(test)]
 #![allow(clippy::unwrap_used, reason = "these are tests")]

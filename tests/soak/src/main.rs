@@ -1,4 +1,4 @@
-//! Long runs of a real server, with figures at the end and a failure where they are not as promised.
+//! Long runs of a real server. They print figures at the end, and fail if these break a promise.
 //!
 //! - `soak load [REQUESTS]` starts a server as a process of its own, sends it requests that defer five jobs each over
 //!   connections that do not all live to see the response, and compares what the server, its jobs, its hook and its

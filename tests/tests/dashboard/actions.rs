@@ -1,4 +1,4 @@
-//! The queue on the page, and trying its failed jobs again.
+//! The queue on the page, and retrying its failed jobs.
 
 use std::sync::{Arc, Mutex};
 

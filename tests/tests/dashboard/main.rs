@@ -1,4 +1,4 @@
-//! What the dashboard promises, over a socket.
+//! The promises of the dashboard, over a socket.
 
 mod actions;
 mod live;

@@ -1,4 +1,4 @@
-//! The page itself: where it is, what it answers, what it never shows.
+//! The page itself: its path, its answers, and the data that it never shows.
 
 use axum::{Router, routing::get};
 use defer_axum::{Dashboard, Deferrable, Job, JobContext, JobError, JobResult, Runner, scope};

@@ -1,4 +1,4 @@
-//! What it says of the jobs.
+//! The jobs on the page.
 
 use std::{error::Error, fmt, sync::Arc};
 
@@ -187,7 +187,7 @@ impl Job for FailsUnprintably {
 }
 
 #[tokio::test]
-async fn what_it_keeps_is_bounded_and_a_rare_type_outlives_a_common_one() {
+async fn its_memory_is_bounded_and_a_rare_type_outlives_a_common_one() {
     let runner = Runner::default();
     let server = serve(Router::new().nest("/jobs", Dashboard::new(&runner).into()), &runner).await;
     scope(&runner, async { FailsUnprintably::defer() }).await;

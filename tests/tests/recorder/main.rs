@@ -1,4 +1,4 @@
-//! What the recorder promises to tests: to see what was deferred, and to run it when told to.
+//! The promises of the recorder: it sees what was deferred, and runs it on request.
 
 mod answers;
 mod fakes;

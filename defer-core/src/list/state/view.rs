@@ -1,4 +1,4 @@
-//! What others see of a list's state, and what they change of its jobs that have not started.
+//! Views of a list's state, and changes to its jobs that have not started.
 
 use std::{collections::BTreeMap, ptr, sync::Arc, time::Duration};
 
