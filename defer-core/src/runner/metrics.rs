@@ -32,7 +32,6 @@
 //!
 //! # Gauges
 //!
-//!
 //! Call [`record_gauges`] to set the gauges, ideally just before each scrape. Configure [`BUCKETS`] for the histograms: most
 //! exporters have no default buckets.
 //!
