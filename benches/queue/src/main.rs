@@ -108,7 +108,7 @@ async fn looks(place: &Place, rows: &str) {
     let names = times(async || drop(queue.counts_by_name().await.unwrap())).await;
     let processes = times(async || drop(queue.holders().await.unwrap())).await;
     let failures = times(async || drop(queue.failures(20).await.unwrap())).await;
-    let jobs = times(async || drop(queue.jobs(JobFilter::default(), 20).await.unwrap())).await;
+    let jobs = times(async || drop(queue.jobs(JobFilter::Ready, 20).await.unwrap())).await;
     let shown = [names, processes, failures, jobs]
         .map(|times| format!("{:.2?}, at most {:.2?}", times[times.len() / 2], times[times.len() - 1]));
     println!("| {} | {rows} | {} |", place.name(), shown.join(" | "));
