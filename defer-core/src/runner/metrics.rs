@@ -35,8 +35,9 @@
 //! Call [`record_gauges`] to set the gauges, ideally just before each scrape. Configure [`BUCKETS`] for the histograms: most
 //! exporters have no default buckets.
 //!
-//! The gauges of the queue are those of all processes, and each process that is scraped has them: alert on `max by (name)`. A queue that
-//! cannot be [looked into](crate::queue::InspectQueue) has none. While a queue is away they stay as they were, and
+//! The gauges of the queue are the same in each process that you scrape: alert on `max by (name)`. A queue that
+//! cannot be [looked into](crate::queue::InspectQueue) has none. A queue may stop counting at some number, as `defer-sqlx` does at 10,000
+//! jobs of a name and state or earlier. While a queue is away they stay as they were, and
 //! `defer_queue_failures_total` grows.
 //!
 //! ```
