@@ -36,12 +36,14 @@ fn value(exporter: &PrometheusHandle, series: &str) -> Option<f64> {
     line.map(|value| value.parse().unwrap())
 }
 
-/// The values of `defer_jobs_total` of a type that are not zero.
+/// The values of `defer_jobs_total` of a type that are not zero, in the order of their outcomes. An exporter has no order.
 fn outcomes(exporter: &PrometheusHandle, name: &str) -> Vec<String> {
     let text = exporter.render();
     let start = format!("defer_jobs_total{{name=\"{name}\",outcome=");
     let of_type = text.lines().filter_map(|line| line.strip_prefix(&start));
-    of_type.filter(|rest| !rest.ends_with(" 0")).map(str::to_owned).collect()
+    let mut outcomes: Vec<_> = of_type.filter(|rest| !rest.ends_with(" 0")).map(str::to_owned).collect();
+    outcomes.sort();
+    outcomes
 }
 
 /// Durable, and fails if it is told to.
