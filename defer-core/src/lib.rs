@@ -84,7 +84,10 @@ pub use self::{
         context::JobContext,
         job::{Deferrable, IntoJobResult, Job},
     },
-    list::{current::Scoped, engine::Overflow, list::JobList, report::RunningJob},
+    list::{
+        current::Scoped, engine::Overflow, list::JobList, open_job::OpenJob, open_state::OpenState,
+        report::RunningJob,
+    },
     model::{
         error::{
             BoxError, DeferError, ExtensionError, GlobalRunnerExists, IntoJobError, JobError, JobResult,

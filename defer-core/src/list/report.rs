@@ -60,12 +60,10 @@ impl JobList {
                 (request.map(|request| request.method().clone()), request.and_then(RequestInfo::shared_path))
             }
         };
-        let queued_id = || self.origin.queued.as_ref()?.get(REQUEST_ID).cloned();
-        let request_id = request.and_then(RequestInfo::request_id);
         EventRequest {
             method,
             matched_path,
-            request_id: request_id.map(str::to_owned).or_else(queued_id),
+            request_id: self.request_id(),
             status: response.and_then(ResponseInfo::status),
             delivery: response.map(ResponseInfo::delivery),
         }
@@ -93,9 +91,15 @@ impl JobList {
     }
 
     /// Returns the method and the route of the request, such as `POST /signup`, if it is known.
-    fn route(&self) -> Option<String> {
+    pub(super) fn route(&self) -> Option<String> {
         let queued = self.origin.queued.as_ref().and_then(|metadata| metadata.get(ROUTE)).cloned();
         queued.or_else(|| self.request().map(RequestInfo::route))
+    }
+
+    /// Returns the id of the request, if that header was captured.
+    pub(super) fn request_id(&self) -> Option<String> {
+        let queued = self.origin.queued.as_ref().and_then(|metadata| metadata.get(REQUEST_ID)).cloned();
+        queued.or_else(|| self.request()?.request_id().map(str::to_owned))
     }
 
     /// Returns since when the oldest job that is ready has been ready.

@@ -5,6 +5,7 @@
 //! | `runner` | where the runner's parts are |
 //! | `watch` | whether a watched job is here or on the queue |
 //! | `cancel` | where a job is, to cancel it |
+//! | `open` | where jobs are that have not ended |
 //! | `load` | nothing: how much of its bounds a runner uses |
 //! | `builder` | what a runner is made from |
 //! | `shutdown` | how a shutdown waits, stops and hands over |
@@ -18,6 +19,7 @@ mod cancel;
 mod load;
 #[cfg(feature = "metrics")]
 pub mod metrics;
+mod open;
 #[cfg(feature = "metrics")]
 mod queue_gauges;
 mod resume;
