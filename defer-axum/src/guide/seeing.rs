@@ -192,7 +192,10 @@
 //!
 //! # A page
 //!
-//! The feature `dashboard` has a live page of what runs, waits and failed, to nest behind your own authentication: see
+//! The feature `dashboard` has a live page, to nest behind your own authentication: whether the queue is well, what fails since when
+//! and why, one job by its id or its request's, what is running and what is next, and the last day. Once you
+//! [enable actions](crate::Dashboard::enable_actions), operators retry and discard failed jobs, one or a group, cancel jobs, and pause
+//! and resume types; each action is logged with the name of the [`Operator`](crate::dashboard::Operator). See
 //! [`dashboard`](crate::dashboard).
 //!
 //! # One job

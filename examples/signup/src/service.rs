@@ -63,7 +63,7 @@ impl Service {
         let jobs = Dashboard::new(&runner).enable_actions();
         let routes = web::routes(signups, feed, is_in_database.then(|| queue.clone()), stop.clone());
         Ok(Self {
-            app: routes.layer(DeferLayer::new(runner.clone())).nest("/jobs", jobs.into()),
+            app: routes.layer(DeferLayer::new(runner.clone())).nest_service("/jobs", jobs.into_router()),
             runner,
             queue,
             stop,
