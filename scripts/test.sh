@@ -27,6 +27,8 @@ initdb postgresql
 valgrind valgrind
 chromium chromium
 chromedriver chromium-driver
+node nodejs
+npm npm
 TOOLS
   # The venv module is a package of its own on Debian.
   python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3 python3-venv)
@@ -47,6 +49,9 @@ venv="$target/test-venv"
 [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
 "$venv/bin/python" -c 'import aiosmtpd' 2>/dev/null && [ -x "$venv/bin/typos" ] || "$venv/bin/pip" install --quiet aiosmtpd typos
 export SIGNUP_SMTP_PYTHON="$venv/bin/python"
+# Looks for what shuts people out of a page.
+axe="$target/test-axe/node_modules/axe-core/axe.min.js"
+[ -f "$axe" ] || npm install --prefix "$target/test-axe" --silent --no-audit --no-fund axe-core@4
 
 step "format, spelling"
 cargo fmt --all --check
@@ -93,6 +98,9 @@ cargo package --quiet --no-verify --allow-dirty -p defer-core -p defer-macros -p
 step "meanwhile: building the benchmark and the soak"
 cargo bench --quiet -p defer-benches --bench per_request --no-run
 cargo build --quiet --release -p defer-soak
+
+step "meanwhile: the dashboard, looked at by axe in a browser"
+scripts/page.py "$target/release/defer-soak" "$axe"
 
 step "the tests' results"
 passed=0
