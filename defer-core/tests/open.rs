@@ -6,7 +6,7 @@ mod support;
 
 use std::{future::pending, time::Duration};
 
-use defer_core::{JobError, OpenJob, OpenState, RequestInfo, Runner, Scope, defer, scope};
+use defer_core::{JobContext, JobError, OpenJob, OpenState, RequestInfo, Runner, Scope, defer, scope};
 use http::{HeaderMap, Method, Version};
 use support::{Events, Kind, Plain, SECOND, Thrice};
 use tokio::sync::mpsc;
@@ -94,4 +94,22 @@ async fn the_open_jobs_of_a_request_are_found_by_its_id() {
 
 fn ids(jobs: Vec<OpenJob>) -> Vec<defer_core::JobId> {
     jobs.into_iter().map(|job| job.id).collect()
+}
+
+#[tokio::test]
+async fn a_job_that_runs_says_how_far_it_is_where_outcomes_are_kept() {
+    for keeps in [true, false] {
+        let builder = Events::default().runner();
+        let runner = if keeps { builder.keep_outcomes(10) } else { builder }.build();
+        let (told, mut contexts) = mpsc::unbounded_channel();
+        let runs = move |cx: JobContext| {
+            cx.set_progress(3).unwrap();
+            told.send(cx).unwrap();
+            pending()
+        };
+        let id = scope(&runner, async { defer(Plain::job(runs)).id() }).await;
+        contexts.recv().await.unwrap();
+        let progress = runner.open_job(id).and_then(|job| job.progress);
+        assert_eq!(progress.map(|progress| progress.json().to_owned()), keeps.then(|| "3".to_owned()));
+    }
 }

@@ -40,8 +40,8 @@ mod tests {
     #[test]
     fn a_process_with_the_same_id_on_another_host_is_another() {
         let of_queue = defer_core::queue::Process::new;
-        assert!(is_this(&of_queue(&**HOST, process::id())));
+        assert!(is_this(&of_queue(HOST.as_str(), process::id())));
         assert!(!is_this(&of_queue("another-host", process::id())));
-        assert!(!is_this(&of_queue(&**HOST, process::id() + 1)));
+        assert!(!is_this(&of_queue(HOST.as_str(), process::id() + 1)));
     }
 }
