@@ -53,7 +53,7 @@ async fn beat_once(engine: &Arc<Engine>) {
     for (holder, count) in dead {
         match engine.store.bury(holder.clone(), count).await {
             Ok(true) => {
-                tracing::warn!(target: "defer", holder, "a process is dead: its durable jobs are run by others");
+                tracing::warn!(target: "defer", holder, "a process is dead: other processes run its durable jobs");
                 recovers = true;
             }
             Ok(false) => {}
@@ -82,7 +82,7 @@ fn register(engine: &Arc<Engine>) {
                 Ok(()) => of_task.identity.set_registered(holder),
                 Err(error) => {
                     // It is tried again after the next beat.
-                    tracing::warn!(target: "defer", %error, "the queue did not take a holder");
+                    tracing::warn!(target: "defer", %error, "the queue could not register this process");
                     if is_new && matches!(error, StoreError::InDoubt(_)) {
                         // Registered late, it would come back from the dead one day: it takes another name.
                         of_task.died();

@@ -141,7 +141,7 @@ impl Engine {
         let jobs = self.lose_all();
         tracing::warn!(
             target: "defer", jobs,
-            "this process was silent for so long that others have taken its durable jobs"
+            "this process was silent for too long: other processes have taken over its durable jobs"
         );
     }
 
@@ -305,7 +305,7 @@ impl Engine {
             .cloned()
             .collect();
         for held in missing {
-            tracing::warn!(target: "defer", id = %held.id, "others have a durable job of this process");
+            tracing::warn!(target: "defer", id = %held.id, "another process has taken over a durable job of this process");
             held.lose();
             self.forget(&held);
         }

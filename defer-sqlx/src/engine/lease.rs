@@ -152,7 +152,7 @@ impl Lease for JobLease {
                     held
                 }
                 Err(error) => {
-                    tracing::error!(target: "defer", %id, %error, "a job of a durable job runs in this process only");
+                    tracing::error!(target: "defer", %id, %error, "a job that a durable job deferred runs in this process only");
                     engine.hold_nothing(id)
                 }
             };

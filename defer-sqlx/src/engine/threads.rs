@@ -134,10 +134,10 @@ async fn close(engine: &Arc<Engine>) {
     match tokio::time::timeout(CLOSE_WITHIN, farewell).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
-            tracing::warn!(target: "defer", %error, "the queue did not take leave: others find out that it is gone");
+            tracing::warn!(target: "defer", %error, "the queue could not sign off: other processes will find out that it is gone");
         }
         Err(_) => {
-            tracing::warn!(target: "defer", "the queue did not take leave in time: others find out that it is gone")
+            tracing::warn!(target: "defer", "the queue could not sign off in time: other processes will find out that it is gone")
         }
     }
 }

@@ -205,7 +205,7 @@ impl Batch {
                             if settled == Settled::Refused && !again && held.stopped().is_none() {
                                 tracing::warn!(
                                     target: "defer", id = %held.id,
-                                    "the end of a durable job came too late, and changed nothing: others have the job"
+                                    "the end of a durable job came too late, and changed nothing: another process has the job"
                                 );
                             }
                             answer(engine, &held, settling, settled);
