@@ -1,6 +1,6 @@
 //! Run work after the response has been sent: mail, webhooks, audit logs, analytics.
 //!
-//! The [guide](guide) has these chapters:
+//! The [guide] has these chapters:
 //!
 //! - [First job](guide::first_job): run something after the response
 //! - [State](guide::state): give jobs a database pool, their request and the response
