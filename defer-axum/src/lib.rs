@@ -57,7 +57,7 @@
 //!
 //! # Logs and traces
 //!
-//! Each attempt of a job runs in a `tracing` span with the target `defer`: `job{name, id, attempt, request, request_id}`. The span
+//! Each attempt of a job runs in a `tracing` span with the target `defer`: `run{job, id, attempt, request, request_id}`. The span
 //! follows from the one that was current when the request first deferred a job or extracted [`Defer`]. It is not its child, so the
 //! request's own duration does not change. Failures are logged at ERROR, retries and shed jobs at WARN. Job fields are never
 //! logged. Without a `tracing` subscriber there are no spans; if `tracing`'s feature `log` is on, each record names the job

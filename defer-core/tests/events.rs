@@ -171,15 +171,13 @@ async fn events_are_logged_at_their_level_and_without_the_jobs_fields() {
         ("ERROR", "job timed out", "Limited"),
         ("DEBUG", "job skipped", "OnSuccess"),
     ] {
-        let name = format!("name=\"{name}\"");
+        let name = format!("job=\"{name}\"");
         assert_eq!(log.lines_with(&[level, what, &name]), 1, "{level} {what}: {}", log.text());
     }
-    assert_eq!(log.lines_with(&["job{name=\"Twice\"", "attempt=2", "no such host"]), 1, "{}", log.text());
+    assert_eq!(log.lines_with(&["run{job=\"Twice\"", "attempt=2", "no such host"]), 1, "{}", log.text());
     for line in log.text().lines() {
         assert!(line.contains(" defer: "), "another target: {line}");
-        // With the feature `opentelemetry` a span has this name, too.
-        let line = line.replace("otel.name=", "");
-        for field in ["name=", " id=", "attempt="] {
+        for field in ["job=", " id=", "attempt="] {
             assert!(line.matches(field).count() <= 1, "{field} is repeated: {line}");
         }
     }

@@ -480,7 +480,7 @@ fn a_runtime_that_is_dropped_without_a_shutdown_abandons_each_job_with_an_event_
             jobs,
             "{of_name:?}"
         );
-        let name = format!("name=\"{name}\"");
+        let name = format!("job=\"{name}\"");
         assert_eq!(log.lines_with(&["ERROR", "abandoned", &name]), jobs, "{}", log.text());
     }
 }

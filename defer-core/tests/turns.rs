@@ -290,7 +290,7 @@ async fn a_unique_job_is_left_out_while_another_waits_and_says_so() {
     settle().await;
     let third = debounced(&runner, &journal, "third");
     assert!(!first.is_duplicate() && second.is_duplicate() && third.is_duplicate());
-    assert_eq!(events.count("Cancelled"), 2);
+    assert_eq!(events.count("Duplicate"), 2);
     let (scope, other) = open(&runner, || defer(takes::<Plain>(0, &journal, "other")).unique("sync:43"));
     assert!(!other.is_duplicate());
     scope.release(None);

@@ -87,6 +87,7 @@ impl Worker {
             let is_same = before.is_none_or(|before| before.type_name == std::any::type_name::<J>());
             assert!(is_same, "two types of this worker are named `{name}`");
         }
+        self.runner.add_job::<J>();
         self
     }
 
@@ -320,11 +321,11 @@ fn put_aside(job: &Taken, error: &str, lease: &dyn Lease) {
     let age = Duration::from_millis(u64::try_from(job.age).unwrap_or_default());
     let (id, name) = (&job.id, &job.name);
     let end = if age >= UNREADABLE_FOR {
-        tracing::error!(target: "defer", name, id, error, "job failed: no process could read it for a day");
+        tracing::error!(target: "defer", job = name, id, error, "job failed: no process could read it for a day");
         End::Failed { error: error.to_owned() }
     } else {
         let delay = age.clamp(Duration::from_secs(30), Duration::from_secs(600));
-        tracing::warn!(target: "defer", name, id, error, ?delay, "a stored job cannot be read, and waits");
+        tracing::warn!(target: "defer", job = name, id, error, ?delay, "a stored job cannot be read, and waits");
         End::Ready(Ready { delay, ..Ready::default() })
     };
     drop(lease.settle(end, Vec::new()));

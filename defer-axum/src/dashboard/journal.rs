@@ -159,7 +159,7 @@ impl Journal {
             JobEventKind::TimedOut { error, elapsed, .. } => (Outcome::TimedOut, Some(*elapsed), Some(error)),
             JobEventKind::QueueFailed { error, .. } => (Outcome::QueueFailed, None, Some(error)),
             JobEventKind::Skipped => (Outcome::Skipped, None, None),
-            JobEventKind::Cancelled => (Outcome::Cancelled, None, None),
+            JobEventKind::Cancelled | JobEventKind::Duplicate { .. } => (Outcome::Cancelled, None, None),
             JobEventKind::Shed => (Outcome::Shed, None, None),
             JobEventKind::Queued => (Outcome::Queued, None, None),
             JobEventKind::Abandoned => (Outcome::Abandoned, None, None),

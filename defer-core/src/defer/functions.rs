@@ -98,7 +98,7 @@ fn defer_globally(kind: &'static JobType, job: &mut dyn Incoming) -> Result<Defe
     let list = JobList::new(Runner::global().engine, Origin::current()?);
     tracing::warn!(
         target: "defer",
-        name = kind.name(),
+        job = kind.name(),
         "a job was deferred outside of a request and runs at once on the global runner: add `DeferLayer` to \
          the router, after any middleware that defers, because one that wraps the layer has no scope; or hand \
          the scope to the task that defers with `Defer::scope`"

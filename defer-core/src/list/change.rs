@@ -106,11 +106,10 @@ impl JobList {
     }
 
     fn leave_out(&self, index: usize, unique: &Unique, other: JobId) {
-        self.end_with(&JobEventKind::Cancelled, |locked, effects| {
+        self.end_with(&JobEventKind::Duplicate { of: other }, |locked, effects| {
             locked.state.leave_out(index, effects);
-            if let Some(ended) = effects.ended.first() {
+            if !effects.ended.is_empty() {
                 let _ = unique.duplicate_of.set(other);
-                self.note_duplicate(ended.job.id, other);
             }
         });
     }

@@ -17,6 +17,7 @@
 //! | `shared` | how a test looks at a job |
 //! | `recording` | what a recorder and the lists of its runner share |
 //! | `current` | how a thread finds its list |
+//! | `panic_hook` | where in the source a job panics |
 //!
 //! One lock guards a list's state. [`state`](self::state) has every transition of it. A transition changes nothing but the
 //! list and how much of the runner's room it takes. It returns what is left to do, and its caller does that after unlocking.
@@ -82,6 +83,7 @@ pub(crate) mod extras;
 pub(crate) mod lease;
 #[allow(clippy::module_inception, reason = "the file of the type")]
 pub(crate) mod list;
+pub(crate) mod panic_hook;
 #[cfg(feature = "testing")]
 pub(crate) mod recording;
 pub(crate) mod report;

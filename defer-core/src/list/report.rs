@@ -9,7 +9,7 @@ use crate::{
     model::{
         id::JobId,
         job_type::JobRef,
-        metadata::{Metadata, ROUTE},
+        metadata::{Metadata, REQUEST_ID, ROUTE},
         request::RequestInfo,
         response::ResponseInfo,
     },
@@ -60,19 +60,14 @@ impl JobList {
                 (request.map(|request| request.method().clone()), request.and_then(RequestInfo::shared_path))
             }
         };
+        let queued_id = || self.origin.queued.as_ref()?.get(REQUEST_ID).cloned();
+        let request_id = request.and_then(RequestInfo::request_id);
         EventRequest {
             method,
             matched_path,
+            request_id: request_id.map(str::to_owned).or_else(queued_id),
             status: response.and_then(ResponseInfo::status),
             delivery: response.map(ResponseInfo::delivery),
-        }
-    }
-
-    /// Notes which job another was left out for, before that is reported as cancelled.
-    #[cold]
-    pub(crate) fn note_duplicate(&self, id: JobId, of: JobId) {
-        if let Some(outcomes) = self.engine.outcomes() {
-            outcomes.left_out(id, of);
         }
     }
 
@@ -93,7 +88,8 @@ impl JobList {
         if !span::is_listened_to() {
             return JobSpan::NONE;
         }
-        span::span_of(job, &self.origin.parent, self.request(), self.origin.queued.as_deref())
+        let relation = self.engine.config.span_relation;
+        span::span_of(job, &self.origin.parent, relation, self.request(), self.origin.queued.as_deref())
     }
 
     /// Returns the method and the route of the request, such as `POST /signup`, if it is known.

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use crate::primitives::panic::drop_quietly;
+use crate::primitives::panic::{drop_quietly, take_place};
 
 /// A boxed error of any type, as tower and axum use it.
 pub type BoxError = Box<dyn Error + Send + Sync>;
@@ -75,17 +75,21 @@ impl JobError {
         Self::from(Message(message.into()))
     }
 
-    /// Creates an error with the message of a panic.
+    /// Creates an error with the message of a panic that was just caught, and its place.
     pub(crate) fn panicked(panic: Box<dyn Any + Send>) -> Self {
+        let panicked = match take_place() {
+            Some(place) => format!("panicked at {place}"),
+            None => "panicked".to_owned(),
+        };
         let message = if let Some(message) = panic.downcast_ref::<&'static str>() {
-            Self::msg(format!("panicked: {message}"))
+            format!("{panicked}: {message}")
         } else if let Some(message) = panic.downcast_ref::<String>() {
-            Self::msg(format!("panicked: {message}"))
+            format!("{panicked}: {message}")
         } else {
-            Self::msg("panicked with a value that is not a string")
+            format!("{panicked} with a value that is not a string")
         };
         drop_quietly(panic);
-        Self { panicked: true, ..message }
+        Self { panicked: true, ..Self::msg(message) }
     }
 
     /// Creates the error of an attempt that exceeded this limit.

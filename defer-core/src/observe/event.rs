@@ -23,8 +23,20 @@ pub struct JobEvent {
 pub(crate) struct EventRequest {
     pub(crate) method: Option<Method>,
     pub(crate) matched_path: Option<Arc<str>>,
+    pub(crate) request_id: Option<String>,
     pub(crate) status: Option<StatusCode>,
     pub(crate) delivery: Option<Delivery>,
+}
+
+impl EventRequest {
+    /// Returns the method and the route's pattern, such as `POST /signup`.
+    pub(super) fn route(&self) -> Option<String> {
+        let method = self.method.as_ref()?;
+        Some(match &self.matched_path {
+            Some(path) => format!("{method} {path}"),
+            None => method.to_string(),
+        })
+    }
 }
 
 /// What happened, with its data.
@@ -79,7 +91,7 @@ pub enum JobEventKind {
     /// Final: it panicked and has no attempts left, or its predicate panicked.
     #[non_exhaustive]
     Panicked {
-        /// The panic's message.
+        /// The panic's message, and its place in the source.
         error: JobError,
         /// How long the attempt took.
         elapsed: Duration,
@@ -94,8 +106,14 @@ pub enum JobEventKind {
     },
     /// Final: its condition was false.
     Skipped,
-    /// Final: it was cancelled, replaced by a later job with the same key, or is a duplicate of another with its unique key.
+    /// Final: it was cancelled, or replaced by a later job with the same key.
     Cancelled,
+    /// Final: it was left out, because another with its unique key waited.
+    #[non_exhaustive]
+    Duplicate {
+        /// The other.
+        of: JobId,
+    },
     /// Final: there was no room for it, and the runner sheds jobs.
     Shed,
     /// Final on this runner for now: it went to the queue, which may bring it back.
@@ -159,6 +177,11 @@ impl JobEvent {
         self.request.matched_path.as_deref()
     }
 
+    /// Returns the id of this request, if the header `x-request-id` was captured.
+    pub fn request_id(&self) -> Option<&str> {
+        self.request.request_id.as_deref()
+    }
+
     /// Returns the route, to keep.
     #[doc(hidden)]
     pub fn shared_path(&self) -> Option<Arc<str>> {
@@ -192,7 +215,7 @@ impl JobEventKind {
             Self::Succeeded { .. } => Some(Final::Succeeded),
             Self::Failed { .. } | Self::Panicked { .. } | Self::TimedOut { .. } => Some(Final::Failed),
             Self::Skipped => Some(Final::Skipped),
-            Self::Cancelled => Some(Final::Cancelled),
+            Self::Cancelled | Self::Duplicate { .. } => Some(Final::Cancelled),
             Self::Shed => Some(Final::Shed),
             Self::Queued => Some(Final::Queued),
             Self::Abandoned => Some(Final::Abandoned),

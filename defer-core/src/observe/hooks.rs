@@ -130,7 +130,7 @@ impl Hooks {
         times: Times,
         request: &dyn Fn() -> EventRequest,
     ) {
-        log(job, kind);
+        log(job, kind, request);
         if !self.is_empty() {
             self.call(&Report { job, kind, times, request }, true);
         }
@@ -160,7 +160,7 @@ impl Hooks {
             if let Err(panic) = called {
                 drop_quietly(panic);
                 let (name, id) = (report.job.name(), report.job.id);
-                tracing::error!(target: "defer", name, %id, "an `on_event` hook panicked");
+                tracing::error!(target: "defer", job = name, %id, "an `on_event` hook panicked");
             }
         }
     }

@@ -85,12 +85,6 @@ impl Outcomes {
             tell(jobs, job.id);
         }
     }
-
-    /// Notes that a job is left out for another. Its end is told after this, as that of a cancelled job. Wakes nobody, so it may be
-    /// called under a lock.
-    pub(crate) fn left_out(&self, id: JobId, of: JobId) {
-        lock(&self.jobs).set(id, 0, JobStatus::duplicate(of), self.max_ended);
-    }
 }
 
 /// Wakes those who follow a job, after unlocking: their wakers are user code.
@@ -210,6 +204,7 @@ fn status_after(event: &JobEventKind) -> Option<JobStatus> {
         }
         JobEventKind::Skipped => JobStatus::Skipped,
         JobEventKind::Cancelled => JobStatus::Cancelled,
+        JobEventKind::Duplicate { of } => JobStatus::duplicate(*of),
         JobEventKind::Shed => JobStatus::Shed,
         JobEventKind::Queued => JobStatus::Queued,
         JobEventKind::Abandoned => JobStatus::Abandoned,

@@ -2,12 +2,19 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+#[cfg(feature = "metrics")]
+use super::queue_gauges::QueueGauges;
 use super::runner::Runner;
 #[cfg(feature = "testing")]
 use crate::list::recording::Recording;
+#[cfg(feature = "metrics")]
+use crate::observe::meter::{self, Meter};
+#[cfg(feature = "opentelemetry")]
+use crate::observe::span::SpanRelation;
 use crate::{
     job::{
         context::JobContext,
+        job::Deferrable,
         middleware::{Middleware, Next},
         watchdog::Watchdog,
     },
@@ -37,6 +44,12 @@ impl Runner {
     /// [`Weak`]: std::sync::Weak
     pub fn on_event(&self, hook: impl Fn(&JobEvent) + Send + Sync + 'static) {
         self.engine.config.hooks.add(isolated(hook));
+    }
+
+    /// Names a job type, as [`RunnerBuilder::job`] does to a runner that is built: for a queue's worker.
+    pub fn add_job<J: Deferrable>(&self) {
+        #[cfg(feature = "metrics")]
+        self.engine.config.types.add(J::NAME, J::POLICY.is_queued());
     }
 
     /// Adds a hook that costs little, for the dashboard.
@@ -71,6 +84,23 @@ impl RunnerBuilder {
     #[must_use]
     pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
         self.config.state.insert(value);
+        self
+    }
+
+    /// Names a job type, so that its [metrics](crate::metrics) exist before its first job: without that, an alert may miss its first
+    /// failure. Types that a worker takes are named by that. Does nothing without the feature `metrics`.
+    ///
+    /// ```
+    /// # use defer_core::{Deferrable, Job, JobContext, JobResult, Policy, Runner};
+    /// # struct SendWelcome;
+    /// # impl Job for SendWelcome { async fn run(&self, _: &JobContext) -> JobResult { Ok(()) } }
+    /// # impl Deferrable for SendWelcome { const NAME: &'static str = "SendWelcome"; const POLICY: Policy = Policy::new(); }
+    /// let runner = Runner::builder().job::<SendWelcome>().build();
+    /// ```
+    #[must_use]
+    pub fn job<J: Deferrable>(self) -> Self {
+        #[cfg(feature = "metrics")]
+        self.config.types.add(J::NAME, J::POLICY.is_queued());
         self
     }
 
@@ -196,6 +226,18 @@ impl RunnerBuilder {
         self
     }
 
+    /// Makes the span of each job a child of its request's in OpenTelemetry, instead of a trace of its own that is linked to it.
+    /// Requires the feature `opentelemetry`.
+    ///
+    /// A sampler that follows the parent then keeps the jobs of just those requests that it keeps. The trace is longer than its
+    /// request: it ends with the last job, which may be a durable one that another process runs tomorrow.
+    #[cfg(feature = "opentelemetry")]
+    #[must_use]
+    pub fn child_spans(mut self) -> Self {
+        self.config.span_relation = SpanRelation::Child;
+        self
+    }
+
     /// Sets the queue for jobs of `#[defer(queue)]` types.
     #[must_use]
     pub fn queue(mut self, queue: impl Queue) -> Self {
@@ -264,8 +306,13 @@ impl RunnerBuilder {
         }
         #[cfg(feature = "metrics")]
         {
-            crate::observe::meter::describe();
-            config.hooks.add(Hook::Observer(Box::new(Isolated(crate::observe::meter::Meter))));
+            meter::describe();
+            // Named before.
+            config.types.create_again();
+            config.hooks.add(Hook::Observer(Box::new(Isolated(Meter(config.types.clone())))));
+            if config.queue.is_some() {
+                config.parts.insert(Arc::new(QueueGauges::new(config.types.clone())));
+            }
         }
         if !middleware.0.is_empty() {
             config.parts.insert(middleware);

@@ -11,12 +11,15 @@
 //! | `resume` | how a job from a queue becomes one of a list |
 //! | `worker` | the interface to a queue's worker, for a server |
 //! | `metrics` | which gauges there are |
+//! | `queue_gauges` | when a queue is asked for them |
 
 mod builder;
 mod cancel;
 mod load;
 #[cfg(feature = "metrics")]
 pub mod metrics;
+#[cfg(feature = "metrics")]
+mod queue_gauges;
 mod resume;
 #[allow(clippy::module_inception, reason = "the file of the type")]
 mod runner;

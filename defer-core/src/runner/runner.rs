@@ -12,6 +12,7 @@ use crate::{
     list::{
         engine::{Config, Engine},
         list::JobList,
+        panic_hook,
         report::RunningJob,
     },
     model::{id::JobId, status::JobStatus},
@@ -73,6 +74,7 @@ static GLOBAL: OnceLock<Runner> = OnceLock::new();
 
 impl Runner {
     pub(super) fn new(config: Config) -> Self {
+        panic_hook::install();
         Self { engine: Engine::new(config) }
     }
 

@@ -165,6 +165,14 @@ pub struct Holder {
 }
 
 impl Holder {
+    /// How long a process may be silent.
+    const SILENCE: Duration = Duration::from_secs(9);
+
+    /// Returns whether it has sent no heartbeat for more than nine seconds: it is dead, or cut off from the queue.
+    pub fn is_silent(&self) -> bool {
+        self.last_seen > Self::SILENCE
+    }
+
     /// Creates a holder that has just sent a heartbeat and has no jobs.
     pub fn new(id: impl Into<String>, process: Process, version: impl Into<String>) -> Self {
         Self {

@@ -153,7 +153,7 @@ pub(super) async fn tidy(engine: Arc<Engine>) {
         }
         next_look = engine.clock.now() + UNCLAIMED_AFTER;
         for name in engine.store.unclaimed(millis(UNCLAIMED_AFTER)).await.unwrap_or_default() {
-            tracing::warn!(target: "defer", name, "durable jobs have been due for a minute, and no worker takes them");
+            tracing::warn!(target: "defer", job = name, "durable jobs have been due for a minute, and no worker takes them");
         }
     }
 }

@@ -5,7 +5,7 @@ use defer_axum::{Dashboard, DeferLayer, Deferrable, Runner};
 use defer_sqlx::{SqlxQueue, Worker};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Config, ConfigError, Feed, Mailer, SendWelcome, SignUps, outcomes, web};
+use crate::{Config, ConfigError, Feed, Mailer, NoteAnswer, SendWelcome, SignUps, outcomes, web};
 
 /// The service: its routes, its runner and its queue.
 #[derive(Debug)]
@@ -55,6 +55,8 @@ impl Service {
             .state(signups.clone())
             .state(feed.clone())
             .queue(queue.clone())
+            // So that its metrics exist before its first failure, as those of the worker's types do.
+            .job::<NoteAnswer>()
             .on_event(outcomes::record_failures(signups.clone(), feed.clone()))
             .build();
         // Open to everyone, like the rest of this demonstration. Put authentication in front of yours.

@@ -62,6 +62,7 @@ impl TestWorker {
                 self.queue.table.add_type(self.runner.key(), name);
             }
         }
+        self.runner.add_job::<J>();
         self
     }
 
