@@ -1,6 +1,6 @@
 //! Durable jobs for [`defer-axum`](https://docs.rs/defer-axum), in SQLite or Postgres.
 //!
-//! The [guide](guide) has these chapters:
+//! The [guide] has these chapters:
 //!
 //! - [First durable job](guide::first_job): a program that survives `kill -9`
 //! - [Where a job runs](guide::running): in its own process or through the queue, after a crash, without the database

@@ -229,7 +229,7 @@ impl Working {
                 count
             }
             Err(error) => {
-                tracing::warn!(target: "defer", %error, "the queue gave no jobs");
+                tracing::warn!(target: "defer", %error, "the worker could not take jobs from the queue");
                 tokio::time::sleep(PAUSE).await;
                 return false;
             }
@@ -321,7 +321,7 @@ fn put_aside(job: &Taken, error: &str, lease: &dyn Lease) {
     let age = Duration::from_millis(u64::try_from(job.age).unwrap_or_default());
     let (id, name) = (&job.id, &job.name);
     let end = if age >= UNREADABLE_FOR {
-        tracing::error!(target: "defer", job = name, id, error, "job failed: nobody has been able to read it for a day");
+        tracing::error!(target: "defer", job = name, id, error, "job failed: no process could read it for a day");
         End::Failed { error: error.to_owned() }
     } else {
         let delay = age.clamp(Duration::from_secs(30), Duration::from_secs(600));

@@ -84,7 +84,7 @@ impl fmt::Debug for JobId {
 
 /// The text is not a [`JobId`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a job's id has 26 letters and digits, as a ULID has")]
+#[error("a job's id has 26 letters and digits, like a ULID")]
 #[non_exhaustive]
 pub struct InvalidJobId;
 

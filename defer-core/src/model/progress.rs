@@ -69,7 +69,7 @@ impl Serialize for Progress {
 #[non_exhaustive]
 pub enum ProgressError {
     /// The value is too large.
-    #[error("the progress is longer than {max} bytes as JSON: tell less at once", max = Progress::MAX_JSON)]
+    #[error("the progress is longer than {max} bytes as JSON: set a smaller value", max = Progress::MAX_JSON)]
     TooLarge,
     /// The value cannot be serialized as JSON.
     #[error("the progress cannot be written as JSON: {0}")]
@@ -115,7 +115,7 @@ mod tests {
         let text = |bytes| "x".repeat(bytes);
         assert!(Progress::of(&text(Progress::MAX_JSON - 2)).is_ok(), "with its quotes as long as it may be");
         let error = Progress::of(&text(Progress::MAX_JSON - 1)).unwrap_err();
-        assert_eq!(error.to_string(), "the progress is longer than 4096 bytes as JSON: tell less at once");
+        assert_eq!(error.to_string(), "the progress is longer than 4096 bytes as JSON: set a smaller value");
         let keys_are_no_text = std::collections::BTreeMap::from([((1, 2), 3)]);
         let error = Progress::of(&keys_are_no_text).unwrap_err();
         assert!(error.to_string().starts_with("the progress cannot be written as JSON: "), "{error}");

@@ -108,10 +108,10 @@ pub enum JobEventKind {
     Skipped,
     /// Final: it was cancelled, or replaced by a later job with the same key.
     Cancelled,
-    /// Final: it was left out, because another with its unique key waited.
+    /// Final: it was dropped because another job with its unique key was pending.
     #[non_exhaustive]
     Duplicate {
-        /// The other.
+        /// The other job.
         of: JobId,
     },
     /// Final: there was no room for it, and the runner sheds jobs.
@@ -177,7 +177,7 @@ impl JobEvent {
         self.request.matched_path.as_deref()
     }
 
-    /// Returns the id of this request, if the header `x-request-id` was captured.
+    /// Returns the id of the request, if the header `x-request-id` was captured.
     pub fn request_id(&self) -> Option<&str> {
         self.request.request_id.as_deref()
     }

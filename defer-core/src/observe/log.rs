@@ -1,9 +1,6 @@
 //! Logs the events of jobs.
 
-use std::{
-    cell::LazyCell,
-    fmt::{self, Write as _},
-};
+use std::fmt::{self, Write as _};
 
 use tracing::field::display;
 
@@ -36,8 +33,8 @@ pub(crate) fn log_failed_hook(job: JobRef, how: &str, error: &JobError) {
 
 fn log_kind(job: JobRef, kind: &JobEventKind, request: &dyn Fn() -> EventRequest) {
     let JobRef { id, attempt, in_span, .. } = job;
-    // Only for an event that somebody listens to.
-    let request = LazyCell::new(|| (!in_span).then(request));
+    // Called only for an event that somebody listens to. Nothing is kept between the fields, which each event would have to drop.
+    let request = || (!in_span).then(request);
     // An event in the span does not repeat its fields.
     macro_rules! event {
         ($level:ident, $($rest:tt)*) => {
@@ -46,8 +43,8 @@ fn log_kind(job: JobRef, kind: &JobEventKind, request: &dyn Fn() -> EventRequest
                 job = (!in_span).then(|| job.name()),
                 id = (!in_span).then(|| display(id)),
                 attempt = (!in_span).then_some(attempt),
-                request = request.as_ref().and_then(EventRequest::route),
-                request_id = request.as_ref().and_then(|request| request.request_id.as_deref()),
+                request = request().and_then(|request| request.route()),
+                request_id = request().and_then(|request| request.request_id),
                 $($rest)*
             )
         };

@@ -46,7 +46,7 @@ impl Runner {
         self.engine.config.hooks.add(isolated(hook));
     }
 
-    /// Names a job type, as [`RunnerBuilder::job`] does to a runner that is built: for a queue's worker.
+    /// Names a job type, like [`RunnerBuilder::job`], for a queue's worker.
     pub fn add_job<J: Deferrable>(&self) {
         #[cfg(feature = "metrics")]
         self.engine.config.types.add(J::NAME, J::POLICY.is_queued());
@@ -87,8 +87,8 @@ impl RunnerBuilder {
         self
     }
 
-    /// Names a job type, so that its [metrics](crate::metrics) exist before its first job: without that, an alert may miss its first
-    /// failure. Types that a worker takes are named by that. Does nothing without the feature `metrics`.
+    /// Names a job type, so that its [metrics](crate::metrics) exist before its first job. Otherwise an alert may miss its
+    /// first failure. A worker names the types that it takes. Does nothing without the feature `metrics`.
     ///
     /// ```
     /// # use defer_core::{Deferrable, Job, JobContext, JobResult, Policy, Runner};
@@ -226,11 +226,11 @@ impl RunnerBuilder {
         self
     }
 
-    /// Makes the span of each job a child of its request's in OpenTelemetry, instead of a trace of its own that is linked to it.
+    /// Makes the span of each job a child of its request's span in OpenTelemetry, instead of a linked trace of its own.
     /// Requires the feature `opentelemetry`.
     ///
-    /// A sampler that follows the parent then keeps the jobs of just those requests that it keeps. The trace is longer than its
-    /// request: it ends with the last job, which may be a durable one that another process runs tomorrow.
+    /// A sampler that follows the parent then keeps jobs together with their requests. A trace lasts longer than its request:
+    /// it ends with the last job, which may be a durable one that another process runs tomorrow.
     #[cfg(feature = "opentelemetry")]
     #[must_use]
     pub fn child_spans(mut self) -> Self {

@@ -8,7 +8,7 @@
 //! | `defer_jobs_total` | counter | `name`; `outcome`: `succeeded`, `failed`, `skipped`, `cancelled`, `duplicate`, `shed`, `abandoned` |
 //! | `defer_job_attempts_total` | counter | `name`; `outcome`: `succeeded`, `retried`, `snoozed`, `failed`, `panicked`, `timed_out` |
 //! | `defer_job_run_seconds` | histogram, of attempts | `name` |
-//! | `defer_job_wait_seconds` | histogram, of attempts: from when it could start to its start, in a queue too | `name` |
+//! | `defer_job_wait_seconds` | histogram, of attempts: the time from when it could start to its start, including time in a queue | `name` |
 //! | `defer_jobs_stuck_total` | counter, of polls that took longer than [`stuck_after`](crate::RunnerBuilder::stuck_after) | |
 //! | `defer_jobs_pending` | gauge | |
 //! | `defer_jobs_running` | gauge | |
@@ -17,27 +17,27 @@
 //! | `defer_queue_jobs` | gauge | `name`; `state`: `ready`, `delayed`, `running`, `failed` |
 //! | `defer_queue_oldest_due_seconds` | gauge: how long the oldest due job has been due | `name` |
 //! | `defer_queue_workers` | gauge: processes that take jobs and are alive | |
-//! | `defer_queue_failures_total` | counter: jobs that the queue did not take, and looks into it that failed | |
+//! | `defer_queue_failures_total` | counter: jobs that the queue did not take, and failed inspections of the queue | |
 //!
 //! `defer_jobs_total` counts each job once, when it ends: a durable job that goes through its queue is counted by the process that runs
-//! it, not by the one that deferred it. (In [`Stats`](crate::Stats) both visits count.) `failed` includes jobs that panicked or timed
-//! out in their last attempt; `defer_job_attempts_total` tells them apart. Labels never contain a job's fields or its error. `name` is
-//! the name of the job type; a closure is named after the function that it is in.
+//! it, not by the one that deferred it. ([`Stats`](crate::Stats) counts it in both.) `failed` includes jobs that panicked or
+//! timed out in their last attempt; `defer_job_attempts_total` tells them apart. Labels never contain a job's fields or its
+//! error. `name` is the name of the job type; a closure is named after the function that it is in.
 //!
 //! # From the start
 //!
-//! Prometheus sees an increase between two values: a counter that appears as 1 has none. So all series of a job type that the
-//! runner knows exist from the start, as zero. It knows the types that were named with
-//! [`RunnerBuilder::job`](crate::RunnerBuilder::job), those of its worker, and those of which a job was deferred.
+//! Prometheus computes an increase from two values, so it misses a counter that first appears as 1. All series of a known job
+//! type therefore exist from the start, as zero. The runner knows the types that were named with
+//! [`RunnerBuilder::job`](crate::RunnerBuilder::job), those of its worker, and those of jobs that were deferred.
 //!
 //! # Gauges
 //!
 //! Call [`record_gauges`] to set the gauges, ideally just before each scrape. Configure [`BUCKETS`] for the histograms: most
 //! exporters have no default buckets.
 //!
-//! The gauges of the queue are the same in each process that you scrape: alert on `max by (name)`. A queue that
-//! cannot be [looked into](crate::queue::InspectQueue) has none. A queue may stop counting at some number, as `defer-sqlx` does at 10,000
-//! jobs of a name and state or earlier. While a queue is away they stay as they were, and
+//! The gauges of the queue are the same in each process that you scrape: alert on `max by (name)`. A queue that cannot be
+//! [inspected](crate::queue::InspectQueue) has none. A queue may stop counting at some number, as `defer-sqlx` does at 10,000
+//! jobs of a name and state, or earlier. While a queue is unreachable, its gauges keep their values, and
 //! `defer_queue_failures_total` grows.
 //!
 //! ```
@@ -67,10 +67,11 @@ use super::{queue_gauges::QueueGauges, runner::Runner};
 pub use crate::observe::meter::BUCKETS;
 use crate::observe::meter::{MAX_RUNNING, OLDEST, PENDING, RUNNING};
 
-/// Sets the gauges to the sums over these runners, and those of their queues.
+/// Sets the gauges to the sums over these runners, and the gauges of their queues.
 ///
-/// A queue is asked once a second at most, however many ask for it, and in a task of its own: this waits for its answer for a quarter of
-/// a second and no longer. Queues of one process whose jobs have the same names are seen as one: the last one asked.
+/// A queue is asked at most once a second, regardless of the number of callers, and in a task of its own: this waits at most a
+/// quarter of a second for its answer. If two queues of a process have jobs with the same names, the gauges show the last one
+/// asked.
 ///
 /// # Cancel safety
 ///

@@ -86,7 +86,7 @@ impl Recorder {
             Poll::Pending => idle.as_mut().poll(cx).map(|()| None),
         });
         if let Some(job) = endless.await {
-            panic!("`{job}` has snoozed {MAX_SNOOZES} times, and seems to do so for ever (run at {asked})");
+            panic!("`{job}` has snoozed {MAX_SNOOZES} times, and seems to do so forever (run at {asked})");
         }
     }
 

@@ -302,11 +302,11 @@
 //!
 //! # In another client's transaction
 //!
-//! `push_in` accepts transactions of [several clients](super::pushing#in-your-own-transaction). This is SeaORM 1.1:
+//! `push_in` accepts transactions of [several clients](super::pushing#in-your-own-transaction). This is SeaORM 2:
 //!
 //! ```sh
-//! cargo add defer-sqlx --features sea-orm
-//! cargo add sea-orm@1.1 --no-default-features --features runtime-tokio,sqlx-sqlite
+//! cargo add defer-sqlx --features sea-orm-2
+//! cargo add sea-orm@2 --no-default-features --features runtime-tokio,sqlx-sqlite
 //! ```
 //!
 #![cfg_attr(feature = "sea-orm", doc = "```no_run")]
@@ -350,7 +350,8 @@
 //! welcome, ada@example.com
 //! ```
 //!
-//! The second user and its mail were rolled back together. For a client without a feature, execute the statement of
+//! The second user and its mail were rolled back together. With SeaORM 1.1, use the feature `sea-orm` and see [which clients can be
+//! combined](crate::QueueTransaction#what-resolves-together). For a client without a feature, execute the statement of
 //! [`insert`](crate::SqlxQueue::insert) in your transaction.
 //!
 //! # Encrypted fields

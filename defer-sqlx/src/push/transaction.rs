@@ -25,9 +25,10 @@ use super::{insert::Insert, statements::Database};
 /// # What resolves together
 ///
 /// A program can link only one libsqlite3. sqlx 0.9 works with libsqlite3-sys 0.30 to 0.37, sqlx 0.8 for SQLite (and so SeaORM
-/// 1.1) only with 0.30, and Diesel 2.3 with all of these, so these clients can be combined. rusqlite can be combined with sqlx
-/// 0.9 from version 0.32 to 0.39, and with sqlx 0.8 only at version 0.32. If your jobs are on Postgres, leave libsqlite3-sys
-/// out: `default-features = false`.
+/// 1.1) only with 0.30, and Diesel 2.3 with all of these, so these clients can be combined. If `Cargo.lock` already has a newer
+/// libsqlite3-sys, run `cargo update libsqlite3-sys --precise 0.30.1` before you add a client on sqlx 0.8. rusqlite can be
+/// combined with sqlx 0.9 from version 0.32 to 0.39, and with sqlx 0.8 only at version 0.32. If your jobs are on Postgres,
+/// leave libsqlite3-sys out: `default-features = false`.
 #[diagnostic::on_unimplemented(
     message = "a job cannot be stored in `{Self}`",
     label = "not a transaction or connection that `defer-sqlx` knows",

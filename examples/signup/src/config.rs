@@ -146,7 +146,7 @@ const DATABASE_URL: Variable =
     ("DATABASE_URL", "expected a SQLite database that can be opened or created, such as sqlite:signup.db");
 const QUEUE_URL: Variable = (
     "QUEUE_URL",
-    "expected sqlite:FILE or, with the feature postgres, postgres://USER:PASSWORD@HOST/DATABASE; \
+    "expected sqlite:FILE or postgres://USER:PASSWORD@HOST/DATABASE; \
      or leave it unset for a queue in DATABASE_URL",
 );
 const OUTBOX: Variable = ("OUTBOX", "expected the path of a folder that exists or can be created");

@@ -527,7 +527,7 @@ fn in_short(ended: &JobEventKind) -> String {
 fn without_place(ended: &str) -> String {
     let Some((before, rest)) = ended.split_once("panicked at ") else { return ended.to_owned() };
     assert!(rest.starts_with(file!()), "{rest}");
-    format!("{before}panicked: {}", rest.split_once(": ").expect("a place, and a message").1)
+    format!("{before}panicked: {}", rest.split_once(": ").expect("it names the place").1)
 }
 
 #[tokio::test(start_paused = true)]

@@ -105,6 +105,6 @@ async fn within(promise: &'static str, check: impl Future<Output = ()>) {
     let promise = promise.replace('_', " ");
     eprintln!("checking: {promise}");
     if tokio::time::timeout(DEADLINE, check).await.is_err() {
-        panic!("{promise}: but after {DEADLINE:?} that had not come about");
+        panic!("{promise}: but after {DEADLINE:?} it was not kept");
     }
 }
