@@ -70,10 +70,10 @@
 //!
 //! All have the target `defer`: `RUST_LOG=info` shows the first two rows, `RUST_LOG=info,defer=debug` shows all.
 //!
-//! A line is found by its job and its request: it has the fields of the span below, or names `job`, `id`, `attempt`, `request` and
-//! `request_id` by itself where there is no such span, as in a service that logs `warn` and above. The error of a panic begins with
-//! its place in the source: `panicked at src/mail.rs:17:9: ...`. Control characters in errors are escaped, so that what a client has sent
-//! neither ends a line nor colors the next one. An abandoned job had not ended by the deadline of the shutdown: give it
+//! Every line names its job and its request. The names come from the span described below. Where that span is filtered out, as in a
+//! service that logs `warn` and above, the line itself has the fields `job`, `id`, `attempt`, `request` and `request_id`. The error of
+//! a panic begins with its place in the source: `panicked at src/mail.rs:17:9: ...`. Control characters in errors are escaped, so that
+//! text from a client cannot end a line or color the next one. An abandoned job was stopped at the deadline of a shutdown: give it
 //! [more time](crate::serve::WithGracefulShutdown::drain_timeout), or make it durable.
 //!
 //! # Traces
@@ -107,11 +107,10 @@
 //! }
 //! ```
 //!
-//! A job's trace is one of its own, named `process` and the job's name. A sampler decides about it anew, so that the traces of a request and
-//! of its jobs may not both be kept. If your sampler follows the parent, let the spans be children of the request's, with
-//! `RunnerBuilder::child_spans`: a request is then kept with all of its jobs or not at all, and its trace lasts for as long as they do.
-//! What only OpenTelemetry needs is set on its span, and is in no line of the log. The span's kind is *internal*: only a field
-//! could change that.
+//! Each job has a trace of its own, named `process` and the job's name, for which the sampler decides separately: it may keep a request's
+//! trace and drop those of its jobs. If your sampler follows the parent, make the spans children of the request's with
+//! `RunnerBuilder::child_spans`. A request is then kept with all of its jobs or not at all, and its trace lasts as long as they do.
+//! OpenTelemetry's name and status are set on its own span, so they do not appear in log lines. The span's kind is *internal*.
 //!
 //! # Metrics
 //!
@@ -173,27 +172,27 @@
 //!
 //! | question | metric |
 //! |---|---|
-//! | How do jobs end, and attempts? | `defer_jobs_total{name, outcome}`, `defer_job_attempts_total{name, outcome}` |
-//! | How long do they take, and wait? | `defer_job_run_seconds{name}`, `defer_job_wait_seconds{name}` |
+//! | How do jobs and attempts end? | `defer_jobs_total{name, outcome}`, `defer_job_attempts_total{name, outcome}` |
+//! | How long do they run, and wait? | `defer_job_run_seconds{name}`, `defer_job_wait_seconds{name}` |
 //! | How full is this process? | `defer_jobs_running`, `defer_jobs_max_running`, `defer_jobs_pending`, `defer_oldest_pending_seconds` |
 //! | Does a job block its thread? | `defer_jobs_stuck_total` |
-//! | What has the queue? | `defer_queue_jobs{name, state}`, `defer_queue_oldest_due_seconds{name}`, `defer_queue_workers` |
-//! | Is it away? | `defer_queue_failures_total` |
+//! | How long is the queue, and who works on it? | `defer_queue_jobs{name, state}`, `defer_queue_oldest_due_seconds{name}`, `defer_queue_workers` |
+//! | Is the queue unreachable? | `defer_queue_failures_total` |
 //!
-//! The module [`metrics`](crate::metrics) says what each of them counts. A series that appears with its first failure has no increase that
-//! an alert could see: name the types that fail seldom with [`RunnerBuilder::job`](crate::RunnerBuilder::job), and theirs exist from the
-//! start, as zero. Those that a worker takes are named by that.
+//! The module [`metrics`](crate::metrics) describes each of them. A series that first appears with a failure has no increase for an alert
+//! to see. To have all series of a job type exist from the start, as zero, register it with
+//! [`RunnerBuilder::job`](crate::RunnerBuilder::job). A worker's types are registered already.
 //!
 //! # Alerts
 //!
-//! Rules for Prometheus, to begin with. Change the bounds to what your jobs promise, and leave out those of the queue if you have none:
+//! Rules for Prometheus to start from. Adjust the thresholds to your jobs, and leave out the queue's rules if you have none:
 //!
 #![doc = concat!("```yaml\n", include_str!("alerts.yml"), "```")]
 //!
 //! # A page
 //!
-//! The feature `dashboard` has a live page, to nest behind your own authentication: whether the queue is well, what fails since when
-//! and why, one job by its id or its request's, what is running and what is next, and the last day. Once you
+//! The feature `dashboard` has a live page to nest behind your own authentication. It shows whether the queue is healthy, which jobs fail,
+//! since when and why, what is running and what comes next, and the last day; and it finds a job by its id or its request's. Once you
 //! [enable actions](crate::Dashboard::enable_actions), operators retry and discard failed jobs, one or a group, cancel jobs, and pause
 //! and resume types; each action is logged with the name of the [`Operator`](crate::dashboard::Operator). See
 //! [`dashboard`](crate::dashboard).
