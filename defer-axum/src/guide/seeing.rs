@@ -45,11 +45,11 @@
 //!
 //! ```text
 //! CallPartner, attempt 1
-//!  INFO job{name="CallPartner" id=01M8BVKHMHZVJ95B0S00000001 attempt=1}: hello_jobs: calling the partner
-//!  WARN job{name="CallPartner" id=01M8BVKHMHZVJ95B0S00000001 attempt=1}: defer: job failed, trying again error=no answer delay=50ms
+//!  INFO run{job="CallPartner" id=01M8BVKHMHZVJ95B0S00000001 attempt=1}: hello_jobs: calling the partner
+//!  WARN run{job="CallPartner" id=01M8BVKHMHZVJ95B0S00000001 attempt=1}: defer: job failed, trying again error=no answer delay=50ms
 //! CallPartner, attempt 2
-//!  INFO job{name="CallPartner" id=01M8BVKHMHZVJ95B0S00000001 attempt=2}: hello_jobs: calling the partner
-//! ERROR job{name="CallPartner" id=01M8BVKHMHZVJ95B0S00000001 attempt=2}: defer: job failed error=no answer elapsed=180.678µs
+//!  INFO run{job="CallPartner" id=01M8BVKHMHZVJ95B0S00000001 attempt=2}: hello_jobs: calling the partner
+//! ERROR run{job="CallPartner" id=01M8BVKHMHZVJ95B0S00000001 attempt=2}: defer: job failed error=no answer elapsed=180.678µs
 //! alarm: CallPartner failed: no answer
 //! Some(Failed { error: "no answer" })
 //! ```
@@ -70,9 +70,15 @@
 //!
 //! All have the target `defer`: `RUST_LOG=info` shows the first two rows, `RUST_LOG=info,defer=debug` shows all.
 //!
+//! Every line names its job and its request. The names come from the span described below. Where that span is filtered out, as in a
+//! service that logs `warn` and above, the line itself has the fields `job`, `id`, `attempt`, `request` and `request_id`. The error of
+//! a panic begins with its place in the source: `panicked at src/mail.rs:17:9: ...`. Control characters in errors are escaped, so that
+//! text from a client cannot end a line or color the next one. An abandoned job was stopped at the deadline of a shutdown: give it
+//! [more time](crate::serve::WithGracefulShutdown::drain_timeout), or make it durable.
+//!
 //! # Traces
 //!
-//! Each attempt has a span `job` at the level INFO, in which your own lines are found: with the job's `name`, `id`, `attempt`,
+//! Each attempt has a span `run` at the level INFO, in which your own lines are found: with the job's name as `job`, its `id`, the `attempt`,
 //! `request` (such as `POST /sign-up`) and, where the layer [captures](crate::DeferLayer::capture_request_headers) the header
 //! `x-request-id`, `request_id`. The span follows from the request's and is not a part of it, so that the time of a request stays
 //! its own. A filter that leaves out `info` of the target `defer`, such as `defer=warn`, leaves out the spans too.
@@ -100,6 +106,11 @@
 //!     provider
 //! }
 //! ```
+//!
+//! Each job has a trace of its own, named `process` and the job's name, for which the sampler decides separately: it may keep a request's
+//! trace and drop those of its jobs. If your sampler follows the parent, make the spans children of the request's with
+//! `RunnerBuilder::child_spans`. A request is then kept with all of its jobs or not at all, and its trace lasts as long as they do.
+//! OpenTelemetry's name and status are set on its own span, so they do not appear in log lines. The span's kind is *internal*.
 //!
 //! # Metrics
 //!
@@ -138,7 +149,7 @@
 //!     let app = Router::new()
 //!         .route("/", get(|| async { WarmCache::defer(); }))
 //!         .route("/metrics", get(move || async move {
-//!             metrics::record_gauges([&measured]);
+//!             metrics::record_gauges([&measured]).await;
 //!             exporter.run_upkeep();
 //!             exporter.render()
 //!         }))
@@ -156,21 +167,40 @@
 //!
 //! ```text
 //! defer_jobs_total{name="WarmCache",outcome="succeeded"} 1
-//! defer_jobs_pending 0
-//! defer_jobs_running 0
+//! ...
 //! ```
 //!
-//! The module [`metrics`](crate::metrics) lists them.
+//! | question | metric |
+//! |---|---|
+//! | How do jobs and attempts end? | `defer_jobs_total{name, outcome}`, `defer_job_attempts_total{name, outcome}` |
+//! | How long do they run, and wait? | `defer_job_run_seconds{name}`, `defer_job_wait_seconds{name}` |
+//! | How full is this process? | `defer_jobs_running`, `defer_jobs_max_running`, `defer_jobs_pending`, `defer_oldest_pending_seconds` |
+//! | Does a job block its thread? | `defer_jobs_stuck_total` |
+//! | How long is the queue, and who works on it? | `defer_queue_jobs{name, state}`, `defer_queue_oldest_due_seconds{name}`, `defer_queue_workers` |
+//! | Is the queue unreachable? | `defer_queue_failures_total` |
+//!
+//! The module [`metrics`](crate::metrics) describes each of them. A series that first appears with a failure has no increase for an alert
+//! to see. To have all series of a job type exist from the start, as zero, register it with
+//! [`RunnerBuilder::job`](crate::RunnerBuilder::job). A worker's types are registered already.
+//!
+//! # Alerts
+//!
+//! Rules for Prometheus to start from. Adjust the thresholds to your jobs, and leave out the queue's rules if you have none:
+//!
+#![doc = concat!("```yaml\n", include_str!("alerts.yml"), "```")]
 //!
 //! # A page
 //!
-//! The feature `dashboard` has a live page of what runs, waits and failed, to nest behind your own authentication: see
+//! The feature `dashboard` has a live page to nest behind your own authentication. It shows whether the queue is healthy, which jobs fail,
+//! since when and why, what is running and what comes next, and the last day; and it finds a job by its id or its request's. Once you
+//! [enable actions](crate::Dashboard::enable_actions), operators retry and discard failed jobs, one or a group, cancel jobs, and pause
+//! and resume types; each action is logged with the name of the [`Operator`](crate::dashboard::Operator). See
 //! [`dashboard`](crate::dashboard).
 //!
 //! # One job
 //!
 //! [`Runner::status`] tells how far a job has got by its [id](crate::Deferred::id), if the runner was told to [`keep_outcomes`].
-//! Of durable jobs it asks the queue, which knows what other processes run. A client can [ask for it](super::production#what-became-of-it).
+//! Of durable jobs it asks the queue, which knows what other processes run. A client can [ask for it](super::production#job-status).
 //!
 //! [`on_event`]: crate::RunnerBuilder::on_event
 //! [`JobEventKind`]: crate::event::JobEventKind

@@ -1,4 +1,4 @@
-//! What handles do to jobs in line.
+//! Changes that handles make to jobs in line.
 
 use std::{sync::Arc, time::Duration};
 

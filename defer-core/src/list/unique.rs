@@ -73,16 +73,16 @@ impl JobList {
             let Some(other) = locked.state.open_entry(index).and_then(|entry| entry.twin()) else { continue };
             let mut effects = Effects::default();
             locked.state.leave_out(index, &mut effects);
-            self.note_ended_duplicate(&effects, other);
+            note_duplicate(&effects, other);
             let jobs = locked.take_ended(&effects);
-            left_out.0.push((effects, jobs));
+            left_out.0.push((effects, jobs, other));
         }
         left_out
     }
 
     pub(crate) fn follow_left_out(&self, left_out: LeftOut) {
-        for (effects, jobs) in left_out.0 {
-            self.follow_up(effects, jobs, &JobEventKind::Cancelled);
+        for (effects, jobs, other) in left_out.0 {
+            self.follow_up(effects, jobs, &JobEventKind::Duplicate { of: other });
         }
     }
 
@@ -147,18 +147,10 @@ impl JobList {
     }
 
     fn end_duplicate_with(&self, other: JobId, end: impl FnOnce(&mut Locked, &mut Effects)) {
-        self.end_with(&JobEventKind::Cancelled, |locked, effects| {
+        self.end_with(&JobEventKind::Duplicate { of: other }, |locked, effects| {
             end(locked, effects);
-            self.note_ended_duplicate(effects, other);
+            note_duplicate(effects, other);
         });
-    }
-
-    fn note_ended_duplicate(&self, effects: &Effects, other: JobId) {
-        let Some(ended) = effects.ended.first() else { return };
-        self.note_duplicate(ended.job.id, other);
-        if let Some(duplicate_of) = ended.extras.as_ref().and_then(|extras| extras.duplicate_of()) {
-            duplicate_of.set(Some(other));
-        }
     }
 
     fn keep_claim(&self, index: usize, claim: Claim) -> Option<Claim> {
@@ -171,7 +163,15 @@ impl JobList {
 
 /// Duplicates that have ended.
 #[derive(Default)]
-pub(crate) struct LeftOut(Vec<(Effects, Vec<Box<dyn Segment>>)>);
+pub(crate) struct LeftOut(Vec<(Effects, Vec<Box<dyn Segment>>, JobId)>);
+
+/// Lets the handles of a job that has ended know of which job it is a duplicate.
+fn note_duplicate(effects: &Effects, other: JobId) {
+    let ended = effects.ended.first().and_then(|ended| ended.extras.as_ref());
+    if let Some(duplicate_of) = ended.and_then(|extras| extras.duplicate_of()) {
+        duplicate_of.set(Some(other));
+    }
+}
 
 /// A job with a unique key, for as long as its list exists.
 struct InList {
@@ -192,11 +192,11 @@ impl KeyedJob for InList {
         let (place, jobs) = {
             let mut locked = list.lock();
             let place = locked.state.replace(self.index, &mut effects);
-            list.note_ended_duplicate(&effects, by);
+            note_duplicate(&effects, by);
             (place, locked.take_ended(&effects))
         };
         let left = move || {
-            list.follow_up(effects, jobs, &JobEventKind::Cancelled);
+            list.follow_up(effects, jobs, &JobEventKind::Duplicate { of: by });
         };
         (place, Some(Box::new(left)))
     }

@@ -124,16 +124,16 @@ impl Store for Sqlite {
 
     fn unregister(&self, holder: HolderId) -> Stored<'_, ()> {
         Box::pin(async move {
-            if self.file.is_only_connection() {
-                // Nobody else sees its jobs, and with the connection its last beat may have taken them along.
-                return Ok(());
-            }
             loop {
                 let holder = holder.clone();
                 let more = run!(self.writer, |connection| holders::unregister(connection, &holder));
                 let more: Stored<'_, bool> = more;
-                if !more.await? {
-                    return Ok(());
+                match more.await {
+                    Ok(true) => {}
+                    Ok(false) => return Ok(()),
+                    // The only connection is gone, perhaps with the holder's last beat, and with it all jobs.
+                    Err(_) if self.file.is_only_connection() => return Ok(()),
+                    Err(error) => return Err(error),
                 }
             }
         })
