@@ -47,7 +47,7 @@ impl Entries {
     }
 
     /// Removes ended entries. `open` is how many have not ended. Bounds the memory of jobs that keep deferring jobs.
-    #[inline]
+    #[inline(always)]
     pub(super) fn forget_ended(&mut self, open: usize) {
         if open == 0 {
             self.base += self.entries.len();
