@@ -19,8 +19,8 @@ use crate::{
 
 /// A handle to a deferred job. Use it to change or cancel the job before it starts.
 ///
-/// Dropping it changes nothing. Its methods have no effect on a job that has started or that has left its line
-/// ([`Policy::with_concurrent`], a delay that runs). While a job waits in line for its turn among others, [`delay`](Self::delay)
+/// Dropping it changes nothing. Its methods have no effect on a job that has started or, apart from [`cancel`](Self::cancel), that
+/// has left its line ([`Policy::with_concurrent`], a delay that runs). While a job waits in line for its turn among others, [`delay`](Self::delay)
 /// and [`serial`](Self::serial) have no effect on it. A job that is deferred after the response, or outside of a request, may
 /// start before the handle is returned.
 ///
@@ -61,7 +61,7 @@ impl Deferred {
         self.id
     }
 
-    /// Cancels the job, unless it has started or left its line, is on its way to the queue, or duplicates were left out for it.
+    /// Cancels the job, unless it has started, is on its way to the queue, or duplicates were left out for it.
     /// Returns whether this call cancelled it. If so, it does not run here; nor elsewhere, unless it is a durable job that is stored
     /// already and this process dies before that it is cancelled is stored, too. [`Runner::cancel`](crate::Runner::cancel) cancels a
     /// job by its id wherever it is, also while it runs.

@@ -165,9 +165,9 @@ impl Policy {
         self
     }
 
-    /// Runs the job concurrently with the request's other jobs, as soon as their response is over. From then on it can be neither
-    /// changed nor cancelled, though it may wait for `max_running`. Through a queue every job is
-    /// on its own anyway.
+    /// Runs the job concurrently with the request's other jobs, as soon as their response is over. From then on it can
+    /// be cancelled until it starts, but not changed, though it may wait for `max_running`. Through a queue every job is on its own
+    /// anyway.
     #[must_use]
     pub const fn with_concurrent(mut self) -> Self {
         self.flags = self.flags.with(Flags::CONCURRENT);
