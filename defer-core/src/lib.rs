@@ -81,6 +81,7 @@ pub use self::runner::metrics;
 pub use self::{
     defer::{Defer, Deferred, Scope, defer, defer_fn, scope, try_defer, try_defer_fn},
     job::{
+        batch::BatchJob,
         context::JobContext,
         job::{Deferrable, IntoJobResult, Job},
     },
@@ -133,12 +134,14 @@ pub mod __private {
     pub use crate::{
         __decode as decode, __show as show,
         job::{
+            batch::{Batched, Batching},
             job::cloned,
             show::{Show, Shown, Unshown},
         },
         model::{extensions::Extensions, request::Captured},
         observe::hooks::{Observer, Report},
         primitives::timestamp::Timestamp,
+        run::batch::{Hurry, run_alone},
         store::codec::{Decode, Decoded, Encode, Queued, Undecoded, encode},
     };
 }

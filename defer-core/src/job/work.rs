@@ -16,6 +16,7 @@ use super::{
 use crate::list::shared::{SharedJob, Show};
 use crate::{
     limits::keyed_semaphore::Slot,
+    list::list::Gate,
     model::error::{JobError, JobResult},
 };
 
@@ -37,6 +38,11 @@ pub(crate) trait Work: Send + 'static {
     fn failed(&mut self, cx: &JobContext, error: &JobError) -> impl Future<Output = ()> + Send {
         let _ = (cx, error);
         ready(())
+    }
+
+    /// Returns what the job waits for in place of a permit, if it is of such a type.
+    fn gate(&mut self) -> Option<&mut dyn Gate> {
+        None
     }
 
     /// Returns the job, if it is shared.

@@ -22,6 +22,7 @@ use crate::{
         outcomes::Outcomes,
     },
     primitives::BoxFuture,
+    run::batch::Batches,
     store::{OnQueueFailure, Queue},
 };
 
@@ -266,6 +267,7 @@ impl RunnerBuilder {
             crate::observe::meter::describe();
             config.hooks.add(Hook::Observer(Box::new(Isolated(crate::observe::meter::Meter))));
         }
+        config.parts.insert(Batches::default());
         if !middleware.0.is_empty() {
             config.parts.insert(middleware);
             config.wraps_attempts = true;

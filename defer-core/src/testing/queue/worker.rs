@@ -71,6 +71,7 @@ impl TestWorker {
     ///
     /// If dropped, it takes no more jobs. Those that it has go on.
     pub async fn run_until_empty(&self) {
+        let _hurry = self.runner.hurry();
         self.work(pin!(std::future::pending())).await;
     }
 
