@@ -120,8 +120,9 @@ pub mod queue {
         model::metadata::Metadata,
         runner::{Ran, Resume, Resumed, RunWorker},
         store::{
-            Cancel, End, Envelope, FailedJob, Hold, HoldJobs, InspectQueue, Lease, OnQueueFailure, Queue,
-            QueueCounts, Ready, Settle, Settled, Start, Stop, decode,
+            Cancel, End, Envelope, FailedJob, FailureGroup, Hold, HoldJobs, Holder, InspectQueue, JobFilter,
+            Lease, NameCounts, OnQueueFailure, Process, Queue, QueueCounts, QueuedJob, QueuedState, Ready,
+            Settle, Settled, Start, Stop, decode,
         },
     };
 }
@@ -135,14 +136,14 @@ pub mod __private {
         __decode as decode, __show as show,
         job::{
             batch::{Batched, Batching},
-            job::cloned,
+            job::{cloned, job_result},
             show::{Show, Shown, Unshown},
         },
         model::{extensions::Extensions, request::Captured},
         observe::hooks::{Observer, Report},
         primitives::timestamp::Timestamp,
         run::batch::{Hurry, run_alone},
-        store::codec::{Decode, Decoded, Encode, Queued, Undecoded, encode},
+        store::codec::{Decode, Decoded, Encode, Queued, Stored, Undecoded, encode},
     };
 }
 

@@ -4,7 +4,7 @@
 
 use defer_core::{
     BoxError, BoxFuture, JobId, JobStatus,
-    queue::{FailedJob, InspectQueue, QueueCounts},
+    queue::{FailedJob, InspectQueue, JobFilter, QueueCounts},
 };
 
 /// What an implementation has to have.
@@ -36,6 +36,8 @@ async fn a_queue_says_what_it_cannot_do() {
         queue.cancel(id).await.unwrap_err(),
         queue.pause("Note").await.unwrap_err(),
         queue.resume("Note").await.unwrap_err(),
+        queue.retry_all("Note", "timed out").await.unwrap_err(),
+        queue.discard_all("Note", "timed out").await.unwrap_err(),
     ];
     let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
     assert_eq!(
@@ -45,6 +47,19 @@ async fn a_queue_says_what_it_cannot_do() {
             "this queue cannot cancel a job",
             "this queue cannot pause jobs",
             "this queue cannot resume jobs",
+            "this queue cannot retry a group of failed jobs",
+            "this queue cannot discard a group of failed jobs",
         ]
     );
+}
+
+#[tokio::test]
+async fn a_queue_that_cannot_tell_lists_nothing() {
+    let queue: &dyn InspectQueue = &Least;
+    assert_eq!(queue.job(JobId::unique()).await.unwrap(), None);
+    assert_eq!(queue.jobs(JobFilter::Delayed, 10).await.unwrap(), []);
+    assert_eq!(queue.failures(10).await.unwrap(), []);
+    assert_eq!(queue.counts_by_name().await.unwrap(), []);
+    assert_eq!(queue.holders().await.unwrap(), []);
+    assert_eq!(queue.paused().await.unwrap(), [""; 0]);
 }

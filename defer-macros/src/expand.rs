@@ -5,8 +5,8 @@ use std::{iter, time::Duration};
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::{
-    Attribute, DeriveInput, Field, Ident, Member, Path, ReturnType, WhereClause, WherePredicate, parse_quote,
-    spanned::Spanned,
+    Attribute, DeriveInput, Field, Ident, LitStr, Member, Path, ReturnType, WhereClause, WherePredicate,
+    parse_quote, spanned::Spanned,
 };
 
 use crate::{
@@ -29,14 +29,17 @@ pub(crate) fn expand_function(
     of_function: &JobFunction,
     job: &Result<JobType<'_>, Refused<'_>>,
 ) -> TokenStream {
-    let JobFunction { function, input, .. } = of_function;
+    let JobFunction { function, input, derives, .. } = of_function;
+    let derives = (!derives.is_empty()).then(|| quote!(#[derive(#(#derives),*)]));
     let DeriveInput { ident, vis, attrs, .. } = input;
     let is_left = |attr: &&Attribute| !attr.path().is_ident("defer");
     let attrs = attrs.iter().filter(is_left);
-    let fields = of_function.fields().map(|Field { attrs, vis, ident, ty, .. }| {
+    let fields = of_function.fields().map(|field| {
+        let Field { attrs, vis, ident, ty, .. } = field;
+        let stored = job.as_ref().ok().and_then(|job| store_field(job, field));
         let attrs = attrs.iter().filter(is_left);
         let doc = format!("The argument `{}`.", ident.as_ref().map(ToString::to_string).unwrap_or_default());
-        quote!(#[doc = #doc] #(#attrs)* #vis #ident: #ty)
+        quote!(#[doc = #doc] #stored #(#attrs)* #vis #ident: #ty)
     });
     let (stored, run, expanded) = match job {
         Ok(job) => (store(job), Some(run(of_function, job)), expand(job)),
@@ -46,6 +49,7 @@ pub(crate) fn expand_function(
         #function
 
         #(#attrs)*
+        #derives
         #stored
         #vis struct #ident {
             #(#fields),*
@@ -68,6 +72,19 @@ fn store(job: &JobType<'_>) -> Option<TokenStream> {
     })
 }
 
+/// Returns what makes a type without serde one error at the queue, rather than several in what `serde` derives: bounds, which are
+/// `for<..>` so that the compiler does not check them before. An attribute of the user's may do without them.
+fn store_field(job: &JobType<'_>, Field { attrs, ty, .. }: &Field) -> Option<TokenStream> {
+    job.policy.queue?;
+    if attrs.iter().any(|attr| attr.path().is_ident("serde")) {
+        return None;
+    }
+    let krate = &job.krate;
+    let bound = quote!(for<'stored> #ty: #krate::__private::Stored).to_string();
+    let bound = LitStr::new(&bound, at(ty.span()));
+    Some(quote!(#[serde(bound = #bound)]))
+}
+
 /// Implements `Job` by a call of the function.
 fn run(of_function: &JobFunction, job: &JobType<'_>) -> TokenStream {
     let JobFunction { function, has_context, .. } = of_function;
@@ -83,12 +100,15 @@ fn run(of_function: &JobFunction, job: &JobType<'_>) -> TokenStream {
         ReturnType::Type(_, ty) => ty.span(),
         ReturnType::Default => name.span(),
     };
-    let called = quote_spanned!(at(output)=> #name(#(#arguments)* #passed).await);
+    let result = {
+        let krate = shown_at(output, krate);
+        quote_spanned!(at(output)=> #krate::__private::job_result(#name(#(#arguments)* #passed).await))
+    };
     let run = {
         let krate = shown_at(name.span(), krate);
         quote_spanned!(at(name.span())=>
             async fn run(&self, #cx: &#krate::JobContext) -> #krate::JobResult {
-                #called
+                #result
             }
         )
     };

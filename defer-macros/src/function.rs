@@ -6,11 +6,14 @@ use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote};
 use syn::{
     Attribute, Data, DataStruct, DeriveInput, Error, Field, FieldMutability, Fields, FieldsNamed, FnArg,
-    Generics, ItemFn, Pat, PatIdent, PatType, ReturnType, Signature, Token, Type, Visibility, parse_quote,
+    Generics, ItemFn, Pat, PatIdent, PatType, Path, Signature, Token, Type, Visibility, parse_quote,
     punctuated::Punctuated, token,
 };
 
-use crate::attr::Errors;
+use crate::{attr::Errors, job_attr::JobAttribute};
+
+/// The attributes of an argument that the compiler reads. Others are those of its field.
+const OF_ARGUMENT: [&str; 8] = ["allow", "cfg", "cfg_attr", "deny", "doc", "expect", "forbid", "warn"];
 
 /// A function that is a job.
 pub(crate) struct JobFunction {
@@ -18,6 +21,8 @@ pub(crate) struct JobFunction {
     pub(crate) function: ItemFn,
     /// The struct, as the derive sees one.
     pub(crate) input: DeriveInput,
+    /// What the struct derives beside `Deferrable`, as the user says.
+    pub(crate) derives: Vec<Path>,
     /// Its last argument is the context.
     pub(crate) has_context: bool,
     /// It cannot be a job, and an error says why.
@@ -25,11 +30,12 @@ pub(crate) struct JobFunction {
 }
 
 impl JobFunction {
-    /// Parses the whole function, even after an error. The policy is what `#[job(...)]` says.
-    pub(crate) fn parse(policy: &TokenStream, mut function: ItemFn, errors: &mut Errors) -> Self {
+    /// Parses the whole function, even after an error, and what `#[job(...)]` says.
+    pub(crate) fn parse(attribute: TokenStream, mut function: ItemFn, errors: &mut Errors) -> Self {
+        let JobAttribute { derives, policy, is_queued } = JobAttribute::parse(attribute, errors);
         let mut mistakes = Errors::default();
         refuse_signature(&function.sig, &mut mistakes);
-        let (fields, has_context) = take_fields(&mut function, &mut mistakes);
+        let (fields, has_context) = take_fields(&mut function, is_queued, &mut mistakes);
         let is_refused = mistakes.has_any();
         errors.append(mistakes);
 
@@ -56,7 +62,7 @@ impl JobFunction {
             }),
             ident,
         };
-        Self { function, input, has_context, is_refused }
+        Self { function, input, derives, has_context, is_refused }
     }
 
     /// Returns the fields of the struct.
@@ -71,9 +77,7 @@ impl JobFunction {
 
 /// Reports an error at each part of a function that a job cannot have, or that it lacks.
 fn refuse_signature(signature: &Signature, errors: &mut Errors) {
-    let Signature {
-        constness, asyncness, unsafety, abi, fn_token, generics, variadic, output, ident, ..
-    } = signature;
+    let Signature { constness, asyncness, unsafety, abi, fn_token, generics, variadic, .. } = signature;
     if asyncness.is_none() {
         errors.push(Error::new(
             fn_token.span,
@@ -96,16 +100,14 @@ fn refuse_signature(signature: &Signature, errors: &mut Errors) {
     } else if let Some(clause) = &generics.where_clause {
         errors.push(Error::new_spanned(clause, has_no_generics));
     }
-    if let ReturnType::Default = output {
-        errors.push(Error::new(
-            ident.span(),
-            "a job returns a `JobResult`: add `-> JobResult`, and `Ok(())` at the end",
-        ));
-    }
 }
 
 /// Returns the fields that the arguments are, and whether the last one is the context. Takes the attributes that are of fields.
-fn take_fields(function: &mut ItemFn, errors: &mut Errors) -> (Punctuated<Field, Token![,]>, bool) {
+fn take_fields(
+    function: &mut ItemFn,
+    is_queued: bool,
+    errors: &mut Errors,
+) -> (Punctuated<Field, Token![,]>, bool) {
     let (mut fields, mut has_context) = (Punctuated::new(), false);
     let count = function.sig.inputs.len();
     for (index, argument) in function.sig.inputs.iter_mut().enumerate() {
@@ -115,11 +117,10 @@ fn take_fields(function: &mut ItemFn, errors: &mut Errors) -> (Punctuated<Field,
             for cfg in typed.attrs.iter().filter(|attr| attr.path().is_ident("cfg")) {
                 errors.push(Error::new_spanned(cfg, "an argument of a job is there in every configuration"));
             }
-            let is_of_field =
-                |attr: &Attribute| attr.path().is_ident("defer") || attr.path().is_ident("serde");
-            let (attrs, others) = mem::take(&mut typed.attrs).into_iter().partition(is_of_field);
+            let is_of_argument = |attr: &Attribute| OF_ARGUMENT.iter().any(|name| attr.path().is_ident(name));
+            let (others, attrs) = mem::take(&mut typed.attrs).into_iter().partition(is_of_argument);
             typed.attrs = others;
-            let field = errors.ok(field(typed, attrs, &function.vis));
+            let field = errors.ok(field(typed, attrs, &function.vis, is_queued));
             // Something has to count as an argument of `defer`.
             fields.push(field.unwrap_or_else(|| placeholder(index)));
         } else if index + 1 == count {
@@ -139,7 +140,7 @@ fn is_context(ty: &Type) -> bool {
 }
 
 /// Returns the field that an argument is.
-fn field(argument: &PatType, attrs: Vec<Attribute>, vis: &Visibility) -> syn::Result<Field> {
+fn field(argument: &PatType, attrs: Vec<Attribute>, vis: &Visibility, is_queued: bool) -> syn::Result<Field> {
     let Pat::Ident(PatIdent { ident, by_ref: None, subpat: None, .. }) = &*argument.pat else {
         let text = "an argument of a job has a plain name, because it is a field of a struct";
         return Err(Error::new_spanned(&argument.pat, text));
@@ -154,6 +155,12 @@ fn field(argument: &PatType, attrs: Vec<Attribute>, vis: &Visibility) -> syn::Re
                 ty,
                 "a job outlives the request that defers it, so it cannot borrow: take the value (`String` instead of `&str`, \
                  or an `Arc`); only the last argument may be a reference, if that is `&JobContext`",
+            ))
+        }
+        Type::Reference(ty) if is_queued && !attrs.iter().any(|attr| attr.path().is_ident("serde")) => {
+            Err(Error::new_spanned(
+                ty,
+                "a durable job is read from its queue, so it cannot borrow: take the value (`String` instead of `&str`)",
             ))
         }
         ty => Ok(Field {

@@ -12,6 +12,7 @@ mod ast;
 mod attr;
 mod expand;
 mod function;
+mod job_attr;
 mod valid;
 
 use proc_macro::TokenStream;
@@ -228,24 +229,58 @@ pub fn derive_deferrable(input: TokenStream) -> TokenStream {
 ///
 /// In the parentheses is what the derive has in [`#[defer(...)]`](macro@Deferrable#attributes-of-the-struct). With `queue` the struct
 /// is written and read by `serde`, which your crate need not depend on. `#[defer(default)]` on an argument leaves it out of those of
-/// `defer`, and `#[serde(..)]` on it is its field's.
+/// `defer`. Other attributes of an argument, such as `#[serde(..)]`, are its field's. The name of the job is that of the
+/// function, such as `send_welcome`, unless `name = ".."` says another.
+///
+/// `derive(..)` lists what else the struct derives. With `Debug`, a failed test shows the arguments of what was deferred:
+///
+/// ```
+/// use defer_axum::{JobResult, job};
+///
+/// #[job(tries = 3, derive(Debug, PartialEq))]
+/// async fn resize(path: String, width: u32) -> JobResult {
+///     // ..
+/// #   let _ = (path, width);
+///     Ok(())
+/// }
+///
+/// let job = resize { path: "cat.png".to_owned(), width: 640 };
+/// assert_eq!(format!("{job:?}"), r#"resize { path: "cat.png", width: 640 }"#);
+/// ```
 ///
 /// # Arguments
 ///
 /// Arguments come by value, and each attempt gets a clone of them: put what is large into an `Arc`. The context is optional, and
 /// the last one.
 ///
+/// # Output
+///
+/// A function returns a `JobResult`, a `Result<(), E>` of any error that `?` converts into a `JobError`, or nothing:
+///
+/// ```
+/// use defer_axum::job;
+///
+/// #[job]
+/// async fn clean_up(file: std::path::PathBuf) -> std::io::Result<()> {
+///     std::fs::remove_file(file)
+/// }
+///
+/// #[job]
+/// async fn log_visit(page: String) {
+///     println!("{page} was read");
+/// }
+/// ```
+///
 /// # When to write a struct instead
 ///
-/// For `Job::failed`, for generics, where an attempt should borrow rather than clone, and for derives such as `Debug`, which show a job in
-/// a failed test. The name of the job is that of the function, such as `send_welcome`, unless `name = ".."` says another.
+/// For `Job::failed`, for generics, and where an attempt should borrow rather than clone.
 ///
 /// # Errors
 ///
 /// As of the derive: all mistakes are reported at once, each at its place, and uses of a function that is refused are no errors of
 /// their own.
 #[proc_macro_attribute]
-pub fn job(policy: TokenStream, item: TokenStream) -> TokenStream {
+pub fn job(attribute: TokenStream, item: TokenStream) -> TokenStream {
     let original = item.clone();
     let function = match syn::parse::<ItemFn>(item) {
         Ok(function) => function,
@@ -262,7 +297,7 @@ pub fn job(policy: TokenStream, item: TokenStream) -> TokenStream {
         // A struct beside it would be one more error.
         return [TokenStream::from(error), original].into_iter().collect();
     }
-    let function = JobFunction::parse(&policy.into(), function, &mut errors);
+    let function = JobFunction::parse(attribute.into(), function, &mut errors);
     let mut job = JobType::parse(&function.input, &mut errors);
     if function.is_refused {
         job = job.and_then(|job| Err(job.into_refused()));

@@ -337,3 +337,24 @@ scenarios! {
     a_client_of_another_process_follows_a_job_and_cancels_it,
     a_paused_type_waits_and_priority_orders_the_others,
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_was_due_before_its_worker_came_has_waited_since_then() {
+    use defer_sqlx::sqlx::{Connection, SqliteConnection, query};
+    let service = Service::on_sqlite().await;
+    let waits = Arc::new(Mutex::new(Vec::new()));
+    let seen = waits.clone();
+    let runner = Runner::builder()
+        .state(service.journal.clone())
+        .queue(service.queue.clone())
+        .on_event(move |event| seen.lock().unwrap().extend(event.wait()))
+        .build();
+    service.queue.push(Mail::new("late")).await.unwrap();
+    // As if nobody had worked for 20 s.
+    let mut connection = SqliteConnection::connect(&service.url).await.unwrap();
+    query("UPDATE defer_jobs SET due = due - 20000").execute(&mut connection).await.unwrap();
+    service.queue.worker(runner).job::<Mail>().run_until_empty().await.unwrap();
+    let waits = waits.lock().unwrap().clone();
+    let (least, most) = (Duration::from_secs(20), Duration::from_secs(120));
+    assert!(waits.len() == 2 && waits.iter().all(|wait| *wait >= least && *wait < most), "{waits:?}");
+}

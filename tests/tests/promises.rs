@@ -245,6 +245,6 @@ fn a_test_that_is_ignored_is_none() {
 fn a_link_that_leads_nowhere_is_named() {
     let file = root().join("docs/promises.md");
     let page =
-        "[a](../README.md) [b](gone.md) [c](../README.md#crates) [d](../README.md#gone) [e](/README.md)";
+        "[a](../README.md) [b](gone.md) [c](../README.md#testing) [d](../README.md#gone) [e](/README.md)";
     assert_eq!(broken_links(&file, page), ["gone.md", "../README.md#gone", "/README.md"]);
 }

@@ -2,16 +2,23 @@
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
+use std::{future::pending, time::Duration};
+
 use axum::{
     Router,
     extract::{Path, State},
     response::Response,
     routing::get,
 };
-use defer_axum::{Cancel, JobError, JobId, Runner, defer_fn, watch_sse};
+use defer_axum::{
+    BoxError, BoxFuture, Cancel, JobError, JobId, JobStatus, Runner, defer_fn,
+    queue::{Envelope, FailedJob, InspectQueue, Queue, QueueCounts},
+    scope, watch_sse,
+};
 use defer_tests::{By, Server, Tcp, in_time};
+use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 async fn watch(State(runner): State<Runner>, Path(id): Path<JobId>) -> Response {
     watch_sse(&runner, id).await
@@ -112,4 +119,67 @@ async fn an_unknown_job_is_not_found() {
     let reply = client.get(&format!("/watch/{}", JobId::unique())).await;
     assert_eq!((reply.status, reply.text().as_str()), (404, "no such job, or no longer"));
     server.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_asks_after_the_shutdown_hears_how_the_job_ended() {
+    let runner = Runner::builder().keep_outcomes(10).build();
+    let id = scope(&runner, async { defer_fn(|_| async {}).id() }).await;
+    runner.shutdown(Duration::from_secs(60)).await;
+    let answer = watch_sse(&runner, id).await;
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(&body[..], b"data: {\"status\":\"succeeded\",\"final\":true}\n\n");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_comment_keeps_the_connection_of_a_job_that_takes_long() {
+    let runner = Runner::builder().keep_outcomes(10).build();
+    let id = scope(&runner, async { defer_fn(|_| pending::<()>()).id() }).await;
+    let mut body = watch_sse(&runner, id).await.into_body();
+    let began = Instant::now();
+    loop {
+        let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        if frame.starts_with(b":") {
+            break;
+        }
+    }
+    assert_eq!(began.elapsed(), Duration::from_secs(15));
+}
+
+/// A queue that nobody reaches.
+struct Away;
+
+impl Queue for Away {
+    fn push(&self, _: Vec<Envelope>) -> BoxFuture<'_, Result<(), BoxError>> {
+        Box::pin(async { Err("away".into()) })
+    }
+
+    fn inspect(&self) -> Option<&dyn InspectQueue> {
+        Some(self)
+    }
+}
+
+impl InspectQueue for Away {
+    fn counts(&self) -> BoxFuture<'_, Result<QueueCounts, BoxError>> {
+        Box::pin(async { Err("away".into()) })
+    }
+
+    fn failed(&self, _: usize) -> BoxFuture<'_, Result<Vec<FailedJob>, BoxError>> {
+        Box::pin(async { Err("away".into()) })
+    }
+
+    fn status(&self, _: JobId) -> BoxFuture<'_, Result<Option<JobStatus>, BoxError>> {
+        Box::pin(async { Err("away".into()) })
+    }
+
+    fn retry(&self, _: JobId) -> BoxFuture<'_, Result<bool, BoxError>> {
+        Box::pin(async { Err("away".into()) })
+    }
+}
+
+#[tokio::test]
+async fn a_client_is_told_to_come_back_if_the_shutdown_comes_before_the_queue_answers() {
+    let runner = Runner::builder().keep_outcomes(10).queue(Away).build();
+    runner.shutdown(Duration::from_secs(60)).await;
+    assert_eq!(watch_sse(&runner, JobId::unique()).await.status(), 503);
 }

@@ -101,7 +101,8 @@
 //! }
 //! ```
 //!
-//! Each attempt gets a clone of the arguments. [`job`](macro@crate::job) has the rest.
+//! Each attempt gets a clone of the arguments. The function may also return another `Result<(), E>`, or nothing, and `derive(Debug)` in
+//! the parentheses shows its arguments in a failed test. [`job`](macro@crate::job) has the rest.
 //!
 //! # When it fails
 //!

@@ -142,8 +142,8 @@
 //! | in this order? | `assert_order(&["SendWelcome", "AuditLog"])` |
 //! | what is there? | [`recorded()`], one [`Recorded`] for each job |
 //!
-//! Derive `Debug` for your jobs (a `#[job]` function shows its name alone): a failed assertion then shows the fields of what was deferred. It also says if jobs went to the
-//! global runner meanwhile, as they do on a route without the recorder's layer.
+//! Derive `Debug` for your jobs (a function does so with `#[job(derive(Debug))]`): a failed assertion then shows the fields of what was
+//! deferred. It also says if jobs went to the global runner meanwhile, as they do on a route without the recorder's layer.
 //!
 //! Of jobs with a [`unique`] key the first stays, as if all responses were over, and [`is_duplicate`] says so of the others.
 //!

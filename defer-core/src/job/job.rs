@@ -152,6 +152,35 @@ pub fn cloned<T: Argument>(argument: &T) -> T {
     argument.clone()
 }
 
+/// What a function that is a job may return: nothing, or a result whose error `?` would convert.
+#[diagnostic::on_unimplemented(
+    message = "a job cannot return `{Self}`",
+    label = "expected `JobResult`, a `Result<(), E>` of another error, or nothing",
+    note = "the error `E` implements `Error` and is `Send + Sync`; end the function with `Ok(())`, or with `;` if nothing can fail"
+)]
+pub trait Output {
+    /// Converts the function's output into the job's result.
+    fn into_job_result(self) -> JobResult;
+}
+
+impl Output for () {
+    fn into_job_result(self) -> JobResult {
+        Ok(())
+    }
+}
+
+impl<E: Into<JobError>> Output for Result<(), E> {
+    fn into_job_result(self) -> JobResult {
+        self.map_err(Into::into)
+    }
+}
+
+/// Converts the output of a function that is a job. Used by `#[job]`.
+#[inline]
+pub fn job_result(output: impl Output) -> JobResult {
+    output.into_job_result()
+}
+
 /// What a deferred closure may return: nothing, or a [`JobResult`].
 #[diagnostic::on_unimplemented(
     message = "a deferred closure must return `()` or `JobResult`, not `{Self}`",

@@ -52,6 +52,8 @@ pub(crate) struct State {
     started: Option<Timestamp>,
     /// What any job of the list has, or has had.
     flags: Flags,
+    /// Wakes the held response until the release, and from then on the worker, once an attempt of it waits.
+    line_waker: Option<Waker>,
     /// Boxed, because few lists have any.
     waiters: Option<Box<Waiters>>,
     worker: Option<JoinHandle<()>>,
@@ -110,6 +112,7 @@ impl State {
             released: None,
             started: None,
             flags: Flags::NONE,
+            line_waker: None,
             waiters: None,
             worker: None,
             worker_epoch: 0,
@@ -168,8 +171,7 @@ impl State {
         match self.phase {
             Phase::Collecting if self.counts.waiting > 0 => {
                 let waiting = self.waiting_for_room();
-                let waiters = self.waiters.get_or_insert_default();
-                (waiting, waiters.held.replace(waker))
+                (waiting, self.line_waker.replace(waker))
             }
             _ => (0, Some(waker)),
         }
@@ -177,7 +179,7 @@ impl State {
 
     /// Forgets the held response.
     pub(crate) fn let_go(&mut self) -> Option<Waker> {
-        self.waiters.as_mut()?.held.take()
+        if self.phase == Phase::Collecting { self.line_waker.take() } else { None }
     }
 
     /// The response is over. Sheds jobs that find no room. Returns whether the list has jobs to start, which it does once
@@ -192,6 +194,9 @@ impl State {
             return None;
         }
         self.released = now;
+        if let Some(held) = self.line_waker.take() {
+            effects.wakers.push(held);
+        }
         if self.flags.has(Flags::DELAY) {
             let now = Instant::now();
             self.entries.open().for_each(|(_, entry)| entry.begin_delay(now));
@@ -339,10 +344,8 @@ impl State {
             self.phase = Phase::Idle;
         }
         self.worker = None;
-        if let Some(waiters) = &mut self.waiters {
-            // Tokio's own, as the handle is, and so it may be dropped under the lock.
-            waiters.worker = None;
-        }
+        // Tokio's own, as the handle is, and so it may be dropped under the lock.
+        self.line_waker = None;
         self.worker_epoch = self.worker_epoch.wrapping_add(1);
     }
 

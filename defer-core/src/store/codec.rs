@@ -22,6 +22,17 @@ pub trait Queued: Serialize {}
 
 impl<J: Serialize> Queued for J {}
 
+/// An argument of a function that is a durable job.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be an argument of a durable job: it does not implement `Serialize` and `Deserialize`",
+    label = "the queue stores all arguments, and `{Self}` is one",
+    note = "derive `serde::Serialize` and `serde::Deserialize` for it"
+)]
+pub trait Stored: Serialize + DeserializeOwned {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Serialize + DeserializeOwned> Stored for T {}
+
 /// How a job type is deserialized, if it can be: the inherent constant takes precedence over the trait's. Used by the
 /// derive.
 #[derive(Debug)]

@@ -2,6 +2,7 @@
 
 use std::{future::ready, time::Duration};
 
+use super::queued::{FailureGroup, Holder, JobFilter, NameCounts, QueuedJob};
 use crate::{
     model::{error::BoxError, id::JobId, status::JobStatus},
     primitives::BoxFuture,
@@ -50,6 +51,93 @@ pub trait InspectQueue: Send + Sync {
     /// If the queue cannot be reached.
     fn unclaimed(&self) -> BoxFuture<'_, Result<Vec<String>, BoxError>> {
         Box::pin(ready(Ok(Vec::new())))
+    }
+
+    /// Returns one job. `None` if the queue does not have it, or no longer, or cannot tell, which is the default.
+    ///
+    /// # Errors
+    ///
+    /// If the queue cannot be reached.
+    fn job(&self, id: JobId) -> BoxFuture<'_, Result<Option<QueuedJob>, BoxError>> {
+        let _ = id;
+        Box::pin(ready(Ok(None)))
+    }
+
+    /// Returns at most so many jobs. None by default.
+    ///
+    /// # Errors
+    ///
+    /// If the queue cannot be reached.
+    fn jobs(&self, filter: JobFilter, limit: usize) -> BoxFuture<'_, Result<Vec<QueuedJob>, BoxError>> {
+        let _ = (filter, limit);
+        Box::pin(ready(Ok(Vec::new())))
+    }
+
+    /// Returns at most so many groups of jobs that have failed, those with the latest failure first. A queue may look at the latest
+    /// failures only. None by default.
+    ///
+    /// # Errors
+    ///
+    /// If the queue cannot be reached.
+    fn failures(&self, limit: usize) -> BoxFuture<'_, Result<Vec<FailureGroup>, BoxError>> {
+        let _ = limit;
+        Box::pin(ready(Ok(Vec::new())))
+    }
+
+    /// Returns how many jobs there are of each name that has some other than done ones. None by default.
+    ///
+    /// # Errors
+    ///
+    /// If the queue cannot be reached.
+    fn counts_by_name(&self) -> BoxFuture<'_, Result<Vec<NameCounts>, BoxError>> {
+        Box::pin(ready(Ok(Vec::new())))
+    }
+
+    /// Returns the processes that hold or run jobs. None by default.
+    ///
+    /// # Errors
+    ///
+    /// If the queue cannot be reached.
+    fn holders(&self) -> BoxFuture<'_, Result<Vec<Holder>, BoxError>> {
+        Box::pin(ready(Ok(Vec::new())))
+    }
+
+    /// Returns the names of the jobs that are [paused](Self::pause). None by default.
+    ///
+    /// # Errors
+    ///
+    /// If the queue cannot be reached.
+    fn paused(&self) -> BoxFuture<'_, Result<Vec<String>, BoxError>> {
+        Box::pin(ready(Ok(Vec::new())))
+    }
+
+    /// Runs the jobs of a [group](Self::failures) again that have failed so far, with all of their attempts. Returns how many there
+    /// were.
+    ///
+    /// # Errors
+    ///
+    /// If the queue cannot be reached, or cannot do this, which is the default. Some of them may run again then.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, some of them may run again.
+    fn retry_all<'a>(&'a self, name: &'a str, error: &'a str) -> BoxFuture<'a, Result<u64, BoxError>> {
+        let _ = (name, error);
+        cannot("retry a group of failed jobs")
+    }
+
+    /// Deletes the jobs of a [group](Self::failures) that have failed so far. Returns how many there were.
+    ///
+    /// # Errors
+    ///
+    /// If the queue cannot be reached, or cannot do this, which is the default. Some of them may be deleted then.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, some of them may be deleted.
+    fn discard_all<'a>(&'a self, name: &'a str, error: &'a str) -> BoxFuture<'a, Result<u64, BoxError>> {
+        let _ = (name, error);
+        cannot("discard a group of failed jobs")
     }
 
     /// Deletes a job that has failed. Returns whether there was such a job.

@@ -102,5 +102,6 @@ broken! {
     check_holding, serial_jobs_run_backwards, Fault::RunsSerialOnesBackwards, "jobs with one serial key must run in their order";
     check_holding, a_paused_type_runs, Fault::RunsWhatIsPaused, "a job whose type is paused must wait";
     check_holding, a_cancelled_job_runs, Fault::RunsWhatIsCancelled, "no other job must run, but these did: [\"cancelled\"]";
+    check_holding, failures_are_mixed, Fault::MixesFailures, "no job failed with that: Some(3)";
     check_holding, nothing_is_counted, Fault::CountsNothing, "two jobs wait";
 }

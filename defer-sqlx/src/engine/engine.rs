@@ -23,11 +23,13 @@ use super::{
     held::{Held, Settling, Stored},
     identity::Identity,
     ops::{Op, Ops},
+    others::Others,
+    rows,
     workers::Workers,
 };
 use crate::{
     error::Error,
-    store::{Cancelling, ChangeKind, Holder, HolderId, NewJob, Own, Store, StoreError, Taken},
+    store::{Cancelling, ChangeKind, Holder, HolderId, HolderRow, NewJob, Own, Store, StoreError, Taken},
 };
 
 /// How a queue was set up.
@@ -51,6 +53,7 @@ pub(crate) struct Engine {
     pub(super) runtime: Handle,
     pub(super) ops: Ops,
     pub(super) identity: Identity,
+    pub(super) others: Others,
     /// The jobs that this process has, or is being given.
     held: Mutex<BTreeMap<JobId, Arc<Held>>>,
     pub(crate) workers: Arc<Workers>,
@@ -79,6 +82,7 @@ impl Engine {
             runtime,
             ops: Ops::default(),
             identity: Identity::new(),
+            others: Others::default(),
             held: Mutex::default(),
             workers: Arc::default(),
             beat_is_awaited: AtomicBool::new(false),
@@ -109,6 +113,16 @@ impl Engine {
     /// Returns what the database is to know of this process.
     pub(super) fn described(&self) -> Holder {
         self.identity.described(self.workers.names())
+    }
+
+    /// Returns a holder as it is told to those who look.
+    pub(crate) fn told(&self, holder: HolderRow) -> defer_core::queue::Holder {
+        let now = self.clock.now();
+        let last_seen = match self.identity.fresh_as(&holder.id) {
+            Some(fresh) => now.saturating_duration_since(fresh),
+            None => self.others.silent_for(now, &holder.id, holder.count),
+        };
+        rows::holder(holder, last_seen)
     }
 
     /// A beat was answered that was sent at this moment: until [`DEAD_AFTER`](super::identity::DEAD_AFTER) from then nobody takes what

@@ -103,6 +103,12 @@ impl Identity {
         current.fresh = current.fresh.max(Some(sent));
     }
 
+    /// Returns when the last answered beat was sent, if this process is this holder.
+    pub(super) fn fresh_as(&self, holder: &str) -> Option<Instant> {
+        let current = self.lock();
+        current.fresh.filter(|_| current.id == holder)
+    }
+
     /// Takes a new name.
     pub(super) fn renew(&self) {
         *self.lock() = Current { id: new_id(), names: None, fresh: None };

@@ -3,11 +3,13 @@
 //! | file | hides |
 //! |---|---|
 //! | `convert` | how a job and its response are written in a row |
+//! | `rows` | how a row is told to those who look |
 //! | `clock` | which clock tells how old an answer is |
 //! | `held` | what is known of one job that this process has |
 //! | `ops` | what waits to be written |
 //! | `due` | when the jobs are due that this process put off |
 //! | `identity` | how the database knows this process, and whether it still does |
+//! | `others` | what this process has seen of the other holders of its queue |
 //! | `workers` | which job types this process takes |
 //! | `engine` | what all clones, leases and workers of a queue share |
 //! | `writer` | how what waits is committed, split and repeated |
@@ -26,7 +28,9 @@ mod held;
 mod identity;
 mod lease;
 mod ops;
+mod others;
 mod owner;
+mod rows;
 mod threads;
 mod workers;
 mod writer;
@@ -37,5 +41,6 @@ pub(crate) use self::{
     convert::{millis, new_job, response, text},
     engine::Settings,
     owner::Owner,
+    rows::queued_job,
     threads::start,
 };

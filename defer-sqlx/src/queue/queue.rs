@@ -218,44 +218,6 @@ impl HoldJobs for SqlxQueue {
     }
 }
 
-impl InspectQueue for SqlxQueue {
-    fn counts(&self) -> BoxFuture<'_, Result<QueueCounts, BoxError>> {
-        Box::pin(async { Ok(Self::counts(self).await?) })
-    }
-
-    fn failed(&self, limit: usize) -> BoxFuture<'_, Result<Vec<FailedJob>, BoxError>> {
-        Box::pin(async move { Ok(Self::failed(self, limit).await?) })
-    }
-
-    fn status(&self, id: JobId) -> BoxFuture<'_, Result<Option<JobStatus>, BoxError>> {
-        Box::pin(async move { Ok(Self::status(self, id).await?) })
-    }
-
-    fn retry(&self, id: JobId) -> BoxFuture<'_, Result<bool, BoxError>> {
-        Box::pin(async move { Ok(Self::retry(self, id).await?) })
-    }
-
-    fn unclaimed(&self) -> BoxFuture<'_, Result<Vec<String>, BoxError>> {
-        Box::pin(async { Ok(Self::unclaimed(self).await?) })
-    }
-
-    fn discard(&self, id: JobId) -> BoxFuture<'_, Result<bool, BoxError>> {
-        Box::pin(async move { Ok(Self::discard(self, id).await?) })
-    }
-
-    fn cancel(&self, id: JobId) -> BoxFuture<'_, Result<Cancel, BoxError>> {
-        Box::pin(async move { Ok(Self::cancel(self, id).await?) })
-    }
-
-    fn pause<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), BoxError>> {
-        Box::pin(async move { Ok(Self::pause(self, name).await?) })
-    }
-
-    fn resume<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), BoxError>> {
-        Box::pin(async move { Ok(Self::resume(self, name).await?) })
-    }
-}
-
 impl PushJobs for Owner {
     fn push(&self, job: NewJob) -> BoxFuture<'static, Result<(), Error>> {
         let engine = self.engine().clone();

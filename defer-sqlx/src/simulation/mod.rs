@@ -47,6 +47,46 @@ macro_rules! not_simulated {
         fn pause(&self, _name: String, _paused: bool) -> crate::store::Stored<'_, ()> {
             unimplemented!("not simulated")
         }
+
+        fn paused(&self) -> crate::store::Stored<'_, Vec<String>> {
+            unimplemented!("not simulated")
+        }
+
+        fn job(&self, _id: defer_core::JobId) -> crate::store::Stored<'_, Option<crate::store::JobRow>> {
+            unimplemented!("not simulated")
+        }
+
+        fn jobs(
+            &self,
+            _filter: defer_core::queue::JobFilter,
+            _limit: usize,
+        ) -> crate::store::Stored<'_, Vec<crate::store::JobRow>> {
+            unimplemented!("not simulated")
+        }
+
+        fn failures(&self, _limit: usize) -> crate::store::Stored<'_, Vec<defer_core::queue::FailureGroup>> {
+            unimplemented!("not simulated")
+        }
+
+        fn counts_by_name(&self) -> crate::store::Stored<'_, Vec<defer_core::queue::NameCounts>> {
+            unimplemented!("not simulated")
+        }
+
+        fn holders(&self) -> crate::store::Stored<'_, Vec<crate::store::HolderRow>> {
+            unimplemented!("not simulated")
+        }
+
+        fn now(&self) -> crate::store::Stored<'_, i64> {
+            unimplemented!("not simulated")
+        }
+
+        fn retry_some(&self, _failures: crate::store::Failures) -> crate::store::Stored<'_, usize> {
+            unimplemented!("not simulated")
+        }
+
+        fn discard_some(&self, _failures: crate::store::Failures) -> crate::store::Stored<'_, usize> {
+            unimplemented!("not simulated")
+        }
     };
 }
 

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use defer_core::{
     BoxFuture, JobId, JobStatus,
-    queue::{FailedJob, QueueCounts},
+    queue::{FailedJob, FailureGroup, JobFilter, NameCounts, QueueCounts},
 };
 
 pub(crate) type Stored<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
@@ -186,6 +186,57 @@ pub(crate) struct StoredRow {
     pub(crate) due_in: i64,
 }
 
+/// A job, for those who look. Times are in milliseconds, by the database's clock.
+#[derive(Clone, Debug)]
+pub(crate) struct JobRow {
+    pub(crate) id: JobId,
+    pub(crate) name: String,
+    pub(crate) state: i16,
+    pub(crate) attempts: i64,
+    /// Negative once it is due.
+    pub(crate) due_in: i64,
+    pub(crate) age: i64,
+    /// How long ago it ended.
+    pub(crate) ended: Option<i64>,
+    pub(crate) claim: i64,
+    pub(crate) error: Option<String>,
+    pub(crate) progress: Option<String>,
+    /// JSON: an object of texts.
+    pub(crate) metadata: String,
+    /// JSON: how its response ended.
+    pub(crate) outcome: Option<String>,
+    pub(crate) status: Option<i64>,
+    /// The process that has it, if it is known.
+    pub(crate) host: Option<String>,
+    pub(crate) pid: Option<i64>,
+    pub(crate) is_paused: bool,
+}
+
+/// A holder, for those who look.
+#[derive(Clone, Debug)]
+pub(crate) struct HolderRow {
+    pub(crate) id: HolderId,
+    pub(crate) host: String,
+    pub(crate) pid: i64,
+    pub(crate) version: String,
+    /// How long ago it was registered, in milliseconds.
+    pub(crate) age: i64,
+    /// JSON.
+    pub(crate) names: String,
+    pub(crate) count: i64,
+    /// How many jobs it has, at most 10,000.
+    pub(crate) jobs: i64,
+}
+
+/// Failed jobs of a name whose errors begin with this line.
+#[derive(Clone, Debug)]
+pub(crate) struct Failures {
+    pub(crate) name: String,
+    pub(crate) error: String,
+    /// They failed no later than this, in milliseconds since 1970 by the database's clock: what fails again meanwhile is left.
+    pub(crate) until: i64,
+}
+
 /// The answer to a beat.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Beat {
@@ -285,6 +336,30 @@ pub(crate) trait Store: Send + Sync + fmt::Debug + 'static {
 
     /// Pauses a type of jobs, or resumes it.
     fn pause(&self, name: String, paused: bool) -> Stored<'_, ()>;
+
+    fn paused(&self) -> Stored<'_, Vec<String>>;
+
+    fn job(&self, id: JobId) -> Stored<'_, Option<JobRow>>;
+
+    /// Of a process with many jobs, looks at 1,000.
+    fn jobs(&self, filter: JobFilter, limit: usize) -> Stored<'_, Vec<JobRow>>;
+
+    /// Looks at the latest 10,000 failures.
+    fn failures(&self, limit: usize) -> Stored<'_, Vec<FailureGroup>>;
+
+    /// Looks no further than 10,000 jobs of each kind and name, and less far if there are many names.
+    fn counts_by_name(&self) -> Stored<'_, Vec<NameCounts>>;
+
+    fn holders(&self) -> Stored<'_, Vec<HolderRow>>;
+
+    /// Returns the time, in milliseconds since 1970 by the database's clock.
+    fn now(&self) -> Stored<'_, i64>;
+
+    /// Runs up to 1,000 failed jobs again, with all their attempts. Returns how many.
+    fn retry_some(&self, failures: Failures) -> Stored<'_, usize>;
+
+    /// Deletes up to 1,000 failed jobs. Returns how many.
+    fn discard_some(&self, failures: Failures) -> Stored<'_, usize>;
 }
 
 /// What came of a cancellation.

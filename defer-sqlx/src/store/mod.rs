@@ -19,9 +19,7 @@ pub(crate) mod state;
 #[cfg(test)]
 pub(crate) mod tests;
 
-#[cfg(test)]
-pub(crate) use self::interface::Stored;
 pub(crate) use self::interface::{
-    Beat, Cancelling, Change, ChangeKind, Changed, Holder, HolderId, NewJob, Own, Store, StoreError,
-    StoredEnd, StoredRow, Taken,
+    Beat, Cancelling, Change, ChangeKind, Changed, Failures, Holder, HolderId, HolderRow, JobRow, NewJob,
+    Own, Store, StoreError, Stored, StoredEnd, StoredRow, Taken,
 };

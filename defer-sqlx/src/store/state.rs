@@ -1,6 +1,6 @@
 //! What the numbers in a row mean, and what a row tells of a change.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use defer_core::{JobId, JobStatus, Progress};
 
@@ -26,6 +26,25 @@ pub(crate) fn delay(delay: i64) -> i64 {
 /// Returns a number of attempts that fits into a row.
 pub(crate) fn attempts(attempts: i64) -> i64 {
     attempts.clamp(0, i32::MAX.into())
+}
+
+/// How many failed jobs are run again, or deleted, in one transaction.
+pub(crate) const FAILURE_BATCH: usize = 1_000;
+
+/// Returns how far the jobs of each kind and name are counted, if there are so many groups of them: a look costs the same however many
+/// jobs there are.
+pub(crate) fn count_limit(groups: usize) -> i64 {
+    i64::try_from(20_000 / groups.max(1)).unwrap_or_default().clamp(100, 10_000)
+}
+
+/// Returns a number of milliseconds; none if it is negative, as it is when a clock was put back.
+pub(crate) fn millis(millis: i64) -> Duration {
+    Duration::from_millis(u64::try_from(millis).unwrap_or_default())
+}
+
+/// Returns how long something has been due, if it is.
+pub(crate) fn waited(millis: i64) -> Option<Duration> {
+    (millis > 0).then(|| self::millis(millis))
 }
 
 /// Returns a text without NULs, which no database stores.
@@ -85,10 +104,16 @@ impl Found {
     }
 }
 
-/// Returns how far a job says that it is, if an attempt runs under this claim and has said so. A held job that has is not waiting.
-pub(crate) fn in_progress(state: i16, claim: i64, progress: Option<&str>) -> Option<JobStatus> {
+/// Returns how far a job says that it is, as JSON, if an attempt runs under this claim and has said so. A held job that has is not
+/// waiting.
+pub(crate) fn progress_json(state: i16, claim: i64, progress: Option<&str>) -> Option<&str> {
     let (of, json) = progress.filter(|_| matches!(state, HELD | TAKEN))?.split_once(' ')?;
-    (of.parse() == Ok(claim)).then(|| Progress::from_json(json)).flatten().map(JobStatus::in_progress)
+    (of.parse() == Ok(claim)).then_some(json)
+}
+
+/// Returns the status of a job that says how far it is.
+pub(crate) fn in_progress(state: i16, claim: i64, progress: Option<&str>) -> Option<JobStatus> {
+    progress_json(state, claim, progress).and_then(Progress::from_json).map(JobStatus::in_progress)
 }
 
 /// Returns how far a job has got.

@@ -83,8 +83,9 @@ pub mod queue {
         model::metadata::Metadata,
         runner::{Ran, Resume, Resumed, RunWorker},
         store::{
-            Cancel, End, Envelope, FailedJob, Hold, HoldJobs, InspectQueue, Lease, OnQueueFailure, Queue,
-            QueueCounts, Ready, Settle, Settled, Start, Stop, decode,
+            Cancel, End, Envelope, FailedJob, FailureGroup, Hold, HoldJobs, Holder, InspectQueue, JobFilter,
+            Lease, NameCounts, OnQueueFailure, Process, Queue, QueueCounts, QueuedJob, QueuedState, Ready,
+            Settle, Settled, Start, Stop, decode,
         },
     };
 }

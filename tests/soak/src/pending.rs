@@ -23,7 +23,7 @@ use crate::{Failure, memory};
 
 /// What a job that waits may take, and what its request may take beside.
 const JOB_BYTES: u64 = 128;
-const REQUEST_BYTES: u64 = 512;
+const REQUEST_BYTES: u64 = 480;
 
 /// A job as small as they come.
 #[derive(Deferrable)]

@@ -1,5 +1,7 @@
 //! What a failed assertion says.
 
+use defer_axum::job;
+
 use super::*;
 
 /// Has no `Debug`.
@@ -27,6 +29,11 @@ impl<T: Send + Sync + 'static> Job for Of<T> {
     }
 }
 
+#[job(derive(Debug))]
+async fn resize(path: String, width: u32) {
+    assert!(path.len() < width as usize);
+}
+
 async fn some() -> Recorder {
     let recorder = Recorder::new();
     scope(recorder.runner(), async {
@@ -38,6 +45,7 @@ async fn some() -> Recorder {
         Opaque::defer(7_u32).on_success();
         SendWelcome::defer("bob@example.com").when(|_| true);
         Of::<u8>::defer(5_u8);
+        resize::defer("cat.png", 640);
     })
     .await;
     recorder
@@ -47,7 +55,8 @@ const ALL: &str = r#"deferred:
 - SendWelcome { to: "ada@example.com" }, key "mail", serial "s", unique "u", delay 60s
 - Opaque, on success
 - SendWelcome { to: "bob@example.com" }, when(..)
-- Of"#;
+- Of
+- resize { path: "cat.png", width: 640 }"#;
 
 #[tokio::test]
 async fn a_failed_assertion_shows_the_fields_of_what_was_deferred_and_with_what() {

@@ -77,17 +77,16 @@ impl State {
         let told = entry.tell_cancelled();
         let is_in_line = !entry.has(Flags::DETACHED);
         let own = entry.task_waker().cloned();
-        let of_line = self.waiters.as_ref().filter(|_| is_in_line).and_then(|waiters| waiters.worker.clone());
+        let of_line = self.line_waker.clone().filter(|_| is_in_line);
         StopAttempt { told, task: own.or(of_line) }
     }
 
     /// Keeps the waker of the worker. Returns one to drop.
     pub(crate) fn keep_worker_waker(&mut self, waker: Waker) -> Option<Waker> {
-        let known = &mut self.waiters.get_or_insert_default().worker;
-        if known.as_ref().is_some_and(|known| known.will_wake(&waker)) {
+        if self.line_waker.as_ref().is_some_and(|known| known.will_wake(&waker)) {
             return Some(waker);
         }
-        known.replace(waker)
+        self.line_waker.replace(waker)
     }
 
     /// Returns whether an attempt is to be stopped; without an index, the one that runs in the line. A blocking one cannot be: it is

@@ -53,14 +53,9 @@ pub(crate) struct Report {
     pub(crate) times: Times,
 }
 
-/// The wakers of what waits for a list.
+/// The tasks that wait for a push, or for the end of a job that waits for its turn.
 #[derive(Default)]
 #[cfg_attr(test, derive(Clone))]
 pub(super) struct Waiters {
-    /// The held response.
-    pub(super) held: Option<Waker>,
-    /// Tasks that wait for a push, or for the end of a job that waits for its turn.
     pub(super) changed: Vec<Waker>,
-    /// The worker, once an attempt of it waits.
-    pub(super) worker: Option<Waker>,
 }

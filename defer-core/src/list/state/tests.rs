@@ -429,6 +429,7 @@ impl Model {
                 released: None,
                 started: None,
                 flags: self.state.flags,
+                line_waker: self.state.line_waker.clone(),
                 waiters: self.state.waiters.clone(),
                 worker: None,
                 worker_epoch: self.state.worker_epoch,
@@ -784,7 +785,7 @@ impl Model {
         let free = self.capacity.max() - counts.room;
         assert!(self.capacity.has(free), "room is given back, after {way:?}");
         assert!(counts.room == 0 || !self.capacity.has(free + 1), "room is given back once, after {way:?}");
-        let is_held = self.state.waiters.as_ref().is_some_and(|waiters| waiters.held.is_some());
+        let is_held = self.state.line_waker.is_some();
         assert!(!is_held || self.is_held, "a response is held until a job of it is gone: after {way:?}");
     }
 

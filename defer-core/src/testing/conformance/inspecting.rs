@@ -1,5 +1,7 @@
 //! What a queue that can be looked into promises.
 
+use std::time::Duration;
+
 use super::{
     bench::{Bench, does, note, retried},
     jobs::{Does, Note},
@@ -8,7 +10,7 @@ use super::{
 use crate::{
     job::job::Deferrable,
     model::{error::BoxError, id::JobId, status::JobStatus},
-    store::Cancel,
+    store::{Cancel, JobFilter, QueuedJob, QueuedState},
 };
 
 /// The answer of a method that is left at its default is none.
@@ -113,4 +115,75 @@ pub(super) async fn a_paused_type_waits_until_it_is_resumed<P: Place>(bench: Ben
     joined(working).await;
     bench.work().await;
     bench.assert_ran_once(&[others, vec!["paused".to_owned()]].concat());
+}
+
+pub(super) async fn a_job_is_shown_as_far_as_it_has_got<P: Place>(bench: Bench<P>) {
+    let inspect = inspects(&bench.queue);
+    let (good, bad) = (note("good"), does("bad", Does::Fails));
+    let mut later = note("later");
+    later.delay = Duration::from_millis(300);
+    assert_eq!(known(inspect.job(good.id).await).flatten(), None, "a job that was never pushed is not there");
+    bench.push(&[good.clone(), bad.clone(), later.clone()]).await;
+    let Some(shown) = known(inspect.job(good.id).await).flatten() else { return };
+    let seen = (shown.id, &*shown.name, shown.state, shown.attempts);
+    assert_eq!(seen, (good.id, Note::NAME, QueuedState::Ready, 0), "a job that was pushed is ready");
+    assert!(shown.due_in.is_none() && shown.ready_for.is_some(), "a job that was pushed is due: {shown:?}");
+    let list = async |filter| {
+        let jobs = known(inspect.jobs(filter, 10).await).unwrap_or_default();
+        jobs.iter().map(|job: &QueuedJob| job.id).collect::<Vec<_>>()
+    };
+    let ready = list(JobFilter::Ready).await;
+    let is_right = ready.is_empty() || ready.contains(&good.id) && ready.contains(&bad.id);
+    assert!(is_right, "the jobs that are due must be listed: {ready:?}");
+    let is_delayed = |job: &QueuedJob| job.state == QueuedState::Delayed && job.due_in.is_some();
+    let shown = known(inspect.job(later.id).await).flatten();
+    let is_due = shown.as_ref().is_some_and(|job| job.state == QueuedState::Ready);
+    assert!(is_due || shown.as_ref().is_some_and(is_delayed), "a delayed job is delayed: {shown:?}");
+    bench.work().await;
+    for (job, state) in [(&good, QueuedState::Done), (&bad, QueuedState::Failed)] {
+        let shown = known(inspect.job(job.id).await).flatten();
+        let is_right = shown.as_ref().is_none_or(|job| job.state == state && job.process.is_none());
+        assert!(is_right, "a job that has ended must be shown so, or no longer, and not as {shown:?}");
+    }
+    let none = [list(JobFilter::Ready).await, list(JobFilter::Delayed).await, list(JobFilter::Running).await];
+    assert_eq!(none, [[], [], []], "what has ended must not be listed among those that wait or run");
+}
+
+pub(super) async fn failures_are_grouped_and_a_group_can_be_retried_and_discarded<P: Place>(bench: Bench<P>) {
+    let inspect = inspects(&bench.queue);
+    let (first, second, other) =
+        (does("first", Does::Fails), does("second", Does::Fails), does("third", Does::FailsOtherwise));
+    bench.push(&[first.clone(), second.clone(), other.clone()]).await;
+    bench.work().await;
+    let groups = known(inspect.failures(10).await).unwrap_or_default();
+    if groups.is_empty() {
+        return;
+    }
+    assert_eq!(
+        groups.iter().map(|group| group.count).sum::<u64>(),
+        3,
+        "each failure is in one group: {groups:?}"
+    );
+    let group = groups.iter().find(|group| group.count == 2);
+    let group = group.unwrap_or_else(|| panic!("two jobs that failed alike are one group: {groups:?}"));
+    let is_example = [first.id, second.id].contains(&group.example);
+    assert!(
+        is_example && group.name == Note::NAME,
+        "a group must have one of its jobs as example: {group:?}"
+    );
+    let unknown = known(inspect.retry_all(&group.name, "no such error").await);
+    assert!(matches!(unknown, None | Some(0)), "no job failed with that: {unknown:?}");
+    if let Some(retried) = known(inspect.retry_all(&group.name, &group.error).await) {
+        assert_eq!(retried, 2, "all jobs of a group, and no others, are retried");
+        bench.work().await;
+        let times = |id: JobId| bench.journal.lines().iter().filter(|line| line.id == id).count();
+        assert_eq!((times(first.id), times(second.id)), (2, 2), "a job that is retried must run again");
+        assert_eq!(times(other.id), 1, "a job of another group must not run again");
+    }
+    if let Some(discarded) = known(inspect.discard_all(&group.name, &group.error).await) {
+        assert_eq!(discarded, 2, "all jobs of a group, and no others, are discarded");
+        let left = known(inspect.failures(10).await).unwrap_or_default();
+        let left: Vec<_> = left.iter().map(|group| (group.count, group.example)).collect();
+        assert_eq!(left, [(1, other.id)], "the jobs of another group must be left");
+    }
 }

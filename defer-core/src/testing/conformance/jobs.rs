@@ -37,6 +37,8 @@ pub(super) enum Does {
     #[default]
     Succeeds,
     Fails,
+    /// Fails with another error, of two lines.
+    FailsOtherwise,
     /// Snoozes the first time.
     Snoozes,
     /// Succeeds, after it has let others run.
@@ -204,6 +206,7 @@ async fn run(cx: &JobContext, text: &str, does: Does) -> JobResult {
     match does {
         Does::Succeeds | Does::Yields | Does::Defers => Ok(()),
         Does::Fails => Err(JobError::msg("it fails on purpose")),
+        Does::FailsOtherwise => Err(JobError::msg("it fails otherwise\nthan the others")),
         Does::Snoozes if is_first => Err(JobError::snooze(SOON)),
         Does::Snoozes => Ok(()),
     }

@@ -93,6 +93,8 @@ pub async fn check_queue<P: Place>(make: impl AsyncFn() -> P) {
             inspecting::a_failed_job_is_listed_and_can_be_retried_and_discarded,
             inspecting::a_job_that_waits_can_be_cancelled,
             inspecting::a_paused_type_waits_until_it_is_resumed,
+            inspecting::a_job_is_shown_as_far_as_it_has_got,
+            inspecting::failures_are_grouped_and_a_group_can_be_retried_and_discarded,
         }
     }
 }

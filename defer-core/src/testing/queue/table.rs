@@ -35,6 +35,7 @@ pub enum Fault {
     RunsWhatIsPaused,
     RunsWhatIsCancelled,
     CountsNothing,
+    MixesFailures,
 }
 
 /// All jobs of a queue. Rows that are ready are in the order in which they became so.
@@ -71,7 +72,10 @@ pub(super) struct Row {
     pub(super) job: Envelope,
     pub(super) attempts: u32,
     pub(super) state: RowState,
-    response: Option<ResponseInfo>,
+    pub(super) response: Option<ResponseInfo>,
+    pub(super) created: Instant,
+    /// When it became what it is.
+    pub(super) since: Instant,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -155,7 +159,8 @@ impl Table {
         for job in jobs {
             if rows.iter().all(|row| row.job.id != job.id) {
                 let state = state(&job);
-                rows.push(Row { job, attempts: 0, state, response: None });
+                let now = Instant::now();
+                rows.push(Row { job, attempts: 0, state, response: None, created: now, since: now });
             }
         }
         drop(rows);
@@ -183,6 +188,7 @@ impl Table {
         }
         let mut row = rows.remove(at);
         let mut settled = Settled::Done;
+        row.since = Instant::now();
         row.state = match end {
             End::Succeeded => RowState::Ended(JobStatus::Succeeded),
             End::Skipped => RowState::Ended(JobStatus::Skipped),
@@ -251,9 +257,12 @@ impl Table {
             return Found::Nothing;
         };
         let row = &mut rows[at];
-        row.state = RowState::Taken;
         let mut resume = Resume::new(row.job.id, row.attempts, row.job.metadata.clone());
         resume.response = row.response.clone();
+        if let RowState::Ready(since) = row.state {
+            resume.waited = now.saturating_duration_since(since);
+        }
+        (row.state, row.since) = (RowState::Taken, now);
         Found::Due(Box::new(row.job.clone()), resume)
     }
 
@@ -274,9 +283,20 @@ impl Table {
         is_taken && !lock(&self.paused).iter().any(|paused| paused == name)
     }
 
+    /// Returns the names of the types that are paused.
+    pub(super) fn paused_types(&self) -> Vec<String> {
+        lock(&self.paused).clone()
+    }
+
+    /// Returns the names of the types that workers take.
+    pub(super) fn taken_types(&self) -> Vec<&'static str> {
+        lock(&self.taken).iter().map(|(_, name)| *name).collect()
+    }
+
     pub(super) fn pause_type(&self, name: &str) {
-        if !self.has(Fault::RunsWhatIsPaused) {
-            lock(&self.paused).push(name.to_owned());
+        let mut paused = lock(&self.paused);
+        if !self.has(Fault::RunsWhatIsPaused) && !paused.iter().any(|known| known == name) {
+            paused.push(name.to_owned());
         }
     }
 

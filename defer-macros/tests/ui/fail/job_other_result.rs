@@ -1,7 +1,9 @@
 use defer_axum::{job};
 
+struct Refused;
+
 #[job]
-async fn send_welcome(to: String) -> Result<(), std::io::Error> {
+async fn send_welcome(to: String) -> Result<(), Refused> {
     println!("welcome, {to}");
     Ok(())
 }

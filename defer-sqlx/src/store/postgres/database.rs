@@ -13,9 +13,10 @@ use crate::{
 };
 
 /// The migrations, in their order. Later ones only add.
-const MIGRATIONS: [(i64, &str); 2] = [
+const MIGRATIONS: [(i64, &str); 3] = [
     (1, include_str!("../../../migrations/postgres/0001_jobs.sql")),
     (2, include_str!("../../../migrations/postgres/0002_progress.sql")),
+    (3, include_str!("../../../migrations/postgres/0003_failures.sql")),
 ];
 
 /// `MATERIALIZED` came with 12.

@@ -12,9 +12,13 @@
 //! | `take` | the statements that find due jobs |
 //! | `holders` | the statements of holders, and of recovery |
 //! | `inspect` | the statements that look, and those that a person asks for |
+//! | `browse` | the statements that list jobs, counts and holders |
+//! | `failures` | the statements of groups of failed jobs |
 
 mod bell;
+mod browse;
 mod database;
+mod failures;
 mod holders;
 mod inspect;
 mod keys;

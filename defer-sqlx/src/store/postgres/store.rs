@@ -7,14 +7,15 @@ use std::{
 
 use defer_core::{
     BoxFuture, JobId, JobStatus,
-    queue::{FailedJob, QueueCounts},
+    queue::{FailedJob, FailureGroup, JobFilter, NameCounts, QueueCounts},
 };
 use sqlx::postgres::PgConnectOptions;
 
 use super::{
     bell::{Bell, Ear},
+    browse,
     database::Server,
-    holders, inspect, push,
+    failures, holders, inspect, push,
     tables::Tables,
     take, write,
 };
@@ -23,8 +24,8 @@ use crate::{
     store::{
         connection::{DEADLINE, Line, look, run},
         interface::{
-            Beat, Cancelling, Change, Changed, Holder, HolderId, NewJob, Store, Stored, StoredRow, Taken,
-            Write,
+            Beat, Cancelling, Change, Changed, Failures, Holder, HolderId, HolderRow, JobRow, NewJob, Store,
+            Stored, StoredRow, Taken, Write,
         },
     },
 };
@@ -237,6 +238,50 @@ impl Store for Postgres {
 
     fn pause(&self, name: String, paused: bool) -> Stored<'_, ()> {
         run_and_ring!(self, |connection, tables| inspect::pause(connection, &tables, &name, paused))
+    }
+
+    fn paused(&self) -> Stored<'_, Vec<String>> {
+        let tables = self.tables.clone();
+        look!(self.reader, |connection| browse::paused(connection, &tables))
+    }
+
+    fn job(&self, id: JobId) -> Stored<'_, Option<JobRow>> {
+        let tables = self.tables.clone();
+        look!(self.reader, |connection| browse::job(connection, &tables, id))
+    }
+
+    fn jobs(&self, filter: JobFilter, limit: usize) -> Stored<'_, Vec<JobRow>> {
+        let tables = self.tables.clone();
+        look!(self.reader, |connection| browse::jobs(connection, &tables, filter, limit))
+    }
+
+    fn failures(&self, limit: usize) -> Stored<'_, Vec<FailureGroup>> {
+        let tables = self.tables.clone();
+        look!(self.reader, |connection| failures::groups(connection, &tables, limit))
+    }
+
+    fn counts_by_name(&self) -> Stored<'_, Vec<NameCounts>> {
+        let tables = self.tables.clone();
+        look!(self.reader, |connection| browse::counts_by_name(connection, &tables))
+    }
+
+    fn holders(&self) -> Stored<'_, Vec<HolderRow>> {
+        let tables = self.tables.clone();
+        look!(self.reader, |connection| browse::holders(connection, &tables))
+    }
+
+    fn now(&self) -> Stored<'_, i64> {
+        let tables = self.tables.clone();
+        look!(self.reader, |connection| failures::time(connection, &tables))
+    }
+
+    fn retry_some(&self, failures: Failures) -> Stored<'_, usize> {
+        run_and_ring!(self, |connection, tables| failures::retry(connection, &tables, &failures))
+    }
+
+    fn discard_some(&self, failures: Failures) -> Stored<'_, usize> {
+        let tables = self.tables.clone();
+        run!(self.writer, |connection| failures::discard(connection, &tables, &failures))
     }
 }
 

@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use sqlx::{AssertSqlSafe, Postgres, postgres::PgArguments, query::Query};
 
-use super::statements::{holders, inspect, keys, push, take, write};
+use super::statements::{browse, failures, holders, inspect, keys, push, take, write};
 
 /// The statements of a queue.
 #[derive(Debug)]
 pub(super) struct Tables {
     pub(super) queue: String,
     pub(super) schema: String,
+    pub(super) browse: browse::Statements,
+    pub(super) failures: failures::Statements,
     pub(super) holders: holders::Statements,
     pub(super) inspect: inspect::Statements,
     pub(super) keys: keys::Statements,
@@ -35,6 +37,8 @@ impl Tables {
         };
         Self {
             queue,
+            browse: browse::Statements::new(fill),
+            failures: failures::Statements::new(fill),
             holders: holders::Statements::new(fill),
             inspect: inspect::Statements::new(fill),
             keys: keys::Statements::new(fill),
@@ -49,8 +53,19 @@ impl Tables {
 #[cfg(all(test, feature = "_servers"))]
 impl Tables {
     pub(super) fn all(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let Self { holders, inspect, keys, push, take, write, .. } = self;
-        [holders.all(), inspect.all(), keys.all(), push.all(), take.all(), write.all()].into_iter().flatten()
+        let Self { browse, failures, holders, inspect, keys, push, take, write, .. } = self;
+        [
+            browse.all(),
+            failures.all(),
+            holders.all(),
+            inspect.all(),
+            keys.all(),
+            push.all(),
+            take.all(),
+            write.all(),
+        ]
+        .into_iter()
+        .flatten()
     }
 }
 

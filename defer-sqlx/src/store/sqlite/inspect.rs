@@ -22,7 +22,7 @@ use crate::store::{
 
 type Result<T> = std::result::Result<T, sqlx::Error>;
 
-async fn time(connection: &mut SqliteConnection) -> Result<i64> {
+pub(super) async fn time(connection: &mut SqliteConnection) -> Result<i64> {
     sqlx::query_scalar(concat!("SELECT ", now!())).fetch_one(connection).await
 }
 
@@ -64,7 +64,7 @@ pub(super) const NEXT_QUEUE: &str = "SELECT min(queue) FROM (SELECT min(queue) A
     AND state = 1 AND serial_key IS NULL UNION ALL SELECT min(queue) FROM defer_jobs WHERE queue > ?1 AND state = 1 \
     AND serial_key IS NOT NULL)";
 
-async fn paused(connection: &mut SqliteConnection, queue: &str) -> Result<Vec<String>> {
+pub(super) async fn paused(connection: &mut SqliteConnection, queue: &str) -> Result<Vec<String>> {
     let names = sqlx::query_scalar("SELECT name FROM defer_pauses WHERE queue = ?1").bind(queue);
     names.fetch_all(connection).await
 }

@@ -6,9 +6,10 @@ use super::database::File;
 use crate::{error::Error, store::connection::Line};
 
 /// The migrations, in their order. Later ones only add.
-const MIGRATIONS: [(i64, &str); 2] = [
+const MIGRATIONS: [(i64, &str); 3] = [
     (1, include_str!("../../../migrations/sqlite/0001_jobs.sql")),
     (2, include_str!("../../../migrations/sqlite/0002_progress.sql")),
+    (3, include_str!("../../../migrations/sqlite/0003_failures.sql")),
 ];
 
 /// Creates the tables that are missing, in one transaction. Locks nothing if none is.

@@ -12,9 +12,13 @@
 //! | `take` | the statements that find due jobs |
 //! | `holders` | the statements of holders, and of recovery |
 //! | `inspect` | the statements that look, and those that a person asks for |
+//! | `browse` | the statements that list jobs, counts and holders |
+//! | `failures` | the statements of groups of failed jobs |
 
 mod at_once;
+mod browse;
 mod database;
+mod failures;
 mod holders;
 mod inspect;
 mod json;
@@ -61,7 +65,7 @@ use turn;
 pub(super) mod statements {
     //! The statements, for tests of how SQLite executes them.
 
-    use super::{holders, inspect, keys, push, take, write};
+    use super::{browse, failures, holders, inspect, keys, push, take, write};
 
     pub(in crate::store) const ALL: &[&str] = &[
         write::HOLD,
@@ -100,5 +104,17 @@ pub(super) mod statements {
         inspect::COUNTS[3],
         inspect::COUNTS[4],
         inspect::NEXT_QUEUE,
+        browse::JOB,
+        browse::READY,
+        browse::DELAYED,
+        browse::RUNNING,
+        browse::WAITING[0],
+        browse::WAITING[1],
+        browse::HAD,
+        browse::FAILED,
+        browse::HOLDERS,
+        failures::GROUPS,
+        failures::RETRY,
+        failures::DISCARD,
     ];
 }

@@ -10,18 +10,18 @@ use std::{
 
 use defer_core::{
     BoxFuture, JobId, JobStatus,
-    queue::{FailedJob, QueueCounts},
+    queue::{FailedJob, FailureGroup, JobFilter, NameCounts, QueueCounts},
 };
 use sqlx::sqlite::SqliteConnectOptions;
 
-use super::{at_once, database::File, holders, inspect, migrate, push, take, write};
+use super::{at_once, browse, database::File, failures, holders, inspect, migrate, push, take, write};
 use crate::{
     error::Error,
     store::{
         connection::{Database, Line, look, run},
         interface::{
-            Beat, Cancelling, Change, Changed, Holder, HolderId, NewJob, Store, Stored, StoredRow, Taken,
-            Write,
+            Beat, Cancelling, Change, Changed, Failures, Holder, HolderId, HolderRow, JobRow, NewJob, Store,
+            Stored, StoredRow, Taken, Write,
         },
     },
 };
@@ -244,6 +244,50 @@ impl Store for Sqlite {
     fn pause(&self, name: String, paused: bool) -> Stored<'_, ()> {
         let queue = self.queue.clone();
         run!(self.writer, |connection| inspect::pause(connection, &queue, &name, paused))
+    }
+
+    fn paused(&self) -> Stored<'_, Vec<String>> {
+        let queue = self.queue.clone();
+        look!(self.reader, |connection| inspect::paused(connection, &queue))
+    }
+
+    fn job(&self, id: JobId) -> Stored<'_, Option<JobRow>> {
+        let queue = self.queue.clone();
+        look!(self.reader, |connection| browse::job(connection, &queue, id))
+    }
+
+    fn jobs(&self, filter: JobFilter, limit: usize) -> Stored<'_, Vec<JobRow>> {
+        let queue = self.queue.clone();
+        look!(self.reader, |connection| browse::jobs(connection, &queue, filter, limit))
+    }
+
+    fn failures(&self, limit: usize) -> Stored<'_, Vec<FailureGroup>> {
+        let queue = self.queue.clone();
+        look!(self.reader, |connection| failures::groups(connection, &queue, limit))
+    }
+
+    fn counts_by_name(&self) -> Stored<'_, Vec<NameCounts>> {
+        let queue = self.queue.clone();
+        look!(self.reader, |connection| browse::counts_by_name(connection, &queue))
+    }
+
+    fn holders(&self) -> Stored<'_, Vec<HolderRow>> {
+        let queue = self.queue.clone();
+        look!(self.reader, |connection| browse::holders(connection, &queue))
+    }
+
+    fn now(&self) -> Stored<'_, i64> {
+        look!(self.reader, |connection| inspect::time(connection))
+    }
+
+    fn retry_some(&self, failures: Failures) -> Stored<'_, usize> {
+        let queue = self.queue.clone();
+        run!(self.writer, |connection| failures::retry(connection, &queue, &failures))
+    }
+
+    fn discard_some(&self, failures: Failures) -> Stored<'_, usize> {
+        let queue = self.queue.clone();
+        run!(self.writer, |connection| failures::discard(connection, &queue, &failures))
     }
 }
 

@@ -275,23 +275,42 @@ pub(super) struct Group {
     pub(super) due: i64,
 }
 
-macro_rules! groups_of {
-    ($of:literal) => {
+/// The groups of the jobs of one name and priority that wait, of all names: a step in an index for each, however many jobs it has.
+macro_rules! all_groups {
+    ($names:literal, $table:literal, $of:literal) => {
         concat!(
-            "WITH RECURSIVE names (name) AS (SELECT min(name) FROM defer_jobs WHERE queue = ?1 AND state = 1 AND ",
+            $names,
+            " (name) AS (SELECT min(name) FROM defer_jobs WHERE queue = ?1 AND state = 1 AND ",
             $of,
             " UNION ALL SELECT (SELECT min(j.name) FROM defer_jobs j WHERE j.queue = ?1 AND j.name > n.name AND j.state = 1 ",
             "AND j.",
             $of,
-            ") FROM names n WHERE name IS NOT NULL LIMIT 1000), ",
-            "groups (name, priority) AS (SELECT name, (SELECT max(j.priority) FROM defer_jobs j WHERE j.queue = ?1 ",
+            ") FROM ",
+            $names,
+            " n WHERE name IS NOT NULL LIMIT 1000), ",
+            $table,
+            " (name, priority) AS (SELECT name, (SELECT max(j.priority) FROM defer_jobs j WHERE j.queue = ?1 ",
             "AND j.name = n.name AND j.state = 1 AND j.",
             $of,
-            ") FROM names n WHERE name IS NOT NULL UNION ALL SELECT name, (SELECT max(j.priority) FROM defer_jobs j ",
+            ") FROM ",
+            $names,
+            " n WHERE name IS NOT NULL UNION ALL SELECT name, (SELECT max(j.priority) FROM defer_jobs j ",
             "WHERE j.queue = ?1 AND j.name = g.name AND j.state = 1 AND j.",
             $of,
-            " AND j.priority < g.priority) FROM groups g WHERE priority IS NOT NULL LIMIT 10000) ",
-            "SELECT CAST(name AS BLOB), min((SELECT min(j.due) FROM defer_jobs j WHERE j.queue = ?1 AND j.name = g.name ",
+            " AND j.priority < g.priority) FROM ",
+            $table,
+            " g WHERE priority IS NOT NULL LIMIT 10000)"
+        )
+    };
+}
+pub(super) use all_groups;
+
+macro_rules! groups_of {
+    ($of:literal) => {
+        concat!(
+            "WITH RECURSIVE ",
+            all_groups!("names", "groups", $of),
+            " SELECT CAST(name AS BLOB), min((SELECT min(j.due) FROM defer_jobs j WHERE j.queue = ?1 AND j.name = g.name ",
             "AND j.state = 1 AND j.",
             $of,
             " AND j.priority = g.priority)) FROM groups g WHERE priority IS NOT NULL GROUP BY name"

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
+mod browse;
 mod changes;
 mod holders;
 mod inspect;
@@ -22,7 +23,9 @@ use std::{
 
 use defer_core::JobId;
 
-use super::interface::{Change, ChangeKind, Changed, Holder, HolderId, NewJob, Store, StoredEnd, Taken};
+use super::interface::{
+    Change, ChangeKind, Changed, Failures, Holder, HolderId, NewJob, Store, StoredEnd, Taken,
+};
 
 /// An empty database, as several processes see it.
 pub(crate) struct Place {
@@ -143,6 +146,16 @@ every_scenario! {
         a_cancelled_job_is_cancelled_for_its_holder_too
         what_ended_long_ago_is_forgotten
         types_that_nobody_takes_are_named
+    }
+    browse {
+        a_job_is_shown_with_all_that_is_stored
+        a_job_that_has_ended_is_shown_as_it_ended
+        jobs_are_listed_by_when_they_are_due
+        failures_are_grouped_by_name_and_first_line
+        a_group_of_failures_is_run_again_and_no_other
+        a_group_of_failures_is_discarded_in_batches
+        jobs_are_counted_by_name
+        holders_are_listed_with_what_they_have
     }
 }
 #[cfg(any(feature = "sqlite", feature = "postgres"))]

@@ -1,22 +1,5 @@
 //! That look, and that a person asks for.
 
-/// Names that have ready jobs: a step in the index for each.
-macro_rules! names {
-    ($table:literal, $of:literal) => {
-        concat!(
-            $table,
-            " AS (SELECT (SELECT name FROM {jobs} WHERE queue = $1::text AND state = 1 AND serial_key ",
-            $of,
-            " ORDER BY name LIMIT 1) AS name, 1 AS nth UNION ALL SELECT (SELECT j.name FROM {jobs} j WHERE j.queue = $1::text \
-             AND j.state = 1 AND j.serial_key ",
-            $of,
-            " AND j.name > f.name ORDER BY j.name LIMIT 1), f.nth + 1 FROM ",
-            $table,
-            " f WHERE f.name IS NOT NULL AND f.nth < 1000)"
-        )
-    };
-}
-
 statements! {
     // Each part stops at 10,000 rows.
     counts = "SELECT least(10000, (SELECT count(*) FROM (SELECT FROM {jobs} WHERE queue = $1::text AND state = 1 \

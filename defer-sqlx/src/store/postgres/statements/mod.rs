@@ -61,6 +61,23 @@ macro_rules! first_of {
     };
 }
 
+/// Names that have ready jobs: a step in the index for each.
+macro_rules! names {
+    ($table:literal, $of:literal) => {
+        concat!(
+            $table,
+            " AS (SELECT (SELECT name FROM {jobs} WHERE queue = $1::text AND state = 1 AND serial_key ",
+            $of,
+            " ORDER BY name LIMIT 1) AS name, 1 AS nth UNION ALL SELECT (SELECT j.name FROM {jobs} j WHERE j.queue = $1::text \
+             AND j.state = 1 AND j.serial_key ",
+            $of,
+            " AND j.name > f.name ORDER BY j.name LIMIT 1), f.nth + 1 FROM ",
+            $table,
+            " f WHERE f.name IS NOT NULL AND f.nth < 1000)"
+        )
+    };
+}
+
 /// The turn of a row that becomes ready, the nth with its serial key in this statement: behind all that are there.
 macro_rules! turn {
     ($nth:literal, $queue:literal, $key:literal) => {
@@ -76,6 +93,8 @@ macro_rules! turn {
     };
 }
 
+pub(super) mod browse;
+pub(super) mod failures;
 pub(super) mod holders;
 pub(super) mod inspect;
 pub(super) mod keys;

@@ -1,8 +1,9 @@
-use defer_axum::{job};
+use defer_axum::{JobResult, job};
 
-#[job]
-async fn send_welcome(to: String) {
+#[job(derive = "Debug")]
+async fn send_welcome(to: String) -> JobResult {
     println!("welcome, {to}");
+    Ok(())
 }
 
 fn main() {
