@@ -111,9 +111,10 @@ impl<J: Deferrable> Work for Shared<J> {
 }
 
 #[cfg(feature = "testing")]
-fn shared<J: Deferrable>(job: &Arc<J>) -> SharedJob {
+pub(crate) fn shared<J: Deferrable>(job: &Arc<J>) -> SharedJob {
     SharedJob {
         job: job.clone(),
+        batch_size: J::BATCH.map(|batching| batching.size),
         show: J::SHOW.map(|_| -> Show {
             |job, f| match (J::SHOW, job.downcast_ref()) {
                 (Some(show), Some(job)) => show(job, f),

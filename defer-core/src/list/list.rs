@@ -120,7 +120,7 @@ pub(crate) trait Segment: Any + Send {
 /// What a job waits for that runs together with others, on their permit.
 pub(crate) trait Gate: Send {
     /// Returns whether the attempt after so many runs together with others. Otherwise it needs a permit of its own.
-    fn is_for(&self, attempts: u32) -> bool;
+    fn is_for(&mut self, list: &JobList, attempts: u32) -> bool;
 
     /// Takes a place among those that wait, unless the job has one.
     fn join(&mut self, list: &Arc<JobList>);

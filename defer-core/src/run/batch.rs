@@ -41,7 +41,7 @@ use crate::{
         id::JobId,
         job_type::JobRef,
     },
-    observe::span::ParentSpan,
+    observe::{log::log_batch, span::ParentSpan},
     primitives::{panic::drop_quietly, sync::lock, timer::timer},
 };
 
@@ -269,6 +269,7 @@ impl<J: Deferrable> Batch<J> {
     async fn attempt(&self, jobs: &[J], attempt: u32) -> JobResult {
         let job = JobRef::new(job_type::<J>(), JobId::next(), attempt);
         let cx = JobContext::new(self.list.clone(), job);
+        log_batch(job, jobs.len());
         let run = wrap(&self.list, job, (self.batching.run)(jobs, &cx));
         let mut attempt = pin!(Attempt::unstopped(run, self.list.span(job), None));
         let mut unwanted = pin!(self.open.closed());

@@ -146,7 +146,7 @@ pub(super) async fn detour(
 fn is_together(list: &JobList, index: usize, jobs: &mut dyn Segment) -> bool {
     let Some(gate) = jobs.gate(index) else { return false };
     let attempts = list.lock().state.open_entry(index).map(|entry| entry.job().attempt);
-    attempts.is_some_and(|attempts| gate.is_for(attempts))
+    attempts.is_some_and(|attempts| gate.is_for(list, attempts))
 }
 
 /// Returns whether a job has a permit, or others have one for it.

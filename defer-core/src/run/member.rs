@@ -1,10 +1,14 @@
 //! A job that runs together with others, as its list sees it.
 
+#[cfg(feature = "testing")]
+use std::any::TypeId;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
 use super::batch::{Ended, Place};
+#[cfg(feature = "testing")]
+use crate::{job::work::shared, list::shared::SharedJob};
 use crate::{
     job::{context::JobContext, job::Deferrable, work::Work},
     list::list::{Gate, JobList},
@@ -16,6 +20,9 @@ use crate::{
 pub(super) struct Member<J> {
     /// `None` while a batch has it.
     job: Option<J>,
+    /// The job, until it may join a batch: a test may look at it.
+    #[cfg(feature = "testing")]
+    shared: Option<Arc<J>>,
     /// Who has it back from the batch. An attempt may have timed out before that.
     ended: Option<oneshot::Receiver<Ended<J>>>,
     place: Option<Place<J>>,
@@ -23,7 +30,31 @@ pub(super) struct Member<J> {
 
 impl<J: Deferrable> Member<J> {
     pub(super) fn new(job: J) -> Self {
-        Self { job: Some(job), ended: None, place: None }
+        Self {
+            job: Some(job),
+            #[cfg(feature = "testing")]
+            shared: None,
+            ended: None,
+            place: None,
+        }
+    }
+
+    #[cfg(feature = "testing")]
+    pub(super) fn shared(job: Arc<J>) -> Self {
+        Self { job: None, shared: Some(job), ended: None, place: None }
+    }
+
+    /// Takes the job for itself, unless a test keeps it or has faked its type. Returns whether it has.
+    #[cfg(feature = "testing")]
+    fn unshare(&mut self, list: &JobList) -> bool {
+        if !list.fakes(TypeId::of::<J>()) {
+            match self.shared.take().map(Arc::try_unwrap) {
+                Some(Ok(job)) => self.job = Some(job),
+                Some(Err(job)) => self.shared = Some(job),
+                None => {}
+            }
+        }
+        self.shared.is_none()
     }
 
     /// Returns the job, once no batch has it.
@@ -32,6 +63,10 @@ impl<J: Deferrable> Member<J> {
     ///
     /// If its batch is gone with its runtime, and the job with it.
     async fn job(&mut self) -> Result<&J, JobError> {
+        #[cfg(feature = "testing")]
+        if let Some(job) = &self.shared {
+            return Ok(job);
+        }
         if let Some(ended) = &mut self.ended {
             self.job = ended.await.ok().map(|ended| ended.job);
             self.ended = None;
@@ -48,6 +83,10 @@ impl<J: Deferrable> Work for Member<J> {
     const IS_BOXED: bool = true;
 
     async fn run(&mut self, cx: &JobContext) -> JobResult {
+        #[cfg(feature = "testing")]
+        if self.shared.as_ref().is_some_and(|job| cx.list().is_faked(cx.id(), shared(job))) {
+            return Ok(());
+        }
         let Some(place) = &mut self.place else { return self.job().await?.run(cx).await };
         let job = self.job.take().ok_or_else(gone)?;
         match place.arrive(job, cx.attempt()) {
@@ -74,10 +113,20 @@ impl<J: Deferrable> Work for Member<J> {
     fn gate(&mut self) -> Option<&mut dyn Gate> {
         Some(self)
     }
+
+    #[cfg(feature = "testing")]
+    fn shared(&self) -> Option<SharedJob> {
+        self.shared.as_ref().map(shared)
+    }
 }
 
 impl<J: Deferrable> Gate for Member<J> {
-    fn is_for(&self, attempts: u32) -> bool {
+    fn is_for(&mut self, list: &JobList, attempts: u32) -> bool {
+        #[cfg(feature = "testing")]
+        if !self.unshare(list) {
+            return false;
+        }
+        let _ = list;
         let tries = J::POLICY.tries();
         tries == 1 || attempts.saturating_add(1) < tries
     }

@@ -71,6 +71,11 @@ impl Recorded {
         self.0.delay
     }
 
+    /// Returns how many jobs of its type run together at most, if they do. See [`BatchJob`](crate::BatchJob).
+    pub fn batch_size(&self) -> Option<usize> {
+        self.0.job.as_ref()?.batch_size
+    }
+
     /// Returns after which responses it runs. Of a [faked](crate::testing::Recorder::fake) job whose turn has come this was asked
     /// already, and it is [`Always`](Condition::Always).
     pub fn condition(&self) -> Condition {
@@ -109,6 +114,9 @@ impl Recorded {
         }
         if let Some(delay) = self.delay() {
             write!(f, ", delay {delay:?}")?;
+        }
+        if let Some(size) = self.batch_size() {
+            write!(f, ", in batches of {size}")?;
         }
         match self.condition() {
             Condition::Always => Ok(()),

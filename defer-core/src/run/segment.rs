@@ -102,6 +102,9 @@ impl<J: Deferrable> Incoming for NewJob<J> {
 
     #[cfg(feature = "testing")]
     fn join_shared(&mut self, index: usize, last: Option<&mut dyn Segment>) -> Option<Box<dyn Segment>> {
+        if const { J::BATCH.is_some() } {
+            return join(Member::shared(Arc::new(self.0.take()?)), index, last);
+        }
         self.share(index, last)
     }
 
