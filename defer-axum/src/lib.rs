@@ -88,9 +88,9 @@ pub use defer_core::metrics;
 pub mod testing;
 
 pub use defer_core::{
-    BoxError, BoxFuture, Cancel, Condition, DeferError, Deferrable, Deferred, Delivery, ExtensionError,
-    GlobalRunnerExists, IntoJobError, IntoJobResult, InvalidJobId, Job, JobContext, JobError, JobId,
-    JobResult, JobStatus, Load, MissingState, Overflow, Policy, Progress, ProgressError, RequestInfo,
+    BatchJob, BoxError, BoxFuture, Cancel, Condition, DeferError, Deferrable, Deferred, Delivery,
+    ExtensionError, GlobalRunnerExists, IntoJobError, IntoJobResult, InvalidJobId, Job, JobContext, JobError,
+    JobId, JobResult, JobStatus, Load, MissingState, Overflow, Policy, Progress, ProgressError, RequestInfo,
     ResponseInfo, Runner, RunnerBuilder, RunningJob, Scoped, ShutdownReport, Stats, UnfinishedJob, defer,
     defer_fn, event, queue, scope, try_defer, try_defer_fn,
 };

@@ -33,6 +33,9 @@
 // delayed, that has to wait for a turn that it queued late for, or that is tried again goes on in a task of its own,
 // `run/detached`, which takes the same detour. `run/worker` (`leave`), `run/release` and `run/join` start such tasks.
 //
+// Jobs that run in batches (`job/batch`) leave their line at the permit: `run/member` waits for its batch (`run/batch`), which has a
+// task and a permit for all of them.
+//
 // A queue that holds jobs gives a lease of each (`store/hold`). At 6. `list/lease` decides whether such a job stays here. If so it takes
 // the detour, which waits for the lease, and at 11. `list/lease` stores the end, with the jobs that it has deferred, before it is
 // reported.
@@ -142,7 +145,7 @@ pub mod __private {
         model::{extensions::Extensions, request::Captured},
         observe::hooks::{Observer, Report},
         primitives::timestamp::Timestamp,
-        run::batch::{Hurry, run_alone},
+        run::batch::{Hurry, failed_alone, run_alone},
         store::codec::{Decode, Decoded, Encode, Queued, Stored, Undecoded, encode},
     };
 }

@@ -146,6 +146,8 @@ use crate::{ast::JobType, attr::Errors, function::JobFunction};
 /// | `blocking` | | the job runs on Tokio's blocking pool, where it may block; one that awaits is dropped at its timeout and at the end of a shutdown, as others are | it runs on the runtime |
 /// | `queue` | | the job is durable: the runner's queue stores it before the response goes out, and a crash does not lose it; the struct must implement `serde::Serialize`, and `Deserialize` for a worker. On a runner without a queue it runs in memory, and a warning says so once | it is lost with its process |
 /// | `priority = N` | -32768 to 32767 | of the queue's jobs that are due, those with a higher priority are taken first; in the process that deferred it, a job runs in its request's line all the same | 0 |
+/// | `batch = N` | 2 to 4294967295 | with `within`: jobs of many requests run together, at most so many, on one permit; the struct implements `BatchJob` in place of `Job`, and `max_running` counts batches | each runs by itself |
+/// | `within = "500ms"` | a duration | how long the first job of a batch waits for the others | |
 /// | `at_shutdown = "..."` | `"wait"` or `"run_now"` | whether a job that is delayed runs when a shutdown begins, rather than when it is due; a durable one waits in its queue | `"wait"` |
 /// | `no_constructor` | | the struct gets neither `defer` nor `try_defer` | it gets both |
 /// | `crate = "path"` | a path | where `defer-axum` or `defer-core` is found | see below |

@@ -10,6 +10,7 @@
 //! | [run jobs in order, one at a time](#one-at-a-time) | [`Deferred::serial`] | in all processes |
 //! | [leave out what is waiting already](#no-duplicates) | [`Deferred::unique`] | in all processes |
 //! | [run a job beside the others](#side-by-side) | `#[defer(concurrent)]` | each job is on its own anyway |
+//! | [run jobs of many requests together](#together) | `#[defer(batch = 50, within = "500ms")]` | the same |
 //! | [find a job that blocks its thread](#jobs-that-block) | [`RunnerBuilder::stuck_after`] | on each worker's runner |
 //! | [tell a client what became of a job](#what-became-of-it) | [`Runner::status`] | `SqlxQueue::status`, from any process |
 //!
@@ -184,6 +185,36 @@
 //! One request's jobs run one after another. One that the others need not wait for leaves that line:
 //!
 //! ```
+//! # Together
+//!
+//! Fifty rows cost one INSERT little more than one row does. Let the jobs of many requests run together:
+//!
+//! ```
+//! use defer_axum::{BatchJob, Deferrable, JobContext, JobResult};
+//! # struct Database;
+//! # impl Database { async fn insert(&self, _: &[Visit]) -> Result<(), std::io::Error> { Ok(()) } }
+//!
+//! #[derive(Deferrable)]
+//! #[defer(batch = 50, within = "500ms", tries = 3)]
+//! struct Visit {
+//!     path: String,
+//! }
+//!
+//! impl BatchJob for Visit {
+//!     async fn run(visits: &[Self], cx: &JobContext) -> JobResult {
+//!         cx.state::<Database>()?.insert(visits).await?;
+//!         Ok(())
+//!     }
+//! }
+//! ```
+//!
+//! A batch starts when it has 50 jobs, when its first job has waited for half a second, or when a shutdown begins. Each job still
+//! has its own id, event and count. If a batch fails, its jobs are tried again together, and the last time each by itself, so that one
+//! bad row does not take the others with it: give such a type at least two `tries`. With `queue` the jobs are durable, and the ends of a
+//! batch share a commit.
+//!
+//! There is no `cx.request()` in a batch, because there are many requests: put what you need into the job. [`BatchJob`] has the rest.
+//!
 //! # use defer_axum::{Deferrable, Job, JobContext, JobResult};
 //! #[derive(Deferrable)]
 //! #[defer(concurrent)]
@@ -284,6 +315,7 @@
 //! [`JobError::retry_after`]: crate::JobError::retry_after
 //! [`JobError::snooze`]: crate::JobError::snooze
 //! [`Deferred::serial`]: crate::Deferred::serial
+//! [`BatchJob`]: crate::BatchJob
 //! [`Deferred::unique`]: crate::Deferred::unique
 //! [`Deferred::key`]: crate::Deferred::key
 //! [`Deferred::id`]: crate::Deferred::id

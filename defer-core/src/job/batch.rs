@@ -12,13 +12,16 @@ use crate::{
     primitives::BoxFuture,
 };
 
-/// Work that is cheaper for many jobs at once than for each: one INSERT for fifty rows, one call for a page of changes.
+/// A job that runs together with others of its type, from many requests: one INSERT for fifty rows, one call for a page of changes.
 ///
-/// `#[defer(batch = 50, within = "500ms")]` makes a type run so. A job joins a batch when its turn in its request's line comes, and
-/// those behind it go on. The batch starts when it has 50 jobs, or when the first of them has waited for half a second: on
-/// one permit of [`max_running`](crate::RunnerBuilder::max_running), whatever its size. It does not wait for more jobs where that would
-/// hold others up: while [`max_pending`](crate::RunnerBuilder::max_pending) jobs wait, and while somebody waits for
-/// [`Runner::idle`](crate::Runner::idle) or a [shutdown](crate::Runner::shutdown).
+/// `#[defer(batch = 50, within = "500ms")]` makes a type run in batches. A job joins a batch when its turn in its request's line
+/// comes. The line goes on without waiting for it. The batch starts when it has 50 jobs, or when the first of them has waited for half
+/// a second. Whatever its size, it runs on one permit of [`max_running`](crate::RunnerBuilder::max_running); `max_running` on the type
+/// limits how many of its batches run at once.
+///
+/// A batch does not wait for more jobs where that would hold somebody up: while
+/// [`max_pending`](crate::RunnerBuilder::max_pending) jobs wait or a response waits for room, during [`Runner::idle`](crate::Runner::idle),
+/// and from the beginning of a [shutdown](crate::Runner::shutdown).
 ///
 /// ```
 /// # mod defer_axum { pub use defer_core::*; }
@@ -41,27 +44,37 @@ use crate::{
 /// }
 /// ```
 ///
-/// Each job is counted, reported and measured by itself, with its own id, attempts and end. Until its batch starts it can be
-/// [cancelled](crate::Deferred::cancel), and its condition, delay, unique and serial keys are those of any job: they come before it
-/// joins. In a batch, jobs are in the order in which they joined.
+/// Each job is counted, reported and measured by itself, with its own id, attempts and end. You can
+/// [cancel](crate::Deferred::cancel) a job until its batch starts. Its condition, delay, unique and serial keys are those of any
+/// job, and come before it joins: of jobs with the same serial key, one is in a batch at a time. In a batch, jobs are in the order in
+/// which they joined, so those of one request are in the order deferred. Jobs that were deferred on different Tokio runtimes
+/// join different batches.
 ///
 /// # A batch that fails
 ///
 /// An error, a panic or a timeout fails an attempt of each job of the batch. Those with tries left wait for their backoff, and join
-/// batches again; but the last of several attempts each job makes by itself, so that none fails for good because of another. With
-/// `tries = 3` a job is twice in a batch and once by itself, with `tries = 1` only in a batch. Until the job is by itself
-/// [`fatal`](JobError::fatal) has no effect: it cannot say which job it is about.
+/// a batch again. A job makes the last of several attempts by itself, so that it does not fail permanently because of
+/// another. With `tries = 3` a job runs twice in a batch and once by itself; with `tries = 1` only in a batch.
+/// [`fatal`](JobError::fatal) has no effect in a batch of several, because it cannot say which job it is about.
 ///
 /// # The context
 ///
-/// Belongs to the batch, also when that is a single job: it has the runner's state, and [an id](JobContext::id) of its own, which is
-/// of no job. Its [attempt](JobContext::attempt) is the latest of its jobs'. There is no
-/// [request](JobContext::request), [response](JobContext::response) or [extension](JobContext::extension), because there are many: put what
-/// you need of them into the job. What a batch defers belongs to no request either, and may start when the attempt has ended.
+/// The context belongs to the batch, even if that has a single job:
+///
+/// | | in a batch |
+/// |---|---|
+/// | [`state`](JobContext::state), [`shutting_down`](JobContext::shutting_down) | the runner's, as for any job |
+/// | [`id`](JobContext::id) | the batch's own: no job has it |
+/// | [`attempt`](JobContext::attempt) | the highest of its jobs |
+/// | [`request`](JobContext::request), [`response`](JobContext::response), [`extension`](JobContext::extension) | none, because there are many: put what you need into the job |
+/// | [`set_progress`](JobContext::set_progress) | no effect |
+/// | [`cancelled`](JobContext::cancelled) | never completes: a job that is cancelled leaves the batch, and the batch is dropped when all have left |
+///
+/// What a batch defers belongs to no request, and starts when the attempt has ended.
 ///
 /// # Cancel safety
 ///
-/// The future of `run` may be dropped at any `.await`, as that of [`Job::run`](crate::Job::run): when its jobs time out, or have all been
+/// The future of `run` may be dropped at any `.await`, as that of [`Job::run`](crate::Job::run): when its jobs have timed out or were all
 /// cancelled, and at the end of a shutdown.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` runs in batches: it does not implement `BatchJob`",
@@ -92,15 +105,22 @@ pub struct Batching<J> {
     pub(crate) size: usize,
     pub(crate) within: Duration,
     pub(crate) run: Run<J>,
+    pub(crate) failed: Failed<J>,
 }
 
 type Run<J> = for<'a> fn(&'a [J], &'a JobContext) -> BoxFuture<'a, JobResult>;
+type Failed<J> = for<'a> fn(&'a J, &'a JobContext, &'a JobError) -> BoxFuture<'a, ()>;
 
 impl<J: BatchJob> Batching<J> {
     /// At most so many, of which the first waits for at most this long.
     pub const fn new(size: usize, within: Duration) -> Self {
-        // It may panic before it returns its future.
-        Self { size, within, run: |jobs, cx| Box::pin(async move { J::run(jobs, cx).await }) }
+        // They may panic before they return their futures.
+        Self {
+            size,
+            within,
+            run: |jobs, cx| Box::pin(async move { J::run(jobs, cx).await }),
+            failed: |job, cx, error| Box::pin(async move { job.failed(cx, error).await }),
+        }
     }
 }
 

@@ -22,7 +22,7 @@ use tokio::{
 use super::attempt::{Attempt, AttemptEnd};
 use crate::{
     job::{
-        batch::{BatchJob, Batching},
+        batch::Batching,
         context::JobContext,
         job::{Deferrable, job_type},
         middleware::wrap,
@@ -223,7 +223,7 @@ impl<J: Deferrable> Batch<J> {
                 drop_quietly(unwanted);
             }
         }
-        self.list.release(None);
+        self.list.release_now();
     }
 
     /// Waits until the batch is full, or its first member has waited for long enough. Returns whether it has any left.
@@ -299,8 +299,25 @@ fn apart(list: &JobList) -> Arc<JobList> {
 /// # Errors
 ///
 /// That of the job.
-pub async fn run_alone<J: BatchJob + Deferrable>(job: &J, cx: &JobContext) -> JobResult {
+pub async fn run_alone<J: Deferrable>(job: &J, cx: &JobContext) -> JobResult {
+    let Some(batching) = J::BATCH else { return Ok(()) };
     let of_batch = JobRef::new(job_type::<J>(), JobId::next(), cx.attempt());
-    let cx = JobContext::new(apart(cx.list()), of_batch);
-    <J as BatchJob>::run(slice::from_ref(job), &cx).await
+    let list = Released(apart(cx.list()));
+    (batching.run)(slice::from_ref(job), &JobContext::new(list.0.clone(), of_batch)).await
+}
+
+/// The list of what a job defers, which starts when this is dropped.
+struct Released(Arc<JobList>);
+
+impl Drop for Released {
+    fn drop(&mut self) {
+        self.0.release_now();
+    }
+}
+
+/// Tells a job that it is given up. Used by the derive.
+pub async fn failed_alone<J: Deferrable>(job: &J, cx: &JobContext, error: &JobError) {
+    if let Some(batching) = J::BATCH {
+        (batching.failed)(job, cx, error).await;
+    }
 }

@@ -143,6 +143,26 @@ async fn at_bounds_of_one_batches_do_not_wait_for_what_cannot_come() {
     }
 }
 
+/// Its response would wait for the room of jobs that wait for others of their type.
+#[tokio::test(start_paused = true)]
+async fn a_batch_does_not_wait_while_a_response_waits_for_room() {
+    let (table, mut written) = table();
+    let runner = Runner::builder().max_pending(2).state(table).build();
+    defer_each::<Plain>(&runner, [1]).await;
+    tokio::time::sleep(SECOND).await;
+    let since = Instant::now();
+    let mut scope = defer_core::Scope::new(runner.clone());
+    scope.enter(|| {
+        defer(Plain::row(2));
+        defer(Plain::row(3));
+    });
+    scope.list().unwrap().admit(None).await;
+    assert_eq!((written.recv().await.unwrap(), since.elapsed()), (vec![1], SECOND * 0));
+    scope.release(None);
+    runner.idle().await;
+    assert_eq!(runner.stats().succeeded, 3);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_batch_grows_while_it_waits_for_its_permit() {
     let (table, mut written) = table();

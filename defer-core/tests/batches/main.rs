@@ -8,4 +8,6 @@ mod common;
 mod durable;
 mod ends;
 mod gathering;
+#[cfg(feature = "testing")]
+mod recorded;
 mod support;

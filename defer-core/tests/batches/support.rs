@@ -7,7 +7,7 @@ use std::{
 };
 
 use defer_core::{
-    __private::{Batched, Batching, run_alone},
+    __private::{Batched, Batching, failed_alone, run_alone},
     BatchJob, BoxFuture, Deferrable, Deferred, Job, JobContext, JobError, JobResult, Policy, Runner, defer,
     scope,
 };
@@ -58,7 +58,7 @@ impl<K: Kind> Job for Row<K> {
     }
 
     fn failed(&self, cx: &JobContext, error: &JobError) -> impl Future<Output = ()> + Send {
-        <Self as BatchJob>::failed(self, cx, error)
+        failed_alone(self, cx, error)
     }
 }
 
