@@ -1,4 +1,4 @@
-#![forbid(warnings)]
+#![deny(warnings)]
 
 use defer_axum::{BatchJob, Deferrable, JobContext, JobError, JobResult};
 use serde::{Deserialize, Serialize};
