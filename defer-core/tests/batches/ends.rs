@@ -190,7 +190,7 @@ async fn a_shutdown_begins_with_the_batches_that_form() {
     tokio::time::sleep(SECOND / 2).await;
     let since = Instant::now();
     let report = runner.shutdown(HOUR).await;
-    assert_eq!(since.elapsed(), SECOND * 0);
+    assert_eq!(since.elapsed(), std::time::Duration::ZERO);
     assert_eq!((report.completed, report.unfinished), (3, vec![]));
     let mut written = all(written);
     written.sort();

@@ -107,10 +107,13 @@ rows! {
     QueuedTwice { const POLICY: Policy = Policy::new().with_queue().with_tries(2).with_backoff(SECOND, SECOND); }
 }
 
+/// What is done with a row that is given up.
+type Failed = dyn Fn(u32, &JobContext, &JobError) + Send + Sync;
+
 /// What is done with the rows of an attempt.
 pub(crate) struct Table {
     write: Box<dyn Fn(Vec<u32>, JobContext) -> BoxFuture<'static, JobResult> + Send + Sync>,
-    failed: Box<dyn Fn(u32, &JobContext, &JobError) + Send + Sync>,
+    failed: Box<Failed>,
 }
 
 impl Table {
