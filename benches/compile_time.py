@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Measures what a job type costs to compile, beside a spawned task.
+"""Measures how long a job type takes to compile, compared with a spawned task.
 
     benches/compile_time.py [--counts FEW MANY] [--rounds N] [--profile debug|release|both] [--repo PATH] [--check]
     benches/compile_time.py --lines [--repo PATH]
 
-Writes an axum server with few handlers and one with many, each twice: a handler defers a job of a type of its own, or spawns a task
-that does the same. What a type costs is the difference between many and few, divided by their distance. Only the server itself is
-compiled for that, with cargo's default profiles and without incremental compilation.
+Writes an axum server with few handlers and one with many, each twice: a handler defers a job of its own type, or spawns a task that
+does the same. The cost of a type is the slope between few and many. Only the server itself is compiled for that, with cargo's default
+profiles and without incremental compilation.
 
-The time is the processor time of cargo, rustc and the linker: what else runs on the machine changes it by some percent, not by a
+The time is the processor time of cargo, rustc and the linker: other programs on the machine change it by some percent, not by a
 multiple. With `--lines`, it is lines of LLVM IR before optimization instead, which another run repeats exactly.
 """
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What deferring costs a server, in requests per second and in latency, over the loopback interface: paired runs in
+# Measures what deferring costs a server, in requests per second and in latency, over the loopback interface: paired runs in
 # turn, and the medians of their ratios. `benches/loopback.sh [ROUNDS]` (7 unless given) takes two minutes a round, and
 # prints markdown. Needs wrk, h2load, taskset and python3. SECONDS_EACH shortens the runs (2), TABLES chooses among them
 # ("none trivial apart timer shared"), CSV names a file that is to keep the figures of all runs.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Prints what RESULTS.md is made of, one table after another: what a request costs in instructions and allocations, and
-# what a server then does over the loopback interface, beside others. `benches/run.sh [THROUGHPUT [LATENCY [PEERS]]]`
+# Prints the tables of RESULTS.md, one after another: the cost of a request in instructions and allocations, and the rates of a
+# server over the loopback interface, compared with others. `benches/run.sh [THROUGHPUT [LATENCY [PEERS]]]`
 # takes the numbers of rounds (15, 4 and 3). For rates and times, on a machine that does nothing else.
 #
 # Needs valgrind, wrk and h2load; benches/peers/run.sh installs the other servers. Of its own are the times of each part

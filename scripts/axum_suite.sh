@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs axum's own unit tests with `defer_axum::serve` in the place of `axum::serve`: its test client is patched to serve each app under
-# a `DeferLayer`, with a job for each request. Copies axum's source from Cargo's folder to the target directory; prints how many tests
-# passed, and what the jobs were told.
+# Runs axum's own unit tests with `defer_axum::serve` instead of `axum::serve`: its test client is patched to serve each app under
+# a `DeferLayer`, with a job for each request. Copies axum's source from Cargo's folder to the target directory. Prints how many
+# tests passed, and the deliveries that the jobs saw.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}" CARGO_INCREMENTAL="${CARGO_INCREMENTAL:-0}"

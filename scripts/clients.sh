@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Drives a server under `defer_axum::serve` with clients that others wrote, and checks that afterwards its runner has
-# run one job for each response, with nothing pending.
+# Sends requests to a server under `defer_axum::serve` with real clients, and checks that its runner has then run one job for
+# each response, with nothing pending.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

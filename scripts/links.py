@@ -1,12 +1,11 @@
 #!/usr/bin/env python3
-"""Checks that each link of the pages and of the documentation leads somewhere, without a network.
+"""Checks without a network that each link in the pages and in the documentation leads somewhere.
 
     scripts/links.py target/doc
 
-A relative link has to lead to a file, and to a heading of it. A link to this repository is taken for a relative one. A link
-to docs.rs of our own crates has to be in what `cargo doc` has made, in the folder given. Others are only to be known hosts:
-a new one is looked at by whoever adds it here. Links between items are rustdoc's to check; that the pages they lead to are
-there is checked here.
+A relative link has to lead to a file, and to a heading in it. A link to this repository counts as a relative one. A docs.rs link
+to one of our crates has to exist in the output of `cargo doc`, in the given folder. For other links only the host is checked:
+check a new host yourself before you add it here. rustdoc checks links between items; this checks that their pages exist.
 """
 
 import pathlib

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Tests the crates that need no database with the lowest versions that their manifests declare. Needs a nightly cargo, which can
-# resolve them. In a workspace of their own: sqlx needs newer ones.
+# Tests the crates that need no database with the lowest versions that their manifests declare. Needs a nightly cargo to resolve
+# them. Uses a separate workspace, because sqlx needs newer versions.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)

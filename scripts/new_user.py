@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Tries the crates as a new user would: from their packages alone, in new projects, with what the guide and the readmes say.
+"""Tries the crates like a new user: from their packages, in new projects, following the guide and the readmes.
 
     scripts/new_user.py [page ..]
 
 Packages the crates, unpacks them elsewhere, and for each page makes a project with `cargo new`, runs the page's own `cargo add`
-lines, pastes each of its whole programs into src/main.rs, and builds it. A program that says in the page what it prints is run, if
-it ends by itself, and what it prints is shown beside that.
+lines, pastes each of its whole programs into src/main.rs, and builds it. If the page shows the output of a program that ends by
+itself, the program is run, and its output is printed beside the page's.
 """
 
 import os

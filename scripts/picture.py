@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Takes pictures of the sign-up service's page of jobs, after a minute of sign-ups.
+"""Takes pictures of the sign-up service's dashboard, after a minute of sign-ups.
 
     scripts/picture.py FOLDER [SECONDS]
 
-The mail server is made up: it takes most mails, keeps some waiting, and refuses some. Needs cargo, chromium and chromedriver.
+The mail server is fake: it accepts most mails, delays some, and rejects some. Needs cargo, chromium and chromedriver.
 """
 
 import base64

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Checks which database clients resolve in one tree with `defer-sqlx`: libsqlite3-sys links once. What `QueueTransaction` says of
-# it is what is checked here.
+# Checks which database clients resolve together with `defer-sqlx`, because libsqlite3-sys can be linked only once. Keep it in
+# line with the documentation of `QueueTransaction`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 crate="$PWD/defer-sqlx"

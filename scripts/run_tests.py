@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Runs the tests of all crates, with all features, as `cargo test` does, but several test programs at a time: most of them wait.
+"""Runs the tests of all crates, with all features, like `cargo test`, but several test programs at a time, because most of them wait.
 
-Doc tests are cargo's own to run. Prints what each program printed when it has ended, the slow ones with their time.
+Does not run doc tests. Prints the output of each program when it has ended, with its time if it was slow.
 """
 
 import concurrent.futures

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Looks at the dashboard while a hundred thousand jobs a second run for ten seconds.
+"""Opens the dashboard in a browser while a hundred thousand jobs a second run for ten seconds.
 
     scripts/soak_page.py PROGRAM [SECONDS]
 

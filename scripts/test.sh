@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Runs everything that is checked: format, spelling, clippy, links, packages, the tests of all crates with all features, UI and doc
-# tests, durable jobs on a real server, the browser tests, what a request costs, real clients and the soak's short form. Installs what these need; whatever is
-# missing in the end is an error, nothing is skipped.
+# Runs every check: format, spelling, clippy, links, packages, the tests of all crates with all features, UI and doc tests, durable
+# jobs on a real server, the browser tests, the cost of a request, real clients and a short soak. Installs the tools that these need.
+# A tool that is still missing is an error: nothing is skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}"
-# Nothing is built twice here: what an incremental build would keep is only room taken, several gigabytes of it.
+# Nothing is built twice here, so incremental builds would only take up several gigabytes.
 export CARGO_INCREMENTAL="${CARGO_INCREMENTAL:-0}"
 
 step() { printf '\n== %s (%d s so far)\n' "$*" "$SECONDS"; }
@@ -27,6 +27,8 @@ initdb postgresql
 valgrind valgrind
 chromium chromium
 chromedriver chromium-driver
+node nodejs
+npm npm
 TOOLS
   # The venv module is a package of its own on Debian.
   python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3 python3-venv)
@@ -47,6 +49,9 @@ venv="$target/test-venv"
 [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
 "$venv/bin/python" -c 'import aiosmtpd' 2>/dev/null && [ -x "$venv/bin/typos" ] || "$venv/bin/pip" install --quiet aiosmtpd typos
 export SIGNUP_SMTP_PYTHON="$venv/bin/python"
+# Looks for what shuts people out of a page.
+axe="$target/test-axe/node_modules/axe-core/axe.min.js"
+[ -f "$axe" ] || npm install --prefix "$target/test-axe" --silent --no-audit --no-fund axe-core@4
 
 step "format, spelling"
 cargo fmt --all --check
@@ -58,7 +63,7 @@ cargo clippy --workspace --all-targets --all-features -- -D warnings
 step "building the tests"
 cargo test --workspace --all-features --no-run --quiet
 
-# Most tests wait, and what needs the compiler goes on beside them.
+# Most tests wait, so steps that need the compiler run beside them.
 tests=$(mktemp)
 step "tests of all crates, all features: unit, socket, queue, UI, browser and SMTP tests, beside servers of their own"
 setsid scripts/with-servers.sh scripts/run_tests.py >"$tests" 2>&1 &
@@ -87,12 +92,15 @@ step "meanwhile: database clients that resolve together"
 scripts/resolves.sh
 
 step "meanwhile: packages"
-# Whether they build is what new users find out, and scripts/new_user.py.
+# `scripts/new_user.py` checks that they build.
 cargo package --quiet --no-verify --allow-dirty -p defer-core -p defer-macros -p defer-axum -p defer-sqlx
 
 step "meanwhile: building the benchmark and the soak"
 cargo bench --quiet -p defer-benches --bench per_request --no-run
 cargo build --quiet --release -p defer-soak
+
+step "meanwhile: the dashboard, looked at by axe in a browser"
+scripts/page.py "$target/release/defer-soak" "$axe"
 
 step "the tests' results"
 passed=0

@@ -1,4 +1,4 @@
-"""Headless Chromium, driven by chromedriver. It must be in PATH, or CHROMEDRIVER names it."""
+"""Headless Chromium, driven by chromedriver. It must be in PATH, or set CHROMEDRIVER to its path."""
 
 import json
 import os

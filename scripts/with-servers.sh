@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs a command beside a Postgres of its own, on a free port, whose URL is in DEFER_TEST_POSTGRES. It writes what it commits to
-# the disk.
+# Runs a command beside its own Postgres server, on a free port, whose URL is in DEFER_TEST_POSTGRES. The server syncs each commit
+# to disk.
 set -euo pipefail
 
 folder=$(mktemp -d)

@@ -1,4 +1,4 @@
-//! What it costs that jobs are observed: instructions, counted by callgrind.
+//! Measures what it costs to observe jobs: instructions, counted by callgrind.
 //!
 //! `cargo bench -p defer-benches --features observed --bench observed` prints the table. With `--features metrics` metrics count
 //! too; with `--features observed,tracing/release_max_level_off` spans and events are compiled out (no feature of ours, because

@@ -1,4 +1,4 @@
-//! What each part costs in time, beside what does the same without deferring.
+//! Measures the time of each part, compared with the same work without deferring.
 //!
 //! `cargo bench -p defer-benches --bench parts -- --sort location` keeps together what is to be compared; a filter may
 //! follow. A row is named by its case, `way:jobs`, and its time is that of one request, or one scope, with all of its

@@ -1,4 +1,4 @@
-//! What a request costs: instructions, counted by callgrind, and allocations.
+//! Measures what a request costs: instructions, counted by callgrind, and allocations.
 //!
 //! `cargo bench -p defer-benches --bench per_request` prints the tables; with `-- --check` it fails if a figure is
 //! above its limit.
@@ -26,7 +26,8 @@ struct Row {
 /// The compiler inlines differently as the program around changes, and with that a figure moves by a tenth or so. Those of
 /// spawned tasks move more: where the allocator happens to place ten tasks, freeing them takes 20,400 to 24,100
 /// instructions a request. So jobs are held against a request without any, which stays the same, and the limits beside
-/// spawned tasks are wide.
+/// spawned tasks are wide. What else lies on the heap counts too: one box that was allocated before the first request changed the
+/// figure of `serve` by 220, all of it in `_int_malloc`, `_int_free` and `malloc_consolidate` of glibc.
 struct Bound {
     target: i64,
     limit: i64,
@@ -71,7 +72,7 @@ const ROWS: [Row; 6] = [
         what: "ten jobs, over none",
         measured: Case::new(Way::Defer, 10),
         compared: NONE,
-        instructions: bound(14_000, 15_200),
+        instructions: bound(14_000, 15_600),
         allocations: bound(6, 6),
     },
     Row {
@@ -217,7 +218,7 @@ const SERVED: [ServedRow; 7] = [
     small("`defer_axum::serve` alone", Server::Defer, Way::Spawn, 0),
     small("the layer alone", Server::Axum, Way::Defer, 0),
     ServedRow {
-        bounds: Some((bound(900, 1_150), bound(1, 1))),
+        bounds: Some((bound(900, 1_400), bound(1, 1))),
         ..small("`serve` and the layer", Server::Defer, Way::Defer, 0)
     },
     small("the layer alone, one job", Server::Axum, Way::Defer, 1),

@@ -1,4 +1,4 @@
-//! What is measured: how many jobs, and how they are run.
+//! A measured case: how many jobs, and how they are run.
 
 use std::{fmt, str::FromStr};
 
@@ -12,7 +12,7 @@ use tower::layer::util::Identity;
 
 use crate::job::{Count, CountToo, Tally};
 
-/// What a handler does beside answering.
+/// The work of a handler besides answering.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     /// Gives its jobs to `tokio::spawn`; the router is under an identity layer.

@@ -1,4 +1,4 @@
-//! What jobs do: as little as can be seen to have been done.
+//! The work of jobs: as little as is still observable.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

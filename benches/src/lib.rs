@@ -1,4 +1,4 @@
-//! What is measured, and what drives it. All of it is in one process.
+//! The measured programs and their drivers, all in one process.
 
 mod case;
 mod connection;

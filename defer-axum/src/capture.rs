@@ -1,4 +1,4 @@
-//! What jobs see of the head of a request and of its response.
+//! Captures the parts of a request's and a response's head that jobs see.
 
 use std::{
     cell::Cell,

@@ -1,4 +1,4 @@
-//! The extensions of a response: what they hold may defer while it is dropped, and a server drops them when it has the head.
+//! Keeps the extensions of a response, which may defer while they are dropped: a server drops them when it has the head.
 
 use std::{
     mem,

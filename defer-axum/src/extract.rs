@@ -10,8 +10,8 @@ use http::{StatusCode, request::Parts};
 
 /// The list of the current request's jobs, as an extractor.
 ///
-/// Handlers that defer with [`defer`](crate::defer) or `MyJob::defer` do not need it. Use it to defer where the request's
-/// scope does not reach, such as in a task that you spawn, and to look at the list:
+/// Handlers that defer with [`defer`](crate::defer) or `MyJob::defer` do not need it. Use it to defer outside the request's
+/// scope, such as in a task that you spawn, and to look at the list:
 ///
 /// ```
 /// use axum::{Router, routing::get};
@@ -28,12 +28,12 @@ use http::{StatusCode, request::Parts};
 /// let app: Router = Router::new().route("/", get(handler)).layer(DeferLayer::default());
 /// ```
 ///
-/// Without the layer, `Option<Defer>` is `None`, and `Defer` rejects the request with [`MissingDeferLayer`].
+/// On a route without the layer, `Option<Defer>` is `None`, and `Defer` rejects the request with [`MissingDeferLayer`].
 #[derive(Clone, Debug)]
 pub struct Defer(defer_core::Defer);
 
 impl Defer {
-    /// Returns the list of the request whose handler, middleware or body calls this. `None` outside of any request.
+    /// Returns the list of the request whose handler, middleware or body calls this. `None` outside any request.
     pub fn current() -> Option<Self> {
         defer_core::Defer::current().map(Self)
     }
@@ -63,7 +63,7 @@ impl<S: Sync> OptionalFromRequestParts<S> for Defer {
     }
 }
 
-/// The [`Defer`] extractor was used on a route without [`DeferLayer`](crate::DeferLayer). Converts into a response with
+/// The rejection of the [`Defer`] extractor on a route without [`DeferLayer`](crate::DeferLayer). Converts into a response with
 /// status 500.
 #[derive(Clone, Copy, Debug)]
 pub struct MissingDeferLayer;

@@ -1,4 +1,4 @@
-//! How long a response says that it is.
+//! The announced length of a response.
 
 use http::{HeaderMap, StatusCode, header::CONTENT_LENGTH};
 use http_body::Body;
@@ -6,7 +6,7 @@ use http_body::Body;
 /// How many bytes of content a response announces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Announced {
-    /// Its end will tell.
+    /// Nothing: only the end of the body will tell.
     Nothing,
     /// It has no content, whatever its head and its body say (RFC 9110, section 6.4.1). Servers drop such a body without polling it.
     NoContent,
@@ -14,15 +14,15 @@ pub(crate) enum Announced {
 }
 
 impl Announced {
-    /// By the head that goes out, which is what the client goes by.
+    /// Determines the length from the outgoing head, as the client does.
     #[inline]
     pub(crate) fn by_head(is_head: bool, status: StatusCode, headers: &HeaderMap, body: &impl Body) -> Self {
         let length = || content_length(headers).or_else(|| body.size_hint().exact());
         Self::new(is_head, status, length)
     }
 
-    /// By a body that knows its length, else by its head: at a layer, whose head is not that which goes out. To look into the head takes
-    /// longer.
+    /// Determines the length from a body that knows it, otherwise from the head. For layers, whose head is not the outgoing
+    /// one. Looking into the head takes longer.
     #[inline]
     pub(crate) fn by_body(is_head: bool, status: StatusCode, headers: &HeaderMap, body: &impl Body) -> Self {
         let length = || match body.size_hint().exact() {

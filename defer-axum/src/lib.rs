@@ -1,5 +1,20 @@
 //! Run work after the response has been sent: mail, webhooks, audit logs, analytics.
 //!
+//! The [guide] has these chapters:
+//!
+//! - [First job](guide::first_job): run something after the response
+//! - [State](guide::state): give jobs a database pool, their request and the response
+//! - [Retries](guide::retries): attempts, backoff, timeouts
+//! - [When a job starts](guide::sent): what "sent" means, and after which responses a job runs
+//! - [Load](guide::load): how many jobs run, and what happens if there are too many
+//! - [Shutdown](guide::shutdown): deploy without losing jobs, with Docker and Kubernetes
+//! - [Durable jobs](guide#durable-jobs): survive a crash, with SQLite or Postgres
+//! - [Observability](guide::seeing): events, logs, traces, metrics, a dashboard
+//! - [Testing](guide::testing): test what a handler defers
+//! - [Production](guide::production): limits, ordering, duplicates, tenants, middleware, status
+//! - [Recipes](guide::recipes): programs for common tasks, and [what is out of scope](guide::recipes#what-it-does-not-do)
+//! - [Moving](guide::moving): from `tokio::spawn`, FastAPI or Laravel
+//!
 //! ```no_run
 //! use axum::{Router, routing::post};
 //! use defer_axum::{DeferLayer, Deferrable, Job, JobContext, JobResult};
@@ -24,7 +39,7 @@
 //!
 //! #[tokio::main]
 //! async fn main() -> std::io::Result<()> {
-//!     tracing_subscriber::fmt().init(); // prints what fails
+//!     tracing_subscriber::fmt().init(); // prints failures
 //!     let app = Router::new()
 //!         .route("/sign-up", post(sign_up))
 //!         .layer(DeferLayer::default());
@@ -33,37 +48,36 @@
 //! }
 //! ```
 //!
-//! A handler defers jobs and returns. [`DeferLayer`] collects them. When the response is over, its [`Runner`] runs them, one
-//! after another, however the response ended. [`serve`](serve()) serves an app as `axum::serve` does and makes "over"
-//! exact: jobs start when the operating system has accepted the response's last byte.
+//! Handlers defer jobs and return. [`DeferLayer`] collects the jobs of each request. When the response is over, however it ended,
+//! the layer's [`Runner`] runs them one after another. [`serve`](serve()) replaces `axum::serve` and makes "over" exact: jobs start
+//! when the operating system has accepted the last byte of the response.
 //!
-//! Deferred jobs live in memory. Those of a `#[defer(queue)]` type are durable: they are written to the service's own SQLite or
-//! Postgres before the client has its answer, and a crash does not lose them. The crate
-//! [`defer-sqlx`](https://docs.rs/defer-sqlx) does that.
-//!
-//! The [`guide`] has the features that you need in production: limits, ordering, tenants, failure hooks.
+//! Deferred jobs live in memory. Jobs of a `#[defer(queue)]` type are durable: the crate [`defer-sqlx`](https://docs.rs/defer-sqlx)
+//! stores them in your own SQLite or Postgres before the client has its answer, so a crash does not lose them.
 //!
 //! # Logs and traces
 //!
-//! Each run of a job has a `tracing` span with the target `defer`: `job{name, id, attempt, request, request_id}`. It follows
-//! from the span that was current when the request first used its list, by a deferral or by the extractor, and is not a part
-//! of it: the request's own time stays its own. Failures are logged at level ERROR, and retries and shed jobs at level WARN. A job's fields are never logged.
-//! Where nobody subscribes to `tracing` there is no span, and what its feature `log` writes names the job in each line.
+//! Each attempt of a job runs in a `tracing` span with the target `defer`: `run{job, id, attempt, request, request_id}`. The span
+//! follows from the one that was current when the request first deferred a job or extracted [`Defer`]. It is not its child, so the
+//! request's own duration does not change. Failures are logged at ERROR, retries and shed jobs at WARN. Job fields are never
+//! logged. Without a `tracing` subscriber there are no spans; if `tracing`'s feature `log` is on, each record names the job
+//! instead.
 //!
-//! With the feature `opentelemetry` and a `tracing-opentelemetry` layer, the job's span has a link to the request's span even
-//! if that has ended, or if the job runs in another process: a durable job carries a `traceparent` (W3C Trace Context). Without
-//! the feature, an exporter drops the link if the request's span has ended. The attributes may change with OpenTelemetry's
-//! conventions, which are not stable.
+//! With the feature `opentelemetry` and a `tracing-opentelemetry` layer, the job's span links to the request's span, even if that
+//! span has ended or the job runs in another process: a durable job carries a `traceparent` (W3C Trace Context). Without the
+//! feature, exporters drop the link if the request's span has ended. The attributes may change with OpenTelemetry's conventions,
+//! which are not stable.
 //!
 //! # Features
 //!
 //! | feature | adds |
 //! |---|---|
+//! | `axum-server` | [`serve::DeferAcceptor`]: the guarantee of [`serve`](serve()) under the crate `axum-server` |
 //! | `dashboard` | [`Dashboard`]: a live page of the jobs |
-//! | `http2` | HTTP/2 in [`serve`](serve()), with axum's feature of that name |
-//! | `metrics` | [`metrics`]: counters, gauges and histograms of jobs, through the `metrics` facade |
-//! | `opentelemetry` | a link from a job's span to its request's, and the attributes of OpenTelemetry's messaging conventions |
-//! | `testing` | [`testing::Recorder`]: test what was deferred; [`testing::check_queue`]: check a queue of your own |
+//! | `http2` | HTTP/2 in [`serve`](serve()), with axum's feature of the same name |
+//! | `metrics` | [`metrics`]: counters, gauges and histograms, through the `metrics` facade |
+//! | `opentelemetry` | a link from a job's span to its request's, and attributes of OpenTelemetry's messaging conventions |
+//! | `testing` | [`testing::Recorder`]: test what handlers defer; [`testing::check_queue`]: test a queue of your own |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -88,11 +102,11 @@ pub use defer_core::metrics;
 pub mod testing;
 
 pub use defer_core::{
-    BatchJob, BoxError, BoxFuture, Cancel, Condition, DeferError, Deferrable, Deferred, Delivery,
-    ExtensionError, GlobalRunnerExists, IntoJobError, IntoJobResult, InvalidJobId, Job, JobContext, JobError,
-    JobId, JobResult, JobStatus, Load, MissingState, Overflow, Policy, Progress, ProgressError, RequestInfo,
-    ResponseInfo, Runner, RunnerBuilder, RunningJob, Scoped, ShutdownReport, Stats, UnfinishedJob, defer,
-    defer_fn, event, queue, scope, try_defer, try_defer_fn,
+    BatchJob, BoxError, BoxFuture, Cancel, Condition, DeferError, Deferrable, Deferred, Delivery, ExtensionError,
+    GlobalRunnerExists, IntoJobError, IntoJobResult, InvalidJobId, Job, JobContext, JobError, JobId,
+    JobResult, JobStatus, Load, MissingState, OpenJob, OpenState, Overflow, Policy, Progress, ProgressError,
+    RequestInfo, ResponseInfo, Runner, RunnerBuilder, RunningJob, Scoped, ShutdownReport, Stats,
+    UnfinishedJob, defer, defer_fn, event, queue, scope, try_defer, try_defer_fn,
 };
 pub use defer_macros::{Deferrable, job};
 

@@ -1,9 +1,9 @@
 //! How layers hand their jobs to the code that sees the end of the response.
 //!
-//! The end of a response is seen best from outside of everything else. While `serve` polls its app, an [`Outermost`] is
-//! set for the thread, and layers attach their jobs to it instead of releasing them. A request that was made in this
-//! process is polled there too: its extensions tell it from the request that `serve` received. So is a future of another
-//! request, if this request's task polls it: its [`ExchangeId`] differs.
+//! The end of a response is best seen from outside everything else. While `serve` polls its app, an [`Outermost`] is set for
+//! the thread, and layers attach their jobs to it instead of releasing them. Requests made inside this process are polled there
+//! too, but their extensions differ from those of the request that `serve` received. The task may also poll a future of another
+//! request, whose [`ExchangeId`] differs.
 
 use std::{
     cell::RefCell,

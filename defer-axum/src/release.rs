@@ -1,4 +1,4 @@
-//! Releasing the jobs of a request, with what was seen of its response.
+//! Releases the jobs of a request, with what is known about its response.
 
 use std::{sync::Arc, time};
 

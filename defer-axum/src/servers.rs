@@ -1,6 +1,7 @@
-//! Which runners a server drains.
+//! Keeps the runners that a server drains.
 //!
-//! A layer knows only the number of the server that polls it. The first request that comes to it tells that server of its runner.
+//! A layer knows only the number of the server that polls it. The first request that reaches the layer registers its runner
+//! with that server.
 
 use std::{
     fmt,

@@ -15,8 +15,8 @@ use defer_core::{BoxFuture, JobId, JobStatus, Runner};
 use futures_core::Stream;
 use http::StatusCode;
 
-/// Answers with how far a job has got, as server-sent events: first how it stands, then each change, up to its end. See
-/// [`Runner::watch`], which the runner has to keep outcomes for.
+/// Responds with the status of a job as server-sent events: first the current status, then each change, up to the job's end.
+/// The runner has to keep outcomes: see [`Runner::watch`].
 ///
 /// ```
 /// use axum::{Router, extract::{Path, State}, http::StatusCode, response::Response, routing::get};
@@ -39,23 +39,23 @@ use http::StatusCode;
 /// {"status":"succeeded","final":true}
 /// ```
 ///
-/// `status` is what `Display` writes of a [`JobStatus`]. `progress` is what the job has set with
-/// [`JobContext::set_progress`](crate::JobContext::set_progress). A job's error is never sent, because it may contain what clients must
-/// not see.
+/// `status` is the [`JobStatus`] as `Display` writes it. `progress` is the value that the job has set with
+/// [`JobContext::set_progress`](crate::JobContext::set_progress). A job's error is never sent, because it may contain details
+/// that clients must not see.
 ///
-/// In a browser, close the `EventSource` when `final` is true: it would connect again. The stream also ends when the runner's shutdown
-/// is announced, so that it keeps no server from its end; then the browser finds the job again where it connects to. A comment
-/// every 15 s keeps the connection alive.
+/// In a browser, close the `EventSource` when `final` is true, because it would reconnect. The stream also ends when the
+/// runner's shutdown is announced, so that it does not delay the shutdown. The browser then reconnects and follows the job on
+/// the server that it reaches. A comment every 15 s keeps the connection alive.
 ///
-/// Answers 404 Not Found if nobody knows the job, or no longer, which an `EventSource` takes as the end; and 503 Service Unavailable
-/// if the shutdown is announced while the queue cannot be reached.
+/// Responds with 404 Not Found if neither the runner nor the queue knows the job (anymore); an `EventSource` then gives up.
+/// Responds with 503 Service Unavailable if the shutdown is announced while the queue cannot be reached.
 ///
-/// An id can be guessed from another: check that the client may ask. Answer another request with this than the one that deferred the
-/// job, which starts when that has its response.
+/// Ids can be guessed from one another, so check that the client may see the job. Call this in a different request from the one
+/// that deferred the job: the job starts only after the response of that one.
 ///
 /// # Cancel safety
 ///
-/// It may be dropped at any time, and only reads.
+/// Cancel safe: it only reads.
 pub async fn watch_sse(runner: &Runner, id: JobId) -> Response {
     let statuses = Box::pin(runner.watch(id));
     let announced = {

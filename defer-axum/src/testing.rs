@@ -52,7 +52,7 @@ impl Recorder {
         Self::default()
     }
 
-    /// Creates a recorder from this builder, for a `run_all` with state, bounds and hooks.
+    /// Creates a recorder from this builder, to run jobs with state, limits and hooks.
     pub fn with(runner: RunnerBuilder) -> Self {
         Self(defer_core::testing::Recorder::with(runner))
     }

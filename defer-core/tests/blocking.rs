@@ -64,7 +64,7 @@ async fn a_blocking_job_may_await_too() {
 }
 
 #[tokio::test]
-async fn what_a_blocking_job_defers_joins_the_end_of_its_requests_list() {
+async fn jobs_that_a_blocking_job_defers_join_the_end_of_its_requests_list() {
     let (runner, journal) = (Runner::default(), Journal::default());
     let of_job = journal.clone();
     scope(&runner, async {

@@ -77,7 +77,7 @@ async fn a_hook_may_ask_the_runner() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_sees_that_the_runner_is_idle_has_been_told_everything() {
+async fn hooks_have_received_every_event_once_the_runner_is_idle() {
     let events = Events::default();
     let runner = events.runner().build();
     for jobs in 1..100 {
@@ -149,7 +149,7 @@ async fn pending_and_running_tell_where_the_jobs_are() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_happens_is_logged_at_its_level_and_without_the_jobs_fields() {
+async fn events_are_logged_at_their_level_and_without_the_jobs_fields() {
     quiet_panics();
     let (log, _guard) = Log::capture_from(tracing::Level::DEBUG);
     let runner = Runner::default();
@@ -171,15 +171,13 @@ async fn what_happens_is_logged_at_its_level_and_without_the_jobs_fields() {
         ("ERROR", "job timed out", "Limited"),
         ("DEBUG", "job skipped", "OnSuccess"),
     ] {
-        let name = format!("name=\"{name}\"");
+        let name = format!("job=\"{name}\"");
         assert_eq!(log.lines_with(&[level, what, &name]), 1, "{level} {what}: {}", log.text());
     }
-    assert_eq!(log.lines_with(&["job{name=\"Twice\"", "attempt=2", "no such host"]), 1, "{}", log.text());
+    assert_eq!(log.lines_with(&["run{job=\"Twice\"", "attempt=2", "no such host"]), 1, "{}", log.text());
     for line in log.text().lines() {
         assert!(line.contains(" defer: "), "another target: {line}");
-        // With the feature `opentelemetry` a span has this name, too.
-        let line = line.replace("otel.name=", "");
-        for field in ["name=", " id=", "attempt="] {
+        for field in ["job=", " id=", "attempt="] {
             assert!(line.matches(field).count() <= 1, "{field} is repeated: {line}");
         }
     }
@@ -306,7 +304,7 @@ async fn run_one(runner: &Runner) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_runs_now_is_told_and_for_how_long() {
+async fn running_jobs_are_listed_with_how_long_they_have_run() {
     let runner = Runner::builder().max_running(2).max_pending(7).on_event(|_| {}).build();
     scope(&runner, async {
         defer(Plain::job(|_| std::future::pending()));
@@ -332,7 +330,7 @@ async fn what_runs_now_is_told_and_for_how_long() {
 }
 
 #[tokio::test]
-async fn who_waits_for_the_closing_hears_of_its_announcement_and_jobs_do_not() {
+async fn shutdown_announced_completes_at_the_announcement_and_jobs_are_not_told() {
     let runner = Runner::default();
     let (told, mut is_told) = tokio::sync::oneshot::channel();
     scope(&runner, async {

@@ -1,4 +1,4 @@
-//! What a job does when it is given up, and what it says of its next attempt.
+//! Jobs that fail permanently, and jobs that set the time of their next attempt.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 

@@ -282,7 +282,7 @@ async fn the_next_attempt_is_the_queues() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_run_here_now_is_made_ready_for_anyone_once_its_response_is_over() {
+async fn jobs_that_cannot_run_here_now_are_made_ready_for_any_process_once_their_response_is_over() {
     let Service { journal, queue, runner, .. } = service();
     *queue.0.here.lock().unwrap() = vec!["Queued"];
     let request = answered(&runner, StatusCode::OK, || {
@@ -372,7 +372,7 @@ async fn conditions_are_stored_and_asked_after_the_response() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_stored_job_defers_is_stored_with_its_end_and_starts_after_it() {
+async fn children_of_a_stored_job_are_stored_with_its_end_and_start_after_it() {
     let Service { journal, queue, runner, .. } = service();
     let of_job = journal.clone();
     scope(&runner, async {
@@ -498,7 +498,7 @@ async fn after_a_write_that_timed_out_responses_wait_a_tenth_of_a_second_until_o
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_does_not_start_before_its_lease_lets_it_and_holds_nobody_up_meanwhile() {
+async fn a_job_does_not_start_before_its_lease_lets_it_and_delays_no_other_meanwhile() {
     let Service { journal, queue, runner, .. } = service_with(|builder| builder.max_running(1));
     *queue.0.start.lock().unwrap() = Poll::Pending;
     scope(&runner, async { defer(noting::<Queued>(&journal)) }).await;

@@ -440,7 +440,7 @@ async fn a_job_that_was_cancelled_in_time_does_not_run() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn jobs_that_defer_jobs_for_ever_need_no_more_and_more_memory() {
+async fn jobs_that_keep_deferring_jobs_do_not_make_memory_grow() {
     fn again(left: u32) {
         defer_fn(move |_| async move {
             if left > 0 {

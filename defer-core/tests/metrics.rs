@@ -1,4 +1,4 @@
-//! What an exporter says of jobs. Apart from other tests, because a process has one recorder.
+//! The metrics of jobs in an exporter. In a file of its own, because a process has one recorder.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -93,7 +93,7 @@ async fn the_metrics_are_those_of_the_runner() {
     scope(&runner, async { drop(defer(Plain::job(|_| async { Ok(()) }))) }).await;
     tokio::time::sleep(3 * SECOND).await;
 
-    metrics::record_gauges([&runner]);
+    metrics::record_gauges([&runner]).await;
     let now = samples(&exporter.render());
     assert_eq!((now["defer_jobs_pending"], now["defer_jobs_running"]), (3.0, 1.0));
     assert_eq!(now["defer_oldest_pending_seconds"], 3.0);
@@ -102,7 +102,7 @@ async fn the_metrics_are_those_of_the_runner() {
     runner.idle().await;
     assert_all_accounted_for(&runner);
 
-    metrics::record_gauges([&runner, &Runner::default()]);
+    metrics::record_gauges([&runner, &Runner::default()]).await;
     let text = exporter.render();
     assert!(!text.contains("4711") && !text.contains("down"), "{text}");
     for help in ["# HELP defer_jobs_total Jobs that have ended", "# TYPE defer_job_run_seconds histogram"] {

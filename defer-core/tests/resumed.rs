@@ -1,4 +1,4 @@
-//! What a queue gives back may be of another version of the program, or of another program.
+//! A queue may return jobs of another version of the program, or of another program.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 

@@ -318,7 +318,7 @@ async fn at_any_moment_the_report_and_the_counts_agree() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_job_that_never_yields_is_named_all_the_same_and_keeps_nothing_from_its_end() {
+async fn a_job_that_never_yields_is_still_named_and_does_not_delay_the_end() {
     let events = Events::default();
     let runner = events.runner().build();
     let release = Release::new();
@@ -401,7 +401,7 @@ async fn a_response_that_is_held_back_is_let_go_at_the_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn jobs_whose_drop_panics_are_stopped_all_the_same() {
+async fn jobs_whose_drop_panics_are_still_stopped() {
     quiet_panics();
     let runner = Runner::builder().max_running(1).build();
     let bombs = || {
@@ -480,7 +480,7 @@ fn a_runtime_that_is_dropped_without_a_shutdown_abandons_each_job_with_an_event_
             jobs,
             "{of_name:?}"
         );
-        let name = format!("name=\"{name}\"");
+        let name = format!("job=\"{name}\"");
         assert_eq!(log.lines_with(&["ERROR", "abandoned", &name]), jobs, "{}", log.text());
     }
 }

@@ -1,4 +1,4 @@
-//! What a client is told that asks what became of a job.
+//! The status that a client gets when it asks about a job.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 

@@ -88,7 +88,7 @@ async fn jobs_with_a_serial_key_run_one_at_a_time_in_the_order_in_which_their_re
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_serial_job_keeps_its_turn_until_it_has_ended_and_nobody_keeps_a_permit_meanwhile() {
+async fn a_serial_job_keeps_its_turn_until_it_has_ended_and_none_keeps_a_permit_meanwhile() {
     let journal = Journal::default();
     let runner = Runner::builder().max_running(1).build();
     let serial = |name| {
@@ -228,7 +228,7 @@ async fn a_second_serial_key_counts_only_before_the_response_is_over() {
 
 /// Every job is in the lane of one key of five, some fail at first, and everything is as narrow as can be.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn turns_are_kept_and_everybody_gets_on_whatever_the_bounds_are() {
+async fn turns_are_kept_and_every_job_makes_progress_at_any_limit() {
     for (max_running, max_pending) in [(1, 1), (2, 1), (64, 4096)] {
         let runner = Runner::builder().max_running(max_running).max_pending(max_pending).build();
         let running: Arc<[AtomicUsize; 5]> = Arc::default();
@@ -290,7 +290,7 @@ async fn a_unique_job_is_left_out_while_another_waits_and_says_so() {
     settle().await;
     let third = debounced(&runner, &journal, "third");
     assert!(!first.is_duplicate() && second.is_duplicate() && third.is_duplicate());
-    assert_eq!(events.count("Cancelled"), 2);
+    assert_eq!(events.count("Duplicate"), 2);
     let (scope, other) = open(&runner, || defer(takes::<Plain>(0, &journal, "other")).unique("sync:43"));
     assert!(!other.is_duplicate());
     scope.release(None);

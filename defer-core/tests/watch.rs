@@ -1,4 +1,4 @@
-//! What a client is told that waits for a job.
+//! The statuses that a client sees while it waits for a job.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -111,7 +111,7 @@ async fn a_slow_reader_gets_the_latest_and_the_end_though_it_is_forgotten() {
 }
 
 #[tokio::test]
-async fn what_a_job_says_right_before_its_end_is_heard_before_that() {
+async fn progress_set_right_before_the_end_is_seen_before_it() {
     let runner = Runner::builder().keep_outcomes(10).build();
     let (go, wait) = tokio::sync::oneshot::channel::<()>();
     let mut id = None;

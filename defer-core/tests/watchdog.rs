@@ -56,7 +56,7 @@ async fn a_job_that_never_yields_is_named_while_it_holds_its_thread() {
     runner.idle().await;
     let id = format!("id={of}");
     assert_eq!(
-        log.lines_with(&["WARN", "job is blocking its thread", "name=\"Limited\"", &id, "attempt=1"]),
+        log.lines_with(&["WARN", "job is blocking its thread", "job=\"Limited\"", &id, "attempt=1"]),
         1
     );
     assert_all_accounted_for(&runner);

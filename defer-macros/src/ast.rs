@@ -60,7 +60,7 @@ pub(crate) enum Source {
     Default(Span),
 }
 
-/// What derives `Deferrable`, and cannot be a job, with an error that says why.
+/// A type that derives `Deferrable` but cannot be a job, with an error that says why.
 pub(crate) struct Refused<'a> {
     pub(crate) ident: &'a Ident,
     pub(crate) visibility: &'a Visibility,

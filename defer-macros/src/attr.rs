@@ -1,4 +1,4 @@
-//! The `#[defer(...)]` attributes: what they say, and every mistake in them at its place.
+//! Parses the `#[defer(...)]` attributes. Reports each mistake at its place.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ const STRUCT_KEYS: &str = "`name`, `alias`, `tries`, `backoff`, `timeout`, `on`,
 const FIELD_KEYS: &str = "only `default` is allowed on a field";
 const DURATION: &str = "a number and a unit (ms, s, m, h), as in \"500ms\" or \"2m 30s\"";
 
-/// What the attributes say about the policy. What they leave out keeps the policy's default.
+/// The attributes of the policy. Those that are not set keep the policy's default.
 #[derive(Default)]
 pub(crate) struct Policy {
     pub(crate) tries: Option<u32>,
@@ -53,14 +53,14 @@ pub(crate) enum On {
     Success,
 }
 
-/// What becomes of a delayed job at a shutdown.
+/// When a delayed job runs at a shutdown.
 #[derive(Clone, Copy)]
 pub(crate) enum AtShutdown {
     Wait,
     RunNow,
 }
 
-/// What a struct's attributes say.
+/// The attributes of a struct.
 #[derive(Default)]
 pub(crate) struct StructAttributes {
     pub(crate) name: Option<String>,

@@ -26,7 +26,7 @@ pub(crate) fn expand(job: &JobType<'_>) -> TokenStream {
     }
 }
 
-/// Implements `Job` for jobs that run together: what one does by itself, and whom it tells that it is given up.
+/// Implements `Job` for jobs that run together: how one runs by itself, and what it does when it fails permanently.
 fn impl_job(job: &JobType<'_>) -> TokenStream {
     let JobType { ident, krate, .. } = job;
     let (impl_generics, type_generics, where_clause) = job.generics.split_for_impl();
@@ -51,7 +51,7 @@ fn impl_job(job: &JobType<'_>) -> TokenStream {
     }
 }
 
-/// Expands a function that is a job: to itself, to the struct of its arguments, and to what runs it.
+/// Expands a job function: to itself, to the struct of its arguments, and to its `Job` implementation.
 pub(crate) fn expand_function(
     of_function: &JobFunction,
     job: &Result<JobType<'_>, Refused<'_>>,
@@ -87,7 +87,7 @@ pub(crate) fn expand_function(
     }
 }
 
-/// Returns what writes and reads a durable job. The user's crate need not depend on `serde`.
+/// Returns the implementations that write and read a durable job. The user's crate does not have to depend on `serde`.
 fn store(job: &JobType<'_>) -> Option<TokenStream> {
     job.policy.queue?;
     let krate = &job.krate;
@@ -99,8 +99,9 @@ fn store(job: &JobType<'_>) -> Option<TokenStream> {
     })
 }
 
-/// Returns what makes a type without serde one error at the queue, rather than several in what `serde` derives: bounds, which are
-/// `for<..>` so that the compiler does not check them before. An attribute of the user's may do without them.
+/// Returns bounds that turn a type without serde into one error at `queue`, instead of several in the code that `serde`
+/// derives. They are `for<..>` bounds so that the compiler does not check them earlier. An attribute of the user's may make
+/// them unnecessary.
 fn store_field(job: &JobType<'_>, Field { attrs, ty, .. }: &Field) -> Option<TokenStream> {
     job.policy.queue?;
     if attrs.iter().any(|attr| attr.path().is_ident("serde")) {
@@ -112,7 +113,7 @@ fn store_field(job: &JobType<'_>, Field { attrs, ty, .. }: &Field) -> Option<Tok
     Some(quote!(#[serde(bound = #bound)]))
 }
 
-/// Implements `Job` by a call of the function.
+/// Implements `Job` by calling the function.
 fn run(of_function: &JobFunction, job: &JobType<'_>) -> TokenStream {
     let JobFunction { function, has_context, .. } = of_function;
     let JobType { ident, krate, .. } = job;
@@ -148,7 +149,8 @@ fn run(of_function: &JobFunction, job: &JobType<'_>) -> TokenStream {
     }
 }
 
-/// Expands to what lets the uses of a type compile that is no job: each would be an error that hides the one that matters.
+/// Expands to code with which the uses of a rejected type compile. Otherwise each use would be an error that hides the one that
+/// matters.
 pub(crate) fn expand_refused(refused: &Refused<'_>) -> TokenStream {
     let Refused { ident, visibility, generics, arguments, krate } = refused;
     let (impl_generics, type_generics, where_clause) = generics.split_for_impl();
@@ -300,7 +302,7 @@ fn allow(job: &JobType<'_>) -> Option<TokenStream> {
 
 /// Adds a bound for a generic struct, which may be a job only for some of its types.
 ///
-/// Without a type parameter the compiler checks that by itself, and reports it at the struct's name.
+/// Without a type parameter, the compiler checks this itself, and reports it at the struct's name.
 fn where_job(job: &JobType<'_>, clause: Option<&WhereClause>) -> Option<WhereClause> {
     let mut clause = clause.cloned();
     if job.generics.type_params().next().is_some() {

@@ -1,4 +1,4 @@
-//! The syntax model of a function that is a job: its arguments are the fields of a struct of its name.
+//! The syntax model of a job function: its arguments are the fields of a struct with its name.
 
 use std::mem;
 
@@ -15,13 +15,13 @@ use crate::{attr::Errors, job_attr::JobAttribute};
 /// The attributes of an argument that the compiler reads. Others are those of its field.
 const OF_ARGUMENT: [&str; 8] = ["allow", "cfg", "cfg_attr", "deny", "doc", "expect", "forbid", "warn"];
 
-/// A function that is a job.
+/// A job function.
 pub(crate) struct JobFunction {
-    /// The function, without what its struct has in its place.
+    /// The function, without the attributes that its struct takes over.
     pub(crate) function: ItemFn,
     /// The struct, as the derive sees one.
     pub(crate) input: DeriveInput,
-    /// What the struct derives beside `Deferrable`, as the user says.
+    /// The traits that the struct derives besides `Deferrable`, as the user lists them.
     pub(crate) derives: Vec<Path>,
     /// Its last argument is the context.
     pub(crate) has_context: bool,
@@ -30,7 +30,7 @@ pub(crate) struct JobFunction {
 }
 
 impl JobFunction {
-    /// Parses the whole function, even after an error, and what `#[job(...)]` says.
+    /// Parses the attributes of `#[job(...)]` and the whole function, even after an error.
     pub(crate) fn parse(attribute: TokenStream, mut function: ItemFn, errors: &mut Errors) -> Self {
         let JobAttribute { derives, policy, is_queued } = JobAttribute::parse(attribute, errors);
         let mut mistakes = Errors::default();
@@ -102,7 +102,8 @@ fn refuse_signature(signature: &Signature, errors: &mut Errors) {
     }
 }
 
-/// Returns the fields that the arguments are, and whether the last one is the context. Takes the attributes that are of fields.
+/// Returns the fields for the arguments, and whether the last argument is the context. Takes the attributes that belong to
+/// fields.
 fn take_fields(
     function: &mut ItemFn,
     is_queued: bool,
@@ -139,7 +140,7 @@ fn is_context(ty: &Type) -> bool {
     reference.mutability.is_none() && path.path.segments.last().is_some_and(|last| last.ident == "JobContext")
 }
 
-/// Returns the field that an argument is.
+/// Returns the field for an argument.
 fn field(argument: &PatType, attrs: Vec<Attribute>, vis: &Visibility, is_queued: bool) -> syn::Result<Field> {
     let Pat::Ident(PatIdent { ident, by_ref: None, subpat: None, .. }) = &*argument.pat else {
         let text = "an argument of a job has a plain name, because it is a field of a struct";

@@ -1,4 +1,4 @@
-//! What `#[job(...)]` says: the policy of the job, and the traits that its struct derives beside `Deferrable`.
+//! Parses `#[job(...)]`: the policy of the job, and the traits that its struct derives besides `Deferrable`.
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
@@ -9,11 +9,11 @@ use crate::attr::Errors;
 type Entries = Punctuated<Meta, Token![,]>;
 type Traits = Punctuated<Path, Token![,]>;
 
-/// What `#[job(...)]` says.
+/// The contents of `#[job(...)]`.
 pub(crate) struct JobAttribute {
-    /// What the struct derives, beside what it derives by itself.
+    /// The additional traits that the struct derives.
     pub(crate) derives: Vec<Path>,
-    /// What `#[defer(...)]` would say of the struct.
+    /// The contents of an equivalent `#[defer(...)]`.
     pub(crate) policy: TokenStream,
     pub(crate) is_queued: bool,
 }

@@ -1,7 +1,7 @@
 //! `#[derive(Deferrable)]` and `#[job]` for [`defer-axum`] and [`defer-core`].
 //!
-//! This crate is re-exported by `defer-axum`; depend on that one. See [`macro@Deferrable`] for what the
-//! derive writes and for its attributes, and [`macro@job`] for a job that is a function.
+//! `defer-axum` re-exports this crate; depend on that one. See [`macro@Deferrable`] for the derive and its attributes, and
+//! [`macro@job`] for jobs written as functions.
 //!
 //! [`defer-axum`]: https://docs.rs/defer-axum
 //! [`defer-core`]: https://docs.rs/defer-core
@@ -21,17 +21,17 @@ use syn::{DeriveInput, ItemFn, parse_macro_input};
 
 use crate::{ast::JobType, attr::Errors, function::JobFunction};
 
-/// Makes a struct a job that can be deferred: `SendWelcome::defer("ada@example.com")`.
+/// Turns a struct into a job that can be deferred: `SendWelcome::defer("ada@example.com")`.
 ///
-/// The derive implements `Deferrable` (the job's name and its policy) and adds two functions to the struct, as visible
-/// as the struct itself:
+/// The derive implements `Deferrable` (the job's name and its policy) and adds two functions to the struct, with the struct's
+/// own visibility:
 ///
 /// | function | returns | outside a Tokio runtime |
 /// |---|---|---|
 /// | `defer(..)` | `Deferred` | panics |
 /// | `try_defer(..)` | `Result<Deferred, DeferError>` | returns `DeferError::NoRuntime` |
 ///
-/// You implement the `Job` trait, which says what the job does.
+/// You implement the `Job` trait, which does the work.
 ///
 /// ```
 /// use defer_axum::{Deferrable, Job, JobContext, JobResult};
@@ -62,17 +62,17 @@ use crate::{ast::JobType, attr::Errors, function::JobFunction};
 ///
 /// | field | argument |
 /// |---|---|
-/// | `bool`, `char`, or a number such as `u64` or `f32` | of that type: `ChargeCard::defer(42)` |
-/// | of any other type | an `impl Into<Field>`: a `String` field takes a `&str` |
+/// | `bool`, `char`, or a number such as `u64` or `f32` | the type itself: `ChargeCard::defer(42)` |
+/// | any other type | `impl Into<Field>`: a `String` field accepts a `&str` |
 ///
-/// What counts is how the field's type is written: an alias of a number, or a type parameter, takes an `impl Into`, and a
-/// literal may need its suffix there.
+/// The derive only sees how the field's type is written: an alias of a number, or a type parameter, takes an `impl Into`, where
+/// a literal may need a suffix.
 ///
-/// An argument has the name of its field with an underscore appended, such as `to_`, so that it does not become a pattern
-/// when a constant has the field's name. Those of a tuple struct are `arg0_`, `arg1_` and so on.
+/// An argument is named after its field with an underscore appended, such as `to_`, so that it does not become a pattern if a
+/// constant has the field's name. The arguments of a tuple struct are `arg0_`, `arg1_` and so on.
 ///
-/// Where two fields have one type, arguments are easily swapped. `defer_axum::defer` takes the struct itself, with its fields by
-/// name:
+/// If two fields have the same type, their arguments are easily swapped. `defer_axum::defer` takes the struct itself, with
+/// named fields:
 ///
 /// ```
 /// # use defer_axum::{Deferrable, Job, JobContext, JobResult};
@@ -91,13 +91,13 @@ use crate::{ast::JobType, attr::Errors, function::JobFunction};
 /// # let _ = pay;
 /// ```
 ///
-/// Unit, tuple, named and generic structs work. The struct must own what it holds, because a job outlives the request
-/// that deferred it.
+/// Unit, tuple, named and generic structs work. The struct must own its data, because a job outlives the request that deferred
+/// it.
 ///
 /// # A `defer` of its own
 ///
-/// A type that has a function `defer` or `try_defer` already cannot have another (E0592). With `#[defer(no_constructor)]` the derive
-/// adds neither: defer such a job with `defer_axum::defer(job)` or `defer_axum::try_defer(job)`.
+/// A type that already has a function `defer` or `try_defer` cannot get another one (E0592). With `#[defer(no_constructor)]`,
+/// the derive adds neither. Defer such a job with `defer_axum::defer(job)` or `defer_axum::try_defer(job)`.
 ///
 /// ```
 /// # use defer_axum::{Deferrable, Job, JobContext, JobResult};
@@ -128,39 +128,38 @@ use crate::{ast::JobType, attr::Errors, function::JobFunction};
 /// # Large jobs
 ///
 /// A job is moved several times on its way into the request's list, and in a debug build each move is a copy on the
-/// stack: a struct with a field of 128 KiB overflows the stack of a worker thread. Put what is larger than a few KiB into a
-/// `Box`, a `Vec` or an `Arc`.
+/// stack: a struct with a field of 128 KiB overflows the stack of a worker thread. Put data larger than a few KiB into a `Box`,
+/// a `Vec` or an `Arc`.
 ///
 /// # Attributes of the struct
 ///
 /// | `#[defer(...)]` | value | meaning | without it |
 /// |---|---|---|---|
 /// | `name = "..."` | any text | the job's name in traces, events and queues | the struct's name |
-/// | `alias = "..."` | any text | an earlier name, whose stored jobs a worker runs too; several are allowed | none |
-/// | `tries = N` | 1 to 4294967295 | the number of attempts in all | 1 |
-/// | `backoff = "500ms..30s"` | a duration, or two with `..` between | the shortest and the longest wait before another attempt, which doubles from one to the other, with jitter; a single duration is both | `"500ms..30s"` |
-/// | `timeout = "10s"` | a duration | how long one attempt may take | no limit |
+/// | `alias = "..."` | any text | an earlier name of the type; workers also run jobs stored under it. Several are allowed | none |
+/// | `tries = N` | 1 to 4294967295 | the maximum number of attempts, including the first | 1 |
+/// | `backoff = "500ms..30s"` | a duration, or two with `..` between | the minimum and the maximum wait before another attempt. The wait doubles from one to the other, with jitter; a single duration is both | `"500ms..30s"` |
+/// | `timeout = "10s"` | a duration | the timeout of an attempt | no limit |
 /// | `on = "..."` | `"always"` or `"success"` | whether the job also runs after a response that failed | `"always"` |
-/// | `max_running = N` | 1 to 4294967295 | how many jobs of the type may run at the same time on a runner; the others wait in their lines. A `blocking` job that timed out keeps its place until its thread returns | no limit of its own |
+/// | `max_running = N` | 1 to 4294967295 | how many jobs of the type may run at the same time on a runner; the others wait in their lines. A `blocking` job that timed out counts until its thread returns | no limit of its own |
 /// | `concurrent` | | the job leaves its request's line and runs beside the others, as soon as the response is over | it runs after the job before it |
-/// | `blocking` | | the job runs on Tokio's blocking pool, where it may block; one that awaits is dropped at its timeout and at the end of a shutdown, as others are | it runs on the runtime |
-/// | `queue` | | the job is durable: the runner's queue stores it before the response goes out, and a crash does not lose it; the struct must implement `serde::Serialize`, and `Deserialize` for a worker. On a runner without a queue it runs in memory, and a warning says so once | it is lost with its process |
-/// | `priority = N` | -32768 to 32767 | of the queue's jobs that are due, those with a higher priority are taken first; in the process that deferred it, a job runs in its request's line all the same | 0 |
-/// | `batch = N` | 2 to 4294967295 | with `within`: jobs of many requests run together, at most so many, on one permit; the struct implements `BatchJob` in place of `Job`, and `max_running` counts batches | each runs by itself |
-/// | `within = "500ms"` | a duration | how long the first job of a batch waits for the others | |
-/// | `at_shutdown = "..."` | `"wait"` or `"run_now"` | whether a job that is delayed runs when a shutdown begins, rather than when it is due; a durable one waits in its queue | `"wait"` |
+/// | `blocking` | | the job runs on Tokio's blocking pool, where it may block. When it awaits, it can be dropped at its timeout and at the end of a shutdown, like any other | it runs on the runtime |
+/// | `queue` | | the job is durable: the runner's queue stores it before the response goes out, and it survives a crash. The struct must implement `serde::Serialize`, and `Deserialize` for a worker. On a runner without a queue, it runs in memory, and a warning is logged once | the job is lost with its process |
+/// | `priority = N` | -32768 to 32767 | workers take due jobs with a higher priority first. A job that runs in the process that deferred it keeps its place in its request's line | 0 |
+/// | `batch = N` | 2 to 4294967295 | with `within`: up to N jobs of many requests run together, on one permit. The struct implements `BatchJob` instead of `Job`, and `max_running` limits batches | each job runs by itself |
+/// | `within = "500ms"` | a duration | how long the first job of a batch waits for others | |
+/// | `at_shutdown = "..."` | `"wait"` or `"run_now"` | whether a delayed job runs as soon as a shutdown begins, even if it is not due. A durable job waits in its queue | `"wait"` |
 /// | `no_constructor` | | the struct gets neither `defer` nor `try_defer` | it gets both |
-/// | `crate = "path"` | a path | where `defer-axum` or `defer-core` is found | see below |
+/// | `crate = "path"` | a path | the path of `defer-axum` or `defer-core` | see below |
 ///
-/// A duration is a number and a unit, or several: `"500ms"`, `"10s"`, `"2m 30s"`, `"1h"`. A value is a literal: a constant has no
-/// value yet when attributes are read.
+/// A duration is a number and a unit, or several: `"500ms"`, `"10s"`, `"2m 30s"`, `"1h"`. Values are literals: when attributes
+/// are read, constants have no value yet.
 ///
-/// A generic struct has one name for all its types. Where a worker has to tell them apart, give each its
-/// own struct.
+/// A generic struct has one name for all its types. If a worker has to tell them apart, write a struct for each.
 ///
 /// # Attributes of a field
 ///
-/// `#[defer(default)]` leaves the field out of the arguments; it is filled with `Default::default()`.
+/// `#[defer(default)]` removes the field from the arguments and fills it with `Default::default()`.
 ///
 /// ```
 /// # use defer_axum::{Deferrable, Job, JobContext, JobResult};
@@ -184,21 +183,20 @@ use crate::{ast::JobType, attr::Errors, function::JobFunction};
 /// # Where the crate is found
 ///
 /// The expansion names `defer-axum` if your crate depends on it, otherwise `defer-core`, even if `Cargo.toml` renames
-/// it. If your crate depends on neither, because another crate re-exports one of them, say where:
-/// `#[defer(crate = "my_framework::defer_axum")]`. The error says so if you forget it.
+/// it. If your crate depends on neither, because another crate re-exports one of them, set the path: `#[defer(crate =
+/// "my_framework::defer_axum")]`. The error reminds you if you forget it.
 ///
 /// # Errors
 ///
-/// All mistakes in a struct's attributes are reported in one compilation, each at its place. An enum or a union is an
-/// error: wrap it in a struct. So is a struct that borrows: own the data. Uses of a type that is refused are no errors of their own.
+/// All mistakes in a struct's attributes are reported in one compilation, each at its place. Enums and unions are rejected:
+/// wrap them in a struct. Structs that borrow are rejected: own the data. Uses of a rejected type cause no further errors.
 #[proc_macro_derive(Deferrable, attributes(defer))]
 pub fn derive_deferrable(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);
     let mut errors = Errors::default();
     let job = JobType::parse(&input, &mut errors);
     let mut tokens = errors.into_compile_errors();
-    // A struct with wrong attributes is expanded all the same. Otherwise each use of it would be an error that hides the
-    // one that matters.
+    // Expand even a struct with wrong attributes. Otherwise each use of it would be an error that hides the one that matters.
     tokens.extend(match &job {
         Ok(job) => expand::expand(job),
         Err(refused) => expand::expand_refused(refused),
@@ -206,8 +204,8 @@ pub fn derive_deferrable(input: TokenStream) -> TokenStream {
     tokens.into()
 }
 
-/// Makes an `async fn` a job: a struct of its name holds the arguments, derives [`Deferrable`](macro@Deferrable), and runs the
-/// function.
+/// Turns an `async fn` into a job: a struct with the same name holds the arguments, derives [`Deferrable`](macro@Deferrable),
+/// and runs the function.
 ///
 /// ```
 /// use defer_axum::{JobContext, JobResult, job};
@@ -226,15 +224,16 @@ pub fn derive_deferrable(input: TokenStream) -> TokenStream {
 /// # let _ = sign_up;
 /// ```
 ///
-/// The function itself stays as it is: a test may call it. Its struct is as visible, and has the arguments as fields, so that
-/// `defer_axum::defer(send_welcome { to })` works, and `recorder.assert_deferred::<send_welcome>(|job| ..)`.
+/// The function itself does not change, so a test can call it. The struct has the function's visibility, and the arguments are
+/// its fields: `defer_axum::defer(send_welcome { to })` and `recorder.assert_deferred::<send_welcome>(|job| ..)` work.
 ///
-/// In the parentheses is what the derive has in [`#[defer(...)]`](macro@Deferrable#attributes-of-the-struct). With `queue` the struct
-/// is written and read by `serde`, which your crate need not depend on. `#[defer(default)]` on an argument leaves it out of those of
-/// `defer`. Other attributes of an argument, such as `#[serde(..)]`, are its field's. The name of the job is that of the
-/// function, such as `send_welcome`, unless `name = ".."` says another.
+/// The parentheses take the attributes of [`#[defer(...)]`](macro@Deferrable#attributes-of-the-struct). With `queue`, the
+/// struct implements the traits of `serde`; your crate does not have to depend on `serde`. `#[defer(default)]` on an argument
+/// removes it from the arguments of `defer`. Other attributes of an argument, such as `#[serde(..)]`, apply to its field. The
+/// job has the name of the function, such as `send_welcome`, unless you set `name = ".."`.
 ///
-/// `derive(..)` lists what else the struct derives. With `Debug`, a failed test shows the arguments of what was deferred:
+/// `derive(..)` lists further traits for the struct to derive. With `Debug`, a failed test shows the arguments of the deferred
+/// jobs:
 ///
 /// ```
 /// use defer_axum::{JobResult, job};
@@ -252,12 +251,12 @@ pub fn derive_deferrable(input: TokenStream) -> TokenStream {
 ///
 /// # Arguments
 ///
-/// Arguments come by value, and each attempt gets a clone of them: put what is large into an `Arc`. The context is optional, and
-/// the last one.
+/// Arguments are passed by value, and each attempt gets a clone of them, so put large data into an `Arc`. The context is
+/// optional, and comes last.
 ///
 /// # Output
 ///
-/// A function returns a `JobResult`, a `Result<(), E>` of any error that `?` converts into a `JobError`, or nothing:
+/// A function returns a `JobResult`, a `Result<(), E>` with any error that `?` converts into a `JobError`, or nothing:
 ///
 /// ```
 /// use defer_axum::job;
@@ -275,12 +274,12 @@ pub fn derive_deferrable(input: TokenStream) -> TokenStream {
 ///
 /// # When to write a struct instead
 ///
-/// For `Job::failed`, for generics, and where an attempt should borrow rather than clone.
+/// Write a struct if you need `Job::failed` or generics, or if an attempt should borrow its data instead of cloning it.
 ///
 /// # Errors
 ///
-/// As of the derive: all mistakes are reported at once, each at its place, and uses of a function that is refused are no errors of
-/// their own.
+/// As with the derive, all mistakes are reported at once, each at its place, and uses of a rejected function cause no further
+/// errors.
 #[proc_macro_attribute]
 pub fn job(attribute: TokenStream, item: TokenStream) -> TokenStream {
     let original = item.clone();

@@ -1,4 +1,4 @@
-//! What cannot be a job, with errors that point at the token that is wrong.
+//! Rejects types that cannot be jobs, with errors that point at the wrong token.
 
 use proc_macro2::Span;
 use syn::{Data, DeriveInput, Fields, Generics, Type};

@@ -1,4 +1,4 @@
-//! What can go wrong.
+//! Errors of a queue.
 
 use defer_core::{BoxError, Deferrable, JobId};
 
@@ -6,14 +6,14 @@ use defer_core::{BoxError, Deferrable, JobId};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The URL is of a kind that is not known.
+    /// The URL has an unknown scheme.
     #[error("expected a URL that begins with `sqlite:` or `postgres:`, not `{scheme}:`")]
     #[non_exhaustive]
     UnknownUrl {
         /// Its scheme.
         scheme: String,
     },
-    /// The URL is of a kind that is not built in.
+    /// The URL needs a feature that is not enabled.
     #[error("`defer-sqlx` was built without its feature `{feature}`: turn it on in your Cargo.toml")]
     #[non_exhaustive]
     MissingFeature {
@@ -27,14 +27,14 @@ pub enum Error {
         /// Why, and what to do.
         reason: String,
     },
-    /// A transaction of another kind of database than the queue's.
+    /// The transaction belongs to a different kind of database than the queue.
     #[error("the queue is on {queue}, and the transaction is not")]
     #[non_exhaustive]
     OtherDatabase {
         /// The queue's database.
         queue: &'static str,
     },
-    /// The job cannot be stored: it cannot be written as JSON, or it is too large.
+    /// The job cannot be stored, because it cannot be serialized as JSON or is too large.
     #[error("the job cannot be stored: {0}")]
     Encode(#[source] BoxError),
     /// A stored job does not fit its type.
@@ -43,7 +43,7 @@ pub enum Error {
     Unreadable {
         /// The job.
         id: JobId,
-        /// Where it does not fit. Nothing of what it holds.
+        /// Where it does not fit, without any of its contents.
         reason: String,
     },
     /// The database failed, or did not answer in time.
@@ -51,7 +51,7 @@ pub enum Error {
     Store(#[source] BoxError),
 }
 
-/// Says where a stored job does not fit, and nothing of what it holds: that may be a secret.
+/// Says where a stored job does not fit, without any of its contents, which may be secret.
 pub(crate) fn unreadable<J: Deferrable>(error: &BoxError) -> String {
     let why = match error.downcast_ref::<serde_json::Error>() {
         Some(error) => {

@@ -1,6 +1,17 @@
 //! Durable jobs for [`defer-axum`](https://docs.rs/defer-axum), in SQLite or Postgres.
 //!
-//! A durable job is a deferred job that a crash does not lose. Say `queue` on its type. The handler stays as it is:
+//! The [guide] has these chapters:
+//!
+//! - [First durable job](guide::first_job): a program that survives `kill -9`
+//! - [Where a job runs](guide::running): in its own process or through the queue, after a crash, without the database
+//! - [Workers](guide::workers): run jobs in this process or in another, and deploy new versions
+//! - [Pushing](guide::pushing): store a job from a command, in your own transaction, in another language
+//! - [Keys, delays, priorities](guide::keys): which job runs next, and which does not run
+//! - [Operating](guide::operating): inspect the queue, retry failed jobs, read the tables
+//! - [Recipes](guide::recipes): programs for common tasks
+//! - [Not guaranteed](guide#not-guaranteed): the limits
+//!
+//! A durable job is a deferred job that survives a crash. Put `queue` on its type. The handler does not change:
 //!
 //! ```no_run
 //! use axum::{Router, routing::post};
@@ -48,36 +59,35 @@
 //! }
 //! ```
 //!
-//! 1. Before the client has its answer, the job is on disk. Concurrent requests share one commit.
-//! 2. After the response the job runs in this process, as any deferred job does: in its request's order, with its request and the
-//!    response.
-//! 3. If the process dies before the job has ended, another process runs it, or the same one once it has started again.
+//! 1. The job is on disk before the client has its answer. Concurrent requests share one commit.
+//! 2. After the response, the job runs in this process like any deferred job: in its request's order, with access to the request
+//!    and the response.
+//! 3. If the process dies before the job has ended, another process runs it, or the same one after a restart.
 //!
-//! The [`guide`] begins with a program to kill. It goes on to workers, your own transactions, outages, and what is not promised.
-//!
-//! # What is promised
+//! # Guarantees
 //!
 //! - A job runs at least once. It runs once as long as no process dies, and none is stopped or cut off from the database for nine
 //!   seconds.
 //! - It does not start before its response is over.
-//! - The jobs of a request run in the order in which they were deferred, as long as they run [here](guide#two-ways-to-run).
-//! - After a crash its jobs are taken over within 15 s, and a death is not an attempt.
-//! - While the database is away, jobs run in the process that deferred them. [Or the request is refused, if you prefer
-//!   that](guide#when-the-database-is-away).
-//! - A worker takes only the types that you gave it. What it cannot read waits for a process that can.
+//! - The jobs of a request run in the order in which they were deferred, as long as they run [in this
+//!   process](guide::running#two-ways-to-run).
+//! - After a crash, other processes take over the jobs within 15 s. A death does not count as an attempt.
+//! - While the database is unreachable, jobs run in the process that deferred them, [or the request is
+//!   refused](guide::running#when-the-database-is-unreachable), as you choose.
+//! - A worker only takes the types that you gave it. A job that it cannot read waits for a process that can.
 //!
-//! # Which database
+//! # Databases
 //!
-//! | feature | URL | take it for | on disk |
+//! | feature | URL | use it for | on disk |
 //! |---|---|---|---|
 //! | `sqlite` (default) | `sqlite:jobs.db` | one machine; nothing to install | at each commit: WAL, `synchronous = FULL` |
-//! | `postgres` | `postgres://user@host/db` | several machines, or a service that has one | at each commit, unless the server's `fsync` is off |
+//! | `postgres` | `postgres://user@host/db` | several machines, or a service that already uses Postgres | at each commit, unless the server's `fsync` is off |
 //!
-//! The tables are made at the first start. They need no extension and no schema of their own. For TLS to Postgres, turn on a TLS
+//! The tables are created at the first start. They need no extension and no schema of their own. For TLS to Postgres, turn on a TLS
 //! feature of [`sqlx`] in your own `Cargo.toml`.
 //!
-//! The other features are for [`push_in`](SqlxQueue::push_in) the transactions of other database clients. [`QueueTransaction`] lists
-//! them.
+//! The other features let [`push_in`](SqlxQueue::push_in) use the transactions of other database clients. [`QueueTransaction`]
+//! lists them.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(

@@ -1,4 +1,4 @@
-//! A worker: takes due jobs, and runs them on a runner.
+//! The worker, which takes due jobs and runs them on a runner.
 
 use std::{collections::BTreeMap, fmt, future::Future, sync::Arc, time::Duration};
 
@@ -18,28 +18,28 @@ use crate::{
     store::Taken,
 };
 
-/// How often a worker looks for jobs that other processes have made ready, on a database that does not notify.
+/// How often a worker looks for jobs that other processes have made ready, if the database sends no notifications.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long the queue may take, after the jobs have ended or were stopped, to store that.
+/// How long the queue may take to store the ends of jobs, after they have ended or were stopped.
 const SETTLE_WITHIN: Duration = Duration::from_secs(2);
-/// How long a worker whose places are all taken lets more of them become free, before it takes jobs for those that are.
+/// How long a full worker waits for more free places before it takes jobs for those that are free.
 const TAKE_EVERY: Duration = Duration::from_millis(10);
-/// The wait after a database that did not answer.
+/// How long to wait after the database did not answer.
 const PAUSE: Duration = Duration::from_millis(500);
 /// A stored job that cannot be read waits for another version of the program, and fails after this.
 const UNREADABLE_FOR: Duration = Duration::from_secs(24 * 3600);
 
 impl SqlxQueue {
-    /// Creates a worker that runs jobs on this runner. Give it the types that it takes.
+    /// Creates a worker that runs jobs on this runner. Add the types that it takes with [`job`](Worker::job).
     pub fn worker(&self, runner: Runner) -> Worker {
         Worker::new(self.clone(), runner)
     }
 }
 
-/// Takes jobs from a queue, and runs them on a runner. Made by [`SqlxQueue::worker`].
+/// Takes jobs from a queue, and runs them on a runner. Returned by [`SqlxQueue::worker`].
 ///
-/// It takes the types that you give it with [`job`](Self::job), and no others. While it runs, jobs of these types that this process
-/// defers run here, after their response and in their order, and do not go through the queue.
+/// It only takes the types that you add with [`job`](Self::job). While it runs, jobs of these types that this process defers
+/// run here, after their response and in their order, without going through the queue.
 #[must_use = "a worker does nothing until it runs"]
 pub struct Worker {
     queue: SqlxQueue,
@@ -69,7 +69,7 @@ impl Worker {
         }
     }
 
-    /// Takes jobs of this type, under its name and its earlier names.
+    /// Also takes jobs of this type, under its name and its earlier names.
     ///
     /// # Panics
     ///
@@ -87,32 +87,34 @@ impl Worker {
             let is_same = before.is_none_or(|before| before.type_name == std::any::type_name::<J>());
             assert!(is_same, "two types of this worker are named `{name}`");
         }
+        self.runner.add_job::<J>();
         self
     }
 
-    /// Sets how many jobs it has at the same time (64 by default; at least 1). How many of them run is up to the
-    /// [runner](defer_core::RunnerBuilder::max_running).
+    /// Sets how many jobs it has at the same time (64 by default; at least 1). The
+    /// [runner](defer_core::RunnerBuilder::max_running) decides how many of them run.
     pub fn concurrency(mut self, jobs: usize) -> Self {
         self.concurrency = jobs.clamp(1, Semaphore::MAX_PERMITS);
         self
     }
 
-    /// Sets how long it waits for its jobs at its end (10 s by default). It stops those that are left, and others run them.
+    /// Sets how long it waits for its jobs when it stops (10 s by default). It then stops the remaining jobs, and leaves them
+    /// to other processes.
     pub fn drain_timeout(mut self, timeout: Duration) -> Self {
         self.drain_timeout = timeout;
         self
     }
 
-    /// Runs jobs until the signal completes. Then it takes no more, waits for those that it has, and returns once their ends are
-    /// stored.
+    /// Runs jobs until the signal completes. Then it stops taking jobs, waits for those that it has, and returns once it has
+    /// stored how they ended.
     ///
     /// # Errors
     ///
-    /// If the ends could not be stored within two seconds. Others then run these jobs again.
+    /// If the ends could not be stored within two seconds. Other processes then run these jobs again.
     ///
     /// # Cancel safety
     ///
-    /// If dropped, it takes no more jobs. Those that it has go on.
+    /// If dropped, it stops taking jobs. The jobs that it has go on.
     pub async fn run_until(self, signal: impl Future<Output = ()> + Send) -> Result<(), Error> {
         let (stop, stopped) = watch::channel(false);
         let work = self.start(stopped, false);
@@ -125,12 +127,12 @@ impl Worker {
         work.await
     }
 
-    /// Runs jobs until none of its types waits or runs, those that are delayed or tried again included. For tests, and for commands
-    /// that work off what is there.
+    /// Runs jobs until no job of its types waits or runs, including delayed and retried jobs. Use it in tests, and in commands
+    /// that work off the stored jobs.
     ///
     /// # Errors
     ///
-    /// As [`run_until`](Self::run_until).
+    /// See [`run_until`](Self::run_until).
     pub async fn run_until_empty(self) -> Result<(), Error> {
         let (_stop, stopped) = watch::channel(false);
         self.start(stopped, true).await
@@ -227,7 +229,7 @@ impl Working {
                 count
             }
             Err(error) => {
-                tracing::warn!(target: "defer", %error, "the queue gave no jobs");
+                tracing::warn!(target: "defer", %error, "the worker could not take jobs from the queue");
                 tokio::time::sleep(PAUSE).await;
                 return false;
             }
@@ -319,11 +321,11 @@ fn put_aside(job: &Taken, error: &str, lease: &dyn Lease) {
     let age = Duration::from_millis(u64::try_from(job.age).unwrap_or_default());
     let (id, name) = (&job.id, &job.name);
     let end = if age >= UNREADABLE_FOR {
-        tracing::error!(target: "defer", name, id, error, "job failed: nobody has been able to read it for a day");
+        tracing::error!(target: "defer", job = name, id, error, "job failed: no process could read it for a day");
         End::Failed { error: error.to_owned() }
     } else {
         let delay = age.clamp(Duration::from_secs(30), Duration::from_secs(600));
-        tracing::warn!(target: "defer", name, id, error, ?delay, "a stored job cannot be read, and waits");
+        tracing::warn!(target: "defer", job = name, id, error, ?delay, "a stored job cannot be read, and waits");
         End::Ready(Ready { delay, ..Ready::default() })
     };
     drop(lease.settle(end, Vec::new()));

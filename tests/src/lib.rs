@@ -1,4 +1,4 @@
-//! What the tests share: servers, a log of what happened in which order, and clients that misbehave.
+//! Shared by the tests: servers, a log of events in order, and misbehaving clients.
 
 mod ask;
 mod client;

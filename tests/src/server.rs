@@ -1,4 +1,4 @@
-//! Servers. Most promises hold whoever serves.
+//! Servers. Most promises apply under any of them.
 
 use std::{borrow::Borrow, fmt, future::IntoFuture, io, net::SocketAddr};
 

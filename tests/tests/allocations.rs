@@ -1,4 +1,4 @@
-//! What a request costs in allocations: nothing, if it defers nothing.
+//! Tests how many allocations a request costs: none, if it defers nothing.
 //!
 //! The counting allocator is the one of `allocation_counter`, which counts for each thread apart.
 

@@ -1,4 +1,4 @@
-//! `docs/promises.md` names a test for each promise: each of them is there, and each link leads somewhere.
+//! `docs/promises.md` names a test for each promise: checks that each of them exists, and that each link leads somewhere.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

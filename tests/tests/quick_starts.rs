@@ -1,4 +1,4 @@
-//! Whoever pastes a quick start sees why a job failed. Apart from other tests, because callsites are enabled for a whole process.
+//! A pasted quick start prints why a job failed. In a file of its own, because callsites are enabled for a whole process.
 
 use std::{fs, path::Path};
 

@@ -1,5 +1,5 @@
-//! No circle among the files of a crate by their imports and paths, and none among its folders by these and by calls of
-//! methods: whatever a folder uses is below it.
+//! Checks that imports and paths form no cycle among the files of a crate, and that these and method calls form none among its
+//! folders: a folder only uses folders below it.
 //!
 //! A name counts as imported from the file that defines it, whatever re-exports it on the way. A method belongs to the folder
 //! of its `impl`, or of its trait. Only names are seen, not types: a call counts if one folder alone has a method of that name

@@ -1,4 +1,4 @@
-//! A client that follows a job by server-sent events.
+//! A client that follows a job through server-sent events.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 

@@ -1,11 +1,11 @@
-//! What a durable job costs a request, a worker and an idle process, on each database.
+//! Measures what a durable job costs a request, a worker and an idle process, on each database.
 //!
 //! ```sh
 //! scripts/with-servers.sh cargo run --release -p defer-queue-benches
 //! ```
 //!
-//! With the name of a database as an argument, `SQLite` or `Postgres`, it measures that one alone, and with `rates`, `waits`, `rows` or
-//! `idle` that table alone.
+//! With the name of a database as an argument, `SQLite` or `Postgres`, it measures that one alone, and with `rates`, `waits`, `rows`,
+//! `looks` or `idle` that table alone.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark")]
 
@@ -15,7 +15,7 @@ mod service;
 
 use std::time::{Duration, Instant};
 
-use defer_axum::queue::{Envelope, Queue};
+use defer_axum::queue::{Envelope, JobFilter, Queue};
 use defer_sqlx::SqlxQueue;
 
 use crate::{
@@ -30,7 +30,7 @@ const BACKLOG: u32 = 50_000;
 
 #[tokio::main]
 async fn main() {
-    let measures = |table| wants(&["rates", "waits", "rows", "idle"], table);
+    let measures = |table| wants(&["rates", "waits", "rows", "looks", "idle"], table);
     if measures("rates") {
         print_rates().await;
     }
@@ -39,6 +39,9 @@ async fn main() {
     }
     if measures("rows") {
         print_rows().await;
+    }
+    if measures("looks") {
+        print_looks().await;
     }
     if measures("idle") {
         print_idle().await;
@@ -82,6 +85,33 @@ async fn print_rows() {
         place.fill(MANY).await;
         filled(place, "a million done, a million that wait").await;
     }
+}
+
+async fn print_looks() {
+    println!("\n| database | rows | counts by name | processes | groups of failures | 20 jobs |");
+    println!("|---|---|--:|--:|--:|--:|");
+    for place in &places().await {
+        looks(place, "few").await;
+        place.fill_with(MANY, 0).await;
+        looks(place, "a million done").await;
+        place.fill_with(0, MANY).await;
+        looks(place, "a million done, a million that wait").await;
+    }
+}
+
+/// Measures what those who look into the queue ask: a scrape, and the page.
+async fn looks(place: &Place, rows: &str) {
+    // With a process, and some jobs that it has run.
+    let service = Service::start(place).await;
+    service.rate(Path::Here, 32).await;
+    let queue = &service.queue;
+    let names = times(async || drop(queue.counts_by_name().await.unwrap())).await;
+    let processes = times(async || drop(queue.holders().await.unwrap())).await;
+    let failures = times(async || drop(queue.failures(20).await.unwrap())).await;
+    let jobs = times(async || drop(queue.jobs(JobFilter::Ready, 20).await.unwrap())).await;
+    let shown = [names, processes, failures, jobs]
+        .map(|times| format!("{:.2?}, at most {:.2?}", times[times.len() / 2], times[times.len() - 1]));
+    println!("| {} | {rows} | {} |", place.name(), shown.join(" | "));
 }
 
 async fn print_idle() {
@@ -197,6 +227,12 @@ fn median(mut rates: Vec<f64>) -> f64 {
 }
 
 async fn median_time(work: impl AsyncFn()) -> Duration {
+    let times = times(work).await;
+    times[times.len() / 2]
+}
+
+/// How long it takes each time, in ascending order.
+async fn times(work: impl AsyncFn()) -> Vec<Duration> {
     let mut times = Vec::new();
     for _ in 0..21 {
         let begun = Instant::now();
@@ -204,5 +240,5 @@ async fn median_time(work: impl AsyncFn()) -> Duration {
         times.push(begun.elapsed());
     }
     times.sort();
-    times[times.len() / 2]
+    times
 }

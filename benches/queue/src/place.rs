@@ -65,11 +65,17 @@ impl Place {
 
     /// Adds so many jobs that are done, and as many that wait: half of them for a worker of another type, and half until tomorrow.
     pub(crate) async fn fill(&self, rows: u64) {
+        self.fill_with(rows, rows).await;
+    }
+
+    /// Adds so many jobs that are done, and so many that wait, as [`fill`](Self::fill) does.
+    pub(crate) async fn fill_with(&self, done_rows: u64, waiting: u64) {
         const COLUMNS: &str = "INSERT INTO defer_jobs (id, name, payload, state, due, ended)";
         let done = "'Here', '{\"number\":1}', 3, now, now";
         let due = "'Nobody', '{\"number\":1}', 1, now, NULL";
         let later = "'Here', '{\"number\":1}', 1, now + 86400000, NULL";
-        for (first, rows, values) in [("1", rows, done), ("2", rows / 2, due), ("3", rows / 2, later)] {
+        let all = [("1", done_rows, done), ("2", waiting / 2, due), ("3", waiting / 2, later)];
+        for (first, rows, values) in all.into_iter().filter(|(_, rows, _)| *rows > 0) {
             let sql = match &self.floor {
                 Floor::Sqlite(_) => format!(
                     "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < {rows}) \

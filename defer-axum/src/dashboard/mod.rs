@@ -12,13 +12,23 @@
 //!
 //! let runner = Runner::default();
 //! let jobs = Dashboard::new(&runner).into_router().layer(middleware::from_fn(require_operator));
-//! let app: Router = Router::new().layer(DeferLayer::new(runner)).nest("/jobs", jobs);
+//! let app: Router = Router::new().layer(DeferLayer::new(runner)).nest_service("/jobs", jobs);
 //! ```
 //!
-//! It shows what runs now and for how long, how full the runner's bounds are, the figures of each job type with the times of the
-//! last five minutes, the latest runs with their errors and the responses that they followed, and what the queue has. It is
-//! live by server-sent events, and works without a script too, then at each reload. `/data` under its path has the same figures
-//! as JSON.
+//! # What it answers
+//!
+//! | question | where |
+//! |---|---|
+//! | Is anything wrong? | the lines at the top, the worst first: the queue's oldest due job, its workers, since when it is unreachable and what ran in memory meanwhile, types that no worker takes, paused types |
+//! | What fails, since when, and why? | failures, grouped by job type and the first line of the error, with counts, first and last |
+//! | What about this job? | search for its id, or for its request's: attempts, waits, next attempt, route, response, progress. A durable job is read from its row, whichever process has it |
+//! | What is slow? | the job types: rate, failures and percentiles of the last five minutes. Failing types come first |
+//! | What is running, and what is next? | running jobs, and upcoming ones: delayed or waiting for a retry |
+//! | How was the last day? | a plot of attempts and failures by the minute |
+//! | Which process is this? | host, process id, version and start at the top; below, all processes that share the queue |
+//!
+//! An open page receives what has changed once a second, as lines of JSON that your compression layer compresses. Without a script the
+//! page works too, and a reload updates it. `/data` under its path has the same figures as JSON.
 //!
 //! # Who may see it
 //!
@@ -26,8 +36,11 @@
 //! and routes, how many there are, and the errors that they return. A job's fields are never shown. Its errors may hold
 //! personal data, such as the address that a mail server refused: [`hide_errors`](Dashboard::hide_errors) leaves them out.
 //!
-//! It only reads, unless you [enable actions](Dashboard::enable_actions): a button then runs a failed job of the queue again. A
-//! request for that from another site is refused, by its `Sec-Fetch-Site`, or where a browser sends none, as over plain HTTP, by its
+//! It is read-only unless you [enable actions](Dashboard::enable_actions). Operators can then retry or discard one failed job of the
+//! queue or a group of them, cancel jobs, and pause and resume job types of the queue. Each action asks first, says what it did, and is
+//! logged at INFO with the name of the [`Operator`] that your authentication inserted.
+//!
+//! A request to act from another site is refused, by its `Sec-Fetch-Site`, or where a browser sends none, as over plain HTTP, by its
 //! `Origin`, which must be the `Host`: a proxy in front has to pass that on.
 //!
 //! All answers are `no-store` and `noindex`, and the page needs no more than its own `Content-Security-Policy` allows: scripts,
@@ -36,10 +49,10 @@
 //! # What it remembers
 //!
 //! What has ended since it was created, so create it before the first job. Its totals at the top are those of the runner. It
-//! keeps at most 120 runs of each job type: 50 that succeeded, 50 that failed and 20 others. Each is kept with the errors of at
-//! most five attempts of at most 500 bytes. Of those that did not fail no more than these are kept in a second: where more
-//! succeed, the page shows a sample. The times of five minutes are in histograms that are exact to a sixteenth. That is some
-//! 45 KB for a job type, and at most 200 KB with such errors, however many jobs there are.
+//! keeps at most 70 runs of each job type: 20 that succeeded, 30 that failed, 10 that were retried and 10 others. Each is kept with the
+//! errors of at most five attempts of at most 500 bytes. Of those that did not fail no more than these are kept in a second: where
+//! more succeed, the page shows a sample. The times of five minutes are in histograms that are exact to a sixteenth. Three hundred
+//! job types take 10 MB (`soak types` in the repository), however many jobs there are.
 //!
 //! # What it costs
 //!
@@ -49,26 +62,17 @@
 //!
 //! # Paths and shutdown
 //!
-//! The page's links are relative, so it works behind a proxy that strips a prefix. Where a proxy serves it under another last
-//! segment, nest it at a path that ends with a slash.
+//! With `nest_service("/jobs", ..)`, as above, the page is at `/jobs` and at `/jobs/`; with `nest("/jobs", ..)` it is at `/jobs` alone.
+//! Its links are relative, so it works behind a proxy that strips a prefix. Where a proxy serves it under another last segment, open it
+//! with a slash at its end.
 //!
-//! Its event streams end when the runner is [closing](crate::Runner::shutdown_announced), which is at the signal of
+//! Its streams end when the runner is [closing](crate::Runner::shutdown_announced), which is at the signal of
 //! [`serve`](crate::serve()), and after half a minute in any case, when the browser connects again. So a graceful shutdown of
 //! another server waits that long at most.
 
-mod bounded;
-mod figures;
-mod float;
-mod journal;
-mod origin;
-mod outcome;
-mod page;
-mod plot;
+mod memory;
 mod queue;
-mod router;
-mod site;
-mod snapshot;
-mod stream;
-mod window;
+mod sections;
+mod web;
 
-pub use self::router::Dashboard;
+pub use self::web::{operator::Operator, router::Dashboard};

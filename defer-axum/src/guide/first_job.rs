@@ -1,4 +1,4 @@
-//! The first job: a new program whose handler answers at once and leaves the slow part for after the response.
+//! Your first job: a handler that answers at once and leaves the slow work for after the response.
 //!
 //! ```sh
 //! cargo new hello-jobs && cd hello-jobs
@@ -6,7 +6,7 @@
 //! cargo add tokio --features full
 //! ```
 //!
-//! Put this into `src/main.rs`:
+//! Put this in `src/main.rs`:
 //!
 //! ```rust,no_run
 //! use std::time::Duration;
@@ -14,7 +14,7 @@
 //! use axum::{Router, routing::post};
 //! use defer_axum::{DeferLayer, Deferrable, Job, JobContext, JobResult};
 //!
-//! /// A job is a struct with what the work needs to know ...
+//! /// A job is a struct that holds the data it needs ...
 //! #[derive(Deferrable)]
 //! struct SendWelcome {
 //!     to: String,
@@ -24,7 +24,7 @@
 //! impl Job for SendWelcome {
 //!     async fn run(&self, _cx: &JobContext) -> JobResult {
 //!         println!("connecting to the mail server");
-//!         tokio::time::sleep(Duration::from_secs(2)).await; // in place of a mail server
+//!         tokio::time::sleep(Duration::from_secs(2)).await; // stands in for a mail server
 //!         println!("sent a welcome to {}", self.to);
 //!         Ok(())
 //!     }
@@ -38,7 +38,7 @@
 //!
 //! #[tokio::main]
 //! async fn main() -> std::io::Result<()> {
-//!     tracing_subscriber::fmt().init(); // prints what fails
+//!     tracing_subscriber::fmt().init(); // prints failures
 //!     let app = Router::new()
 //!         .route("/sign-up", post(sign_up))
 //!         .layer(DeferLayer::default());
@@ -58,7 +58,7 @@
 //! answered after 0.001010 s
 //! ```
 //!
-//! The mail takes two seconds, and the client waits for none of it. The program writes:
+//! The client does not wait for the mail, which takes two seconds. The program prints:
 //!
 //! ```text
 //! answering
@@ -66,25 +66,27 @@
 //! sent a welcome to ada@example.com
 //! ```
 //!
-//! # What happened
+//! # How it works
 //!
 //! 1. [`DeferLayer`] opened a scope for the request.
-//! 2. `SendWelcome::defer(..)` put a job on the request's list. Nothing ran.
+//! 2. `SendWelcome::defer(..)` added a job to the request's list. Nothing ran yet.
 //! 3. The handler returned, and [`serve`] sent the response.
-//! 4. The operating system had accepted the last byte, so the layer's [`Runner`] ran the list.
+//! 4. The operating system accepted the last byte, and the layer's [`Runner`] ran the list.
 //!
-//! The function `defer` came with the derive. It takes one argument for each field, in their order: a number, a `bool` or a
-//! `char` as it is, and anything else as an `impl Into` of the field's type, so that a `String` field takes a `&str`.
-//! Where two fields have one type, give it the job itself, with its fields by name: `defer_axum::defer(Transfer { from: 1, to: 2 })`.
+//! The derive adds the function `defer`, which takes one argument per field, in order: numbers, `bool` and `char` by value, and
+//! every other type as `impl Into<Field>`, so a `String` field accepts a `&str`. If two fields have the same type, name them
+//! instead: `defer_axum::defer(Transfer { from: 1, to: 2 })`.
 //!
-//! You can defer anywhere that the request reaches: in a handler, in a function that it calls, in a middleware inside the layer. A middleware
-//! that wraps the layer is outside of the request: what it defers runs at once, and a line in the log says so. Add the layer after it.
-//! One request's jobs run one after another, in the order in which you deferred them. Those of different requests run side by
-//! side.
+//! You can call `defer` in a handler, in any function that it calls, and in a middleware inside the layer. A middleware that wraps
+//! the layer is outside the request: a job that it defers runs immediately, and a warning is logged. Add the layer after such a
+//! middleware.
 //!
-//! # A function
+//! The jobs of one request run one after another, in the order in which you deferred them. Different requests run their jobs
+//! concurrently.
 //!
-//! The struct and its `impl` can be written as one function. `#[job]` makes a struct of its name, and its arguments the fields:
+//! # Write it as a function
+//!
+//! `#[job]` turns an `async fn` into a job. It creates a struct with the function's name, and the arguments become its fields:
 //!
 //! ```
 //! use defer_axum::{JobContext, JobResult, job};
@@ -101,12 +103,12 @@
 //! }
 //! ```
 //!
-//! Each attempt gets a clone of the arguments. The function may also return another `Result<(), E>`, or nothing, and `derive(Debug)` in
-//! the parentheses shows its arguments in a failed test. [`job`](macro@crate::job) has the rest.
+//! Each attempt gets a clone of the arguments. The function may also return another `Result<(), E>`, or nothing, and `derive(Debug)`
+//! in the parentheses lets a failed test print its arguments. See [`job`](macro@crate::job) for details.
 //!
 //! # When it fails
 //!
-//! `?` works on every error. An error is tried again while there are tries left, unless you return it with
+//! `?` works on every error. A failed job is retried while it has tries left, unless the error is
 //! [`.fatal()`](crate::JobError::fatal):
 //!
 //! ```
@@ -120,9 +122,9 @@
 //! }
 //! ```
 //!
-//! [Retries](super::retries) has the rest.
+//! See [Retries](super::retries).
 //!
-//! # A closure, for a line or two
+//! # Closures
 //!
 //! ```
 //! use defer_axum::defer_fn;
@@ -134,13 +136,13 @@
 //! }
 //! ```
 //!
-//! A closure runs once: it has no second attempt, no timeout, and cannot go to a queue. Make the work a struct or a function when it
-//! needs one of these, or a name that you know in logs.
+//! A closure runs once. It has no retries, no timeout and no queue. If the work needs one of these, or a name in the logs, write a
+//! function or a struct.
 //!
-//! # In a task that you spawn
+//! # In a spawned task
 //!
-//! A spawned task has left the request, and what it defers would be nobody's: it would run at once, and a line in the log would
-//! say so. Take the [`Defer`] extractor along:
+//! A spawned task runs outside the request, so a job deferred there belongs to no request: it runs immediately, and a warning is
+//! logged. To keep the request's scope, use the [`Defer`] extractor:
 //!
 //! ```
 //! use defer_axum::{Defer, defer_fn};
@@ -153,17 +155,18 @@
 //! }
 //! ```
 //!
-//! What the task defers after the response was sent joins the line of the request, and runs at once if nothing is before it there. On a route without the layer the extractor answers with 500,
-//! and says what is missing; `Option<Defer>` is `None` there.
+//! If the task defers a job after the response was sent, the job joins the end of the request's line and runs as soon as the jobs
+//! before it are done. On a route without the layer, the extractor rejects the request with a 500 that names the missing layer;
+//! `Option<Defer>` is `None`.
 //!
-//! # Change your mind
+//! # Change a deferred job
 //!
-//! `defer` returns a [`Deferred`]. Until the job starts, you can [cancel](crate::Deferred::cancel) it,
-//! [delay](crate::Deferred::delay) it, or make it depend on the [response](super::sent#run-it-only-if).
+//! `defer` returns a [`Deferred`]. Until the job starts, use it to [cancel](crate::Deferred::cancel) or
+//! [delay](crate::Deferred::delay) the job, or to run it only after [certain responses](super::sent#run-it-only-if).
 //!
-//! # Where nothing could run it
+//! # Outside a runtime
 //!
-//! Outside of a Tokio runtime, as on a thread of your own, `defer` panics. `SendWelcome::try_defer(..)`, [`try_defer`] and
+//! `defer` panics outside a Tokio runtime, such as on a thread of your own. `SendWelcome::try_defer(..)`, [`try_defer`] and
 //! [`try_defer_fn`] return a [`DeferError`] instead.
 //!
 //! ```
@@ -173,8 +176,8 @@
 //! assert_eq!(nothing_runs_here, Some(DeferError::NoRuntime));
 //! ```
 //!
-//! Next: [what a job finds when it runs](super::state). A job that fails says so in the [log](super::seeing), which the first line of
-//! `main` has set up: without a subscriber nothing is printed.
+//! Next: [what a job can access](super::state). A failing job is [logged](super::seeing). The first line of `main` sets that up:
+//! without a subscriber, nothing is printed.
 //!
 //! [`DeferLayer`]: crate::DeferLayer
 //! [`serve`]: crate::serve()

@@ -1,6 +1,7 @@
-//! Under load: how many jobs run and wait, and what a server does that has more.
+//! Under load: how many jobs run and wait, and what happens beyond that.
 //!
-//! Ten requests come, 5 ms apart, each with a job of 200 ms. The runner has room for two that run and three that wait:
+//! In this program ten requests arrive, 5 ms apart, and each defers a job that takes 200 ms. The runner has room for two running
+//! and three waiting jobs:
 //!
 //! ```sh
 //! cargo add defer-axum
@@ -18,10 +19,10 @@
 //!         let runner = Runner::builder().max_running(2).max_pending(3).overflow(overflow).build();
 //!         let began = Instant::now();
 //!         for _ in 0..10 {
-//!             tokio::time::sleep(Duration::from_millis(5)).await; // they come one after another
-//!             // As a request does it, without one.
+//!             tokio::time::sleep(Duration::from_millis(5)).await; // requests arrive one after another
+//!             // `scope` stands in for a request.
 //!             scope(&runner, async {
-//!                 // In place of work.
+//!                 // Stands in for work.
 //!                 defer_fn(|_cx| async { tokio::time::sleep(Duration::from_millis(200)).await });
 //!             })
 //!             .await;
@@ -46,34 +47,34 @@
 //!
 //! | | bounds | default |
 //! |---|---|---|
-//! | [`max_running`] | the jobs that run at the same time | 1024 |
-//! | [`max_pending`] | the jobs whose response is over and that wait to start, or that are in the backoff before another attempt | 65,536 |
+//! | [`max_running`] | jobs that run concurrently | 1024 |
+//! | [`max_pending`] | jobs whose response is over and that have not started, or that are in the backoff before a retry | 65,536 |
 //!
-//! One request's jobs run one after another, so `max_running` also bounds how many requests have a running job.
+//! The jobs of one request run one after another, so `max_running` also bounds how many requests have a running job.
 //!
-//! # When it is full
+//! # When the runner is full
 //!
-//! | [`overflow`] | a full runner | for |
+//! | [`overflow`] | when full | use it for |
 //! |---|---|---|
-//! | [`Overflow::Wait`], the default | holds each response back until there is room for its jobs: clients wait, nothing is lost | work that counts |
-//! | [`Overflow::Shed`] | lets responses go and drops the jobs that find no room, the newest first, each with an event | work that may be missed: analytics, cache warming |
+//! | [`Overflow::Wait`] (default) | holds each response until there is room for its jobs: clients wait, and nothing is lost | important work |
+//! | [`Overflow::Shed`] | sends responses and drops the jobs that find no room, newest first, each with an event | work that you can afford to lose: analytics, cache warming |
 //!
-//! Holding responses back is back-pressure: a client that waits does not send the next request meanwhile. Put a limit on open
-//! requests in front, as tower's `ConcurrencyLimitLayer` does, or they pile up where you do not see them.
+//! Holding responses is back-pressure: a client that waits sends no further request. Limit the number of open requests as well, for
+//! example with tower's `ConcurrencyLimitLayer`, or they pile up where you do not see them.
 //!
-//! A [durable job](super#durable-jobs) neither holds a response nor is shed: beyond `max_pending` it goes through its queue.
+//! A [durable job](super#durable-jobs) neither holds its response nor is shed. Beyond `max_pending` it goes through its queue.
 //!
-//! Nobody keeps room while it waits for more, so nothing locks up at any bound, `max_running(1)` and `max_pending(1)` included.
+//! No job holds capacity while it waits for more, so nothing deadlocks, even with `max_running(1)` and `max_pending(1)`.
 //!
-//! # Numbers to choose
+//! # Choosing the limits
 //!
-//! - `max_running`: as many as what your jobs use can take. If each holds a connection of a pool of 20, the 21st only waits for
-//!   one. Where one type alone is scarce, limit the [type](super::production#limits), and leave the runner as it is.
-//! - `max_pending`: as many as are still worth running when their turn comes. With `r` jobs running that take `t` seconds each,
-//!   the last of `n` waits about `n * t / r` seconds. They are in memory meanwhile, with all they hold.
-//! - `timeout`, for each type that calls somebody else. A job that hangs keeps its place for ever.
+//! - `max_running`: the limit of the scarcest resource that jobs use. If each job holds one of 20 pooled connections, a 21st job
+//!   only waits for one. If only one type uses the resource, limit [that type](super::production#limits) instead of the runner.
+//! - `max_pending`: as many jobs as are still worth running when their turn comes. With `r` running jobs that take `t` seconds
+//!   each, the last of `n` pending jobs waits about `n * t / r` seconds. Pending jobs stay in memory, with everything they own.
+//! - `timeout`: set one on each job type that calls another service. A job that hangs takes up a place forever.
 //!
-//! Measure before you change the defaults: [`Runner::load`] and [`Runner::stats`] tell.
+//! Measure before you change the defaults: see [`Runner::load`] and [`Runner::stats`].
 //!
 //! # Look at it
 //!
@@ -91,14 +92,14 @@
 //! assert_eq!(runner.stats().shed, 0);
 //! ```
 //!
-//! `load()` is about now, `stats()` about all jobs so far: how many were deferred and how each of them ended.
-//! [`Runner::oldest_pending`] is the best alarm: if it grows, jobs come faster than they go. A readiness probe that fails while
-//! responses are held sends requests to other processes, where there are any.
+//! `load()` describes this moment. `stats()` counts all jobs so far: how many were deferred, and how each of them ended. The best
+//! alarm is [`Runner::oldest_pending`]: if it grows, jobs arrive faster than they finish. A readiness probe that fails while
+//! responses are held sends traffic to other processes, if there are any.
 //!
 //! # Jobs that block
 //!
-//! A job that computes for long, or calls what blocks, holds a thread of the runtime, and requests with it. Let it run on Tokio's
-//! blocking pool:
+//! A job that computes for a long time or calls blocking code occupies a thread of the runtime, and delays requests. Run it on
+//! Tokio's blocking pool:
 //!
 //! ```
 //! use defer_axum::{Deferrable, Job, JobContext, JobResult};
@@ -118,9 +119,9 @@
 //! }
 //! ```
 //!
-//! Nothing can stop it while it blocks, neither its timeout nor a shutdown. Once it has timed out, others go on, but those that must not run
-//! beside it, by its type's `max_running` or its serial key, wait until its thread returns. If you do not know which job it is that blocks,
-//! [`RunnerBuilder::stuck_after`] finds it.
+//! Nothing can stop a job while it blocks, neither its timeout nor a shutdown. After the timeout, other jobs go on. Those that must
+//! not run beside it, because of their type's `max_running` or a serial key, wait until its thread returns. To find out which job
+//! blocks a thread, use [`RunnerBuilder::stuck_after`].
 //!
 //! [`max_running`]: crate::RunnerBuilder::max_running
 //! [`max_pending`]: crate::RunnerBuilder::max_pending

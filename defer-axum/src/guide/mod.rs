@@ -1,31 +1,32 @@
-//! A guide, in the order in which questions come up. Paste a chapter's program into `src/main.rs`, and see what the chapter says
-//! that it does.
+//! The guide. Read the chapters in order, or pick the question you have. Each program can be pasted into `src/main.rs` and run.
 //!
-//! | chapter | answers |
+//! | chapter | question |
 //! |---|---|
-//! | [`first_job`] | How do I run something after the response? |
-//! | [`state`] | What does a job know: my pool, its request, the response? |
-//! | [`retries`] | What if it fails? Attempts, backoff, timeouts, giving up |
-//! | [`sent`] | When exactly does it start, and after which responses? |
-//! | [`load`] | How many run, and what happens when there are too many? |
-//! | [`shutdown`] | What happens at a deploy? SIGTERM, Docker, Kubernetes |
-//! | [durable jobs](#durable-jobs) | What if a job must outlive the process? |
-//! | [`seeing`] | What are my jobs doing? Events, logs, traces, metrics, a page |
-//! | [`testing`] | How do I test all this? |
-//! | [`moving`] | I come from `tokio::spawn`, FastAPI or Laravel: what is it called here? |
-//! | [`production`] | Limits, order, duplicates, tenants, middleware, giving up, status |
+//! | [First job](first_job) | How do I run something after the response? |
+//! | [State](state) | How does a job get its database pool, its request, the response? |
+//! | [Retries](retries) | What if a job fails? Attempts, backoff, timeouts |
+//! | [When a job starts](sent) | When exactly does it start, and after which responses? |
+//! | [Load](load) | How many jobs run, and what if there are too many? |
+//! | [Shutdown](shutdown) | What happens on deploy? SIGTERM, Docker, Kubernetes |
+//! | [Durable jobs](#durable-jobs) | How does a job survive a crash? |
+//! | [Observability](seeing) | What are my jobs doing? Events, logs, traces, metrics, a dashboard |
+//! | [Testing](testing) | How do I test what a handler defers? |
+//! | [Production](production) | Limits, ordering, duplicates, tenants, middleware, status |
+//! | [Recipes](recipes) | How do I do this common task? And [what is out of scope](recipes#what-it-does-not-do)? |
+//! | [Moving](moving) | I know `tokio::spawn`, FastAPI or Laravel: what is it called here? |
 //!
 //! # Durable jobs
 //!
-//! A job that must outlive its process is written to the service's own database before the client has its answer: `#[defer(queue)]` on
-//! its type, and the crate `defer-sqlx` for SQLite or Postgres. It is the same job. It runs after its response, in order, knowing how the
-//! response ended; and if its process dies, another one runs it. Its own guide is at
-//! <https://docs.rs/defer-sqlx/latest/defer_sqlx/guide/>.
+//! A durable job survives a crash: it is written to your own database before the client has its answer. Put `#[defer(queue)]` on
+//! its type, and add the crate `defer-sqlx`, for SQLite or Postgres. The job still runs after its response, in order, and knows how
+//! the response ended. If its process dies, another one runs it. The [guide of
+//! `defer-sqlx`](https://docs.rs/defer-sqlx/latest/defer_sqlx/guide/) covers durable jobs.
 
 pub mod first_job;
 pub mod load;
 pub mod moving;
 pub mod production;
+pub mod recipes;
 pub mod retries;
 pub mod seeing;
 pub mod sent;

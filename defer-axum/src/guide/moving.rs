@@ -1,4 +1,4 @@
-//! Moving here: from `tokio::spawn`, from FastAPI's `BackgroundTasks`, from Laravel's `defer()` and its queued jobs.
+//! Moving to `defer-axum` from `tokio::spawn`, FastAPI's `BackgroundTasks`, or Laravel's `defer()` and queued jobs.
 //!
 //! # From `tokio::spawn`
 //!
@@ -16,20 +16,20 @@
 //! }
 //! ```
 //!
-//! The future has to be `Send + 'static`, as there. Add the [`DeferLayer`] and [`serve`](crate::serve()), as in [the first
-//! job](super::first_job).
+//! As with `tokio::spawn`, the future has to be `Send + 'static`. Add the [`DeferLayer`] and [`serve`](crate::serve()), as in [the
+//! first job](super::first_job).
 //!
-//! | there | here | what differs |
+//! | Tokio | `defer-axum` | difference |
 //! |---|---|---|
 //! | `tokio::spawn(future)` | `defer_fn(\|_cx\| future)` | starts after the response, not beside the handler |
-//! | a `JoinHandle` | a [`Deferred`] | cancels, delays, makes conditions; it cannot be awaited |
-//! | an `Arc` cloned into each task | [state](super::state) of the runner | the job asks for it by type |
-//! | a semaphore | [bounds](super::load) of the runner | hold responses back, or shed |
+//! | a `JoinHandle` | a [`Deferred`] | cancels, delays and sets conditions; cannot be awaited |
+//! | an `Arc` cloned into each task | [state](super::state) of the runner | jobs ask for it by type |
+//! | a semaphore | [limits](super::load) of the runner | hold responses, or shed jobs |
 //! | a loop around `sleep` | `tries`, `backoff` | see [retries](super::retries) |
-//! | `TaskTracker` and a token | [`with_graceful_shutdown`](super::shutdown) | names what was not done |
-//! | a panic that nobody reads | an error in the log, and an [event](super::seeing) | |
+//! | `TaskTracker` and `CancellationToken` | [`with_graceful_shutdown`](super::shutdown) | reports unfinished jobs |
+//! | a panic that nobody sees | an error in the log, and an [event](super::seeing) | |
 //!
-//! Keep `tokio::spawn` for work that the response needs, that has to start at once, or that lives as long as the process.
+//! Keep `tokio::spawn` for work that the response needs, that has to start immediately, or that lives as long as the process.
 //!
 //! # From FastAPI's `BackgroundTasks`
 //!
@@ -102,15 +102,15 @@
 //! a note to ada@example.com
 //! ```
 //!
-//! | there | here | what differs |
+//! | FastAPI | `defer-axum` | difference |
 //! |---|---|---|
-//! | `tasks: BackgroundTasks` as a parameter | nothing | functions that the handler calls defer too |
+//! | `tasks: BackgroundTasks` as a parameter | nothing | functions that the handler calls can defer, too |
 //! | `tasks.add_task(f, x)` | `WriteLog::defer(x)`, or `defer_fn` | |
-//! | tasks run in order | jobs of one request run in order | an error stops none of those behind it |
-//! | `def` tasks run in a thread pool | `#[defer(blocking)]` | others must not block |
-//! | an exception in the handler: no tasks | jobs run all the same | `#[defer(on = "success")]` for the other way |
-//! | no retries, no limits | `tries`, `timeout`, [bounds](super::load) | |
-//! | Celery or the like for more | [`#[defer(queue)]`](super#durable-jobs) | the handler stays as it is, and the job still runs after the response |
+//! | tasks run in order | the jobs of one request run in order | an error does not stop the jobs behind it |
+//! | `def` tasks run in a thread pool | `#[defer(blocking)]` | other jobs must not block |
+//! | no tasks after an exception in the handler | jobs always run | `#[defer(on = "success")]` skips them after a failure |
+//! | no retries, no limits | `tries`, `timeout`, [limits](super::load) | |
+//! | Celery for more | [`#[defer(queue)]`](super#durable-jobs) | the handler does not change, and the job still runs after the response |
 //!
 //! # From Laravel
 //!
@@ -154,25 +154,25 @@
 //! }
 //! ```
 //!
-//! | there | here | what differs |
+//! | Laravel | `defer-axum` | difference |
 //! |---|---|---|
-//! | `defer(fn)` | `defer_fn(..).on_success()` | without `on_success` it runs after each response, as there with `->always()` |
+//! | `defer(fn)` | `defer_fn(..).on_success()` | without `on_success` it runs after every response, like `->always()` |
 //! | `defer(fn, 'name')`, `defer()->forget('name')` | [`.key("name")`](crate::Deferred::key), [`defer.cancel_key("name")`](crate::Defer#method.cancel_key) | |
-//! | `Job::dispatch($x)` | `Job::defer(x)` of a `#[defer(queue)]` type | the response waits until the job is on disk, and the job runs after the response |
+//! | `Job::dispatch($x)` | `Job::defer(x)` of a `#[defer(queue)]` type | the response waits until the job is on disk; the job runs after the response |
 //! | `dispatchAfterResponse` | `Job::defer(x)` without `queue` | |
 //! | `handle()` and its injected services | [`Job::run`] and `cx.state::<T>()?` | |
-//! | `$tries`, `backoff()`, `$timeout` | `tries`, `backoff`, `timeout` | jitter, and a whole type has one policy |
-//! | `$this->release(60)` | [`JobError::snooze`] | spends no attempt |
+//! | `$tries`, `backoff()`, `$timeout` | `tries`, `backoff`, `timeout` | backoff has jitter; all jobs of a type share one policy |
+//! | `$this->release(60)` | [`JobError::snooze`] | does not spend an attempt |
 //! | `$this->fail($e)`, `failed()` | `error.fatal()`, [`Job::failed`] | |
 //! | `->delay(60)` | [`.delay(duration)`](crate::Deferred::delay) | |
-//! | `onQueue('high')` | `#[defer(queue, priority = 10)]` | one queue, and an order in it |
-//! | `ShouldBeUnique` | [`unique`](super::production#no-duplicates) | a job that runs does not count |
-//! | `WithoutOverlapping` | [`serial`](super::production#one-at-a-time) | keeps the order too |
-//! | job middleware | [`around`](super::production#around-each-run) | for all jobs of a runner |
-//! | `DB::transaction` with `afterCommit` | `queue.push_in(&mut tx, job)` | in the transaction itself |
-//! | `queue:work` | `queue.worker(runner).job::<SendReceipt>()` | in the server's process, or in another |
-//! | `queue:failed`, `queue:retry` | `queue.failed(..)`, `queue.retry(..)` | also on the [page](super::seeing#a-page) |
-//! | `Queue::fake()`, `Bus::fake()` | a [`Recorder`](super::testing) | of its own for each test |
+//! | `onQueue('high')` | `#[defer(queue, priority = 10)]` | one queue with priorities |
+//! | `ShouldBeUnique` | [`unique`](super::production#no-duplicates) | a running job does not count |
+//! | `WithoutOverlapping` | [`serial`](super::production#one-at-a-time) | also keeps the order |
+//! | job middleware | [`around`](super::production#middleware) | applies to all jobs of a runner |
+//! | `DB::transaction` with `afterCommit` | `queue.push_in(&mut tx, job)` | stores the job in the transaction itself |
+//! | `queue:work` | `queue.worker(runner).job::<SendReceipt>()` | in the server's process or another |
+//! | `queue:failed`, `queue:retry` | `queue.failed(..)`, `queue.retry(..)` | also on the [dashboard](super::seeing#a-page) |
+//! | `Queue::fake()`, `Bus::fake()` | a [`Recorder`](super::testing) | one for each test |
 //!
 //! [`DeferLayer`]: crate::DeferLayer
 //! [`Deferred`]: crate::Deferred

@@ -1,23 +1,23 @@
-//! What production asks of a job. Each part is one line of yours, and costs nothing where it is not used.
+//! Features you need in production. Each is one line of code, and costs nothing if you do not use it.
 //!
-//! | you want to | use | a durable job, through the queue |
+//! | you want to | use | durable jobs in the queue |
 //! |---|---|---|
-//! | [do something around each run](#around-each-run) | [`RunnerBuilder::around`] | on each worker's runner |
-//! | [know the tenant or the user](#the-tenant-the-user) | [`DeferLayer::capture_extension`], [`Defer::insert_extension`] | stored with the job |
-//! | [hear that a job is given up](#when-a-job-is-given-up) | [`Job::failed`] | at its last attempt |
-//! | [wait as long as the other side says](#when-the-other-side-says-when) | [`JobError::retry_after`], [`JobError::snooze`] | the same |
-//! | [limit how many of a type run](#limits) | `#[defer(max_running = 4)]` | for each worker's runner |
-//! | [run jobs in order, one at a time](#one-at-a-time) | [`Deferred::serial`] | in all processes |
-//! | [leave out what is waiting already](#no-duplicates) | [`Deferred::unique`] | in all processes |
-//! | [run a job beside the others](#side-by-side) | `#[defer(concurrent)]` | each job is on its own anyway |
+//! | [wrap every attempt in middleware](#middleware) | [`RunnerBuilder::around`] | on each worker's runner |
+//! | [know the tenant or the user](#tenants-and-users) | [`DeferLayer::capture_extension`], [`Defer::insert_extension`] | stored with the job |
+//! | [act when a job fails permanently](#when-a-job-fails-permanently) | [`Job::failed`] | after the last attempt |
+//! | [wait as long as another service asks](#wait-as-long-as-another-service-asks) | [`JobError::retry_after`], [`JobError::snooze`] | the same |
+//! | [limit how many jobs of a type run](#limits) | `#[defer(max_running = 4)]` | on each worker's runner |
+//! | [run jobs in order, one at a time](#one-at-a-time) | [`Deferred::serial`] | across processes |
+//! | [drop duplicates](#no-duplicates) | [`Deferred::unique`] | across processes |
+//! | [run a job concurrently](#run-concurrently) | `#[defer(concurrent)]` | each job runs on its own anyway |
 //! | [run jobs of many requests together](#together) | `#[defer(batch = 50, within = "500ms")]` | the same |
 //! | [find a job that blocks its thread](#jobs-that-block) | [`RunnerBuilder::stuck_after`] | on each worker's runner |
-//! | [tell a client what became of a job](#what-became-of-it) | [`Runner::status`] | `SqlxQueue::status`, from any process |
+//! | [show a client the status of a job](#job-status) | [`Runner::status`] | `SqlxQueue::status`, from any process |
 //!
-//! # Around each run
+//! # Middleware
 //!
-//! As a middleware is around a handler: set what a job expects to be set, measure, refuse. It sees the job's name, id, attempt
-//! and context, and what comes of it.
+//! Wraps every attempt, like middleware around a handler: set up context, measure, or refuse to run. The function sees the job's
+//! name, id, attempt and context, and its result.
 //!
 //! ```
 //! use defer_axum::Runner;
@@ -37,13 +37,13 @@
 //!     .build();
 //! ```
 //!
-//! It is a function and not a `tower` layer: a service for each job would have to be made, cloned and polled for readiness,
-//! and its request would have to own what it can borrow here.
+//! It is a function and not a `tower` layer. A service per job would have to be created, cloned and polled for readiness, and its
+//! request would have to own what the function can borrow.
 //!
-//! # The tenant, the user
+//! # Tenants and users
 //!
-//! A job runs when its request is gone. What it takes over from there is named, one by one, so that it never runs as somebody
-//! else because a task-local happened to be set.
+//! A job runs when its request is gone. You name each value that it takes over from the request, so a job never runs as the wrong
+//! user because a task-local happened to be set.
 //!
 //! ```
 //! use axum::{Extension, Router, routing::post};
@@ -70,9 +70,9 @@
 //!     .layer(Extension(Tenant("acme".into()))); // the layer that sets it is outside
 //! ```
 //!
-//! Where it is known only further in, the handler hands it over: [`Defer::insert_extension`].
+//! If only the handler knows the value, the handler sets it with [`Defer::insert_extension`].
 //!
-//! # When a job is given up
+//! # When a job fails permanently
 //!
 //! ```
 //! # use defer_axum::{Deferrable, Job, JobContext, JobError, JobResult};
@@ -98,9 +98,9 @@
 //! }
 //! ```
 //!
-//! It is called once, also after a panic or a timeout, before the job has ended.
+//! `failed` is called once, before the job ends, including after a panic or a timeout.
 //!
-//! # When the other side says when
+//! # Wait as long as another service asks
 //!
 //! ```
 //! # use defer_axum::{JobError, JobResult};
@@ -132,7 +132,7 @@
 //! # }
 //! ```
 //!
-//! The fifth waits in its request's line, without a permit of the runner's, and the jobs behind it wait with it.
+//! The fifth job waits in its request's line, and so do the jobs behind it. It holds no permit of the runner.
 //!
 //! # One at a time
 //!
@@ -150,7 +150,7 @@
 //! # let _ = transfer;
 //! ```
 //!
-//! Across requests, in the order in which their responses ended. A job that is tried again keeps its turn.
+//! The order holds across requests: jobs run in the order in which their responses ended. A job keeps its turn while it is retried.
 //!
 //! # No duplicates
 //!
@@ -172,19 +172,29 @@
 //! # let _ = change_cart;
 //! ```
 //!
-//! The first job stays, with its fields: give it the id alone, and let it read the current value when it runs. A job that runs does not
-//! count, because it may have read what was there before the change; nor does one that may yet be skipped, with `on = "success"` or
-//! `when(..)`. Of a durable job only its queue knows, later: `is_duplicate` is false in the handler, and
-//! [`status`](crate::Runner::status) tells. Within one request [`Deferred::key`] keeps the last job instead of the first.
+//! The first job stays, with its fields: pass only the id, and read the current value when the job runs. Two kinds of jobs do not
+//! count: those that are running, because they may have read the old value, and those that may still be skipped, with `on =
+//! "success"` or `when(..)`. For a durable job, only its queue knows, and only later: `is_duplicate` returns false in the handler,
+//! and [`status`](crate::Runner::status) has the answer. Within one request, [`Deferred::key`] keeps the last job instead of the
+//! first.
 //!
-//! A unique key is no idempotency key: once the first job has started, another runs too. To handle a webhook once, keep the keys that
-//! were seen in a table of your own, and let `serial` run the jobs of one key one after another.
+//! A unique key is not an idempotency key: once the first job has started, another one can run. To handle a webhook only once,
+//! store the keys you have seen in a table of your own, and use `serial` to run the jobs of one key one after another.
 //!
-//! # Side by side
+//! # Run concurrently
 //!
-//! One request's jobs run one after another. One that the others need not wait for leaves that line:
+//! The jobs of one request run one after another. A concurrent job leaves that line, so the others do not wait for it:
 //!
 //! ```
+//! # use defer_axum::{Deferrable, Job, JobContext, JobResult};
+//! #[derive(Deferrable)]
+//! #[defer(concurrent)]
+//! struct WarmCache;
+//! # impl Job for WarmCache {
+//! #     async fn run(&self, _: &JobContext) -> JobResult { Ok(()) }
+//! # }
+//! ```
+//!
 //! # Together
 //!
 //! Fifty rows cost one INSERT little more than one row does. Let the jobs of many requests run together:
@@ -215,22 +225,13 @@
 //!
 //! There is no `cx.request()` in a batch, because there are many requests: put what you need into the job. [`BatchJob`] has the rest.
 //!
-//! # use defer_axum::{Deferrable, Job, JobContext, JobResult};
-//! #[derive(Deferrable)]
-//! #[defer(concurrent)]
-//! struct WarmCache;
-//! # impl Job for WarmCache {
-//! #     async fn run(&self, _: &JobContext) -> JobResult { Ok(()) }
-//! # }
-//! ```
-//!
 //! # Jobs that block
 //!
-//! A job that computes for long, or calls what blocks, holds a thread of the runtime, and not even its timeout can stop it.
-//! `Runner::builder().stuck_after(Duration::from_secs(5))` names it in the log and to your hooks. Then let it run on the blocking
-//! pool, with `#[defer(blocking)]`.
+//! A job that computes for a long time or calls blocking code occupies a thread of the runtime, and even its timeout cannot stop
+//! it. `Runner::builder().stuck_after(Duration::from_secs(5))` names such a job in the log and in an event. Run it on the blocking
+//! pool with `#[defer(blocking)]`.
 //!
-//! # What became of it
+//! # Job status
 //!
 //! ```
 //! use axum::{Router, extract::{Path, State}, http::StatusCode, routing::get};
@@ -246,66 +247,13 @@
 //! let app: Router = Router::new().route("/exports/{id}", get(status)).with_state(runner);
 //! ```
 //!
-//! The id is that of [`Deferred::id`]. It is no secret, and others can be guessed from it: check that the client may ask.
+//! Get the id from [`Deferred::id`]. Ids can be guessed, so check that the client may ask.
 //!
 //! # A client that waits
 //!
-//! A handler defers the job and answers 202 Accepted with its id. The job says how far it is, a page follows that by server-sent
-//! events, and a button cancels it:
-//!
-//! ```
-//! use axum::{Router, extract::{Path, State}, http::StatusCode, response::Response, routing::{delete, get, post}};
-//! use defer_axum::{
-//!     Cancel, DeferLayer, Deferrable, Job, JobContext, JobId, JobResult, Runner, watch_sse,
-//! };
-//!
-//! #[derive(Deferrable)]
-//! struct Import {
-//!     lines: Vec<String>,
-//! }
-//!
-//! impl Job for Import {
-//!     async fn run(&self, cx: &JobContext) -> JobResult {
-//!         for (done, line) in self.lines.iter().enumerate() {
-//!             store(line).await; // cancelled, the job is dropped here
-//!             cx.set_progress(done + 1)?;
-//!         }
-//!         Ok(())
-//!     }
-//! }
-//! # async fn store(_: &str) {}
-//!
-//! async fn import(body: String) -> (StatusCode, String) {
-//!     let lines: Vec<String> = body.lines().map(str::to_owned).collect();
-//!     (StatusCode::ACCEPTED, Import::defer(lines).id().to_string())
-//! }
-//!
-//! async fn progress(State(runner): State<Runner>, Path(id): Path<JobId>) -> Response {
-//!     watch_sse(&runner, id).await
-//! }
-//!
-//! async fn cancel(State(runner): State<Runner>, Path(id): Path<JobId>) -> StatusCode {
-//!     match runner.cancel(id).await {
-//!         Cancel::Cancelled => StatusCode::NO_CONTENT,
-//!         Cancel::Asked => StatusCode::ACCEPTED, // it runs, and ends soon
-//!         Cancel::Ended => StatusCode::CONFLICT,
-//!         Cancel::Unknown => StatusCode::NOT_FOUND,
-//!         _ => StatusCode::SERVICE_UNAVAILABLE, // the queue cannot be reached
-//!     }
-//! }
-//!
-//! let runner = Runner::builder().keep_outcomes(10_000).build();
-//! let app: Router = Router::new()
-//!     .route("/imports", post(import))
-//!     .route("/imports/{id}", delete(cancel))
-//!     .route("/imports/{id}/progress", get(progress))
-//!     .layer(DeferLayer::new(runner.clone()))
-//!     .with_state(runner);
-//! ```
-//!
-//! [`watch_sse`] says what an event has in it, and [`Runner::cancel`] what becomes of a job that runs. A job that has to tidy up
-//! waits for [`JobContext::cancelled`]. All of it holds for durable jobs, in whichever process they run. `examples/import` is the whole
-//! of it, with a page.
+//! Answer 202 Accepted with the job's id. The client follows the job with [`watch_sse`], which sends its progress as server-sent
+//! events, and cancels it with [`Runner::cancel`]. [Progress over SSE](super::recipes#progress-over-sse) and [Cancel a job
+//! later](super::recipes#cancel-a-job-later) are whole programs. Both work for durable jobs too, whichever process runs them.
 //!
 //! [`RunnerBuilder::around`]: crate::RunnerBuilder::around
 //! [`RunnerBuilder::stuck_after`]: crate::RunnerBuilder::stuck_after
@@ -319,7 +267,6 @@
 //! [`Deferred::unique`]: crate::Deferred::unique
 //! [`Deferred::key`]: crate::Deferred::key
 //! [`Deferred::id`]: crate::Deferred::id
-//! [`JobContext::cancelled`]: crate::JobContext::cancelled
 //! [`Runner::cancel`]: crate::Runner::cancel
 //! [`watch_sse`]: crate::watch_sse
 //! [`Runner::status`]: crate::Runner::status

@@ -1,4 +1,4 @@
-//! When a job fails: how often it is tried, how long it waits in between, and who hears that it is given up.
+//! Retries: how often a failing job is tried, how long it waits in between, and what happens when it fails permanently.
 //!
 //! ```sh
 //! cargo add defer-axum
@@ -32,7 +32,7 @@
 //! #[tokio::main]
 //! async fn main() {
 //!     let runner = Runner::default();
-//!     // As a request does it, without one.
+//!     // `scope` stands in for a request.
 //!     scope(&runner, async {
 //!         CallPartner::defer(1);
 //!         CallPartner::defer(2);
@@ -45,7 +45,7 @@
 //! }
 //! ```
 //!
-//! `cargo run` writes:
+//! `cargo run` prints:
 //!
 //! ```text
 //! order 1, attempt 1
@@ -56,33 +56,33 @@
 //! 1 succeeded, 1 failed, 2 tried again
 //! ```
 //!
-//! The second job did not wait for the first one's next attempt: that waits outside of the request's line.
+//! The second job does not wait for the first one's retry: a job that waits for a retry leaves its request's line.
 //!
-//! # Say how often
+//! # Set the policy
 //!
 //! | `#[defer(..)]` | means | without it |
 //! |---|---|---|
 //! | `tries = 3` | three attempts in all | one attempt |
-//! | `backoff = "500ms..30s"` | the wait before another attempt: it doubles from the shortest to the longest, with jitter | `"500ms..30s"` |
-//! | `backoff = "1s"` | always the same wait | |
-//! | `timeout = "10s"` | an attempt that takes longer is dropped, and has failed | no limit |
+//! | `backoff = "500ms..30s"` | the wait before a retry doubles from the shortest to the longest, with jitter | `"500ms..30s"` |
+//! | `backoff = "1s"` | the wait is always the same | |
+//! | `timeout = "10s"` | an attempt that takes longer is dropped and counts as failed | no limit |
 //!
-//! Give a `timeout` to each job that calls somebody else. Without one, a partner that never answers keeps the job, and its place
-//! among those that may [run](super::load), for ever.
+//! Set a `timeout` on each job that calls another service. Otherwise a partner that never answers holds the job, and one of the
+//! places of [running jobs](super::load), forever.
 //!
 //! # Return an error
 //!
-//! `?` works on every error: those of the standard library, boxed ones, `anyhow`'s, strings. [`JobError::msg`] makes one from a
-//! text. What the error says besides decides what follows:
+//! `?` works on every error: standard errors, boxed errors, `anyhow`, strings. [`JobError::msg`] creates one from a text. The error
+//! decides what happens next:
 //!
-//! | the error | what follows |
+//! | error | then |
 //! |---|---|
-//! | as it is | another attempt after the backoff, while there are some |
-//! | [`.fatal()`](crate::JobError::fatal) | none: the job is given up |
-//! | [`.retry_after(duration)`](crate::JobError::retry_after) | another attempt, if there is one, after this long |
-//! | [`JobError::snooze(duration)`](crate::JobError::snooze) | the same attempt again after this long; none is spent |
+//! | any error | retried after the backoff, if there is an attempt left |
+//! | [`.fatal()`](crate::JobError::fatal) | not retried: the job has failed |
+//! | [`.retry_after(duration)`](crate::JobError::retry_after) | retried after this long, if there is an attempt left |
+//! | [`JobError::snooze(duration)`](crate::JobError::snooze) | runs again after this long, without spending an attempt |
 //!
-//! An HTTP client's answer may become any of these:
+//! For example, map the status of an HTTP response:
 //!
 //! ```
 //! use std::time::Duration;
@@ -104,24 +104,24 @@
 //!
 //! # Panics
 //!
-//! A panic is a failed attempt like any other, and touches no other job. The error that `failed` and the events get
-//! [`is_panic`](crate::JobError::is_panic).
+//! A panic is a failed attempt like any other, and affects no other job. [`is_panic`](crate::JobError::is_panic) tells it apart in
+//! `failed` and in events.
 //!
-//! # When it is given up
+//! # When it fails permanently
 //!
-//! [`Job::failed`] is called once, after the last attempt or a fatal error, also after a panic or a timeout. Use it to mark what
-//! the job was for, as `order 2` above. The same end is an [event](super::seeing) for logs and alarms.
+//! [`Job::failed`] is called once, after the last attempt or a fatal error, including a panic or a timeout. Use it to mark the work
+//! as failed, as for order 2 above. An [event](super::seeing) reports the same for logs and alarms.
 //!
-//! # Do it twice without harm
+//! # Make it safe to run twice
 //!
-//! A job that timed out may have done its work all the same, and another attempt does it again. So let the work bear it: write
-//! with `INSERT .. ON CONFLICT DO NOTHING`, or send the other side a key by which it knows the second call. [`JobContext::id`] is
-//! such a key: it is the same in each attempt and differs between jobs.
+//! A job that timed out may have done its work already, and the retry does it again. Make the work idempotent: write with `INSERT
+//! .. ON CONFLICT DO NOTHING`, or send the other service an idempotency key. Use [`JobContext::id`] as the key: it stays the same
+//! across attempts and differs between jobs.
 //!
-//! # What is dropped at a timeout
+//! # Timeouts drop the future
 //!
-//! The future of `run` may be dropped at any `.await`. If a part must not be cut in two, give that part to `tokio::spawn`, and
-//! await the task. A job that never awaits cannot be dropped: see [blocking jobs](super::load#jobs-that-block).
+//! The future of `run` can be dropped at any `.await`. If a step must not be interrupted, run it in `tokio::spawn` and await the
+//! task. A job that never awaits cannot be dropped: see [blocking jobs](super::load#jobs-that-block).
 //!
 //! [`JobError::msg`]: crate::JobError::msg
 //! [`Job::failed`]: crate::Job::failed

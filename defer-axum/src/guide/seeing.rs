@@ -45,11 +45,11 @@
 //!
 //! ```text
 //! CallPartner, attempt 1
-//!  INFO job{name="CallPartner" id=01M8BVKHMHZVJ95B0S00000001 attempt=1}: hello_jobs: calling the partner
-//!  WARN job{name="CallPartner" id=01M8BVKHMHZVJ95B0S00000001 attempt=1}: defer: job failed, trying again error=no answer delay=50ms
+//!  INFO run{job="CallPartner" id=01M8BVKHMHZVJ95B0S00000001 attempt=1}: hello_jobs: calling the partner
+//!  WARN run{job="CallPartner" id=01M8BVKHMHZVJ95B0S00000001 attempt=1}: defer: job failed, trying again error=no answer delay=50ms
 //! CallPartner, attempt 2
-//!  INFO job{name="CallPartner" id=01M8BVKHMHZVJ95B0S00000001 attempt=2}: hello_jobs: calling the partner
-//! ERROR job{name="CallPartner" id=01M8BVKHMHZVJ95B0S00000001 attempt=2}: defer: job failed error=no answer elapsed=180.678µs
+//!  INFO run{job="CallPartner" id=01M8BVKHMHZVJ95B0S00000001 attempt=2}: hello_jobs: calling the partner
+//! ERROR run{job="CallPartner" id=01M8BVKHMHZVJ95B0S00000001 attempt=2}: defer: job failed error=no answer elapsed=180.678µs
 //! alarm: CallPartner failed: no answer
 //! Some(Failed { error: "no answer" })
 //! ```
@@ -70,9 +70,15 @@
 //!
 //! All have the target `defer`: `RUST_LOG=info` shows the first two rows, `RUST_LOG=info,defer=debug` shows all.
 //!
+//! A line is found by its job and its request: it has the fields of the span below, or names `job`, `id`, `attempt`, `request` and
+//! `request_id` by itself where there is no such span, as in a service that logs `warn` and above. The error of a panic begins with
+//! its place in the source: `panicked at src/mail.rs:17:9: ...`. Control characters in errors are escaped, so that what a client has sent
+//! neither ends a line nor colors the next one. An abandoned job had not ended by the deadline of the shutdown: give it
+//! [more time](crate::serve::WithGracefulShutdown::drain_timeout), or make it durable.
+//!
 //! # Traces
 //!
-//! Each attempt has a span `job` at the level INFO, in which your own lines are found: with the job's `name`, `id`, `attempt`,
+//! Each attempt has a span `run` at the level INFO, in which your own lines are found: with the job's name as `job`, its `id`, the `attempt`,
 //! `request` (such as `POST /sign-up`) and, where the layer [captures](crate::DeferLayer::capture_request_headers) the header
 //! `x-request-id`, `request_id`. The span follows from the request's and is not a part of it, so that the time of a request stays
 //! its own. A filter that leaves out `info` of the target `defer`, such as `defer=warn`, leaves out the spans too.
@@ -100,6 +106,12 @@
 //!     provider
 //! }
 //! ```
+//!
+//! A job's trace is one of its own, named `process` and the job's name. A sampler decides about it anew, so that the traces of a request and
+//! of its jobs may not both be kept. If your sampler follows the parent, let the spans be children of the request's, with
+//! `RunnerBuilder::child_spans`: a request is then kept with all of its jobs or not at all, and its trace lasts for as long as they do.
+//! What only OpenTelemetry needs is set on its span, and is in no line of the log. The span's kind is *internal*: only a field
+//! could change that.
 //!
 //! # Metrics
 //!
@@ -138,7 +150,7 @@
 //!     let app = Router::new()
 //!         .route("/", get(|| async { WarmCache::defer(); }))
 //!         .route("/metrics", get(move || async move {
-//!             metrics::record_gauges([&measured]);
+//!             metrics::record_gauges([&measured]).await;
 //!             exporter.run_upkeep();
 //!             exporter.render()
 //!         }))
@@ -156,21 +168,40 @@
 //!
 //! ```text
 //! defer_jobs_total{name="WarmCache",outcome="succeeded"} 1
-//! defer_jobs_pending 0
-//! defer_jobs_running 0
+//! ...
 //! ```
 //!
-//! The module [`metrics`](crate::metrics) lists them.
+//! | question | metric |
+//! |---|---|
+//! | How do jobs end, and attempts? | `defer_jobs_total{name, outcome}`, `defer_job_attempts_total{name, outcome}` |
+//! | How long do they take, and wait? | `defer_job_run_seconds{name}`, `defer_job_wait_seconds{name}` |
+//! | How full is this process? | `defer_jobs_running`, `defer_jobs_max_running`, `defer_jobs_pending`, `defer_oldest_pending_seconds` |
+//! | Does a job block its thread? | `defer_jobs_stuck_total` |
+//! | What has the queue? | `defer_queue_jobs{name, state}`, `defer_queue_oldest_due_seconds{name}`, `defer_queue_workers` |
+//! | Is it away? | `defer_queue_failures_total` |
+//!
+//! The module [`metrics`](crate::metrics) says what each of them counts. A series that appears with its first failure has no increase that
+//! an alert could see: name the types that fail seldom with [`RunnerBuilder::job`](crate::RunnerBuilder::job), and theirs exist from the
+//! start, as zero. Those that a worker takes are named by that.
+//!
+//! # Alerts
+//!
+//! Rules for Prometheus, to begin with. Change the bounds to what your jobs promise, and leave out those of the queue if you have none:
+//!
+#![doc = concat!("```yaml\n", include_str!("alerts.yml"), "```")]
 //!
 //! # A page
 //!
-//! The feature `dashboard` has a live page of what runs, waits and failed, to nest behind your own authentication: see
+//! The feature `dashboard` has a live page, to nest behind your own authentication: whether the queue is well, what fails since when
+//! and why, one job by its id or its request's, what is running and what is next, and the last day. Once you
+//! [enable actions](crate::Dashboard::enable_actions), operators retry and discard failed jobs, one or a group, cancel jobs, and pause
+//! and resume types; each action is logged with the name of the [`Operator`](crate::dashboard::Operator). See
 //! [`dashboard`](crate::dashboard).
 //!
 //! # One job
 //!
 //! [`Runner::status`] tells how far a job has got by its [id](crate::Deferred::id), if the runner was told to [`keep_outcomes`].
-//! Of durable jobs it asks the queue, which knows what other processes run. A client can [ask for it](super::production#what-became-of-it).
+//! Of durable jobs it asks the queue, which knows what other processes run. A client can [ask for it](super::production#job-status).
 //!
 //! [`on_event`]: crate::RunnerBuilder::on_event
 //! [`JobEventKind`]: crate::event::JobEventKind

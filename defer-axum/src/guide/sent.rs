@@ -1,6 +1,6 @@
-//! What "sent" means: when exactly a job starts, after which responses it runs, and what it is told.
+//! When a job starts: what "sent" means, after which responses a job runs, and what it knows about them.
 //!
-//! This program asks two servers for 8 MB, and reads nothing for a while. The two differ in one line.
+//! This program requests 8 MB from two servers and reads nothing for a while. The servers differ in one line.
 //!
 //! ```sh
 //! cargo add axum defer-axum
@@ -41,7 +41,7 @@
 //!         }
 //!
 //!         client.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await?;
-//!         tokio::time::sleep(Duration::from_millis(500)).await; // it reads late
+//!         tokio::time::sleep(Duration::from_millis(500)).await; // a slow client
 //!         println!("  the client begins to read");
 //!         client.read_to_end(&mut Vec::new()).await?;
 //!         runner.idle().await;
@@ -59,38 +59,37 @@
 //!   the job starts: sent
 //! ```
 //!
-//! Under [`defer_axum::serve`] a job starts when the operating system has accepted the last byte of the response, over HTTP/1 and
-//! HTTP/2. Under any other server it starts when the body has ended, which is when the server has taken it into its buffers. So
-//! put behind `serve` what must not run ahead of its response. Where a few buffers do not matter, any server will do. The module
-//! [`serve`](mod@crate::serve#what-sent-means) has the fine print of each protocol.
+//! Under [`defer_axum::serve`], a job starts when the operating system has accepted the last byte of the response, over HTTP/1 and
+//! HTTP/2. Under any other server, it starts when the body has ended, which is when the server has copied it into its buffers. Use
+//! `serve` if a job must not start before its response is sent. If a few buffered bytes do not matter, use any server. The module
+//! [`serve`](mod@crate::serve#what-sent-means) has the details of each protocol.
 //!
-//! The same exactness is there for `axum-server`, with [`DeferAcceptor`](crate::serve::DeferAcceptor), and for a loop of your
-//! own on hyper-util, with [`watch_connection`](crate::serve::watch_connection).
+//! You get the same guarantee with `axum-server` and [`DeferAcceptor`](crate::serve::DeferAcceptor), and with your own hyper-util
+//! loop and [`watch_connection`](crate::serve::watch_connection).
 //!
 //! # How a response can end
 //!
-//! However it ends, its jobs are released once, and [`ResponseInfo::delivery`] tells how it was:
+//! Every response releases its jobs exactly once. [`ResponseInfo::delivery`] says how it ended:
 //!
 //! | [`Delivery`] | the response |
 //! |---|---|
-//! | `Sent` | was accepted to its last byte; under `defer_axum::serve` only |
-//! | `Finished` | has ended as far as its body goes; how much of it has left is unknown |
-//! | `Disconnected` | was not complete when the client left |
-//! | `Failed` | broke off, because its body yielded an error, or ended short of the length that it announced |
-//! | `Cancelled` | never came: the handler was dropped, because the client left or a timeout fired |
+//! | `Sent` | was accepted to its last byte; only under `defer_axum::serve` and its equivalents |
+//! | `Finished` | has a body that has ended; the server may still be buffering it |
+//! | `Disconnected` | was incomplete when the client left |
+//! | `Failed` | broke off: its body returned an error, or ended short of its announced length |
+//! | `Cancelled` | never came: the handler was dropped because the client left or a timeout fired |
 //! | `Panicked` | never came, or broke off: the handler or the body panicked |
 //! | `Unfinished` | was not over [in time](#clients-that-do-not-read), if you set a limit |
-//! | `Unknown` | was not over when its process died; only of a durable job, which another process runs |
+//! | `Unknown` | was not over when its process died; only seen by a durable job that another process runs |
 //!
-//! The last byte is that of the announced length, if there is a `content-length`. What follows that, such as the end of the body or
-//! trailers, may come later, and more bytes than were announced do not count.
+//! If there is a `content-length`, the last byte is the last announced one. The end of the body or trailers may come later, and
+//! bytes beyond the announced length do not count.
 //!
-//! Nobody but the client can say that a response was received. If you have to know that, let the client say so, in another
-//! request.
+//! Only the client knows that it received a response. If you need to know, have the client confirm it in another request.
 //!
 //! # Run it only if
 //!
-//! By default a job runs after each of these, and after each status. Ask for less where you mean less:
+//! By default, a job runs after each of these endings and after every status. To run it less often:
 //!
 //! ```
 //! use defer_axum::{Deferrable, Delivery, Job, JobContext, JobResult, defer_fn};
@@ -115,21 +114,21 @@
 //! }
 //! ```
 //!
-//! [`on_success`] and [`always`] do the same for one job of a type. A job that does not run for its condition is counted as
-//! skipped, and is an [event](super::seeing). A client that leaves during the response does not make it a failure: `on =
-//! "success"` is about what the handler did.
+//! [`on_success`] and [`always`] set this for a single job. A job whose condition is false is counted as skipped and emits an
+//! [event](super::seeing). A client that leaves during the response does not make it a failure: `on = "success"` only judges the
+//! handler.
 //!
-//! # Bodies that stream
+//! # Streaming bodies
 //!
-//! The jobs of a response that streams wait for the end of the stream. The body may defer more, while it is polled: those jobs
-//! belong to the request too, and run after the handler's. (A body that announces a short length is [not polled in the request's
-//! scope](crate::middleware#bodies).) An event stream may go on for hours. What must not wait for its end goes to a task of its
-//! own, or to a [`scope`](crate::scope()).
+//! The jobs of a streaming response wait for the end of the stream. The body can defer more jobs while it is polled. They belong to
+//! the request too, and run after the handler's jobs. (A body that announces a short length is [not polled in the request's
+//! scope](crate::middleware#bodies).) An event stream can last for hours: if work must not wait for its end, give it a task of its
+//! own or a [`scope`](crate::scope()).
 //!
 //! # Clients that do not read
 //!
-//! A client that reads slowly, or a stream that does not end, withholds its request's jobs for as long as the connection lasts. Set a
-//! limit, which counts from the handler's answer:
+//! A client that reads slowly, or a stream that does not end, delays its request's jobs for as long as the connection lasts. To
+//! limit the delay, set a time after which the jobs are released, counted from the handler's answer:
 //!
 //! ```
 //! use std::time::Duration;
@@ -139,29 +138,28 @@
 //! let layer = DeferLayer::new(Runner::default()).release_after(Duration::from_secs(300));
 //! ```
 //!
-//! The response goes on. Its jobs see [`Delivery::Unfinished`], the status, and how many bytes had left by then.
+//! The response goes on. Its jobs see [`Delivery::Unfinished`], the status, and how many bytes had been sent by then.
 //!
-//! # Layers around it
+//! # With other layers
 //!
-//! Under `serve` the response that counts is the one that goes out, outside of every layer. Where a compression layer holds bytes
-//! back, the job waits for the compressed ones. Where a layer answers for a service that failed, the job waits for that answer
-//! and is told its status. Under another server a job is told of the response as it leaves the [`DeferLayer`], so add that layer
-//! last: what is added last is outermost.
+//! Under `serve`, the outermost response counts, outside every layer. If a compression layer buffers bytes, the job waits for the
+//! compressed ones. If a layer answers for a service that failed, the job waits for that answer and sees its status. Under another
+//! server, a job sees the response as it leaves the [`DeferLayer`], so add that layer last, which makes it the outermost one.
 //!
-//! A `CatchPanicLayer` inside the `DeferLayer` makes a panic a response like any other, with its status. Outside of it, jobs run at
-//! once, with `Panicked` and no status.
+//! A `CatchPanicLayer` inside the `DeferLayer` turns a panic into an ordinary response with a status. If it is outside, jobs run
+//! immediately, with `Panicked` and no status.
 //!
-//! A middleware that records every request, also one that is refused, panics or whose client leaves, defers before it calls
-//! `next.run(request)`, inside the `DeferLayer`: its job is told how that ended.
+//! A timeout inside the `DeferLayer` produces a response with a status, and jobs wait for that response. A timeout outside drops
+//! the handler, and its jobs start immediately, with `Cancelled`.
 //!
-//! A time limit outside of the `DeferLayer` drops the handler, and its jobs start at once, with `Cancelled`. One that is inside
-//! makes a response, with a status, for which they wait.
+//! To record every request, including refused ones, panics and clients that leave, defer in a middleware inside the `DeferLayer`,
+//! before `next.run(request)`: see [the recipe](super::recipes#audit-refused-requests).
 //!
 //! # TLS
 //!
-//! `serve` takes any [`Listener`]. One that does the TLS handshake in its `accept` has the same exactness: `serve` watches the
-//! flushes of the stream that it returns, and a TLS stream flushes what it encrypted to its socket. Behind a proxy that ends TLS,
-//! "sent" is up to the proxy.
+//! `serve` accepts any [`Listener`]. A listener that does the TLS handshake in `accept` gets the same guarantee: `serve` watches
+//! the flushes of the stream that it returns, and a TLS stream flushes what it has encrypted to its socket. Behind a proxy that
+//! terminates TLS, "sent" means sent to the proxy.
 //!
 //! [`defer_axum::serve`]: crate::serve()
 //! [`DeferLayer`]: crate::DeferLayer

@@ -1,4 +1,4 @@
-//! Stopping without losing jobs: the signal, the drain, and what Docker and Kubernetes have to know.
+//! Graceful shutdown without losing jobs: the signal, the drain, and the settings of Docker and Kubernetes.
 //!
 //! ```sh
 //! cargo add axum defer-axum
@@ -20,7 +20,7 @@
 //! impl Job for SendReport {
 //!     async fn run(&self, _cx: &JobContext) -> JobResult {
 //!         println!("a report that takes {} s", self.seconds);
-//!         tokio::time::sleep(Duration::from_secs(self.seconds)).await; // in place of work
+//!         tokio::time::sleep(Duration::from_secs(self.seconds)).await; // stands in for work
 //!         println!("sent the report that took {} s", self.seconds);
 //!         Ok(())
 //!     }
@@ -62,7 +62,7 @@
 //! }
 //! ```
 //!
-//! Defer a report that fits into the drain and one that does not, and stop the program:
+//! Defer one report that fits into the drain and one that does not, then stop the program:
 //!
 //! ```sh
 //! curl -d 3 http://127.0.0.1:3000/report
@@ -79,26 +79,26 @@
 //! not done: SendReport 01M8BVM0PQ87MVX1SV00000002
 //! ```
 //!
-//! # What happens
+//! # The sequence
 //!
-//! 1. At the signal the server accepts no more connections, and [`Runner::shutdown_announced`] completes.
-//! 2. It finishes the requests that are open, for at most [`close_timeout`] (15 s by default). Connections that are left then fail,
-//!    however silent their client is: their jobs are released as [`Disconnected`](crate::Delivery::Disconnected), or as
-//!    [`Cancelled`](crate::Delivery::Cancelled) where the handler had not answered.
-//! 3. It drains every runner whose jobs came over it, the global one, that of its worker, and those given to [`drain`]: jobs run on, also
-//!    those that are deferred meanwhile, for at most [`drain_timeout`] (10 s by default).
-//! 4. At the deadline it stops what is left, leaves [durable jobs](super#durable-jobs) to other processes or to the next start, and names the
-//!    others in the [`ShutdownReport`].
+//! 1. At the signal, the server stops accepting connections, and [`Runner::shutdown_announced`] completes.
+//! 2. It finishes open requests, for at most [`close_timeout`] (15 s by default). It then closes the remaining connections, however
+//!    silent their clients are. Their jobs are released as [`Disconnected`](crate::Delivery::Disconnected), or as
+//!    [`Cancelled`](crate::Delivery::Cancelled) if the handler had not answered.
+//! 3. It drains the runners: every runner whose jobs came over this server, the global one, its worker's, and those given to
+//!    [`drain`]. Jobs go on, including those deferred meanwhile, for at most [`drain_timeout`] (10 s by default).
+//! 4. At the deadline it stops the remaining jobs. It leaves [durable jobs](super#durable-jobs) to other processes or to the next
+//!    start, and names the others in the [`ShutdownReport`].
 //!
 //! # Durable jobs
 //!
-//! Give the queue's worker to the server: `.with_worker(worker)`. At the signal it takes no more jobs, and the drain ends when it has
-//! stored how its jobs ended. A job that was done is then not run again by the next process. Jobs that the deadline stops are ready
-//! for others, and counted in the report as `queued`.
+//! Give the queue's worker to the server: `.with_worker(worker)`. At the signal, the worker stops taking jobs. The drain ends when
+//! the worker has stored how its jobs ended, so the next process does not run them again. Jobs that are stopped at the deadline
+//! become ready for other processes, and the report counts them as `queued`.
 //!
-//! # End what would never end
+//! # Endless responses
 //!
-//! An event stream goes on until its client leaves. Let it end at the signal (`cargo add futures-util`):
+//! An event stream goes on until its client leaves. End it at the signal (`cargo add futures-util`):
 //!
 //! ```
 //! use defer_axum::Runner;
@@ -109,11 +109,11 @@
 //! }
 //! ```
 //!
-//! A WebSocket or a long poll does the same with `tokio::select!`.
+//! In a WebSocket or a long poll, use `tokio::select!` in the same way.
 //!
 //! # Long jobs
 //!
-//! A job that takes longer than the drain can stop at a good place, before the deadline stops it anywhere:
+//! A job that takes longer than the drain can stop at a point of its choice, before the deadline stops it at an arbitrary one:
 //!
 //! ```
 //! use defer_axum::{JobContext, JobError, JobResult};
@@ -132,8 +132,8 @@
 //!
 //! # Delayed jobs
 //!
-//! A job that waits for its [delay](crate::Deferred::delay) keeps the drain waiting, and at the deadline it is lost, unless it is durable: then
-//! it waits in its queue. Where it had better run early than not at all, say so:
+//! A job that waits for its [delay](crate::Deferred::delay) keeps the drain waiting, and is lost at the deadline. (A durable job
+//! waits in its queue instead.) If a job should run early rather than not at all, use `at_shutdown = "run_now"`:
 //!
 //! ```
 //! use defer_axum::{JobResult, job};
@@ -160,17 +160,17 @@
 //! CMD ["hello-jobs"]
 //! ```
 //!
-//! Write `CMD` as a list. As a plain string it starts a shell, the shell gets the signal, and your program hears nothing until it
-//! is killed. `SIGTERM` is the default; say it where a base image says otherwise. In a container listen on `0.0.0.0`.
+//! Write `CMD` as a list. As a plain string it starts a shell: the shell gets the signal, and your program runs until it is killed.
+//! `SIGTERM` is the default; set `STOPSIGNAL` in case the base image has another. In a container, listen on `0.0.0.0`.
 //!
-//! `docker stop` kills after 10 s. Give it longer than the two timeouts together, and 10 s more if there is a queue, which may be slow to store
-//! how its jobs ended:
+//! `docker stop` kills the container after 10 s. Allow more than the two timeouts together, plus 10 s if there is a queue, which
+//! may be slow to store how its jobs ended:
 //!
 //! ```sh
 //! docker stop -t 40 my-service
 //! ```
 //!
-//! In a Compose file that is `stop_grace_period: 40s`. Or make do with the 10 s: `.close_timeout(Duration::from_secs(4))` and
+//! In a Compose file, set `stop_grace_period: 40s`. Or stay within the 10 s: `.close_timeout(Duration::from_secs(4))` and
 //! `.drain_timeout(Duration::from_secs(3))`.
 //!
 //! # Kubernetes
@@ -190,17 +190,19 @@
 //!           sleep: { seconds: 5 }
 //! ```
 //!
-//! The pod gets its SIGTERM while others still send it requests, because they hear of its end a little later. The `preStop` keeps
-//! it serving until then (the action `sleep` needs Kubernetes 1.30; before, use `exec` with a `sleep` that is in the image).
-//! After the grace period comes SIGKILL, and no report is written. So the sum has to be smaller: here 5 s, the 15 s and 10 s of the
-//! defaults, and 10 s for a queue that is slow. Without queue and `preStop` they fit into the 30 s that Kubernetes gives by itself.
+//! The pod gets SIGTERM while it still receives requests, because the rest of the cluster learns of its end a little later.
+//! `preStop` keeps it serving until then. (The `sleep` action needs Kubernetes 1.30. On older versions, use `exec` with a `sleep`
+//! from the image.) After the grace period comes SIGKILL, and no report is written. So the grace period must exceed the sum: here 5
+//! s, the default 15 s and 10 s, and 10 s for a slow queue. Without a queue and `preStop`, the default grace period of 30 s is
+//! enough.
 //!
-//! A pod that ends is left out without the readiness probe. The probe is for one that is [full](super::load#look-at-it).
+//! Kubernetes stops routing to a terminating pod without any readiness probe. The probe is for a pod that is
+//! [full](super::load#look-at-it).
 //!
 //! # Under another server
 //!
-//! Call [`announce_shutdown`] at the signal, and `runner.shutdown(Duration::from_secs(10)).await` once the server has ended. That
-//! is what `serve` does. [`Runner::shutdown`] returns the same report.
+//! Call [`announce_shutdown`] at the signal, and `runner.shutdown(Duration::from_secs(10)).await` once the server has ended.
+//! `serve` does the same. [`Runner::shutdown`] returns the same report.
 //!
 //! [`Runner::shutdown_announced`]: crate::Runner::shutdown_announced
 //! [`announce_shutdown`]: crate::Runner::announce_shutdown

@@ -1,4 +1,4 @@
-//! What a job finds when it runs: the state of its runner, its request, and how the response ended.
+//! What a job can access: the runner's state, its request, and how the response ended.
 //!
 //! ```sh
 //! cargo add axum defer-axum
@@ -10,7 +10,7 @@
 //! use defer_axum::{DeferLayer, Deferrable, Job, JobContext, JobResult, Runner};
 //! use tokio::sync::mpsc;
 //!
-//! /// What all jobs share: here the way to a log, in your program a mailer, a pool of connections, an HTTP client.
+//! /// State that all jobs share. In your program: a mailer, a connection pool, an HTTP client.
 //! struct AccessLog(mpsc::UnboundedSender<String>);
 //!
 //! #[derive(Deferrable)]
@@ -20,7 +20,7 @@
 //!     async fn run(&self, cx: &JobContext) -> JobResult {
 //!         let log = cx.state::<AccessLog>()?;
 //!         let (Some(request), Some(response)) = (cx.request(), cx.response()) else {
-//!             return Ok(()); // deferred outside of a request
+//!             return Ok(()); // deferred outside a request
 //!         };
 //!         let agent = request.headers().get("user-agent").and_then(|agent| agent.to_str().ok());
 //!         log.0.send(format!(
@@ -63,22 +63,21 @@
 //! curl http://127.0.0.1:3000/users/7
 //! ```
 //!
-//! The program writes:
+//! The program prints:
 //!
 //! ```text
 //! GET /users/{id} by curl/7.88.1: 200 OK sent, 4 bytes
 //! ```
 //!
-//! # What all jobs share
+//! # Shared state
 //!
-//! Give it to the runner once, with [`RunnerBuilder::state`]. A job gets a reference to it by its type, with
-//! [`JobContext::state`]. There is one value of each type, so wrap what is no type of its own: `struct Sender(String)`, not
-//! `String`.
+//! Give shared values to the runner once, with [`RunnerBuilder::state`]. A job borrows one by its type, with [`JobContext::state`].
+//! There is one value per type, so use a newtype for common types: `struct Sender(String)`, not `String`.
 //!
-//! Axum's own state is for handlers. Where both need a value, clone it into both: pools and clients are cheap to clone.
+//! Axum's own state is for handlers. If both need a value, clone it into both: pools and clients are cheap to clone.
 //!
-//! A job whose state is missing fails. Its error names the type, and those that the runner has, so that an `Arc` too many is
-//! seen at once:
+//! A job whose state is missing fails. The error names the missing type and the types that the runner has, so an extra `Arc` is
+//! easy to spot:
 //!
 //! ```text
 //! no state of type `hello_jobs::AccessLog`: give it to the runner with `Runner::builder().state(..)`; this one has `alloc::sync::Arc<hello_jobs::AccessLog>`
@@ -86,27 +85,27 @@
 //!
 //! # The request
 //!
-//! [`JobContext::request`] is `Some` for a job that a request deferred. It has the method, the URI, the route that matched, and
-//! the headers that [`capture_request_headers`] names. A job sees no other header, because headers hold cookies and tokens.
+//! [`JobContext::request`] is `Some` if a request deferred the job. It has the method, the URI, the matched route, and the headers
+//! that you list in [`capture_request_headers`]. Jobs see no other headers, because headers contain cookies and tokens.
 //!
-//! The route is `None` where the layer is outside of the router. [`Router::layer`] puts it inside.
+//! The matched route is `None` if the layer is outside the router. [`Router::layer`] puts it inside.
 //!
 //! # The response
 //!
-//! [`JobContext::response`] tells how the response ended: its status, its [`Delivery`], the bytes of its body that left, and the
-//! time from the request to the release of its jobs. Headers come with [`capture_response_headers`]. [What "sent"
-//! means](super::sent) is a chapter of its own.
+//! [`JobContext::response`] says how the response ended: its status, its [`Delivery`], how many bytes of its body were sent, and
+//! the time from the request to the release of its jobs. List headers that jobs need in [`capture_response_headers`]. See [When a
+//! job starts](super::sent).
 //!
-//! # The tenant, the user
+//! # Tenants and users
 //!
-//! A value that a layer puts into the request's extensions goes over to the jobs if you name its type, with
-//! [`DeferLayer::capture_extension`](super::production#the-tenant-the-user).
+//! To pass on a value that a layer puts into the request's extensions, name its type with
+//! [`DeferLayer::capture_extension`](super::production#tenants-and-users).
 //!
-//! # Outside of a request
+//! # Outside a request
 //!
-//! A ticker or a consumer of messages defers in a [`scope`](crate::scope()) of its own, with a runner that you choose.
-//! `request()` and `response()` are `None` there. A job that is deferred outside of any scope runs at once on [`Runner::global`],
-//! which has the state that [`install_global`] gave it.
+//! A timer or a message consumer defers in a [`scope`](crate::scope()) of its own, on the runner that you choose. There,
+//! `request()` and `response()` are `None`. A job deferred outside any scope runs immediately on [`Runner::global`], with the state
+//! given to [`install_global`].
 //!
 //! [`RunnerBuilder::state`]: crate::RunnerBuilder::state
 //! [`install_global`]: crate::RunnerBuilder::install_global

@@ -132,43 +132,45 @@
 //!
 //! # What was deferred
 //!
-//! A [`Recorder`] takes the place of the runner: it keeps what handlers defer, and runs nothing by itself. It sees its own jobs
-//! only, so tests run side by side. You need not read the response.
+//! A [`Recorder`] replaces the runner: it keeps the jobs that handlers defer, and runs nothing by itself. It only sees its own
+//! jobs, so tests can run in parallel. You do not have to read the response.
 //!
-//! | you ask | with |
+//! | question | use |
 //! |---|---|
 //! | was this deferred? | `assert_deferred`, `assert_not_deferred`, `assert_none`, `assert_deferred_times`, `assert_nothing_deferred` |
-//! | .. with this key, delay, condition, in a queue? | `assert_deferred_with::<Remind>(\|remind, with\| with.delay() == Some(HOUR))` |
-//! | in this order? | `assert_order(&["SendWelcome", "AuditLog"])` |
-//! | what is there? | [`recorded()`], one [`Recorded`] for each job |
+//! | with this key, delay, condition, or queue? | `assert_deferred_with::<Remind>(\|remind, with\| with.delay() == Some(HOUR))` |
+//! | were they deferred in this order? | `assert_order(&["SendWelcome", "AuditLog"])` |
+//! | which jobs are there? | [`recorded()`], which returns a [`Recorded`] for each job |
 //!
-//! Derive `Debug` for your jobs (a function does so with `#[job(derive(Debug))]`): a failed assertion then shows the fields of what was
-//! deferred. It also says if jobs went to the global runner meanwhile, as they do on a route without the recorder's layer.
+//! Derive `Debug` for your jobs (for functions, with `#[job(derive(Debug))]`), so that a failed assertion shows the fields of
+//! the deferred jobs. It also tells you if jobs went to the global runner, as they do on a route without the recorder's layer.
 //!
-//! Of jobs with a [`unique`] key the first stays, as if all responses were over, and [`is_duplicate`] says so of the others.
+//! Among jobs with the same [`unique`] key, the first one stays, as if all responses were over. [`is_duplicate`] returns true
+//! for the others.
 //!
-//! # Run it
+//! # Run the jobs
 //!
-//! | you run | with |
+//! | run | use |
 //! |---|---|
-//! | all of them, and the jobs that they defer | `run_all().await`; `run_all_ok().await` fails if one of them does |
-//! | all of them but for one type | `fake::<ChargeCard>()` before: such a job stays recorded when its turn comes |
-//! | all of them, after a response that you make up | `run_all_after(response).await` |
-//! | one of them, on the attempt that you choose | `run_attempt(id, 3).await`, which returns how the attempt ended |
+//! | all jobs, and the jobs that they defer | `run_all().await`, or `run_all_ok().await`, which panics if a job fails |
+//! | all jobs except for one type | `fake::<ChargeCard>()` first: jobs of this type stay recorded |
+//! | all jobs, as after a response of your choice | `run_all_after(response).await` |
+//! | one attempt of one job | `run_attempt(id, 3).await`, which returns how the attempt ended |
 //!
-//! Jobs see the response as the handler has answered it, and their conditions are asked about that, though nobody has read it. Keep it in
-//! a variable: one that is dropped unread is a client that has left, of which jobs are told `Disconnected`.
+//! Jobs and their conditions see the handler's response, even if you have not read it. Keep the response in a variable:
+//! dropping it unread counts as a client that left, and jobs see `Disconnected`.
 //!
-//! A [`JobContext`] comes from a runner. So test a job alone in a [`scope`] on a recorder, as the third test does: no app, no
-//! request.
+//! A [`JobContext`] comes from a runner. To test a job on its own, without an app or a request, use a [`scope`] on a recorder,
+//! as in the third test.
 //!
-//! Delays and backoffs are waited for. [`skip_waits()`] lets them elapse at once; a job that snoozes for ever then ends the test with
-//! its name. Tokio's paused clock does it too, but ends whatever waits for a database.
+//! Delays and backoffs take their time. [`skip_waits()`] makes them elapse immediately; a job that snoozes forever then fails
+//! the test, by name. Tokio's paused clock skips waits too, but it also makes database calls time out.
 //!
 //! # Durable jobs
 //!
-//! A recorder runs a [durable job](super#durable-jobs) like any other. The job goes through JSON and back on the way, so that a test fails
-//! where a worker would. But what a queue does not keep, headers and the query, later attempts still see here. To test the service with its runner, give that a [`TestQueue`]. It needs no database:
+//! A recorder runs a [durable job](super#durable-jobs) like any other. It serializes the job as JSON and reads it back, so a
+//! test fails where a worker would. Unlike with a queue, later attempts still see headers and the query. To test the service
+//! with its own runner, give the runner a [`TestQueue`], which needs no database:
 //!
 #![cfg_attr(feature = "testing", doc = "```")]
 #![cfg_attr(not(feature = "testing"), doc = "```text")]
@@ -214,20 +216,21 @@
 //! # }
 //! ```
 //!
-//! `push_in` needs the database of your transaction, SQLite in a file or Postgres. On `defer-sqlx`, `queue.stored::<Ship>(100).await`
-//! returns what is there, with its payload, and `worker.run_until_empty().await` runs it. Where nothing is pushed in a
-//! transaction, `sqlite::memory:` will do.
+//! `push_in` needs the database of your transaction: Postgres, or SQLite in a file. With `defer-sqlx`,
+//! `queue.stored::<Ship>(100).await` returns the stored jobs, and `worker.run_until_empty().await` runs them. Without
+//! `push_in`, use `sqlite::memory:`.
 //!
-//! # The whole of it
+//! # Over a socket
 //!
-//! What only a socket shows, such as `Delivery::Sent`, needs the real runner. Wait for [`idle()`] instead of sleeping: it
-//! completes when every job has ended. To see how, look at the [`stats()`], or give the runner an [`on_event`].
+//! Some behavior only shows over a socket, such as `Delivery::Sent`. Use the real runner there, and await [`idle()`] instead of
+//! sleeping: it completes when every job has ended. To see how jobs ended, read [`stats()`], or give the runner an [`on_event`]
+//! hook.
 //!
-//! # A queue of your own
+//! # Your own queue
 //!
-//! If you write a [`Queue`] for a system that you have, [`check_queue`] checks that it keeps what is promised. Tell it how to connect to
-//! a fresh place, and how to work off its two types of jobs. It checks what a queue that is pushed to promises, and more where yours
-//! holds jobs or can be looked into; a failure says which promise is broken, and what was seen.
+//! If you implement [`Queue`] for your own system, [`check_queue`] checks that it keeps the promises of the trait. You tell it
+//! how to connect to a fresh place, and how to run its two job types. It also checks holding and inspecting jobs, if your queue
+//! supports them. A failure names the broken promise and what was observed.
 //!
 //! [`Queue`]: crate::queue::Queue
 //! [`check_queue`]: crate::testing::check_queue

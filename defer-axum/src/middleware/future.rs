@@ -54,7 +54,7 @@ pin_project! {
     }
 }
 
-/// How far a response has got.
+/// The state of a response.
 enum ResponseState {
     /// The handler has not answered.
     Open(Request),

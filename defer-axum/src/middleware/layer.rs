@@ -10,10 +10,10 @@ use tower_layer::Layer;
 use super::service::DeferService;
 use crate::capture::LayerConfig;
 
-/// Collects the jobs that requests defer, and hands them to its runner when the response is over.
+/// Collects the jobs that a request defers, and hands them to its runner when the response is over.
 ///
-/// Add it after the layers that are to defer jobs too, and before those that set an [extension](Self::capture_extension) which
-/// jobs need. The [module](super) documents what it promises.
+/// Add it after layers that defer jobs, and before layers that set an [extension](Self::capture_extension) for jobs. The
+/// [module](super) documents its guarantees.
 #[derive(Clone)]
 pub struct DeferLayer {
     config: LayerConfig,
@@ -25,8 +25,8 @@ impl DeferLayer {
         Self { config: LayerConfig::new(runner) }
     }
 
-    /// Lets jobs see these request headers, in [`RequestInfo::headers`](crate::RequestInfo::headers). By default they see
-    /// none, because headers carry cookies and tokens.
+    /// Lets jobs see these request headers, in [`RequestInfo::headers`](crate::RequestInfo::headers). By default they see none,
+    /// because headers contain cookies and tokens.
     ///
     /// ```
     /// use axum::http::header::CONTENT_TYPE;
@@ -55,8 +55,8 @@ impl DeferLayer {
         self
     }
 
-    /// Lets jobs see these headers of the response that goes out, in
-    /// [`ResponseInfo::headers`](crate::ResponseInfo::headers). By default they see none.
+    /// Lets jobs see these headers of the outgoing response, in [`ResponseInfo::headers`](crate::ResponseInfo::headers). By
+    /// default they see none.
     ///
     /// # Panics
     ///
@@ -70,12 +70,12 @@ impl DeferLayer {
         self
     }
 
-    /// Releases jobs this long after the handler has answered, even if the response is not over: they see
-    /// [`Delivery::Unfinished`](crate::Delivery::Unfinished). By default nothing bounds how long a client that does not read, or a stream
-    /// that does not end, withholds its request's jobs.
+    /// Releases jobs at most this long after the handler has answered. If the response is not over by then, they see
+    /// [`Delivery::Unfinished`](crate::Delivery::Unfinished). By default there is no limit: a client that does not read, or a
+    /// stream that does not end, delays the jobs of its request indefinitely.
     ///
-    /// The response goes on, and jobs that it defers later start at once. The time that a response is held until its jobs have room does
-    /// not count. It needs a runtime with a timer: without one nothing is released early.
+    /// The response goes on, and jobs that it defers later start immediately. Time for which a response is held until there is
+    /// room for its jobs does not count. This needs a runtime with a timer: without one, nothing is released early.
     ///
     /// ```
     /// use std::time::Duration;
@@ -90,16 +90,16 @@ impl DeferLayer {
         self
     }
 
-    /// Captures the extension of this type from each request, such as the tenant or the user that a layer has set: jobs get a
-    /// clone of it with [`JobContext::extension`](crate::JobContext::extension). They see no other extensions. Of a durable job
-    /// it is stored with the job, as JSON, under the type's name with its path: once you rename or move the type, stored jobs no longer
-    /// find it, and fail with an error that says so.
+    /// Captures the extension of this type from each request, such as a tenant or user that a layer has set. Jobs get a clone
+    /// of it with [`JobContext::extension`](crate::JobContext::extension). They see no other extensions. With a durable job, it
+    /// is stored as JSON under the type's full path. If you rename or move the type, stored jobs no longer find it, and fail
+    /// with an error that says so.
     ///
-    /// Each request clones it, also one that defers nothing. A value that cannot be written as JSON keeps its request's durable
-    /// jobs in memory, with an event that says why.
+    /// Each request clones it, even if it defers nothing. If a value cannot be serialized as JSON, the durable jobs of its
+    /// request run in memory, and an event says why.
     ///
-    /// The extension is captured when the request arrives at this layer, so the layer that sets it has to be outside of this
-    /// one: add it after this one. Inside of this layer, use [`Defer::insert_extension`](defer_core::Defer::insert_extension).
+    /// The extension is captured when the request arrives at this layer, so add the layer that sets it after this one. Inside
+    /// this layer, use [`Defer::insert_extension`](defer_core::Defer::insert_extension).
     ///
     /// ```
     /// use axum::{Extension, Router, routing::post};

@@ -20,34 +20,33 @@
 //!
 //! # When jobs are released
 //!
-//! Under [`serve`](crate::serve()), jobs are released when the operating system has accepted the last byte of the response
-//! that goes out, whatever layers lie between this one and the server. Under any other server, and for a request that was
-//! made in this process, they are released when this layer's response body has ended or was dropped.
-//! [`Delivery`](crate::Delivery) lists how a response can end. In each case jobs are released exactly once.
+//! Under [`serve`](crate::serve()), jobs are released when the operating system has accepted the last byte of the outgoing
+//! response, regardless of the layers between this one and the server. Under any other server, and for a request made inside this
+//! process, they are released when this layer's response body has ended or was dropped. [`Delivery`](crate::Delivery) lists the
+//! ways in which a response can end. In each case, jobs are released exactly once.
 //!
-//! If the service inside this layer fails with an error, a layer further out answers. Under [`serve`](crate::serve()) the
-//! jobs wait for that answer. Elsewhere the layer cannot see it and releases them at once, as
+//! If the service inside this layer returns an error, a layer further out answers. Under [`serve`](crate::serve()) the jobs wait
+//! for that answer. Elsewhere the layer cannot see it and releases the jobs immediately, as
 //! [`Delivery::Cancelled`](crate::Delivery::Cancelled).
 //!
 //! # Bodies
 //!
-//! A body is polled inside the scope, so jobs that it defers while it streams are collected too. The exception is a
-//! body that is empty, or short and of known length (up to 16 KiB). If the request has deferred nothing, such a body is
-//! passed on as it is, because wrapping it would cost an allocation; under [`serve`](crate::serve()), even if the
-//! request has deferred jobs. A job that the body then defers while it is polled runs at once, on the global runner. If
-//! your own body type announces such a length *and* defers jobs, extract [`Defer`](crate::Defer) in the handler and
-//! push to that.
+//! A body is polled inside the scope, so jobs that it defers while it streams are collected too. The exception is a body that is
+//! empty, or short and of known length (up to 16 KiB). Wrapping it would cost an allocation, so it is passed on unchanged if the
+//! request has deferred nothing, and under [`serve`](crate::serve()) in any case. A job that such a body defers while it is polled
+//! runs immediately, on the global runner. If your own body type announces such a length *and* defers jobs, extract
+//! [`Defer`](crate::Defer) in the handler and push the jobs to it.
 //!
-//! # Extensions of a response
+//! # Response extensions
 //!
-//! What an extension of a response defers while it is dropped is collected under [`serve`](crate::serve()), which drops those of the
-//! response that goes out. Another server, or a layer further out that drops the response, does so outside of the scope: such a job
-//! runs at once, on the global runner.
+//! An extension of a response can defer jobs in its `Drop`. Under [`serve`](crate::serve()), which drops the extensions of the
+//! outgoing response inside the scope, these jobs are collected. Other servers, and outer layers that drop a response, do so
+//! outside the scope: the job then runs immediately, on the global runner.
 //!
-//! # Middleware outside of the layer
+//! # Middleware outside the layer
 //!
-//! A middleware that wraps this layer is not in the scope of the request: a job that it defers runs at once, on the global runner, and a
-//! warning in the log says so. Layers that are added later wrap earlier ones, so add this layer after a middleware that defers.
+//! A middleware that wraps this layer is not in the scope of the request. A job that it defers runs immediately, on the global
+//! runner, and a warning is logged. Layers added later wrap earlier ones, so add this layer after a middleware that defers.
 //!
 //! # Nested layers
 //!
@@ -55,7 +54,7 @@
 //!
 //! # Panics in handlers
 //!
-//! A panic passes through. The request's jobs are released as [`Delivery::Panicked`](crate::Delivery::Panicked).
+//! The layer does not catch panics. It releases the request's jobs as [`Delivery::Panicked`](crate::Delivery::Panicked).
 
 mod body;
 mod future;

@@ -18,7 +18,7 @@ use crate::{
     outermost::Outermost,
 };
 
-/// The service that [`DeferLayer`](super::DeferLayer) makes.
+/// The service that [`DeferLayer`](super::DeferLayer) creates.
 #[derive(Clone)]
 pub struct DeferService<S> {
     inner: S,

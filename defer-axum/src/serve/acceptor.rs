@@ -15,10 +15,10 @@ use super::{
     watch::{ServedService, watch_connection},
 };
 
-/// Lets an [`axum-server`](axum_server) start jobs when their response has been sent, as [`serve`](super::serve()) does. It
-/// requires the feature `axum-server`.
+/// Gives an [`axum-server`](axum_server) the guarantee of [`serve`](super::serve()): jobs start when their response has been
+/// sent. Requires the feature `axum-server`.
 ///
-/// Wrap the server's acceptor, whichever it is, with `Server::map`:
+/// Wrap the server's acceptor with `Server::map`:
 ///
 /// ```no_run
 /// use std::{net::SocketAddr, time::Duration};
@@ -59,10 +59,10 @@ use super::{
 /// }
 /// ```
 ///
-/// It must be the outermost acceptor. Within another one, such as that of TLS, it would see encrypted bytes and say what it
-/// cannot know.
+/// It must be the outermost acceptor. Inside another one, such as a TLS acceptor, it would see encrypted bytes, and its reports
+/// would be wrong.
 ///
-/// As with [`watch_connection`], a response that was gathered by hyper's `pipeline_flush` and broken off counts no bytes.
+/// As with [`watch_connection`], `bytes_sent` is 0 for a response that was broken off while hyper's `pipeline_flush` was on.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DeferAcceptor<A = DefaultAcceptor> {
     inner: A,
@@ -74,7 +74,7 @@ impl<A> DeferAcceptor<A> {
         Self { inner }
     }
 
-    /// Returns a reference to the acceptor within.
+    /// Returns a reference to the inner acceptor.
     pub fn get_ref(&self) -> &A {
         &self.inner
     }
@@ -95,7 +95,7 @@ pin_project! {
     ///
     /// # Errors
     ///
-    /// Returns the error of the acceptor within.
+    /// Returns the error of the inner acceptor.
     #[derive(Debug)]
     pub struct DeferAcceptFuture<F> {
         #[pin]

@@ -1,4 +1,4 @@
-//! The body of the response that goes out: watches for its end, and leaves the rest to the connection.
+//! The body of the outgoing response: watches for its end, and leaves the rest to the connection.
 
 use std::{
     mem,

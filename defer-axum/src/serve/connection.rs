@@ -1,4 +1,4 @@
-//! The progress of one connection: how its reads, writes and flushes tell that a response has left.
+//! The progress of one connection: infers from reads, writes and flushes that a response has been sent.
 
 use std::{
     mem,
@@ -14,15 +14,15 @@ use defer_core::Delivery;
 use super::{body_counter::BodyCounter, state::ServerState};
 use crate::release::ReleaseGuard;
 
-/// What a connection's I/O object and its responses share.
+/// Shared by a connection's I/O object and its responses.
 pub(crate) struct Connection {
     state: Mutex<State>,
     /// How many wait in `State` for a flush, readable without the lock.
     waiting: AtomicUsize,
     /// `State` has last frames that h2 has dropped (HTTP/2).
     dropping: AtomicBool,
-    /// What the writing side did last, and what has happened since: [`UNFLUSHED`], [`WAITED`] and [`CALLED`] (HTTP/1). Only the
-    /// connection's task uses it.
+    /// The last action of the writing side, and what has happened since: [`UNFLUSHED`], [`WAITED`] and [`CALLED`] (HTTP/1).
+    /// Only the connection's task uses it.
     writing: AtomicU8,
     /// Something was read since a response last began to wait for a flush, or looked again (HTTP/1).
     has_read: AtomicBool,

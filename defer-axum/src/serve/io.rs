@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{connection::Connection, frames::Frames, state::ServerState};
 
-/// The I/O object of a connection under [`serve`](super::serve()). It wraps the listener's and watches its progress.
+/// The I/O object of a connection under [`serve`](super::serve()). Wraps the listener's I/O object and watches its progress.
 ///
 /// It delays nothing, and vectored writes stay vectored.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ const WRITES: usize = 1;
 struct Closes(Arc<Connection>);
 
 impl<I> ServedIo<I> {
-    /// `server` is none where somebody else serves.
+    /// `server` is `None` under another server.
     pub(super) fn new(io: I, server: Option<Arc<ServerState>>) -> Self {
         Self { io, frames: Frames::default(), closes: Closes(Arc::new(Connection::new(server))) }
     }

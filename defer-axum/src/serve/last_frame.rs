@@ -9,7 +9,7 @@ use tokio::task;
 use super::connection::Connection;
 use crate::release::ReleaseGuard;
 
-/// How a response ended whose body did not, after its last frame: h2 then throws that away, if it has not written it.
+/// How a response ended that was broken off after its last frame. h2 discards that frame if it has not written it yet.
 pub(super) type BrokenOff = Arc<OnceLock<Delivery>>;
 
 /// Returns an empty last frame. It releases the jobs once it has been sent, or can no longer be sent.

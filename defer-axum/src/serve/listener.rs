@@ -6,10 +6,10 @@ use axum::serve::{Listener, TapIo};
 
 use super::{io::ServedIo, state::ServerState};
 
-/// Makes what handlers extract with `ConnectInfo<C>`, from each connection's I/O object and the address of its peer.
+/// Creates the value that handlers extract with `ConnectInfo<C>` from each connection's I/O object and peer address.
 ///
-/// The type is the address type of the listener that this returns. So a plain [`Router`](axum::Router) will do, as will
-/// `into_make_service_with_connect_info::<C>()`.
+/// The returned listener has this type as its address type, so both a plain [`Router`](axum::Router) and
+/// `into_make_service_with_connect_info::<C>()` work.
 ///
 /// ```no_run
 /// use axum::{Router, extract::ConnectInfo, routing::get};
@@ -35,7 +35,7 @@ use super::{io::ServedIo, state::ServerState};
 ///
 /// # Panics
 ///
-/// The server panics if `make` does.
+/// The server panics if `make` panics.
 pub fn with_connect_info<L, F, C>(listener: L, make: F) -> WithConnectInfo<L, F, C>
 where
     L: Listener,
@@ -45,7 +45,7 @@ where
     WithConnectInfo { listener, make, info: PhantomData }
 }
 
-/// A listener with a connect info of your own. Returned by [`with_connect_info`].
+/// A listener with your own connect info type. Returned by [`with_connect_info`].
 pub struct WithConnectInfo<L, F, C> {
     listener: L,
     make: F,
@@ -53,7 +53,7 @@ pub struct WithConnectInfo<L, F, C> {
 }
 
 impl<L, F, C> WithConnectInfo<L, F, C> {
-    /// Returns a reference to the listener within, which knows its address.
+    /// Returns a reference to the inner listener, which knows its address.
     pub fn get_ref(&self) -> &L {
         &self.listener
     }
@@ -74,7 +74,8 @@ where
         (io, info)
     }
 
-    /// Fails: the listener's own address is none of a connection. Ask the listener before, or [`get_ref`](WithConnectInfo::get_ref).
+    /// Always fails, because the listener's own address is not the address of a connection. Ask the inner listener, through
+    /// [`get_ref`](WithConnectInfo::get_ref).
     fn local_addr(&self) -> io::Result<C> {
         let error = "a listener with a connect info has no address: ask the listener within";
         Err(io::Error::new(io::ErrorKind::Unsupported, error))
@@ -103,7 +104,7 @@ impl<L> Watched<L> {
 /// The listener that [`serve`](super::serve()) gives to axum.
 ///
 /// Its tap does nothing. axum implements `Connected` only for the address types of `TcpListener` and of listeners with a tap,
-/// so this is what makes `into_make_service_with_connect_info::<SocketAddr>()` work.
+/// so the tap makes `into_make_service_with_connect_info::<SocketAddr>()` work.
 pub type ServedListener<L> = TapIo<Watched<L>, fn(&mut ServedIo<<L as Listener>::Io>)>;
 
 impl<L: Listener> Listener for Watched<L> {

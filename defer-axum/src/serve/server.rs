@@ -40,16 +40,18 @@ use super::{
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a shutdown then waits for jobs, unless set.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long connections that were made to fail have to end. One whose handler blocks its thread does not.
+/// How long to wait for connections to end after they were made to fail. A connection whose handler blocks its thread does not
+/// end.
 const FAIL_WITHIN: Duration = Duration::from_secs(1);
 
-/// Serves an app as [`axum::serve`](axum::serve()) does. In addition, jobs start when their response has been sent, and a
+/// Serves an app, like [`axum::serve`](axum::serve()). In addition, jobs start when their response has been sent, and a
 /// graceful shutdown waits for them.
 ///
-/// A graceful shutdown drains the runner of each [`DeferLayer`](crate::DeferLayer) that a request came to; the
-/// [global](Runner::global) one, if it was used; those of [workers](Serve::with_worker); and those that you [name](Serve::drain). Name
-/// those of layers behind a middleware that runs requests in other tasks, such as tower's `buffer`: `serve` does not see them. The global
-/// runner is that of the whole process: the end of one server ends the jobs that others have on it.
+/// A graceful shutdown drains the runner of each [`DeferLayer`](crate::DeferLayer) that a request reached; the
+/// [global](Runner::global) runner, if it was used; those of [workers](Serve::with_worker); and those that you pass to
+/// [`drain`](Serve::drain). Pass the runners of layers behind a middleware that runs requests in other tasks, such as tower's
+/// `buffer`, because `serve` does not see them. The global runner belongs to the whole process: when one server shuts down, the
+/// jobs of other servers on it end too.
 ///
 /// The listener may be a TCP or Unix listener, one with a tap, or your own, such as for TLS. The app may be a `Router`, a
 /// `MethodRouter`, or a make-service, with any body of [`Bytes`]. The [module](super) says what "sent" means.
@@ -71,8 +73,8 @@ where
     Serve { listener, app, state: Arc::default(), workers: Workers::default() }
 }
 
-/// What [`serve`] serves on a listener: a `Router` that has its state, a `MethodRouter`, or a make-service, with any body of
-/// [`Bytes`]. Implemented for each type that axum's `serve` takes, and for no other.
+/// An app that [`serve`] accepts: a `Router` that has its state, a `MethodRouter`, or a make-service, with any body of
+/// [`Bytes`]. Implemented for every type that axum's `serve` accepts, and for no other.
 #[diagnostic::on_unimplemented(
     message = "`serve` cannot serve a `{Self}`",
     label = "not an app for this listener",
@@ -92,10 +94,10 @@ where
 {
 }
 
-/// A server that runs once you await it. Returned by [`serve`].
+/// A server that runs when awaited. Returned by [`serve`].
 ///
-/// It never completes, unless a [worker](Self::with_worker) fails: use
-/// [`with_graceful_shutdown`](Self::with_graceful_shutdown) to stop it.
+/// It never completes unless a [worker](Self::with_worker) fails. To stop it, use
+/// [`with_graceful_shutdown`](Self::with_graceful_shutdown).
 ///
 /// # Errors
 ///
@@ -103,9 +105,9 @@ where
 ///
 /// # Cancel safety
 ///
-/// If dropped, it accepts no more connections. An open connection finishes the request that it has begun, in its own task, and
-/// ends (axum 0.8.9). Jobs go on. To wait for them, shut the runner down. Workers take no more jobs, and finish those that they
-/// have in tasks of their own.
+/// If dropped, it stops accepting connections. Open connections finish the request that they have begun, in their own tasks,
+/// and end (axum 0.8.9). Jobs go on; to wait for them, shut the runner down. Workers stop taking jobs, and finish those that
+/// they have in their own tasks.
 #[must_use = "futures must be awaited or polled"]
 pub struct Serve<L, M> {
     listener: L,
@@ -115,8 +117,8 @@ pub struct Serve<L, M> {
 }
 
 impl<L: Listener, M> Serve<L, M> {
-    /// Drains this runner, too, at a graceful shutdown. Name one whose jobs do not come over this server, such as those of a
-    /// consumer.
+    /// Also drains this runner at a graceful shutdown. Use it for a runner whose jobs do not come from this server, such as
+    /// those of a message consumer.
     pub fn drain(self, runner: Runner) -> Self {
         self.state.drained.add(runner);
         self
@@ -124,11 +126,11 @@ impl<L: Listener, M> Serve<L, M> {
 
     /// Runs a queue's worker beside the server, in a task of its own. Several are allowed.
     ///
-    /// With a [graceful shutdown](Self::with_graceful_shutdown), the worker takes no more jobs from the signal on, and the drain
-    /// ends when it has stored how each of its jobs ended: no other process runs them again.
+    /// With a [graceful shutdown](Self::with_graceful_shutdown), the worker stops taking jobs at the signal. The drain ends
+    /// when the worker has stored how each of its jobs ended, so no other process runs them again.
     ///
-    /// A worker that fails or panics ends the server: it is logged at once, the server shuts down as at its signal, and after the
-    /// drain the error is returned, instead of the report. An outage of the database is no failure.
+    /// A worker that fails or panics ends the server: the error is logged immediately, the server shuts down as at its signal,
+    /// and after the drain it returns the error instead of the report. A database outage is not such a failure.
     ///
     /// ```
     /// # use axum::Router;
@@ -149,12 +151,12 @@ impl<L: Listener, M> Serve<L, M> {
         self
     }
 
-    /// Stops when `signal` completes: accepts no more connections, finishes the open requests, for at most the
-    /// [close timeout](WithGracefulShutdown::close_timeout), and then drains the runners for at most the
-    /// [drain timeout](WithGracefulShutdown::drain_timeout).
+    /// Stops when `signal` completes: stops accepting connections, finishes open requests for at most the [close
+    /// timeout](WithGracefulShutdown::close_timeout), then drains the runners for at most the [drain
+    /// timeout](WithGracefulShutdown::drain_timeout).
     ///
-    /// End your streams when [`Runner::shutdown_announced`] completes, which is at the signal: what has not ended at the close timeout is
-    /// broken off.
+    /// End your streams when [`Runner::shutdown_announced`] completes, which happens at the signal. Responses that have not
+    /// ended at the close timeout are broken off.
     pub fn with_graceful_shutdown<F>(self, signal: F) -> WithGracefulShutdown<L, M, F>
     where
         F: Future<Output = ()> + Send + 'static,
@@ -177,9 +179,9 @@ impl<L: Listener, M> Serve<L, M> {
     }
 }
 
-/// A server that runs once you await it, and stops at a signal. Returned by [`Serve::with_graceful_shutdown`].
+/// A server that runs when awaited, and stops at a signal. Returned by [`Serve::with_graceful_shutdown`].
 ///
-/// It completes with a report of the jobs that were left when the last request was finished.
+/// It completes with a report about the jobs that were left when the last request was finished.
 ///
 /// # Errors
 ///
@@ -187,9 +189,9 @@ impl<L: Listener, M> Serve<L, M> {
 ///
 /// # Cancel safety
 ///
-/// If dropped while it serves, it accepts no more connections. Open connections go on, and finish when the signal comes. If
-/// dropped while it drains, it stops no job. In either case workers take no more jobs, and finish those that they have in tasks
-/// of their own.
+/// If dropped while it serves, it stops accepting connections. Open connections go on, and finish when the signal comes. If
+/// dropped while it drains, it stops no job. In either case, workers stop taking jobs, and finish those that they have in their
+/// own tasks.
 ///
 /// # Panics
 ///
@@ -203,33 +205,34 @@ pub struct WithGracefulShutdown<L, M, F> {
 }
 
 impl<L: Listener, M, F> WithGracefulShutdown<L, M, F> {
-    /// Sets how long the open requests have, from the signal on: 15 s by default. Connections that are left then fail, however silent
-    /// or slow their client is: bodies and handlers are dropped, and jobs released as
-    /// [`Disconnected`](crate::Delivery::Disconnected), or [`Cancelled`](crate::Delivery::Cancelled) if there was no response.
+    /// Sets how long open requests may take after the signal: 15 s by default. Then the remaining connections fail, however
+    /// silent or slow their clients are: bodies and handlers are dropped, and their jobs are released as
+    /// [`Disconnected`](crate::Delivery::Disconnected), or as [`Cancelled`](crate::Delivery::Cancelled) if there was no
+    /// response.
     ///
-    /// A handler that blocks its thread cannot be dropped. The server leaves it behind a second later.
+    /// A handler that blocks its thread cannot be dropped. The server leaves it behind after another second.
     pub fn close_timeout(mut self, timeout: Duration) -> Self {
         self.close_timeout = timeout;
         self
     }
 
-    /// Drains this runner, too. As [`Serve::drain`].
+    /// Also drains this runner. See [`Serve::drain`].
     pub fn drain(mut self, runner: Runner) -> Self {
         self.serve = self.serve.drain(runner);
         self
     }
 
-    /// Sets how long to wait for jobs once the requests are finished: 10 s by default. Jobs that have not ended by then are
-    /// stopped, and named in the [`ShutdownReport`].
+    /// Sets how long to wait for jobs after the requests have finished: 10 s by default. Jobs that have not ended by then are
+    /// stopped, and listed in the [`ShutdownReport`].
     pub fn drain_timeout(mut self, timeout: Duration) -> Self {
         self.drain_timeout = timeout;
         self
     }
 
-    /// Runs a queue's worker beside the server, until the signal. As [`Serve::with_worker`].
+    /// Runs a queue's worker beside the server, until the signal. See [`Serve::with_worker`].
     ///
-    /// After the signal the worker has the [drain timeout](Self::drain_timeout), and 3 s more to store how its jobs ended. What it
-    /// has left then is run by another process.
+    /// After the signal, the worker has the [drain timeout](Self::drain_timeout), and 3 s more to store how its jobs ended.
+    /// Jobs that are left then run in another process.
     pub fn with_worker(mut self, worker: impl RunWorker) -> Self {
         self.serve = self.serve.with_worker(worker);
         self
@@ -449,7 +452,7 @@ async fn shut_down(runners: &[Runner], timeout: Duration, report: &mut ShutdownR
     .await;
 }
 
-/// The future of [`serve`], with or without a graceful shutdown.
+/// The future of a server, with or without a graceful shutdown.
 pub struct ServeFuture<T>(BoxFuture<'static, io::Result<T>>);
 
 impl<T> Future for ServeFuture<T> {

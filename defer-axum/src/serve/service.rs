@@ -1,4 +1,4 @@
-//! The outermost service: collects what layers have to release, and watches for the end of the response.
+//! The outermost service: collects the jobs of the layers, and watches for the end of the response.
 
 use std::{
     convert::Infallible,

@@ -1,4 +1,4 @@
-//! What a server and its connections share: that it ends, and what it drains then.
+//! Shared by a server and its connections: whether it is shutting down, and which runners it drains.
 
 use std::{
     collections::HashMap,
@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use crate::servers::Drained;
 
-/// What a server and its connections share.
+/// Shared by a server and its connections.
 #[derive(Debug)]
 pub(super) struct ServerState {
     pub(super) drained: Arc<Drained>,
@@ -80,7 +80,7 @@ impl ServerState {
     pub(super) async fn all_gone(&self) {
         loop {
             let gone = self.all_gone.notified();
-            // Whoever goes from here on notifies this.
+            // Every task that ends from here on notifies this.
             if self.connections.load(Ordering::Acquire) == 0 {
                 return;
             }

@@ -18,10 +18,10 @@ use super::{
     service::{Served, WatchedFuture},
 };
 
-/// Watches one connection of a server of your own, so that jobs start when their response has been sent, as under
+/// Watches one connection of your own server, so that jobs start when their response has been sent, as under
 /// [`serve`](super::serve()).
 ///
-/// Give hyper both of what it returns: the I/O object, and the service, which is the app on this connection. The
+/// Pass both returned values to hyper: the I/O object, and the service, which is the app on this connection. The
 /// [module](super) says what "sent" means.
 ///
 /// ```no_run
@@ -55,22 +55,22 @@ use super::{
 /// }
 /// ```
 ///
-/// At a shutdown, call [`Runner::announce_shutdown`], finish the connections, and then wait for [`Runner::shutdown`].
+/// At a shutdown, call [`Runner::announce_shutdown`], finish the connections, then await [`Runner::shutdown`].
 ///
-/// # What it needs
+/// # Requirements
 ///
-/// - The I/O object directly under hyper: outside of TLS and of every buffer of yours. A buffer between the two keeps bytes
-///   that are then said to be sent.
-/// - The service directly under hyper, outside of every layer. Add the client's address within it, for example
-///   with `Extension` or `MockConnectInfo`.
-/// - Over HTTP/2, an executor that spawns a Tokio task for each stream, as `TokioExecutor` does. If streams run in the
-///   connection's task, each response that was sent is said to be [`Disconnected`](crate::Delivery::Disconnected).
-/// - No `preserve_header_case` for responses that are passed on from a client of hyper's: what that needs is among the extensions of a
-///   response, which are dropped here, so that jobs which they defer belong to the request.
-/// - hyper 1.12 and h2 0.4.20, or newer ones. The feature `http2` declares the latter.
+/// - The I/O object must be directly under hyper, outside TLS and outside your own buffers. A buffer between the two would hold
+///   bytes that are reported as sent.
+/// - The service must be directly under hyper, outside every layer. Add the client's address inside it, for example with
+///   `Extension` or `MockConnectInfo`.
+/// - Over HTTP/2, the executor must spawn a Tokio task for each stream, like `TokioExecutor`. If streams run in the
+///   connection's task, sent responses are reported as [`Disconnected`](crate::Delivery::Disconnected).
+/// - Do not use `preserve_header_case` for responses that a hyper client passes on. It needs the extensions of the response,
+///   which are dropped here, so that jobs that they defer belong to the request.
+/// - hyper has to be 1.12 or newer, and h2 0.4.20 or newer. The feature `http2` requires the latter.
 ///
-/// With hyper's `pipeline_flush`, jobs start when the responses have been sent that were gathered, and
-/// [`bytes_sent`](crate::ResponseInfo::bytes_sent) of a response that was broken off is zero.
+/// With hyper's `pipeline_flush`, jobs start when the whole batch of responses has been sent, and
+/// [`bytes_sent`](crate::ResponseInfo::bytes_sent) of a response that was broken off is 0.
 ///
 /// [`Runner::announce_shutdown`]: crate::Runner::announce_shutdown
 /// [`Runner::shutdown`]: crate::Runner::shutdown

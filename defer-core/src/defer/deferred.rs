@@ -19,10 +19,10 @@ use crate::{
 
 /// A handle to a deferred job. Use it to change or cancel the job before it starts.
 ///
-/// Dropping it changes nothing. Its methods have no effect on a job that has started or, apart from [`cancel`](Self::cancel), that
-/// has left its line ([`Policy::with_concurrent`], a delay that runs). While a job waits in line for its turn among others, [`delay`](Self::delay)
-/// and [`serial`](Self::serial) have no effect on it. A job that is deferred after the response, or outside of a request, may
-/// start before the handle is returned.
+/// Dropping it changes nothing. Its methods have no effect once the job has started. Once it has left its line
+/// ([`Policy::with_concurrent`], or a delay that has begun), only [`cancel`](Self::cancel) has. [`delay`](Self::delay) and
+/// [`serial`](Self::serial) have no effect while the job waits for its turn among jobs of other requests. A job that is deferred
+/// after the response, or outside a request, may start before the handle is returned.
 ///
 /// ```
 /// # use defer_core::{Deferrable, Job, JobContext, JobResult, Policy, Runner, defer, defer_fn, scope};
@@ -61,10 +61,10 @@ impl Deferred {
         self.id
     }
 
-    /// Cancels the job, unless it has started, is on its way to the queue, or duplicates were left out for it.
-    /// Returns whether this call cancelled it. If so, it does not run here; nor elsewhere, unless it is a durable job that is stored
-    /// already and this process dies before that it is cancelled is stored, too. [`Runner::cancel`](crate::Runner::cancel) cancels a
-    /// job by its id wherever it is, also while it runs.
+    /// Cancels the job, unless it has started, is on its way to the queue, or duplicates were dropped because of it. Returns
+    /// whether this call cancelled it. If so, the job does not run, with one exception: a durable job that is already stored can
+    /// still run elsewhere if this process dies before it has stored the cancellation. To cancel a job by its id, wherever it is
+    /// and even while it runs, use [`Runner::cancel`](crate::Runner::cancel).
     pub fn cancel(&self) -> bool {
         self.index.is_some_and(|index| self.list.cancel(index))
     }
@@ -82,11 +82,11 @@ impl Deferred {
         self.clone()
     }
 
-    /// Runs the job only if `predicate` returns true. It is called once, when the job's turn in its line comes: before its delay,
-    /// and before it is pushed to a queue. Replaces the job's other conditions, including that of its type. A predicate that
-    /// panics fails the job.
+    /// Runs the job only if `predicate` returns true. The predicate is called once, when the job's turn in its line comes:
+    /// before its delay, and before the job is pushed to a queue. Replaces the job's other conditions, including that of its
+    /// type. A predicate that panics fails the job.
     ///
-    /// Outside of a request there is no response to ask about, and the job runs.
+    /// Outside a request there is no response to judge, and the job runs.
     ///
     /// ```
     /// use defer_core::{Delivery, defer_fn};
@@ -101,7 +101,7 @@ impl Deferred {
         self.clone()
     }
 
-    /// Gives the job a key within its request. Earlier jobs with the same key are cancelled: only the last remains, at its
+    /// Gives the job a key within its request. Earlier jobs with the same key are cancelled: only the last one remains, in its
     /// own place in the order.
     ///
     /// ```
@@ -133,9 +133,9 @@ impl Deferred {
     /// Delays the job: it starts no sooner than this long after its response. The jobs behind it do not wait for it.
     ///
     /// Once its turn comes, a timer waits, and the job no longer counts toward
-    /// [`max_pending`](crate::RunnerBuilder::max_pending). A shutdown waits for the job like any other, and names it if it
-    /// is not due by the deadline, unless its type [runs at a shutdown](Policy::with_run_at_shutdown). A durable job waits in its
-    /// queue instead, and a shutdown does not wait for it.
+    /// [`max_pending`](crate::RunnerBuilder::max_pending). A shutdown waits for the job as for any other, and reports it as
+    /// unfinished if it is not due by the deadline, unless its type [runs at a shutdown](Policy::with_run_at_shutdown). A
+    /// durable job waits in its queue instead, and a shutdown does not wait for it.
     ///
     /// ```
     /// # use defer_core::defer_fn;
@@ -151,16 +151,17 @@ impl Deferred {
         self.clone()
     }
 
-    /// Runs the job after those with the same serial key, of whatever type and request: one at a time, in the order in which
-    /// their responses ended. A job that fails and tries again keeps its turn until it has ended, and a delayed one comes in
-    /// when it is due. The jobs behind it in its own request wait too, as always.
+    /// Runs jobs with the same serial key one at a time, in the order in which their responses ended, regardless of their types
+    /// and requests. A job that is retried keeps its turn until it has ended, and a delayed one queues when it is due. The jobs
+    /// behind it in its own request wait too, as always.
     ///
-    /// The order is that of the jobs whose key is set when their response ends. A key that comes later, by a job or through a
-    /// [`Defer`](crate::Defer), gets its turn when the job's own comes, as a delayed job does; if such a job then has to wait, those behind it in
-    /// its request do not. A second key counts only before the response is over.
+    /// The order covers jobs whose key is set when their response ends. If the key is set later, by a job or through a
+    /// [`Defer`](crate::Defer), the job queues for the key when its turn in its request comes, like a delayed job; if it then
+    /// has to wait, the jobs behind it in its request do not. A key can be replaced only before the response is over.
     ///
-    /// It holds within this runner. A durable job goes through its queue: on that of `defer-sqlx` the key holds in all processes. A
-    /// [blocking](Policy::with_blocking) job that timed out or was stopped keeps its turn until its thread returns.
+    /// The key applies within this runner. A durable job goes through its queue: with `defer-sqlx`, the key applies across all
+    /// processes. A [blocking](Policy::with_blocking) job that timed out or was stopped keeps its turn until its thread
+    /// returns.
     ///
     /// ```
     /// # use defer_core::{Deferrable, Job, JobContext, JobResult, Policy, Runner, defer, scope};
@@ -185,17 +186,17 @@ impl Deferred {
     }
 
     /// Drops the job if one with the same unique key is already pending on this runner: its response is over, it has not
-    /// started, and it will certainly run. A running job does not count, so that no change is missed, and neither does one
-    /// that has a condition, or that the queue has. A job that is dropped like this is a [duplicate](Self::is_duplicate), and
-    /// counts as cancelled; its id leads to the job that runs in its place ([`Runner::status`](crate::Runner::status),
-    /// [`watch`](crate::Runner::watch)).
+    /// started, and it will certainly run. A running job does not count, so no change is missed. Neither does a job that has a
+    /// condition, or one that went to the queue. A dropped job is a [duplicate](Self::is_duplicate) and counts as cancelled;
+    /// [`Runner::status`](crate::Runner::status) and [`watch`](crate::Runner::watch) lead from its id to the job that runs in
+    /// its place.
     ///
-    /// This is checked now, and again when the response is over. From then on the job whose duplicates are dropped can be
-    /// neither cancelled nor delayed by its handle; [`Runner::cancel`](crate::Runner::cancel) cancels it, and who watches one of the
-    /// duplicates hears of it.
+    /// This is checked now, and again when the response is over. From then on, the handle of the job that remains can neither
+    /// cancel nor delay it. [`Runner::cancel`](crate::Runner::cancel) still cancels it, and watchers of its duplicates see
+    /// that.
     ///
-    /// A durable job goes through its queue. It is dropped there if another with its key is ready and was not taken yet, in whichever
-    /// process. [`is_duplicate`](Self::is_duplicate) says so once the queue has answered.
+    /// A durable job goes through its queue. It is dropped there if another job with its key is ready and has not been taken
+    /// yet, by any process. [`is_duplicate`](Self::is_duplicate) returns true once the queue has answered.
     ///
     /// ```
     /// # use defer_core::{Deferrable, Job, JobContext, JobResult, Policy, Runner, defer, scope};
@@ -226,8 +227,9 @@ impl Deferred {
         self.clone()
     }
 
-    /// Returns whether the job is a duplicate: dropped by [`unique`](Self::unique), or when its response was over, because another
-    /// with its key was pending. Ask a handle that `unique` was called on or has returned, or a clone of that.
+    /// Returns whether the job is a duplicate: it was dropped, by [`unique`](Self::unique) or when its response was over,
+    /// because another job with its key was pending. Call this on a handle on which `unique` was called, on the handle that it
+    /// returned, or on a clone of either.
     pub fn is_duplicate(&self) -> bool {
         self.duplicate_of.get().is_some_and(|duplicate_of| duplicate_of.get().is_some())
     }

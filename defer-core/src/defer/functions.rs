@@ -23,14 +23,14 @@ use crate::{
 
 /// Defers a job until the response of the current request is over.
 ///
-/// `MyJob::defer(..)`, of the derive, takes the fields one after another. This takes the job itself: one that exists already, or
-/// one whose fields are better told apart by name, as in `defer(Transfer { from: 1, to: 2 })`.
+/// The derive's `MyJob::defer(..)` takes the fields one after another. This function takes the job itself. Use it for a job
+/// that exists already, or to name the fields, as in `defer(Transfer { from: 1, to: 2 })`.
 ///
-/// Outside of any scope, the job runs on [`Runner::global`] without waiting for anything, and a warning says so.
+/// Outside any scope, the job runs immediately on [`Runner::global`], and a warning is logged.
 ///
 /// # Panics
 ///
-/// Outside a Tokio runtime, where nothing could run the job: see [`try_defer`].
+/// Outside a Tokio runtime, where nothing can run the job. See [`try_defer`].
 #[track_caller]
 pub fn defer<J: Deferrable>(job: J) -> Deferred {
     or_panic(try_defer(job))
@@ -45,15 +45,15 @@ pub fn try_defer<J: Deferrable>(job: J) -> Result<Deferred, DeferError> {
     defer_incoming(job_type::<J>(), &mut NewJob::new(job))
 }
 
-/// Defers a closure until the response of the current request is over. It takes a [`JobContext`], returns `()` or a
+/// Defers a closure until the response of the current request is over. The closure takes a [`JobContext`], returns `()` or a
 /// [`JobResult`](crate::JobResult), and runs once.
 ///
-/// In events it has the name that the compiler gives it, which includes the enclosing function. Outside of any scope, it
-/// runs on [`Runner::global`] without waiting for anything, and a warning says so.
+/// Events show the name that the compiler gives it, which includes the enclosing function. Outside any scope, it runs
+/// immediately on [`Runner::global`], and a warning is logged.
 ///
 /// # Panics
 ///
-/// Outside a Tokio runtime, where nothing could run it: see [`try_defer_fn`].
+/// Outside a Tokio runtime, where nothing can run the closure. See [`try_defer_fn`].
 #[track_caller]
 pub fn defer_fn<F, Fut>(work: F) -> Deferred
 where
@@ -98,7 +98,7 @@ fn defer_globally(kind: &'static JobType, job: &mut dyn Incoming) -> Result<Defe
     let list = JobList::new(Runner::global().engine, Origin::current()?);
     tracing::warn!(
         target: "defer",
-        name = kind.name(),
+        job = kind.name(),
         "a job was deferred outside of a request and runs at once on the global runner: add `DeferLayer` to \
          the router, after any middleware that defers, because one that wraps the layer has no scope; or hand \
          the scope to the task that defers with `Defer::scope`"

@@ -24,12 +24,11 @@ use crate::{
 
 /// A handle to the list of the current request's jobs.
 ///
-/// Use it to defer jobs where the request's scope does not reach: in another task, on a thread, in a callback. A clone is
-/// a handle to the same list. A job that is pushed after the response has been sent joins the line, and runs at once if nothing
-/// is before it there.
+/// Use it to defer jobs outside the request's scope: in another task, on a thread, in a callback. A clone is a handle to the
+/// same list. A job that is pushed after the response has been sent joins the end of the line, and runs immediately if the line
+/// is empty.
 ///
-/// In axum it is an extractor. Creating one allocates even if nothing is deferred; [`defer`] and its siblings do not need
-/// it.
+/// In axum, it is an extractor. Creating one allocates even if nothing is deferred. [`defer`] and its siblings do not need it.
 #[derive(Clone)]
 pub struct Defer {
     list: Arc<JobList>,
@@ -38,7 +37,7 @@ pub struct Defer {
 }
 
 impl Defer {
-    /// Returns a handle to the list of the current scope. `None` outside of any scope, and outside a Tokio runtime.
+    /// Returns a handle to the list of the current scope. `None` outside any scope and outside a Tokio runtime.
     pub fn current() -> Option<Self> {
         let list = Current::list()?.ok()?;
         Some(Self { list, part_of: PartOf::current() })
@@ -58,11 +57,11 @@ impl Defer {
         join(self.list.clone(), closure_type::<F>(), &mut NewClosure::new(work))
     }
 
-    /// Sets an extension of the request for its jobs, such as the tenant that it is for. They get it by its type, with
-    /// [`JobContext::extension`]. All jobs of the request see it; a second value of the same type replaces the first.
+    /// Sets an extension of the request for its jobs, such as the tenant. All jobs of the request see it: they get it by its
+    /// type, with [`JobContext::extension`]. A second value of the same type replaces the first.
     ///
-    /// Extensions that a layer outside of the `DeferLayer` has set on the request need not be set again: name their type with
-    /// `DeferLayer::capture_extension`.
+    /// You do not have to set extensions again that a layer outside the `DeferLayer` has put on the request: name their type
+    /// with `DeferLayer::capture_extension`.
     ///
     /// ```
     /// # use defer_core::{Defer, Runner, defer_fn, scope};
@@ -108,8 +107,7 @@ impl Defer {
         self.len() == 0
     }
 
-    /// Runs a future in this scope. Use it for a future that you give to `tokio::spawn`, which would otherwise have no
-    /// scope.
+    /// Runs a future in this scope. Use it for a future that you pass to `tokio::spawn`, which otherwise has no scope.
     ///
     /// ```
     /// # use defer_core::{Defer, Runner, defer_fn, scope};

@@ -21,15 +21,15 @@ use crate::{
     runner::Runner,
 };
 
-/// Runs a future in a scope of its own, outside of HTTP: in a command, a consumer or a test. The jobs that it defers
-/// start after it has completed.
+/// Runs a future in its own scope, outside HTTP: in a command, a message consumer or a test. The jobs that it defers start
+/// after it has completed.
 ///
-/// Pass the runner by value or by reference. Before it returns, this waits until the queue has the jobs that are for it.
-/// Under [`Overflow::Wait`](crate::Overflow::Wait) it also waits for room for the other jobs, except inside a job.
+/// Pass the runner by value or by reference. Before it returns, it waits until durable jobs are stored. Under
+/// [`Overflow::Wait`](crate::Overflow::Wait), it also waits until there is room for the other jobs, except inside a job.
 ///
 /// # Cancel safety
 ///
-/// If dropped before it completes, it drops the future and releases the jobs deferred so far.
+/// If this is dropped before it completes, the future is dropped, and the jobs deferred so far are released.
 ///
 /// ```
 /// use defer_core::{Runner, defer_fn, scope};
@@ -71,7 +71,7 @@ impl<F> Drop for ReleaseOnDrop<'_, F> {
     }
 }
 
-/// The scope of one request. Use it to build your own middleware; `DeferLayer` is built on it.
+/// The scope of one request. Use it to write your own middleware, as `DeferLayer` does.
 ///
 /// [Enter](Self::enter) it for each poll of the request's handler and body, and [release](Self::release) it when the
 /// response is over. Jobs of a scope that is dropped without a release are abandoned.
@@ -85,8 +85,8 @@ impl Scope {
         Self { current: Current::Unused(runner.engine) }
     }
 
-    /// Returns another scope of the same request. If this one has a [`list`](Self::list), the other has that too; otherwise each
-    /// has one of its own from its first job on.
+    /// Returns another scope of the same request. Both share the [`list`](Self::list), if this one has a list; otherwise each
+    /// gets its own with its first job.
     #[must_use]
     pub fn share(&self) -> Self {
         let current = match &self.current {

@@ -1,8 +1,9 @@
-//! A part of a job on the blocking pool.
+//! Runs a part of a job on the blocking pool.
 
 use std::{
     convert::Infallible,
     future::{Future, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::{Pin, pin},
     task::Poll,
 };
@@ -13,7 +14,7 @@ use crate::{
     limits::keyed_semaphore::Slot,
     list::current::Scoped,
     model::error::{JobError, JobResult},
-    primitives::BoxFuture,
+    primitives::{BoxFuture, panic::Panicked},
 };
 
 /// Runs a part of a job on a thread of the pool, in its scope and its span. The thread keeps the turns until it returns.
@@ -25,12 +26,13 @@ pub(super) async fn on_pool(part: BoxFuture<'static, JobResult>, turns: Vec<Slot
     let task = tokio::task::spawn_blocking(move || {
         let _turns = turns;
         let _entered = span.enter();
-        runtime.block_on(scoped)
+        catch_unwind(AssertUnwindSafe(|| runtime.block_on(scoped))).map_err(Panicked::new)
     });
     let mut on_pool = OnPool { task, _stop: stop };
     match (&mut on_pool.task).await {
-        Ok(result) => result,
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Ok(Ok(result)) => result,
+        Ok(Err(panicked)) => panicked.resume(),
+        Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
         Err(error) => Err(error.into()),
     }
 }
@@ -38,7 +40,7 @@ pub(super) async fn on_pool(part: BoxFuture<'static, JobResult>, turns: Vec<Slot
 /// A task on the blocking pool. If dropped before the job has a thread, the job never starts: one that timed out must not
 /// run later. If dropped after that, the job stops at its next `.await`.
 struct OnPool {
-    task: JoinHandle<JobResult>,
+    task: JoinHandle<Result<JobResult, Panicked>>,
     _stop: oneshot::Sender<Infallible>,
 }
 

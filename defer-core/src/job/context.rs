@@ -86,21 +86,21 @@ impl JobContext {
     ///
     /// # Errors
     ///
-    /// Returns [`MissingState`], which names the type, and those that the runner has, if it was built without it. `?` converts
-    /// it into the job's error.
+    /// Returns [`MissingState`] if the runner was built without it. The error names the missing type and the types that the
+    /// runner has. `?` converts it into the job's error.
     pub fn state<T: Send + Sync + 'static>(&self) -> Result<&T, MissingState> {
         self.list.engine.config.state.require()
     }
 
-    /// Returns the request that deferred the job, or `None` for a job deferred outside of a request. Of a job that comes from a
-    /// queue it has the method and the matched path, which stands for the URI too; no headers and no query.
+    /// Returns the request that deferred the job, or `None` if the job was deferred outside a request. If the job comes from a
+    /// queue, the request has only the method and the matched path, which also replaces the URI; it has no headers and no
+    /// query.
     pub fn request(&self) -> Option<&RequestInfo> {
         self.list.request()
     }
 
-    /// Returns how the response to that request ended, or `None` for a job deferred outside of a request, and for one that was
-    /// stored without. After a crash of the process that answered, the delivery is
-    /// [`Unknown`](crate::Delivery::Unknown).
+    /// Returns how the response to that request ended, or `None` if the job was deferred outside a request or stored without a
+    /// response. After a crash of the process that answered, the delivery is [`Unknown`](crate::Delivery::Unknown).
     pub fn response(&self) -> Option<&ResponseInfo> {
         self.list.response()
     }
@@ -110,15 +110,15 @@ impl JobContext {
         self.job.name()
     }
 
-    /// Returns the extension of this type that the job takes from its request: [`DeferLayer::capture_extension`] captured it, or
-    /// [`Defer::insert_extension`](crate::Defer::insert_extension) set it. A job that comes from a queue has it too, as it was
-    /// when the job was stored.
+    /// Returns the extension of this type that the job takes from its request. [`DeferLayer::capture_extension`] captures
+    /// extensions, and [`Defer::insert_extension`](crate::Defer::insert_extension) sets them. A job that comes from a queue has
+    /// them too, as they were when the job was stored.
     ///
     /// # Errors
     ///
-    /// [`ExtensionError::Missing`] if there is none, with the type and what may have been forgotten, and
-    /// [`ExtensionError::Unreadable`] if the queue stored it before the type was changed. `?` converts both into the job's
-    /// error, so that a job never runs as nobody, or as somebody else.
+    /// [`ExtensionError::Missing`] if there is none; the error names the type and the step that may have been forgotten.
+    /// [`ExtensionError::Unreadable`] if the type has changed since the queue stored it. `?` converts both into the job's
+    /// error, so a job never runs without its user or tenant, or for another one.
     ///
     /// [`DeferLayer::capture_extension`]: https://docs.rs/defer-axum/latest/defer_axum/middleware/struct.DeferLayer.html#method.capture_extension
     pub fn extension<T>(&self) -> Result<T, ExtensionError>
@@ -135,7 +135,7 @@ impl JobContext {
         extensions::find(from_handler.or_else(captured), stored.map(String::as_str))
     }
 
-    /// Returns the job's id, which is the same in each attempt.
+    /// Returns the job's id. It is the same in every attempt.
     pub fn id(&self) -> JobId {
         self.job.id
     }
@@ -145,14 +145,14 @@ impl JobContext {
         self.job.attempt
     }
 
-    /// Waits until the job is asked to be cancelled, with [`Runner::cancel`](crate::Runner::cancel) or through its queue. Completes at
-    /// once if it was.
+    /// Waits until cancellation is requested, with [`Runner::cancel`](crate::Runner::cancel) or through the queue. Completes
+    /// immediately if it was requested already.
     ///
-    /// An attempt need not ask: it is dropped at its next `.await` in any case. One that waits here is woken and polled once more
-    /// before that, and may do whatever needs no `.await`. A [blocking](crate::Policy::with_blocking) job cannot be dropped, and stops
-    /// only if it looks here.
+    /// A job does not have to call this: it is dropped at its next `.await` in any case. If it waits here, it is woken and
+    /// polled once more before that, and can do anything that needs no `.await`. A [blocking](crate::Policy::with_blocking) job
+    /// cannot be dropped, and stops only if it checks this.
     ///
-    /// Never completes for a job that has ended in another way.
+    /// Never completes if the job has ended in another way.
     ///
     /// ```
     /// use defer_core::{Job, JobContext, JobError, JobResult};
@@ -187,12 +187,13 @@ impl JobContext {
         }
     }
 
-    /// Says how far the job is, for those who ask with [`Runner::status`](crate::Runner::status) or wait with
-    /// [`Runner::watch`](crate::Runner::watch). The last word stays until the attempt ends.
+    /// Reports the job's progress to callers of [`Runner::status`](crate::Runner::status) and
+    /// [`Runner::watch`](crate::Runner::watch). The last value stays until the attempt ends.
     ///
-    /// The value is written as JSON of at most 4 KiB: a number, a struct, a line of text. Nothing is written, nor the value looked at,
-    /// on a runner that does not [`keep_outcomes`](crate::RunnerBuilder::keep_outcomes), unless it has a queue that holds jobs. Such
-    /// a queue stores the progress of a durable job when it comes to it: that of `defer-sqlx` once a second at most.
+    /// The value is serialized as JSON of at most 4 KiB: a number, a struct, a line of text. A runner that neither [keeps
+    /// outcomes](crate::RunnerBuilder::keep_outcomes) nor has a queue that holds jobs ignores it, without serializing the
+    /// value. Such a queue stores the progress of a durable job at its own pace: the queue of `defer-sqlx` at most once a
+    /// second.
     ///
     /// Has no effect once the attempt has ended.
     ///
@@ -222,7 +223,7 @@ impl JobContext {
     ///
     /// # Errors
     ///
-    /// [`ProgressError`] if the value cannot be written as JSON, or is longer than that. The last word stays as it was.
+    /// [`ProgressError`] if the value cannot be serialized, or is too long. The previous value stays.
     pub fn set_progress(&self, value: impl Serialize) -> Result<(), ProgressError> {
         let engine = &self.list.engine;
         let (outcomes, stores) = (engine.outcomes(), self.list.stores_progress());
@@ -239,10 +240,10 @@ impl JobContext {
         Ok(())
     }
 
-    /// Waits until the runner begins to shut down. Completes at once if it has begun.
+    /// Waits until the runner begins to shut down. Completes immediately if it has begun already.
     ///
-    /// Use it in a long job, with `select!`, to stop at a good place before the deadline stops the job at an
-    /// arbitrary point.
+    /// Use it in a long job, with `select!`, to stop at a point of your choice before the deadline stops the job at an
+    /// arbitrary one.
     ///
     /// # Cancel safety
     ///

@@ -1,4 +1,4 @@
-//! The traits of a job.
+//! The traits that jobs implement.
 
 use std::future::{Future, ready};
 
@@ -42,7 +42,7 @@ use crate::{
 /// }
 /// ```
 ///
-/// `run` borrows the job, because it is called again when an attempt fails and another follows.
+/// `run` borrows the job, because it is called once for each attempt.
 ///
 /// # Cancel safety
 ///
@@ -58,8 +58,8 @@ pub trait Job: Send + Sync + 'static {
     /// Does the work. An error or a panic fails this attempt; the job's [`Policy`] decides whether another follows.
     fn run(&self, cx: &JobContext) -> impl Future<Output = JobResult> + Send;
 
-    /// Called once when the job is given up: its last attempt failed, panicked or timed out, or its error was fatal. Does
-    /// nothing unless you implement it, to mark what the job was for, or to tell somebody.
+    /// Called once if the job fails permanently: its last attempt failed, panicked or timed out, or its error was fatal. Does
+    /// nothing by default. Implement it to mark the work as failed, or to notify somebody.
     ///
     /// ```
     /// # use defer_core::{Job, JobContext, JobError, JobResult};
@@ -80,10 +80,10 @@ pub trait Job: Send + Sync + 'static {
     /// }
     /// ```
     ///
-    /// It is part of the last attempt: it runs in its span, before the job ends, and may defer. It has the job's timeout for
-    /// itself; if it panics or takes longer, that is logged. It is not called for a job that is cancelled, skipped, shed or
-    /// abandoned, whose predicate panics, or that finds no timer for its next attempt, nor for a durable job that is given up
-    /// because its process kept dying. For a durable job it is called again if the process dies while it runs.
+    /// It is part of the last attempt: it runs in its span, before the job ends, and may defer jobs. It has the job's timeout
+    /// for itself; a panic or a timeout is logged. It is not called for a job that is cancelled, skipped, shed or abandoned,
+    /// whose predicate panics, or that finds no timer for its next attempt. Nor is it called for a durable job that fails
+    /// because its process died too often. For a durable job, it is called again if the process dies while it runs.
     fn failed(&self, cx: &JobContext, error: &JobError) -> impl Future<Output = ()> + Send {
         let _ = (cx, error);
         ready(())
@@ -99,7 +99,7 @@ pub trait Job: Send + Sync + 'static {
 pub trait Deferrable: Job + Sized {
     /// The job's name in events, logs and queues.
     const NAME: &'static str;
-    /// How jobs of this type are run.
+    /// The policy by which jobs of this type are run.
     const POLICY: Policy;
     /// Serializes the job for a queue; `None` for a type that is never queued.
     #[doc(hidden)]
@@ -110,7 +110,7 @@ pub trait Deferrable: Job + Sized {
     /// How jobs of the type run together; `None` if each runs by itself.
     #[doc(hidden)]
     const BATCH: Option<Batching<Self>> = None;
-    /// Writes the job where a test says what was deferred, if it is `Debug`.
+    /// Shows the job in the messages of failed tests, if it implements `Debug`.
     #[doc(hidden)]
     const SHOW: Option<Show<Self>> = None;
     /// The type's earlier names. A worker also runs jobs queued under them.
@@ -124,12 +124,12 @@ pub(crate) fn job_type<J: Deferrable>() -> &'static JobType {
 }
 
 impl Envelope {
-    /// Creates the envelope of a job that was not deferred: one that is stored in a transaction, or by a program that
-    /// runs no jobs itself. The job gets an id of its own.
+    /// Creates the envelope of a job that was not deferred, to store it in a transaction or from a program that does not run
+    /// jobs. The job gets a new id.
     ///
     /// # Errors
     ///
-    /// If the job cannot be written as JSON.
+    /// If the job cannot be serialized as JSON.
     pub fn of<J: Deferrable + Serialize>(job: &J) -> Result<Self, BoxError> {
         Ok(Self::new(JobId::next(), J::NAME, J::POLICY, encode(job)?))
     }
@@ -152,7 +152,7 @@ pub fn cloned<T: Argument>(argument: &T) -> T {
     argument.clone()
 }
 
-/// What a function that is a job may return: nothing, or a result whose error `?` would convert.
+/// Return types of a job function: nothing, or a result whose error `?` can convert.
 #[diagnostic::on_unimplemented(
     message = "a job cannot return `{Self}`",
     label = "expected `JobResult`, a `Result<(), E>` of another error, or nothing",
@@ -181,7 +181,7 @@ pub fn job_result(output: impl Output) -> JobResult {
     output.into_job_result()
 }
 
-/// What a deferred closure may return: nothing, or a [`JobResult`].
+/// Return types of a deferred closure: nothing, or a [`JobResult`].
 #[diagnostic::on_unimplemented(
     message = "a deferred closure must return `()` or `JobResult`, not `{Self}`",
     label = "the closure's future returns `{Self}`",

@@ -1,4 +1,4 @@
-//! What a user wraps around each attempt.
+//! Middleware around each attempt.
 
 use std::{
     fmt,

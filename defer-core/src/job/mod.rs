@@ -1,4 +1,4 @@
-//! What a user writes, and how it is run.
+//! Jobs as users write them, and how they are run.
 //!
 //! | file | hides |
 //! |---|---|

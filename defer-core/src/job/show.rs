@@ -1,4 +1,4 @@
-//! How a job is written where a test says what was deferred.
+//! Shows a job in the messages of tests.
 
 use std::{
     fmt::{self, Debug},

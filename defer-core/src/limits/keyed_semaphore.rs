@@ -39,7 +39,7 @@ pub(crate) struct Slot {
 }
 
 enum Turn {
-    /// Tokio's semaphore is fair: whoever asked first is first, polled or not.
+    /// Tokio's semaphore is fair: requests are served in order, polled or not.
     Waiting(BoxFuture<'static, Option<OwnedSemaphorePermit>>),
     Granted(Option<Arc<OwnedSemaphorePermit>>),
 }

@@ -1,4 +1,4 @@
-//! What bounds the jobs of a runner.
+//! The limits of a runner.
 //!
 //! | file | hides |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! What handles do to jobs in line.
+//! Changes that handles make to jobs in line.
 
 use std::{
     any::Any,
@@ -106,11 +106,10 @@ impl JobList {
     }
 
     fn leave_out(&self, index: usize, unique: &Unique, other: JobId) {
-        self.end_with(&JobEventKind::Cancelled, |locked, effects| {
+        self.end_with(&JobEventKind::Duplicate { of: other }, |locked, effects| {
             locked.state.cancel(index, effects);
-            if let Some(ended) = effects.ended.first() {
+            if !effects.ended.is_empty() {
                 let _ = unique.duplicate_of.set(other);
-                self.note_duplicate(ended.job.id, other);
             }
         });
     }

@@ -234,7 +234,7 @@ impl Drop for InJob {
 }
 
 pin_project! {
-    /// A future in a scope. Made by [`Defer::scope`](crate::Defer::scope).
+    /// A future in a scope. Returned by [`Defer::scope`](crate::Defer::scope).
     #[must_use = "futures do nothing unless polled"]
     pub struct Scoped<F> {
         current: Current,

@@ -13,6 +13,8 @@ use slab::Slab;
 use tokio::runtime::Handle;
 
 use super::shutdown::Shutdown;
+#[cfg(feature = "metrics")]
+use crate::observe::meter::Types;
 use crate::{
     limits::{
         capacity::{Admitted, Capacity},
@@ -21,7 +23,7 @@ use crate::{
         semaphore::{Grantee, Semaphore},
     },
     model::type_map::TypeMap,
-    observe::{hooks::Hooks, outcomes::Outcomes, stats::Counters},
+    observe::{hooks::Hooks, outcomes::Outcomes, span::SpanRelation, stats::Counters},
     primitives::sync::lock,
     store::{OnQueueFailure, Queue},
 };
@@ -73,12 +75,16 @@ pub(crate) struct Config {
     /// Values of our own, of types that only those know who use them.
     pub(crate) parts: TypeMap,
     pub(crate) hooks: Hooks,
+    /// The job types that the runner knows.
+    #[cfg(feature = "metrics")]
+    pub(crate) types: Arc<Types>,
     pub(crate) queue: Option<Arc<dyn Queue>>,
     pub(crate) max_running: usize,
     pub(crate) max_pending: usize,
     pub(crate) overflow: Overflow,
     pub(crate) push_timeout: Duration,
     pub(crate) on_queue_failure: OnQueueFailure,
+    pub(crate) span_relation: SpanRelation,
     /// Something wraps each attempt.
     pub(crate) wraps_attempts: bool,
     /// Lists are kept for a recorder rather than run.
@@ -91,12 +97,15 @@ impl Default for Config {
             state: TypeMap::default(),
             parts: TypeMap::default(),
             hooks: Hooks::default(),
+            #[cfg(feature = "metrics")]
+            types: Arc::default(),
             queue: None,
             max_running: 1024,
             max_pending: 65_536,
             overflow: Overflow::default(),
             push_timeout: Duration::from_secs(5),
             on_queue_failure: OnQueueFailure::default(),
+            span_relation: SpanRelation::default(),
             wraps_attempts: false,
             is_recording: false,
         }

@@ -1,4 +1,4 @@
-//! What a list knows about one of its jobs, besides the job itself.
+//! The state of one job of a list, besides the job itself.
 
 use std::{sync::Arc, task::Waker, time::Duration};
 
@@ -109,7 +109,7 @@ impl Entry {
         progress.leased = Some(Leased { lease, is_stored: true });
     }
 
-    /// The queue may have stored the job, which runs here all the same, and is told its end.
+    /// The queue may have stored the job, but it still runs here, and its end is reported to the queue.
     pub(super) fn keep_unsure(&mut self, lease: Arc<dyn Lease>) {
         self.extras().progress.leased = Some(Leased { lease, is_stored: false });
     }
@@ -265,7 +265,7 @@ impl Entry {
         self.set(Flags::SERIAL);
     }
 
-    /// Keeps the job's turn among those with its serial key, until whoever runs it takes it.
+    /// Keeps the job's turn among those with its serial key, until the task that runs the job takes it.
     pub(crate) fn keep_slot(&mut self, slot: Slot) {
         self.set(Flags::IN_TURN);
         self.extras().progress.slot = Some(slot);
@@ -418,7 +418,7 @@ impl Entry {
         cancellation.get_or_insert_with(|| Arc::new(Cancellation::new(is_cancelled))).clone()
     }
 
-    /// Tells the job that it is cancelled. Returns whom to wake after unlocking.
+    /// Tells the job that it is cancelled. Returns the wakers to wake after unlocking.
     pub(super) fn tell_cancelled(&self) -> Option<Arc<Cancellation>> {
         let cancellation = self.extras.as_ref()?.progress.cancellation.clone()?;
         cancellation.set();

@@ -1,4 +1,4 @@
-//! What a queue stores of a job.
+//! Creates the envelope of a job for its queue.
 
 use std::{mem, sync::Arc};
 

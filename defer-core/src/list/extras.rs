@@ -1,4 +1,4 @@
-//! What few jobs have.
+//! Rarely used fields of jobs, boxed to keep an entry small.
 
 use std::{
     future::{Future, poll_fn},
@@ -31,7 +31,7 @@ pub(crate) struct Extras {
     pub(super) progress: Progress,
 }
 
-/// What the user wants of one job.
+/// The options of one job, set by the user.
 #[derive(Default)]
 pub(super) struct Options {
     pub(super) when: Option<Predicate>,
@@ -64,7 +64,7 @@ pub(super) struct Progress {
     pub(super) payload: Option<Vec<u8>>,
     pub(super) task: Option<AbortHandle>,
     pub(super) observer: Option<oneshot::Sender<JobEventKind>>,
-    /// Its turn among those with its serial key, until whoever runs it takes it.
+    /// Its turn among those with its serial key, until the task that runs the job takes it.
     pub(super) slot: Option<Slot>,
     pub(super) claim: Option<Claim>,
     pub(super) leased: Option<Leased>,
@@ -76,7 +76,7 @@ pub(super) struct Progress {
     pub(super) waker: Option<Waker>,
 }
 
-/// Tells a job that it is cancelled. Outlives the job, for those to whom it gave its context.
+/// Tells a job that it is cancelled. Outlives the job, because the job may have passed its context on.
 #[derive(Default)]
 pub(crate) struct Cancellation {
     is_cancelled: AtomicBool,

@@ -300,8 +300,8 @@ impl Settlement {
                 if let Some(duplicate_of) = &self.duplicate_of {
                     let _ = duplicate_of.set(other);
                 }
-                list.note_duplicate(job.id, other);
-                list.count(job, &JobEventKind::Cancelled, Final::Cancelled, Times::default());
+                let event = JobEventKind::Duplicate { of: other };
+                list.count(job, &event, Final::Cancelled, Times::default());
             }
         }
         for (child, lease) in mem::take(&mut self.children) {

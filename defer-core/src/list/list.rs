@@ -42,7 +42,7 @@ use crate::{
 
 /// The list of one request's jobs, from the first deferral to the last end.
 ///
-/// Use it to build your own middleware: [`Scope::list`](crate::Scope::list) returns it, and the jobs wait on it until you
+/// Use it to write your own middleware: [`Scope::list`](crate::Scope::list) returns it, and it keeps the jobs until you
 /// [release](Self::release) them.
 pub struct JobList {
     pub(crate) engine: Arc<Engine<JobList>>,

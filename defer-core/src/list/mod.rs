@@ -14,9 +14,11 @@
 //! | `envelope` | what a queue stores of a job |
 //! | `lease` | which way a stored job goes, and how the queue is told its end |
 //! | `report` | what others see of a list |
+//! | `open_job`, `open_state` | what others see of a job that has not ended |
 //! | `shared` | how a test looks at a job |
 //! | `recording` | what a recorder and the lists of its runner share |
 //! | `current` | how a thread finds its list |
+//! | `panic_hook` | where in the source a job panics |
 //!
 //! One lock guards a list's state. [`state`](self::state) has every transition of it. A transition changes nothing but the
 //! list and how much of the runner's room it takes. It returns what is left to do, and its caller does that after unlocking.
@@ -82,6 +84,9 @@ pub(crate) mod extras;
 pub(crate) mod lease;
 #[allow(clippy::module_inception, reason = "the file of the type")]
 pub(crate) mod list;
+pub(crate) mod open_job;
+pub(crate) mod open_state;
+pub(crate) mod panic_hook;
 #[cfg(feature = "testing")]
 pub(crate) mod recording;
 pub(crate) mod report;

@@ -1,4 +1,4 @@
-//! What a recorder and the lists of its runner share. Only with the feature `testing`.
+//! Shared by a recorder and the lists of its runner. Only with the feature `testing`.
 
 use std::{
     any::TypeId,
@@ -39,7 +39,7 @@ pub(crate) struct Recording {
     found_endless: Notify,
 }
 
-/// After so many snoozes a job is taken to snooze for ever.
+/// After this many snoozes, a job is assumed to snooze forever.
 pub(crate) const MAX_SNOOZES: usize = 1_000;
 
 /// What is known of a job that has not run.
@@ -149,8 +149,8 @@ impl JobList {
         jobs.into_iter().map(|(_, job)| job).collect()
     }
 
-    /// The handler has answered like this. A recorder runs the jobs as after this response, if the response itself is not over.
-    /// The feature `testing` has this.
+    /// Records the handler's answer. A recorder runs the jobs as after this response, if the response itself is not over.
+    /// Requires the feature `testing`.
     pub fn answered(&self, response: impl FnOnce() -> ResponseInfo) {
         if self.engine.config.is_recording {
             self.lock().answer = Some(response());

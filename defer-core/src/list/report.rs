@@ -1,4 +1,4 @@
-//! What others can see of a list: events, and how its jobs stand.
+//! Reports about a list: events, and the state of its jobs.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -9,7 +9,7 @@ use crate::{
     model::{
         id::JobId,
         job_type::JobRef,
-        metadata::{Metadata, ROUTE},
+        metadata::{Metadata, REQUEST_ID, ROUTE},
         request::RequestInfo,
         response::ResponseInfo,
     },
@@ -21,7 +21,7 @@ use crate::{
     primitives::timestamp::Timestamp,
 };
 
-/// A job that runs now.
+/// A running job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RunningJob {
@@ -31,8 +31,8 @@ pub struct RunningJob {
     pub name: &'static str,
     /// The attempt, counted from 1.
     pub attempt: u32,
-    /// How long it has run. `None` if nothing noted when it started: there was neither a hook, nor the feature `metrics`, nor a
-    /// `tracing` subscriber for errors.
+    /// How long it has been running. `None` if its start was not recorded, because there was neither a hook, nor the feature
+    /// `metrics`, nor a `tracing` subscriber for errors.
     pub elapsed: Option<Duration>,
     /// The request that deferred it, by its method and its route's pattern, such as `POST /signup`.
     pub route: Option<String>,
@@ -63,16 +63,9 @@ impl JobList {
         EventRequest {
             method,
             matched_path,
+            request_id: self.request_id(),
             status: response.and_then(ResponseInfo::status),
             delivery: response.map(ResponseInfo::delivery),
-        }
-    }
-
-    /// Notes which job another was left out for, before that is reported as cancelled.
-    #[cold]
-    pub(crate) fn note_duplicate(&self, id: JobId, of: JobId) {
-        if let Some(outcomes) = self.engine.outcomes() {
-            outcomes.left_out(id, of);
         }
     }
 
@@ -93,13 +86,20 @@ impl JobList {
         if !span::is_listened_to() {
             return JobSpan::NONE;
         }
-        span::span_of(job, &self.origin.parent, self.request(), self.origin.queued.as_deref())
+        let relation = self.engine.config.span_relation;
+        span::span_of(job, &self.origin.parent, relation, self.request(), self.origin.queued.as_deref())
     }
 
     /// Returns the method and the route of the request, such as `POST /signup`, if it is known.
-    fn route(&self) -> Option<String> {
+    pub(super) fn route(&self) -> Option<String> {
         let queued = self.origin.queued.as_ref().and_then(|metadata| metadata.get(ROUTE)).cloned();
         queued.or_else(|| self.request().map(RequestInfo::route))
+    }
+
+    /// Returns the id of the request, if that header was captured.
+    pub(super) fn request_id(&self) -> Option<String> {
+        let queued = self.origin.queued.as_ref().and_then(|metadata| metadata.get(REQUEST_ID)).cloned();
+        queued.or_else(|| self.request()?.request_id().map(str::to_owned))
     }
 
     /// Returns since when the oldest job that is ready has been ready.

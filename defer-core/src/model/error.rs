@@ -1,4 +1,4 @@
-//! Errors: of a job, of deferring one, and of a job that asks for state that is missing.
+//! Errors of jobs, of deferring a job, and of missing state or extensions.
 
 use std::{
     any::Any,
@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use crate::primitives::panic::drop_quietly;
+use crate::primitives::panic::{drop_quietly, take_place};
 
 /// A boxed error of any type, as tower and axum use it.
 pub type BoxError = Box<dyn Error + Send + Sync>;
@@ -19,13 +19,13 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 /// The result of [`Job::run`](crate::Job::run).
 pub type JobResult = Result<(), JobError>;
 
-/// Why one attempt of a job failed.
+/// The error of one attempt of a job.
 ///
 /// Any error converts into it, so `?` works in a job: errors of the standard library, boxed errors, `anyhow`'s, and
-/// strings. After a failed attempt another follows, while the job's policy has attempts left. Mark an error as
-/// [`fatal`](JobError::fatal) when another attempt would not help.
+/// strings. A failed attempt is followed by another as long as the job's policy has attempts left. Mark an error as
+/// [`fatal`](JobError::fatal) if another attempt would not help.
 ///
-/// Like `anyhow::Error` it does not implement [`Error`] itself, which makes that conversion possible.
+/// Like `anyhow::Error`, it does not implement [`Error`] itself. This makes the conversion possible.
 /// [`as_error`](JobError::as_error) returns the error inside. Cloning is cheap.
 ///
 /// ```
@@ -70,30 +70,34 @@ impl Drop for Source {
 }
 
 impl JobError {
-    /// Creates an error that is only a message.
+    /// Creates an error from a message.
     pub fn msg(message: impl Into<Cow<'static, str>>) -> Self {
         Self::from(Message(message.into()))
     }
 
-    /// Creates an error with the message of a panic.
+    /// Creates an error with the message of a panic that was just caught, and its place.
     pub(crate) fn panicked(panic: Box<dyn Any + Send>) -> Self {
+        let panicked = match take_place() {
+            Some(place) => format!("panicked at {place}"),
+            None => "panicked".to_owned(),
+        };
         let message = if let Some(message) = panic.downcast_ref::<&'static str>() {
-            Self::msg(format!("panicked: {message}"))
+            format!("{panicked}: {message}")
         } else if let Some(message) = panic.downcast_ref::<String>() {
-            Self::msg(format!("panicked: {message}"))
+            format!("{panicked}: {message}")
         } else {
-            Self::msg("panicked with a value that is not a string")
+            format!("{panicked} with a value that is not a string")
         };
         drop_quietly(panic);
-        Self { panicked: true, ..message }
+        Self { panicked: true, ..Self::msg(message) }
     }
 
-    /// Creates the error of an attempt that took longer than this.
+    /// Creates the error of an attempt that exceeded this limit.
     pub(crate) fn timed_out(limit: Duration) -> Self {
         Self { timed_out: true, ..Self::msg(format!("took longer than its limit of {limit:?}")) }
     }
 
-    /// Marks the error as fatal: another attempt would not help, so the job gets none.
+    /// Marks the error as fatal: the job is not retried.
     #[must_use = "this returns the marked error"]
     pub fn fatal(mut self) -> Self {
         self.fatal = true;
@@ -113,9 +117,9 @@ impl JobError {
         self.fatal
     }
 
-    /// Sets when the next attempt follows, instead of the policy's backoff: when the other side says so, as with HTTP's
-    /// `Retry-After`. Kept to the millisecond, and up to 49 days. Without an attempt left, or if the error is
-    /// [`fatal`](Self::fatal), none follows.
+    /// Sets the wait before the next attempt, in place of the policy's backoff. Use it if the other side says when to retry, as
+    /// with HTTP's `Retry-After`. The delay has millisecond precision, and is at most 49 days. It has no effect if no attempt
+    /// is left, or if the error is [`fatal`](Self::fatal).
     ///
     /// ```
     /// use defer_core::{JobError, JobResult};
@@ -140,12 +144,12 @@ impl JobError {
         self
     }
 
-    /// Returns an error that reschedules the job after this long, for work that cannot be done yet: the file is not there, the
-    /// other side is closed for the night. That spends none of its attempts, and is not logged as a failure.
+    /// Returns an error that reschedules the job after this delay, for work that cannot be done yet: a file is missing, or the
+    /// other side is closed for the night. It does not use up an attempt, and is not logged as a failure.
     ///
-    /// The delay is kept as that of [`retry_after`](Self::retry_after) is, and meanwhile the job takes no room of
-    /// [`max_pending`](crate::RunnerBuilder::max_pending) in either case. A closure runs once, so that one which returns this
-    /// has failed.
+    /// The delay has the precision and the maximum of [`retry_after`](Self::retry_after). With either, the job does not count
+    /// toward [`max_pending`](crate::RunnerBuilder::max_pending) while it waits. A closure runs only once, so it fails if it
+    /// returns this error.
     ///
     /// ```
     /// use defer_core::{Job, JobContext, JobError, JobResult};
@@ -169,12 +173,12 @@ impl JobError {
         Self { snoozes: true, ..Self::msg("not now").retry_after(delay) }
     }
 
-    /// Returns whether the job only wants to be run again [later](Self::snooze).
+    /// Returns whether the error only [reschedules](Self::snooze) the job.
     pub fn is_snooze(&self) -> bool {
         self.snoozes && !self.fatal
     }
 
-    /// Returns after how long the next attempt follows, if the error says so.
+    /// Returns the wait before the next attempt, if the error sets one.
     pub fn next_attempt(&self) -> Option<Duration> {
         self.retry_after.map(|millis| Duration::from_millis((millis.get() - 1).into()))
     }
@@ -197,8 +201,8 @@ impl JobError {
     }
 }
 
-/// What `?` converts into a [`JobError`]: whatever converts into a [`BoxError`]. That is every error that is `Send` and `Sync`, and a
-/// string.
+/// Types that `?` converts into a [`JobError`]: everything that converts into a [`BoxError`], which means strings and every
+/// error that is `Send` and `Sync`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the error of a job",
     label = "a job's error implements `Error` and is `Send + Sync`, as `Box<dyn Error + Send + Sync>` is, and `Box<dyn Error>` is not",
@@ -222,8 +226,8 @@ impl<E: IntoJobError> From<E> for JobError {
     }
 }
 
-/// Writes the error and its sources, separated by `: `. Many errors write their source themselves: what the text already ends
-/// with is not repeated.
+/// Writes the error and its sources, separated by `: `. Many errors write their source themselves, so a source with which the
+/// text already ends is not repeated.
 impl fmt::Display for JobError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let error = self.source.get();
@@ -277,11 +281,11 @@ pub(crate) fn caught<T>(f: impl FnOnce() -> T) -> Result<T, JobError> {
 #[error("{0}")]
 struct Message(Cow<'static, str>);
 
-/// Why a job could not be deferred.
+/// The error returned if a job cannot be deferred.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeferError {
-    /// There is no Tokio runtime on this thread, so nothing could run the job.
+    /// There is no Tokio runtime on this thread to run the job.
     #[error(
         "there is no Tokio runtime here to run the job: defer it inside `#[tokio::main]`, a handler or \
          a task, or enter a runtime with `Handle::enter`"
@@ -298,11 +302,11 @@ pub enum DeferError {
 #[non_exhaustive]
 pub struct GlobalRunnerExists;
 
-/// A job asked for an extension of its request that it does not have.
+/// The error returned if a job asks for an extension that its request does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExtensionError {
-    /// There is none of this type.
+    /// The request has no extension of this type.
     #[error(
         "the job has no extension `{type_name}` from its request: name the type with `DeferLayer::capture_extension`, inside of \
          the layer that sets it, or set it with `Defer::insert_extension`; if the job comes from a queue, the type may have been \
@@ -313,7 +317,7 @@ pub enum ExtensionError {
         /// The type, as [`std::any::type_name`] writes it.
         type_name: &'static str,
     },
-    /// The queue has stored it in another form.
+    /// The queue stored the extension in another form.
     #[error("the extension `{type_name}` that the queue stored cannot be read: has the type changed?")]
     #[non_exhaustive]
     Unreadable {
@@ -322,7 +326,7 @@ pub enum ExtensionError {
     },
 }
 
-/// A job asked for state of a type that its runner was not given.
+/// The error returned if a job asks for state that its runner does not have.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error(
     "no state of type `{type_name}`: give it to the runner with `Runner::builder().state(..)`; {}",
@@ -334,12 +338,12 @@ pub struct MissingState {
 }
 
 impl MissingState {
-    /// Returns the type that was asked for, as [`std::any::type_name`] writes it.
+    /// Returns the requested type, as [`std::any::type_name`] writes it.
     pub fn type_name(&self) -> &'static str {
         self.type_name
     }
 
-    /// Returns the types of the state that the runner was given, as [`std::any::type_name`] writes them, in alphabetical order.
+    /// Returns the types of the runner's state, as [`std::any::type_name`] writes them, in alphabetical order.
     pub fn given(&self) -> &[&'static str] {
         &self.given
     }

@@ -1,4 +1,4 @@
-//! How an attempt failed.
+//! The failure of an attempt.
 
 use std::time::Duration;
 

@@ -14,10 +14,10 @@ use std::{
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-/// Identifies a job from its deferral to its end, in every process: on a queue, a job keeps its id. Use it as an
-/// idempotency key where the other side must not act on the same job twice.
+/// Identifies a job from its deferral to its end. A job keeps its id on a queue, and in every process. Use it as an idempotency
+/// key if the other side must not act on the same job twice.
 ///
-/// It is written as a [ULID]: 26 letters and digits. The first part combines the time of the process's first id with 40
+/// `Display` writes it as a [ULID]: 26 letters and digits. The first part combines the time of the process's first id with 40
 /// random bits. The second part counts, so the ids of one process sort in the order in which its jobs were deferred.
 ///
 /// [ULID]: https://github.com/ulid/spec
@@ -34,7 +34,7 @@ const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 const LENGTH: usize = 26;
 
 impl JobId {
-    /// Creates an id that no job has or will have.
+    /// Creates a new id, which no job has or will get.
     pub fn unique() -> Self {
         Self::next()
     }
@@ -84,14 +84,14 @@ impl fmt::Debug for JobId {
 
 /// The text is not a [`JobId`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a job's id has 26 letters and digits, as a ULID has")]
+#[error("a job's id has 26 letters and digits, like a ULID")]
 #[non_exhaustive]
 pub struct InvalidJobId;
 
 impl FromStr for JobId {
     type Err = InvalidJobId;
 
-    /// Reads an id as [`Display`](fmt::Display) writes it. Accepts lowercase letters too.
+    /// Parses an id in the form that [`Display`](fmt::Display) writes. Also accepts lowercase letters.
     fn from_str(text: &str) -> Result<Self, InvalidJobId> {
         // 26 letters have room for 130 bits.
         if text.len() != LENGTH || text.as_bytes()[0] > b'7' {

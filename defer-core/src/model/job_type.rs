@@ -1,4 +1,4 @@
-//! What is the same for all jobs of a type, and one job.
+//! A job type, and a reference to one of its jobs.
 
 use std::fmt;
 

@@ -1,10 +1,10 @@
-//! What a queue stores with a job of the request that it comes from.
+//! The metadata that a queue stores with a job.
 
 use std::collections::BTreeMap;
 
-/// What a queue stores with a job. From the job's request: `route` (the method and the route's pattern, such as
-/// `POST /signup`); `request_id`, if that header was captured; the captured [extensions](crate::JobContext::extension), as
-/// JSON; and with the feature `opentelemetry` `traceparent` and `tracestate`, which link the job's span to the request's.
+/// The metadata that a queue stores with a job. It comes from the job's request: `route` (the method and the route's pattern,
+/// such as `POST /signup`); `request_id`, if that header was captured; the captured [extensions](crate::JobContext::extension),
+/// as JSON; and with the feature `opentelemetry` `traceparent` and `tracestate`, which link the job's span to the request's.
 pub type Metadata = BTreeMap<String, String>;
 
 /// The key of the request's route.

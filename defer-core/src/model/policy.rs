@@ -1,10 +1,10 @@
-//! How jobs of one type are run: how many attempts, how long each may take, after which responses, and beside how many others.
+//! How jobs of one type are run: their attempts, timeout, condition and limits.
 
 use std::{num::NonZeroU32, time::Duration};
 
-/// How the jobs of one type are run, as the attributes of `#[derive(Deferrable)]` set it.
+/// How the jobs of one type are run. The attributes of `#[derive(Deferrable)]` set it.
 ///
-/// The default is one attempt, no timeout, after any response, on the runtime's worker threads.
+/// By default, a job gets one attempt without a timeout, after any response, on the runtime's worker threads.
 ///
 /// ```
 /// use defer_core::Policy;
@@ -29,7 +29,7 @@ pub struct Policy {
     priority: i16,
 }
 
-/// What few jobs have: a bit for each, so that one test tells that a job has nothing of it.
+/// Rarely used properties, one bit each, so that a single test rules out all of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Flags(u16);
 
@@ -70,7 +70,7 @@ impl Flags {
     pub(crate) const NONE: Self = Self(0);
     pub(crate) const CONDITION: Self = Self::SUCCESS.with(Self::WHEN);
     pub(crate) const SLOTS: Self = Self::SERIAL.with(Self::LIMIT);
-    /// What an attempt cannot just be started with.
+    /// The properties that make a job take the detour.
     pub(crate) const DETOUR: Self = Self::CONDITION
         .with(Self::SLOTS)
         .with(Self::DELAY)
@@ -121,22 +121,22 @@ impl Policy {
         }
     }
 
-    /// Sets the number of attempts in all; 0 counts as 1.
+    /// Sets the maximum number of attempts, including the first; 0 counts as 1.
     #[must_use]
     pub const fn with_tries(mut self, tries: u32) -> Self {
         self.tries = if tries == 0 { 1 } else { tries };
         self
     }
 
-    /// Sets the shortest and the longest wait before another attempt (500 ms and 30 s by default). The wait doubles
-    /// from one to the other, with jitter.
+    /// Sets the minimum and the maximum wait before another attempt (500 ms and 30 s by default). The wait doubles from the
+    /// minimum to the maximum, with jitter.
     #[must_use]
     pub const fn with_backoff(mut self, min: Duration, max: Duration) -> Self {
         self.backoff = (min, max);
         self
     }
 
-    /// Sets how long one attempt may take. An attempt that takes longer is dropped and counts as failed.
+    /// Sets the timeout of an attempt. An attempt that takes longer is dropped and counts as failed.
     #[must_use]
     pub const fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
@@ -150,11 +150,12 @@ impl Policy {
         self
     }
 
-    /// Sets how many jobs of the type may run at the same time on a runner; 0 counts as 1. Another waits in its request's
-    /// line until one of them has ended, first come, first served. One that is between two attempts does not run.
+    /// Sets how many jobs of the type may run at the same time on a runner; 0 counts as 1. Further jobs wait in the line of
+    /// their request, first come, first served. A job between two attempts does not count as running.
     ///
-    /// The limit is keyed by job name: two types with the same name share the limit of the first that runs. Of durable jobs it
-    /// holds on each worker's runner, not in all processes together. A blocking job that has timed out counts until its thread returns.
+    /// The limit is keyed by job name: two types with the same name share the limit of the first that runs. For durable jobs,
+    /// the limit applies to each worker's runner, not to all processes together. A blocking job that has timed out counts until
+    /// its thread returns.
     #[must_use]
     pub const fn with_max_running(mut self, jobs: u32) -> Self {
         self.max_running = Some(match NonZeroU32::new(jobs) {
@@ -165,9 +166,9 @@ impl Policy {
         self
     }
 
-    /// Runs the job concurrently with the request's other jobs, as soon as their response is over. From then on it can
-    /// be cancelled until it starts, but not changed, though it may wait for `max_running`. Through a queue every job is on its own
-    /// anyway.
+    /// Runs the job concurrently with the request's other jobs, as soon as their response is over. From then on, its handle can
+    /// cancel it until it starts, but not change it, even if it still waits for `max_running`. Jobs that go through a queue always
+    /// run on their own.
     #[must_use]
     pub const fn with_concurrent(mut self) -> Self {
         self.flags = self.flags.with(Flags::CONCURRENT);
@@ -175,49 +176,51 @@ impl Policy {
     }
 
     /// Runs the job on Tokio's blocking pool, where it may block its thread. Nothing can stop it while it blocks: at its
-    /// timeout and at the end of a shutdown it is left behind, and dropped at its next `.await`.
+    /// timeout, and at the end of a shutdown, it is left behind, and dropped at its next `.await`.
     #[must_use]
     pub const fn with_blocking(mut self) -> Self {
         self.blocking = true;
         self
     }
 
-    /// Makes the job durable, if the runner has a [queue](crate::RunnerBuilder::queue): it is stored before the response goes out, and a crash does
-    /// not lose it. Without a queue, it runs in memory, and one warning for its type says that it is not durable.
+    /// Makes the job durable, if the runner has a [queue](crate::RunnerBuilder::queue): it is stored before the response goes
+    /// out, and survives a crash. On a runner without a queue it runs in memory, and a warning, once for each type, says that
+    /// it is not durable.
     #[must_use]
     pub const fn with_queue(mut self) -> Self {
         self.queue = true;
         self
     }
 
-    /// Sets the priority among the jobs of a queue that are due: those with a higher one are taken first. 0 by default. In the
-    /// process that deferred it, a job runs in its request's line all the same.
+    /// Sets the priority among the due jobs of a queue: workers take jobs with a higher priority first. The default is 0. A job
+    /// that runs in the process that deferred it keeps its place in its request's line.
     #[must_use]
     pub const fn with_priority(mut self, priority: i16) -> Self {
         self.priority = priority;
         self
     }
 
-    /// Runs a [delayed](crate::Deferred::delay) job at the beginning of a shutdown, when the runner begins to drain, rather than when
-    /// it is due: for what should rather come early than keep the shutdown waiting. Otherwise a shutdown waits for it, and names it if
-    /// it is not due by the deadline. The wait before another attempt is not cut short, and a durable job waits in its queue.
+    /// Runs a [delayed](crate::Deferred::delay) job as soon as the runner begins to drain for a shutdown, even if it is not
+    /// due. Use it for jobs that may run early but should not keep a shutdown waiting. Without it, a shutdown waits for the
+    /// job, and reports it as unfinished if it is not due by the deadline. The wait before another attempt is not cut short,
+    /// and a durable job waits in its queue.
     #[must_use]
     pub const fn with_run_at_shutdown(mut self) -> Self {
         self.runs_at_shutdown = true;
         self
     }
 
-    /// Returns the number of attempts in all, at least 1.
+    /// Returns the maximum number of attempts, including the first. At least 1.
     pub const fn tries(&self) -> u32 {
         self.tries
     }
 
-    /// Returns the shortest and the longest wait before another attempt.
+    /// Returns the minimum and the maximum wait before another attempt.
     pub const fn backoff(&self) -> (Duration, Duration) {
         self.backoff
     }
 
-    /// Returns how long one attempt may take.
+    /// Returns the timeout of an attempt.
     pub const fn timeout(&self) -> Option<Duration> {
         self.timeout
     }
@@ -251,7 +254,7 @@ impl Policy {
         self.queue
     }
 
-    /// Returns whether a delayed job runs at the beginning of a shutdown, rather than when it is due.
+    /// Returns whether a delayed job runs at the beginning of a shutdown, even if it is not due.
     pub const fn runs_at_shutdown(&self) -> bool {
         self.runs_at_shutdown
     }

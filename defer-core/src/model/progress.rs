@@ -1,18 +1,18 @@
-//! How far a job says that it is.
+//! The progress that a job reports.
 
 use std::{fmt, io, sync::Arc};
 
 use serde::{Serialize, Serializer, de::DeserializeOwned};
 
-/// How far a job has said that it is, with [`JobContext::set_progress`](crate::JobContext::set_progress). It is kept as JSON, so
-/// that whoever reads it need not know its type.
+/// The progress of a job, as set with [`JobContext::set_progress`](crate::JobContext::set_progress). It is kept as JSON, so a
+/// reader does not need its type.
 ///
-/// Cloning is cheap. It serializes as what was set.
+/// Cloning is cheap. It serializes as the value that was set.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Progress(Arc<str>);
 
 impl Progress {
-    /// How many bytes of JSON it may have.
+    /// The maximum size of the JSON, in bytes.
     pub const MAX_JSON: usize = 4096;
 
     /// Writes a value as JSON.
@@ -28,22 +28,23 @@ impl Progress {
         }
     }
 
-    /// Creates it from JSON that a queue has stored. `None` if that is no JSON, or longer than [`MAX_JSON`](Self::MAX_JSON) bytes.
+    /// Creates a progress from JSON that a queue has stored. Returns `None` if it is not valid JSON, or is longer than
+    /// [`MAX_JSON`](Self::MAX_JSON) bytes.
     pub fn from_json(json: &str) -> Option<Self> {
         let is_json = || serde_json::from_str::<serde::de::IgnoredAny>(json).is_ok();
         (json.len() <= Self::MAX_JSON && is_json()).then(|| Self(json.into()))
     }
 
-    /// Reads it as this type.
+    /// Deserializes the value as this type.
     ///
     /// # Errors
     ///
-    /// If the JSON is not that of a `T`.
+    /// If the JSON is not a valid `T`.
     pub fn get<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_str(&self.0)
     }
 
-    /// Returns it as JSON.
+    /// Returns the value as JSON.
     pub fn json(&self) -> &str {
         &self.0
     }
@@ -63,14 +64,14 @@ impl Serialize for Progress {
     }
 }
 
-/// Why a job's progress could not be set.
+/// The error returned if the progress of a job cannot be set.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProgressError {
-    /// It is too large.
-    #[error("the progress is longer than {max} bytes as JSON: tell less at once", max = Progress::MAX_JSON)]
+    /// The value is too large.
+    #[error("the progress is longer than {max} bytes as JSON: set a smaller value", max = Progress::MAX_JSON)]
     TooLarge,
-    /// It cannot be written as JSON.
+    /// The value cannot be serialized as JSON.
     #[error("the progress cannot be written as JSON: {0}")]
     Unserializable(#[source] serde_json::Error),
 }
@@ -114,7 +115,7 @@ mod tests {
         let text = |bytes| "x".repeat(bytes);
         assert!(Progress::of(&text(Progress::MAX_JSON - 2)).is_ok(), "with its quotes as long as it may be");
         let error = Progress::of(&text(Progress::MAX_JSON - 1)).unwrap_err();
-        assert_eq!(error.to_string(), "the progress is longer than 4096 bytes as JSON: tell less at once");
+        assert_eq!(error.to_string(), "the progress is longer than 4096 bytes as JSON: set a smaller value");
         let keys_are_no_text = std::collections::BTreeMap::from([((1, 2), 3)]);
         let error = Progress::of(&keys_are_no_text).unwrap_err();
         assert!(error.to_string().starts_with("the progress cannot be written as JSON: "), "{error}");

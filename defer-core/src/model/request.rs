@@ -1,4 +1,4 @@
-//! What a job can know about the request that deferred it.
+//! The request that deferred a job.
 
 use std::sync::{Arc, LazyLock};
 
@@ -28,7 +28,7 @@ pub struct RequestInfo {
     captured: Option<Box<Captured>>,
 }
 
-/// What the layer was told to keep of a request.
+/// The parts of a request that the layer was told to keep.
 #[doc(hidden)]
 #[derive(Clone, Debug, Default)]
 pub struct Captured {
@@ -71,7 +71,7 @@ impl RequestInfo {
         self
     }
 
-    /// Sets all that was captured.
+    /// Sets everything that was captured.
     #[doc(hidden)]
     #[inline]
     #[must_use]

@@ -1,4 +1,4 @@
-//! What a job can know about the response to the request that deferred it.
+//! How the response ended, as a job sees it.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ pub struct ResponseInfo {
 }
 
 impl ResponseInfo {
-    /// Creates a response without a status, of which nothing was sent.
+    /// Creates a response without a status and with nothing sent.
     #[inline]
     pub fn new(delivery: Delivery) -> Self {
         Self { status: None, delivery, bytes_sent: 0, elapsed: 0, headers: None }
@@ -69,8 +69,7 @@ impl ResponseInfo {
         self
     }
 
-    /// Returns the status of the response that went out; `None` if the handler was cancelled or panicked before it
-    /// answered.
+    /// Returns the status of the outgoing response. `None` if the handler was cancelled or panicked before it answered.
     pub fn status(&self) -> Option<StatusCode> {
         self.status
     }
@@ -80,12 +79,12 @@ impl ResponseInfo {
         self.delivery
     }
 
-    /// Returns how many bytes of this response's body the operating system has accepted, without any transfer coding, and never more than
-    /// were announced.
+    /// Returns how many bytes of the response body the operating system has accepted. The number excludes any transfer coding,
+    /// and never exceeds the announced length.
     ///
     /// Under `defer_axum::serve` the number is exact over HTTP/1, and over HTTP/2 when the delivery is
-    /// [`Sent`](Delivery::Sent). For an HTTP/2 stream that was broken off it is a lower bound, at present always 0,
-    /// because h2 does not tell how far the stream got. Under another server it counts the bytes that the server took.
+    /// [`Sent`](Delivery::Sent). For an HTTP/2 stream that was broken off, it is a lower bound, currently always 0, because h2
+    /// does not report how far the stream got. Under another server, it counts the bytes that the server took.
     pub fn bytes_sent(&self) -> u64 {
         self.bytes_sent
     }
@@ -113,28 +112,28 @@ pub(crate) fn is_success(status: StatusCode) -> bool {
     status.as_u16() < 400
 }
 
-/// How far a response got.
+/// How a response ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Delivery {
-    /// The operating system accepted its last byte: that of the length that it announced, if it announced one.
+    /// The operating system accepted its last byte. If the response announced a length, this is the last announced byte.
     Sent,
-    /// The body ended: it was polled to its end, or dropped after it yielded as many bytes as it announced. How much of
-    /// it has left is unknown, because the server is not `defer_axum::serve` or the request was made in this process.
-    /// Also an upgrade over HTTP/2 whose head the server has taken.
+    /// The body ended: it was polled to its end, or dropped after it yielded as many bytes as it announced. How much of it has
+    /// been sent is unknown, because the server is not `defer_axum::serve`, or because the request was made inside this
+    /// process. Also used for an upgrade over HTTP/2 once the server has taken its head.
     Finished,
     /// The client left before the response was complete.
     Disconnected,
     /// The body yielded an error, or ended short of the length that it announced.
     Failed,
-    /// The handler was dropped before it answered: the client left, or a timeout fired. Also: the service failed with an
-    /// error, and no outer layer is known to answer for it.
+    /// The handler was dropped before it answered, because the client left or a timeout fired. Also used if the service
+    /// returned an error and no outer layer is known to answer for it.
     Cancelled,
     /// The handler, or the body, panicked.
     Panicked,
-    /// The response was not over in time: `DeferLayer::release_after`. It may go on.
+    /// The response was not over in time, as set with `DeferLayer::release_after`. It may go on.
     Unfinished,
-    /// The process that answered died before the response was over. Only of a durable job, which another process runs.
+    /// The process that answered died before the response was over. Only a durable job that another process runs sees this.
     Unknown,
 }
 

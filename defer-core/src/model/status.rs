@@ -4,9 +4,9 @@ use std::fmt;
 
 use super::{id::JobId, progress::Progress};
 
-/// How far a job has got, or how it has ended.
+/// The status of a job: how far it has come, or how it ended.
 ///
-/// `Display` writes it as a word, such as `running`, without the error or the progress.
+/// `Display` writes a single word, such as `running`, without the error or the progress.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum JobStatus {
@@ -14,41 +14,42 @@ pub enum JobStatus {
     Pending,
     /// An attempt runs.
     Running,
-    /// An attempt runs, and has said how far it is.
+    /// An attempt runs, and has reported its progress.
     #[non_exhaustive]
     InProgress {
-        /// What it has said last.
+        /// The last reported progress.
         progress: Progress,
     },
     /// It has succeeded.
     Succeeded,
-    /// It has failed, and no attempt follows.
+    /// It has failed permanently.
     #[non_exhaustive]
     Failed {
-        /// The error of its last attempt, cut after [`JobStatus::MAX_ERROR`] bytes. It may contain what clients must not see.
+        /// The error of its last attempt, truncated to [`JobStatus::MAX_ERROR`] bytes. It may contain details that clients must
+        /// not see.
         error: String,
     },
     /// Its condition was false.
     Skipped,
     /// It was cancelled or replaced.
     Cancelled,
-    /// It was left out, because another with its unique key waited.
+    /// It was dropped because another job with its unique key was pending.
     #[non_exhaustive]
     Duplicate {
         /// The other job.
         of: JobId,
     },
-    /// There was no room for it.
+    /// It was dropped because the runner was full.
     Shed,
-    /// The queue has it, where it goes on. [`Runner::status`](crate::Runner::status) asks the queue, and says this only if that
-    /// tells nothing.
+    /// It went to the queue and continues there. [`Runner::status`](crate::Runner::status) asks the queue, and returns this
+    /// only if the queue has no answer.
     Queued,
-    /// It was stopped before it had ended.
+    /// It was stopped before it ended.
     Abandoned,
 }
 
 impl JobStatus {
-    /// How many bytes of an error are kept.
+    /// The maximum length of a kept error, in bytes.
     pub const MAX_ERROR: usize = 1024;
 
     /// Creates the status of a job that has failed.
@@ -63,12 +64,12 @@ impl JobStatus {
         Self::Duplicate { of }
     }
 
-    /// Creates the status of a job that runs and has said how far it is.
+    /// Creates the status of a running job that has reported this progress.
     pub fn in_progress(progress: Progress) -> Self {
         Self::InProgress { progress }
     }
 
-    /// Returns whether nothing more happens to the job. A job that the queue has goes on there.
+    /// Returns whether the job has ended. A job that went to the queue has not: it continues there.
     pub fn is_final(&self) -> bool {
         self.ends_here() && *self != Self::Queued
     }

@@ -1,4 +1,4 @@
-//! What happens to a job.
+//! Events of a job.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,7 +7,7 @@ use http::{Method, StatusCode};
 use super::stats::Final;
 use crate::model::{error::JobError, failure::Failure, id::JobId, job_type::JobRef, response::Delivery};
 
-/// Something that happened to a job.
+/// An event of a job.
 ///
 /// It carries none of the job's fields, which may contain addresses and tokens.
 #[derive(Clone, Debug)]
@@ -23,8 +23,20 @@ pub struct JobEvent {
 pub(crate) struct EventRequest {
     pub(crate) method: Option<Method>,
     pub(crate) matched_path: Option<Arc<str>>,
+    pub(crate) request_id: Option<String>,
     pub(crate) status: Option<StatusCode>,
     pub(crate) delivery: Option<Delivery>,
+}
+
+impl EventRequest {
+    /// Returns the method and the route's pattern, such as `POST /signup`.
+    pub(super) fn route(&self) -> Option<String> {
+        let method = self.method.as_ref()?;
+        Some(match &self.matched_path {
+            Some(path) => format!("{method} {path}"),
+            None => method.to_string(),
+        })
+    }
 }
 
 /// What happened, with its data.
@@ -43,7 +55,7 @@ pub enum JobEventKind {
         /// How long the attempt took.
         elapsed: Duration,
     },
-    /// An attempt failed, panicked or timed out, and another follows.
+    /// An attempt failed, panicked or timed out, and another attempt follows.
     #[non_exhaustive]
     Retrying {
         /// The error of the attempt.
@@ -53,19 +65,19 @@ pub enum JobEventKind {
         /// How long until the next attempt.
         delay: Duration,
     },
-    /// It asked to be run [again later](JobError::snooze). The attempt is not spent.
+    /// It [snoozed](JobError::snooze): it runs again later, without using up an attempt.
     #[non_exhaustive]
     Snoozed {
-        /// How long it took until it asked.
+        /// How long the attempt took.
         elapsed: Duration,
-        /// How long until it is run again.
+        /// How long until it runs again.
         delay: Duration,
     },
-    /// It has been blocking its thread for longer than [`stuck_after`](crate::RunnerBuilder::stuck_after) allows, and goes on.
-    /// Reported from another thread, once for each poll that takes so long.
+    /// It has been blocking its thread for longer than [`stuck_after`](crate::RunnerBuilder::stuck_after) allows, and is still
+    /// running. Reported from another thread, once for each such poll.
     #[non_exhaustive]
     Stuck {
-        /// For how long, so far.
+        /// How long it has been blocking so far.
         elapsed: Duration,
     },
     /// Final: it returned an error and has no attempts left, or the error was fatal.
@@ -79,7 +91,7 @@ pub enum JobEventKind {
     /// Final: it panicked and has no attempts left, or its predicate panicked.
     #[non_exhaustive]
     Panicked {
-        /// The panic's message.
+        /// The panic's message, and its place in the source.
         error: JobError,
         /// How long the attempt took.
         elapsed: Duration,
@@ -94,14 +106,20 @@ pub enum JobEventKind {
     },
     /// Final: its condition was false.
     Skipped,
-    /// Final: it was cancelled, replaced by a later job with the same key, or is a duplicate of another with its unique key.
+    /// Final: it was cancelled, or replaced by a later job with the same key.
     Cancelled,
+    /// Final: it was dropped because another job with its unique key was pending.
+    #[non_exhaustive]
+    Duplicate {
+        /// The other job.
+        of: JobId,
+    },
     /// Final: there was no room for it, and the runner sheds jobs.
     Shed,
-    /// Final for this visit to the runner: the queue has it, and may bring it back.
+    /// Final on this runner for now: it went to the queue, which may bring it back.
     Queued,
-    /// The queue did not take it, or not all of what it was to store with it. The job runs in this process. At the end of a shutdown
-    /// it is abandoned, or on the queue without its request's extensions.
+    /// The queue did not store it, or not everything that belongs to it. The job runs in this process. At the end of a
+    /// shutdown, it is abandoned, or stored without its request's extensions.
     #[non_exhaustive]
     QueueFailed {
         /// The queue's error.
@@ -142,21 +160,26 @@ impl JobEvent {
         self.kind.clone()
     }
 
-    /// Returns how long the job had waited when this attempt started: since the release of its request's jobs, since it was
-    /// deferred if that was later, or since its delay or backoff was over. Known at the start and at the end of an attempt,
+    /// Returns how long the job had waited when this attempt started: since its request's jobs were released, since it was
+    /// deferred if that was later, or since its delay or backoff was over. Available at the start and at the end of an attempt,
     /// otherwise `None`.
     pub fn wait(&self) -> Option<Duration> {
         self.wait
     }
 
-    /// Returns the method of the request that deferred the job, if it is known by now.
+    /// Returns the method of the request that deferred the job, if it is already known.
     pub fn method(&self) -> Option<&Method> {
         self.request.method.as_ref()
     }
 
-    /// Returns the route that this request matched, such as `/users/{id}`, if it is known by now.
+    /// Returns the route that the request matched, such as `/users/{id}`, if it is already known.
     pub fn matched_path(&self) -> Option<&str> {
         self.request.matched_path.as_deref()
+    }
+
+    /// Returns the id of the request, if the header `x-request-id` was captured.
+    pub fn request_id(&self) -> Option<&str> {
+        self.request.request_id.as_deref()
     }
 
     /// Returns the route, to keep.
@@ -165,12 +188,12 @@ impl JobEvent {
         self.request.matched_path.clone()
     }
 
-    /// Returns the status of the response that went out, if it is known by now.
+    /// Returns the status of the outgoing response, if it is already known.
     pub fn status(&self) -> Option<StatusCode> {
         self.request.status
     }
 
-    /// Returns how this response ended, if it has ended by now.
+    /// Returns how the response ended, if it has already ended.
     pub fn delivery(&self) -> Option<Delivery> {
         self.request.delivery
     }
@@ -192,7 +215,7 @@ impl JobEventKind {
             Self::Succeeded { .. } => Some(Final::Succeeded),
             Self::Failed { .. } | Self::Panicked { .. } | Self::TimedOut { .. } => Some(Final::Failed),
             Self::Skipped => Some(Final::Skipped),
-            Self::Cancelled => Some(Final::Cancelled),
+            Self::Cancelled | Self::Duplicate { .. } => Some(Final::Cancelled),
             Self::Shed => Some(Final::Shed),
             Self::Queued => Some(Final::Queued),
             Self::Abandoned => Some(Final::Abandoned),

@@ -1,4 +1,4 @@
-//! Who is told what happens to jobs.
+//! The hooks that receive events.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -26,15 +26,15 @@ pub(crate) enum Hook {
     Observer(Box<dyn Observer>),
 }
 
-/// Is told what happens to jobs, at little cost: an event is created only if it asks for one.
+/// Observes jobs at little cost: an event is only created if the observer asks for one.
 #[doc(hidden)]
 pub trait Observer: Send + Sync + 'static {
-    /// Called at every event but [`Deferred`](JobEventKind::Deferred) and [`Started`](JobEventKind::Started), perhaps inside of
-    /// the job's scope.
+    /// Called at every event except [`Deferred`](JobEventKind::Deferred) and [`Started`](JobEventKind::Started), possibly
+    /// inside the job's scope.
     fn observe(&self, report: &Report<'_>);
 }
 
-/// An event that is not created yet. For the accessors see [`JobEvent`].
+/// An event that has not been created yet. For the accessors, see [`JobEvent`].
 #[doc(hidden)]
 #[expect(missing_debug_implementations, reason = "no user has one")]
 pub struct Report<'a> {
@@ -130,7 +130,7 @@ impl Hooks {
         times: Times,
         request: &dyn Fn() -> EventRequest,
     ) {
-        log(job, kind);
+        log(job, kind, request);
         if !self.is_empty() {
             self.call(&Report { job, kind, times, request }, true);
         }
@@ -160,7 +160,7 @@ impl Hooks {
             if let Err(panic) = called {
                 drop_quietly(panic);
                 let (name, id) = (report.job.name(), report.job.id);
-                tracing::error!(target: "defer", name, %id, "an `on_event` hook panicked");
+                tracing::error!(target: "defer", job = name, %id, "an `on_event` hook panicked");
             }
         }
     }

@@ -1,6 +1,10 @@
-//! What is logged of the events of jobs.
+//! Logs the events of jobs.
 
-use super::event::JobEventKind;
+use std::fmt::{self, Write as _};
+
+use tracing::field::display;
+
+use super::event::{EventRequest, JobEventKind};
 use crate::{
     model::{
         error::{JobError, caught},
@@ -10,12 +14,11 @@ use crate::{
 };
 
 /// Logs an event. An error's `Display` and a subscriber are user code, and may panic.
-pub(super) fn log(job: JobRef, kind: &JobEventKind) {
-    if let Err(panic) = caught(|| log_kind(job, kind)) {
+pub(super) fn log(job: JobRef, kind: &JobEventKind, request: &dyn Fn() -> EventRequest) {
+    if let Err(panic) = caught(|| log_kind(job, kind, request)) {
         let JobRef { id, attempt, .. } = job;
-        let name = job.name();
         drop_quietly(panic);
-        tracing::error!(target: "defer", name, %id, attempt, "a job's error panicked while it was formatted");
+        tracing::error!(target: "defer", job = job.name(), %id, attempt, "a job's error panicked while it was formatted");
     }
 }
 
@@ -29,60 +32,93 @@ pub(crate) fn log_batch(batch: JobRef, jobs: usize) {
 /// Logs how `Job::failed` itself failed.
 #[cold]
 pub(crate) fn log_failed_hook(job: JobRef, how: &str, error: &JobError) {
-    let (name, id) = (job.name(), job.id);
-    let logged = caught(|| tracing::error!(target: "defer", name, %id, %error, "a job's `failed` {how}"));
+    let (name, id, error) = (job.name(), job.id, Escaped(error));
+    let logged =
+        caught(|| tracing::error!(target: "defer", job = name, %id, %error, "a job's `failed` {how}"));
     logged.unwrap_or_else(drop_quietly);
 }
 
-fn log_kind(job: JobRef, kind: &JobEventKind) {
+fn log_kind(job: JobRef, kind: &JobEventKind, request: &dyn Fn() -> EventRequest) {
     let JobRef { id, attempt, in_span, .. } = job;
+    // Called only for an event that somebody listens to. Nothing is kept between the fields, which each event would have to drop.
+    let request = || (!in_span).then(request);
     // An event in the span does not repeat its fields.
-    macro_rules! in_attempt {
+    macro_rules! event {
         ($level:ident, $($rest:tt)*) => {
             tracing::$level!(
                 target: "defer",
-                name = (!in_span).then(|| job.name()),
-                id = (!in_span).then(|| tracing::field::display(id)),
+                job = (!in_span).then(|| job.name()),
+                id = (!in_span).then(|| display(id)),
                 attempt = (!in_span).then_some(attempt),
+                request = request().and_then(|request| request.route()),
+                request_id = request().and_then(|request| request.request_id),
                 $($rest)*
             )
         };
     }
+    macro_rules! failed {
+        ($level:ident, $error:expr, $($rest:tt)*) => {{
+            let error = display(Escaped($error));
+            event!($level, error, $($rest)*)
+        }};
+    }
     match kind {
         JobEventKind::Deferred | JobEventKind::Taken | JobEventKind::Started => {}
-        JobEventKind::Succeeded { elapsed } => in_attempt!(debug, ?elapsed, "job done"),
+        JobEventKind::Succeeded { elapsed } => event!(debug, ?elapsed, "job done"),
         JobEventKind::Retrying { error, delay, .. } => {
-            in_attempt!(warn, %error, ?delay, "job failed, trying again");
+            failed!(warn, error, ?delay, "job failed, trying again");
         }
         JobEventKind::Stuck { elapsed } => {
-            in_attempt!(
+            event!(
                 warn,
                 ?elapsed,
                 "job is blocking its thread, so that nothing can stop it: let it await, or mark it `#[defer(blocking)]`"
             );
         }
-        JobEventKind::Snoozed { delay, .. } => in_attempt!(debug, ?delay, "job snoozed"),
-        JobEventKind::Failed { error, elapsed } => in_attempt!(error, %error, ?elapsed, "job failed"),
-        JobEventKind::Panicked { error, elapsed } => in_attempt!(error, %error, ?elapsed, "job panicked"),
-        JobEventKind::TimedOut { error, elapsed } => {
-            in_attempt!(error, %error, ?elapsed, "job timed out")
+        JobEventKind::Snoozed { delay, .. } => event!(debug, ?delay, "job snoozed"),
+        JobEventKind::Failed { error, elapsed } => failed!(error, error, ?elapsed, "job failed"),
+        JobEventKind::Panicked { error, elapsed } => failed!(error, error, ?elapsed, "job panicked"),
+        JobEventKind::TimedOut { error, elapsed } => failed!(error, error, ?elapsed, "job timed out"),
+        JobEventKind::Skipped => event!(debug, "job skipped: its condition was false"),
+        JobEventKind::Cancelled => event!(debug, "job cancelled"),
+        JobEventKind::Duplicate { of } => {
+            event!(debug, %of, "job left out: another with its unique key waits")
         }
-        JobEventKind::Skipped => {
-            tracing::debug!(target: "defer", name = job.name(), %id, "job skipped: its condition was false");
-        }
-        JobEventKind::Cancelled => {
-            tracing::debug!(target: "defer", name = job.name(), %id, "job cancelled")
-        }
-        JobEventKind::Shed => {
-            tracing::warn!(target: "defer", name = job.name(), %id, "job shed: too many are pending")
-        }
-        JobEventKind::Queued => tracing::debug!(target: "defer", name = job.name(), %id, "job queued"),
-        JobEventKind::QueueFailed { error } => {
-            tracing::warn!(target: "defer", name = job.name(), %id, %error, "the queue did not take a job as it is: it runs in this process, unless that is shutting down or refuses the request");
-        }
+        JobEventKind::Shed => event!(warn, "job shed: too many are pending"),
+        JobEventKind::Queued => event!(debug, "job queued"),
+        JobEventKind::QueueFailed { error } => failed!(
+            warn,
+            error,
+            "the queue did not take a job as it is: it runs in this process, unless that is shutting down or refuses the request"
+        ),
         JobEventKind::Abandoned => {
-            let why = "job abandoned: it was stopped, or nothing was left to run it";
-            tracing::error!(target: "defer", name = job.name(), %id, attempt, "{why}");
+            event!(
+                error,
+                "job abandoned: it had not ended by the deadline of the shutdown, or its runtime was dropped"
+            )
         }
+    }
+}
+
+/// An error on one line: an error may have what a client has sent, and a control character of it could end the line, or color the next.
+struct Escaped<'a>(&'a JobError);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(Escape(f), "{}", self.0)
+    }
+}
+
+struct Escape<'a, 'b>(&'a mut fmt::Formatter<'b>);
+
+impl fmt::Write for Escape<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for char in text.chars() {
+            match char.is_control() {
+                true => write!(self.0, "{}", char.escape_default())?,
+                false => self.0.write_char(char)?,
+            }
+        }
+        Ok(())
     }
 }

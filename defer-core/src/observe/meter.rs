@@ -1,5 +1,10 @@
 //! Counts and times jobs through the `metrics` facade.
 
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError, RwLock},
+};
+
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, histogram};
 
 use super::{
@@ -8,20 +13,32 @@ use super::{
     stats::Final,
 };
 
-/// Bounds for the buckets of the two histograms, in seconds: those that OpenTelemetry's conventions have for the duration of
-/// HTTP requests (version 1.23 and later).
-pub const BUCKETS: [f64; 14] =
-    [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+/// Bucket bounds for the two histograms, in seconds: from half a millisecond to an hour.
+pub const BUCKETS: [f64; 18] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
+    3600.0,
+];
 
 const JOBS: &str = "defer_jobs_total";
 const ATTEMPTS: &str = "defer_job_attempts_total";
 const RUN: &str = "defer_job_run_seconds";
 const WAIT: &str = "defer_job_wait_seconds";
+const STUCK: &str = "defer_jobs_stuck_total";
 pub(crate) const PENDING: &str = "defer_jobs_pending";
 pub(crate) const RUNNING: &str = "defer_jobs_running";
+pub(crate) const MAX_RUNNING: &str = "defer_jobs_max_running";
 pub(crate) const OLDEST: &str = "defer_oldest_pending_seconds";
+pub(crate) const QUEUE_JOBS: &str = "defer_queue_jobs";
+pub(crate) const QUEUE_OLDEST_DUE: &str = "defer_queue_oldest_due_seconds";
+pub(crate) const QUEUE_WORKERS: &str = "defer_queue_workers";
+pub(crate) const QUEUE_FAILURES: &str = "defer_queue_failures_total";
 
-/// Tells the recorder what the metrics mean.
+/// How jobs end. To go to the queue is not an end.
+const OUTCOMES: [&str; 7] = ["succeeded", "failed", "skipped", "cancelled", "duplicate", "shed", "abandoned"];
+/// How attempts end.
+const ATTEMPT_OUTCOMES: [&str; 6] = ["succeeded", "retried", "snoozed", "failed", "panicked", "timed_out"];
+
+/// Tells the recorder what the metrics mean, and creates those that have no type.
 pub(crate) fn describe() {
     describe_counter!(JOBS, Unit::Count, "Jobs that have ended, by how");
     describe_counter!(ATTEMPTS, Unit::Count, "Attempts that have ended, by how");
@@ -31,17 +48,81 @@ pub(crate) fn describe() {
         Unit::Seconds,
         "How long jobs waited from when they could start to their start"
     );
+    describe_counter!(STUCK, Unit::Count, "Polls of jobs that have blocked their thread for too long");
     describe_gauge!(PENDING, Unit::Count, "Jobs that were deferred and neither run nor have ended");
     describe_gauge!(RUNNING, Unit::Count, "Jobs in an attempt");
+    describe_gauge!(MAX_RUNNING, Unit::Count, "How many jobs may be in an attempt");
     describe_gauge!(OLDEST, Unit::Seconds, "How long the job that waits longest could have run");
+    describe_gauge!(QUEUE_JOBS, Unit::Count, "Jobs in the queue that have not succeeded, by how they stand");
+    describe_gauge!(QUEUE_OLDEST_DUE, Unit::Seconds, "How long the oldest due job in the queue has been due");
+    describe_gauge!(QUEUE_WORKERS, Unit::Count, "Processes that take jobs from the queue");
+    describe_counter!(
+        QUEUE_FAILURES,
+        Unit::Count,
+        "Jobs that the queue did not take, and looks into it that failed"
+    );
+    for total in [STUCK, QUEUE_FAILURES] {
+        counter!(total).increment(0);
+    }
+}
+
+/// The job types of a runner, whose series exist, and whether each is known to be durable.
+#[derive(Default)]
+pub(crate) struct Types(RwLock<BTreeMap<&'static str, bool>>);
+
+impl Types {
+    /// Creates the series of a type, as zero, unless that was done.
+    pub(crate) fn add(&self, name: &'static str, is_durable: bool) {
+        // Mostly it was, and then nobody waits for anybody.
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner).get(name).copied();
+        if known.is_some_and(|known| known || !is_durable) {
+            return;
+        }
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(name, is_durable);
+        if known.is_none() {
+            create(name);
+        }
+    }
+
+    /// Creates the series of all types again, for a recorder that was installed late.
+    pub(crate) fn create_again(&self) {
+        let types = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
+        types.into_keys().for_each(create);
+    }
+
+    /// Returns those that are known to be durable.
+    pub(crate) fn durable(&self) -> Vec<&'static str> {
+        let types = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        types.iter().filter(|(_, is_durable)| **is_durable).map(|(name, _)| *name).collect()
+    }
+}
+
+fn create(name: &'static str) {
+    for outcome in OUTCOMES {
+        counter!(JOBS, "name" => name, "outcome" => outcome).increment(0);
+    }
+    for outcome in ATTEMPT_OUTCOMES {
+        counter!(ATTEMPTS, "name" => name, "outcome" => outcome).increment(0);
+    }
+    for histogram in [RUN, WAIT] {
+        // To ask for one creates it.
+        let _ = histogram!(histogram, "name" => name);
+    }
 }
 
 /// Counts and times what has ended.
-pub(crate) struct Meter;
+pub(crate) struct Meter(pub(crate) Arc<Types>);
 
 impl Observer for Meter {
     fn observe(&self, report: &Report<'_>) {
-        count(report);
+        match report.kind() {
+            JobEventKind::Stuck { .. } => counter!(STUCK).increment(1),
+            JobEventKind::QueueFailed { .. } => counter!(QUEUE_FAILURES).increment(1),
+            _ => {
+                self.0.add(report.name(), false);
+                count(report);
+            }
+        }
     }
 }
 
@@ -64,15 +145,18 @@ fn count(report: &Report<'_>) {
         counter!(ATTEMPTS, "name" => name, "outcome" => outcome).increment(1);
         histogram!(RUN, "name" => name).record(elapsed.as_secs_f64());
     }
-    let outcome = match kind.final_count() {
-        None => return,
-        Some(Final::Succeeded) => "succeeded",
-        Some(Final::Failed) => "failed",
-        Some(Final::Skipped) => "skipped",
-        Some(Final::Cancelled) => "cancelled",
-        Some(Final::Shed) => "shed",
-        Some(Final::Queued | Final::HandedOver) => "queued",
-        Some(Final::Abandoned) => "abandoned",
+    let outcome = match kind {
+        JobEventKind::Duplicate { .. } => "duplicate",
+        _ => match kind.final_count() {
+            // One that went to the queue is counted where it ends.
+            None | Some(Final::Queued | Final::HandedOver) => return,
+            Some(Final::Succeeded) => "succeeded",
+            Some(Final::Failed) => "failed",
+            Some(Final::Skipped) => "skipped",
+            Some(Final::Cancelled) => "cancelled",
+            Some(Final::Shed) => "shed",
+            Some(Final::Abandoned) => "abandoned",
+        },
     };
     counter!(JOBS, "name" => name, "outcome" => outcome).increment(1);
 }

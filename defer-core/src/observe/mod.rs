@@ -1,13 +1,13 @@
-//! How what happens to jobs can be seen.
+//! Reports what happens to jobs.
 //!
 //! | file | has |
 //! |---|---|
 //! | `event` | what can happen to a job |
-//! | `hooks` | who is told of it |
-//! | `log`, `span`, `opentelemetry` | what `tracing` is told |
-//! | `meter` | what the `metrics` facade is told |
+//! | `hooks` | which hooks receive events |
+//! | `log`, `span`, `opentelemetry` | which data `tracing` gets |
+//! | `meter` | which data the `metrics` facade gets |
 //! | `stats` | how many jobs are pending and running, and how the others ended |
-//! | `outcomes` | what became of each job |
+//! | `outcomes` | the status of each job |
 
 pub(crate) mod event;
 pub(crate) mod hooks;

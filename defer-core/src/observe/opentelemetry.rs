@@ -1,6 +1,10 @@
-//! What only OpenTelemetry knows of a span. The attributes follow its conventions for messaging, which are not stable yet.
+//! The parts of a span that only OpenTelemetry knows. The attributes follow its conventions for messaging, which are not stable
+//! yet.
 
-use opentelemetry::trace::{SpanContext, SpanId, Status, TraceContextExt, TraceFlags, TraceId, TraceState};
+use opentelemetry::{
+    Context,
+    trace::{SpanContext, SpanId, Status, TraceContextExt, TraceFlags, TraceId, TraceState},
+};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
@@ -49,6 +53,15 @@ impl Link {
         span.add_link((**context).clone());
         true
     }
+
+    /// Makes a span a child of it. Returns whether there was any.
+    pub(super) fn set_as_parent(&self, span: &Span) -> bool {
+        let Some(context) = &self.0 else { return false };
+        // It fails only if there is no layer, which has no use of a parent.
+        let parent = Context::new().with_remote_span_context((**context).clone());
+        let _ = OpenTelemetrySpanExt::set_parent(span, parent);
+        true
+    }
 }
 
 fn read(parent: &str, state: impl FnOnce() -> Option<TraceState>) -> Option<SpanContext> {
@@ -68,7 +81,10 @@ fn read(parent: &str, state: impl FnOnce() -> Option<TraceState>) -> Option<Span
     context.is_valid().then_some(context)
 }
 
+/// Describes a span that is linked by now: its name starts it (tracing-opentelemetry 0.34). Not by the fields `otel.name` and
+/// `otel.kind`, which would be in every line of the log.
 pub(super) fn describe(span: &Span, job: JobRef) {
+    span.context().span().update_name(format!("process {}", job.name()));
     span.set_attribute("messaging.system", "defer");
     span.set_attribute("messaging.operation.name", "process");
     span.set_attribute("messaging.operation.type", "process");

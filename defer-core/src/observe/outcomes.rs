@@ -1,4 +1,4 @@
-//! What became of jobs, by their ids.
+//! The status of jobs, by id.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -84,12 +84,6 @@ impl Outcomes {
             jobs.set(job.id, job.attempt, JobStatus::in_progress(progress), self.max_ended);
             tell(jobs, job.id);
         }
-    }
-
-    /// Notes that a job is left out for another. Its end is told after this, as that of a cancelled job. Wakes nobody, so it may be
-    /// called under a lock.
-    pub(crate) fn left_out(&self, id: JobId, of: JobId) {
-        lock(&self.jobs).set(id, 0, JobStatus::duplicate(of), self.max_ended);
     }
 }
 
@@ -210,6 +204,7 @@ fn status_after(event: &JobEventKind) -> Option<JobStatus> {
         }
         JobEventKind::Skipped => JobStatus::Skipped,
         JobEventKind::Cancelled => JobStatus::Cancelled,
+        JobEventKind::Duplicate { of } => JobStatus::duplicate(*of),
         JobEventKind::Shed => JobStatus::Shed,
         JobEventKind::Queued => JobStatus::Queued,
         JobEventKind::Abandoned => JobStatus::Abandoned,

@@ -94,14 +94,31 @@ impl ParentSpan {
         self.context.write(metadata);
     }
 
-    /// Links a span to this one.
-    fn link(&self, span: &Span) {
+    /// Links a span to this one, or makes it a child of it.
+    fn link(&self, span: &Span, relation: SpanRelation) {
         #[cfg(feature = "opentelemetry")]
-        if self.context.add_to(span) {
+        let is_known = match relation {
+            SpanRelation::Link => self.context.add_to(span),
+            SpanRelation::Child => self.context.set_as_parent(span),
+        };
+        #[cfg(feature = "opentelemetry")]
+        if is_known {
             return;
         }
+        let _ = relation;
         span.follows_from(self.id.clone());
     }
+}
+
+/// How the spans of jobs are related to those of their requests in OpenTelemetry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum SpanRelation {
+    /// A trace of its own, with a link.
+    #[default]
+    Link,
+    /// A part of the request's trace.
+    #[cfg(feature = "opentelemetry")]
+    Child,
 }
 
 /// Returns whether anybody may listen to the span of an attempt. Ask before you create it: the macro creates one for the `log`
@@ -116,31 +133,22 @@ pub(crate) fn is_listened_to() -> bool {
 pub(crate) fn span_of(
     job: JobRef,
     parent: &ParentSpan,
+    relation: SpanRelation,
     request: Option<&RequestInfo>,
     queued: Option<&Metadata>,
 ) -> JobSpan {
-    macro_rules! span {
-        ($($field:tt)*) => {
-            tracing::info_span!(
-                target: "defer",
-                "job",
-                name = job.name(),
-                id = %job.id,
-                attempt = job.attempt,
-                request = Empty,
-                request_id = Empty,
-                $($field)*
-            )
-        };
-    }
-    // Its kind and name can be given as fields alone (tracing-opentelemetry 0.34).
-    #[cfg(feature = "opentelemetry")]
-    let span = span!(otel.kind = "consumer", otel.name = %format_args!("process {}", job.name()),);
-    #[cfg(not(feature = "opentelemetry"))]
-    let span = span!();
+    let span = tracing::info_span!(
+        target: "defer",
+        "run",
+        job = job.name(),
+        id = %job.id,
+        attempt = job.attempt,
+        request = Empty,
+        request_id = Empty,
+    );
     let job_span = JobSpan::new(span);
     let Some(span) = job_span.get() else { return job_span };
-    parent.link(span);
+    parent.link(span, relation);
     #[cfg(feature = "opentelemetry")]
     opentelemetry::describe(span, job);
     if let Some(request) = request {

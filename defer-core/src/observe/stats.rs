@@ -5,24 +5,24 @@ use crate::primitives::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-/// How many jobs a runner has now, and how the others ended.
+/// Counts of a runner's jobs: how many it has now, and how the others ended.
 ///
-/// Counts visits to a runner: a job comes because it is deferred, or because a worker takes it from a queue. Every visit ends in
-/// exactly one of `succeeded`, `failed`, `skipped`, `cancelled`, `shed`, `queued` and `abandoned`, so once a runner is idle they
-/// add up to `deferred + taken`. The numbers are read one after another: while jobs
-/// run, one may be a step ahead of the next.
+/// A runner counts a job each time it arrives: when it is deferred, and when a worker takes it from a queue. Each time, it ends
+/// in exactly one of `succeeded`, `failed`, `skipped`, `cancelled`, `shed`, `queued` and `abandoned`, so these add up to
+/// `deferred + taken` once the runner is idle. The numbers are read one after another: while jobs run, one may be a step ahead
+/// of the next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Deferred, and neither running nor ended: collected by a request, waiting to start, or between two attempts.
+    /// Jobs that are neither running nor ended: collected by a request, waiting to start, or between two attempts.
     pub pending: u64,
-    /// In an attempt.
+    /// Running jobs.
     pub running: u64,
-    /// All jobs that were deferred so far.
+    /// All jobs deferred so far.
     pub deferred: u64,
-    /// All jobs that workers have taken from a queue so far. One that is tried again is taken again.
+    /// All jobs taken from a queue by workers so far. A job that is retried is taken again.
     pub taken: u64,
-    /// Attempts that were followed by another.
+    /// Attempts that are followed by another one.
     pub retried: u64,
     /// Returned `Ok`.
     pub succeeded: u64,
@@ -34,9 +34,9 @@ pub struct Stats {
     pub cancelled: u64,
     /// Dropped because too many were pending.
     pub shed: u64,
-    /// Went to the queue: to be run elsewhere or later, or because their end was refused there.
+    /// Went to the queue, to run elsewhere or later, or because the queue refused their end.
     pub queued: u64,
-    /// Stopped, or left with nothing to run them.
+    /// Stopped, or left without anything to run them.
     pub abandoned: u64,
 }
 

@@ -1,4 +1,4 @@
-//! What the standard library and Tokio leave out.
+//! Additions to the standard library and Tokio.
 //!
 //! | file | hides |
 //! |---|---|

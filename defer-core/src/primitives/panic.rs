@@ -1,6 +1,45 @@
 //! Panics in user code.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    any::Any,
+    cell::Cell,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+};
+
+thread_local! {
+    /// Where the last panic of a job on this thread was, if nobody has asked.
+    static PLACE: Cell<Option<String>> = const { Cell::new(None) };
+}
+
+/// Notes where the thread panics, for whoever catches that.
+pub(crate) fn note_place(place: Option<String>) {
+    // Where the thread ends nobody asks.
+    let _ = PLACE.try_with(|noted| noted.set(place));
+}
+
+/// Returns where the panic was that was just caught, as file, line and column, if that is known.
+pub(crate) fn take_place() -> Option<String> {
+    PLACE.try_with(Cell::take).ok().flatten()
+}
+
+/// A panic that was caught, to go on in another thread.
+pub(crate) struct Panicked {
+    panic: Box<dyn Any + Send>,
+    place: Option<String>,
+}
+
+impl Panicked {
+    /// Creates it of a panic that was just caught.
+    pub(crate) fn new(panic: Box<dyn Any + Send>) -> Self {
+        Self { panic, place: take_place() }
+    }
+
+    /// Lets this thread panic with it.
+    pub(crate) fn resume(self) -> ! {
+        note_place(self.place);
+        resume_unwind(self.panic)
+    }
+}
 
 /// Drops a value that holds user code, and logs a panic in its `Drop`.
 pub(crate) fn drop_quietly<T>(value: T) {

@@ -20,7 +20,7 @@ use crate::{
 };
 
 impl JobList {
-    /// Does what [`admit`](Self::admit) does if there is nothing to wait for. Returns whether that was so.
+    /// Admits the jobs like [`admit`](Self::admit), if there is nothing to wait for. Returns whether it did.
     pub fn try_admit(&self) -> bool {
         let engine = &self.engine;
         if engine.queue().is_some() && !engine.config.is_recording && self.lock().state.has_due() {
@@ -33,11 +33,10 @@ impl JobList {
         waiting == 0 || engine.capacity.has(waiting)
     }
 
-    /// Waits until the queue has the jobs that are for it and the runner has room for the others. Hold the response back
-    /// until then.
+    /// Waits until the queue has stored the durable jobs and the runner has room for the others. Hold the response until then.
     ///
-    /// `status` is the response's. It decides about jobs that run only after a success. Pass `None` if there will be no
-    /// response: every job then runs.
+    /// `status` is the status of the response, which decides about jobs that run only after a success. Pass `None` if there
+    /// will be no response: every job then runs.
     ///
     /// # Cancel safety
     ///
@@ -54,8 +53,8 @@ impl JobList {
         }
     }
 
-    /// Begins to store the durable jobs that wait for that, if there are any: those that the body of this response has deferred
-    /// while it was polled. Hold the frame back until the future completes.
+    /// Begins to store the durable jobs that are not stored yet, if there are any: those that the body of this response
+    /// deferred while it was polled. Hold the frame until the future completes.
     ///
     /// # Cancel safety
     ///
@@ -74,8 +73,8 @@ impl JobList {
         self.engine.queue().is_some_and(|queue| queue.hold().is_some()) && !self.engine.config.is_recording
     }
 
-    /// Returns whether the response is to be replaced by 503 Service Unavailable, because durable jobs could not be stored. Ask
-    /// once the jobs are [admitted](Self::admit).
+    /// Returns whether to replace the response by 503 Service Unavailable, because durable jobs could not be stored. Call this
+    /// after the jobs are [admitted](Self::admit).
     pub fn is_refused(&self) -> bool {
         self.lock().is_refused
     }

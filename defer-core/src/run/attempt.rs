@@ -62,7 +62,7 @@ struct Rest<'a> {
 
 /// Whether an attempt is stopped when its job is cancelled.
 enum Stop<'a> {
-    /// It goes on, whoever cancels the job.
+    /// It goes on, even if the job is cancelled.
     Never,
     /// It is that of the job that runs in the line of the thread's list.
     InLine(Stage),

@@ -1,4 +1,4 @@
-//! What few jobs need: everything that may be in the way of an attempt.
+//! The detour of jobs that cannot start yet: everything that may delay an attempt.
 
 use std::{
     future::{Future, poll_fn},

@@ -1,10 +1,10 @@
-//! What a job has of its runner's limits, beyond its permit.
+//! The slots that a job holds in its runner's limits, besides its permit.
 
 use std::sync::Arc;
 
 use crate::{limits::keyed_semaphore::Slot, list::list::JobList};
 
-/// What a job has taken. Given back when it is dropped.
+/// The slots that a job has taken. Returned when this is dropped.
 #[derive(Default)]
 pub(super) struct Held {
     /// Its turn among those with its serial key, from one attempt to the next.

@@ -106,7 +106,7 @@ fn warn_once(name: &'static str) {
     if lock(&WARNED).insert(name) {
         tracing::warn!(
             target: "defer",
-            name,
+            job = name,
             "a job for a queue runs in memory, and is not durable: give the runner a queue with `RunnerBuilder::queue`"
         );
     }

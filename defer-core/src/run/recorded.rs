@@ -1,4 +1,4 @@
-//! What a recorder sees of a list, and how it tries out a job.
+//! A recorder's view of a list, and how it tries out a job.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -19,10 +19,10 @@ use crate::{
     observe::event::JobEventKind,
 };
 
-/// A job that was deferred and has not run. [`Recorder::recorded`](crate::testing::Recorder::recorded) returns it, and has an
-/// example. It does not follow what happens to the job later. Requires the feature `testing`.
+/// A job that was deferred and has not run. Returned by [`Recorder::recorded`](crate::testing::Recorder::recorded), which has
+/// an example. It does not reflect later changes of the job. Requires the feature `testing`.
 ///
-/// `Debug` prints what the accessors return, but none of the job's fields, and of the request no more than its route.
+/// `Debug` prints the values of the accessors, but none of the job's fields, and only the route of the request.
 #[derive(Clone)]
 pub struct Recorded(Snapshot);
 
@@ -41,12 +41,12 @@ impl Recorded {
         self.0.id
     }
 
-    /// Returns the policy of its type: its attempts, its timeout, its priority.
+    /// Returns the policy of its type.
     pub fn policy(&self) -> &'static Policy {
         self.0.policy
     }
 
-    /// Returns whether it is durable: its type is for a queue.
+    /// Returns whether it is durable.
     pub fn is_durable(&self) -> bool {
         self.0.policy.is_queued()
     }
@@ -56,12 +56,12 @@ impl Recorded {
         self.0.key.as_deref()
     }
 
-    /// Returns the key of the jobs that it runs after, given with [`Deferred::serial`](crate::Deferred::serial).
+    /// Returns its serial key, given with [`Deferred::serial`](crate::Deferred::serial).
     pub fn serial_key(&self) -> Option<&str> {
         self.0.serial_key.as_deref()
     }
 
-    /// Returns the key of the job that it may be left out for, given with [`Deferred::unique`](crate::Deferred::unique).
+    /// Returns its unique key, given with [`Deferred::unique`](crate::Deferred::unique).
     pub fn unique_key(&self) -> Option<&str> {
         self.0.unique_key.as_deref()
     }
@@ -76,8 +76,8 @@ impl Recorded {
         self.0.job.as_ref()?.batch_size
     }
 
-    /// Returns after which responses it runs. Of a [faked](crate::testing::Recorder::fake) job whose turn has come this was asked
-    /// already, and it is [`Always`](Condition::Always).
+    /// Returns its condition. For a [faked](crate::testing::Recorder::fake) job whose turn has come, the condition has been
+    /// evaluated, and this returns [`Always`](Condition::Always).
     pub fn condition(&self) -> Condition {
         self.0.condition
     }
@@ -87,9 +87,10 @@ impl Recorded {
         self.0.request.as_ref()
     }
 
-    /// Returns the job itself, if it is of this type. A closure is of none.
+    /// Returns the job itself, if it is of this type. Returns `None` for a closure.
     ///
-    /// `None` too if a worker has it already, which happens only while [`run_all`](crate::testing::Recorder::run_all) runs.
+    /// Also returns `None` if a worker already has the job, which happens only while
+    /// [`run_all`](crate::testing::Recorder::run_all) runs.
     pub fn job<J: Deferrable>(&self) -> Option<&J> {
         self.0.job.as_ref()?.job.downcast_ref()
     }

@@ -1,4 +1,5 @@
-//! What is compiled anew for each type of jobs, with [`jobs`](super::jobs) and the first function of [`worker`](super::worker).
+//! The code that is compiled for each job type, together with [`jobs`](super::jobs) and the first function of
+//! [`worker`](super::worker).
 
 use std::{any::Any, future::Future, ops::Range, sync::Arc};
 

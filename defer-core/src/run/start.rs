@@ -1,4 +1,4 @@
-//! What an attempt needs when it starts.
+//! Prepares an attempt when it starts.
 
 use std::{pin::Pin, sync::Arc};
 

@@ -44,7 +44,7 @@ pub(crate) fn end_handover(list: &JobList, index: usize, queued: bool) {
         ended = effects.ended.pop();
     });
     if let Some(ended) = ended {
-        // Whoever waits for the job's end learns that it was stopped: its observer is dropped unused.
+        // A task that waits for the job's end learns that it was stopped: its observer is dropped unused.
         let job = ended.job;
         drop_some(ended.extras);
         list.count(job, &JobEventKind::Queued, Final::HandedOver, Times::default());

@@ -2,12 +2,19 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+#[cfg(feature = "metrics")]
+use super::queue_gauges::QueueGauges;
 use super::runner::Runner;
 #[cfg(feature = "testing")]
 use crate::list::recording::Recording;
+#[cfg(feature = "metrics")]
+use crate::observe::meter::{self, Meter};
+#[cfg(feature = "opentelemetry")]
+use crate::observe::span::SpanRelation;
 use crate::{
     job::{
         context::JobContext,
+        job::Deferrable,
         middleware::{Middleware, Next},
         watchdog::Watchdog,
     },
@@ -32,12 +39,18 @@ impl Runner {
         RunnerBuilder::default()
     }
 
-    /// Adds a hook to a runner that exists, as [`RunnerBuilder::on_event`] does to one that is built. It is called for the
-    /// events that follow, and stays for as long as the runner: a hook that may have to end holds a [`Weak`] pointer.
+    /// Adds a hook to an existing runner, like [`RunnerBuilder::on_event`]. The hook is called for all later events and lives
+    /// as long as the runner. If what it refers to may end earlier, let it hold a [`Weak`] pointer.
     ///
     /// [`Weak`]: std::sync::Weak
     pub fn on_event(&self, hook: impl Fn(&JobEvent) + Send + Sync + 'static) {
         self.engine.config.hooks.add(isolated(hook));
+    }
+
+    /// Names a job type, like [`RunnerBuilder::job`], for a queue's worker.
+    pub fn add_job<J: Deferrable>(&self) {
+        #[cfg(feature = "metrics")]
+        self.engine.config.types.add(J::NAME, J::POLICY.is_queued());
     }
 
     /// Adds a hook that costs little, for the dashboard.
@@ -67,11 +80,28 @@ pub struct RunnerBuilder {
 }
 
 impl RunnerBuilder {
-    /// Adds a value that jobs get by its type, with [`JobContext::state`](crate::JobContext::state). A second value of the
+    /// Adds a value that jobs access by its type, with [`JobContext::state`](crate::JobContext::state). A second value of the
     /// same type replaces the first.
     #[must_use]
     pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
         self.config.state.insert(value);
+        self
+    }
+
+    /// Names a job type, so that its [metrics](crate::metrics) exist before its first job. Otherwise an alert may miss its
+    /// first failure. A worker names the types that it takes. Does nothing without the feature `metrics`.
+    ///
+    /// ```
+    /// # use defer_core::{Deferrable, Job, JobContext, JobResult, Policy, Runner};
+    /// # struct SendWelcome;
+    /// # impl Job for SendWelcome { async fn run(&self, _: &JobContext) -> JobResult { Ok(()) } }
+    /// # impl Deferrable for SendWelcome { const NAME: &'static str = "SendWelcome"; const POLICY: Policy = Policy::new(); }
+    /// let runner = Runner::builder().job::<SendWelcome>().build();
+    /// ```
+    #[must_use]
+    pub fn job<J: Deferrable>(self) -> Self {
+        #[cfg(feature = "metrics")]
+        self.config.types.add(J::NAME, J::POLICY.is_queued());
         self
     }
 
@@ -84,8 +114,8 @@ impl RunnerBuilder {
     }
 
     /// Sets how many jobs may wait (65,536 by default; at least 1): those whose response is over but that have not started,
-    /// and those in the backoff between two attempts. A job that says when its next attempt follows, by
-    /// [`retry_after`](crate::JobError::retry_after) or [`snooze`](crate::JobError::snooze), takes no room meanwhile.
+    /// and those in the backoff between two attempts. A job that waits after [`retry_after`](crate::JobError::retry_after) or
+    /// [`snooze`](crate::JobError::snooze) does not count.
     #[must_use]
     pub fn max_pending(mut self, jobs: usize) -> Self {
         self.config.max_pending = jobs.max(1);
@@ -99,11 +129,11 @@ impl RunnerBuilder {
         self
     }
 
-    /// Adds a hook that is called at each event of each job, on the thread where it happens: a slow hook delays the
-    /// request or the job. [`Stuck`](crate::event::JobEventKind::Stuck) is reported from the watchdog's thread. Call it again to
-    /// add another hook.
+    /// Adds a hook that is called for each event of each job, on the thread where it happens, so a slow hook delays the request
+    /// or the job. [`Stuck`](crate::event::JobEventKind::Stuck) is reported from the watchdog's thread. Call it again to add
+    /// another hook.
     ///
-    /// A hook that panics is logged, with no other effect. A job that a hook defers runs on [`Runner::global`].
+    /// A panic in a hook is logged and has no other effect. A job that a hook defers runs on [`Runner::global`].
     ///
     /// ```
     /// use defer_core::{Runner, event::JobEventKind};
@@ -122,15 +152,16 @@ impl RunnerBuilder {
         self
     }
 
-    /// Wraps every attempt of every job in middleware, as a handler is wrapped: to set what jobs find set, to measure, to
-    /// refuse. Call it again to add another one inside the first.
+    /// Wraps every attempt of every job in middleware, like middleware around a handler: to set up context, to measure, or to
+    /// refuse to run. Call it again to add another one inside the first.
     ///
-    /// `next.await` runs the job; without that it does not run. The attempt ends with what the middleware returns. A job that
-    /// panics is an error here, with the panic's message and [`is_panic`](crate::JobError::is_panic): pass it on, and the
-    /// attempt has panicked. The job's timeout includes the middleware, and a panic of the middleware is the attempt's.
+    /// `next.await` runs the job; without it, the job does not run. The attempt ends with the result that the middleware
+    /// returns. A panic of the job arrives as an error with the panic's message, for which
+    /// [`is_panic`](crate::JobError::is_panic) returns true. If you return that error, the attempt counts as panicked. The
+    /// job's timeout includes the middleware, and a panic of the middleware counts as a panic of the attempt.
     ///
-    /// Middleware does not wrap [`Job::failed`](crate::Job::failed). It costs some allocations for each attempt; a runner without
-    /// any pays nothing.
+    /// Middleware does not wrap [`Job::failed`](crate::Job::failed). It costs some allocations for each attempt. A runner
+    /// without middleware pays nothing.
     ///
     /// ```
     /// use defer_core::{Runner, defer_fn, scope};
@@ -158,7 +189,7 @@ impl RunnerBuilder {
     ///
     /// # Cancel safety
     ///
-    /// Its future is dropped when the job's is: when the attempt times out, and at the end of a shutdown.
+    /// Its future is dropped together with the job's: when the attempt times out, and at the end of a shutdown.
     #[must_use]
     pub fn around(
         mut self,
@@ -172,9 +203,9 @@ impl RunnerBuilder {
     /// [`JobEventKind::Stuck`](crate::event::JobEventKind::Stuck) and a line in the log at the level WARN. Nothing can stop such a
     /// job, not even its timeout.
     ///
-    /// A runner without this pays nothing. With it each attempt allocates, each poll of a job takes a lock twice and reads the
-    /// clock once, and there is one thread, which looks at the jobs from time to time. Jobs on the blocking pool may block and
-    /// are not watched; neither is [`Job::failed`](crate::Job::failed).
+    /// A runner without this pays nothing. With it, each attempt allocates, each poll of a job takes a lock twice and reads the
+    /// clock once, and a thread checks the jobs periodically. Jobs on the blocking pool may block and are not watched; neither
+    /// is [`Job::failed`](crate::Job::failed).
     ///
     /// ```
     /// # use defer_core::Runner;
@@ -188,11 +219,23 @@ impl RunnerBuilder {
         self
     }
 
-    /// Keeps the status of each job, and of so many that have ended, for [`Runner::status`]. A runner without this pays
-    /// nothing. Each job that has ended takes some 100 bytes, and up to 1 KiB more if it failed.
+    /// Keeps the status of each job that has not ended, and of this many ended jobs, for [`Runner::status`]. A runner without
+    /// this pays nothing. Each ended job takes about 100 bytes, and up to 1 KiB more if it failed.
     #[must_use]
     pub fn keep_outcomes(mut self, ended: usize) -> Self {
         self.config.parts.insert(Arc::new(Outcomes::new(ended)));
+        self
+    }
+
+    /// Makes the span of each job a child of its request's span in OpenTelemetry, instead of a linked trace of its own.
+    /// Requires the feature `opentelemetry`.
+    ///
+    /// A sampler that follows the parent then keeps jobs together with their requests. A trace lasts longer than its request:
+    /// it ends with the last job, which may be a durable one that another process runs tomorrow.
+    #[cfg(feature = "opentelemetry")]
+    #[must_use]
+    pub fn child_spans(mut self) -> Self {
+        self.config.span_relation = SpanRelation::Child;
         self
     }
 
@@ -203,15 +246,15 @@ impl RunnerBuilder {
         self
     }
 
-    /// Sets how long a push to the queue may take: 5 s by default. Jobs whose push takes longer run in this process, and a
-    /// response is not held any longer for them.
+    /// Sets how long a push to the queue may take: 5 s by default. Jobs whose push takes longer run in this process, and the
+    /// response no longer waits for them.
     #[must_use]
     pub fn push_timeout(mut self, timeout: Duration) -> Self {
         self.config.push_timeout = timeout;
         self
     }
 
-    /// Sets what becomes of a request whose durable jobs cannot be stored: [`OnQueueFailure::RunHere`] by default.
+    /// Sets what happens to a request whose durable jobs cannot be stored: [`OnQueueFailure::RunHere`] by default.
     #[must_use]
     pub fn on_queue_failure(mut self, then: OnQueueFailure) -> Self {
         self.config.on_queue_failure = then;
@@ -226,8 +269,8 @@ impl RunnerBuilder {
         self
     }
 
-    /// Builds the runner and installs it as [`Runner::global`]. Use it for jobs that need state and are deferred outside of
-    /// a request: in a ticker, a consumer, a callback or on a thread. Call it once, before anything uses the global runner.
+    /// Builds the runner and installs it as [`Runner::global`]. Use it for jobs that need state and are deferred outside a
+    /// request: in a timer, a message consumer, a callback or a thread. Call it once, before anything uses the global runner.
     ///
     /// ```
     /// use defer_core::{Runner, defer_fn};
@@ -249,8 +292,8 @@ impl RunnerBuilder {
     ///
     /// # Errors
     ///
-    /// Returns [`GlobalRunnerExists`] if there is a global runner, installed or created by its first use. The builder is
-    /// dropped.
+    /// Returns [`GlobalRunnerExists`] if there is a global runner already, installed or created by its first use. The builder
+    /// is dropped.
     pub fn install_global(self) -> Result<Runner, GlobalRunnerExists> {
         let runner = self.build();
         if runner.install() { Ok(runner) } else { Err(GlobalRunnerExists) }
@@ -264,8 +307,13 @@ impl RunnerBuilder {
         }
         #[cfg(feature = "metrics")]
         {
-            crate::observe::meter::describe();
-            config.hooks.add(Hook::Observer(Box::new(Isolated(crate::observe::meter::Meter))));
+            meter::describe();
+            // Named before.
+            config.types.create_again();
+            config.hooks.add(Hook::Observer(Box::new(Isolated(Meter(config.types.clone())))));
+            if config.queue.is_some() {
+                config.parts.insert(Arc::new(QueueGauges::new(config.types.clone())));
+            }
         }
         config.parts.insert(Batches::default());
         if !middleware.0.is_empty() {

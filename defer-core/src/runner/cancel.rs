@@ -16,26 +16,27 @@ use crate::{
 const LOOKS: u32 = 100;
 
 impl Runner {
-    /// Cancels a job by its id, wherever it is, and returns what came of it.
+    /// Cancels a job by its id, wherever it is, and returns the result.
     ///
-    /// | the job | |
+    /// | the job | effect |
     /// |---|---|
-    /// | waits: for its response, its turn, a delay, its next attempt | ends as cancelled |
-    /// | runs here | is told by [`JobContext::cancelled`](crate::JobContext::cancelled), polled once more, and dropped at its next `.await`. If it returns `Ok` before that it has succeeded; with any error it is cancelled, and neither tried again nor [told](crate::Job::failed) that it is given up |
-    /// | is [blocking](crate::Policy::with_blocking), and runs here | is told, and goes on until it returns |
-    /// | is on its way to the queue | once the queue has answered |
-    /// | is durable | is cancelled by its [queue](crate::queue::InspectQueue::cancel), in whichever process it runs |
+    /// | waits for its response, its turn, a delay or its next attempt | it ends as cancelled |
+    /// | runs here | [`JobContext::cancelled`](crate::JobContext::cancelled) completes, and the job is polled once more, then dropped at its next `.await`. If it returns `Ok` before that, it has succeeded. If it returns an error, it is cancelled: it is not retried, and [`Job::failed`](crate::Job::failed) is not called |
+    /// | is [blocking](crate::Policy::with_blocking) and runs here | [`JobContext::cancelled`](crate::JobContext::cancelled) completes, and the job goes on until it returns |
+    /// | is on its way to the queue | the queue cancels it once it has answered |
+    /// | is durable | its [queue](crate::queue::InspectQueue::cancel) cancels it, in whichever process it runs |
     ///
-    /// A job that runs ends as [`Cancelled`](crate::JobStatus::Cancelled) when it has been dropped: [`watch`](Self::watch) it to know.
+    /// A running job ends as [`Cancelled`](crate::JobStatus::Cancelled) once it has been dropped. [`watch`](Self::watch) tells
+    /// you when.
     ///
-    /// This is stronger than [`Deferred::cancel`](crate::Deferred::cancel): it also cancels a job that others were left out for by
-    /// [`unique`](crate::Deferred::unique). Who watches one of those hears that it was cancelled. The id of one that was left out does not
-    /// lead here to the job that runs in its place, which is not for whoever has that id to cancel: it has
+    /// This is stronger than [`Deferred::cancel`](crate::Deferred::cancel): it also cancels a
+    /// [`unique`](crate::Deferred::unique) job whose duplicates were dropped, and watchers of these duplicates see that it was
+    /// cancelled. The id of a duplicate does not cancel the job that runs in its place: the duplicate itself has
     /// [ended](Cancel::Ended).
     ///
     /// A job that has ended is [`Unknown`](Cancel::Unknown), unless the runner [keeps its
-    /// outcome](crate::RunnerBuilder::keep_outcomes) or the queue still has it. Looks at every request that has jobs. An id can be
-    /// guessed from another: check that the client may cancel it.
+    /// outcome](crate::RunnerBuilder::keep_outcomes) or the queue still has it. This call looks at every request that has jobs.
+    /// Ids can be guessed from one another, so check that the client may cancel the job.
     ///
     /// ```
     /// use defer_core::{Cancel, JobStatus, Runner, defer_fn, scope};

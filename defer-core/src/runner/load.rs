@@ -1,19 +1,19 @@
-//! How much of its bounds a runner uses.
+//! The load of a runner.
 
-/// How much of its bounds a runner uses, and whether it shuts down.
+/// How much of its limits a runner uses, and whether it is shutting down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Load {
-    /// Jobs in an attempt.
+    /// Number of running jobs.
     pub running: usize,
-    /// How many may be.
+    /// How many jobs may run.
     pub max_running: usize,
-    /// Jobs that take room because they wait: those of responses that are over, and those in the backoff between two attempts.
-    /// Delayed jobs take none, nor do those that said when their next attempt follows.
+    /// Number of waiting jobs: those whose response is over and that have not started, and those in the backoff between two
+    /// attempts. Delayed and snoozed jobs do not count, nor do jobs that wait after `retry_after`.
     pub waiting: usize,
-    /// How many there is room for.
+    /// How many jobs may wait.
     pub max_pending: usize,
-    /// Responses that are held back until there is room for their jobs.
+    /// Number of responses that are held until there is room for their jobs.
     pub held_responses: usize,
     /// A shutdown was announced, or has begun.
     pub shutdown_announced: bool,

@@ -3,20 +3,25 @@
 //! | file | hides |
 //! |---|---|
 //! | `runner` | where the runner's parts are |
-//! | `watch` | whether a job is here or on the queue, for who follows it |
-//! | `cancel` | who has to be asked to cancel a job |
+//! | `watch` | whether a watched job is here or on the queue |
+//! | `cancel` | where a job is, to cancel it |
+//! | `open` | where jobs are that have not ended |
 //! | `load` | nothing: how much of its bounds a runner uses |
 //! | `builder` | what a runner is made from |
 //! | `shutdown` | how a shutdown waits, stops and hands over |
 //! | `resume` | how a job from a queue becomes one of a list |
 //! | `worker` | the interface to a queue's worker, for a server |
 //! | `metrics` | which gauges there are |
+//! | `queue_gauges` | when a queue is asked for them |
 
 mod builder;
 mod cancel;
 mod load;
 #[cfg(feature = "metrics")]
 pub mod metrics;
+mod open;
+#[cfg(feature = "metrics")]
+mod queue_gauges;
 mod resume;
 #[allow(clippy::module_inception, reason = "the file of the type")]
 mod runner;

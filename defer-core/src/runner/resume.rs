@@ -29,7 +29,7 @@ use crate::{
     store::Lease,
 };
 
-/// A job as a queue's worker knows it.
+/// A job that a queue's worker passes to a runner.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Resume {
@@ -37,13 +37,13 @@ pub struct Resume {
     pub id: JobId,
     /// How many attempts it has had.
     pub attempts: u32,
-    /// What it takes from its request.
+    /// The metadata of its request.
     pub metadata: Metadata,
     /// How the response of its request ended, if that is known.
     pub response: Option<ResponseInfo>,
-    /// How long it has been due.
+    /// How long the job has been due.
     pub waited: Duration,
-    /// The key of the jobs that it runs after on this runner, one at a time.
+    /// Its serial key on this runner.
     pub serial: Option<String>,
 }
 
@@ -55,10 +55,9 @@ impl Resume {
 }
 
 impl Runner {
-    /// Runs one attempt of a job that comes from a queue, as soon as [`max_running`](crate::RunnerBuilder::max_running)
-    /// allows: with the runner's state, within its bounds, and with spans, events and counts like any other job. The
-    /// type's policy decides whether another attempt follows. The queue runs that attempt, and this runner counts the
-    /// job as queued.
+    /// Runs one attempt of a job from a queue, as soon as [`max_running`](crate::RunnerBuilder::max_running) allows it. The job
+    /// has the runner's state, limits, spans, events and counts, like any other job. The type's policy decides whether another
+    /// attempt follows. If so, the queue runs that attempt, and this runner counts the job as queued.
     ///
     /// Jobs that it defers run on this runner after it, or go to the queue.
     ///
@@ -72,7 +71,7 @@ impl Runner {
         Ok(Resumed { list, ran: Some(ran), ended: None })
     }
 
-    /// Runs one attempt of a job that a worker has taken, as [`resume`](Self::resume) does. The lease is told how it ended.
+    /// Runs one attempt of a job that a worker has taken, like [`resume`](Self::resume), and settles the lease with its end.
     ///
     /// # Errors
     ///
@@ -123,8 +122,8 @@ pub struct Resumed {
 }
 
 impl Resumed {
-    /// Waits until the job has ended and the queue has the jobs that it deferred. Do not forget the job before that. Do not
-    /// call this again once it has completed.
+    /// Waits until the job has ended and the queue has stored the jobs that it deferred. Do not delete the job before that. Do
+    /// not call this again after it has completed.
     ///
     /// # Cancel safety
     ///
@@ -162,9 +161,9 @@ impl fmt::Debug for Resumed {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Ran {
-    /// It succeeded: forget it.
+    /// It succeeded: delete it.
     Succeeded,
-    /// It has failed, and no attempt follows.
+    /// It has failed permanently.
     #[non_exhaustive]
     Failed {
         /// The error of its last attempt.
@@ -178,13 +177,13 @@ pub enum Ran {
         /// How long until the next attempt.
         delay: Duration,
     },
-    /// It asked to be run [again later](JobError::snooze), which spends no attempt.
+    /// It [snoozed](JobError::snooze), which does not use up an attempt.
     #[non_exhaustive]
     Snoozed {
         /// How long until then.
         delay: Duration,
     },
-    /// It was stopped before it had ended: run it again.
+    /// It was stopped before it ended: run it again.
     Unfinished,
 }
 

@@ -12,6 +12,7 @@ use crate::{
     list::{
         engine::{Config, Engine},
         list::JobList,
+        panic_hook,
         report::RunningJob,
     },
     model::{id::JobId, status::JobStatus},
@@ -21,14 +22,14 @@ use crate::{
     store::Queue,
 };
 
-/// Runs deferred jobs: bounded, isolated from each other's errors and panics, and each accounted for.
+/// Runs deferred jobs. Bounds how many run, isolates them from each other's errors and panics, and accounts for each of them.
 ///
-/// One request's jobs run one after another, in the order deferred, apart from concurrent ones. Those of different requests
-/// run at the same time, up to [`max_running`](crate::RunnerBuilder::max_running). Jobs run on the Tokio runtime of the
-/// request that deferred them. An idle runner has no tasks, and no thread but that of
+/// The jobs of one request run one after another, in the order in which they were deferred, apart from concurrent ones. Jobs of
+/// different requests run at the same time, up to [`max_running`](crate::RunnerBuilder::max_running). Jobs run on the Tokio
+/// runtime of the request that deferred them. An idle runner has no tasks, and no thread except the one of
 /// [`stuck_after`](crate::RunnerBuilder::stuck_after).
 ///
-/// Cloning is cheap: a clone is the same runner.
+/// Cloning is cheap: a clone refers to the same runner.
 ///
 /// ```
 /// use defer_core::{Runner, defer_fn, scope};
@@ -51,17 +52,17 @@ use crate::{
 ///
 /// # Compared with `tokio::spawn` and `TaskTracker`
 ///
-/// A task that a handler spawns starts at once, alongside the response, and nothing keeps track of it. [`TaskTracker`]
-/// knows how many tasks there are, and can wait for them at a shutdown. A runner in addition
+/// A task that a handler spawns starts immediately, alongside the response, and nothing keeps track of it. [`TaskTracker`]
+/// counts tasks and can wait for them at a shutdown. In addition, a runner
 ///
-/// - starts a job when its response is over, and tells it how that ended;
-/// - bounds how many jobs run and wait, and holds responses back or sheds jobs beyond that;
-/// - gives jobs attempts, backoff and timeouts;
-/// - counts every job exactly once, in [`stats`](Self::stats), and reports what happens to it to
+/// - starts a job when its response is over, and tells the job how the response ended;
+/// - bounds how many jobs run and wait, and holds responses or sheds jobs beyond that;
+/// - retries jobs with backoff, and enforces timeouts;
+/// - counts every job exactly once, in [`stats`](Self::stats), and reports its events to
 ///   [`on_event`](crate::RunnerBuilder::on_event);
-/// - at a [`shutdown`](Self::shutdown) waits for jobs until a deadline, then stops and names the others.
+/// - waits for jobs at a [`shutdown`](Self::shutdown) until a deadline, then stops and reports the others.
 ///
-/// Use `tokio::spawn` for work that the response waits for, and for work that has to start at once whatever the load.
+/// Use `tokio::spawn` for work that the response waits for, and for work that has to start immediately regardless of the load.
 /// Use `TaskTracker` for tasks that live as long as the process, such as listeners and tickers.
 ///
 /// [`TaskTracker`]: https://docs.rs/tokio-util/latest/tokio_util/task/task_tracker/struct.TaskTracker.html
@@ -74,11 +75,12 @@ static GLOBAL: OnceLock<Runner> = OnceLock::new();
 
 impl Runner {
     pub(super) fn new(config: Config) -> Self {
+        panic_hook::install();
         Self { engine: Engine::new(config) }
     }
 
-    /// Returns the process-wide runner, which `DeferLayer::default()` and calls outside of a scope use. It has no state,
-    /// unless [`RunnerBuilder::install_global`](crate::RunnerBuilder::install_global) has installed another.
+    /// Returns the process-wide runner, which `DeferLayer::default()` and calls outside a scope use. It has no state, unless it
+    /// was installed with [`RunnerBuilder::install_global`](crate::RunnerBuilder::install_global).
     pub fn global() -> Self {
         GLOBAL.get_or_init(Self::default).clone()
     }
@@ -98,7 +100,7 @@ impl Runner {
         self.engine.queue()
     }
 
-    /// Returns what tells this runner and its clones from others, for as long as it exists.
+    /// Returns a key that identifies this runner and its clones for as long as it exists.
     pub fn key(&self) -> usize {
         Arc::as_ptr(&self.engine).addr()
     }
@@ -108,18 +110,18 @@ impl Runner {
         self.engine.counters.snapshot()
     }
 
-    /// Returns how long the oldest ready job has waited: its response is over, and so is its delay if it has one. Jobs between
-    /// two attempts are not counted, except one that asked for its first attempt to be made later.
+    /// Returns how long the oldest ready job has waited. A job is ready when its response is over, and so is its delay if it
+    /// has one. Jobs between two attempts do not count, except a job that snoozed in its first attempt.
     ///
-    /// `None` if no job waits, or if the runner has neither a hook nor the feature `metrics`: nothing notes the time then.
-    /// Looks at every request that has jobs, so call it from time to time rather than for each request.
+    /// Returns `None` if no job waits, or if the runner has neither a hook nor the feature `metrics`: it does not record times
+    /// then. This call looks at every request that has jobs, so call it periodically rather than for each request.
     pub fn oldest_pending(&self) -> Option<Duration> {
         let now = Timestamp::now();
         let oldest = self.engine.lists().iter().filter_map(|list| list.oldest_ready(now)).min();
         oldest.map(|oldest| now.since(oldest))
     }
 
-    /// Returns how much of its bounds it uses.
+    /// Returns how much of its limits the runner uses.
     pub fn load(&self) -> Load {
         let Engine { config, capacity, shutdown, .. } = &*self.engine;
         Load {
@@ -132,17 +134,17 @@ impl Runner {
         }
     }
 
-    /// Returns how far a job has got, or how it has ended: for a client that asks from time to time.
+    /// Returns the status of a job, for a client that polls.
     ///
-    /// What this runner knows is a lookup in a map, if it was told to [`keep_outcomes`](crate::RunnerBuilder::keep_outcomes). Of a
-    /// job that it does not know, or that went to the queue, the [queue](crate::queue::InspectQueue::status) is asked, which knows
-    /// those that run in other processes.
+    /// If the runner [keeps outcomes](crate::RunnerBuilder::keep_outcomes), this is a lookup in a map. If the runner does not
+    /// know the job, or if the job went to the queue, it asks the [queue](crate::queue::InspectQueue::status), which also knows
+    /// the jobs of other processes.
     ///
-    /// `None` if the id is unknown to both, or if the job ended too long ago. If the queue cannot be reached, this is what the
-    /// runner knows by itself: `None`, or [`Queued`](JobStatus::Queued).
+    /// Returns `None` if neither knows the id, for example because the job ended too long ago. If the queue cannot be reached,
+    /// returns what the runner knows itself: `None`, or [`Queued`](JobStatus::Queued).
     ///
-    /// A job that was left out by [`unique`](crate::Deferred::unique) is a [`Duplicate`](JobStatus::Duplicate), with the id of the
-    /// job that runs in its place.
+    /// For a job that was dropped by [`unique`](crate::Deferred::unique), returns [`Duplicate`](JobStatus::Duplicate) with the
+    /// id of the job that runs in its place.
     ///
     /// # Cancel safety
     ///
@@ -173,7 +175,7 @@ impl Runner {
         }
     }
 
-    /// Returns the jobs that run now, in no order.
+    /// Returns the jobs that are running now, in no particular order.
     ///
     /// Looks at every request that has jobs, so call it from time to time rather than for each request.
     pub fn running(&self) -> Vec<RunningJob> {
@@ -182,26 +184,26 @@ impl Runner {
         running
     }
 
-    /// Returns how many jobs have not ended, by their names: those that run, that wait, and that the queue is being asked to
-    /// take. Looks at all of them, so it takes longer the more there are.
+    /// Returns how many jobs have not ended, by name: running jobs, waiting jobs, and jobs on their way to the queue. This call
+    /// looks at each of them, so its cost grows with their number.
     pub fn count_by_name(&self) -> BTreeMap<&'static str, u64> {
         let mut counts = BTreeMap::new();
         self.engine.lists().iter().for_each(|list| list.count_by_name(&mut counts));
         counts
     }
 
-    /// Announces that a shutdown will follow, so that [`shutdown_announced`](Self::shutdown_announced) completes. Jobs go on as
-    /// before.
+    /// Announces that a shutdown will follow: [`shutdown_announced`](Self::shutdown_announced) completes. Jobs are not
+    /// affected.
     ///
     /// `defer_axum::serve` does this at its signal.
     pub fn announce_shutdown(&self) {
         self.engine.shutdown.announce();
     }
 
-    /// Waits until a shutdown is [announced](Self::announce_shutdown), or begins. Completes at once if that has happened.
+    /// Waits until a shutdown is [announced](Self::announce_shutdown), or begins. Completes immediately if that has happened
+    /// already.
     ///
-    /// Use it to end streams that would otherwise never end and keep a graceful shutdown waiting: server-sent events,
-    /// long polls, WebSockets.
+    /// Use it to end streams that would otherwise keep a graceful shutdown waiting: server-sent events, long polls, WebSockets.
     ///
     /// # Cancel safety
     ///
@@ -210,9 +212,9 @@ impl Runner {
         self.engine.shutdown.announced().await;
     }
 
-    /// Waits until every job that was deferred so far, and every job that those defer, has ended. This includes the jobs
-    /// of requests whose response is not over. A durable job that went through its queue has ended here: a command runs those with its
-    /// worker's `run_until_empty`.
+    /// Waits until every job that was deferred so far, and every job that those defer, has ended. This includes the jobs of
+    /// requests whose response is not over. A durable job that goes through its queue counts as ended here; to run those from a
+    /// command, use the worker's `run_until_empty`.
     ///
     /// Meanwhile no [batch](crate::BatchJob) waits for more jobs.
     ///

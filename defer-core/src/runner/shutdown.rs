@@ -1,4 +1,4 @@
-//! Shutting a runner down: waits for its jobs, then stops and names those that are left.
+//! Shutting a runner down: waits for its jobs, then stops and reports the rest.
 
 use std::{
     sync::{Arc, Weak},
@@ -25,7 +25,7 @@ pub struct ShutdownReport {
     pub completed: usize,
     /// Jobs that had not ended at the deadline. They were stopped, and are counted as abandoned.
     pub unfinished: Vec<UnfinishedJob>,
-    /// Number of jobs that had not ended at the deadline and were pushed to the queue, or had come from it.
+    /// Number of jobs that had not ended at the deadline and went to the queue, or back to it.
     pub queued: usize,
 }
 
@@ -49,18 +49,18 @@ impl From<JobRef> for UnfinishedJob {
 }
 
 impl Runner {
-    /// Waits until all jobs have ended, for at most `grace`, then stops and names those that have not.
+    /// Waits for at most `grace` until all jobs have ended, then stops and reports those that have not.
     ///
-    /// Jobs that are deferred during the wait count too, and run if time allows. [`JobContext::shutting_down`] tells long
-    /// jobs that the shutdown has begun. A job that blocks its thread cannot be stopped; it is named too.
+    /// Jobs that are deferred during the wait are included, and run if time allows. [`JobContext::shutting_down`] tells long
+    /// jobs that the shutdown has begun. A job that blocks its thread cannot be stopped, but is reported too.
     ///
-    /// The runner takes jobs also after that, so that none is lost of a request that ends late, and they run as any others. No report
-    /// has them. A second shutdown is harmless: it waits for what is left and for what came since.
+    /// The runner still takes jobs after that, so that a request that ends late does not lose its jobs. They run like any other
+    /// jobs, but are in no report. A second shutdown is harmless: it waits for the jobs that are left and for new ones.
     ///
-    /// Unfinished jobs of a queued type are stopped and pushed to the queue. Those that the queue does not take within the
-    /// [push timeout](crate::RunnerBuilder::push_timeout) are abandoned and named too. So is a job whose condition has not
-    /// been asked yet, because only its response could tell whether it should run, and one whose [`failed`](crate::Job::failed) is
-    /// running, because elsewhere it might yet succeed.
+    /// Unfinished durable jobs are stopped and pushed to the queue. If the queue does not take them within the [push
+    /// timeout](crate::RunnerBuilder::push_timeout), they are abandoned and reported too. The same happens to a job whose
+    /// condition has not been evaluated yet, because only its response could decide it, and to a job whose
+    /// [`failed`](crate::Job::failed) is running, because it might succeed elsewhere.
     ///
     /// # Cancel safety
     ///

@@ -22,17 +22,17 @@ use crate::{
 const ASKS_EVERY: Duration = Duration::from_secs(1);
 
 impl Runner {
-    /// Returns a stream of how far a job has got: first how it stands, then each change, up to a final one. It is empty if the job is
-    /// unknown here and to the queue.
+    /// Returns a stream of the job's status: first the current one, then each change, up to a final status. The stream is empty
+    /// if neither this runner nor the queue knows the job.
     ///
-    /// A reader that is slower than the job gets the latest, and nothing piles up. What the job says last comes before its end, also if
-    /// it says that right before; of a job that another process runs, that may be missed. A job that this process has wakes the reader; of one
-    /// that another process has, or that waits on the queue, the queue is asked once a second. A job that was left out by
-    /// [`unique`](crate::Deferred::unique) is followed to the one that runs in its place.
+    /// A slow reader gets the latest status, and nothing piles up. The last progress always arrives before the end, even if the
+    /// job reports it right before; for a job in another process it may be missed. Changes of jobs in this process wake the
+    /// reader. For a job that is in another process or waits on the queue, the queue is asked once a second. The stream of a
+    /// job that was dropped by [`unique`](crate::Deferred::unique) follows the job that runs in its place.
     ///
-    /// The runner has to [`keep_outcomes`](crate::RunnerBuilder::keep_outcomes): without it only the queue is asked, which does not
-    /// know the jobs that run in memory. If a queue that cannot be [looked into](crate::queue::InspectQueue) took the job, or no
-    /// longer knows it, [`Queued`](JobStatus::Queued) is the last that is heard. While a queue cannot be reached the stream waits.
+    /// The runner has to [keep outcomes](crate::RunnerBuilder::keep_outcomes). Otherwise only the queue is asked, which does
+    /// not know jobs in memory. If the job went to a queue that cannot be [inspected](crate::queue::InspectQueue), or that no
+    /// longer knows it, [`Queued`](JobStatus::Queued) is the last status. While the queue cannot be reached, the stream waits.
     ///
     /// The stream ends with the job, not with the runner: end it yourself at
     /// [`shutdown_announced`](Self::shutdown_announced), as `defer_axum::watch_sse` does.
@@ -67,8 +67,8 @@ impl Runner {
     ///
     /// # Cancel safety
     ///
-    /// It may be dropped at any time, and only reads. Poll it on a Tokio runtime with a timer: without one it ends where it would
-    /// have to ask a queue again.
+    /// Cancel safe: it only reads, and may be dropped at any time. Poll it on a Tokio runtime with a timer. Without one, it
+    /// ends where it would have to ask the queue again.
     pub fn watch(&self, id: JobId) -> impl Stream<Item = JobStatus> + Send + 'static + use<> {
         if self.engine.outcomes().is_none() {
             warn_once();

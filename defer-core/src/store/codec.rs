@@ -1,4 +1,4 @@
-//! How a job is written and read.
+//! Serializes and deserializes jobs.
 
 use std::marker::PhantomData;
 

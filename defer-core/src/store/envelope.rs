@@ -16,28 +16,28 @@ use crate::model::{
 pub struct Envelope {
     /// The job's id.
     pub id: JobId,
-    /// The job type's name, by which a worker finds it.
+    /// The name of the job type, by which a worker finds it.
     pub name: String,
-    /// How to run it.
+    /// The policy of the job type.
     pub policy: Policy,
-    /// The job as JSON, by `serde_json`.
+    /// The job as JSON, written by `serde_json`.
     pub payload: Vec<u8>,
-    /// What is known of the request that it comes from.
+    /// The metadata of the request that it comes from.
     pub metadata: Metadata,
-    /// How long it has to wait, from now.
+    /// How long it has to wait from now.
     pub delay: Duration,
-    /// The key of the jobs that it runs after, one at a time.
+    /// Its serial key.
     pub serial: Option<String>,
-    /// The key of the job that waits and that it is left out for.
+    /// Its unique key.
     pub unique: Option<String>,
-    /// After which responses it runs, if that is not known yet.
+    /// Its condition, if it has not been decided yet.
     pub condition: Condition,
-    /// The status of the response, if that is known.
+    /// The status of the response, if it is known.
     pub status: Option<StatusCode>,
 }
 
 impl Envelope {
-    /// Creates an envelope without metadata, for a job that need not wait.
+    /// Creates an envelope without metadata, for a job that does not have to wait.
     pub fn new(id: JobId, name: impl Into<String>, policy: Policy, payload: Vec<u8>) -> Self {
         Self {
             id,

@@ -17,17 +17,17 @@ use crate::{
 /// A queue that holds jobs: it stores them before the response goes out, and this process runs them after it. If the process
 /// dies, another one runs them.
 ///
-/// No method waits, and none may block: they are called while jobs are deferred, started and ended.
+/// None of the methods may block: they are called while jobs are deferred, started and ended.
 pub trait HoldJobs: Send + Sync {
-    /// Begins to store jobs, held by this process, all in one commit.
+    /// Begins to store jobs that this process holds, in one commit.
     fn hold(&self, jobs: Vec<Envelope>) -> Hold;
 
     /// Returns whether a job of this type may run in this process, on the runner with this [key](crate::Runner::key): a worker
     /// of that runner takes the type, and the type is not paused.
     fn runs_here(&self, runner: usize, name: &str) -> bool;
 
-    /// Completes when everything is stored that leases were told so far, those included that were dropped. At the end of a shutdown the
-    /// process ends after this.
+    /// Completes when everything that was reported to leases so far is stored, including leases that were dropped. At the end
+    /// of a shutdown, the process exits after this.
     fn written(&self) -> BoxFuture<'_, ()> {
         Box::pin(ready(()))
     }
@@ -35,10 +35,10 @@ pub trait HoldJobs: Send + Sync {
 
 /// Jobs that are being stored.
 pub struct Hold {
-    /// One for each job, in their order.
+    /// One lease for each job, in the same order.
     pub leases: Vec<Arc<dyn Lease>>,
-    /// Completes when the database has answered. One result for each job, in their order. The jobs are stored, or not, whether
-    /// or not this is dropped.
+    /// Completes when the database has answered, with one result for each job, in the same order. Dropping this does not affect
+    /// whether the jobs are stored.
     pub stored: BoxFuture<'static, Vec<Result<(), BoxError>>>,
 }
 
@@ -48,32 +48,32 @@ impl fmt::Debug for Hold {
     }
 }
 
-/// The right to run one stored job. Dropped before it is [settled](Self::settle), it is given back: the job is made ready for
-/// others, and no attempt is counted. If the job was never stored, nothing happens.
+/// The right to run one stored job. A lease that is dropped before it is [settled](Self::settle) is given back: the job is made
+/// ready for others, and no attempt is counted. If the job was never stored, nothing happens.
 pub trait Lease: Send + Sync {
-    /// Waits until the job may start: it is known that others respect the lease.
+    /// Waits until the job may start, which is when it is known that others respect the lease.
     fn poll_start(&self, cx: &mut Context<'_>) -> Poll<Start>;
 
-    /// Completes when an attempt that runs has to be stopped. Otherwise it is pending.
+    /// Completes when a running attempt has to be stopped. Stays pending otherwise.
     fn poll_stopped(&self, cx: &mut Context<'_>) -> Poll<Stop>;
 
-    /// Returns whether the job is stored, may be, or is being stored. Otherwise it runs in this process only. Asked of the children of a
-    /// job whose end is stored: one that the queue cannot store is left out there.
+    /// Returns whether the job is stored, may be stored, or is being stored. Otherwise it runs in this process only. This is
+    /// called for the children of a job whose end is stored, because a child that the queue cannot store is left out there.
     fn is_stored(&self) -> bool {
         true
     }
 
-    /// The job's condition was true: from here on it runs, whatever happens to this process. Completes when that is stored, or
-    /// cannot be.
+    /// Stores that the job's condition was true: from then on it runs, even if this process dies. Completes when that is
+    /// stored, or cannot be stored.
     fn pass(&self) -> BoxFuture<'static, ()>;
 
-    /// Stores how far the job says that it is, as JSON of at most [`Progress::MAX_JSON`](crate::Progress::MAX_JSON) bytes, for as long
-    /// as this attempt runs. A queue may leave out all but the last of several, and all of them, which is the default.
+    /// Stores the job's progress, as JSON of at most [`Progress::MAX_JSON`](crate::Progress::MAX_JSON) bytes, for as long as
+    /// this attempt runs. A queue may skip all but the last of several values. By default it stores none.
     fn set_progress(&self, json: &str) {
         let _ = json;
     }
 
-    /// Begins to store how the job, or its attempt, ended. Only the first call has an effect.
+    /// Begins to store how the job or its attempt ended. Only the first call has an effect.
     fn settle(&self, end: End, children: Vec<Envelope>) -> Settle;
 }
 
@@ -86,21 +86,21 @@ pub enum Start {
     Not(Stop),
 }
 
-/// Why a job must not run here, or no longer.
+/// Why a job must not run here, or must stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
     /// The lease is lost: others run the job.
     Lost,
-    /// It is to be cancelled. [Settle](Lease::settle) it so.
+    /// The job is cancelled. [Settle](Lease::settle) it with [`End::Cancelled`].
     Cancelled,
 }
 
-/// How a job, or its attempt, ended.
+/// How a job or its attempt ended.
 #[derive(Clone, Debug)]
 pub enum End {
     /// It succeeded.
     Succeeded,
-    /// It failed, and no attempt follows.
+    /// It failed permanently.
     Failed {
         /// The error.
         error: String,
@@ -112,7 +112,7 @@ pub enum End {
         /// How long until then.
         delay: Duration,
     },
-    /// It asked to be run again later, which spends no attempt.
+    /// It snoozed, which does not use up an attempt.
     Snoozed {
         /// How long until then.
         delay: Duration,
@@ -121,28 +121,30 @@ pub enum End {
     Skipped,
     /// It was cancelled.
     Cancelled,
-    /// It did not run here: others may.
+    /// It did not run here: others may run it.
     Ready(Ready),
 }
 
 /// A job that others may run.
 #[derive(Clone, Debug, Default)]
 pub struct Ready {
-    /// How long it has to wait, from now.
+    /// How long it has to wait from now.
     pub delay: Duration,
-    /// The key of the jobs that it runs after.
+    /// Its serial key.
     pub serial: Option<String>,
-    /// The key of the job that it may be left out for.
+    /// Its unique key.
     pub unique: Option<String>,
     /// How the response of its request ended, if that is known.
     pub response: Option<ResponseInfo>,
 }
 
-/// An end that is being stored.
+/// The end of a job while it is being stored.
 pub struct Settle {
-    /// One for each of the job's children, in their order. They must not start before `settled` is [`Done`](Settled::Done).
+    /// One lease for each of the job's children, in the same order. The children must not start before `settled` is
+    /// [`Done`](Settled::Done).
     pub leases: Vec<Arc<dyn Lease>>,
-    /// Completes when the database has answered, however long that takes. The end is stored whether or not this is dropped.
+    /// Completes when the database has answered, however long that takes. Dropping this does not affect whether the end is
+    /// stored.
     pub settled: BoxFuture<'static, Settled>,
 }
 
@@ -152,15 +154,15 @@ impl fmt::Debug for Settle {
     }
 }
 
-/// What became of an end.
+/// The result of storing an end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settled {
-    /// It is stored, and so are the children.
+    /// The end and the children are stored.
     Done,
-    /// It came too late, and changed nothing: another process has the job. The children are not stored.
+    /// It came too late and changed nothing, because another process has the job. The children are not stored.
     Refused,
     /// The job is a duplicate of this one, and does not run.
     Duplicate(JobId),
-    /// The queue is gone before the database has answered.
+    /// The queue was closed before the database answered.
     Unknown,
 }

@@ -1,4 +1,4 @@
-//! Looking into a queue.
+//! Inspecting a queue.
 
 use std::{future::ready, time::Duration};
 
@@ -8,7 +8,7 @@ use crate::{
     primitives::BoxFuture,
 };
 
-/// A queue that can be looked into, as a dashboard does.
+/// A queue whose jobs can be inspected. The dashboard uses this.
 pub trait InspectQueue: Send + Sync {
     /// Returns how many jobs the queue has.
     ///
@@ -17,15 +17,16 @@ pub trait InspectQueue: Send + Sync {
     /// If the queue cannot be reached.
     fn counts(&self) -> BoxFuture<'_, Result<QueueCounts, BoxError>>;
 
-    /// Returns at most so many jobs that have failed, the latest first.
+    /// Returns at most `limit` failed jobs, the latest first.
     ///
     /// # Errors
     ///
     /// If the queue cannot be reached.
     fn failed(&self, limit: usize) -> BoxFuture<'_, Result<Vec<FailedJob>, BoxError>>;
 
-    /// Returns how far a job has got, or how it has ended: [`Pending`](JobStatus::Pending), [`Running`](JobStatus::Running),
-    /// [`InProgress`](JobStatus::InProgress), [`Succeeded`](JobStatus::Succeeded) or [`Failed`](JobStatus::Failed). `None` if the queue does not have it, or no longer.
+    /// Returns the status of a job: [`Pending`](JobStatus::Pending), [`Running`](JobStatus::Running),
+    /// [`InProgress`](JobStatus::InProgress), [`Succeeded`](JobStatus::Succeeded) or [`Failed`](JobStatus::Failed). `None` if
+    /// the queue does not have it, or does no longer.
     ///
     /// # Errors
     ///
@@ -33,18 +34,18 @@ pub trait InspectQueue: Send + Sync {
     ///
     /// # Cancel safety
     ///
-    /// The future may be dropped at any time: it only reads.
+    /// Cancel safe: it only reads.
     fn status(&self, id: JobId) -> BoxFuture<'_, Result<Option<JobStatus>, BoxError>>;
 
-    /// Runs a job again that has failed, with all of its attempts. Returns whether there was such a job.
+    /// Runs a failed job again, with all its attempts. Returns whether there was such a job.
     ///
     /// # Errors
     ///
     /// If the queue cannot be reached.
     fn retry(&self, id: JobId) -> BoxFuture<'_, Result<bool, BoxError>>;
 
-    /// Returns what has been due for a minute and nobody takes: names of job types, and `queue NAME` for other queues in the same
-    /// place. None by default.
+    /// Returns what has been due for a minute without any process taking it: names of job types, and `queue NAME` for other
+    /// queues in the same place. Returns nothing by default.
     ///
     /// # Errors
     ///
@@ -53,7 +54,7 @@ pub trait InspectQueue: Send + Sync {
         Box::pin(ready(Ok(Vec::new())))
     }
 
-    /// Returns one job. `None` if the queue does not have it, or no longer, or cannot tell, which is the default.
+    /// Returns one job. `None` if the queue does not have it, or cannot tell, which is the default.
     ///
     /// # Errors
     ///
@@ -63,7 +64,7 @@ pub trait InspectQueue: Send + Sync {
         Box::pin(ready(Ok(None)))
     }
 
-    /// Returns at most so many jobs. None by default.
+    /// Returns at most `limit` of these jobs. Returns none by default.
     ///
     /// # Errors
     ///
@@ -73,8 +74,8 @@ pub trait InspectQueue: Send + Sync {
         Box::pin(ready(Ok(Vec::new())))
     }
 
-    /// Returns at most so many groups of jobs that have failed, those with the latest failure first. A queue may look at the latest
-    /// failures only. None by default.
+    /// Returns at most `limit` groups of failed jobs, those with the latest failure first. A queue may only look at the latest
+    /// failures. Returns none by default.
     ///
     /// # Errors
     ///
@@ -84,7 +85,7 @@ pub trait InspectQueue: Send + Sync {
         Box::pin(ready(Ok(Vec::new())))
     }
 
-    /// Returns how many jobs there are of each name that has some other than done ones. None by default.
+    /// Returns the number of jobs for each name that has jobs other than successful ones. Returns none by default.
     ///
     /// # Errors
     ///
@@ -93,7 +94,7 @@ pub trait InspectQueue: Send + Sync {
         Box::pin(ready(Ok(Vec::new())))
     }
 
-    /// Returns the processes that hold or run jobs. None by default.
+    /// Returns the processes that hold or run jobs. Returns none by default.
     ///
     /// # Errors
     ///
@@ -102,7 +103,7 @@ pub trait InspectQueue: Send + Sync {
         Box::pin(ready(Ok(Vec::new())))
     }
 
-    /// Returns the names of the jobs that are [paused](Self::pause). None by default.
+    /// Returns the names of the [paused](Self::pause) jobs. Returns none by default.
     ///
     /// # Errors
     ///
@@ -111,36 +112,35 @@ pub trait InspectQueue: Send + Sync {
         Box::pin(ready(Ok(Vec::new())))
     }
 
-    /// Runs the jobs of a [group](Self::failures) again that have failed so far, with all of their attempts. Returns how many there
-    /// were.
+    /// Runs the failed jobs of a [group](Self::failures) again, with all their attempts. Returns how many there were.
     ///
     /// # Errors
     ///
-    /// If the queue cannot be reached, or cannot do this, which is the default. Some of them may run again then.
+    /// If the queue cannot be reached, or cannot do this, which is the default. Some of the jobs may still run again.
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, some of them may run again.
+    /// If the future is dropped, some of the jobs may run again.
     fn retry_all<'a>(&'a self, name: &'a str, error: &'a str) -> BoxFuture<'a, Result<u64, BoxError>> {
         let _ = (name, error);
         cannot("retry a group of failed jobs")
     }
 
-    /// Deletes the jobs of a [group](Self::failures) that have failed so far. Returns how many there were.
+    /// Deletes the failed jobs of a [group](Self::failures). Returns how many there were.
     ///
     /// # Errors
     ///
-    /// If the queue cannot be reached, or cannot do this, which is the default. Some of them may be deleted then.
+    /// If the queue cannot be reached, or cannot do this, which is the default. Some of the jobs may still be deleted.
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, some of them may be deleted.
+    /// If the future is dropped, some of the jobs may be deleted.
     fn discard_all<'a>(&'a self, name: &'a str, error: &'a str) -> BoxFuture<'a, Result<u64, BoxError>> {
         let _ = (name, error);
         cannot("discard a group of failed jobs")
     }
 
-    /// Deletes a job that has failed. Returns whether there was such a job.
+    /// Deletes a failed job. Returns whether there was such a job.
     ///
     /// # Errors
     ///
@@ -150,7 +150,7 @@ pub trait InspectQueue: Send + Sync {
         cannot("discard a failed job")
     }
 
-    /// Cancels a job that has not ended. Returns what came of it, once that is stored.
+    /// Cancels a job that has not ended. Returns the result, once it is stored.
     ///
     /// # Errors
     ///
@@ -164,8 +164,8 @@ pub trait InspectQueue: Send + Sync {
         cannot("cancel a job")
     }
 
-    /// Pauses the jobs with this name: none is taken until they are [resumed](Self::resume). Those that run go on. Pausing twice is
-    /// harmless.
+    /// Pauses the jobs with this name: none is taken until they are [resumed](Self::resume). Running jobs go on. Pausing twice
+    /// is harmless.
     ///
     /// # Errors
     ///
@@ -175,7 +175,7 @@ pub trait InspectQueue: Send + Sync {
         cannot("pause jobs")
     }
 
-    /// Resumes the jobs with this name, which were [paused](Self::pause). Harmless if they were not.
+    /// Resumes the jobs with this name after a [pause](Self::pause). Harmless if they were not paused.
     ///
     /// # Errors
     ///
@@ -191,39 +191,38 @@ fn cannot<'a, T: Send + 'a>(what: &str) -> BoxFuture<'a, Result<T, BoxError>> {
     Box::pin(ready(Err(format!("this queue cannot {what}").into())))
 }
 
-/// What came of a request to cancel a job.
+/// The result of a request to cancel a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cancel {
-    /// It has ended as cancelled, and does not run.
+    /// The job has ended as cancelled, and does not run.
     Cancelled,
-    /// It runs, here or in another process, which hears of it within seconds. It is told to stop, and may end in another way before
-    /// that.
+    /// The job is running, in this process or in another, which learns of the request within seconds. It has been asked to
+    /// stop, but may end in another way first.
     Asked,
-    /// It had ended already.
+    /// The job had ended already.
     Ended,
-    /// There is no such job, or no longer.
+    /// There is no such job, or not anymore.
     Unknown,
-    /// The queue that has it, or may have it, could not be reached, or cannot cancel. The job may be cancelled or not.
+    /// The queue that may have the job could not be reached, or cannot cancel jobs. The job may be cancelled or not.
     Failed,
 }
 
 /// How many jobs a queue has.
 ///
-/// `defer-sqlx` does not count each number beyond 10,000, so that a look costs the same however many jobs there are: read 10,000
-/// as "at least".
+/// `defer-sqlx` stops counting at 10,000, so that the cost does not grow with the number of jobs: read 10,000 as "at least".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct QueueCounts {
-    /// Those that wait for a worker, a delay or their next attempt.
+    /// Jobs that wait for a worker, a delay or their next attempt.
     pub pending: u64,
-    /// Those that a process has: it holds them for a response that is not over, runs them, or has taken them.
+    /// Jobs that a process has: it holds them for a response that is not over, has taken them, or runs them.
     pub running: u64,
-    /// Those that succeeded and are still kept.
+    /// Jobs that succeeded and are still kept.
     pub done: u64,
-    /// Those that have failed.
+    /// Failed jobs.
     pub failed: u64,
-    /// How long the oldest due job has been ready to run. If this grows, the workers do not keep up, or are ill.
+    /// How long the oldest due job has been ready to run. If this grows, the workers do not keep up.
     pub oldest_due: Option<Duration>,
 }
 
@@ -231,18 +230,18 @@ pub struct QueueCounts {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FailedJob {
-    /// The job's id, with which to retry it.
+    /// The job's id. Use it to retry the job.
     pub id: JobId,
     /// The job's name.
     pub name: String,
     /// How many attempts it has had.
     pub attempts: u32,
-    /// The error of the last one.
+    /// The error of the last attempt.
     pub error: String,
 }
 
 impl FailedJob {
-    /// Creates one.
+    /// Creates a failed job.
     pub fn new(id: JobId, name: impl Into<String>, attempts: u32, error: impl Into<String>) -> Self {
         Self { id, name: name.into(), attempts, error: error.into() }
     }

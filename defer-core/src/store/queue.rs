@@ -11,12 +11,12 @@ use crate::{
 /// Stores jobs outside this process. Give one to [`RunnerBuilder::queue`](crate::RunnerBuilder::queue); jobs of a
 /// `#[defer(queue)]` type go there.
 ///
-/// If you write one, `testing::check_queue` (feature `testing`) checks that it keeps what is promised here.
+/// If you implement one, `testing::check_queue` (feature `testing`) checks that it keeps the promises made here.
 pub trait Queue: Send + Sync + 'static {
-    /// Stores jobs where a crash of this process does not lose them.
+    /// Stores jobs so that they survive a crash of this process.
     ///
-    /// Store all of the jobs or none. Skip those whose id is already stored, because a job may be pushed more than once.
-    /// After `Ok` they are the queue's; after an error they run in this process.
+    /// Store all of the jobs or none. Skip jobs whose id is already stored, because a job may be pushed more than once. After
+    /// `Ok`, the jobs belong to the queue; after an error, they run in this process.
     ///
     /// # Errors
     ///
@@ -25,32 +25,32 @@ pub trait Queue: Send + Sync + 'static {
     /// # Cancel safety
     ///
     /// The future is dropped half-way when it takes longer than the [push timeout](crate::RunnerBuilder::push_timeout),
-    /// and when the runtime stops. The jobs then run in this process, whatever the queue did: if it stored them
-    /// after all, a job runs at least once, possibly twice. A runner that [sheds](crate::Overflow::Shed)
-    /// jobs keeps these. At the end of a shutdown they are reported as unfinished instead. A client that leaves does not stop a push.
+    /// and when the runtime stops. The jobs then run in this process, whatever the queue did: if it stored them after all, they
+    /// run at least once, possibly twice. A runner that [sheds](crate::Overflow::Shed) does not shed these jobs. At the end of
+    /// a shutdown, they are reported as unfinished instead. A client that leaves does not interrupt a push.
     fn push(&self, jobs: Vec<Envelope>) -> BoxFuture<'_, Result<(), BoxError>>;
 
-    /// Returns the same queue, if it can hold jobs. They are then [held](HoldJobs::hold) and not [pushed](Self::push).
+    /// Returns this queue, if it can hold jobs. Jobs are then [held](HoldJobs::hold) instead of [pushed](Self::push).
     fn hold(&self) -> Option<&dyn HoldJobs> {
         None
     }
 
-    /// Returns the same queue, if it can be looked into. The dashboard does.
+    /// Returns this queue, if it can be inspected, for example by the dashboard.
     fn inspect(&self) -> Option<&dyn InspectQueue> {
         None
     }
 }
 
-/// What becomes of a request whose durable jobs cannot be stored. For
+/// What happens to a request whose durable jobs cannot be stored. Set it with
 /// [`RunnerBuilder::on_queue_failure`](crate::RunnerBuilder::on_queue_failure).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnQueueFailure {
-    /// It is answered, and its jobs run in this process, which loses them if it dies.
+    /// The request is answered, and its jobs run in this process. If the process dies, they are lost.
     #[default]
     RunHere,
-    /// It is answered with 503 Service Unavailable, and none of its durable jobs runs. This covers what was deferred before the
-    /// handler answered, on a queue that [holds](Queue::hold) jobs. Other jobs of the request run, as after any response.
+    /// The request is answered with 503 Service Unavailable, and none of its durable jobs runs. This covers jobs that were
+    /// deferred before the handler answered, on a queue that [holds](Queue::hold) jobs. Other jobs of the request run as usual.
     Refuse,
 }
 

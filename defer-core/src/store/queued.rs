@@ -1,4 +1,4 @@
-//! What a queue tells of its jobs and of the processes that have them.
+//! What a queue reports about its jobs and the processes that have them.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use http::StatusCode;
 
 use crate::model::{id::JobId, progress::Progress, response::Delivery};
 
-/// A job as its queue has it. Times are by the queue's clock. What a queue does not store is `None`.
+/// A job in a queue. Times are by the queue's clock. Fields that a queue does not store are `None`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct QueuedJob {
@@ -16,9 +16,9 @@ pub struct QueuedJob {
     pub name: String,
     /// How far it has got.
     pub state: QueuedState,
-    /// How many attempts it has had. One that runs is not among them.
+    /// How many attempts it has had, without one that is running.
     pub attempts: u32,
-    /// How long until it is due. `None` if it is, or does not wait.
+    /// How long until it is due. `None` if it is due, or does not wait.
     pub due_in: Option<Duration>,
     /// How long it has been due. `None` unless it is due and waits.
     pub ready_for: Option<Duration>,
@@ -26,9 +26,9 @@ pub struct QueuedJob {
     pub age: Option<Duration>,
     /// How long ago it ended. `None` unless it has.
     pub ended: Option<Duration>,
-    /// The error of its last attempt, which may be cut.
+    /// The error of its last attempt, which may be truncated.
     pub error: Option<String>,
-    /// How far its attempt says that it is.
+    /// The progress of its attempt.
     pub progress: Option<Progress>,
     /// The method and the route's pattern of the request that it comes from, such as `POST /signup`.
     pub route: Option<String>,
@@ -45,7 +45,7 @@ pub struct QueuedJob {
 }
 
 impl QueuedJob {
-    /// Creates a job of which nothing else is known.
+    /// Creates a job about which nothing else is known.
     pub fn new(id: JobId, name: impl Into<String>, state: QueuedState) -> Self {
         Self {
             id,
@@ -68,11 +68,11 @@ impl QueuedJob {
     }
 }
 
-/// How far a job in a queue has got.
+/// The state of a job in a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum QueuedState {
-    /// A process holds it: its response is not over, or it runs there after it.
+    /// A process holds it: either its response is not over, or it is running there.
     Held,
     /// It is due, and waits for a worker.
     Ready,
@@ -86,13 +86,13 @@ pub enum QueuedState {
     Running,
     /// It has succeeded.
     Done,
-    /// It has failed for good.
+    /// It has failed permanently.
     Failed,
     /// Its condition was false.
     Skipped,
     /// It was cancelled.
     Cancelled,
-    /// It was left out for another one with its unique key.
+    /// It was dropped because another job with its unique key was pending.
     Duplicate,
 }
 
@@ -119,11 +119,11 @@ impl QueuedState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum JobFilter {
-    /// Those that are due and wait, the longest due first.
+    /// Jobs that are due and wait, the longest due first.
     Ready,
-    /// Those that are not due yet, because they are delayed or wait for their next attempt: the next first.
+    /// Jobs that are not due yet, because they are delayed or wait for their next attempt. The next one comes first.
     Delayed,
-    /// Those that a process has, the oldest first.
+    /// Jobs that a process has, the oldest first.
     Running,
 }
 
@@ -131,14 +131,14 @@ pub enum JobFilter {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Process {
-    /// The name of its host, which may be empty.
+    /// The name of the host, which may be empty.
     pub host: String,
     /// Its process id.
     pub pid: u32,
 }
 
 impl Process {
-    /// Creates one.
+    /// Creates a process.
     pub fn new(host: impl Into<String>, pid: u32) -> Self {
         Self { host: host.into(), pid }
     }
@@ -156,16 +156,24 @@ pub struct Holder {
     pub version: String,
     /// How long it has been known.
     pub age: Duration,
-    /// How long ago it was heard of. A process that is well is heard of every few seconds.
+    /// How long ago its last heartbeat was. A healthy process sends one every few seconds.
     pub last_seen: Duration,
-    /// The names of the jobs that it takes.
+    /// The names of the jobs that it runs.
     pub names: Vec<String>,
-    /// How many jobs it has: it holds or runs them.
+    /// How many jobs it holds or runs.
     pub jobs: u64,
 }
 
 impl Holder {
-    /// Creates one that was heard of just now, and has no jobs.
+    /// How long a process may be silent.
+    const SILENCE: Duration = Duration::from_secs(9);
+
+    /// Returns whether it has sent no heartbeat for more than nine seconds: it is dead, or cut off from the queue.
+    pub fn is_silent(&self) -> bool {
+        self.last_seen > Self::SILENCE
+    }
+
+    /// Creates a holder that has just sent a heartbeat and has no jobs.
     pub fn new(id: impl Into<String>, process: Process, version: impl Into<String>) -> Self {
         Self {
             id: id.into(),
@@ -179,15 +187,15 @@ impl Holder {
     }
 }
 
-/// Jobs with one name that have failed, and whose errors begin with the same line.
+/// Failed jobs with the same name whose errors begin with the same line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FailureGroup {
     /// The name of the jobs.
     pub name: String,
-    /// The first line of their errors, which may be cut.
+    /// The first line of their errors, which may be truncated.
     pub error: String,
-    /// How many there are, among those that were looked at.
+    /// How many there are among the jobs that the queue looked at.
     pub count: u64,
     /// How long ago the first of them failed.
     pub first: Duration,
@@ -211,19 +219,19 @@ impl FailureGroup {
     }
 }
 
-/// How many jobs with one name a queue has, without those that have succeeded.
+/// How many jobs of one name a queue has, without successful ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NameCounts {
     /// The name.
     pub name: String,
-    /// Those that are due and wait.
+    /// Jobs that are due and wait.
     pub ready: u64,
-    /// Those that are not due yet.
+    /// Jobs that are not due yet.
     pub delayed: u64,
-    /// Those that a process has.
+    /// Jobs that a process has.
     pub running: u64,
-    /// Those that have failed.
+    /// Failed jobs.
     pub failed: u64,
     /// How long the oldest due job has been ready to run.
     pub oldest_due: Option<Duration>,

@@ -1,4 +1,4 @@
-//! Assertions about what was deferred.
+//! Assertions about deferred jobs.
 
 use std::{any::type_name, fmt};
 
@@ -16,7 +16,7 @@ impl Recorder {
         self.assert_deferred_with(|job, _| predicate(job));
     }
 
-    /// Asserts that some deferred job of type `J` satisfies `predicate`, which sees what the job was deferred with, too: its keys,
+    /// Asserts that some deferred job of type `J` satisfies `predicate`. The predicate also sees the job's options: its keys,
     /// its delay, its condition, whether it is durable.
     ///
     /// # Panics
@@ -104,12 +104,12 @@ impl Recorder {
         }
     }
 
-    /// Asserts that jobs with exactly these names were deferred and have not run, in exactly this order, whatever their types
-    /// and requests. See [`recorded`](Self::recorded) for the order.
+    /// Asserts that jobs with exactly these names were deferred and have not run, in exactly this order, across all types and
+    /// requests. See [`recorded`](Self::recorded) for the order.
     ///
     /// # Panics
     ///
-    /// If others were, or in another order. The message lists both.
+    /// If other jobs were deferred, or in another order. The message lists both.
     ///
     /// ```
     /// # use defer_core::{Deferrable, Job, JobContext, JobResult, Policy, defer, scope, testing::Recorder};

@@ -1,7 +1,7 @@
-//! Tests what was deferred. Requires the feature `testing`.
+//! Test what was deferred. Requires the feature `testing`.
 //!
-//! [`Recorder`] keeps jobs instead of running them, asserts what was deferred, and runs it when the test wants.
-//! [`TestQueue`] keeps durable jobs in memory. [`check_queue`] checks a [queue](crate::queue::Queue) of your own.
+//! [`Recorder`] keeps jobs instead of running them, asserts what was deferred, and runs the jobs on request. [`TestQueue`]
+//! keeps durable jobs in memory. [`check_queue`] checks your own [queue](crate::queue::Queue).
 
 mod assert;
 mod conformance;

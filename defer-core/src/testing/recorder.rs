@@ -1,4 +1,4 @@
-//! The recorder, and what it has recorded.
+//! The recorder and its jobs.
 
 use std::{
     any::TypeId,
@@ -20,17 +20,18 @@ use crate::{
 
 /// Records deferred jobs instead of running them.
 ///
-/// A recorder sees the jobs of its own runner only, so tests can run in parallel. Jobs are recorded at once: you need not
-/// read the response's body. Predicates may use the recorder too.
+/// A recorder only sees the jobs of its own runner, so tests can run in parallel. Jobs are recorded immediately: you do not
+/// have to read the response body. Predicates can use the recorder too.
 ///
-/// Of jobs with a [unique](crate::Deferred::unique) key the first stays, and the others are duplicates, as if all responses were over.
+/// Among jobs with the same [unique](crate::Deferred::unique) key, the first one stays and the others are duplicates, as if all
+/// responses were over.
 ///
-/// The recorder keeps what it records, without a bound and without holding responses back. When its last clone is dropped,
-/// the jobs that have not run are dropped too, and are counted as abandoned.
+/// The recorder keeps all jobs, without a limit and without holding responses. When its last clone is dropped, jobs that have
+/// not run are dropped too, and counted as abandoned.
 ///
 /// # Panics
 ///
-/// Deferring panics if the job is of a queued type and does not survive JSON.
+/// Deferring a durable job panics if the job cannot be serialized as JSON and read back.
 ///
 /// ```
 /// # use defer_core::{Deferrable, Job, JobContext, JobResult, Policy, defer, scope, testing::Recorder};
@@ -66,7 +67,7 @@ impl Recorder {
         Self::with(Runner::builder())
     }
 
-    /// Creates a recorder from this builder, for a [`run_all`](Self::run_all) with state, bounds and hooks.
+    /// Creates a recorder from this builder, to [run](Self::run_all) jobs with state, limits and hooks.
     pub fn with(runner: RunnerBuilder) -> Self {
         let recording = Arc::<Recording>::default();
         let failures = Arc::<Mutex<Vec<JobEvent>>>::default();
@@ -84,17 +85,17 @@ impl Recorder {
         Self { runner, recording, failures, elsewhere: deferred_on_global() }
     }
 
-    /// Lets delays, backoffs and snoozes elapse at once, from here on. Unlike Tokio's paused clock it leaves other clocks as they
-    /// are, such as those of a database pool.
+    /// Makes delays, backoffs and snoozes elapse immediately from now on. Unlike Tokio's paused clock, it does not affect other
+    /// timers, such as those of a database pool.
     ///
-    /// Jobs run in the order in which they would start if each wait were over at once. What a job, an event or
-    /// [`Recorded::delay`] says of the wait stays as it is.
+    /// Jobs run in the order in which they would start if each wait were over immediately. Jobs, events and [`Recorded::delay`]
+    /// still show the original wait.
     pub fn skip_waits(&self) {
         self.recording.skip_waits();
     }
 
-    /// Never runs jobs of this type, from here on, while [`run_all`](Self::run_all) runs the others. When the turn of such a job
-    /// comes, its condition asked and its delay over, it counts as succeeded, and stays recorded.
+    /// Fakes this type from now on: [`run_all`](Self::run_all) does not run its jobs, only the others. When the turn of a faked
+    /// job comes, after its condition and its delay, it counts as succeeded, and stays recorded.
     ///
     /// ```
     /// # use defer_core::{Deferrable, Job, JobContext, JobResult, Policy, defer, scope, testing::Recorder};
@@ -122,11 +123,11 @@ impl Recorder {
         &self.runner
     }
 
-    /// Returns the jobs that were deferred and have not run, in the order in which they were deferred, whatever their types and
-    /// requests. Jobs that were cancelled or have started are not among them.
+    /// Returns the jobs that were deferred and have not run, in the order in which they were deferred, across all types and
+    /// requests. Cancelled jobs and jobs that have started are not included.
     ///
-    /// The order is that of their ids: a job gets the next id of the process when it is deferred. Of two jobs that are
-    /// deferred at the same time on two threads either may be the first.
+    /// They are ordered by id: a job gets the next id of the process when it is deferred. If two threads defer jobs at the same
+    /// time, either job may come first.
     ///
     /// ```
     /// # use defer_core::{Deferrable, Job, JobContext, JobResult, Policy, defer, scope};

@@ -1,4 +1,4 @@
-//! Running what was recorded: all of it, or one attempt of one job.
+//! Runs recorded jobs: all of them, or one attempt of one job.
 
 use std::{
     fmt::Write as _,
@@ -18,12 +18,12 @@ use crate::{
 };
 
 impl Recorder {
-    /// Runs the recorded jobs as if this response had ended, and asks their conditions about it. Waits as
-    /// [`run_all`](Self::run_all) does. Whatever their own response was.
+    /// Runs the recorded jobs as if this response had ended, whatever their own response was, and evaluates their conditions on
+    /// it. Waits like [`run_all`](Self::run_all).
     ///
     /// # Panics
     ///
-    /// As [`run_all`](Self::run_all).
+    /// See [`run_all`](Self::run_all).
     ///
     /// # Cancel safety
     ///
@@ -53,15 +53,15 @@ impl Recorder {
         }
     }
 
-    /// Runs the recorded jobs that have not run, in the order deferred within each request, and waits for them and for the
-    /// jobs that they defer. See [`Runner::stats`](crate::Runner::stats) for how the jobs ended, or let
+    /// Runs the recorded jobs that have not run yet, in the order in which each request deferred them, and waits for them and
+    /// for the jobs that they defer. To see how they ended, read [`Runner::stats`](crate::Runner::stats), or let
     /// [`run_all_ok`](Self::run_all_ok) check it.
     ///
-    /// You need not have read the responses: once the handler has answered, its jobs see that answer, as if it had been
-    /// [read to its end](crate::Delivery::Finished), without its length. But keep the response in a variable: one that is dropped unread is a
-    /// client that has left, and jobs are told [`Disconnected`](crate::Delivery::Disconnected).
+    /// You do not have to read the responses: once the handler has answered, its jobs see that response as if it had been [read
+    /// to its end](crate::Delivery::Finished), without its length. But keep the response in a variable: dropping it unread
+    /// counts as a client that left, and its jobs see [`Disconnected`](crate::Delivery::Disconnected).
     ///
-    /// Waits for delays and backoffs as they are, unless you [skip them](Self::skip_waits).
+    /// Delays and backoffs take their time, unless you [skip them](Self::skip_waits).
     ///
     /// Jobs of a type that runs in [batches](crate::BatchJob) run in batches, and none waits for more than there are. On a runtime of
     /// several threads what joins before a batch starts is chance; a job runs by itself while you keep a
@@ -90,17 +90,18 @@ impl Recorder {
             Poll::Pending => idle.as_mut().poll(cx).map(|()| None),
         });
         if let Some(job) = endless.await {
-            panic!("`{job}` has snoozed {MAX_SNOOZES} times, and seems to do so for ever (run at {asked})");
+            panic!("`{job}` has snoozed {MAX_SNOOZES} times, and seems to do so forever (run at {asked})");
         }
     }
 
-    /// Runs the recorded jobs as [`run_all`](Self::run_all) does, and asserts that none of them failed, nor any that they
-    /// defer: no error, panic or timeout at the last attempt, nothing shed or abandoned. A job may need several attempts, and
-    /// one that is skipped or cancelled has not failed.
+    /// Runs the recorded jobs like [`run_all`](Self::run_all), and asserts that none of them failed, nor any job that they
+    /// deferred: no error, panic or timeout in the last attempt, nothing shed or abandoned. A job may need several attempts. A
+    /// skipped or cancelled job has not failed.
     ///
     /// # Panics
     ///
-    /// If a job failed. The message lists each such job, with its attempts and its error. And as [`run_all`](Self::run_all).
+    /// If a job failed: the message lists each failed job, with its attempts and its error. Also panics like
+    /// [`run_all`](Self::run_all).
     ///
     /// # Cancel safety
     ///
@@ -132,23 +133,23 @@ impl Recorder {
         }
     }
 
-    /// Runs one attempt of a recorded job and returns how it ended. Afterwards the job is no longer recorded, and no other
+    /// Runs one attempt of a recorded job and returns how it ended. Afterwards, the job is no longer recorded, and no other
     /// attempt follows.
     ///
     /// The job runs as it would on its `attempt`th attempt: with the runner's state and its
-    /// [middleware](crate::RunnerBuilder::around), within its timeout. It is [told](crate::Job::failed) that it is given
-    /// up if there is no attempt after this one. Its condition is asked first, if the handler has answered. It starts at once,
-    /// whatever its delay, and even if its type goes to the runner's queue.
+    /// [middleware](crate::RunnerBuilder::around), within its timeout. [`Job::failed`](crate::Job::failed) is called if the
+    /// attempt fails and is the last one. If the handler has answered, the job's condition is evaluated first. The job starts
+    /// immediately, regardless of its delay, and even if it is durable.
     ///
-    /// The other jobs of its request stay recorded, and those that it defers are recorded too. In
-    /// [`Runner::stats`](crate::Runner::stats) an attempt that another would follow counts as that of a job from a queue, which
-    /// has it back: as queued, and unless it snoozed as retried.
+    /// The other jobs of its request stay recorded, and jobs that it defers are recorded too. In
+    /// [`Runner::stats`](crate::Runner::stats), an attempt that would be followed by another counts like a job that goes back
+    /// to a queue: as queued and, unless it snoozed, as retried.
     ///
-    /// An attempt that another would follow ends with [`JobEventKind::Retrying`], whose error
-    /// [is a panic](crate::JobError::is_panic) or [a timeout](crate::JobError::is_timeout) if it was one, or with
-    /// [`JobEventKind::Snoozed`]. Other outcomes are [`Succeeded`](JobEventKind::Succeeded),
-    /// [`Failed`](JobEventKind::Failed), [`Panicked`](JobEventKind::Panicked), [`TimedOut`](JobEventKind::TimedOut),
-    /// [`Skipped`](JobEventKind::Skipped), and [`Abandoned`](JobEventKind::Abandoned) if the runner was shut down meanwhile.
+    /// An attempt that would be followed by another ends with [`JobEventKind::Retrying`] or [`JobEventKind::Snoozed`]. The
+    /// error tells whether it was [a panic](crate::JobError::is_panic) or [a timeout](crate::JobError::is_timeout). Other
+    /// outcomes are [`Succeeded`](JobEventKind::Succeeded), [`Failed`](JobEventKind::Failed),
+    /// [`Panicked`](JobEventKind::Panicked), [`TimedOut`](JobEventKind::TimedOut), [`Skipped`](JobEventKind::Skipped), and
+    /// [`Abandoned`](JobEventKind::Abandoned) if the runner was shut down meanwhile.
     ///
     /// # Panics
     ///

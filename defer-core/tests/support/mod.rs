@@ -1,4 +1,4 @@
-//! What the tests of the runner share.
+//! Shared by the tests of the runner.
 #![allow(dead_code, reason = "no test file uses all of it")]
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -200,6 +200,7 @@ impl Event {
             JobEventKind::TimedOut { error, .. } => ("TimedOut", Some(error)),
             JobEventKind::Skipped => ("Skipped", None),
             JobEventKind::Cancelled => ("Cancelled", None),
+            JobEventKind::Duplicate { .. } => ("Duplicate", None),
             JobEventKind::Shed => ("Shed", None),
             JobEventKind::Queued => ("Queued", None),
             JobEventKind::QueueFailed { error, .. } => ("QueueFailed", Some(error)),
@@ -208,6 +209,16 @@ impl Event {
         };
         let error = error.map(|error| error.to_string()).unwrap_or_default();
         Self { name: event.name(), id: event.id(), attempt: event.attempt(), what, error, delay }
+    }
+}
+
+/// A panic's error without its place in the source, which moves with the lines of the test.
+pub(crate) fn without_place(error: &str) -> String {
+    let Some((before, rest)) = error.split_once("panicked at ") else { return error.to_owned() };
+    // `file:line:column: message`, or without a message.
+    match rest.split_once(": ") {
+        Some((_, message)) => format!("{before}panicked: {message}"),
+        None => format!("{before}panicked{}", rest.find(' ').map_or("", |end| &rest[end..])),
     }
 }
 

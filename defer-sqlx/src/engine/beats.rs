@@ -1,4 +1,4 @@
-//! How this holder stays alive, and judges others.
+//! Keeps this holder alive, and judges others.
 
 use std::{
     future::Future,
@@ -12,13 +12,13 @@ use std::{
 use super::{engine::Engine, identity::DEAD_AFTER};
 use crate::store::{Beat, StoreError};
 
-/// From the beginning of one beat to that of the next. A little less than three seconds: a count has to stand still through four of
-/// them after it was seen, and the jobs of a dead process are to be ready within fifteen seconds.
+/// The time from the start of one beat to the start of the next. A little less than three seconds: a count has to stay
+/// unchanged through four of them, and the jobs of a dead process have to be ready within fifteen seconds.
 const EVERY: Duration = Duration::from_millis(2_900);
-/// How long jobs of a type may be due before the log says that nobody takes them.
+/// How long jobs of a type may be due before a warning says that no process takes them.
 const UNCLAIMED_AFTER: Duration = Duration::from_secs(60);
 
-/// Beats, for ever. Nothing but beats and burials holds it up: the rest is asked on the queue's runtime.
+/// Beats, forever. Only beats and recoveries run here: everything else is asked on the queue's runtime.
 pub(super) async fn beat(engine: Arc<Engine>) {
     loop {
         let next = tokio::time::Instant::now() + EVERY;
@@ -41,11 +41,11 @@ async fn beat_once(engine: &Arc<Engine>) {
     let Beat { is_alive, others: counts, own, paused, has_orphans } = beat;
     engine.workers.set_paused(paused);
     if is_alive {
-        // First what is lost, and then what may start.
+        // Lost jobs first, then those that may start.
         engine.compare(sent, own);
         engine.beaten(sent);
     } else if registered.is_some() && registered == engine.identity.registered() {
-        // One that was registered meanwhile is another.
+        // A holder that was registered meanwhile is a different one.
         engine.died();
     }
     let dead = engine.others.judge(engine.clock.now(), counts);
@@ -53,7 +53,7 @@ async fn beat_once(engine: &Arc<Engine>) {
     for (holder, count) in dead {
         match engine.store.bury(holder.clone(), count).await {
             Ok(true) => {
-                tracing::warn!(target: "defer", holder, "a process is dead: its durable jobs are run by others");
+                tracing::warn!(target: "defer", holder, "a process is dead: other processes run its durable jobs");
                 recovers = true;
             }
             Ok(false) => {}
@@ -69,7 +69,8 @@ async fn beat_once(engine: &Arc<Engine>) {
     }
 }
 
-/// Tells the database what it is to know of this holder, if it does not know that yet. What nobody takes is judged by the names.
+/// Registers this holder with the database, unless its description is up to date. The names decide which types count as
+/// unclaimed.
 fn register(engine: &Arc<Engine>) {
     let holder = engine.described();
     if !engine.identity.is_registered_as(&holder) {
@@ -82,9 +83,9 @@ fn register(engine: &Arc<Engine>) {
                 Ok(()) => of_task.identity.set_registered(holder),
                 Err(error) => {
                     // It is tried again after the next beat.
-                    tracing::warn!(target: "defer", %error, "the queue did not take a holder");
+                    tracing::warn!(target: "defer", %error, "the queue could not register this process");
                     if is_new && matches!(error, StoreError::InDoubt(_)) {
-                        // Registered late, it would come back from the dead one day: it takes another name.
+                        // A late registration would bring it back from the dead one day, so it takes another name.
                         of_task.died();
                     }
                 }
@@ -113,7 +114,7 @@ fn recover(engine: &Arc<Engine>) {
     });
 }
 
-/// Asks something of the database on the queue's runtime, unless it is being asked.
+/// Sends a request to the database on the queue's runtime, unless the same request is in progress.
 fn once(
     engine: &Arc<Engine>,
     is_asked: fn(&Engine) -> &AtomicBool,
@@ -135,7 +136,7 @@ fn once(
     });
 }
 
-/// Deletes what ended long ago, and tells of jobs that nobody takes, for ever.
+/// Deletes jobs that ended long ago, and reports jobs that no process takes, forever.
 pub(super) async fn tidy(engine: Arc<Engine>) {
     let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 2);
     let (done, failed) = (millis(engine.settings().keep_done), millis(engine.settings().keep_failed));
@@ -152,7 +153,7 @@ pub(super) async fn tidy(engine: Arc<Engine>) {
         }
         next_look = engine.clock.now() + UNCLAIMED_AFTER;
         for name in engine.store.unclaimed(millis(UNCLAIMED_AFTER)).await.unwrap_or_default() {
-            tracing::warn!(target: "defer", name, "durable jobs have been due for a minute, and no worker takes them");
+            tracing::warn!(target: "defer", job = name, "durable jobs have been due for a minute, and no worker takes them");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Which clock tells how old an answer is.
+//! The clock that measures the age of an answer.
 
 use std::time::Instant;
 

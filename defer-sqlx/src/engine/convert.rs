@@ -1,4 +1,4 @@
-//! How a job and its response are written in a row.
+//! Converts a job and its response to a row and back.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! When the jobs are due that this process put off.
+//! The times at which jobs that this process postponed are due.
 
 use std::{
     collections::BTreeSet,

@@ -1,4 +1,4 @@
-//! What all clones, leases and workers of a queue share.
+//! The state that all clones, leases and workers of a queue share.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -32,7 +32,7 @@ use crate::{
     store::{Cancelling, ChangeKind, Holder, HolderId, HolderRow, NewJob, Own, Store, StoreError, Taken},
 };
 
-/// How a queue was set up.
+/// The settings of a queue.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) name: String,
@@ -49,22 +49,22 @@ pub(crate) struct Engine {
     pub(super) store: Arc<dyn Store>,
     settings: Settings,
     pub(super) clock: Clock,
-    /// Where transactions run, all but those of beats.
+    /// The runtime of all transactions except those of beats.
     pub(super) runtime: Handle,
     pub(super) ops: Ops,
     pub(super) identity: Identity,
     pub(super) others: Others,
-    /// The jobs that this process has, or is being given.
+    /// The jobs that this process has, or is about to get.
     held: Mutex<BTreeMap<JobId, Arc<Held>>>,
     pub(crate) workers: Arc<Workers>,
     /// Jobs wait for a beat to be answered.
     beat_is_awaited: AtomicBool,
-    /// Takes whose answers have not come.
+    /// Takes that have not been answered.
     takes: AtomicUsize,
     /// Jobs were made ready in this process.
     ready: Notify,
     due: Due,
-    /// What is being asked of the database for the beats, at most one of each.
+    /// The requests to the database on behalf of the beats, at most one of each kind.
     pub(super) registering: AtomicBool,
     pub(super) recovering: AtomicBool,
 }
@@ -110,12 +110,12 @@ impl Engine {
         self.identity.id()
     }
 
-    /// Returns what the database is to know of this process.
+    /// Returns the description of this process for the database.
     pub(super) fn described(&self) -> Holder {
         self.identity.described(self.workers.names())
     }
 
-    /// Returns a holder as it is told to those who look.
+    /// Returns a holder as callers that inspect the queue see it.
     pub(crate) fn told(&self, holder: HolderRow) -> defer_core::queue::Holder {
         let now = self.clock.now();
         let last_seen = match self.identity.fresh_as(&holder.id) {
@@ -125,8 +125,8 @@ impl Engine {
         rows::holder(holder, last_seen)
     }
 
-    /// A beat was answered that was sent at this moment: until [`DEAD_AFTER`](super::identity::DEAD_AFTER) from then nobody takes what
-    /// this process has.
+    /// A beat sent at this moment was answered: until [`DEAD_AFTER`](super::identity::DEAD_AFTER) after it, no process takes
+    /// over the jobs of this one.
     pub(super) fn beaten(&self, sent: Instant) {
         self.identity.beaten(sent);
         if self.beat_is_awaited.swap(false, Ordering::AcqRel) {
@@ -136,16 +136,16 @@ impl Engine {
         }
     }
 
-    /// Others judged this holder dead, and have its jobs. It takes a new name.
+    /// Others have judged this holder dead and taken over its jobs. It takes a new name.
     pub(super) fn died(&self) {
         let jobs = self.lose_all();
         tracing::warn!(
             target: "defer", jobs,
-            "this process was silent for so long that others have taken its durable jobs"
+            "this process was silent for too long: other processes have taken over its durable jobs"
         );
     }
 
-    /// This process writes no more: what it still has is left to others. Returns the holder that it was.
+    /// This process stops writing, and leaves its jobs to others. Returns the holder that it was.
     pub(super) fn leave(&self) -> HolderId {
         let holder = self.holder();
         self.ops.close();
@@ -163,7 +163,7 @@ impl Engine {
         lost.len()
     }
 
-    /// A job waits for the next beat that is answered.
+    /// A job waits for the next answered beat.
     pub(super) fn waits_for_beat(&self) {
         self.beat_is_awaited.store(true, Ordering::Release);
     }
@@ -171,7 +171,7 @@ impl Engine {
 
 /// Jobs.
 impl Engine {
-    /// Notes a job that is about to be stored.
+    /// Registers a job that is about to be stored.
     pub(super) fn hold(&self, job: NewJob) -> Arc<Held> {
         let id = job.id;
         let held = Arc::new(Held::new(id, 1, self.holder(), 0, Stored::Asked(Box::new(job))));
@@ -179,19 +179,19 @@ impl Engine {
         held
     }
 
-    /// Notes a job that is about to be stored with the end of its parent.
+    /// Registers a job that is about to be stored with the end of its parent.
     pub(super) fn hold_child(&self, id: JobId) -> Arc<Held> {
         let held = Arc::new(Held::new(id, 1, self.holder(), 0, Stored::WithParent));
         lock(&self.held).insert(id, held.clone());
         held
     }
 
-    /// Returns what is known of a job that cannot be stored.
+    /// Returns the state of a job that cannot be stored.
     pub(super) fn hold_nothing(&self, id: JobId) -> Arc<Held> {
         Arc::new(Held::new(id, 0, self.holder(), 0, Stored::No))
     }
 
-    /// Notes a job that a worker took.
+    /// Registers a job that a worker took.
     pub(super) fn took(&self, id: JobId, taken: &Taken, holder: HolderId) -> Arc<Held> {
         let held = Arc::new(Held::taken(id, taken, holder, self.clock.now()));
         lock(&self.held).insert(id, held.clone());
@@ -201,8 +201,8 @@ impl Engine {
     /// Cancels a job, wherever it is.
     pub(crate) async fn cancel(&self, id: JobId) -> Result<Cancelling, StoreError> {
         let (held, holder) = (self.known(id), self.holder());
-        // Only a job that will not start may be cancelled in its row. One that is not known here may be of a take whose answer is on
-        // its way: it is asked, and the next beat hears of it.
+        // Only a job that will not start may be cancelled in its row. An unknown job may belong to a take whose answer is on
+        // its way: it is asked to stop, and the next beat learns of that.
         let will_not_start = held.as_ref().is_some_and(|held| held.cancel());
         let cancelling = self.store.cancel(id, &holder, !will_not_start).await?;
         Ok(match (cancelling, held) {
@@ -210,7 +210,7 @@ impl Engine {
                 if let Some(held) = held.filter(|_| will_not_start) {
                     held.set_cancelled();
                 }
-                // Another of its key may have waited for it.
+                // Another job with its key may have waited for it.
                 self.made_ready();
                 Cancelling::Cancelled
             }
@@ -222,7 +222,7 @@ impl Engine {
         })
     }
 
-    /// Stops the jobs that take a place of these: others run them.
+    /// Stops the jobs that occupy these places, and leaves them to others.
     pub(crate) fn stop_in_places(&self, places: &Arc<Semaphore>) {
         let held: Vec<Arc<Held>> =
             lock(&self.held).values().filter(|held| held.is_in(places)).cloned().collect();
@@ -248,7 +248,8 @@ impl Engine {
         self.ops.add_all(ops);
     }
 
-    /// Stores jobs for anyone, all of them or none. Returns for each of which job it is a duplicate, if it is.
+    /// Stores jobs that any process may take, all of them or none. For each, returns the job of which it is a duplicate, if
+    /// any.
     pub(crate) async fn push(&self, jobs: Vec<NewJob>) -> Result<Vec<Option<JobId>>, Error> {
         let (done, answer) = oneshot::channel();
         self.enqueue(Op::Push { jobs, done });
@@ -256,9 +257,9 @@ impl Engine {
         answer.map_err(|error| Error::Store(error.into()))
     }
 
-    /// Takes up to this many due jobs of these names, and notes them. Jobs whose id is none are left out.
+    /// Takes up to `limit` due jobs with these names, and registers them. Skips jobs whose id is invalid.
     pub(crate) async fn take(&self, names: &[String], limit: usize) -> Result<Vec<Taken>, StoreError> {
-        /// An answer that was given up may come yet, and nobody reads it: the next beat gives the jobs back.
+        /// An abandoned answer may still arrive unread: the next beat then gives the jobs back.
         struct InFlight<'a>(&'a AtomicUsize);
         impl Drop for InFlight<'_> {
             fn drop(&mut self) {
@@ -270,7 +271,7 @@ impl Engine {
         let Some(holder) = self.identity.registered() else { return Ok(Vec::new()) };
         let taken = self.store.take(holder.clone(), names.to_vec(), limit).await?;
         if self.holder() != holder {
-            // Judged dead meanwhile: others have them.
+            // Judged dead meanwhile: other processes have them.
             return Ok(Vec::new());
         }
         for job in &taken {
@@ -285,9 +286,10 @@ impl Engine {
         lock(&self.held).get(&id).cloned()
     }
 
-    /// Compares what this process has with what the database says that it had when a beat was sent.
+    /// Compares the jobs of this process with those that it had according to the database when a beat was sent.
     pub(super) fn compare(&self, sent: Instant, own: Vec<Own>) {
-        // The answer of a take that is on its way may tell of these jobs. Asked now: one that began after the beat counts too.
+        // The answer of a take in flight may contain these jobs. Checked now, so that a take that began after the beat counts
+        // too.
         let gives_back = self.takes.load(Ordering::Acquire) == 0;
         let mut listed = HashMap::with_capacity(own.len());
         for row in own {
@@ -305,17 +307,17 @@ impl Engine {
             .cloned()
             .collect();
         for held in missing {
-            tracing::warn!(target: "defer", id = %held.id, "others have a durable job of this process");
+            tracing::warn!(target: "defer", id = %held.id, "another process has taken over a durable job of this process");
             held.lose();
             self.forget(&held);
         }
     }
 
-    /// Gives back a job that this process has without knowing it: an answer was lost.
+    /// Gives back a job that this process has without knowing it, because an answer was lost.
     fn give_back(&self, id: JobId, claim: i64) {
         let held = Arc::new(Held::new(id, claim, self.holder(), 0, Stored::Yes(self.clock.now())));
         held.settles();
-        // It may have ended since the beat was sent: then nothing changes, and that is no news.
+        // It may have ended since the beat was sent. Then nothing changes.
         held.stop(Stop::Lost);
         // Known from here on, so that the next beat does not give it back again.
         lock(&self.held).insert(id, held.clone());
@@ -332,12 +334,12 @@ impl Engine {
         self.ready.notify_waiters();
     }
 
-    /// A job was put off for so many milliseconds. Tell the workers with [`made_ready`](Self::made_ready).
+    /// A job was postponed by this many milliseconds. Wake the workers with [`made_ready`](Self::made_ready).
     pub(super) fn put_off(&self, delay: i64) {
         self.due.add(self.clock.now(), Duration::from_millis(u64::try_from(delay).unwrap_or_default()));
     }
 
-    /// Waits until a worker that begins to look now should look again, as far as this process knows.
+    /// Waits until a worker should look again, as far as this process knows.
     pub(crate) fn due(&self) -> impl Future<Output = ()> + use<'_> {
         let looked = self.clock.now();
         async move {

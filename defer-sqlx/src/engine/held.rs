@@ -1,4 +1,4 @@
-//! What is known of one job that this process has.
+//! The state of one job that this process has.
 
 use std::{
     mem,
@@ -22,7 +22,7 @@ pub(super) struct Held {
     /// The claim under which this process has it.
     pub(super) claim: i64,
     pub(super) holder: HolderId,
-    /// How many attempts it had before.
+    /// How many attempts it has had before.
     attempts: i64,
     /// A worker took it. Otherwise it was deferred in this process.
     pub(super) was_taken: bool,
@@ -33,38 +33,38 @@ pub(super) struct Held {
 
 struct State {
     stored: Stored,
-    /// Its end is written, or waits to be.
+    /// Its end is written or pending.
     is_settled: bool,
     /// Others have the job.
     is_lost: bool,
     /// It may have started.
     is_started: bool,
-    /// This process has cancelled its row: there is no end to be written.
+    /// This process has cancelled its row, so no end has to be written.
     is_cancelled: bool,
     stop: Option<Stop>,
-    /// Who waits for the start, and who for a stop.
+    /// The wakers of the tasks that wait for the start and for a stop.
     start_waker: Option<Waker>,
     stop_waker: Option<Waker>,
-    /// What waits until the job is stored with the end of its parent.
+    /// Changes that wait until the job is stored with the end of its parent.
     parked: Vec<Settling>,
-    /// The place that it takes in its worker.
+    /// Its place in its worker.
     place: Option<OwnedSemaphorePermit>,
-    /// Boxed, because few jobs say how far they are.
+    /// Boxed, because few jobs report progress.
     progress: Option<Box<Progress>>,
 }
 
-/// How far a job has said that it is.
+/// The progress of a job.
 #[derive(Default)]
 struct Progress {
-    /// The last word, until it is written.
+    /// The last value, until it is written.
     json: Option<String>,
-    /// It waits to be written.
+    /// It is waiting to be written.
     waits: bool,
-    /// When the word before was.
+    /// When the previous value was written.
     written: Option<Instant>,
 }
 
-/// How long between two writes of a job's progress.
+/// The minimum time between two writes of a job's progress.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
 /// Whether the database has a job.
@@ -74,20 +74,20 @@ pub(super) enum Stored {
     Asked(Box<NewJob>),
     /// It is stored with the end of the job that deferred it, and only with that.
     WithParent,
-    /// It has it, for at least as long as this.
+    /// It has the job, at least since this moment.
     Yes(Instant),
     /// It does not have it.
     No,
-    /// It may have it, or get it yet.
+    /// It may have the job, or may still get it.
     InDoubt(Box<NewJob>),
 }
 
-/// A change that is to be written, and who waits for that.
+/// A change to be written, and the task that waits for it.
 pub(super) struct Settling {
     pub(super) kind: ChangeKind,
     /// Jobs to be stored with it.
     pub(super) children: Vec<Child>,
-    /// One of them that is left out, at its place among them: the database refused them all, and it may be the one.
+    /// The child that is left out for now, with its position: the database refused all of them, and this one may be the cause.
     pub(super) aside: Option<Box<(usize, Child)>>,
     pub(super) done: oneshot::Sender<Settled>,
 }
@@ -100,8 +100,8 @@ impl Settling {
         Self { kind, children, aside: None, done }
     }
 
-    /// Leaves out another child, one after the other, and then all. Returns those that are left out for good; `None` if there was none
-    /// to leave out.
+    /// Leaves out another child, one after the other, and then all. Returns those that are left out permanently; `None` if
+    /// there was none to leave out.
     pub(super) fn leave_out_child(&mut self) -> Option<Vec<Child>> {
         let next = match self.aside.take() {
             None => 0,
@@ -151,7 +151,7 @@ impl Held {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps the place that the job takes in its worker, until its end is stored.
+    /// Keeps the job's place in its worker until its end is stored.
     pub(super) fn keep_place(&self, place: OwnedSemaphorePermit) {
         self.lock().place = Some(place);
     }
@@ -165,7 +165,7 @@ impl Held {
         drop(place);
     }
 
-    /// It is known by now whether the database has the job. Returns what has waited for that.
+    /// Sets whether the database has the job. Returns the changes that have waited for that.
     pub(super) fn set_stored(&self, stored: Stored) -> Vec<Settling> {
         let mut state = self.lock();
         state.stored = stored;
@@ -245,12 +245,12 @@ impl Held {
         drop(before);
     }
 
-    /// Returns who waits for the start.
+    /// Returns the waker of the task that waits for the start.
     pub(super) fn start_waker(&self) -> Option<Waker> {
         self.lock().start_waker.take()
     }
 
-    /// Cancels the job here. Returns whether it will not start for that: one whose write failed, or is in doubt, runs all the same.
+    /// Cancels the job here. Returns whether that keeps it from starting: a job whose write failed, or is in doubt, still runs.
     pub(super) fn cancel(&self) -> bool {
         self.stop(Stop::Cancelled);
         let state = self.lock();
@@ -262,7 +262,7 @@ impl Held {
         self.lock().is_cancelled = true;
     }
 
-    /// Whether its row was cancelled by this process.
+    /// Returns whether this process cancelled its row.
     pub(super) fn is_cancelled(&self) -> bool {
         self.lock().is_cancelled
     }
@@ -276,7 +276,7 @@ impl Held {
         !mem::replace(&mut self.lock().is_settled, true)
     }
 
-    /// Returns what is to be stored of an end.
+    /// Returns the change that stores an end.
     pub(super) fn change(&self, end: End) -> ChangeKind {
         let attempts = self.attempts.saturating_add(1);
         match end {
@@ -301,7 +301,7 @@ impl Held {
         }
     }
 
-    /// The job says how far it is. Returns when that is to be written, if nothing of it waits for that already.
+    /// Sets the job's progress. Returns when to write it, unless a write is pending already.
     pub(super) fn set_progress(&self, json: &str, now: Instant) -> Option<Instant> {
         let mut state = self.lock();
         if state.is_settled || state.is_lost {
@@ -315,7 +315,7 @@ impl Held {
         Some(progress.written.map_or(now, |written| now.max(written + PROGRESS_EVERY)))
     }
 
-    /// Takes what is to be written of that, if its row is there and its attempt has not ended.
+    /// Takes the progress to write, if its row exists and its attempt has not ended.
     pub(super) fn take_progress(&self, now: Instant) -> Option<String> {
         let mut state = self.lock();
         let is_open = !state.is_settled && !state.is_lost && matches!(state.stored, Stored::Yes(_));

@@ -1,4 +1,4 @@
-//! How the database knows this process, and whether it still does.
+//! The identity of this process in the database, and whether it is still valid.
 
 use std::{
     sync::{LazyLock, Mutex, MutexGuard, PoisonError},
@@ -13,7 +13,7 @@ use crate::store::{Holder, HolderId};
 /// answered.
 pub(super) const DEAD_AFTER: Duration = Duration::from_secs(9);
 
-/// A holder, which this process is until others judge it dead.
+/// The holder that represents this process until others judge it dead.
 pub(super) struct Identity {
     current: Mutex<Current>,
     /// The database knows the holder.
@@ -23,10 +23,10 @@ pub(super) struct Identity {
 /// How the database knows this process now.
 struct Current {
     id: HolderId,
-    /// The job names that it is registered with. `None` until the database has answered: what an unknown holder has is taken
-    /// from it.
+    /// The job names with which it is registered. `None` until the database has answered: others take over the jobs of an
+    /// unknown holder.
     names: Option<Vec<String>>,
-    /// When the last beat was sent that was answered.
+    /// When the last answered beat was sent.
     fresh: Option<Instant>,
 }
 
@@ -54,7 +54,7 @@ impl Identity {
         self.lock().id.clone()
     }
 
-    /// Returns what the database is to know of this process.
+    /// Returns the description of this process for the database.
     pub(super) fn described(&self, names: Vec<String>) -> Holder {
         Holder {
             id: self.id(),
@@ -74,7 +74,7 @@ impl Identity {
         }
     }
 
-    /// Whether the database knows this holder, and with these names.
+    /// Returns whether the database knows this holder, with these names.
     pub(super) fn is_registered_as(&self, holder: &Holder) -> bool {
         let current = self.lock();
         current.id == holder.id && current.names.as_ref() == Some(&holder.names)
@@ -97,7 +97,7 @@ impl Identity {
         }
     }
 
-    /// A beat was answered that was sent at this moment.
+    /// A beat sent at this moment was answered.
     pub(super) fn beaten(&self, sent: Instant) {
         let mut current = self.lock();
         current.fresh = current.fresh.max(Some(sent));

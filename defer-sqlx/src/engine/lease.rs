@@ -1,4 +1,4 @@
-//! The leases that are given out.
+//! The leases of jobs.
 
 use std::{
     sync::Arc,
@@ -55,7 +55,7 @@ impl Owner {
         Hold { leases, stored }
     }
 
-    /// Returns the lease of a job that was [taken](Engine::take). `None` if this process has it no longer.
+    /// Returns the lease of a job that was [taken](Engine::take). `None` if this process no longer has it.
     pub(crate) fn lease(
         self: &Arc<Self>,
         taken: &Taken,
@@ -67,7 +67,7 @@ impl Owner {
     }
 }
 
-/// The lease of a job, for whoever runs it. Dropped unsettled, it gives the job back.
+/// The lease of a job. Gives the job back if it is dropped before it is settled.
 pub(super) struct JobLease {
     held: Arc<Held>,
     owner: Arc<Owner>,
@@ -82,7 +82,7 @@ impl JobLease {
         self.owner.engine()
     }
 
-    /// Begins to write a change; of a child once its parent's end is stored.
+    /// Begins to write a change. A child's change waits until its parent's end is stored.
     fn write(&self, kind: ChangeKind, children: Vec<(NewJob, Arc<Held>)>) -> oneshot::Receiver<Settled> {
         let (done, settled) = oneshot::channel();
         if let Some(settling) = self.held.park(Settling::new(kind, children, done)) {
@@ -97,7 +97,7 @@ impl Lease for JobLease {
         if let Some(stop) = self.held.stopped() {
             return Poll::Ready(Start::Not(stop));
         }
-        // Without a row there is nobody else who could start it.
+        // Without a row, no other process can start it.
         if !self.held.may_be_stored() {
             return Poll::Ready(Start::Now);
         }
@@ -152,7 +152,7 @@ impl Lease for JobLease {
                     held
                 }
                 Err(error) => {
-                    tracing::error!(target: "defer", %id, %error, "a job of a durable job runs in this process only");
+                    tracing::error!(target: "defer", %id, %error, "a job that a durable job deferred runs in this process only");
                     engine.hold_nothing(id)
                 }
             };

@@ -1,22 +1,22 @@
-//! What one process does for its queue: a holder of jobs, as the database knows it.
+//! One process's share of its queue: a holder of jobs, as the database knows it.
 //!
 //! | file | hides |
 //! |---|---|
 //! | `convert` | how a job and its response are written in a row |
-//! | `rows` | how a row is told to those who look |
-//! | `clock` | which clock tells how old an answer is |
-//! | `held` | what is known of one job that this process has |
-//! | `ops` | what waits to be written |
-//! | `due` | when the jobs are due that this process put off |
+//! | `rows` | how a row is shown to callers that inspect the queue |
+//! | `clock` | which clock measures the age of an answer |
+//! | `held` | the state of one job that this process has |
+//! | `ops` | pending writes |
+//! | `due` | when jobs that this process postponed are due |
 //! | `identity` | how the database knows this process, and whether it still does |
-//! | `others` | what this process has seen of the other holders of its queue |
+//! | `others` | the other holders of the queue, as this process has seen them |
 //! | `workers` | which job types this process takes |
-//! | `engine` | what all clones, leases and workers of a queue share |
-//! | `writer` | how what waits is committed, split and repeated |
+//! | `engine` | the state that all clones, leases and workers of a queue share |
+//! | `writer` | how pending writes are committed, split and repeated |
 //! | `beats` | how this holder stays alive, and judges others |
-//! | `owner` | what keeps it alive |
-//! | `lease` | how a job is given to whoever runs it |
-//! | `threads` | where all of that runs |
+//! | `owner` | what keeps the holder alive |
+//! | `lease` | how a job is leased to the task that runs it |
+//! | `threads` | on which threads all of this runs |
 
 mod beats;
 mod clock;

@@ -1,4 +1,4 @@
-//! What waits to be written, and when it is tried.
+//! Pending writes, and when they are tried.
 
 use std::{
     collections::VecDeque,
@@ -16,19 +16,19 @@ use crate::store::{ChangeKind, NewJob};
 const MOST_JOBS: usize = 1_000;
 /// How many bytes of payloads are written in one transaction, unless one job has more.
 const MOST_BYTES: usize = 4 << 20;
-/// How long ends wait after a database that did not answer, at first and at most.
+/// How long ends wait after the database did not answer: at first, and at most.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
-/// How long what a response waits for waits then.
+/// How long writes for which a response waits are delayed in that case.
 const SHORT_PAUSE: Duration = Duration::from_millis(10);
-/// How long an op that others would have to wait for waits, at first and at most.
+/// How long an op that would delay others is postponed: at first, and at most.
 const SLOW: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// How long ends of jobs that ran here wait for something to share a commit with. Otherwise their client's next request would wait
 /// until they are committed, and then for a commit of its own.
 const GATHER: Duration = Duration::from_millis(4);
-/// How many of them are worth a commit of their own.
+/// How many of them justify a separate commit.
 const GATHERED: usize = 64;
 
-/// One job to be stored, or one change, with who waits for it.
+/// A job to be stored, or a change, with the task that waits for it.
 pub(super) enum Op {
     /// A job to be stored, held by this process.
     Hold { job: Box<NewJob>, held: Arc<Held>, done: oneshot::Sender<Result<(), String>> },
@@ -38,12 +38,13 @@ pub(super) enum Op {
         settling: Settling,
         /// An earlier try may have been stored.
         again: bool,
-        /// Others would have to wait for it: it is tried alone, after this long.
+        /// It would delay others, so it is tried alone, after this time.
         slow: Option<Duration>,
     },
-    /// How far a job says that it is: written along with the others, and not tried again.
+    /// The progress of a job: written together with other ops, and not retried.
     Progress { held: Arc<Held> },
-    /// Jobs to be stored for anyone, all of them or none. Answered for each with the job that it is a duplicate of, if it is one.
+    /// Jobs to be stored for any process, all of them or none. The answer names, for each, the job of which it is a duplicate,
+    /// if any.
     Push { jobs: Vec<NewJob>, done: oneshot::Sender<Result<Vec<Option<JobId>>, String>> },
 }
 
@@ -82,7 +83,7 @@ impl Op {
         }
     }
 
-    /// Lets it be tried alone, and ever more seldom.
+    /// Makes it be tried alone, and less and less often.
     pub(super) fn slower(self) -> Self {
         match self {
             Self::Change { held, settling, again, slow } => {
@@ -94,12 +95,12 @@ impl Op {
     }
 }
 
-/// What waits to be written.
+/// The pending writes.
 #[derive(Default)]
 pub(super) struct Ops {
     waiting: Mutex<Waiting>,
     added: Notify,
-    /// Tasks that wait until nothing waits.
+    /// Wakes tasks that wait until nothing is pending.
     written: Notify,
 }
 
@@ -117,7 +118,7 @@ struct Waiting {
     gathering: usize,
     /// Since when all of the writes may gather.
     since: Option<Instant>,
-    /// How much was taken and has not landed.
+    /// The number of ops that were taken and have not landed.
     in_flight: usize,
     last: Last,
     /// How many transactions have failed in a row, and when the last did.
@@ -128,7 +129,7 @@ struct Waiting {
     is_closed: bool,
 }
 
-/// What the last transaction was: each kind has its turn.
+/// The kind of the last transaction: the kinds take turns.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Last {
     #[default]
@@ -137,7 +138,7 @@ enum Last {
     Slow,
 }
 
-/// What the writer is to do next.
+/// The next action of the writer.
 pub(super) enum Next {
     /// Write these in one transaction: pushes alone, or none.
     Write(Vec<Op>),
@@ -159,7 +160,7 @@ impl Ops {
         let mut waiting = self.lock();
         if waiting.is_closed {
             drop(waiting);
-            // Whoever waits for them hears that nobody will answer.
+            // Tasks that wait for them learn that there will be no answer.
             return drop(ops);
         }
         ops.into_iter().for_each(|op| waiting.add(op));
@@ -171,7 +172,7 @@ impl Ops {
         }
     }
 
-    /// Writes how far a job says that it is, from this moment on, with what else is written.
+    /// Writes the progress of a job no earlier than this moment, together with other writes.
     pub(super) fn add_progress(&self, at: Instant, held: &Arc<Held>) {
         let mut waiting = self.lock();
         if waiting.is_closed {
@@ -191,7 +192,7 @@ impl Ops {
         self.lock().next(now)
     }
 
-    /// What was taken is written, but for what is left.
+    /// The taken ops are written, except for those that are left.
     pub(super) fn landed(&self, left: Vec<Op>, has_failed: bool, now: Instant) {
         let mut waiting = self.lock();
         waiting.in_flight = 0;
@@ -210,7 +211,7 @@ impl Ops {
         }
     }
 
-    /// Nothing is written any more: drops what waits, and what is added from here on.
+    /// Stops writing: drops pending ops, and those that are added later.
     pub(super) fn close(&self) {
         let left = std::mem::replace(&mut *self.lock(), Waiting { is_closed: true, ..Waiting::default() });
         drop(left);
@@ -331,8 +332,7 @@ impl Waiting {
         ops
     }
 
-    /// Puts jobs to be held before ends that have failed, for which no response waits. A job has to precede its own changes, and
-    /// nothing else.
+    /// Puts jobs to be held before failed ends, for which no response waits. A job only has to precede its own changes.
     fn put_jobs_first(&mut self) {
         let (mut writes, changes): (VecDeque<Op>, VecDeque<Op>) =
             self.writes.drain(..).partition(Op::is_hold);

@@ -1,4 +1,4 @@
-//! What this process has seen of the other holders of its queue.
+//! The other holders of the queue, as this process has seen them.
 
 use std::{
     collections::HashMap,
@@ -9,14 +9,14 @@ use std::{
 use super::identity::DEAD_AFTER;
 use crate::store::HolderId;
 
-/// Through how many answered beats of the judge a count has to stand still.
+/// For how many answered beats of the judge a count has to stay unchanged.
 const BEATS: u32 = 4;
 
 /// The other holders, as this process's own beats have shown them.
 #[derive(Default)]
 pub(super) struct Others(Mutex<HashMap<HolderId, Seen>>);
 
-/// What was seen of another holder.
+/// The last observation of another holder.
 struct Seen {
     count: i64,
     since: Instant,
@@ -24,8 +24,7 @@ struct Seen {
 }
 
 impl Others {
-    /// Takes note of the counts that a beat has shown. Returns the holders that are dead, as far as this process can tell by its own
-    /// beats.
+    /// Records the counts that a beat returned. Returns the holders that are dead, judged by the beats of this process.
     pub(super) fn judge(&self, now: Instant, counts: Vec<(HolderId, i64)>) -> Vec<(HolderId, i64)> {
         let mut others = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         others.retain(|holder, _| counts.iter().any(|(known, _)| known == holder));
@@ -36,7 +35,7 @@ impl Others {
                 *seen = Seen { count, since: now, beats: 0 };
             }
             seen.beats += 1;
-            // The first saw the count, and the others that it stood still.
+            // The first beat saw the count, and the others that it stayed unchanged.
             if seen.beats > BEATS && now.saturating_duration_since(seen.since) >= DEAD_AFTER {
                 dead.push((holder, count));
             }
@@ -44,7 +43,7 @@ impl Others {
         dead
     }
 
-    /// Returns for how long a holder has stood still that has this count now, as far as it was seen.
+    /// Returns how long the count of a holder has stayed at this value, as far as it was observed.
     pub(super) fn silent_for(&self, now: Instant, holder: &str, count: i64) -> Duration {
         let others = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let seen = others.get(holder).filter(|seen| seen.count == count);

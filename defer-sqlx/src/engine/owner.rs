@@ -1,4 +1,4 @@
-//! What keeps a holder alive.
+//! Keeps a holder alive as long as it is needed.
 
 use std::{
     fmt,
@@ -11,7 +11,8 @@ use tokio::sync::{oneshot, watch};
 use super::engine::Engine;
 use crate::error::Error;
 
-/// What clones of a queue, its leases and its workers own together. When the last is gone, or one closes it, the holder ends.
+/// Shared by the clones of a queue, its leases and its workers. The holder ends when the last of them is gone, or when one
+/// closes it.
 pub(crate) struct Owner {
     engine: Arc<Engine>,
     /// Dropped with this.
@@ -20,7 +21,7 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
-    /// `end` is dropped with the last owner, and `ended` tells that the holder has ended.
+    /// `end` is dropped with the last owner, and `ended` reports that the holder has ended.
     pub(super) fn new(engine: Arc<Engine>, end: oneshot::Sender<()>, ended: watch::Receiver<bool>) -> Self {
         Self { engine, end: Mutex::new(Some(end)), ended }
     }
@@ -29,7 +30,7 @@ impl Owner {
         &self.engine
     }
 
-    /// Ends the holder, whoever else owns it, and waits for that.
+    /// Ends the holder, even if others own it too, and waits for that.
     pub(crate) async fn close(&self) {
         drop(self.end.lock().unwrap_or_else(PoisonError::into_inner).take());
         // An error means that it has ended.
@@ -41,7 +42,7 @@ impl Owner {
         self.engine.runtime.spawn(work).await.map_err(|_| Error::Store("the queue was closed".into()))
     }
 
-    /// Waits until everything that was to be written by now is written.
+    /// Waits until all writes that are pending now are done.
     pub(crate) async fn written(&self) {
         self.engine.ops.written().await;
     }

@@ -1,4 +1,4 @@
-//! How a row is told to those who look.
+//! Shows a row to callers that inspect the queue.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Where the work of a queue runs: on threads of its own, whatever becomes of the user's runtimes.
+//! The threads of a queue, which run independently of the user's runtimes.
 
 use std::{future::Future, sync::Arc, thread, time::Duration};
 
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{error::Error, store::Store};
 
-/// How long the last writes of a process, and its farewell, may take.
+/// How long the last writes of a process, and its sign-off, may take.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
 /// Connects on a thread of the queue's own, and keeps the queue alive there.
@@ -42,7 +42,7 @@ where
         if let Err(error) = spawn("defer-beats", running.beats(engine)) {
             return drop(started.send(Err(Error::Store(error.into()))));
         }
-        // Nobody waits for it any more: dropped here, it ends.
+        // Nothing waits for it anymore: dropped here, it ends.
         drop(started.send(Ok(owner)));
         running.until_the_end().await;
     })
@@ -68,7 +68,7 @@ fn spawn(name: &str, work: impl Future<Output = ()> + Send + 'static) -> std::io
     thread::Builder::new().name(name.to_owned()).spawn(move || runtime.block_on(work)).map(drop)
 }
 
-/// What goes on until the owner is gone.
+/// The tasks that run until the owner is gone.
 struct Running {
     engine: Arc<Engine>,
     end: oneshot::Receiver<()>,
@@ -134,10 +134,10 @@ async fn close(engine: &Arc<Engine>) {
     match tokio::time::timeout(CLOSE_WITHIN, farewell).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
-            tracing::warn!(target: "defer", %error, "the queue did not take leave: others find out that it is gone");
+            tracing::warn!(target: "defer", %error, "the queue could not sign off: other processes will find out that it is gone");
         }
         Err(_) => {
-            tracing::warn!(target: "defer", "the queue did not take leave in time: others find out that it is gone")
+            tracing::warn!(target: "defer", "the queue could not sign off in time: other processes will find out that it is gone")
         }
     }
 }

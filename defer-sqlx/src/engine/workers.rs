@@ -1,4 +1,4 @@
-//! Which job types this process takes.
+//! The job types that this process takes.
 
 use std::{
     collections::HashSet,

@@ -1,4 +1,4 @@
-//! How what waits is committed, split and repeated.
+//! Commits pending writes, splits batches and repeats them.
 
 use std::{sync::Arc, time::Instant};
 
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::store::{Change, ChangeKind, Changed, NewJob, StoreError, StoredEnd};
 
-/// Writes what waits, for ever.
+/// Writes pending changes, forever.
 pub(super) async fn write(engine: Arc<Engine>) {
     loop {
         let holder = engine.identity.wait_registered().await;
@@ -32,7 +32,7 @@ pub(super) async fn write(engine: Arc<Engine>) {
     }
 }
 
-/// Waits until this moment; without one for ever.
+/// Waits until this moment; forever without one.
 async fn reached(moment: Option<Instant>) {
     match moment {
         Some(moment) => sleep_until(moment.into()).await,
@@ -40,10 +40,10 @@ async fn reached(moment: Option<Instant>) {
     }
 }
 
-/// What is left of a batch.
+/// The rest of a batch.
 #[derive(Default)]
 struct Left {
-    /// What is to be tried again.
+    /// The ops to retry.
     again: Vec<Op>,
     /// Whether the database has failed.
     failed: bool,
@@ -52,7 +52,7 @@ struct Left {
 /// Writes ops in as few transactions as their data allow.
 async fn commit(engine: &Arc<Engine>, holder: &str, ops: Vec<Op>) -> Left {
     let mut left = Left::default();
-    // A stack instead of recursion: halves of a batch that the database refused for what is in it.
+    // A stack instead of recursion: halves of a batch whose data the database refused.
     let mut batches = vec![ops];
     while let Some(ops) = batches.pop() {
         let batch = Batch::new(engine, holder, ops);
@@ -95,7 +95,7 @@ async fn commit(engine: &Arc<Engine>, holder: &str, ops: Vec<Op>) -> Left {
     left
 }
 
-/// What goes into one transaction.
+/// The contents of one transaction.
 struct Batch {
     ops: Vec<Op>,
     held: Vec<NewJob>,
@@ -103,7 +103,7 @@ struct Batch {
 }
 
 impl Batch {
-    /// Leaves out what need not be written any more, and answers it.
+    /// Skips ops that no longer have to be written, and answers them.
     fn new(engine: &Engine, holder: &str, ops: Vec<Op>) -> Self {
         let mut batch = Self { ops: Vec::with_capacity(ops.len()), held: Vec::new(), changes: Vec::new() };
         for op in ops {
@@ -201,11 +201,11 @@ impl Batch {
                         }
                         Op::Change { held, settling, again, .. } => {
                             let settled = settled(changed.next());
-                            // Whoever asked for a cancellation may have been faster.
+                            // A cancellation may have been faster.
                             if settled == Settled::Refused && !again && held.stopped().is_none() {
                                 tracing::warn!(
                                     target: "defer", id = %held.id,
-                                    "the end of a durable job came too late, and changed nothing: others have the job"
+                                    "the end of a durable job came too late, and changed nothing: another process has the job"
                                 );
                             }
                             answer(engine, &held, settling, settled);
@@ -288,7 +288,7 @@ fn fail(engine: &Engine, op: Op, error: &str, in_doubt: bool) -> Option<Op> {
             let _ = done.send(Err(error.to_owned()));
             None
         }
-        // The next word tells more.
+        // A later value replaces it.
         Op::Progress { .. } => None,
         Op::Push { done, .. } => {
             let _ = done.send(Err(error.to_owned()));
@@ -303,7 +303,7 @@ fn fail(engine: &Engine, op: Op, error: &str, in_doubt: bool) -> Option<Op> {
     }
 }
 
-/// What is left of an op that the database refused for what is in it.
+/// The rest of an op whose data the database refused.
 enum Simpler {
     None,
     Some(Op),

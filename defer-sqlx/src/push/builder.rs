@@ -1,4 +1,4 @@
-//! A job that is being stored, by the queue or in a transaction.
+//! A job to be stored, by the queue or in a transaction.
 
 use std::{
     fmt,
@@ -25,11 +25,11 @@ pub(crate) trait PushJobs: Send + Sync {
     fn push(&self, job: NewJob) -> BoxFuture<'static, Result<(), Error>>;
 }
 
-/// A job that is stored once you await this. Returned by [`SqlxQueue::push`](crate::SqlxQueue::push) and
+/// A job that is stored when you await this. Returned by [`SqlxQueue::push`](crate::SqlxQueue::push) and
 /// [`SqlxQueue::push_in`](crate::SqlxQueue::push_in).
 ///
-/// It returns the job's id. By [`push`](crate::SqlxQueue::push) the job is stored then; by
-/// [`push_in`](crate::SqlxQueue::push_in) it is part of your transaction, and stored when you commit.
+/// Awaiting it returns the job's id. With [`push`](crate::SqlxQueue::push), the job is then stored. With
+/// [`push_in`](crate::SqlxQueue::push_in), it is part of your transaction, and stored when you commit.
 ///
 /// ```
 /// # use defer_sqlx::SqlxQueue;
@@ -48,15 +48,16 @@ pub(crate) trait PushJobs: Send + Sync {
 ///
 /// # Errors
 ///
-/// - [`Error::Encode`] if the job cannot be written as JSON, or is too large.
+/// - [`Error::Encode`] if the job cannot be serialized as JSON, or is too large.
 /// - [`Error::OtherDatabase`] if the transaction is on another kind of database than the queue.
-/// - [`Error::Store`] if the database failed, with the client's error inside. Your transaction can go on after that on SQLite; on
-///   Postgres you can only roll it back.
+/// - [`Error::Store`] if the database failed, with the client's error inside. After that, your transaction can go on with
+///   SQLite; with Postgres you can only roll it back.
 ///
 /// # Cancel safety
 ///
-/// Dropped while a [`push`](crate::SqlxQueue::push) is under way, the job may be stored or not. Dropped before it was awaited,
-/// nothing happens. A [`push_in`](crate::SqlxQueue::push_in) is as safe as a statement of your client's.
+/// If a [`push`](crate::SqlxQueue::push) is dropped while it is in progress, the job may be stored or not. If it is dropped
+/// before it is awaited, nothing happens. A [`push_in`](crate::SqlxQueue::push_in) is as cancel safe as a statement of your
+/// client.
 #[must_use = "futures do nothing unless you `.await` them"]
 pub struct Push<'a> {
     job: Result<NewJob, Error>,
@@ -81,31 +82,32 @@ impl<'a> Push<'a> {
         Self { job, to: Destination::Transaction(transaction, table) }
     }
 
-    /// Runs the job not before this long after it was pushed, by the database's clock.
+    /// Runs the job no sooner than this long after it was pushed, by the database's clock.
     pub fn delay(self, delay: Duration) -> Self {
         self.with(|job| job.delay = millis(delay))
     }
 
-    /// Leaves the job out while another with this key waits to be taken: it ends as a duplicate, and its id tells of which.
+    /// Drops the job if another job with this key is waiting to be taken. It then ends as a duplicate, and its status names the
+    /// other job.
     ///
-    /// Once that one is taken, the next job with the key is stored again, so that no change is missed. A job that waits for another
-    /// attempt leaves out none.
+    /// Once the other job is taken, the next job with the key is stored again, so no change is missed. A job that waits for
+    /// another attempt does not count.
     ///
-    /// A transaction that was not committed does not count: if two with the same key are open at the same time, neither waits for
-    /// the other, and both jobs run. On Postgres, the job that others were left out for is not taken before their transactions
-    /// have ended.
+    /// Uncommitted transactions do not count: if two with the same key are open at the same time, neither waits for the other,
+    /// and both jobs run. On Postgres, a job that has duplicates is not taken before the transactions of these duplicates have
+    /// ended.
     pub fn unique(self, key: impl Into<String>) -> Self {
         self.with(|job| job.unique = Some(text(&key.into())))
     }
 
-    /// Runs the job one at a time with others that have this key, wherever they run, in the order in which they were stored.
+    /// Runs jobs with this key one at a time, across all processes, in the order in which they were stored.
     ///
     /// The order is that of the statements, not of the commits.
     pub fn serial(self, key: impl Into<String>) -> Self {
         self.with(|job| job.serial = Some(text(&key.into())))
     }
 
-    /// Sets the job's priority, instead of its type's: of the jobs that are due, those with a higher one are taken first.
+    /// Sets the job's priority, instead of its type's. Workers take due jobs with a higher priority first.
     pub fn priority(self, priority: i16) -> Self {
         self.with(|job| job.priority = priority)
     }

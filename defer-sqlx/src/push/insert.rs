@@ -59,18 +59,18 @@ impl fmt::Debug for Table {
     }
 }
 
-/// A job as one `INSERT` statement and its values, for a database client that this crate does not know. Returned by
+/// A job as one `INSERT` statement and its values, for a database client that this crate does not support. Returned by
 /// [`SqlxQueue::insert`](crate::SqlxQueue::insert).
 ///
-/// Execute the statement in a transaction of yours: the job is stored with your rows or not at all, and runs after the commit. It
-/// returns no rows. Do not rely on the number of rows that it is said to change: it may be 0 for a job with a [unique](Self::unique)
-/// key.
+/// Execute the statement in your transaction: the job is stored with your rows or not at all, and runs after the commit. The
+/// statement returns no rows. Do not rely on the number of affected rows, which may be 0 for a job with a
+/// [unique](Self::unique) key.
 ///
-/// The statement has as many placeholders as there are [values](Self::values), each of one type: `?1` to `?9` on SQLite, `$1` to
-/// `$9` on Postgres, where integers are `bigint` and all others `text`. It is the same for all jobs, apart from those with keys, so
-/// that a client can keep it prepared.
+/// The statement has one placeholder for each of the [values](Self::values): `?1` to `?9` on SQLite; `$1` to `$9` on Postgres,
+/// where integers are `bigint` and all others `text`. It is the same for all jobs without keys, so a client can keep it
+/// prepared.
 ///
-/// Its id is the job's: execute it once.
+/// It contains the job's id, so execute it once.
 ///
 /// ```
 /// # use defer_sqlx::SqlxQueue;
@@ -114,9 +114,9 @@ const UNIQUE: usize = 8;
 pub enum Value {
     /// A text.
     Text(String),
-    /// An integer of 64 bits.
+    /// A 64-bit integer.
     Int(i64),
-    /// No text: `NULL`, of the type `text`.
+    /// `NULL`, of the type `text`.
     Null,
 }
 
@@ -142,25 +142,25 @@ impl Insert {
         self.id
     }
 
-    /// Runs the job not before this long after the statement was executed. As [`Push::delay`](crate::Push::delay).
+    /// Runs the job no sooner than this long after the statement was executed. See [`Push::delay`](crate::Push::delay).
     pub fn delay(mut self, delay: Duration) -> Self {
         self.values[DELAY] = Value::Int(millis(delay));
         self
     }
 
-    /// Leaves the job out while another with this key waits. As [`Push::unique`](crate::Push::unique).
+    /// Drops the job if another job with this key is waiting. See [`Push::unique`](crate::Push::unique).
     pub fn unique(mut self, key: impl Into<String>) -> Self {
         self.values[UNIQUE] = Value::Text(text(&key.into()));
         self
     }
 
-    /// Runs the job one at a time with others of this key, in order. As [`Push::serial`](crate::Push::serial).
+    /// Runs jobs with this key one at a time, in order. See [`Push::serial`](crate::Push::serial).
     pub fn serial(mut self, key: impl Into<String>) -> Self {
         self.values[SERIAL] = Value::Text(text(&key.into()));
         self
     }
 
-    /// Sets the job's priority. As [`Push::priority`](crate::Push::priority).
+    /// Sets the job's priority. See [`Push::priority`](crate::Push::priority).
     pub fn priority(mut self, priority: i16) -> Self {
         self.values[PRIORITY] = Value::Int(priority.into());
         self

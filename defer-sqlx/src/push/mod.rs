@@ -1,4 +1,4 @@
-//! Storing jobs from outside of a request: by the queue, in a transaction of the caller's, or as a statement.
+//! Stores jobs from outside a request: by the queue, in the caller's transaction, or as a statement.
 //!
 //! | file | has |
 //! |---|---|

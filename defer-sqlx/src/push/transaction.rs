@@ -1,11 +1,11 @@
-//! What a job can be stored in.
+//! Transactions and connections in which jobs can be stored.
 
 use defer_core::{BoxError, BoxFuture};
 
 use super::{insert::Insert, statements::Database};
 
-/// A transaction or connection of yours that a job can be [stored in](crate::SqlxQueue::push_in). With a connection that is not in a
-/// transaction, the job is stored at once.
+/// A transaction or connection in which a job can be [stored](crate::SqlxQueue::push_in). On a connection without a
+/// transaction, the job is stored immediately.
 ///
 /// | client | types | feature |
 /// |---|---|---|
@@ -16,17 +16,19 @@ use super::{insert::Insert, statements::Database};
 /// | Diesel 2.2 and 2.3, diesel-async 0.6 to 0.9 | `AsyncPgConnection`, `SyncConnectionWrapper<SqliteConnection>` | `diesel-async-postgres`, `diesel-async-sqlite` |
 /// | tokio-postgres 0.7 | `Transaction`, `Client`, and references to them | `tokio-postgres` |
 ///
-/// For any other client there is [`SqlxQueue::insert`](crate::SqlxQueue::insert). What comes out of a pool is the client's own type
-/// behind `&mut *`, and a reference that a closure was given, as SeaORM's is, is one behind `&mut &*`.
+/// For any other client, use [`SqlxQueue::insert`](crate::SqlxQueue::insert). To pass a connection from a pool, write `&mut
+/// *connection`. To pass a reference that a closure was given, as with SeaORM, write `&mut &*transaction`.
 ///
-/// The role needs the right to `INSERT` into `defer_jobs`; for a job with a serial key also to `SELECT`, and for one with a unique key
-/// to `SELECT` and `UPDATE`.
+/// The role needs the privilege to `INSERT` into `defer_jobs`. Jobs with a serial key also need `SELECT`, and jobs with a
+/// unique key `SELECT` and `UPDATE`.
 ///
 /// # What resolves together
 ///
-/// One program links one libsqlite3. sqlx 0.9 goes with libsqlite3-sys 0.30 to 0.37, sqlx 0.8 (and so SeaORM 1.1) for SQLite with 0.30
-/// alone, and Diesel 2.3 with all of these, so that all of these go together. rusqlite goes with sqlx 0.9 from 0.32 to 0.39, and with sqlx
-/// 0.8 as 0.32 alone. If your jobs are on Postgres, leave libsqlite3-sys out: `default-features = false`.
+/// A program can link only one libsqlite3. sqlx 0.9 works with libsqlite3-sys 0.30 to 0.37, sqlx 0.8 for SQLite (and so SeaORM
+/// 1.1) only with 0.30, and Diesel 2.3 with all of these, so these clients can be combined. If `Cargo.lock` already has a newer
+/// libsqlite3-sys, run `cargo update libsqlite3-sys --precise 0.30.1` before you add a client on sqlx 0.8. rusqlite can be
+/// combined with sqlx 0.9 from version 0.32 to 0.39, and with sqlx 0.8 only at version 0.32. If your jobs are on Postgres,
+/// leave libsqlite3-sys out: `default-features = false`.
 #[diagnostic::on_unimplemented(
     message = "a job cannot be stored in `{Self}`",
     label = "not a transaction or connection that `defer-sqlx` knows",

@@ -1,4 +1,4 @@
-//! Looking at jobs one by one, and at the processes that have them.
+//! Inspects single jobs, and the processes that have them.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::{
 };
 
 impl SqlxQueue {
-    /// Returns one job, whichever process has it. `None` if the id is unknown, or no longer kept.
+    /// Returns one job, whichever process has it. `None` if the id is unknown, or the job is no longer kept.
     ///
     /// # Errors
     ///
@@ -25,7 +25,7 @@ impl SqlxQueue {
         Ok(row.and_then(queued_job))
     }
 
-    /// Returns at most so many jobs. Of a process that has more than 1,000, only so many are looked at.
+    /// Returns at most `limit` of these jobs. For each process, it looks at no more than 1,000 jobs.
     ///
     /// # Errors
     ///
@@ -36,8 +36,9 @@ impl SqlxQueue {
         Ok(rows.into_iter().filter_map(queued_job).collect())
     }
 
-    /// Returns at most so many groups of jobs that failed for good, those with the latest failure first. Looks at the latest 10,000
-    /// failures. A group is known by its name and the first 200 characters of the first line of its errors.
+    /// Returns at most `limit` groups of failed jobs, those with the latest failure first. Looks at the latest 10,000 failures.
+    /// Jobs belong to the same group if they have the same name, and the same first 200 characters in the first line of their
+    /// errors.
     ///
     /// # Errors
     ///
@@ -46,8 +47,8 @@ impl SqlxQueue {
         self.ask(move |store: Arc<dyn Store>| async move { store.failures(limit).await }).await
     }
 
-    /// Returns how many jobs there are of each name that has some other than done ones. Each number stops at 10,000, or sooner if
-    /// there are many names: a look costs the same however many jobs there are.
+    /// Returns the number of jobs for each name that has jobs other than successful ones. Counting stops at 10,000, or earlier
+    /// if there are many names, so the cost does not grow with the number of jobs.
     ///
     /// # Errors
     ///
@@ -56,8 +57,8 @@ impl SqlxQueue {
         self.ask(|store: Arc<dyn Store>| async move { store.counts_by_name().await }).await
     }
 
-    /// Returns the processes that hold or run jobs of the queue, this one among them. One that was not
-    /// [heard of](Holder::last_seen) for nine seconds is dying, and others will run its jobs.
+    /// Returns the processes that hold or run jobs of the queue, including this one. If a process has sent no
+    /// [heartbeat](Holder::last_seen) for nine seconds, others are about to take over its jobs.
     ///
     /// # Errors
     ///
@@ -76,32 +77,31 @@ impl SqlxQueue {
         self.ask(|store: Arc<dyn Store>| async move { store.paused().await }).await
     }
 
-    /// Runs the jobs of a [group](Self::failures) again that have failed so far, with all of their attempts, a thousand in each
-    /// transaction. Returns how many there were.
+    /// Runs the failed jobs of a [group](Self::failures) again, with all their attempts, a thousand per transaction. Returns
+    /// how many there were.
     ///
     /// # Errors
     ///
-    /// If the database fails. Some of them may run again then.
+    /// If the database fails. Some of the jobs may still run again.
     ///
     /// # Cancel safety
     ///
-    /// If dropped, some of them may run again.
+    /// If dropped, some of the jobs may run again.
     pub async fn retry_all(&self, name: &str, error: &str) -> Result<u64, Error> {
         let retried = self.of_group(name, error, |store, failures| store.retry_some(failures)).await;
         self.owner().engine().made_ready();
         retried
     }
 
-    /// Deletes the jobs of a [group](Self::failures) that have failed so far, a thousand in each transaction. Returns how many there
-    /// were.
+    /// Deletes the failed jobs of a [group](Self::failures), a thousand per transaction. Returns how many there were.
     ///
     /// # Errors
     ///
-    /// If the database fails. Some of them may be deleted then.
+    /// If the database fails. Some of the jobs may still be deleted.
     ///
     /// # Cancel safety
     ///
-    /// If dropped, some of them may be deleted.
+    /// If dropped, some of the jobs may be deleted.
     pub async fn discard_all(&self, name: &str, error: &str) -> Result<u64, Error> {
         self.of_group(name, error, |store, failures| store.discard_some(failures)).await
     }

@@ -1,4 +1,4 @@
-//! How a queue is set up and connected.
+//! Sets up and connects a queue.
 
 use std::{str::FromStr, sync::Arc, time::Duration};
 
@@ -11,25 +11,25 @@ use crate::{
 };
 
 impl SqlxQueue {
-    /// Connects to a database, and creates the tables where they are missing.
+    /// Connects to a database, and creates missing tables.
     ///
-    /// `sqlite:jobs.db` is a file, which is created if it does not exist; `postgres:` is a server.
+    /// `sqlite:jobs.db` is a file, which is created if it does not exist. `postgres:` is a server.
     ///
     /// # Errors
     ///
-    /// If the URL is of a kind that is not known or not built in, or if the database fails.
+    /// If the URL's scheme is unknown, or its feature is not enabled, or if the database fails.
     ///
     /// # Cancel safety
     ///
-    /// If dropped, nothing stays behind but tables.
+    /// If dropped, nothing stays behind except tables.
     pub async fn connect(url: &str) -> Result<Self, Error> {
         Self::builder().connect(url).await
     }
 
-    /// Connects to the SQLite file that this pool is for, and creates the tables where they are missing. Use it to store jobs in
-    /// transactions of the pool, with [`push_in`](Self::push_in).
+    /// Connects to the SQLite file of this pool, and creates missing tables. Use it to store jobs in transactions of the pool,
+    /// with [`push_in`](Self::push_in).
     ///
-    /// The queue takes the pool's options as they are now, and none of its connections. It sets what is durable itself: WAL, and a write to the
+    /// The queue copies the pool's current options, and uses none of its connections. For durability, it sets WAL and syncs to
     /// disk at each commit.
     ///
     /// # Errors
@@ -44,13 +44,13 @@ impl SqlxQueue {
         Self::builder().sqlite(pool).await
     }
 
-    /// Connects to the Postgres server that this pool is for, and creates the tables where they are missing. Use it to store jobs
-    /// in transactions of the pool, with [`push_in`](Self::push_in).
+    /// Connects to the Postgres server of this pool, and creates missing tables. Use it to store jobs in transactions of the
+    /// pool, with [`push_in`](Self::push_in).
     ///
-    /// The queue takes the pool's options as they are now, and none of its connections: it has at most four of its own. They may
-    /// lead to PgBouncer, in any mode; in transaction mode other processes find a job a second late.
+    /// The queue copies the pool's current options, and uses none of its connections: it opens at most four of its own. They
+    /// may go through PgBouncer, in any mode; in transaction mode, other processes find jobs up to a second later.
     ///
-    /// The tables are in the first schema of the role's `search_path` that has them. Where they are missing they are created in
+    /// The queue uses the first schema of the role's `search_path` that has the tables. If there is none, it creates them in
     /// the first schema.
     ///
     /// # Errors
@@ -65,7 +65,7 @@ impl SqlxQueue {
         Self::builder().postgres(pool).await
     }
 
-    /// Returns a builder, to set a name and how long jobs are kept.
+    /// Returns a builder, to set the queue's name and how long jobs are kept.
     pub fn builder() -> SqlxQueueBuilder {
         SqlxQueueBuilder::default()
     }
@@ -92,39 +92,38 @@ impl Default for SqlxQueueBuilder {
 }
 
 impl SqlxQueueBuilder {
-    /// Sets the queue's name (`default` by default). Services that share a database have queues with different names.
+    /// Sets the queue's name (`default` by default). Services that share a database need queues with different names.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.settings.name = name.into().replace('\0', "\u{fffd}");
         self
     }
 
-    /// Sets how long jobs that succeeded, and those that were skipped or cancelled, are kept: 10 minutes by default, and at least
-    /// 2.
+    /// Sets how long to keep jobs that succeeded, were skipped or were cancelled: 10 minutes by default, and at least 2.
     pub fn keep_done(mut self, time: Duration) -> Self {
         self.settings.keep_done = time.max(Duration::from_secs(120));
         self
     }
 
-    /// Sets how long jobs that failed for good are kept: 30 days by default, and at least 2 minutes.
+    /// Sets how long to keep failed jobs: 30 days by default, and at least 2 minutes.
     pub fn keep_failed(mut self, time: Duration) -> Self {
         self.settings.keep_failed = time.max(Duration::from_secs(120));
         self
     }
 
-    /// Sets how large a job may be as JSON: 1 MiB by default. A larger one runs in the process that defers it, or is refused by
-    /// [`push`](SqlxQueue::push).
+    /// Sets the maximum size of a job as JSON: 1 MiB by default. A larger job runs in memory, in the process that defers it;
+    /// [`push`](SqlxQueue::push) returns an error for it.
     pub fn max_payload(mut self, bytes: usize) -> Self {
         self.settings.max_payload = bytes;
         self
     }
 
-    /// Sets whether missing tables are created, which needs a role that may do so: true by default.
+    /// Sets whether to create missing tables, for which the role needs the privilege: true by default.
     pub fn migrate(mut self, migrate: bool) -> Self {
         self.migrate = migrate;
         self
     }
 
-    /// Connects to the database at this URL, as [`SqlxQueue::connect`] does.
+    /// Connects to the database at this URL, like [`SqlxQueue::connect`].
     ///
     /// # Errors
     ///
@@ -151,7 +150,7 @@ impl SqlxQueueBuilder {
         }
     }
 
-    /// Connects to the database that this pool is for, as [`SqlxQueue::sqlite`] does.
+    /// Connects to the database of this pool, like [`SqlxQueue::sqlite`].
     ///
     /// # Errors
     ///
@@ -169,7 +168,7 @@ impl SqlxQueueBuilder {
         self.connect_sqlite((*options).clone(), false).await
     }
 
-    /// Connects to the database that this pool is for, as [`SqlxQueue::postgres`] does.
+    /// Connects to the database of this pool, like [`SqlxQueue::postgres`].
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! The queue, for those who can look into any queue.
+//! Implements the interface to inspect a queue.
 
 use defer_core::{
     BoxError, BoxFuture, JobId, JobStatus,

@@ -2,12 +2,12 @@
 //!
 //! | file | has |
 //! |---|---|
-//! | `queue` | the queue, and what it tells |
-//! | `browse` | looking at jobs one by one, and at the processes that have them |
-//! | `inspect` | the queue, for those who can look into any queue |
-//! | `builder` | how it is set up and connected |
-//! | `push` | how it is given jobs from outside of a request |
-//! | `stored` | how its jobs are read back |
+//! | `queue` | the queue, its counts and its operations |
+//! | `browse` | inspecting single jobs, and the processes that have them |
+//! | `inspect` | the implementation of `InspectQueue` |
+//! | `builder` | how a queue is set up and connected |
+//! | `push` | how jobs are stored from outside a request |
+//! | `stored` | how stored jobs are read back |
 
 mod browse;
 mod builder;

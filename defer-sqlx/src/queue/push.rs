@@ -1,4 +1,4 @@
-//! How a queue is given jobs from outside of a request.
+//! Stores jobs from outside a request.
 
 use std::sync::Arc;
 
@@ -12,10 +12,11 @@ use crate::{
 };
 
 impl SqlxQueue {
-    /// Stores a job, for a program that has no request: a command, a timer, a consumer. Await what it returns, after setting a
-    /// [delay](Push::delay), a [unique](Push::unique) or [serial](Push::serial) key, or a [priority](Push::priority).
+    /// Stores a job from outside a request: from a command, a timer or a message consumer. Set a [delay](Push::delay), a
+    /// [unique](Push::unique) or [serial](Push::serial) key, or a [priority](Push::priority) on the returned value, and await
+    /// it.
     ///
-    /// The job is ready once it is stored: a worker takes it, in this process or another.
+    /// The job is ready as soon as it is stored: a worker takes it, in this process or another.
     ///
     /// # Errors
     ///
@@ -37,15 +38,16 @@ impl SqlxQueue {
         Push::by_queue(self.table().job(&job), self.pusher())
     }
 
-    /// Stores a job in a transaction of yours: it is there with your rows or not at all, and runs after your commit, within a second
-    /// at most.
+    /// Stores a job in your own transaction, together with your rows or not at all. Workers see it within a second after your
+    /// commit.
     ///
-    /// [`QueueTransaction`] lists the clients whose transactions it takes. Await what it returns, as with [`push`](Self::push).
+    /// [`QueueTransaction`] lists the supported clients. Await the returned value, as with [`push`](Self::push).
     ///
-    /// No count and no event of a runner knows of the job before a worker has it, since it may be rolled back.
+    /// The job appears in the counts and events of a runner only when a worker takes it, because your transaction may be rolled
+    /// back.
     ///
-    /// On SQLite, a transaction that reads before it writes fails if another has written meanwhile: begin one with
-    /// `pool.begin_with("BEGIN IMMEDIATE")`. While it is open, nobody else writes to that file.
+    /// On SQLite, a transaction that reads before it writes fails if another connection has written in between, so begin it
+    /// with `pool.begin_with("BEGIN IMMEDIATE")`. While it is open, no other connection can write to that file.
     ///
     /// # Errors
     ///
@@ -83,11 +85,12 @@ impl SqlxQueue {
         Push::in_transaction(self.table().job(&job), transaction, Arc::clone(self.table()))
     }
 
-    /// Returns the statement that stores a job, and its values, for a database client that [`push_in`](Self::push_in) does not take.
+    /// Returns the statement that stores a job, with its values, for a database client that [`push_in`](Self::push_in) does not
+    /// support.
     ///
     /// # Errors
     ///
-    /// [`Error::Encode`] if the job cannot be written as JSON, or is too large.
+    /// [`Error::Encode`] if the job cannot be serialized as JSON, or is too large.
     pub fn insert<J: Deferrable + Serialize>(&self, job: J) -> Result<Insert, Error> {
         Ok(Insert::new(Arc::clone(self.table()), self.table().job(&job)?))
     }

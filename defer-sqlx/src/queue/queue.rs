@@ -14,10 +14,10 @@ use crate::{
     store::{Cancelling, NewJob, Store, StoreError},
 };
 
-/// Durable jobs in a database. Give it to [`RunnerBuilder::queue`](defer_core::RunnerBuilder::queue).
+/// A queue of durable jobs in a database. Pass it to [`RunnerBuilder::queue`](defer_core::RunnerBuilder::queue).
 ///
-/// Cloning is cheap: a clone is the same queue. The queue has connections and threads of its own, which end when the last clone, the
-/// last worker and the last job of this process are gone.
+/// Cloning is cheap: a clone refers to the same queue. The queue has its own connections and threads, which end when the last
+/// clone, the last worker and the last job of this process are gone.
 #[derive(Clone)]
 pub struct SqlxQueue {
     owner: Arc<Owner>,
@@ -48,7 +48,7 @@ impl SqlxQueue {
         answer.map_err(|error| Error::Store(error.into()))
     }
 
-    /// Returns how many jobs the queue has. Each number stops at 10,000.
+    /// Returns how many jobs the queue has. Each count stops at 10,000.
     ///
     /// # Errors
     ///
@@ -57,7 +57,7 @@ impl SqlxQueue {
         self.ask(|store: Arc<dyn Store>| async move { store.counts().await }).await
     }
 
-    /// Returns at most so many jobs that failed for good, the latest first.
+    /// Returns at most `limit` failed jobs, the latest first.
     ///
     /// # Errors
     ///
@@ -66,8 +66,8 @@ impl SqlxQueue {
         self.ask(move |store: Arc<dyn Store>| async move { store.failed(limit).await }).await
     }
 
-    /// Returns what has been due for a minute and nobody takes: names of job types that no worker was given, and `queue NAME` for
-    /// other queues in the same database without a process.
+    /// Returns what has been due for a minute without any process taking it: names of job types that no worker takes, and
+    /// `queue NAME` for other queues in the same database that have no process.
     ///
     /// # Errors
     ///
@@ -76,8 +76,7 @@ impl SqlxQueue {
         self.ask(|store: Arc<dyn Store>| async move { store.unclaimed(60_000).await }).await
     }
 
-    /// Returns how far a job has got, or how it has ended, whichever process runs it. `None` if the id is unknown, or no longer
-    /// kept.
+    /// Returns the status of a job, whichever process runs it. `None` if the id is unknown, or the job is no longer kept.
     ///
     /// # Errors
     ///
@@ -86,7 +85,7 @@ impl SqlxQueue {
         self.ask(move |store: Arc<dyn Store>| async move { store.status(id).await }).await
     }
 
-    /// Runs a job again that failed for good, with all its attempts. Returns whether there was such a job.
+    /// Runs a failed job again, with all its attempts. Returns whether there was such a job.
     ///
     /// # Errors
     ///
@@ -97,7 +96,7 @@ impl SqlxQueue {
         Ok(retried)
     }
 
-    /// Deletes a job that failed for good. Returns whether there was such a job.
+    /// Deletes a failed job. Returns whether there was such a job.
     ///
     /// # Errors
     ///
@@ -106,10 +105,10 @@ impl SqlxQueue {
         self.ask(move |store: Arc<dyn Store>| async move { store.discard(id).await }).await
     }
 
-    /// Cancels a job, in whatever process it is. One that has ended stays as it is.
+    /// Cancels a job, in whichever process it is. A job that has ended does not change.
     ///
-    /// [`Cancelled`](Cancel::Cancelled) means that it runs nowhere from here on: its row says so. One that runs is asked to stop: in
-    /// this process at its next `.await`, in another one within a beat (3 s).
+    /// [`Cancelled`](Cancel::Cancelled) means that the job will not run anywhere, because its row says so. A running job is
+    /// asked to stop at its next `.await`: in this process immediately, in another one within three seconds.
     ///
     /// # Errors
     ///
@@ -125,7 +124,7 @@ impl SqlxQueue {
         })
     }
 
-    /// Leaves jobs of this name where they are, in every process, until they are [resumed](Self::resume). Those that run go on.
+    /// Pauses jobs with this name in every process, until they are [resumed](Self::resume). Running jobs go on.
     ///
     /// # Errors
     ///
@@ -134,7 +133,7 @@ impl SqlxQueue {
         self.set_paused(name, true).await
     }
 
-    /// Lets jobs of this name run again.
+    /// Resumes jobs with this name.
     ///
     /// # Errors
     ///
@@ -152,19 +151,19 @@ impl SqlxQueue {
         Ok(())
     }
 
-    /// Closes the queue and its clones: stores what waits to be stored, for two seconds at most, and takes leave of the database.
+    /// Closes the queue and its clones: finishes pending writes, for at most two seconds, and signs off from the database.
     /// Completes within four seconds.
     ///
-    /// Durable jobs that this process still has are stopped, and other processes run them at once. So [shut down](defer_core::Runner::shutdown)
-    /// the runner before. From here on its durable jobs run in this process only, as when the database is away; workers of the queue
-    /// end with an error, and so does whatever the queue is asked.
+    /// Durable jobs that this process still has are stopped, and other processes run them immediately, so [shut
+    /// down](defer_core::Runner::shutdown) the runner first. After this, durable jobs of the runner run in this process only,
+    /// as if the database were unreachable. Workers of the queue end with an error, and other calls on the queue return errors.
     ///
-    /// There is no need to call it: a queue does the same on its own when its last clone and its last job are dropped. It tells
-    /// you when that is done.
+    /// You do not have to call it: a queue does the same on its own when its last clone and its last job are dropped. Call it
+    /// to know when that is done.
     ///
     /// # Cancel safety
     ///
-    /// If dropped, the queue is closed all the same.
+    /// If dropped, the queue still closes.
     pub async fn close(&self) {
         self.owner.close().await;
     }

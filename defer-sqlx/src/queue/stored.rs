@@ -1,4 +1,4 @@
-//! What the queue has, with the jobs themselves.
+//! Reads stored jobs back.
 
 use std::{any::type_name, fmt, iter::once, sync::Arc, time::Duration};
 
@@ -10,21 +10,21 @@ use crate::{
     store::{Store, StoredRow},
 };
 
-/// A job that a queue has. [`SqlxQueue::stored`] returns it.
+/// A job in a queue. Returned by [`SqlxQueue::stored`].
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct StoredJob<J> {
     /// The job, read from its payload.
     pub job: J,
-    /// Its id.
+    /// The job's id.
     pub id: JobId,
-    /// How far it has got.
+    /// Its status.
     pub status: JobStatus,
-    /// The key of the jobs that it runs after.
+    /// Its serial key.
     pub serial: Option<String>,
-    /// The key of the job that it may be left out for.
+    /// Its unique key.
     pub unique: Option<String>,
-    /// How long until it is due, by the database's clock: nothing of its delay is gone before it is ready.
+    /// How long until it is due, by the database's clock. Its delay begins when it becomes ready.
     pub due_in: Duration,
 }
 
@@ -40,11 +40,11 @@ impl<J> fmt::Debug for StoredJob<J> {
 }
 
 impl SqlxQueue {
-    /// Returns at most so many jobs of type `J` that the queue has, under all its names, those that were deferred first before the
-    /// others: those that wait, run, have failed, or are done and still kept. What a transaction has pushed is among them once that is
-    /// committed.
+    /// Returns at most `limit` jobs of type `J` in the queue, under all its names, in the order in which they were deferred.
+    /// They include waiting and running jobs, and ended jobs that are still kept. Jobs pushed in a transaction are included
+    /// once it is committed.
     ///
-    /// For tests, and for commands: there is no index for it, so the database may look at every row.
+    /// Use it in tests and commands. There is no index for it, so the database may look at every row.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! What the engine asks of a database.
+//! The interface of a database to the engine.
 
 use std::{fmt, sync::Arc};
 

@@ -1,5 +1,5 @@
-//! `cargo run -p analytics`: a small site that records every response in SQLite *after* it was sent, so that no visitor
-//! waits for the statistics, and draws what it recorded at `/stats`.
+//! `cargo run -p analytics`: a small site that records every response in SQLite *after* it was sent, so that no visitor waits
+//! for the statistics, and shows charts at `/stats`.
 //!
 //! It listens on `PORT` (3000) and stores its data in `DATABASE_URL` (`sqlite:analytics.db`).
 
@@ -47,7 +47,7 @@ async fn run() -> Result<ShutdownReport, Error> {
 
     let runner = Runner::builder()
         .state(visits.clone())
-        .max_running(4) // SQLite has one writer at a time: more would only wait for each other
+        .max_running(4) // SQLite has one writer at a time: more connections would only wait for each other
         .build();
     let app = site::routes()
         .merge(stats::routes(visits))

@@ -1,4 +1,4 @@
-//! The page at `/stats`: where each bar and column stands. The charts are SVG, written by the template.
+//! The page at `/stats`: computes the position of each bar and column. The template draws the charts as SVG.
 
 use askama::Template;
 

@@ -55,7 +55,7 @@ pub(crate) struct Filter {
     pub(crate) recent: u32,
 }
 
-/// What was counted. As JSON it is `/stats.json`.
+/// The counts. As JSON, they are `/stats.json`.
 #[derive(Serialize)]
 pub(crate) struct Counts {
     pub(crate) requests: i64,
@@ -154,7 +154,7 @@ impl Visits {
         let middle = format!("ORDER BY elapsed_us LIMIT 1 OFFSET {}", requests / 2);
         let median: Vec<(i64,)> = filter.select(&mut now, "elapsed_us", &middle).await?;
 
-        // A comparison is 0 or 1: their sum is how many steps the visit is above.
+        // A comparison is 0 or 1, so their sum is the number of steps below the visit.
         let step = LATENCY_STEPS.map(|step| format!("(elapsed_us >= {step})")).join(" + ");
         let steps: Vec<(i64, i64)> =
             filter.select(&mut now, &format!("{step}, COUNT(*)"), "GROUP BY 1").await?;

@@ -1,4 +1,4 @@
-//! The documents, and the routes that change them. They know nothing of the audit log.
+//! The documents, and the routes that change them. They do not know about the audit log.
 
 use axum::{
     Extension, Router,

@@ -1,4 +1,4 @@
-//! The audit log, and `GET /audit`, which shows it: one entry a line, as JSON.
+//! The audit log, and `GET /audit`, which shows it: one entry per line, as JSON.
 
 use axum::{
     Router,
@@ -34,7 +34,7 @@ pub(crate) struct AuditLog {
     pool: SqlitePool,
 }
 
-/// An entry that is to be written.
+/// An entry to be written.
 pub(crate) struct NewEntry<'a> {
     pub(crate) at_ms: i64,
     pub(crate) user: Option<&'a str>,

@@ -1,9 +1,9 @@
 //! `cargo run -p audit`: documents that users change, and an audit log of who changed what. No response waits for the log, yet
-//! a crash loses no entry of a request that was answered. Try it: end it with `kill -9`, and start it again.
+//! a crash loses no entry of a request that was answered. Try it: kill it with `kill -9`, and start it again.
 //!
-//! It listens on `PORT` (3000). `DATABASE_URL` (`sqlite:documents.db`) has the documents, `QUEUE_URL` (`sqlite:queue.db`) the jobs
-//! until they are done, and `AUDIT_URL` (`sqlite:audit.db`) the log. The queue may also be on a server: `postgres://..`. It is a
-//! demonstration: it believes all users that they are who they say, and shows the log to everyone.
+//! It listens on `PORT` (3000). `DATABASE_URL` (`sqlite:documents.db`) stores the documents, `QUEUE_URL` (`sqlite:queue.db`)
+//! the jobs until they are done, and `AUDIT_URL` (`sqlite:audit.db`) the log. The queue can also be on a server:
+//! `postgres://..`. This is a demonstration: it believes whatever name a user gives, and shows the log to everyone.
 
 mod documents;
 mod log;
@@ -41,7 +41,7 @@ async fn run() -> Result<(), BoxError> {
     let runner = Runner::builder()
         .state(log.clone())
         .queue(queue.clone())
-        .max_running(4) // SQLite has one writer at a time: more would only wait for each other
+        .max_running(4) // SQLite has one writer at a time: more connections would only wait for each other
         .build();
 
     let app = documents::routes(database)
@@ -54,7 +54,7 @@ async fn run() -> Result<(), BoxError> {
                 .capture_extension::<Actor>()
                 .capture_request_headers([REQUEST_ID]),
         )
-        .layer(from_fn(identify)); // further out: the `DeferLayer` takes over what it sets
+        .layer(from_fn(identify)); // further out, because the `DeferLayer` captures the extension that it sets
 
     let signal = stop_signal()?;
     let port = setting("PORT", "3000")?;
@@ -97,7 +97,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Opens a database so that what is committed is on the disk.
+/// Opens a database whose commits are synced to disk.
 async fn open(variable: &str, default: &str) -> Result<SqlitePool, BoxError> {
     let url = setting(variable, default)?;
     let connect = async {

@@ -1,16 +1,16 @@
-//! Records each request that may change something: who asked for what, and how it was answered.
+//! Records each request that may change something: the user, the request, and the response.
 //!
-//! | why | because |
+//! | choice | reason |
 //! |---|---|
-//! | a job | the log may be slow or away, and no client needs to wait for it |
-//! | a durable job | it is on disk before the client has its answer: after `kill -9`, no answer is without its entry |
-//! | deferred by a middleware | the routes know nothing of the log, and a refusal is recorded too |
-//! | `cx.response()` | the job runs after the response, and knows its status; after a crash, too |
-//! | under any condition | `on = "success"` would leave out who was refused |
-//! | the job's id as key | a job that runs a second time after a crash finds its entry written |
+//! | a job | the log may be slow or unreachable, and clients should not wait for it |
+//! | a durable job | it is on disk before the client has its answer, so after `kill -9` every answered request still gets its entry |
+//! | deferred by a middleware | the routes do not know about the log, and refused requests are recorded too |
+//! | `cx.response()` | the job runs after the response, and knows its status, even after a crash |
+//! | under any condition | `on = "success"` would skip refused requests |
+//! | the job's id as key | a job that runs a second time after a crash finds that its entry exists |
 //!
-//! One limit remains. If the process dies between a change and its answer, the change may be stored without an entry. Where that
-//! must not be, store the job in the transaction of the change, with `SqlxQueue::push_in`, as `examples/signup` does.
+//! One limit remains. If the process dies between a change and its answer, the change may be stored without an entry. If that
+//! must not happen, store the job in the transaction of the change, with `SqlxQueue::push_in`, as `examples/signup` does.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -28,7 +28,7 @@ use crate::log::{AuditLog, NewEntry};
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Who sent a request. Not an `Option<String>`: a job that misses its actor fails, and never takes it for nobody.
+/// The user who sent a request. Not an `Option<String>`: a job without its actor fails, instead of recording nobody.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) enum Actor {
     Nobody,
@@ -44,7 +44,7 @@ impl Actor {
     }
 }
 
-/// Finds out who asks, and gives a request an id if it has none. In real life, a session or a token says who.
+/// Identifies the user, and gives the request an id if it has none. A real service would use a session or a token.
 pub(crate) async fn identify(mut request: Request, next: Next) -> Response {
     let user = request.headers().get("x-user").and_then(|name| name.to_str().ok());
     let actor = user.map_or(Actor::Nobody, |name| Actor::User(name.to_owned()));
@@ -56,7 +56,7 @@ pub(crate) async fn identify(mut request: Request, next: Next) -> Response {
     response
 }
 
-/// Defers an entry for each request but those that only read, whether or not it finds a route.
+/// Defers an entry for each request, except for those that only read, whether or not it matches a route.
 pub(crate) async fn record(request: Request, next: Next) -> Response {
     if !request.method().is_safe() {
         let id = request.headers().get(REQUEST_ID).map_or(&[][..], HeaderValue::as_bytes);
@@ -65,12 +65,12 @@ pub(crate) async fn record(request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-/// Writes one entry. Who asked for what, and how it was answered, is not in it: the job knows its request and the response. One that is
-/// out of tries stays in `SqlxQueue::failed`, and can be tried again.
+/// Writes one entry. Its fields do not contain the user, the request or the response: the job gets them from its context. A job
+/// that is out of tries stays in `SqlxQueue::failed`, and can be retried.
 #[derive(Clone, Deferrable, Serialize, Deserialize)]
 #[defer(queue, tries = 1000, backoff = "1s..1m", timeout = "10s")]
 pub(crate) struct WriteEntry {
-    /// When the request came, in milliseconds of the Unix epoch.
+    /// When the request arrived, in milliseconds since the Unix epoch.
     at_ms: i64,
     path: String,
     request_id: String,

@@ -91,7 +91,7 @@ async fn a_client_that_leaves_before_its_answer_leaves_an_entry_without_a_status
 }
 
 #[tokio::test]
-async fn while_the_queue_cannot_be_written_entries_are_written_all_the_same() {
+async fn entries_are_written_even_while_the_queue_cannot_be_written() {
     let service = Service::start().await;
     let _locked = lock(&service.folder.path().join("queue.db")).await;
     assert_eq!(service.ask(Method::PUT, PLAN, "ada", "the request").await, 201);

@@ -1,4 +1,4 @@
-//! `cargo run -p hello`, then `curl localhost:3000` in another terminal. The answer is there at once; the mail takes its time.
+//! `cargo run -p hello`, then `curl localhost:3000` in another terminal. The answer comes immediately; the mail takes its time.
 
 use std::{env, io, time::Duration};
 
@@ -32,7 +32,7 @@ async fn hello() -> &'static str {
 
 #[tokio::main]
 async fn main() -> io::Result<()> {
-    tracing_subscriber::fmt().with_writer(io::stderr).init(); // prints what fails
+    tracing_subscriber::fmt().with_writer(io::stderr).init(); // logs failed jobs
     let port = env::var("PORT").unwrap_or_else(|_| "3000".into());
     let listener = TcpListener::bind(format!("127.0.0.1:{port}")).await?;
     println!("listening on http://{}", listener.local_addr()?);
@@ -40,7 +40,7 @@ async fn main() -> io::Result<()> {
     let app = Router::new().route("/", get(hello)).layer(DeferLayer::default());
     let ctrl_c = async { signal::ctrl_c().await.expect("Ctrl-C can be waited for") };
 
-    // At Ctrl-C, waits for the open requests and for the mails behind them.
+    // At Ctrl-C, waits for open requests and for their mails.
     let report = defer_axum::serve(listener, app).with_graceful_shutdown(ctrl_c).await?;
     for job in report.unfinished {
         println!("not done: {} {}", job.name, job.id);

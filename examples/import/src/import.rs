@@ -14,12 +14,12 @@ pub(crate) struct Import {
     lines: Vec<String>,
 }
 
-/// How far it is.
+/// Its progress.
 #[derive(Serialize)]
 struct Progress {
     done: usize,
     of: usize,
-    /// Lines that are no contact.
+    /// Lines that are not contacts.
     refused: usize,
 }
 
@@ -28,7 +28,7 @@ impl Job for Import {
         let mut progress = Progress { done: 0, of: self.lines.len(), refused: 0 };
         cx.set_progress(&progress)?;
         for line in &self.lines {
-            // Cancelled, the job is dropped here. One that has to tidy up waits for `cx.cancelled()`, too.
+            // If it is cancelled, the job is dropped here. A job that has to clean up also waits for `cx.cancelled()`.
             tokio::time::sleep(cx.state::<Pace>()?.0).await;
             progress.done += 1;
             progress.refused += usize::from(!is_contact(line));

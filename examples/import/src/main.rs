@@ -1,9 +1,9 @@
-//! `cargo run -p import`: a form takes a list of contacts and answers at once, with an id. The import is a job that runs after that, a
-//! page shows how far it is, and a button cancels it.
+//! `cargo run -p import`: a form takes a list of contacts and answers immediately, with an id. The import is a job that runs
+//! afterwards. A page shows its progress, and a button cancels it.
 //!
-//! It listens on `PORT` (3000). Each line takes `LINE_MS` (200) milliseconds, so that there is something to see. It is a
-//! demonstration: it stores nothing, and whoever has the id of an import may follow and cancel it. Imports are lost at a crash; give
-//! the runner a queue of `defer-sqlx`, and put `#[defer(queue)]` on the job, to keep them.
+//! It listens on `PORT` (3000). Each line takes `LINE_MS` (200) milliseconds, so that there is something to see. This is a
+//! demonstration: it stores nothing, and everyone who has the id of an import can follow and cancel it. A crash loses imports.
+//! To keep them, give the runner a queue of `defer-sqlx`, and put `#[defer(queue)]` on the job.
 
 mod import;
 mod page;
@@ -36,7 +36,7 @@ async fn accept(list: String) -> (StatusCode, Json<JobId>) {
     (StatusCode::ACCEPTED, Json(Import::defer(lines).id()))
 }
 
-/// Server-sent events: how far an import is, up to its end.
+/// Server-sent events: the progress of an import, up to its end.
 async fn progress(State(runner): State<Runner>, Path(id): Path<JobId>) -> Response {
     watch_sse(&runner, id).await
 }
@@ -44,7 +44,7 @@ async fn progress(State(runner): State<Runner>, Path(id): Path<JobId>) -> Respon
 async fn cancel(State(runner): State<Runner>, Path(id): Path<JobId>) -> StatusCode {
     match runner.cancel(id).await {
         Cancel::Cancelled => StatusCode::NO_CONTENT,
-        // It runs, and ends soon: the page hears of that.
+        // It is running and will end soon: the page will see that.
         Cancel::Asked => StatusCode::ACCEPTED,
         Cancel::Ended => StatusCode::CONFLICT,
         Cancel::Unknown => StatusCode::NOT_FOUND,
@@ -56,7 +56,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let pace = Pace(Duration::from_millis(setting("LINE_MS", 200)?));
     let runner = Runner::builder()
         .state(pace)
-        .keep_outcomes(10_000) // of imports that have ended, for those who ask later
+        .keep_outcomes(10_000) // of ended imports, for clients that ask later
         .build();
     let app = Router::new()
         .route("/imports", post(accept))

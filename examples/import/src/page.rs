@@ -1,4 +1,4 @@
-//! The page: one file each of HTML, script and style, none of which comes from elsewhere.
+//! The page: one file each of HTML, JavaScript and CSS. It loads nothing from other sites.
 
 use axum::{
     Router,

@@ -26,6 +26,22 @@ async fn a_client_hears_how_far_its_import_is_up_to_the_end() {
 }
 
 #[tokio::test]
+async fn a_client_hears_of_each_step_up_to_the_last() {
+    let service = Service::start(5).await;
+    let lines = "Ada, ada@example.com\nnobody\n";
+    // A short import may be over before the client listens. Then a longer one follows.
+    for times in [10, 100, 1_000] {
+        let id = service.import(lines.repeat(times)).await;
+        let heard = service.events(&id).await.all().await;
+        let [.., last, _end] = &heard[..] else { continue };
+        let progress = json!({"done": 2 * times, "of": 2 * times, "refused": times});
+        assert_eq!(last, &json!({"status": "running", "progress": progress, "final": false}));
+        return;
+    }
+    panic!("no import was long enough");
+}
+
+#[tokio::test]
 async fn an_import_that_runs_is_cancelled() {
     let service = Service::start(AN_HOUR).await;
     let id = service.import("Ada, ada@example.com").await;

@@ -30,7 +30,7 @@ impl Feed {
 
     /// Tells every reader that this sign-up has changed.
     pub fn publish(&self, id: i64) {
-        // The error says that no page is open.
+        // An error means that no page is open.
         let _ = self.changed.send(id);
     }
 
@@ -43,7 +43,7 @@ impl Feed {
         signups: SignUps,
         stop: CancellationToken,
     ) -> Result<impl Stream<Item = Result<Event, Infallible>> + use<>, sqlx::Error> {
-        // First listen, then read: what changes in between is sent twice, not lost.
+        // Subscribe first, then read: a change in between is sent twice, but not lost.
         let changed = BroadcastStream::new(self.changed.subscribe());
         let mut recent = signups.recent(RECENT).await?;
         recent.reverse();

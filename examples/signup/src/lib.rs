@@ -9,8 +9,8 @@
 //!                                        +--> Feed -> GET /events -> the row <-----+
 //! ```
 //!
-//! With `QUEUE_URL` the queue is elsewhere. The mail is then deferred with `SendWelcome::defer(..)`, stored before the answer and sent
-//! after it.
+//! With `QUEUE_URL`, the queue is in another database. The mail is then deferred with `SendWelcome::defer(..)`, stored before
+//! the answer and sent after it.
 //!
 //! [`Service::open`] puts the parts together; `main.rs` listens, serves and stops.
 

@@ -11,7 +11,7 @@ use crate::{Config, ConfigError, Feed, MailRoute, SignUps};
 
 /// Sends the welcome mail of one sign-up.
 ///
-/// It is on disk before the client has its answer, so a process that is killed does not lose it.
+/// The job is on disk before the client has its answer, so it survives a kill.
 #[derive(Clone, Debug, Deferrable, Serialize, Deserialize)]
 #[defer(queue, tries = 3, backoff = "500ms..30s", timeout = "10s")]
 pub struct SendWelcome {
@@ -31,7 +31,7 @@ impl Job for SendWelcome {
         let unsent = signups.attempt_begins(self.signup, &cx.id().to_string()).await?;
         feed.publish(self.signup);
         if !unsent {
-            return Ok(()); // an earlier attempt got it out
+            return Ok(()); // an earlier attempt has sent it
         }
 
         cx.state::<Mailer>()?.send(self).await?;
@@ -45,7 +45,7 @@ impl Job for SendWelcome {
     }
 }
 
-/// Notes how long the answer to a sign-up took, which is known once it was sent.
+/// Stores how long the answer to a sign-up took, which is known once it has been sent.
 #[derive(Debug, Deferrable)]
 pub struct NoteAnswer {
     /// The number of the sign-up.
@@ -101,7 +101,7 @@ impl Mailer {
     }
 
     async fn send(&self, welcome: &SendWelcome) -> JobResult {
-        // A mail that cannot be written now cannot be written at the next try either.
+        // A mail that cannot be composed now cannot be composed in the next attempt either.
         let mail = self.write(welcome).map_err(JobError::fatal)?;
         tokio::time::sleep(self.delay).await;
         match &self.transport {
@@ -110,8 +110,8 @@ impl Mailer {
             }
             Transport::Smtp(server) => {
                 server.send(mail).await.map_err(|error| {
-                    // 5xx: no such mailbox, or not from us. Client: the server lacks what this
-                    // address needs. Everything else (no route, 4xx) may be better next time.
+                    // 5xx: no such mailbox, or not from us. Client: the server does not support this address. Everything else
+                    // (no route, 4xx) may succeed next time.
                     let for_good = error.is_permanent() || error.is_client();
                     let error = JobError::from(error);
                     if for_good { error.fatal() } else { error }

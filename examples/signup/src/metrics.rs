@@ -1,4 +1,4 @@
-//! What `GET /metrics` answers: the jobs, as Prometheus reads them.
+//! Serves `GET /metrics`: the jobs, in the format of Prometheus.
 
 use axum::{Router, routing::get};
 use defer_axum::{Runner, metrics};
@@ -16,10 +16,10 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
 
 /// Returns the route.
 pub fn routes(exporter: PrometheusHandle, runner: Runner) -> Router {
-    let render = move || {
-        metrics::record_gauges([&runner]);
+    let render = async move || {
+        metrics::record_gauges([&runner]).await;
         exporter.run_upkeep();
         exporter.render()
     };
-    Router::new().route("/metrics", get(async move || render()))
+    Router::new().route("/metrics", get(render))
 }

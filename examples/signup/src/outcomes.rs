@@ -13,8 +13,8 @@ struct Failure {
     given_up: bool,
 }
 
-/// Stores what a [`SendWelcome`] cannot say itself: that an attempt failed, timed out or panicked, and
-/// whether another follows. Returns a hook for `on_event`.
+/// Stores what a [`SendWelcome`] cannot store itself: that an attempt failed, timed out or panicked, and whether another
+/// follows. Returns a hook for `on_event`.
 ///
 /// The runner calls the hook between two jobs, so it only passes the event on; a task writes it.
 pub(crate) fn record_failures(signups: SignUps, feed: Feed) -> impl Fn(&JobEvent) + Send + Sync + 'static {
@@ -36,7 +36,7 @@ pub(crate) fn record_failures(signups: SignUps, feed: Feed) -> impl Fn(&JobEvent
         if let Some((error, given_up)) = failure(event.kind()) {
             let job = event.id().to_string();
             let problem = format!("Attempt {} failed: {error}", event.attempt());
-            // The error says that the task is gone: the process is ending.
+            // An error means that the task is gone: the process is ending.
             let _ = failures.send(Failure { job, problem, given_up });
         }
     }

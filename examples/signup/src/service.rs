@@ -5,12 +5,12 @@ use defer_axum::{Dashboard, DeferLayer, Deferrable, Runner};
 use defer_sqlx::{SqlxQueue, Worker};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Config, ConfigError, Feed, Mailer, SendWelcome, SignUps, outcomes, web};
+use crate::{Config, ConfigError, Feed, Mailer, NoteAnswer, SendWelcome, SignUps, outcomes, web};
 
 /// The service: its routes, its runner and its queue.
 #[derive(Debug)]
 pub struct Service {
-    /// The routes, with the layer that collects their jobs, and the page of the jobs.
+    /// The routes, with the layer that collects their jobs, and the dashboard.
     pub app: Router,
     /// Runs the jobs.
     pub runner: Runner,
@@ -55,13 +55,15 @@ impl Service {
             .state(signups.clone())
             .state(feed.clone())
             .queue(queue.clone())
+            // So that its metrics exist before its first failure, as those of the worker's types do.
+            .job::<NoteAnswer>()
             .on_event(outcomes::record_failures(signups.clone(), feed.clone()))
             .build();
-        // For everyone, as the rest of this demonstration. Put authentication in front of yours.
+        // Open to everyone, like the rest of this demonstration. Put authentication in front of yours.
         let jobs = Dashboard::new(&runner).enable_actions();
         let routes = web::routes(signups, feed, is_in_database.then(|| queue.clone()), stop.clone());
         Ok(Self {
-            app: routes.layer(DeferLayer::new(runner.clone())).nest("/jobs", jobs.into()),
+            app: routes.layer(DeferLayer::new(runner.clone())).nest_service("/jobs", jobs.into_router()),
             runner,
             queue,
             stop,

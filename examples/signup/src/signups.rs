@@ -79,7 +79,7 @@ pub enum Mail {
         /// From the answer to the hand-over.
         after: Duration,
     },
-    /// Out of attempts, or refused for good.
+    /// Out of attempts, or rejected permanently.
     GivenUp {
         /// What the last attempt ended with.
         problem: String,
@@ -108,8 +108,8 @@ impl SignUps {
     /// When it cannot be opened or written.
     pub async fn open(options: SqliteConnectOptions) -> Result<Self, sqlx::Error> {
         let pool = SqlitePoolOptions::new()
-            // Opened by one connection alone: two that turn to the write-ahead log at once may find each other's lock.
-            // An in-memory database lives as long as its last connection.
+            // Opened by a single connection: two that switch to the write-ahead log at the same time can block each other. An
+            // in-memory database lives as long as its last connection.
             .idle_timeout(None)
             .max_lifetime(None)
             .connect_with(options.journal_mode(SqliteJournalMode::Wal))
@@ -127,7 +127,7 @@ impl SignUps {
         insert(&mut *self.pool.acquire().await?, name, email).await
     }
 
-    /// Stores a sign-up together with its mail's job, both or neither, in a queue in this database. Returns its number.
+    /// Stores a sign-up together with its mail's job in one transaction, in a queue in this database. Returns its number.
     ///
     /// # Errors
     ///

@@ -102,7 +102,8 @@ async fn the_page_of_the_jobs_shows_runs_as_they_happen_and_tries_a_failed_one_a
     service.sign_up("Marker-4712", "nobody@example.com").await;
     server.answer("550 no such mailbox");
     browser.text("#runs li.bad .error", "no such mailbox").await;
-    browser.text("#queue li .error", "no such mailbox").await;
+    browser.text("#failed li .error", "no such mailbox").await;
+    browser.text("#failures li .error", "no such mailbox").await;
     assert!(!browser.client.source().await.unwrap().contains("Marker"));
     browser.click("#runs nav a[href*=failed]").await;
     browser.text("#runs nav a[aria-current]", "Failed").await;
@@ -129,14 +130,17 @@ async fn the_page_of_the_jobs_shows_runs_as_they_happen_and_tries_a_failed_one_a
     })
     .await;
 
-    browser.click("#queue li button").await;
+    browser.click("#failed li button[value=retry]").await;
+    browser.text("#ask[open]", "Retry SendWelcome").await;
+    browser.click("#ask[open] button[value=yes]").await;
+    browser.text("#said", "1 job will run again.").await;
     server.answer("250 ok");
     support::eventually::eventually("the third mail", async || {
         (browser.count("#runs li.good").await == 3).then_some(())
     })
     .await;
     support::eventually::eventually("no failed job", async || {
-        (browser.count("#queue li").await == 0).then_some(())
+        (browser.count("#failed li").await == 0).then_some(())
     })
     .await;
 }

@@ -56,7 +56,7 @@ async fn the_metrics_count_the_jobs_and_name_nobody() {
 }
 
 #[tokio::test]
-async fn what_a_job_carries_is_in_neither_page_nor_data_nor_metrics_nor_logs() {
+async fn a_jobs_fields_are_in_no_page_data_metric_or_log() {
     let server = MailServer::start().await;
     let log = "defer=trace,defer_sqlx=trace,signup=trace,info";
     let service = Service::start(&[("SMTP_URL", &server.url), ("RUST_LOG", log)]).await;

@@ -1,7 +1,7 @@
-//! `cargo run -p tls`: HTTPS by rustls, over HTTP/1 and HTTP/2. A job starts when the last TLS record of its response has been
-//! sent.
+//! `cargo run -p tls`: HTTPS with rustls, over HTTP/1 and HTTP/2. A job starts when the last TLS record of its response has
+//! been sent.
 //!
-//! It listens on `PORT` (3443). `CERT` and `KEY` are PEM files. Without them it makes a certificate of its own, for
+//! It listens on `PORT` (3443). `CERT` and `KEY` are PEM files. Without them, it creates a self-signed certificate for
 //! `localhost`, and writes it to `cert.pem`.
 
 use std::{env, error::Error, fs, net::Ipv4Addr, sync::Arc};
@@ -45,7 +45,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
     let port = tcp.local_addr()?.port();
 
-    // Handshakes run in tasks of their own: a slow one keeps nobody waiting.
+    // Handshakes run in their own tasks, so a slow one does not delay other clients.
     let listener = TlsListener::new(SpawningHandshakes(tls()?), tcp);
     println!("try it: curl --cacert cert.pem https://localhost:{port}");
 

@@ -6,10 +6,11 @@
 //! step, and checks:
 //!
 //! - No job starts before the last byte of its response was taken and flushed.
-//! - Where nothing is in the way, the jobs of a response that was taken in full have been released, as `Sent`.
-//! - Each job runs once, and is told a delivery that this client, handler and body can have caused.
-//! - `bytes_sent` is what was taken: over HTTP/1 always, over HTTP/2 if it was sent, and else never more.
-//! - In the end no response is held up that axum's server lets through, the server stops where axum's does, and the counts of
+//! - Unless something delays them, the jobs of a response that was taken completely have been released, as `Sent`.
+//! - Each job runs once, and sees a delivery that this client, handler and body can have caused.
+//! - `bytes_sent` is the number of bytes taken: over HTTP/1 always, over HTTP/2 if the response was sent; otherwise it is never
+//!   more.
+//! - In the end, no response is delayed that axum's server lets through, the server stops where axum's does, and the counts of
 //!   the runner add up.
 //!
 //! A seed makes the same case on every machine:

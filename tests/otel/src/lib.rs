@@ -1,4 +1,5 @@
-//! What OpenTelemetry is told of jobs. A crate of its own, because its features add fields to the spans of all others.
+//! Tests the data that OpenTelemetry gets about jobs. A crate of its own, because its features add fields to the spans of all
+//! others.
 
 #![cfg(test)]
 #![allow(clippy::unwrap_used, reason = "these are tests")]
@@ -11,7 +12,7 @@ use defer_axum::{
     queue::{Envelope, Queue, Ran, Resume},
 };
 use defer_tests::{By, Tcp};
-use opentelemetry::trace::{SpanKind, Status, TracerProvider};
+use opentelemetry::trace::{Status, TracerProvider};
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
@@ -141,7 +142,6 @@ async fn a_job_s_span_is_linked_to_its_request_s_which_has_ended_before() {
             let jobs = traces.until("process SendWelcome", 2).await;
             for job in &jobs {
                 assert_linked(job, &request);
-                assert_eq!(job.span_kind, SpanKind::Consumer);
                 assert_eq!(attribute(job, "messaging.system").as_deref(), Some("defer"));
                 assert_eq!(attribute(job, "messaging.operation.type").as_deref(), Some("process"));
                 assert_eq!(attribute(job, "messaging.destination.name").as_deref(), Some("SendWelcome"));
@@ -190,4 +190,46 @@ async fn a_queued_job_takes_its_request_s_trace_along_and_so_do_the_jobs_that_it
         assert!(matches!(job.status, Status::Error { .. }));
     }
     server.stop().await;
+}
+
+#[tokio::test]
+async fn a_job_s_span_is_a_part_of_its_request_s_trace_where_that_is_wanted() {
+    let traces = Traces::start();
+    let (queue, turns) = (Memory::default(), Arc::new(Semaphore::new(2)));
+    let runner = Runner::builder().state(turns).queue(queue.clone()).child_spans().build();
+    let routes = Router::new().route(
+        "/hello",
+        get(async || {
+            SendWelcome::defer("ada@example.com");
+            Queued::defer();
+        }),
+    );
+    let app = routes.layer(DeferLayer::new(runner.clone())).layer(TraceLayer::new_for_http());
+    let server = By::Defer.serve_app(app, &runner).await;
+    assert_eq!(Tcp::connect(server.addr).await.get("/hello").await.status, 200);
+    let request = traces.until("request", 1).await.remove(0);
+    let mut jobs = traces.until("process SendWelcome", 2).await;
+    let envelope = queue.0.lock().unwrap().remove(0);
+    let resume = Resume::new(envelope.id, 0, envelope.metadata);
+    drop(runner.resume(Queued, resume).unwrap().ran().await);
+    jobs.extend(traces.until("process Queued", 1).await);
+    for job in jobs {
+        assert_eq!(job.span_context.trace_id(), request.span_context.trace_id());
+        assert_eq!(job.parent_span_id, request.span_context.span_id());
+        assert!(job.links.is_empty(), "{job:?}");
+    }
+    server.stop().await;
+}
+
+/// Otherwise each line of the log would have them.
+#[tokio::test]
+async fn what_only_opentelemetry_needs_is_no_field_of_the_span() {
+    let (traced, logging) = defer_tests::Traced::start(tracing::Level::INFO);
+    let runner = Runner::builder().state(Arc::new(Semaphore::new(2))).build();
+    defer_axum::scope(&runner, async { drop(SendWelcome::defer("ada@example.com")) }).await;
+    runner.idle().await;
+    drop(logging);
+    let text = traced.text();
+    assert!(text.contains(r#"run{job="SendWelcome" id="#), "{text}");
+    assert!(!text.contains("otel.") && !text.contains("messaging."), "{text}");
 }

@@ -171,7 +171,7 @@ async fn a_service_that_refuses_answers_503() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outage_is_nobody_s_death() {
+async fn an_outage_makes_no_process_count_as_dead() {
     on_each(async |backend| {
         let place = backend.place().await;
         let (one, other) = (Service::at(&place, "log").await, Service::at(&place, "log").await);

@@ -136,7 +136,7 @@ async fn a_job_that_dies_before_its_end_has_deferred_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_process_writes_that_was_stopped_for_long_changes_nothing() {
+async fn late_writes_of_a_process_that_was_stopped_change_nothing() {
     on_each(async |backend| {
         let place = backend.place().await;
         let log = place.log_named("stopped");

@@ -1,4 +1,4 @@
-//! What a durable job is promised while all goes well, and what is in nobody's way.
+//! The promises about durable jobs in normal operation, and faults that must not affect other jobs.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -347,7 +347,7 @@ async fn a_job_that_cannot_be_read_is_put_aside_and_stops_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_type_that_nobody_takes_is_named_in_the_log() {
+async fn a_type_that_no_process_takes_is_named_in_the_log() {
     static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
     struct ToLog;
     impl Write for ToLog {
@@ -407,7 +407,7 @@ async fn jobs_with_a_serial_key_run_one_at_a_time_and_in_order_in_all_processes(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_became_of_a_job_is_known_by_its_id_in_every_process() {
+async fn every_process_knows_the_status_of_a_job_by_its_id() {
     on_each(async |backend| {
         let place = backend.place().await;
         let [service, other] = [Service::at(&place, "log").await, Service::at(&place, "other").await];
@@ -790,8 +790,7 @@ async fn a_job_of_a_transaction_is_there_with_the_user_s_row_or_not_at_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_written_is_read_back_with_its_payload_and_what_a_transaction_pushed_once_that_is_committed()
-{
+async fn stored_jobs_are_read_back_with_their_payload_and_those_of_a_transaction_once_it_is_committed() {
     on_each(async |backend| {
         let service = Service::on(backend).await;
         let (queue, place) = (&service.queue, &service.place);

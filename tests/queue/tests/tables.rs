@@ -1,4 +1,4 @@
-//! The queue's tables: whoever creates them, finds them and inserts into them.
+//! The queue's tables: creating them, finding them, and inserting into them.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -115,7 +115,7 @@ async fn queues_of_different_names_do_not_see_each_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_done_is_forgotten_after_its_time() {
+async fn ended_jobs_are_deleted_after_their_time() {
     on_each(async |backend| {
         let service = Service::on(backend).await;
         service.queue.push(Note { number: 1 }).await.unwrap();

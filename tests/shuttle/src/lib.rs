@@ -1,5 +1,6 @@
 //! All of `defer-core`, compiled a second time against [shuttle]'s primitives, and run in random schedules of its threads and
-//! tasks: `cargo test -p defer-shuttle`. What is too large for `tests/loom`: the runner, nesting, retries and the shutdown.
+//! tasks: `cargo test -p defer-shuttle`. It covers the parts that are too large for `tests/loom`: the runner, nesting, retries
+//! and the shutdown.
 //!
 //! The sources name `std` and `tokio`. Here the one is `tests/shuttle/std`, with shuttle's locks, atomics and thread-locals, and
 //! the other `tests/shuttle/tokio`, with its tasks and with timers that may fire at any time.
@@ -48,7 +49,10 @@ pub use self::{
         context::JobContext,
         job::{Deferrable, IntoJobResult, Job},
     },
-    list::{current::Scoped, engine::Overflow, list::JobList, report::RunningJob},
+    list::{
+        current::Scoped, engine::Overflow, list::JobList, open_job::OpenJob, open_state::OpenState,
+        report::RunningJob,
+    },
     model::{
         error::{
             BoxError, DeferError, ExtensionError, GlobalRunnerExists, IntoJobError, JobError, JobResult,

@@ -1,4 +1,4 @@
-//! Long runs of a real server, with figures at the end and a failure where they are not as promised.
+//! Long runs of a real server. They print figures at the end, and fail if these break a promise.
 //!
 //! - `soak load [REQUESTS]` starts a server as a process of its own, sends it requests that defer five jobs each over
 //!   connections that do not all live to see the response, and compares what the server, its jobs, its hook and its
@@ -7,12 +7,18 @@
 //!   worked off.
 //! - `soak page [SECONDS]` defers a hundred thousand jobs a second under a dashboard, and compares its figures with the
 //!   runner's, and its memory at the end with that after a second. `scripts/soak_page.py` has a browser look at it.
+//! - `soak types` measures the memory that a dashboard takes for three hundred job types.
+//! - `soak scene NAME` serves a dashboard that is `empty`, `busy`, `failing`, has its queue `down`, shows three hundred
+//!   `types`, or `hostile` names, until the end of its input. `scripts/page.py` looks at them.
 
 mod load;
 mod memory;
+mod numbered;
 mod page;
 mod pending;
+mod scene;
 mod server;
+mod types;
 
 use std::{error::Error, process::ExitCode};
 
@@ -21,6 +27,10 @@ type Failure = Box<dyn Error + Send + Sync>;
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let mode = arguments.next().unwrap_or_default();
+    if mode == "scene" {
+        let name = arguments.next().unwrap_or_default();
+        return exit(tokio::runtime::Runtime::new().expect("a runtime").block_on(scene::run(&name)));
+    }
     let mut number = || arguments.next().map(|number| number.parse().expect("a number"));
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let outcome = match &*mode {
@@ -28,9 +38,15 @@ fn main() -> ExitCode {
         "serve" => runtime.block_on(server::run()),
         "pending" => runtime.block_on(pending::run(number().unwrap_or(1_000_000))),
         "page" => runtime.block_on(page::run(number().unwrap_or(10))),
+        "types" => runtime.block_on(types::run()),
         "wait" => runtime.block_on(pending::measure(number().unwrap_or(1_000_000), number().unwrap_or(1))),
-        _ => Err("usage: soak load [REQUESTS] | soak pending [JOBS] | soak page [SECONDS]".into()),
+        _ => Err("usage: soak load [REQUESTS] | soak pending [JOBS] | soak page [SECONDS] | soak types | soak scene NAME"
+            .into()),
     };
+    exit(outcome)
+}
+
+fn exit(outcome: Result<(), Failure>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

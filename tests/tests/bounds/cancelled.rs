@@ -1,4 +1,4 @@
-//! A response that is held back only for jobs that do not run any more goes out.
+//! A response that is held only for jobs that will no longer run goes out.
 
 use std::{future::poll_fn, pin::pin, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! Bounds over sockets and routers: whatever waits for room makes progress.
+//! Limits over sockets and routers: everything that waits for room makes progress.
 
 mod cancelled;
 mod nested;

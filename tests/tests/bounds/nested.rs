@@ -1,4 +1,4 @@
-//! `Overflow::Wait` holds responses back, and locks nobody: whoever waits for room keeps none that others need.
+//! `Overflow::Wait` holds responses without deadlocks: nothing keeps room that others need while it waits.
 
 use std::sync::Arc;
 

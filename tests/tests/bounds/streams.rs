@@ -1,4 +1,4 @@
-//! Streams that defer for hours keep no room from others, nor from the requests they make.
+//! Streams that defer for hours do not take room from others, nor from requests that they make.
 
 use axum::{Router, body::Body, routing::get};
 use defer_axum::{DeferLayer, Runner};

@@ -1,131 +1,109 @@
-//! The queue on the page, and trying its failed jobs again.
-
-use std::sync::{Arc, Mutex};
+//! What an operator can do, and who cannot.
 
 use axum::Router;
-use defer_axum::{
-    BoxError, BoxFuture, Dashboard, JobId, JobStatus, Runner,
-    queue::{Envelope, FailedJob, InspectQueue, Queue, QueueCounts},
+use defer_axum::{Dashboard, Deferrable, Job, JobContext, JobResult, Runner, scope};
+use defer_tests::{Reply, Server, Tcp, in_time};
+
+use crate::{
+    data, page, post,
+    queue::{Answers, Fake, NAME},
+    serve,
 };
-use defer_tests::{Server, Tcp, in_time};
-
-use crate::{data, page, post, serve};
-
-/// How a queue answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Answers {
-    Well,
-    WithAnError,
-    WithAPanic,
-    WithAPanicLater,
-}
-
-/// A queue with a job that failed.
-#[derive(Clone)]
-struct Broken {
-    failed: JobId,
-    answers: Arc<Mutex<Answers>>,
-    retried: Arc<Mutex<Vec<JobId>>>,
-}
-
-impl Broken {
-    fn new(answers: Answers) -> Self {
-        let failed = "01M8AK9CQWBNEDV6SC000000YA".parse().expect("an id");
-        Self { failed, answers: Arc::new(Mutex::new(answers)), retried: Arc::default() }
-    }
-
-    fn answer<T: Send + 'static>(&self, answer: T) -> BoxFuture<'_, Result<T, BoxError>> {
-        let answers = *self.answers.lock().expect("no panic");
-        assert!(answers != Answers::WithAPanic, "on purpose");
-        Box::pin(async move {
-            match answers {
-                Answers::Well => Ok(answer),
-                Answers::WithAnError => Err("postgres://user:password@host refused".into()),
-                _ => panic!("on purpose, later"),
-            }
-        })
-    }
-}
-
-impl Queue for Broken {
-    fn push(&self, _: Vec<Envelope>) -> BoxFuture<'_, Result<(), BoxError>> {
-        Box::pin(async { Err("nothing is pushed here".into()) })
-    }
-
-    fn inspect(&self) -> Option<&dyn InspectQueue> {
-        Some(self)
-    }
-}
-
-impl InspectQueue for Broken {
-    fn counts(&self) -> BoxFuture<'_, Result<QueueCounts, BoxError>> {
-        let mut counts = QueueCounts::default();
-        (counts.pending, counts.failed) = (17, 1);
-        self.answer(counts)
-    }
-
-    fn failed(&self, _limit: usize) -> BoxFuture<'_, Result<Vec<FailedJob>, BoxError>> {
-        let error = format!("mailbox <full>{}", ".".repeat(100_000));
-        self.answer(vec![FailedJob::new(self.failed, "Send<Mail>", 3, error); 100])
-    }
-
-    fn unclaimed(&self) -> BoxFuture<'_, Result<Vec<String>, BoxError>> {
-        self.answer(vec!["Send<Sms>".to_owned(); 100])
-    }
-
-    fn status(&self, id: JobId) -> BoxFuture<'_, Result<Option<JobStatus>, BoxError>> {
-        self.answer((id == self.failed).then(|| JobStatus::failed("mailbox full")))
-    }
-
-    fn retry(&self, id: JobId) -> BoxFuture<'_, Result<bool, BoxError>> {
-        self.retried.lock().expect("no panic").push(id);
-        self.answer(id == self.failed)
-    }
-}
 
 const SAME_ORIGIN: &str = "sec-fetch-site: same-origin\r\n";
+const SCRIPT: &str = "sec-fetch-site: same-origin\r\nx-dashboard-script: \r\n";
 
-async fn serve_with(queue: &Broken, dashboard: impl FnOnce(Dashboard) -> Dashboard) -> Server {
+async fn serve_with(queue: &Fake, dashboard: impl FnOnce(Dashboard) -> Dashboard) -> Server {
     let runner = Runner::builder().queue(queue.clone()).build();
     let dashboard = dashboard(Dashboard::new(&runner));
     serve(Router::new().nest("/jobs", dashboard.into()), &runner).await
 }
 
+/// Acts as the script does.
+async fn act(server: &Server, form: &str) -> Reply {
+    post(server, "/jobs", form, SCRIPT).await
+}
+
+/// Returns the key of the queue's group of failed jobs.
+async fn group(server: &Server) -> String {
+    let data = data(server, "/jobs/data").await;
+    data["failures"][0]["key"].as_str().expect("a key").to_owned()
+}
+
 #[tokio::test]
-async fn the_queue_is_shown_with_its_failed_jobs_and_a_button_only_where_actions_are_enabled() {
-    let queue = Broken::new(Answers::Well);
-    let form = format!("value=\"{}\"", queue.failed);
+async fn there_are_buttons_only_where_actions_are_enabled() {
+    let queue = Fake::new(Answers::Well);
     for has_actions in [false, true] {
         let server =
             serve_with(&queue, |dashboard| if has_actions { dashboard.enable_actions() } else { dashboard });
         let server = server.await;
-        let html = page(&server, "/jobs").await;
-        assert!(html.contains("<dd>17</dd>") && html.contains("mailbox &#60;full&#62;"), "{html}");
-        assert!(html.contains("Send&#60;Mail&#62;") && html.contains("after 3 attempts"), "{html}");
-        assert!(html.contains("no worker takes it: <strong>Send&#60;Sms&#62;</strong>"), "{html}");
-        assert_eq!(html.contains(&form), has_actions, "{html}");
-        let queued = data(&server, "/jobs/data").await["queue"].clone();
-        assert_eq!(queued["pending"], 17);
-        assert_eq!(queued["failed_jobs"].as_array().map(Vec::len), Some(20));
-        assert_eq!(queued["unclaimed"].as_array().map(Vec::len), Some(20));
-        assert!(html.len() < 50_000, "{} bytes, whatever the queue says", html.len());
-        let reply = post(&server, "/jobs", &format!("retry={}", queue.failed), SAME_ORIGIN).await;
-        assert_eq!(reply.status, if has_actions { 303 } else { 403 }, "{}", reply.text());
+        for path in ["/jobs".to_owned(), format!("/jobs?find={}", queue.failed)] {
+            let html = page(&server, &path).await;
+            assert_eq!(html.contains("name=\"do\" value=\"retry\""), has_actions, "{html}");
+        }
+        let retry = format!("do=retry&id={}", queue.failed);
+        let expected = if has_actions { 200 } else { 403 };
+        assert_eq!(Tcp::connect(server.addr).await.get(&format!("/jobs?{retry}")).await.status, expected);
+        assert_eq!(post(&server, "/jobs", &retry, SAME_ORIGIN).await.status, expected);
     }
-    assert_eq!(*queue.retried.lock().expect("no panic"), [queue.failed], "only where actions are enabled");
-    let server = serve_with(&queue, Dashboard::hide_errors).await;
-    for path in ["/jobs", "/jobs/data"] {
-        let text = page(&server, path).await;
-        assert!(text.contains("after 3 attempts") || path != "/jobs", "{text}");
-        assert!(!text.contains("mailbox"), "{text}");
-    }
+    assert_eq!(queue.done(), [format!("retry {}", queue.failed)], "only where actions are enabled");
 }
 
 #[tokio::test]
-async fn another_site_cannot_act_and_a_reply_leads_back_to_the_same_view() {
-    let queue = Broken::new(Answers::Well);
+async fn each_action_is_done_and_what_it_did_is_said() {
+    let queue = Fake::new(Answers::Well);
     let server = serve_with(&queue, Dashboard::enable_actions).await;
-    let form = format!("retry={}", queue.failed);
+    let (failed, delayed, key) = (queue.failed, queue.delayed, group(&server).await);
+    let name = "name=Send%3CMail%3E";
+    for (form, done, says) in [
+        (format!("do=retry&id={failed}"), format!("retry {failed}"), "1 job will run again."),
+        (format!("do=discard&id={failed}"), format!("discard {failed}"), "1 job discarded."),
+        (format!("do=cancel&id={delayed}"), format!("cancel {delayed}"), "The job is cancelled."),
+        (
+            format!("do=retry_group&group={key}"),
+            format!("retry all {NAME}: mailbox <full>"),
+            "12 jobs will run again.",
+        ),
+        (
+            format!("do=discard_group&group={key}"),
+            format!("discard all {NAME}: mailbox <full>"),
+            "12 jobs discarded.",
+        ),
+        (format!("do=pause&{name}"), format!("pause {NAME}"), "Paused."),
+        (format!("do=resume&{name}"), format!("resume {NAME}"), "Resumed."),
+    ] {
+        let reply = act(&server, &form).await;
+        assert_eq!((reply.status, reply.text().as_str()), (200, says), "{form}");
+        assert_eq!(queue.done().last(), Some(&done));
+    }
+    act(&server, &format!("do=pause&{name}")).await;
+    let html = page(&server, "/jobs").await;
+    assert!(html.contains("Paused: Send&#60;Mail&#62;.") && html.contains("value=\"resume\""), "{html}");
+}
+
+#[tokio::test]
+async fn without_a_script_a_page_asks_and_another_says_what_was_done() {
+    let queue = Fake::new(Answers::Well);
+    let server = serve_with(&queue, Dashboard::enable_actions).await;
+    let key = group(&server).await;
+    let asks = page(&server, &format!("/jobs?do=discard_group&group={key}")).await;
+    assert!(asks.contains("Discard this group of failed Send&#60;Mail&#62;?"), "{asks}");
+    assert!(asks.contains("<form method=\"post\">") && asks.contains(&key), "{asks}");
+    assert_eq!(queue.done(), [""; 0], "a question does nothing");
+    let form = format!("do=discard_group&group={key}");
+    let reply = post(&server, &format!("/jobs?{form}"), &form, SAME_ORIGIN).await;
+    assert!(
+        reply.status == 200 && reply.text().contains("<p role=\"status\">12 jobs discarded."),
+        "{}",
+        reply.text()
+    );
+}
+
+#[tokio::test]
+async fn another_site_cannot_act() {
+    let queue = Fake::new(Answers::Well);
+    let server = serve_with(&queue, Dashboard::enable_actions).await;
+    let form = format!("do=retry&id={}", queue.failed);
     for headers in [
         "",
         "sec-fetch-site: cross-site\r\n",
@@ -135,32 +113,37 @@ async fn another_site_cannot_act_and_a_reply_leads_back_to_the_same_view() {
         "origin: null\r\n",
     ] {
         let reply = post(&server, "/jobs", &form, headers).await;
-        assert_eq!((reply.status, reply.text().contains("dashboard's own page")), (403, true), "{headers}");
+        assert_eq!(
+            (reply.status, reply.text().contains("dashboard&#39;s own page")),
+            (403, true),
+            "{headers}"
+        );
     }
     // A link, an image or a form without a script can only send one of these.
     assert_eq!(Tcp::connect(server.addr).await.get(&format!("/jobs?{form}")).await.status, 200);
-    assert_eq!(queue.retried.lock().expect("no panic").len(), 0);
-
+    assert_eq!(queue.done().len(), 0);
     for headers in [SAME_ORIGIN, "origin: http://test\r\n"] {
-        let reply = post(&server, "/jobs?outcome=failed&sort=rate", &form, headers).await;
-        assert_eq!(reply.status, 303);
-        assert!(reply.head.contains("location: ?outcome=failed&sort=rate\r\n"), "{}", reply.head);
+        assert_eq!(post(&server, "/jobs", &form, headers).await.status, 200);
     }
-    assert_eq!(queue.retried.lock().expect("no panic").len(), 2);
-    // The script could not tell the page from one to log in.
-    let reply = post(&server, "/jobs", &form, &format!("{SAME_ORIGIN}x-dashboard-script: \r\n")).await;
-    assert_eq!(reply.status, 204);
+    assert_eq!(queue.done().len(), 2);
 }
 
 #[tokio::test]
-async fn bad_ids_and_a_queue_that_is_broken_are_answered_with_a_reason() {
-    let queue = Broken::new(Answers::Well);
+async fn bad_forms_and_a_queue_that_is_broken_are_answered_with_a_reason() {
+    let queue = Fake::new(Answers::Well);
     let server = serve_with(&queue, Dashboard::enable_actions).await;
     let other = "01M8AK9CQWBNEDV6SC000000YB";
-    for (form, status) in
-        [(format!("retry={other}"), 404), ("retry=1".into(), 422), ("retry=".into(), 422), ("".into(), 422)]
-    {
-        let reply = post(&server, "/jobs", &form, SAME_ORIGIN).await;
+    for (form, status) in [
+        (format!("do=retry&id={other}"), 404),
+        (format!("do=cancel&id={other}"), 404),
+        ("do=retry_group&group=0".into(), 404),
+        ("do=retry".into(), 422),
+        ("do=pause&name=".into(), 422),
+        ("do=retry&id=1".into(), 422),
+        ("do=nothing".into(), 422),
+        ("".into(), 422),
+    ] {
+        let reply = act(&server, &form).await;
         assert_eq!(reply.status, status, "{form}: {}", reply.text());
     }
     for (answers, why) in [
@@ -168,9 +151,10 @@ async fn bad_ids_and_a_queue_that_is_broken_are_answered_with_a_reason() {
         (Answers::WithAPanic, "The queue panicked."),
         (Answers::WithAPanicLater, "The queue panicked."),
     ] {
-        let queue = Broken::new(answers);
+        queue.turn(Answers::Well);
         let server = serve_with(&queue, Dashboard::enable_actions).await;
-        let reply = post(&server, "/jobs", &format!("retry={other}"), SAME_ORIGIN).await;
+        queue.turn(answers);
+        let reply = act(&server, &format!("do=retry&id={other}")).await;
         assert_eq!(reply.status, 502);
         let html = in_time(page(&server, "/jobs")).await;
         for text in [reply.text(), html] {
@@ -180,45 +164,32 @@ async fn bad_ids_and_a_queue_that_is_broken_are_answered_with_a_reason() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_queue_that_does_not_answer_keeps_the_page_waiting_for_five_seconds_only() {
-    struct Silent;
+/// Never ends by itself.
+#[derive(Deferrable)]
+struct NeverEnds;
 
-    impl Queue for Silent {
-        fn push(&self, _: Vec<Envelope>) -> BoxFuture<'_, Result<(), BoxError>> {
-            Box::pin(std::future::pending())
-        }
-
-        fn inspect(&self) -> Option<&dyn InspectQueue> {
-            Some(self)
-        }
+impl Job for NeverEnds {
+    async fn run(&self, _: &JobContext) -> JobResult {
+        std::future::pending().await
     }
+}
 
-    impl InspectQueue for Silent {
-        fn counts(&self) -> BoxFuture<'_, Result<QueueCounts, BoxError>> {
-            Box::pin(std::future::pending())
+#[tokio::test]
+async fn a_job_of_this_process_is_cancelled_where_it_runs() {
+    let runner = Runner::default();
+    let dashboard: Router = Dashboard::new(&runner).enable_actions().into();
+    let server = serve(Router::new().nest("/jobs", dashboard), &runner).await;
+    let id = scope(&runner, async { NeverEnds::defer().id() }).await;
+    in_time(async {
+        while runner.running().is_empty() {
+            tokio::task::yield_now().await;
         }
-
-        fn failed(&self, _: usize) -> BoxFuture<'_, Result<Vec<FailedJob>, BoxError>> {
-            Box::pin(std::future::pending())
-        }
-
-        fn status(&self, _: JobId) -> BoxFuture<'_, Result<Option<JobStatus>, BoxError>> {
-            Box::pin(std::future::pending())
-        }
-
-        fn retry(&self, _: JobId) -> BoxFuture<'_, Result<bool, BoxError>> {
-            Box::pin(std::future::pending())
-        }
-    }
-
-    let runner = Runner::builder().queue(Silent).build();
-    let router: Router = Router::new().nest("/jobs", Dashboard::new(&runner).into());
-    let began = tokio::time::Instant::now();
-    let response = defer_tests::ask(&router, "/jobs").await;
-    assert_eq!(began.elapsed().as_secs(), 5);
-    let html = axum::body::to_bytes(response.into_body(), usize::MAX).await.expect("a page");
-    let html = String::from_utf8_lossy(&html);
-    assert!(html.contains("The queue did not answer within 5 s."), "{html}");
-    assert!(html.contains("Nothing runs right now."), "the rest of the page is there: {html}");
+    })
+    .await;
+    assert!(page(&server, "/jobs").await.contains("value=\"cancel\""));
+    let reply = act(&server, &format!("do=cancel&id={id}")).await;
+    assert_eq!(reply.text(), "The job is running, and was told to stop.");
+    in_time(runner.idle()).await;
+    assert_eq!(runner.stats().cancelled, 1);
+    assert_eq!(act(&server, &format!("do=cancel&id={id}")).await.status, 404);
 }

@@ -1,4 +1,4 @@
-//! The events of an open page.
+//! The changes of an open page.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use serde_json::Value;
 
 use crate::{Fails, Good, MOMENT, every_kind, page, run_every_kind};
 
-/// An open event stream.
-struct Events(Tcp);
+/// An open stream of changes.
+struct Changes(Tcp);
 
-impl Events {
+impl Changes {
     async fn open(server: &Server, query: &str) -> Self {
         let mut client = Tcp::connect(server.addr).await;
         client.send_get(&format!("/jobs/events{query}")).await;
@@ -30,27 +30,21 @@ impl Events {
         Self(client)
     }
 
-    /// Returns the sections of the next event; `None` at the end.
+    /// Returns what has changed next; `None` at the end.
     async fn next(&mut self) -> Option<Value> {
-        loop {
-            let size = usize::from_str_radix(&self.0.line().await, 16).expect("a chunk size");
-            let chunk = String::from_utf8(self.0.exactly(size).await).expect("UTF-8");
-            assert_eq!(self.0.line().await, "");
-            if size == 0 {
-                return None;
-            }
-            if let Some(line) = chunk.lines().find_map(|line| line.strip_prefix("data: ")) {
-                return Some(serde_json::from_str(line).expect("JSON"));
-            }
-        }
+        let size = usize::from_str_radix(&self.0.line().await, 16).expect("a chunk size");
+        let chunk = String::from_utf8(self.0.exactly(size).await).expect("UTF-8");
+        assert_eq!(self.0.line().await, "");
+        (size > 0).then(|| serde_json::from_str(&chunk).expect("a line of JSON"))
     }
 
-    /// Returns the section as soon as it has this text.
+    /// Returns what is sent of a section as soon as that has this text.
     async fn section_with(&mut self, section: &str, text: &str) -> String {
         loop {
-            let event = self.next().await.expect("the stream has not ended");
-            if let Some(html) = event[section].as_str().filter(|html| html.contains(text)) {
-                return html.to_owned();
+            let changed = self.next().await.expect("the stream has not ended");
+            let change = changed[section].to_string();
+            if change.contains(text) {
+                return change;
             }
         }
     }
@@ -60,20 +54,28 @@ impl Events {
 async fn an_open_page_is_told_what_has_changed() {
     let runner = Runner::default();
     let server = every_kind(By::Defer, &runner, Dashboard::new(&runner)).await;
-    let mut events = in_time(Events::open(&server, "?outcome=failed")).await;
+    let mut events = in_time(Changes::open(&server, "?outcome=failed")).await;
     let first = in_time(events.next()).await.expect("an event");
-    for (section, has) in
-        [("now", "Running"), ("types", "No job"), ("runs", "No such run"), ("queue", "No queue")]
-    {
-        assert!(first[section].as_str().is_some_and(|html| html.contains(has)), "{section}: {first}");
+    for (section, has) in [
+        ("now", "Running"),
+        ("types", "No job"),
+        ("health", "Nothing is wrong"),
+        ("runs", "No such run"),
+        ("queue", "No queue"),
+    ] {
+        assert!(first[section].to_string().contains(has), "{section}: {first}");
     }
     run_every_kind(&server).await;
     let runs = in_time(events.section_with("runs", "Fails")).await;
     assert!(runs.contains("refused") && !runs.contains(">Good<"), "only those of its view: {runs}");
-    // Nothing happens, so what the page has of the runs is not sent again.
-    let next = in_time(events.next()).await.expect("the time goes on");
-    assert_eq!(next["runs"], Value::Null, "{next}");
-    assert_eq!(next["queue"], Value::Null, "{next}");
+    // Another run of a type changes no more of its row than its figures.
+    run_every_kind(&server).await;
+    let types = in_time(events.section_with("types", "Fails")).await;
+    let types: Value = serde_json::from_str(&types).expect("JSON");
+    assert_eq!((&types["frame"], &types["order"]), (&Value::Null, &Value::Null), "{types}");
+    let row = types["rows"]["Fails"].to_string();
+    assert!(row.contains("failed") && !row.contains("?name=Fails"), "{row}");
+    assert!(row.len() < 500, "{} bytes: {row}", row.len());
 }
 
 #[tokio::test]
@@ -84,7 +86,7 @@ async fn an_open_page_keeps_no_server_from_its_end_and_tells_of_the_shutdown() {
             .route("/", get(async || drop(Good::defer())))
             .nest("/jobs", Dashboard::new(&runner).into());
         let server = by.serve(routes, &runner).await;
-        let mut events = in_time(Events::open(&server, "")).await;
+        let mut events = in_time(Changes::open(&server, "")).await;
         in_time(events.next()).await.expect("an event");
         if by == By::Axum {
             // Where nothing tells the runner of the signal.
@@ -93,7 +95,9 @@ async fn an_open_page_keeps_no_server_from_its_end_and_tells_of_the_shutdown() {
         let last = async {
             let mut now = String::new();
             while let Some(event) = events.next().await {
-                now = event["now"].as_str().unwrap_or(&now).to_owned();
+                if event["health"].is_object() {
+                    now = event["health"].to_string();
+                }
             }
             now
         };
@@ -127,7 +131,7 @@ async fn clients_that_leave_or_do_not_read_cost_nothing_for_long() {
     let runner = Runner::default();
     let server = every_kind(By::Defer, &runner, Dashboard::new(&runner)).await;
     for _ in 0..20 {
-        drop(Events::open(&server, "").await);
+        drop(Changes::open(&server, "").await);
     }
     let mut silent = Tcp::connect(server.addr).await;
     silent.send_get("/jobs/events").await;

@@ -1,8 +1,11 @@
-//! What the dashboard promises, over a socket.
+//! The promises of the dashboard, over a socket.
 
 mod actions;
+mod durable;
+mod find;
 mod live;
 mod page;
+mod queue;
 mod runs;
 
 use std::{

@@ -1,4 +1,4 @@
-//! The page itself: where it is, what it answers, what it never shows.
+//! The page itself: its path, its answers, and the data that it never shows.
 
 use axum::{Router, routing::get};
 use defer_axum::{Dashboard, Deferrable, Job, JobContext, JobError, JobResult, Runner, scope};
@@ -23,7 +23,7 @@ async fn it_works_wherever_it_is_nested() {
         let folder = &at[..=at.rfind('/').expect("a slash")];
         for (attribute, has) in [
             ("<link rel=\"stylesheet\" href=\"", "light-dark("),
-            ("<script src=\"", "EventSource"),
+            ("<script src=\"", "redirect: \"manual\""),
             ("<footer><a href=\"", "\"totals\""),
         ] {
             let link = html.split(attribute).nth(1).and_then(|rest| rest.split('"').next());
@@ -34,7 +34,7 @@ async fn it_works_wherever_it_is_nested() {
         let events = html.split("data-events=\"./").nth(1).and_then(|rest| rest.split('"').next());
         let mut client = Tcp::connect(server.addr).await;
         client.send_get(&format!("{folder}{}", events.expect("a link"))).await;
-        client.read_until("text/event-stream").await;
+        client.read_until("application/x-ndjson").await;
     }
 }
 
@@ -46,7 +46,9 @@ async fn every_answer_is_kept_from_caches_search_engines_frames_and_foreign_scri
         "/jobs",
         "/jobs/data",
         "/jobs/style.css",
+        "/jobs/narrow.css",
         "/jobs/script.js",
+        "/jobs/act.js",
         "/jobs?sort=nonsense",
         "/jobs/data?a=%",
     ];
@@ -80,7 +82,7 @@ async fn a_query_that_means_nothing_is_refused_with_a_reason() {
         assert!(reply.text().contains("unknown variant"), "{}", reply.text());
     }
     // What another page's link may have, and what an empty form field sends.
-    for path in ["/jobs?utm_source=mail", "/jobs?outcome=&sort=&name="] {
+    for path in ["/jobs?utm_source=mail", "/jobs?outcome=&sort=&name=&filter=&find="] {
         page(&server, path).await;
     }
 }
@@ -110,7 +112,7 @@ async fn the_text_of_jobs_is_escaped() {
     assert!(!html.contains("<b class=\"x\">") && !html.contains("<script>"), "{html}");
     // The link to its runs leads to them.
     assert!(html.contains("?name=%3Cb%20class%3D%22x%22%3E%27%26"), "{html}");
-    assert!(html.contains("Latest runs of &#60;b"), "{html}");
+    assert!(html.contains("Latest runs of <span class=\"name\">&#60;b"), "{html}");
 }
 
 /// Its field and its error hold what must not be shown.

@@ -1,4 +1,4 @@
-//! What it says of the jobs.
+//! The jobs on the page.
 
 use std::{error::Error, fmt, sync::Arc};
 
@@ -36,7 +36,11 @@ async fn its_figures_are_the_runners() {
             let of_types: u64 = types.iter().map(|row| row[figure].as_u64().expect("a number")).sum();
             assert_eq!(Some(of_types), total.as_u64(), "{figure}");
         }
-        assert_eq!(names(&data["types"]), ["Endless", "Fails", "Good", "Panics", "Third"]);
+        assert_eq!(
+            names(&data["types"]),
+            ["Endless", "Fails", "Panics", "Good", "Third"],
+            "failing ones first"
+        );
         let third = &data["types"][4];
         assert_eq!((&third["deferred"], &third["retried"]), (&json!(3), &json!(6)));
         assert!(third["run_seconds"]["p50"].as_f64() <= third["run_seconds"]["p99"].as_f64());
@@ -44,9 +48,13 @@ async fn its_figures_are_the_runners() {
             .as_array()
             .expect("slots")
             .iter()
-            .map(|slot| slot["succeeded"].as_u64().expect("a number") + slot["failed"].as_u64().unwrap())
+            .map(|slot| slot["succeeded"].as_u64().expect("a number") + slot["retried"].as_u64().unwrap())
             .sum();
         assert_eq!(last, 9, "every attempt is in the plot");
+        let in_day =
+            |how: &str| data["day"][how].as_array().expect("minutes").iter().map(Value::as_u64).sum();
+        let in_day: [Option<u64>; 3] = ["succeeded", "failed", "retried"].map(in_day);
+        assert_eq!(in_day, [Some(6), Some(9), Some(6)], "and in the day");
     }
 }
 
@@ -143,7 +151,8 @@ async fn runs_are_chosen_by_type_and_outcome_and_types_are_sorted() {
         names(&data["types"]).into_iter().map(str::to_owned).collect::<Vec<_>>()
     };
     let by_name = ["Endless", "Fails", "Good", "Panics", "Third"];
-    assert_eq!(sorted("").await, by_name);
+    assert_eq!(sorted("").await, ["Endless", "Fails", "Panics", "Good", "Third"], "failing ones first");
+    assert_eq!(sorted("?sort=name").await, by_name);
     assert_eq!(
         sorted("?sort=name&order=descending").await,
         by_name.map(str::to_owned).into_iter().rev().collect::<Vec<_>>()
@@ -187,7 +196,7 @@ impl Job for FailsUnprintably {
 }
 
 #[tokio::test]
-async fn what_it_keeps_is_bounded_and_a_rare_type_outlives_a_common_one() {
+async fn its_memory_is_bounded_and_a_rare_type_outlives_a_common_one() {
     let runner = Runner::default();
     let server = serve(Router::new().nest("/jobs", Dashboard::new(&runner).into()), &runner).await;
     scope(&runner, async { FailsUnprintably::defer() }).await;
@@ -207,7 +216,7 @@ async fn what_it_keeps_is_bounded_and_a_rare_type_outlives_a_common_one() {
     assert_eq!(all["now"]["totals"]["deferred"], 2_001);
     assert_eq!(all["runs"].as_array().map(Vec::len), Some(50));
     let failed = data_of("?name=Fails").await;
-    assert_eq!(failed["runs"].as_array().map(Vec::len), Some(50));
+    assert_eq!(failed["runs"].as_array().map(Vec::len), Some(30));
     let error = failed["runs"][0]["errors"][0]["error"].as_str().expect("an error");
     assert_eq!(error, format!("{}…", "ß".repeat(250)));
     let rare = data_of("?name=FailsUnprintably").await;
@@ -270,5 +279,20 @@ async fn what_runs_now_and_how_full_the_bounds_are_is_shown() {
     assert_eq!(data["running"][0]["is_long"], false, "not yet");
     may_end.add_permits(5);
     in_time(runner.idle()).await;
-    assert!(page(&server, "/jobs").await.contains("Nothing runs right now."));
+    assert!(page(&server, "/jobs").await.contains("Nothing is running."));
+}
+
+#[tokio::test]
+async fn a_panic_is_a_failure_with_its_place_in_the_source() {
+    let runner = Runner::default();
+    let server = every_kind(By::Defer, &runner, Dashboard::new(&runner)).await;
+    run_every_kind(&server).await;
+    let failures = data(&server, "/jobs/data").await["failures"].clone();
+    let failures = failures.as_array().expect("an array");
+    let of = |name: &str| failures.iter().find(|group| group["name"] == name).expect("it is there");
+    let error = of("Panics")["error"].as_str().expect("a text");
+    assert!(error.contains("on purpose"), "{error}");
+    assert!(error.contains("tests/dashboard/main.rs:"), "its place: {error}");
+    assert_eq!(of("Fails")["failed"], 1);
+    assert_eq!(of("Third")["retried"], 1);
 }

@@ -173,7 +173,7 @@ async fn what_is_pushed_after_the_response_runs_at_once() {
 }
 
 #[tokio::test]
-async fn what_is_pushed_late_waits_for_the_job_that_runs() {
+async fn a_job_that_is_pushed_late_waits_for_the_running_one() {
     for by in By::BOTH {
         let (log, gate) = (Log::new(), Arc::new(Notify::new()));
         let (defers, mut given) = mpsc::unbounded_channel();

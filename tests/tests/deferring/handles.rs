@@ -1,4 +1,4 @@
-//! Handles to single jobs: to cancel, by themselves and by a key.
+//! Handles to single jobs: cancelling through the handle and by key.
 
 use std::sync::{Arc, Mutex};
 

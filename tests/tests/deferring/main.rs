@@ -1,4 +1,4 @@
-//! Deferring: the `Defer` extractor, the handle to a job and its conditions, deferring outside of a request, and to a queue.
+//! Deferring: the `Defer` extractor, the handle to a job and its conditions, deferring outside a request, and to a queue.
 
 mod conditions;
 mod extract;

@@ -1,4 +1,4 @@
-//! Deferring where there is no request.
+//! Deferring outside a request.
 
 use std::sync::{Arc, Mutex};
 

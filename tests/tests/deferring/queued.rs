@@ -1,5 +1,5 @@
-//! Jobs for a queue, over a socket: however the request ends, they are in the queue, and never later than the answer where
-//! there is one.
+//! Jobs for a queue, over a socket: however the request ends, they reach the queue, and do so before the answer if there is
+//! one.
 
 use std::{
     sync::{Arc, Mutex},

@@ -1,4 +1,4 @@
-//! What is dropped on the way of a request may defer then, and may panic: nothing is lost.
+//! Values that are dropped during a request may defer in their `Drop`, and may panic: no job is lost.
 
 use std::{
     convert::Infallible,

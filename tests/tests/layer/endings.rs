@@ -1,4 +1,4 @@
-//! A deferred job runs, whatever becomes of the response; and whatever becomes of a job, the others run.
+//! A deferred job runs however the response ends, and the other jobs run however it ends.
 
 use std::{
     future::pending,

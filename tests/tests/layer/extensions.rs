@@ -1,4 +1,4 @@
-//! What jobs take over from their request, by name.
+//! The extensions that jobs take from their request.
 
 use axum::{
     Router,

@@ -1,4 +1,4 @@
-//! What `DeferLayer` promises, whoever serves.
+//! The promises of `DeferLayer` under any server.
 
 mod bodies;
 mod dropped;

@@ -1,4 +1,4 @@
-//! Layers within layers, middleware that defers, jobs that defer jobs, and requests beside requests.
+//! Nested layers, middleware that defers, jobs that defer jobs, and concurrent requests.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! What a job is told of its request and of the response.
+//! What a job can see of its request and of the response.
 
 use std::{
     sync::{Arc, Mutex},

@@ -1,4 +1,4 @@
-//! What jobs see of a response that nobody has read.
+//! Jobs and responses that the test has not read.
 
 use http::StatusCode;
 use http_body_util::BodyExt;

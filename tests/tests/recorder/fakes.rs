@@ -1,4 +1,4 @@
-//! Types that never run, among others that do.
+//! Faked types among others.
 
 use super::*;
 

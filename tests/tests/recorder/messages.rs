@@ -1,4 +1,4 @@
-//! What a failed assertion says.
+//! The messages of failed assertions.
 
 use defer_axum::job;
 

@@ -1,4 +1,4 @@
-//! Unique keys among jobs that are recorded.
+//! Unique keys of recorded jobs.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Delays, backoffs and snoozes, on a clock that goes on as it is.
+//! Delays, backoffs and snoozes, without a paused clock.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -54,7 +54,7 @@ async fn a_wait_that_is_skipped_is_told_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_job_that_snoozes_for_ever_ends_the_test_with_its_name() {
+async fn a_job_that_snoozes_forever_ends_the_test_with_its_name() {
     let recorder = Recorder::with(Runner::builder().state(Looked::default()));
     recorder.skip_waits();
     scope(recorder.runner(), async { Polls::defer(u32::MAX) }).await;

@@ -1,4 +1,4 @@
-//! However the request ends.
+//! The ways in which a request can end.
 
 use http::Method;
 

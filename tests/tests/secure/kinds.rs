@@ -1,4 +1,4 @@
-//! Whatever kind of response it is.
+//! Each kind of response.
 
 use defer_tests::Tcp;
 use http::Method;

@@ -1,5 +1,5 @@
-//! Over TLS, and under other servers, "sent" means the same: the table of `sent`, for `serve` with a TLS listener, for
-//! `axum-server` and for a loop over hyper-util, over HTTP/1 and HTTP/2.
+//! "Sent" means the same over TLS and under other servers: runs the table of `sent` for `serve` with a TLS listener, for
+//! `axum-server` and for a hyper-util loop, over HTTP/1 and HTTP/2.
 
 mod client;
 mod endings;

@@ -1,4 +1,4 @@
-//! Errors of the service that a layer wraps, which somebody outside of the layer answers.
+//! Errors of the service inside a layer, for which an outer layer answers.
 
 use std::time::Duration;
 

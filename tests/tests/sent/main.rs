@@ -1,4 +1,4 @@
-//! What "sent" means: no job starts before the last byte of its response was accepted, and each is told how it ended.
+//! The meaning of "sent": no job starts before the last byte of its response was accepted, and each job sees how it ended.
 
 mod bytes;
 mod bytes_http2;

@@ -1,4 +1,4 @@
-//! Under `serve` the response that finally goes out counts, whatever stands between the layer and the server.
+//! Under `serve`, the outgoing response counts, whatever is between the layer and the server.
 
 use std::{convert::Infallible, time::Duration};
 

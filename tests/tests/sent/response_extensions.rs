@@ -1,4 +1,4 @@
-//! What the extensions of a response defer while they are dropped, which the server does once it has the head.
+//! Jobs that the extensions of a response defer while they are dropped, which the server does once it has the head.
 
 use std::sync::Arc;
 

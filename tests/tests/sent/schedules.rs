@@ -1,8 +1,7 @@
-//! Whatever the order of partial writes, pending flushes, errors and drops, and whatever memory responses share: each
-//! response's jobs are released exactly once, and as sent exactly when its last byte was accepted and flushed.
+//! In any order of partial writes, pending flushes, errors and drops, and even if responses share memory, each response's jobs
+//! are released exactly once, and as sent exactly when its last byte was accepted and flushed.
 //!
-//! The player and what it checks are in `tests/fuzz`, which plays many more things. These are the cases behind the first
-//! promises.
+//! The player and its checks are in `tests/fuzz`, which plays many more cases. These are the ones behind the first promises.
 
 use defer_fuzz::{
     Breadth, Case, Exchange, Protocol, Step,
@@ -24,13 +23,13 @@ fn http2_jobs_are_released_once_and_never_before_the_last_byte() {
 }
 
 #[test]
-fn so_it_is_over_http1_where_responses_share_memory() {
+fn http1_jobs_of_responses_that_share_memory_are_released_once_and_never_early() {
     let counts = check(By::Defer, Protocol::Http1, Breadth::Shared, 2_000);
     assert!(counts.sent > 0 && counts.disconnected > 0, "{counts:?}");
 }
 
 #[test]
-fn so_it_is_over_http2_where_responses_share_memory() {
+fn http2_jobs_of_responses_that_share_memory_are_released_once_and_never_early() {
     let counts = check(By::Defer, Protocol::Http2, Breadth::Shared, 2_000);
     assert!(counts.sent > 0 && counts.disconnected > 0 && counts.resets > 0, "{counts:?}");
 }

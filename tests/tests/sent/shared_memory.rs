@@ -1,4 +1,4 @@
-//! Bodies that share memory are told apart: what becomes of one says nothing of another.
+//! Bodies that share memory are distinguished: the end of one says nothing about another.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! `release_after`: a response that is not over in time withholds its jobs no longer.
+//! `release_after`: a response that is not over in time no longer delays its jobs.
 
 use std::{task::Poll, time::Duration};
 

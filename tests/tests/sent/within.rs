@@ -1,4 +1,4 @@
-//! Requests within requests: each job is told of its own response, and waits for no other.
+//! Requests within requests: each job sees its own response, and waits for no other.
 
 use std::convert::Infallible;
 

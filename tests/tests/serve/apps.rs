@@ -1,4 +1,4 @@
-//! What `serve` takes: listeners, make-services, bodies.
+//! The inputs of `serve`: listeners, make-services, bodies.
 
 use std::future::IntoFuture;
 
@@ -28,7 +28,7 @@ async fn tell(ConnectInfo(peer): ConnectInfo<Peer>) -> String {
 }
 
 #[tokio::test]
-async fn a_connect_info_of_ones_own_comes_from_the_connection() {
+async fn your_own_connect_info_comes_from_the_connection() {
     for makes_service in [false, true] {
         let log = Log::new();
         let app = Router::new().route("/", get(tell)).layer(DeferLayer::new(runner(&log)));
@@ -55,7 +55,7 @@ async fn a_connect_info_of_ones_own_comes_from_the_connection() {
 }
 
 #[tokio::test]
-async fn so_it_does_on_a_unix_socket() {
+async fn your_own_connect_info_works_on_a_unix_socket() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("app.sock");
     let listener = UnixListener::bind(&path).unwrap();

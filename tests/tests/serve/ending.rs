@@ -1,4 +1,4 @@
-//! The end of a server: no client keeps it from coming, and it waits for the jobs of every runner.
+//! Shutting a server down: no client can prevent it, and it waits for the jobs of every runner.
 
 use std::{
     convert::Infallible,
@@ -269,7 +269,7 @@ fn lets_go_late(log: &Log, reached: &Log, runner: &Runner) -> Router {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_handler_of_http2_defers_while_it_is_dropped_is_waited_for() {
+async fn jobs_that_an_http2_handler_defers_while_it_is_dropped_are_waited_for() {
     let (log, reached) = (Log::new(), Log::new());
     let serving = Serving::start(lets_go_late(&log, &reached, &Runner::default())).await;
     let response = http2::connect(serving.addr).await.get("/").await;
@@ -280,7 +280,7 @@ async fn what_a_handler_of_http2_defers_while_it_is_dropped_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn so_is_that_of_a_client_that_leaves_in_time() {
+async fn jobs_that_the_handler_of_a_client_that_leaves_in_time_defers_while_it_is_dropped_are_waited_for() {
     let (log, reached, runner) = (Log::new(), Log::new(), Runner::default());
     let app = lets_go_late(&log, &reached, &runner);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -303,7 +303,7 @@ async fn so_is_that_of_a_client_that_leaves_in_time() {
 }
 
 #[tokio::test]
-async fn what_ends_in_time_is_finished() {
+async fn requests_that_end_in_time_are_finished() {
     let (log, reached, runner) = (Log::new(), Log::new(), Runner::default());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();

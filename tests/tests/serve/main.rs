@@ -1,4 +1,4 @@
-//! `serve` is axum's, and comes to an end.
+//! `serve` behaves like axum's, and ends at a shutdown.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 

@@ -1,48 +1,93 @@
 "use strict";
 
-// The page works without this script: links choose what it shows, and a reload shows what has changed. The script shows
-// each change as it happens.
+// The page works without this script: links and forms choose what it shows, and a reload shows what has changed. The script
+// shows each change as it happens.
 
 const byId = (id) => document.getElementById(id);
 const live = byId("live");
 const pause = byId("pause");
 const source = new URL(document.currentScript.dataset.events, location.href);
 
-let feed = null;
-let isPaused = false;
-let lost = 0;
-let again = 0;
-
 // -- sections ----------------------------------------------------------------------------------
 
-// The HTML comes from the templates that the page itself is made of, which escape what they show.
-function show(section, html) {
-  const template = document.createElement("template");
-  template.innerHTML = html;
+// What the server has sent of each section: what is around its rows, their order, and the parts of each.
+const known = new Map();
+
+// Takes note of a change, and shows it. The HTML comes from the templates that the page itself is made of, which escape what
+// they show.
+function take(id, { frame, order, rows = {} }) {
+  const section = byId(id);
+  if (!section) return;
+  const had = known.get(id) ?? { frame: ["", ""], order: [], rows: new Map() };
+  known.set(id, had);
+  for (const [key, parts] of Object.entries(rows)) had.rows.set(key, Object.assign(had.rows.get(key) ?? [], parts));
+  had.frame = frame ?? had.frame;
+  if (order) {
+    had.order = order;
+    for (const key of had.rows.keys()) if (!order.includes(key)) had.rows.delete(key);
+  }
   const focused = document.activeElement;
-  morph(byId(section), template.content);
-  // An element that has moved has lost it.
-  if (focused !== document.activeElement && focused.isConnected) focused.focus({ preventScroll: true });
+  if (frame || order) {
+    const [before, behind] = had.frame;
+    const all = had.order.map((key) => had.rows.get(key).join(""));
+    morph(section, parsed(before + all.join("") + behind));
+  } else {
+    for (const key of Object.keys(rows)) {
+      const row = section.querySelector(`[data-key="${CSS.escape(key)}"]`);
+      if (row) update(row, parsed(had.rows.get(key).join("")).firstElementChild);
+    }
+  }
+  localize(section);
+  keepFocus(section, focused);
 }
 
-const key = (node) => node.dataset?.key;
+function parsed(html) {
+  const template = document.createElement("template");
+  template.innerHTML = html;
+  return template.content;
+}
+
+// An element that has moved has lost the focus. What is gone leaves it to the title of its section.
+function keepFocus(section, focused) {
+  if (focused === document.activeElement || focused === document.body) return;
+  if (focused.isConnected) focused.focus({ preventScroll: true });
+  else section.querySelector("h2").focus({ preventScroll: true });
+}
+
+const keyOf = (node) => node.dataset?.key;
+
+// Returns the node that becomes the wanted one: this, or if that is an element, the next of its kind. Between them is what is gone.
+function alike(node, wanted) {
+  if (keyOf(wanted)) return null;
+  const isElement = wanted.nodeType === Node.ELEMENT_NODE;
+  for (; node && !keyOf(node); node = node.nextSibling) {
+    if (node.nodeName === wanted.nodeName) return node;
+    if (!isElement) return null;
+  }
+  return null;
+}
 
 // Makes the children of `old` those of `next`, and keeps each element that is in both, with its focus.
 function morph(old, next) {
   const kept = new Map();
-  for (const child of old.children) if (key(child)) kept.set(key(child), child);
+  for (const child of old.children) if (keyOf(child)) kept.set(keyOf(child), child);
   let at = old.firstChild;
   for (const wanted of [...next.childNodes]) {
-    const known = kept.get(key(wanted));
-    if (known) {
-      if (known === at) at = at.nextSibling;
-      else old.insertBefore(known, at);
-      kept.delete(key(wanted));
-      update(known, wanted);
-    } else if (at && !key(at) && !key(wanted) && at.nodeName === wanted.nodeName) {
-      const same = at;
-      at = at.nextSibling;
+    const same = kept.get(keyOf(wanted));
+    if (same) {
+      if (same === at) at = at.nextSibling;
+      else old.insertBefore(same, at);
+      kept.delete(keyOf(wanted));
       update(same, wanted);
+    } else if (alike(at, wanted)) {
+      const behind = alike(at, wanted);
+      while (at !== behind) {
+        const gone = at;
+        at = at.nextSibling;
+        gone.remove();
+      }
+      at = at.nextSibling;
+      update(behind, wanted);
     } else {
       old.insertBefore(wanted, at);
     }
@@ -73,96 +118,125 @@ function localize(root) {
   for (const time of root.querySelectorAll("time")) {
     const date = new Date(time.dateTime);
     const day = date.toDateString() === today ? "" : `${date.toLocaleDateString()} `;
-    time.textContent = day + date.toLocaleTimeString();
+    const text = day + date.toLocaleTimeString();
+    if (time.textContent !== text) time.textContent = text;
     time.title = date.toLocaleString();
   }
 }
 
-// -- events ------------------------------------------------------------------------------------
+// -- changes -----------------------------------------------------------------------------------
+
+let reading = null;
+let isPaused = false;
+let again = 0;
+let failures = 0;
 
 function liveness(state, text) {
   live.dataset.state = state;
   if (live.textContent !== text) live.textContent = text;
 }
 
-function connect() {
-  feed?.close();
-  clearTimeout(again);
-  if (document.hidden) return;
+// Reads changes until the server ends the answer, which it does after a while, and then asks for more.
+async function connect() {
+  disconnect();
+  if (document.hidden || isPaused) return;
+  const mine = (reading = new AbortController());
   source.search = location.search;
-  feed = new EventSource(source);
-  feed.onopen = () => {
-    clearTimeout(lost);
-    lost = 0;
-  };
-  feed.onmessage = (event) => {
-    for (const [section, html] of Object.entries(JSON.parse(event.data))) show(section, html);
-    localize(document.body);
-    if (isPaused) disconnect();
-    else liveness("on", "live");
-  };
-  // The server ends each stream after a while, and the browser connects again at once.
-  feed.onerror = () => {
-    lost ||= setTimeout(() => liveness("lost", "not connected, trying again"), 2000);
-    clearTimeout(again);
-    if (feed.readyState === EventSource.CLOSED) again = setTimeout(() => isPaused || connect(), 2000);
-  };
+  try {
+    const answer = await fetch(source, { signal: mine.signal, redirect: "manual", cache: "no-store" });
+    if (!isOurs(answer)) return;
+    await read(answer.body.getReader());
+    failures = 0;
+    again = setTimeout(connect, 250);
+  } catch {
+    if (mine.signal.aborted) return;
+    failures += 1;
+    if (failures > 1) liveness("lost", "not connected, trying again");
+    again = setTimeout(connect, Math.min(failures, 5) * 1000);
+  }
+}
+
+// Somebody whose login has expired is led elsewhere, or refused. Asking again would not help.
+function isOurs(answer) {
+  const isRefused = answer.type === "opaqueredirect" || [401, 403, 404].includes(answer.status);
+  const isPage = answer.ok && !answer.headers.get("content-type")?.includes("ndjson");
+  if (isRefused || isPage) {
+    liveness("ended", "not live: your login may have expired. Reload the page");
+    return false;
+  }
+  if (!answer.ok) throw new Error(`status ${answer.status}`);
+  return true;
+}
+
+async function read(body) {
+  const text = new TextDecoder();
+  let rest = "";
+  known.clear();
+  for (;;) {
+    const { value, done } = await body.read();
+    if (done) return;
+    const lines = (rest + text.decode(value, { stream: true })).split("\n");
+    rest = lines.pop();
+    for (const line of lines) for (const [id, change] of Object.entries(JSON.parse(line))) take(id, change);
+    if (lines.length) {
+      failures = 0;
+      liveness("on", "live");
+    }
+  }
 }
 
 function disconnect() {
-  feed?.close();
+  reading?.abort();
   clearTimeout(again);
-  clearTimeout(lost);
-  lost = 0;
-  liveness("paused", "paused");
 }
 
 pause.hidden = false;
 pause.addEventListener("click", () => {
   isPaused = !isPaused;
   pause.setAttribute("aria-pressed", isPaused);
-  pause.textContent = isPaused ? "Go on" : "Pause";
-  if (isPaused) disconnect();
-  else connect();
+  pause.textContent = isPaused ? "Continue" : "Pause";
+  if (isPaused) liveness("paused", "paused");
+  connect();
 });
 
-// A hidden page needs no events.
-document.addEventListener("visibilitychange", () => {
-  if (isPaused) return;
-  if (document.hidden) disconnect();
-  else connect();
-});
+// A hidden page needs no changes.
+document.addEventListener("visibilitychange", connect);
 
-// -- links and buttons -------------------------------------------------------------------------
+// -- links and forms ---------------------------------------------------------------------------
 
-// Links to another view of this page change it in place.
+// Shows another view of this page in place.
+function show(query) {
+  history.pushState(null, "", query === "?" ? location.pathname : query);
+  connect();
+}
+
 document.querySelector("main").addEventListener("click", (event) => {
   const link = event.target.closest("a[href^='?']");
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0) return;
+  const target = new URL(link.href);
+  // The page of one job has other sections.
+  if (target.searchParams.has("find") || byId("found")) return;
   event.preventDefault();
-  history.pushState(null, "", link.getAttribute("href") === "?" ? location.pathname : link.href);
-  connect();
+  show(target.search || "?");
+  if (target.hash) {
+    const title = byId("runs-title");
+    title.scrollIntoView({ block: "start" });
+    title.focus({ preventScroll: true });
+  }
 });
 addEventListener("popstate", connect);
 
-document.querySelector("main").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const button = event.submitter;
-  button.disabled = true;
-  const body = new URLSearchParams([[button.name, button.value]]);
-  try {
-    const headers = { "x-dashboard-script": "" };
-    const response = await fetch(location.href, { method: "POST", headers, body, redirect: "manual" });
-    if (response.status === 204) {
-      button.textContent = "Will run again";
-      return;
-    }
-    const isRedirect = response.type === "opaqueredirect";
-    button.textContent = isRedirect ? "Reload the page to log in" : (await response.text()).trim();
-  } catch {
-    button.textContent = "The service cannot be reached";
-  }
-  button.disabled = false;
+// Filters while somebody types.
+let typed = 0;
+document.querySelector("main").addEventListener("input", ({ target }) => {
+  if (target.id !== "filter-name") return;
+  clearTimeout(typed);
+  typed = setTimeout(() => {
+    const query = new URLSearchParams(new FormData(target.form));
+    if (!target.value) query.delete("filter");
+    history.replaceState(null, "", `?${query}`);
+    connect();
+  }, 150);
 });
 
 localize(document.body);

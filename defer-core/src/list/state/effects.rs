@@ -1,4 +1,4 @@
-//! What a transition leaves to do once the lock is released.
+//! The effects of a transition, to be carried out once the lock is released.
 
 use std::task::Waker;
 

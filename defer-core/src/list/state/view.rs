@@ -1,10 +1,11 @@
-//! What others see of a list's state, and what they change of its jobs that have not started.
+//! Views of a list's state, and changes to its jobs that have not started.
 
 use std::{collections::BTreeMap, ptr, sync::Arc, time::Duration};
 
 use crate::{
     list::{
         entry::{Entry, JobState},
+        open_state::{OpenState, Standing},
         state::{Phase, State},
     },
     model::{
@@ -116,6 +117,23 @@ impl State {
         })
     }
 
+    /// Returns how the jobs stand that have not ended.
+    pub(crate) fn standing(&mut self, now: Timestamp) -> impl Iterator<Item = Standing> {
+        let (is_released, released, of_worker) = (self.is_released(), self.released, self.started);
+        self.entries.open().map(move |(_, entry)| {
+            let state = match entry.state {
+                JobState::Running => {
+                    let started = if entry.has(Flags::DETACHED) { entry.started() } else { of_worker };
+                    OpenState::Running { elapsed: started.map(|started| now.since(started)) }
+                }
+                JobState::Pushing | JobState::HandedOver => OpenState::Pushing,
+                _ if !is_released => OpenState::Response,
+                _ => entry.waits(released, now),
+            };
+            Standing { job: entry.job(), tries: entry.policy().tries(), state }
+        })
+    }
+
     /// Counts the jobs that have not ended, by their names.
     pub(crate) fn count_by_name(&mut self, counts: &mut BTreeMap<&'static str, u64>) {
         let mut of_type = |kind: Option<&'static JobType>, jobs| {
@@ -141,5 +159,21 @@ impl State {
         // Those with a task of their own wait too, once they are due.
         let waiting = self.entries.open().filter(|(_, entry)| entry.may_start() && entry.attempts == 0);
         waiting.map(|(_, entry)| entry.ready().unwrap_or(released)).filter(|ready| *ready <= now).min()
+    }
+}
+
+impl Entry {
+    /// Returns what a job waits for whose response is over.
+    fn waits(&self, released: Option<Timestamp>, now: Timestamp) -> OpenState {
+        let ready = self.ready().or(released);
+        let due_in = match ready.map(|ready| ready.since(now)) {
+            Some(due_in) if !due_in.is_zero() => due_in,
+            _ => self.delay().unwrap_or_default(),
+        };
+        match (due_in.is_zero(), self.attempts) {
+            (true, _) => OpenState::Ready { waited: ready.map(|ready| now.since(ready)) },
+            (false, 0) => OpenState::Delayed { due_in },
+            (false, _) => OpenState::Retrying { due_in },
+        }
     }
 }

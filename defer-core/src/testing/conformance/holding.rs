@@ -1,4 +1,4 @@
-//! What a queue that holds jobs promises of those that it holds.
+//! The promises of a queue that holds jobs.
 
 use tokio::{sync::oneshot, task::JoinHandle};
 

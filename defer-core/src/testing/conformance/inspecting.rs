@@ -1,4 +1,4 @@
-//! What a queue that can be looked into promises.
+//! The promises of a queue that can be inspected.
 
 use std::time::Duration;
 

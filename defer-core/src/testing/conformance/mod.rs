@@ -1,4 +1,4 @@
-//! What every queue promises, checked on one.
+//! The conformance suite for queues.
 
 mod bench;
 mod holding;

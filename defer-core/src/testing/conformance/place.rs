@@ -1,4 +1,4 @@
-//! What the suite needs of a queue.
+//! The interface that the suite needs to test a queue.
 
 use std::panic::resume_unwind;
 
@@ -8,20 +8,22 @@ use crate::{
     store::{HoldJobs, InspectQueue, Queue},
 };
 
-/// A place where a queue keeps its jobs: a file, a schema, a topic. [`check_queue`](super::check_queue) makes many of them, each fresh and empty.
+/// A place where a queue keeps its jobs: a file, a schema, a topic. [`check_queue`](super::check_queue) creates many of them,
+/// each fresh and empty.
 pub trait Place: Send + Sync + 'static {
     /// A connection to the place.
     type Queue: Queue + Clone;
 
-    /// Connects to the place. Each call stands for another process: it shares nothing with the others but the place.
+    /// Connects to the place. Each call stands for another process, which shares nothing with the others except the place.
     fn connect(&self) -> impl Future<Output = Self::Queue> + Send;
 
-    /// Runs the jobs of the types [`Note`](super::Note) and [`Retried`](super::Retried) on this runner, under all their names, until
-    /// none waits or runs, those that are delayed or tried again included.
+    /// Runs the jobs of the types [`Note`](super::Note) and [`Retried`](super::Retried) on this runner, under all their names,
+    /// until none waits or runs, including delayed and retried jobs.
     fn work(queue: Self::Queue, runner: Runner) -> impl Future<Output = ()> + Send;
 
-    /// Runs the jobs of these types on this runner until `stop` completes. Only a queue that [holds](Queue::hold) jobs is asked. By
-    /// default it returns at once; jobs that run in the process that deferred them are then not checked.
+    /// Runs the jobs of these types on this runner until `stop` completes. It is only called for a queue that
+    /// [holds](Queue::hold) jobs. The default returns immediately; jobs that run in the process that deferred them are then not
+    /// checked.
     fn work_until(
         queue: Self::Queue,
         runner: Runner,

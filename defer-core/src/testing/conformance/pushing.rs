@@ -1,4 +1,4 @@
-//! What every queue promises.
+//! The promises of every queue.
 
 use std::future::poll_fn;
 

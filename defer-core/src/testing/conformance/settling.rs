@@ -1,4 +1,4 @@
-//! What a queue that holds jobs promises of their ends.
+//! The promises of a queue that holds jobs about their ends.
 
 use std::{sync::Arc, time::Duration};
 

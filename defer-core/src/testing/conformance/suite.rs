@@ -8,17 +8,18 @@ use crate::store::Queue;
 /// The suite never waits longer than this for one promise.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Checks that a queue keeps what [`Queue`] promises, and [`HoldJobs`](crate::queue::HoldJobs) and [`InspectQueue`](crate::queue::InspectQueue) where it has them. `make` makes a fresh and
-/// empty place; it is called for each promise.
+/// Checks that a queue keeps the promises of [`Queue`], and of [`HoldJobs`](crate::queue::HoldJobs) and
+/// [`InspectQueue`](crate::queue::InspectQueue) if it implements them. `make` is called for each promise, and returns a fresh
+/// and empty place.
 ///
-/// Call it in a test of a multi-threaded runtime whose time is not paused. Methods of [`InspectQueue`](crate::queue::InspectQueue) that have a default may be left
-/// at it. What a queue does with a push that panics or never completes is not checked.
+/// Call it in a test on a multi-threaded runtime without paused time. Methods of [`InspectQueue`](crate::queue::InspectQueue)
+/// with a default may keep it. The suite does not check a push that panics or never completes.
 ///
-/// `defer-core/tests/conformance` in the repository has two small queues, in memory, that it accepts.
+/// `defer-core/tests/conformance` in the repository has two small in-memory queues that pass.
 ///
 /// # Panics
 ///
-/// If a promise is broken, or not kept within 60 s. The message says which, and what was seen.
+/// If a promise is broken, or not kept within 60 s. The message names the promise, and what was observed.
 ///
 /// ```no_run
 /// # use defer_core::{BoxError, BoxFuture, Runner, queue::{Envelope, Queue}};
@@ -104,6 +105,6 @@ async fn within(promise: &'static str, check: impl Future<Output = ()>) {
     let promise = promise.replace('_', " ");
     eprintln!("checking: {promise}");
     if tokio::time::timeout(DEADLINE, check).await.is_err() {
-        panic!("{promise}: but after {DEADLINE:?} that had not come about");
+        panic!("{promise}: but after {DEADLINE:?} it was not kept");
     }
 }

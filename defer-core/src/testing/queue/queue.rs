@@ -5,12 +5,13 @@ use std::{fmt, iter::once, sync::Arc};
 use super::table::{Fault, Table};
 use crate::{job::job::Deferrable, model::status::JobStatus, store::Envelope};
 
-/// A [queue](crate::queue::Queue) that needs no database: durable jobs in memory. Requires the feature `testing`.
+/// A [queue](crate::queue::Queue) for tests, which keeps durable jobs in memory instead of a database. Requires the feature
+/// `testing`.
 ///
-/// It is one place and one process. Its jobs take the same ways as on a database: they are stored when the handler has answered, run
-/// here after the response if a [worker](Self::worker) takes their type, and else as soon as one does.
+/// It stands for one database and one process. Its jobs behave as with a database: they are stored when the handler has
+/// answered. After the response, they run here if a [worker](Self::worker) takes their type, otherwise as soon as one does.
 ///
-/// Cloning is cheap: a clone is the same queue. It keeps what was written.
+/// Cloning is cheap: a clone refers to the same queue. The queue keeps everything that was written.
 ///
 /// ```
 /// # use defer_core::{Deferrable, Job, JobContext, JobResult, Policy, Runner, defer, scope, testing::TestQueue};
@@ -49,9 +50,9 @@ pub struct TestQueue {
 pub struct Written<J> {
     /// The job, read from its payload.
     pub job: J,
-    /// What was written: its id, its keys, its delay, its payload, and what it takes from its request.
+    /// The written data: the id, the keys, the delay, the payload, and the metadata of the request.
     pub envelope: Envelope,
-    /// How far it has got.
+    /// Its status.
     pub status: JobStatus,
 }
 
@@ -66,8 +67,8 @@ impl TestQueue {
         Self { table: Arc::new(Table::with_fault(fault)) }
     }
 
-    /// Returns the jobs of type `J` that were written, under all its names, in the order in which they became ready, or else were
-    /// written.
+    /// Returns the written jobs of type `J`, under all its names, in the order in which they became ready or, if they have not,
+    /// were written.
     ///
     /// # Panics
     ///
@@ -90,12 +91,12 @@ impl TestQueue {
         read.collect()
     }
 
-    /// Lets every write fail from here on, as those to a database that is away; or no longer.
+    /// Makes every write fail from now on, as if the database were unreachable, or stops doing so.
     pub fn set_away(&self, is_away: bool) {
         self.table.set_away(is_away);
     }
 
-    /// Lets delays, backoffs and snoozes of the jobs in the queue elapse at once, from here on.
+    /// Makes delays, backoffs and snoozes of jobs in the queue elapse immediately from now on.
     pub fn skip_waits(&self) {
         self.table.skip_waits();
     }

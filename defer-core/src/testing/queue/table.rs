@@ -19,7 +19,7 @@ use crate::{
     store::{End, Envelope, Ready, Settled},
 };
 
-/// What is wrong with a queue, for the tests of `check_queue`.
+/// Faults of a queue, for the tests of `check_queue`.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -176,7 +176,7 @@ impl Table {
 
     fn end_row(&self, rows: &mut Vec<Row>, id: JobId, from: &RowState, end: End) -> Settled {
         let Some(at) = rows.iter().position(|row| row.job.id == id) else {
-            // Its write has failed, and it ran all the same.
+            // Its write failed, but it ran anyway.
             return Settled::Done;
         };
         let is_cancelled = rows[at].state == RowState::Ended(JobStatus::Cancelled);

@@ -25,9 +25,9 @@ use crate::{
     store::{End, Envelope, Lease},
 };
 
-/// Takes jobs from a [`TestQueue`], and runs them on a runner. Made by [`TestQueue::worker`].
+/// Takes jobs from a [`TestQueue`], and runs them on a runner. Returned by [`TestQueue::worker`].
 ///
-/// While it exists, jobs of its types that its runner's requests defer run here, after their response and in their order.
+/// While it exists, jobs of its types that are deferred on its runner run there, after their response and in their order.
 pub struct TestWorker {
     queue: TestQueue,
     runner: Runner,
@@ -37,14 +37,14 @@ pub struct TestWorker {
 type RunAs = fn(&Runner, &[u8], Resume, Arc<dyn Lease>) -> Result<(), BoxError>;
 
 impl TestQueue {
-    /// Creates a worker that runs jobs on this runner. Give it the types that it takes.
+    /// Creates a worker that runs jobs on this runner. Add the types that it takes with [`job`](TestWorker::job).
     pub fn worker(&self, runner: Runner) -> TestWorker {
         TestWorker { queue: self.clone(), runner, types: BTreeMap::new() }
     }
 }
 
 impl TestWorker {
-    /// Takes jobs of this type, under its name and its earlier names.
+    /// Also takes jobs of this type, under its name and its earlier names.
     ///
     /// # Panics
     ///
@@ -62,14 +62,15 @@ impl TestWorker {
                 self.queue.table.add_type(self.runner.key(), name);
             }
         }
+        self.runner.add_job::<J>();
         self
     }
 
-    /// Runs jobs until none of its types waits or runs, those that are delayed or tried again included.
+    /// Runs jobs until no job of its types waits or runs, including delayed and retried jobs.
     ///
     /// # Cancel safety
     ///
-    /// If dropped, it takes no more jobs. Those that it has go on.
+    /// If dropped, it stops taking jobs. The jobs that it has go on.
     pub async fn run_until_empty(&self) {
         let _hurry = self.runner.hurry();
         self.work(pin!(std::future::pending())).await;

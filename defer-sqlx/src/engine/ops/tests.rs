@@ -1,4 +1,4 @@
-//! When what waits is written.
+//! Tests when pending writes are tried.
 
 use super::*;
 use crate::{engine::held::Stored, store::StoredEnd};

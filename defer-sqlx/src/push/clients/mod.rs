@@ -1,4 +1,4 @@
-//! How each client executes the statement.
+//! Executes the statement with each client.
 
 #[cfg(any(feature = "diesel-async-postgres", feature = "diesel-async-sqlite"))]
 mod diesel_async;

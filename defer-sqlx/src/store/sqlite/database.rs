@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_is_committed_is_on_the_disk() -> Result<(), Box<dyn std::error::Error>> {
+    async fn commits_are_on_the_disk() -> Result<(), Box<dyn std::error::Error>> {
         let folder = tempfile::tempdir()?;
         // Whatever the user's options say.
         let url = format!("sqlite:{}", folder.path().join("jobs.db").display());

@@ -1,4 +1,4 @@
-//! What every [`Store`] promises, whatever database it is.
+//! The promises of every [`Store`], on each database.
 //!
 //! A scenario is a function of a [`Place`]. [`every_scenario`] names them all: each store runs all of them.
 

@@ -45,7 +45,7 @@ impl Service {
     }
 
     /// Begins an import, and returns its id.
-    pub(crate) async fn import(&self, list: &'static str) -> String {
+    pub(crate) async fn import(&self, list: impl Into<reqwest::Body>) -> String {
         let answer = client().post(format!("{}/imports", self.url)).body(list).send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::ACCEPTED);
         answer.json().await.unwrap()

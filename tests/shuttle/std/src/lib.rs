@@ -43,6 +43,14 @@ pub mod thread {
         {
             self.0.with(::std::cell::Cell::get)
         }
+
+        /// Calls a function with the cell, unless the thread has dropped it.
+        pub fn try_with<R>(
+            &'static self,
+            with: impl FnOnce(&::std::cell::Cell<T>) -> R,
+        ) -> ::std::result::Result<R, shuttle::thread::AccessError> {
+            self.0.try_with(with)
+        }
     }
 }
 

@@ -106,7 +106,7 @@ impl Record {
                 | JobEventKind::Panicked { .. }
                 | JobEventKind::TimedOut { .. } => "failed",
                 JobEventKind::Skipped => "skipped",
-                JobEventKind::Cancelled => "cancelled",
+                JobEventKind::Cancelled | JobEventKind::Duplicate { .. } => "cancelled",
                 JobEventKind::Shed => "shed",
                 JobEventKind::Queued => "queued",
                 JobEventKind::Abandoned => "abandoned",

@@ -1,5 +1,5 @@
-//! At every bound, whatever defers, asks and waits within whatever: every request is answered, the runner becomes
-//! idle, and every job is counted once.
+//! At every limit, in any nesting of deferring, calling and waiting: every request is answered, the runner becomes idle, and
+//! every job is counted once.
 
 mod cases;
 mod plan;

@@ -1,4 +1,4 @@
-//! What a request does, at random.
+//! Random plans of what a request does.
 
 use std::sync::Arc;
 

@@ -1,0 +1,111 @@
+//! A job's latest attempt, as it is remembered.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use defer_core::{Delivery, JobId, event::JobEvent};
+use http::StatusCode;
+use serde::{Serialize, Serializer};
+
+use super::outcome::Outcome;
+
+/// How many errors of a run are kept: those of its latest attempts.
+const ERRORS: usize = 5;
+
+/// A job's latest attempt, or how it ended without one. Small, because there are many.
+#[derive(Clone)]
+pub(crate) struct Run {
+    /// Later runs have higher numbers.
+    pub(crate) number: u64,
+    pub(crate) name: &'static str,
+    pub(crate) id: JobId,
+    pub(crate) outcome: Outcome,
+    /// 0 if it ended without an attempt.
+    pub(crate) attempt: u32,
+    /// Since the journal was created.
+    pub(crate) at: Duration,
+    pub(crate) ended_at: SystemTime,
+    pub(crate) waited: Option<f32>,
+    pub(crate) ran: Option<f32>,
+    /// Shared with the run before, if that is of the same.
+    pub(crate) route: Option<Arc<str>>,
+    pub(crate) request_id: Option<Box<str>>,
+    pub(crate) status: Option<StatusCode>,
+    pub(crate) delivery: Option<Delivery>,
+    pub(crate) errors: Vec<AttemptError>,
+}
+
+/// The error of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct AttemptError {
+    pub(crate) attempt: u32,
+    /// Shared by attempts that failed alike.
+    #[serde(serialize_with = "as_text")]
+    pub(crate) error: Arc<str>,
+}
+
+fn as_text<S: Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(text)
+}
+
+/// The end of an attempt, or of a job without one.
+pub(super) struct Ended {
+    pub(super) outcome: Outcome,
+    pub(super) at: Duration,
+    pub(super) ran: Option<Duration>,
+}
+
+impl Run {
+    pub(super) fn new(number: u64, event: &JobEvent, Ended { outcome, at, ran }: &Ended) -> Self {
+        let route = match (event.method(), event.matched_path()) {
+            (Some(method), Some(path)) => Some(format!("{method} {path}")),
+            (Some(method), None) => Some(method.to_string()),
+            (None, _) => None,
+        };
+        Self {
+            number,
+            name: event.name(),
+            id: event.id(),
+            outcome: *outcome,
+            attempt: event.attempt(),
+            at: *at,
+            // Not reckoned from when the journal was created: the clock may have been set since.
+            ended_at: SystemTime::now(),
+            waited: event.wait().map(|waited| waited.as_secs_f32()),
+            ran: ran.map(|ran| ran.as_secs_f32()),
+            route: route.map(Arc::from),
+            request_id: event.request_id().map(Box::from),
+            status: event.status(),
+            delivery: event.delivery(),
+            errors: Vec::new(),
+        }
+    }
+
+    /// Takes over the errors of an earlier attempt.
+    pub(super) fn follow(&mut self, earlier: Self) {
+        self.errors = earlier.errors;
+    }
+
+    pub(super) fn add_error(&mut self, error: &str) {
+        if self.errors.len() == ERRORS {
+            self.errors.remove(0);
+        }
+        let same = self.errors.iter().find(|known| *known.error == *error).map(|known| known.error.clone());
+        self.errors.reserve_exact(1);
+        self.errors.push(AttemptError { attempt: self.attempt, error: same.unwrap_or_else(|| error.into()) });
+    }
+
+    /// Shares what is the same in another run.
+    pub(super) fn share(&mut self, other: &Self) {
+        if self.route == other.route {
+            self.route.clone_from(&other.route);
+        }
+        for error in &mut self.errors {
+            if let Some(same) = other.errors.iter().find(|known| known.error == error.error) {
+                error.error = same.error.clone();
+            }
+        }
+    }
+}

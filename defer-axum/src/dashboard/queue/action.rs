@@ -1,0 +1,113 @@
+//! What an operator can do.
+
+use defer_core::{Cancel, JobId, Runner, queue::InspectQueue};
+use serde::Deserialize;
+
+use super::answer::{answer_of, inspectable};
+
+/// What an operator can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Verb {
+    Retry,
+    Discard,
+    Cancel,
+    RetryGroup,
+    DiscardGroup,
+    Pause,
+    Resume,
+}
+
+/// An action, and what it is done to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    Retry(JobId),
+    Discard(JobId),
+    Cancel(JobId),
+    /// Of failed jobs with this name whose error begins with this line.
+    RetryGroup(Group),
+    DiscardGroup(Group),
+    /// Of the jobs with this name.
+    Pause(String),
+    Resume(String),
+}
+
+/// Failed jobs with this name whose error begins with this line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Group {
+    pub(crate) name: String,
+    pub(crate) error: String,
+}
+
+/// What came of an action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Done {
+    /// It was done to so many jobs.
+    Jobs(u64),
+    Cancel(Cancel),
+    Yes,
+}
+
+impl Action {
+    pub(crate) fn verb(&self) -> Verb {
+        match self {
+            Self::Retry(_) => Verb::Retry,
+            Self::Discard(_) => Verb::Discard,
+            Self::Cancel(_) => Verb::Cancel,
+            Self::RetryGroup(_) => Verb::RetryGroup,
+            Self::DiscardGroup(_) => Verb::DiscardGroup,
+            Self::Pause(_) => Verb::Pause,
+            Self::Resume(_) => Verb::Resume,
+        }
+    }
+
+    /// Does it, and logs that, whoever waits for it. Takes at most as long as the queue may. Returns what to tell whoever asked for
+    /// it if that fails.
+    pub(crate) async fn perform(&self, runner: &Runner, operator: String) -> Result<Done, &'static str> {
+        let (action, runner) = (self.clone(), runner.clone());
+        answer_of(async move {
+            let done = match (&action, inspectable(&runner)) {
+                (Self::Cancel(id), _) => Ok(Done::Cancel(runner.cancel(*id).await)),
+                (_, Some(queue)) => action.on(queue).await,
+                (_, None) => Ok(Done::Jobs(0)),
+            };
+            action.log(&operator, done.as_ref().ok());
+            done
+        })
+        .await
+    }
+
+    /// Logs who did what, and what came of it. Not the error of a group, which may hold personal data.
+    fn log(&self, operator: &str, done: Option<&Done>) {
+        let verb = self.verb();
+        match self {
+            Self::Retry(id) | Self::Discard(id) | Self::Cancel(id) => {
+                tracing::info!(target: "defer", operator, ?verb, %id, ?done, "somebody acted on the dashboard");
+            }
+            Self::RetryGroup(Group { name, .. })
+            | Self::DiscardGroup(Group { name, .. })
+            | Self::Pause(name)
+            | Self::Resume(name) => {
+                tracing::info!(target: "defer", operator, ?verb, job = ?name, ?done, "somebody acted on the dashboard");
+            }
+        }
+    }
+
+    async fn on(&self, queue: &dyn InspectQueue) -> Result<Done, defer_core::BoxError> {
+        Ok(match self {
+            Self::Retry(id) => Done::Jobs(queue.retry(*id).await?.into()),
+            Self::Discard(id) => Done::Jobs(queue.discard(*id).await?.into()),
+            Self::Cancel(id) => Done::Cancel(queue.cancel(*id).await?),
+            Self::RetryGroup(Group { name, error }) => Done::Jobs(queue.retry_all(name, error).await?),
+            Self::DiscardGroup(Group { name, error }) => Done::Jobs(queue.discard_all(name, error).await?),
+            Self::Pause(name) => {
+                queue.pause(name).await?;
+                Done::Yes
+            }
+            Self::Resume(name) => {
+                queue.resume(name).await?;
+                Done::Yes
+            }
+        })
+    }
+}

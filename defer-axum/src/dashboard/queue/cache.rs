@@ -1,0 +1,106 @@
+//! What the queue has, asked for at most every two seconds, and never waited for by the live page.
+
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant, SystemTime},
+};
+
+use defer_core::{JobId, Runner, queue::QueuedJob};
+
+use super::{
+    answer::{answer_of, inspectable},
+    inspected::{Inspected, bound_job},
+};
+
+/// How old what the page shows may be.
+const MAX_AGE: Duration = Duration::from_secs(2);
+/// How many jobs are remembered that somebody looks at.
+const JOBS: usize = 32;
+
+/// The latest answers.
+#[derive(Default)]
+pub(crate) struct Cache {
+    latest: Mutex<Latest>,
+    /// When it was last asked. Locked while it is: one asks, and the others wait.
+    asked: tokio::sync::Mutex<Option<Instant>>,
+}
+
+#[derive(Default)]
+struct Latest {
+    inspected: Inspected,
+    /// Jobs that somebody looks at, the latest last.
+    jobs: Vec<(JobId, Instant, Option<QueuedJob>)>,
+}
+
+impl Cache {
+    /// Returns the latest answer. `None` if the runner has no queue that can be looked into.
+    pub(crate) fn get(&self, runner: &Runner) -> Option<Inspected> {
+        inspectable(runner)?;
+        Some(self.latest().inspected.clone())
+    }
+
+    /// Asks the queue, unless the latest answer is new enough. Takes at most as long as the queue may.
+    pub(crate) async fn refresh(&self, runner: &Runner) {
+        let mut asked = self.asked.lock().await;
+        if asked.is_some_and(|asked| asked.elapsed() < MAX_AGE) {
+            return;
+        }
+        let of_runner = runner.clone();
+        let answer = answer_of(async move {
+            match inspectable(&of_runner) {
+                Some(queue) => Inspected::ask(queue).await,
+                None => Ok(Inspected::default()),
+            }
+        });
+        let answer = answer.await;
+        let mut latest = self.latest();
+        match answer {
+            Ok(answer) => latest.inspected = answer,
+            Err(why) => {
+                let since = latest.inspected.unreachable.map_or_else(SystemTime::now, |(since, _)| since);
+                latest.inspected.unreachable = Some((since, why));
+            }
+        }
+        *asked = Some(Instant::now());
+    }
+
+    /// What was asked before is out of date.
+    pub(crate) async fn forget(&self) {
+        *self.asked.lock().await = None;
+        self.latest().jobs.clear();
+    }
+
+    /// Returns what the queue said of a job. `None` if it does not know it, or was not asked.
+    pub(crate) fn job(&self, id: JobId) -> Option<QueuedJob> {
+        self.latest().jobs.iter().find(|(known, ..)| *known == id)?.2.clone()
+    }
+
+    /// Asks for a job, unless the latest answer is new enough. Takes at most as long as the queue may.
+    pub(crate) async fn refresh_job(&self, runner: &Runner, id: JobId) {
+        let is_new = |(known, asked, _): &(JobId, Instant, _)| *known == id && asked.elapsed() < MAX_AGE;
+        if self.latest().jobs.iter().any(is_new) {
+            return;
+        }
+        let runner = runner.clone();
+        let answer = answer_of(async move {
+            match inspectable(&runner) {
+                Some(queue) => queue.job(id).await,
+                None => Ok(None),
+            }
+        });
+        let Ok(mut answer) = answer.await else { return };
+        if let Some(job) = &mut answer {
+            bound_job(job);
+        }
+        let jobs = &mut self.latest().jobs;
+        jobs.retain(|(known, ..)| *known != id);
+        if jobs.len() == JOBS {
+            jobs.remove(0);
+        }
+        jobs.push((id, Instant::now(), answer));
+    }
+
+    fn latest(&self) -> MutexGuard<'_, Latest> {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,89 @@
+//! What the queue had when it was asked.
+
+use std::time::SystemTime;
+
+use defer_core::{
+    BoxError,
+    queue::{FailedJob, FailureGroup, Holder, InspectQueue, JobFilter, NameCounts, QueueCounts, QueuedJob},
+};
+
+use crate::dashboard::memory::{bounded::bounded, failures::first_line};
+
+/// How many failed jobs are shown.
+const FAILED: usize = 20;
+/// How many groups of failed jobs, job types, processes, and jobs to come are shown.
+const GROUPS: usize = 50;
+const NAMES: usize = 300;
+const HOLDERS: usize = 50;
+const JOBS: usize = 50;
+/// How many names are shown of what nobody takes.
+const UNCLAIMED: usize = 20;
+
+/// What the queue had when it was last asked. Texts and lists are bounded, whatever it says.
+#[derive(Clone, Default)]
+pub(crate) struct Inspected {
+    pub(crate) counts: QueueCounts,
+    pub(crate) failed: Vec<FailedJob>,
+    pub(crate) failures: Vec<FailureGroup>,
+    pub(crate) names: Vec<NameCounts>,
+    pub(crate) holders: Vec<Holder>,
+    /// Names of types that are paused.
+    pub(crate) paused: Vec<String>,
+    /// What is due and nobody takes.
+    pub(crate) unclaimed: Vec<String>,
+    /// Those that are not due.
+    pub(crate) delayed: Vec<QueuedJob>,
+    /// Those that a process has.
+    pub(crate) running: Vec<QueuedJob>,
+    /// Since when it could not be asked, and why.
+    pub(crate) unreachable: Option<(SystemTime, &'static str)>,
+}
+
+impl Inspected {
+    pub(super) async fn ask(queue: &dyn InspectQueue) -> Result<Self, BoxError> {
+        Ok(Self {
+            counts: queue.counts().await?,
+            failed: some(queue.failed(FAILED).await?, FAILED, |job| {
+                (job.name, job.error) = (bounded(&job.name), bounded(&job.error));
+            }),
+            failures: some(queue.failures(GROUPS).await?, GROUPS, |group| {
+                group.name = bounded(&group.name);
+                group.error = first_line(&group.error).to_owned();
+            }),
+            names: some(queue.counts_by_name().await?, NAMES, |of_name| {
+                of_name.name = bounded(&of_name.name)
+            }),
+            holders: some(queue.holders().await?, HOLDERS, |holder| {
+                holder.names = some(std::mem::take(&mut holder.names), NAMES, bound);
+                holder.process.host = bounded(&holder.process.host);
+                holder.version = bounded(&holder.version);
+            }),
+            paused: some(queue.paused().await?, NAMES, bound),
+            unclaimed: some(queue.unclaimed().await?, UNCLAIMED, bound),
+            delayed: some(queue.jobs(JobFilter::Delayed, JOBS).await?, JOBS, bound_job),
+            running: some(queue.jobs(JobFilter::Running, JOBS).await?, JOBS, bound_job),
+            unreachable: None,
+        })
+    }
+}
+
+/// Returns at most so many, each bounded.
+fn some<T>(mut all: Vec<T>, limit: usize, bound: impl FnMut(&mut T)) -> Vec<T> {
+    all.truncate(limit);
+    all.iter_mut().for_each(bound);
+    all
+}
+
+fn bound(text: &mut String) {
+    *text = bounded(&text);
+}
+
+/// Bounds the texts of a job.
+pub(super) fn bound_job(job: &mut QueuedJob) {
+    bound(&mut job.name);
+    let texts = [&mut job.error, &mut job.route, &mut job.request_id, &mut job.trace_id];
+    texts.into_iter().flatten().for_each(bound);
+    if let Some(process) = &mut job.process {
+        bound(&mut process.host);
+    }
+}

@@ -1,0 +1,119 @@
+//! Buttons, and what they ask before anything is done.
+
+use askama::Template;
+
+use crate::dashboard::queue::action::{Action, Done, Group, Verb};
+use defer_core::Cancel;
+
+/// A button that leads to a question. Without a script that is a page of its own.
+#[derive(Clone, Template)]
+#[template(path = "dashboard/button.html")]
+pub(crate) struct Button {
+    pub(super) verb: Verb,
+    /// What it is done to, as fields of the form.
+    pub(super) fields: Vec<(&'static str, String)>,
+    /// What it is done to, in words.
+    about: String,
+}
+
+impl Button {
+    /// Of a job.
+    pub(super) fn of_job(verb: Verb, name: &str, id: &str) -> Self {
+        Self { verb, fields: vec![("id", id.to_owned())], about: format!("{name} {id}") }
+    }
+
+    /// Of a group of failed jobs.
+    pub(super) fn of_group(verb: Verb, name: &str, key: &str, count: u64) -> Self {
+        let about = if count == 1 { format!("1 failed {name}") } else { format!("{count} failed {name}") };
+        Self { verb, fields: vec![("group", key.to_owned())], about }
+    }
+
+    /// Of all jobs with a name.
+    pub(super) fn of_type(verb: Verb, name: &str) -> Self {
+        Self { verb, fields: vec![("name", name.to_owned())], about: format!("the jobs {name}") }
+    }
+
+    /// Of what was asked for, where only that is known.
+    pub(super) fn of(action: &Action, group_key: &str) -> Self {
+        let verb = action.verb();
+        match action {
+            Action::Retry(id) | Action::Discard(id) | Action::Cancel(id) => {
+                Self { verb, fields: vec![("id", id.to_string())], about: format!("the job {id}") }
+            }
+            Action::RetryGroup(Group { name, .. }) | Action::DiscardGroup(Group { name, .. }) => Self {
+                verb,
+                fields: vec![("group", group_key.to_owned())],
+                about: format!("this group of failed {name}"),
+            },
+            Action::Pause(name) | Action::Resume(name) => Self::of_type(verb, name),
+        }
+    }
+
+    pub(super) fn label(&self) -> &'static str {
+        self.verb.label()
+    }
+
+    pub(super) fn question(&self) -> String {
+        let about = &self.about;
+        match self.verb {
+            Verb::Retry | Verb::RetryGroup => format!("Retry {about}, with all attempts?"),
+            Verb::Discard | Verb::DiscardGroup => {
+                format!("Discard {about}? The queue forgets what it discards.")
+            }
+            Verb::Cancel => format!("Cancel {about}? If it is running, it stops at its next await."),
+            Verb::Pause => {
+                format!("Pause {about}, in every process? Running ones go on, no other starts.")
+            }
+            Verb::Resume => format!("Resume {about}?"),
+        }
+    }
+}
+
+impl Verb {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::Discard => "discard",
+            Self::Cancel => "cancel",
+            Self::RetryGroup => "retry_group",
+            Self::DiscardGroup => "discard_group",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+        }
+    }
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Retry => "Retry",
+            Self::Discard => "Discard",
+            Self::Cancel => "Cancel",
+            Self::RetryGroup => "Retry all",
+            Self::DiscardGroup => "Discard all",
+            Self::Pause => "Pause",
+            Self::Resume => "Resume",
+        }
+    }
+}
+
+/// Returns what to say of an action that was done. An error says why nothing was.
+pub(crate) fn outcome(verb: Verb, done: Done) -> Result<String, &'static str> {
+    const NONE: &str = "The queue has no such failed job. It may have been retried or discarded meanwhile.";
+    let jobs = |count, what: &str| match count {
+        0 => Err(NONE),
+        1 => Ok(format!("1 job {what}.")),
+        _ => Ok(format!("{count} jobs {what}.")),
+    };
+    match (verb, done) {
+        (Verb::Retry | Verb::RetryGroup, Done::Jobs(count)) => jobs(count, "will run again"),
+        (_, Done::Jobs(count)) => jobs(count, "discarded"),
+        (_, Done::Cancel(Cancel::Cancelled)) => Ok("The job is cancelled.".to_owned()),
+        (_, Done::Cancel(Cancel::Asked)) => Ok("The job is running, and was told to stop.".to_owned()),
+        (_, Done::Cancel(Cancel::Ended)) => Err("The job has ended."),
+        (_, Done::Cancel(Cancel::Failed)) => {
+            Err("The queue could not be reached, or cannot cancel. The job may be cancelled or not.")
+        }
+        (_, Done::Cancel(_)) => Err("There is no such job, or no longer."),
+        (Verb::Pause, Done::Yes) => Ok("Paused.".to_owned()),
+        (_, Done::Yes) => Ok("Resumed.".to_owned()),
+    }
+}

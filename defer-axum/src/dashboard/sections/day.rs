@@ -1,0 +1,58 @@
+//! The last day, by the minute.
+
+use askama::Template;
+use serde::Serialize;
+
+use super::{
+    format::Formatted,
+    moment::Moment,
+    plot::Plot,
+    section::{Row, Section},
+};
+use crate::dashboard::memory::window::Counts;
+
+/// The attempts of each minute of the last day, from when the dashboard was created.
+#[derive(Serialize)]
+pub(crate) struct Day {
+    since: Moment,
+    #[serde(skip)]
+    minutes: Vec<Counts>,
+    succeeded: Vec<u32>,
+    failed: Vec<u32>,
+    retried: Vec<u32>,
+}
+
+#[derive(Template)]
+#[template(path = "dashboard/day.html")]
+struct Frame;
+
+#[derive(Template)]
+#[template(path = "dashboard/day_row.html")]
+struct Html<'a> {
+    day: &'a Day,
+    plot: Plot,
+    most: u64,
+}
+
+impl Day {
+    /// `minutes`: of a day, the last first one that is not over, and how many of them there were at all.
+    pub(super) fn new(since: Moment, minutes: &[Counts], known: usize) -> Self {
+        let known = &minutes[minutes.len() - known.min(minutes.len())..];
+        let of = |of: fn(&Counts) -> u32| known.iter().map(of).collect();
+        Self {
+            since,
+            minutes: minutes.to_vec(),
+            succeeded: of(|counts| counts.succeeded),
+            failed: of(|counts| counts.failed),
+            retried: of(|counts| counts.retried),
+        }
+    }
+
+    pub(super) fn section(&self) -> askama::Result<Section> {
+        // What is not over is left out: it would change every second.
+        let over = &self.minutes[..self.minutes.len() - 1];
+        let most = over.iter().map(|counts| counts.all()).max().unwrap_or_default();
+        let html = Html { day: self, plot: Plot::of_day(over), most };
+        Section::new("day", &Frame, [Row::new("plot", &html)])
+    }
+}

@@ -1,0 +1,170 @@
+//! What fails, since when and why.
+
+use std::{
+    hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
+    time::SystemTime,
+};
+
+use askama::Template;
+use defer_core::queue::FailureGroup;
+use serde::Serialize;
+
+use super::{
+    button::Button,
+    format::Formatted,
+    moment::Moment,
+    section::{Row, Section},
+    view::View,
+};
+use crate::dashboard::{
+    memory::failures::Failure,
+    queue::action::{Group, Verb},
+};
+
+/// How many groups are shown.
+const GROUPS: usize = 50;
+
+/// Failures of one type whose errors begin with the same line.
+#[derive(Serialize)]
+pub(crate) struct FailureRow {
+    /// Tells it from others.
+    pub(crate) key: String,
+    name: String,
+    /// `None` if errors are hidden.
+    error: Option<String>,
+    /// Jobs that failed for good in this process.
+    failed: u64,
+    /// Attempts that were followed by another in this process.
+    retried: u64,
+    /// Failed jobs that the queue still has. `None` if it has none of this group.
+    stored: Option<u64>,
+    first: Moment,
+    last: Moment,
+    /// The latest job.
+    example: String,
+}
+
+#[derive(Template)]
+#[template(path = "dashboard/failures.html")]
+struct Frame;
+
+#[derive(Template)]
+#[template(path = "dashboard/failures_row.html")]
+struct RowHtml<'a> {
+    row: &'a FailureRow,
+    page: String,
+    buttons: Vec<Button>,
+}
+
+/// Returns the groups of this process and of the queue, together where they are the same.
+pub(super) fn rows(here: Vec<Failure>, stored: &[FailureGroup], hides_errors: bool) -> Vec<FailureRow> {
+    let mut rows: Vec<_> = here.into_iter().map(FailureRow::of_process).collect();
+    for group in stored {
+        let key = key(&group.name, Some(&group.error));
+        match rows.iter_mut().find(|row| row.key == key) {
+            Some(row) => row.add_stored(group),
+            None => rows.push(FailureRow::of_queue(key, group)),
+        }
+    }
+    rows.sort_by_key(|row| (row.failed == 0 && row.stored.is_none(), std::cmp::Reverse(row.last)));
+    rows.truncate(GROUPS);
+    if hides_errors {
+        rows.iter_mut().for_each(|row| row.error = None);
+    }
+    rows
+}
+
+/// Returns what tells a group from others, the same in every process. A hash, because errors may be hidden.
+fn key(name: &str, error: Option<&str>) -> String {
+    let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one((name, error));
+    format!("{hash:016x}")
+}
+
+/// Returns the group with this key.
+pub(crate) fn group(stored: &[FailureGroup], with_key: &str) -> Option<Group> {
+    let group = stored.iter().find(|group| key(&group.name, Some(&group.error)) == with_key)?;
+    Some(Group { name: group.name.clone(), error: group.error.clone() })
+}
+
+pub(super) fn section(rows: &[FailureRow], has_actions: bool) -> askama::Result<Section> {
+    let html = rows.iter().map(|row| {
+        let page = View::finding(&row.example);
+        Row::new(&*row.key, &RowHtml { row, page, buttons: row.buttons(has_actions) })
+    });
+    if rows.is_empty() {
+        return Section::new("failures", &Nothing, []);
+    }
+    Section::new("failures", &Frame, html)
+}
+
+#[derive(Template)]
+#[template(path = "dashboard/failures_none.html")]
+struct Nothing;
+
+impl FailureRow {
+    fn of_process(failure: Failure) -> Self {
+        Self {
+            key: key(failure.name, failure.line.as_deref()),
+            name: failure.name.to_owned(),
+            error: failure.line.map(String::from),
+            failed: failure.failed,
+            retried: failure.retried,
+            stored: None,
+            first: Moment(failure.first),
+            last: Moment(failure.last),
+            example: failure.example.to_string(),
+        }
+    }
+
+    fn of_queue(key: String, group: &FailureGroup) -> Self {
+        Self {
+            key,
+            name: group.name.clone(),
+            error: Some(group.error.clone()),
+            failed: 0,
+            retried: 0,
+            stored: Some(group.count),
+            first: Moment::ago(group.first),
+            last: Moment::ago(group.last),
+            example: group.example.to_string(),
+        }
+    }
+
+    fn add_stored(&mut self, group: &FailureGroup) {
+        self.stored = Some(group.count);
+        self.first = self.first.min(Moment::ago(group.first));
+        self.last = self.last.max(Moment::ago(group.last));
+        // The queue still has this one.
+        self.example = group.example.to_string();
+    }
+
+    fn buttons(&self, has_actions: bool) -> Vec<Button> {
+        let Some(count) = self.stored.filter(|_| has_actions) else { return Vec::new() };
+        let of = |verb| Button::of_group(verb, &self.name, &self.key, count);
+        vec![of(Verb::RetryGroup), of(Verb::DiscardGroup)]
+    }
+
+    /// Returns how many there are, in words.
+    fn counts(&self) -> String {
+        let mut counts = Vec::new();
+        if let Some(stored) = self.stored {
+            counts.push(format!("{} in the queue", stored.whole()));
+        }
+        if self.failed > 0 {
+            counts.push(format!("{} failed here", self.failed.whole()));
+        }
+        if self.retried > 0 {
+            counts.push(format!("{} retried", self.retried.whole()));
+        }
+        counts.join(", ")
+    }
+
+    /// Returns whether nothing has failed for good.
+    fn is_mild(&self) -> bool {
+        self.failed == 0 && self.stored.is_none()
+    }
+
+    fn is_recent(&self) -> bool {
+        SystemTime::now().duration_since(self.last.0).is_ok_and(|ago| ago.as_secs() < 300)
+    }
+}

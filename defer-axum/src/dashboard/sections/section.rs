@@ -1,0 +1,64 @@
+//! A section of the page, in parts: an open page is sent those that have changed.
+
+use std::mem;
+
+use askama::Template;
+
+/// Where a section's template has its rows.
+const ROWS: &str = "<!--rows-->";
+/// Where a row's template begins another part.
+const PART: &str = "<!--part-->";
+
+/// A section of the page as HTML. The text of users is escaped, so it has none of the marks.
+pub(crate) struct Section {
+    /// The id of its element.
+    pub(crate) id: &'static str,
+    /// What is before its rows, and what is behind them.
+    pub(crate) frame: [String; 2],
+    pub(crate) rows: Vec<Row>,
+}
+
+/// A row, in parts of which few change at a time.
+pub(crate) struct Row {
+    /// Tells it from the others of its section. Its element has it as `data-key`.
+    pub(crate) key: String,
+    pub(crate) parts: Vec<String>,
+}
+
+impl Section {
+    /// Creates a section of what these templates write.
+    pub(super) fn new(
+        id: &'static str,
+        frame: &impl Template,
+        rows: impl IntoIterator<Item = askama::Result<Row>>,
+    ) -> askama::Result<Self> {
+        let mut before = frame.render()?;
+        let behind = before.find(ROWS).map(|at| {
+            let behind = before.split_off(at);
+            behind[ROWS.len()..].to_owned()
+        });
+        let rows = rows.into_iter().collect::<askama::Result<_>>()?;
+        Ok(Self { id, frame: [before, behind.unwrap_or_default()], rows })
+    }
+
+    /// Returns all of it.
+    pub(crate) fn html(&self) -> String {
+        let rows = self.rows.iter().flat_map(|row| &row.parts).map(|part| &**part);
+        let [before, behind] = &self.frame;
+        [&**before].into_iter().chain(rows).chain([&**behind]).collect()
+    }
+}
+
+impl Row {
+    /// Creates a row of what this template writes.
+    pub(super) fn new(key: impl Into<String>, row: &impl Template) -> askama::Result<Self> {
+        let mut rest = row.render()?;
+        let mut parts = Vec::new();
+        while let Some(at) = rest.find(PART) {
+            let next = rest.split_off(at);
+            parts.push(mem::replace(&mut rest, next[PART.len()..].to_owned()));
+        }
+        parts.push(rest);
+        Ok(Self { key: key.into(), parts })
+    }
+}

@@ -1,0 +1,54 @@
+//! Looking at the jobs that have not ended.
+
+use super::runner::Runner;
+use crate::{
+    list::open_job::OpenJob,
+    model::{id::JobId, status::JobStatus},
+};
+
+impl Runner {
+    /// Returns a job that has not ended, by its id. `None` if this runner has none with this id: it has ended, or the queue has it.
+    ///
+    /// Looks at every request that has jobs.
+    pub fn open_job(&self, id: JobId) -> Option<OpenJob> {
+        let mut found = Vec::new();
+        for list in self.engine.lists() {
+            list.add_open(|of_job, _| of_job == id, &mut found);
+            if !found.is_empty() {
+                break;
+            }
+        }
+        let status = self.engine.outcomes().and_then(|outcomes| outcomes.get(id));
+        let mut job = found.pop()?;
+        if let Some(JobStatus::InProgress { progress, .. }) = status {
+            job.progress = Some(progress);
+        }
+        Some(job)
+    }
+
+    /// Returns the jobs of a request that have not ended, by its id: its header `x-request-id`, which the layer was told to
+    /// capture.
+    ///
+    /// Looks at every request that has jobs.
+    pub fn open_jobs_of_request(&self, request_id: &str) -> Vec<OpenJob> {
+        let mut found = Vec::new();
+        let lists = self.engine.lists();
+        let of_request = lists.iter().filter(|list| list.is_of_request(request_id));
+        of_request.for_each(|list| list.add_open(|_, _| true, &mut found));
+        found
+    }
+
+    /// Returns at most so many of the jobs that are not due, because they are delayed or wait for their next attempt: the next
+    /// first.
+    ///
+    /// Looks at every request that has jobs, so call it from time to time rather than for each request.
+    pub fn delayed(&self, limit: usize) -> Vec<OpenJob> {
+        let mut delayed = Vec::new();
+        for list in self.engine.lists() {
+            list.add_open(|_, state| state.due_in().is_some(), &mut delayed);
+        }
+        delayed.sort_by_key(|job| job.state.due_in());
+        delayed.truncate(limit);
+        delayed
+    }
+}

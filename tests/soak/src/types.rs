@@ -1,0 +1,40 @@
+//! The memory of a dashboard that has seen many job types, of which it keeps as much as it ever does.
+
+use defer_axum::{Dashboard, Runner, scope};
+
+use crate::{
+    Failure, memory,
+    numbered::{TYPES, defer_each},
+};
+
+/// More than are kept of a type.
+const FAILURES: usize = 60;
+const SUCCESSES: usize = 60;
+/// How much memory they may take.
+const MOST: f64 = 15e6;
+
+pub(crate) async fn run() -> Result<(), Failure> {
+    let runner = Runner::default();
+    // What the allocator, the runtime and the runner keep is there before.
+    fill(&runner).await;
+    let before = memory::resident(std::process::id())?;
+    let dashboard = Dashboard::new(&runner);
+    fill(&runner).await;
+    let taken = memory::resident(std::process::id())?.saturating_sub(before) as f64;
+    drop(dashboard);
+    println!("the dashboard takes {:.1} MB for {TYPES} job types", taken / 1e6);
+    if taken > MOST { Err("that is too much".into()) } else { Ok(()) }
+}
+
+async fn fill(runner: &Runner) {
+    for round in 0..FAILURES {
+        // As long as any error that is kept.
+        let error = |number| Some(format!("{number} failed in round {round}: {}", "x".repeat(500)));
+        scope(runner, async { defer_each(error) }).await;
+        runner.idle().await;
+    }
+    for _ in 0..SUCCESSES {
+        scope(runner, async { defer_each(|_| None) }).await;
+        runner.idle().await;
+    }
+}
