@@ -141,7 +141,7 @@ pub mod __private {
     pub use crate::{
         __decode as decode, __show as show,
         job::{
-            batch::{Batched, Batching},
+            batch::{Batched, Batching, batching},
             job::{cloned, job_result},
             show::{Show, Shown, Unshown},
         },

@@ -216,13 +216,13 @@ fn impl_deferrable(job: &JobType<'_>) -> TokenStream {
     let batch = job.policy.batch.map(|Batch { size, within }| {
         let (size, within) = (size as usize, duration(within));
         // The one place that needs `BatchJob`: an error is shown at the struct.
-        let new = {
+        let batching = {
             let krate = shown_at(ident.span(), krate);
-            quote_spanned!(at(ident.span())=> #krate::__private::Batching::<Self>::new)
+            quote_spanned!(at(ident.span())=> #krate::__private::batching::<Self>)
         };
         quote! {
             const BATCH: ::core::option::Option<#krate::__private::Batching<Self>> =
-                ::core::option::Option::Some(#new(#size, #within));
+                ::core::option::Option::Some(#batching(#size, #within));
         }
     });
     let aliases = (!job.aliases.is_empty()).then(|| {

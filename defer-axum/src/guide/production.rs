@@ -197,7 +197,7 @@
 //!
 //! # Together
 //!
-//! Fifty rows cost one INSERT little more than one row does. Let the jobs of many requests run together:
+//! One INSERT of fifty rows costs little more than an INSERT of one. A batch job runs once for the jobs of many requests:
 //!
 //! ```
 //! use defer_axum::{BatchJob, Deferrable, JobContext, JobResult};
@@ -218,12 +218,12 @@
 //! }
 //! ```
 //!
-//! A batch starts when it has 50 jobs, when its first job has waited for half a second, or when a shutdown begins. Each job still
-//! has its own id, event and count. If a batch fails, its jobs are tried again together, and the last time each by itself, so that one
-//! bad row does not take the others with it: give such a type at least two `tries`. With `queue` the jobs are durable, and the ends of a
-//! batch share a commit.
+//! A batch starts when it has 50 jobs, when its first job has waited for half a second, or when a shutdown begins. Every job keeps its
+//! own id, events and count. If a batch fails, its jobs are retried together. Each job makes its last attempt by itself, so that one
+//! bad row does not make the others fail: set `tries` to at least 2. With `queue`, the jobs are durable.
 //!
-//! There is no `cx.request()` in a batch, because there are many requests: put what you need into the job. [`BatchJob`] has the rest.
+//! A batch has no `cx.request()`, because its jobs come from many requests: put what you need into the job. See [`BatchJob`] for the
+//! details.
 //!
 //! # Jobs that block
 //!

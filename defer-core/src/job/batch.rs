@@ -111,16 +111,16 @@ pub struct Batching<J> {
 type Run<J> = for<'a> fn(&'a [J], &'a JobContext) -> BoxFuture<'a, JobResult>;
 type Failed<J> = for<'a> fn(&'a J, &'a JobContext, &'a JobError) -> BoxFuture<'a, ()>;
 
-impl<J: BatchJob> Batching<J> {
-    /// At most so many, of which the first waits for at most this long.
-    pub const fn new(size: usize, within: Duration) -> Self {
-        // They may panic before they return their futures.
-        Self {
-            size,
-            within,
-            run: |jobs, cx| Box::pin(async move { J::run(jobs, cx).await }),
-            failed: |job, cx, error| Box::pin(async move { job.failed(cx, error).await }),
-        }
+/// At most so many jobs in a batch, of which the first waits for at most this long. Used by the derive.
+///
+/// Not a method of [`Batching`]: without `BatchJob` the compiler would only say that there is no such method.
+pub const fn batching<J: BatchJob>(size: usize, within: Duration) -> Batching<J> {
+    // They may panic before they return their futures.
+    Batching {
+        size,
+        within,
+        run: |jobs, cx| Box::pin(async move { J::run(jobs, cx).await }),
+        failed: |job, cx, error| Box::pin(async move { job.failed(cx, error).await }),
     }
 }
 

@@ -20,9 +20,7 @@ impl BatchJob for Visit {
 
 #[derive(Deferrable, Serialize, Deserialize)]
 #[defer(queue, batch = 2, within = "1h 30m")]
-struct Stored<T>(T)
-where
-    T: Serialize + for<'de> Deserialize<'de> + Send + Sync + 'static;
+struct Stored<T>(T);
 
 impl BatchJob for Stored<u64> {
     async fn run(numbers: &[Self], _cx: &JobContext) -> JobResult {
