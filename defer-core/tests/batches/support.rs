@@ -7,7 +7,7 @@ use std::{
 };
 
 use defer_core::{
-    __private::{Batched, Batching, failed_alone, run_alone},
+    __private::{Batched, Batching, batching, failed_alone, run_alone},
     BatchJob, BoxFuture, Deferrable, Deferred, Job, JobContext, JobError, JobResult, Policy, Runner, defer,
     scope,
 };
@@ -65,7 +65,7 @@ impl<K: Kind> Job for Row<K> {
 impl<K: Kind> Deferrable for Row<K> {
     const NAME: &'static str = K::NAME;
     const POLICY: Policy = K::POLICY;
-    const BATCH: Option<Batching<Self>> = Some(Batching::new(K::SIZE, K::WITHIN));
+    const BATCH: Option<Batching<Self>> = Some(batching(K::SIZE, K::WITHIN));
     const ENCODE: Option<fn(&Self) -> Result<Vec<u8>, defer_core::BoxError>> =
         if K::POLICY.is_queued() { Some(defer_core::__private::encode::<Self>) } else { None };
     const DECODE: Option<fn(&[u8]) -> Result<Self, defer_core::BoxError>> =
