@@ -1,9 +1,13 @@
-//! A service that logs its requests in SQLite. A row each would cost a commit each; fifty rows share one.
+//! A service that logs its requests in SQLite. Up to fifty rows share one INSERT, and one commit.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::{
-    Router, extract::Request, middleware::Next, middleware::from_fn, response::Response, routing::get,
+    Router,
+    extract::Request,
+    middleware::{Next, from_fn},
+    response::Response,
+    routing::get,
 };
 use defer_axum::{BatchJob, DeferLayer, Deferrable, Job, JobContext, JobResult, Runner};
 use sqlx::{QueryBuilder, Sqlite, SqlitePool, sqlite::SqliteConnectOptions};
@@ -40,7 +44,7 @@ impl AccessLog {
         sqlx::query_scalar("SELECT count(*) FROM requests").fetch_one(&self.pool).await
     }
 
-    async fn insert<'a>(&self, rows: impl Iterator<Item = &'a Row>) -> Result<(), sqlx::Error> {
+    async fn insert(&self, rows: &[&Row]) -> Result<(), sqlx::Error> {
         let mut insert = QueryBuilder::<Sqlite>::new("INSERT INTO requests (at_ms, method, path) ");
         insert.push_values(rows, |mut values, row| {
             values.push_bind(row.at_ms).push_bind(&row.method).push_bind(&row.path);
@@ -50,10 +54,10 @@ impl AccessLog {
     }
 }
 
-/// A request that was answered.
+/// A request.
 #[derive(Clone, Debug)]
 pub struct Row {
-    /// When it came, in milliseconds of the Unix epoch.
+    /// When it came, in milliseconds since the Unix epoch.
     pub at_ms: i64,
     /// Its method.
     pub method: String,
@@ -61,26 +65,27 @@ pub struct Row {
     pub path: String,
 }
 
-/// Logs a request, together with others.
+/// Logs a request, together with others. One batch at a time, because SQLite has one writer.
 #[derive(Clone, Debug, Deferrable)]
-#[defer(batch = 50, within = "500ms", tries = 3, backoff = "100ms..1s")]
+#[defer(batch = 50, within = "500ms", tries = 3, backoff = "100ms..1s", max_running = 1)]
 pub struct LogRequest(pub Row);
 
 impl BatchJob for LogRequest {
     async fn run(requests: &[Self], cx: &JobContext) -> JobResult {
-        cx.state::<AccessLog>()?.insert(requests.iter().map(|request| &request.0)).await?;
+        let rows: Vec<&Row> = requests.iter().map(|request| &request.0).collect();
+        cx.state::<AccessLog>()?.insert(&rows).await?;
         Ok(())
     }
 }
 
-/// Logs a request by itself: what the program would do without batches.
+/// Logs a request by itself, to compare.
 #[derive(Clone, Debug, Deferrable)]
 #[defer(tries = 3, backoff = "100ms..1s", max_running = 1)]
 pub struct LogOne(pub Row);
 
 impl Job for LogOne {
     async fn run(&self, cx: &JobContext) -> JobResult {
-        cx.state::<AccessLog>()?.insert([&self.0].into_iter()).await?;
+        cx.state::<AccessLog>()?.insert(&[&self.0]).await?;
         Ok(())
     }
 }

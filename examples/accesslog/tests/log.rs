@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use accesslog::{AccessLog, LogRequest, app};
 use axum::{body::Body, extract::Request};
-use defer_axum::{Recorder, Runner};
+use defer_axum::{Runner, testing::Recorder};
 use tempfile::TempDir;
 use tower::ServiceExt;
 

@@ -1,4 +1,4 @@
-//! `cargo run --release -p accesslog --bin rates`: how many rows a second are logged in batches, and one by one.
+//! `cargo run --release -p accesslog --bin rates`: measures how many rows a second are written one by one, and in batches.
 
 use std::time::Instant;
 
@@ -27,7 +27,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
                 }
             })
             .await;
-            // Others run meanwhile; no more wait than the runner has room for.
             if number % 1_000 == 999 {
                 while runner.stats().pending > 10_000 {
                     tokio::task::yield_now().await;
