@@ -90,14 +90,14 @@ impl StructAttributes {
             "alias" => self.aliases.push(name(entry, "alias")?),
             "tries" => {
                 let zero = "a job is tried at least once: expected `tries = 1` or more";
-                self.policy.tries = Some(number(entry, "tries = 3", zero)?);
+                self.policy.tries = Some(number(entry, 1, "tries = 3", zero)?);
             }
             "backoff" => self.policy.backoff = Some(backoff(entry)?),
             "timeout" => self.policy.timeout = Some(timeout(entry)?),
             "on" => self.policy.on = Some(on(entry)?),
             "max_running" => {
                 let zero = "with 0 no job of the type would ever run: expected `max_running = 1` or more";
-                self.policy.max_running = Some(number(entry, "max_running = 4", zero)?);
+                self.policy.max_running = Some(number(entry, 1, "max_running = 4", zero)?);
             }
             "concurrent" => {
                 flag(entry)?;
@@ -191,15 +191,15 @@ fn name(entry: &Meta, key: &str) -> syn::Result<String> {
     Ok(name.value())
 }
 
-fn number(entry: &Meta, example: &str, zero: &str) -> syn::Result<u32> {
-    let expected = format!("expected a whole number from 1 to 4294967295, as in `{example}`");
+fn number(entry: &Meta, least: u32, example: &str, too_few: &str) -> syn::Result<u32> {
+    let expected = format!("expected a whole number from {least} to 4294967295, as in `{example}`");
     refuse_constant(entry, &expected)?;
     let number: &LitInt = match literal(entry, &expected)? {
         Lit::Int(number) if matches!(number.suffix(), "" | "u32") => number,
         other => return Err(syn::Error::new_spanned(other, expected)),
     };
     match number.base10_parse() {
-        Ok(0) => Err(syn::Error::new_spanned(number, zero)),
+        Ok(few) if few < least => Err(syn::Error::new_spanned(number, too_few)),
         Ok(number) => Ok(number),
         Err(_) => Err(syn::Error::new_spanned(number, expected)),
     }
@@ -280,14 +280,11 @@ fn batch(entries: &[Meta]) -> syn::Result<Option<Batch>> {
         ));
     }
     let too_few = "a batch of one is a job by itself: expected `batch = 2` or more, or no `batch`";
-    let number = number(size, "batch = 50", too_few)?;
-    if number < 2 {
-        return Err(syn::Error::new_spanned(literal(size, too_few)?, too_few));
-    }
+    let size = number(size, 2, "batch = 50", too_few)?;
     let expected = "expected a duration in quotes, as in `within = \"500ms\"`";
     refuse_constant(within, expected)?;
     let text = string(within, expected)?;
-    Ok(Some(Batch { size: number, within: duration(text, &text.value())? }))
+    Ok(Some(Batch { size, within: duration(text, &text.value())? }))
 }
 
 fn flag(entry: &Meta) -> syn::Result<()> {
