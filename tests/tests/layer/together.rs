@@ -19,7 +19,7 @@ impl BatchJob for Visit {
     }
 }
 
-async fn until_pending(runner: &Runner, jobs: usize) {
+async fn until_pending(runner: &Runner, jobs: u64) {
     while runner.stats().pending != jobs {
         tokio::task::yield_now().await;
     }
