@@ -40,7 +40,7 @@ impl JobList {
         self.lock().state.waiting()
     }
 
-    /// Cancels a job that is in line and has not started. Returns whether this call did.
+    /// Cancels a job that has not started. Returns whether this call did.
     pub(crate) fn cancel(&self, index: usize) -> bool {
         self.end_with(&JobEventKind::Cancelled, |locked, effects| locked.state.cancel(index, effects)) > 0
     }
@@ -107,7 +107,7 @@ impl JobList {
 
     fn leave_out(&self, index: usize, unique: &Unique, other: JobId) {
         self.end_with(&JobEventKind::Duplicate { of: other }, |locked, effects| {
-            locked.state.leave_out(index, effects);
+            locked.state.cancel(index, effects);
             if !effects.ended.is_empty() {
                 let _ = unique.duplicate_of.set(other);
             }
