@@ -102,11 +102,11 @@ pub use defer_core::metrics;
 pub mod testing;
 
 pub use defer_core::{
-    BoxError, BoxFuture, Cancel, Condition, DeferError, Deferrable, Deferred, Delivery, ExtensionError,
-    GlobalRunnerExists, IntoJobError, IntoJobResult, InvalidJobId, Job, JobContext, JobError, JobId,
-    JobResult, JobStatus, Load, MissingState, OpenJob, OpenState, Overflow, Policy, Progress, ProgressError,
-    RequestInfo, ResponseInfo, Runner, RunnerBuilder, RunningJob, Scoped, ShutdownReport, Stats,
-    UnfinishedJob, defer, defer_fn, event, queue, scope, try_defer, try_defer_fn,
+    BatchJob, BoxError, BoxFuture, Cancel, Condition, DeferError, Deferrable, Deferred, Delivery,
+    ExtensionError, GlobalRunnerExists, IntoJobError, IntoJobResult, InvalidJobId, Job, JobContext, JobError,
+    JobId, JobResult, JobStatus, Load, MissingState, OpenJob, OpenState, Overflow, Policy, Progress,
+    ProgressError, RequestInfo, ResponseInfo, Runner, RunnerBuilder, RunningJob, Scoped, ShutdownReport,
+    Stats, UnfinishedJob, defer, defer_fn, event, queue, scope, try_defer, try_defer_fn,
 };
 pub use defer_macros::{Deferrable, job};
 

@@ -33,6 +33,9 @@
 // delayed, that queued late for a turn and has to wait for it, or that is retried continues in a task of its own,
 // `run/detached`, which takes the same detour. `run/worker` (`leave`), `run/release` and `run/join` start such tasks.
 //
+// Jobs that run in batches (`job/batch`) leave their line at the permit: `run/member` waits for its batch (`run/batch`), which has
+// one task and one permit for all of them.
+//
 // A queue that holds jobs returns a lease for each (`store/hold`). At step 6, `list/lease` decides whether such a job stays
 // here. If so, it takes the detour, which waits for the lease. At step 11, `list/lease` stores its end, together with the jobs
 // that it deferred, before the end is reported.
@@ -81,6 +84,7 @@ pub use self::runner::metrics;
 pub use self::{
     defer::{Defer, Deferred, Scope, defer, defer_fn, scope, try_defer, try_defer_fn},
     job::{
+        batch::BatchJob,
         context::JobContext,
         job::{Deferrable, IntoJobResult, Job},
     },
@@ -137,12 +141,14 @@ pub mod __private {
     pub use crate::{
         __decode as decode, __show as show,
         job::{
+            batch::{Batched, Batching, batching},
             job::{cloned, job_result},
             show::{Show, Shown, Unshown},
         },
         model::{extensions::Extensions, request::Captured},
         observe::hooks::{Observer, Report},
         primitives::timestamp::Timestamp,
+        run::batch::{Hurry, failed_alone, run_alone},
         store::codec::{Decode, Decoded, Encode, Queued, Stored, Undecoded, encode},
     };
 }

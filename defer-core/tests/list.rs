@@ -17,8 +17,8 @@ use defer_core::{
 };
 use http::StatusCode;
 use support::{
-    Blocking, Events, Journal, Kind, Log, OnDrop, OnSuccess, Other, Plain, QueuedOnSuccess, defer_note,
-    quiet_panics,
+    Beside, Blocking, Events, Journal, Kind, Log, OnDrop, OnSuccess, Other, Plain, QueuedOnSuccess, Thrice,
+    defer_note, quiet_panics,
 };
 use tokio::sync::{Barrier, Notify, oneshot};
 
@@ -315,7 +315,7 @@ async fn a_predicate_is_asked_once_however_often_the_job_is_tried() {
     let counter = asked.clone();
     let mut request = Scope::new(runner.clone());
     request.enter(|| {
-        defer(support::Thrice::job(|cx| async move {
+        defer(Thrice::job(|cx| async move {
             if cx.attempt() < 3 { Err(std::io::Error::other("not yet").into()) } else { Ok(()) }
         }))
         .when(move |_| counter.fetch_add(1, Ordering::Relaxed) == 0);
@@ -394,6 +394,35 @@ async fn cancel_says_whether_the_job_will_not_run_because_of_it() {
     runner.idle().await;
     assert!(!running.cancel());
     assert_eq!((runner.stats().succeeded, runner.stats().cancelled), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handle_cancels_a_job_that_has_left_its_line_until_it_starts() {
+    let runner = Runner::builder().max_running(1).build();
+    let (started, tried) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (delayed, again) = scope(&runner, async {
+        let delayed = defer_fn(|_| async {}).delay(Duration::from_secs(60));
+        let (starts, tries) = (started.clone(), tried.clone());
+        let again = defer(Thrice::job(move |_| {
+            tries.notify_one();
+            async { Err("busy".into()) }
+        }));
+        defer_fn(move |_| async move {
+            starts.notify_one();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        });
+        (delayed, again)
+    })
+    .await;
+    tried.notified().await;
+    assert!(!again.cancel(), "it has started once");
+    started.notified().await;
+    let beside = scope(&runner, async { defer(Beside::job(|_| async { Ok(()) })) }).await;
+    assert!(delayed.cancel() && beside.cancel());
+    assert!(!delayed.cancel() && !beside.cancel());
+    runner.idle().await;
+    let stats = runner.stats();
+    assert_eq!((stats.succeeded, stats.failed, stats.cancelled), (1, 1, 2));
 }
 
 /// A job that starts just then may not be both cancelled and run.

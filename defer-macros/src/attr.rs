@@ -9,7 +9,7 @@ use syn::{
     spanned::Spanned,
 };
 
-const STRUCT_KEYS: &str = "`name`, `alias`, `tries`, `backoff`, `timeout`, `on`, `max_running`, `concurrent`, `blocking`, `queue`, `priority`, `at_shutdown`, `no_constructor` and `crate` are allowed on a job, and `derive` in `#[job(...)]`";
+const STRUCT_KEYS: &str = "`name`, `alias`, `tries`, `backoff`, `timeout`, `on`, `max_running`, `concurrent`, `blocking`, `queue`, `priority`, `batch`, `within`, `at_shutdown`, `no_constructor` and `crate` are allowed on a job, and `derive` in `#[job(...)]`";
 const FIELD_KEYS: &str = "only `default` is allowed on a field";
 const DURATION: &str = "a number and a unit (ms, s, m, h), as in \"500ms\" or \"2m 30s\"";
 
@@ -27,6 +27,18 @@ pub(crate) struct Policy {
     pub(crate) queue: Option<Span>,
     pub(crate) priority: Option<i16>,
     pub(crate) at_shutdown: Option<AtShutdown>,
+    pub(crate) batch: Option<Batch>,
+}
+
+/// How jobs run together.
+#[derive(Clone, Copy)]
+pub(crate) struct Batch {
+    pub(crate) size: u32,
+    pub(crate) within: Duration,
+}
+
+impl Batch {
+    const PLACEHOLDER: Self = Self { size: 2, within: Duration::from_secs(1) };
 }
 
 #[derive(Clone, Copy)]
@@ -63,9 +75,12 @@ pub(crate) struct StructAttributes {
 impl StructAttributes {
     pub(crate) fn parse(attrs: &[Attribute], errors: &mut Errors) -> Self {
         let mut attributes = Self::default();
-        for entry in distinct_entries(attrs, errors) {
-            errors.ok(attributes.set(&entry));
+        let entries = distinct_entries(attrs, errors);
+        for entry in &entries {
+            errors.ok(attributes.set(entry));
         }
+        // With a mistake in it, it is one that runs together all the same.
+        attributes.policy.batch = errors.ok(batch(&entries)).unwrap_or(Some(Batch::PLACEHOLDER));
         attributes
     }
 
@@ -75,14 +90,14 @@ impl StructAttributes {
             "alias" => self.aliases.push(name(entry, "alias")?),
             "tries" => {
                 let zero = "a job is tried at least once: expected `tries = 1` or more";
-                self.policy.tries = Some(number(entry, "tries = 3", zero)?);
+                self.policy.tries = Some(number(entry, 1, "tries = 3", zero)?);
             }
             "backoff" => self.policy.backoff = Some(backoff(entry)?),
             "timeout" => self.policy.timeout = Some(timeout(entry)?),
             "on" => self.policy.on = Some(on(entry)?),
             "max_running" => {
                 let zero = "with 0 no job of the type would ever run: expected `max_running = 1` or more";
-                self.policy.max_running = Some(number(entry, "max_running = 4", zero)?);
+                self.policy.max_running = Some(number(entry, 1, "max_running = 4", zero)?);
             }
             "concurrent" => {
                 flag(entry)?;
@@ -97,6 +112,8 @@ impl StructAttributes {
                 self.policy.queue = Some(entry.path().span());
             }
             "priority" => self.policy.priority = Some(priority(entry)?),
+            // They belong together: see `batch`.
+            "batch" | "within" => {}
             "at_shutdown" => self.policy.at_shutdown = Some(at_shutdown(entry)?),
             "no_constructor" => {
                 flag(entry)?;
@@ -174,15 +191,15 @@ fn name(entry: &Meta, key: &str) -> syn::Result<String> {
     Ok(name.value())
 }
 
-fn number(entry: &Meta, example: &str, zero: &str) -> syn::Result<u32> {
-    let expected = format!("expected a whole number from 1 to 4294967295, as in `{example}`");
+fn number(entry: &Meta, least: u32, example: &str, too_few: &str) -> syn::Result<u32> {
+    let expected = format!("expected a whole number from {least} to 4294967295, as in `{example}`");
     refuse_constant(entry, &expected)?;
     let number: &LitInt = match literal(entry, &expected)? {
         Lit::Int(number) if matches!(number.suffix(), "" | "u32") => number,
         other => return Err(syn::Error::new_spanned(other, expected)),
     };
     match number.base10_parse() {
-        Ok(0) => Err(syn::Error::new_spanned(number, zero)),
+        Ok(few) if few < least => Err(syn::Error::new_spanned(number, too_few)),
         Ok(number) => Ok(number),
         Err(_) => Err(syn::Error::new_spanned(number, expected)),
     }
@@ -235,6 +252,39 @@ fn at_shutdown(entry: &Meta) -> syn::Result<AtShutdown> {
         "run_now" => Ok(AtShutdown::RunNow),
         _ => Err(syn::Error::new_spanned(at_shutdown, expected)),
     }
+}
+
+/// Returns how jobs run together, if they do: `batch` and `within` need each other.
+fn batch(entries: &[Meta]) -> syn::Result<Option<Batch>> {
+    let entry = |name: &str| entries.iter().find(|entry| key(entry) == name);
+    let (size, within) = match (entry("batch"), entry("within")) {
+        (None, None) => return Ok(None),
+        (Some(size), Some(within)) => (size, within),
+        (Some(size), None) => {
+            return Err(syn::Error::new_spanned(
+                size.path(),
+                "how long may a job wait until its batch is full? Add that, as in `within = \"500ms\"`",
+            ));
+        }
+        (None, Some(within)) => {
+            return Err(syn::Error::new_spanned(
+                within.path(),
+                "`within` says how long a job waits for its batch: add how large that is, as in `batch = 50`",
+            ));
+        }
+    };
+    if let Some(blocking) = entry("blocking") {
+        return Err(syn::Error::new_spanned(
+            blocking.path(),
+            "a batch runs on the runtime: leave `blocking` out, and use `tokio::task::spawn_blocking` in its `run`",
+        ));
+    }
+    let too_few = "a batch of one is a job by itself: expected `batch = 2` or more, or no `batch`";
+    let size = number(size, 2, "batch = 50", too_few)?;
+    let expected = "expected a duration in quotes, as in `within = \"500ms\"`";
+    refuse_constant(within, expected)?;
+    let text = string(within, expected)?;
+    Ok(Some(Batch { size, within: duration(text, &text.value())? }))
 }
 
 fn flag(entry: &Meta) -> syn::Result<()> {
@@ -425,7 +475,7 @@ mod tests {
             let Ok(entries) = text.parse::<TokenStream>() else { return Ok(()) };
             let attribute: Attribute = parse_quote!(#[defer(#entries)]);
             let known = ["name", "alias", "tries", "backoff", "timeout", "on", "max_running", "concurrent", "blocking"];
-            let is_known = known.iter().chain(&["queue", "priority", "at_shutdown", "no_constructor", "crate"]).any(|key| text.starts_with(key));
+            let is_known = known.iter().chain(&["queue", "priority", "batch", "within", "at_shutdown", "no_constructor", "crate"]).any(|key| text.starts_with(key));
             prop_assert!(policy(attribute).is_err() || is_known, "{}", quote!(#entries));
         }
     }

@@ -11,16 +11,43 @@ use syn::{
 
 use crate::{
     ast::{JobField, JobType, Refused, Shape, Source},
-    attr::{AtShutdown, On, Policy},
+    attr::{AtShutdown, Batch, On, Policy},
     function::JobFunction,
 };
 
 pub(crate) fn expand(job: &JobType<'_>) -> TokenStream {
     let deferrable = impl_deferrable(job);
     let functions = job.has_constructor.then(|| impl_functions(job));
+    let batched = job.policy.batch.map(|_| impl_job(job));
     quote! {
         #deferrable
+        #batched
         #functions
+    }
+}
+
+/// Implements `Job` for jobs that run together: how one runs by itself, and what it does when it fails permanently.
+fn impl_job(job: &JobType<'_>) -> TokenStream {
+    let JobType { ident, krate, .. } = job;
+    let (impl_generics, type_generics, where_clause) = job.generics.split_for_impl();
+    let where_job = where_job(job, where_clause);
+    let allow = allow(job);
+    quote! {
+        #[automatically_derived]
+        #allow
+        impl #impl_generics #krate::__private::Batched for #ident #type_generics #where_clause {}
+
+        #[automatically_derived]
+        #allow
+        impl #impl_generics #krate::Job for #ident #type_generics #where_job {
+            async fn run(&self, cx: &#krate::JobContext) -> #krate::JobResult {
+                #krate::__private::run_alone(self, cx).await
+            }
+
+            async fn failed(&self, cx: &#krate::JobContext, error: &#krate::JobError) {
+                #krate::__private::failed_alone(self, cx, error).await;
+            }
+        }
     }
 }
 
@@ -186,6 +213,18 @@ fn impl_deferrable(job: &JobType<'_>) -> TokenStream {
             > = #krate::__private::decode!(Self);
         }
     });
+    let batch = job.policy.batch.map(|Batch { size, within }| {
+        let (size, within) = (size as usize, duration(within));
+        // The one place that needs `BatchJob`: an error is shown at the struct.
+        let batching = {
+            let krate = shown_at(ident.span(), krate);
+            quote_spanned!(at(ident.span())=> #krate::__private::batching::<Self>)
+        };
+        quote! {
+            const BATCH: ::core::option::Option<#krate::__private::Batching<Self>> =
+                ::core::option::Option::Some(#batching(#size, #within));
+        }
+    });
     let aliases = (!job.aliases.is_empty()).then(|| {
         let aliases = &job.aliases;
         quote!(const ALIASES: &'static [&'static ::core::primitive::str] = &[#(#aliases),*];)
@@ -201,6 +240,7 @@ fn impl_deferrable(job: &JobType<'_>) -> TokenStream {
                 fn(&Self, &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result
             > = #krate::__private::show!(Self);
             #encode
+            #batch
             #aliases
         }
     }
@@ -268,7 +308,8 @@ fn where_job(job: &JobType<'_>, clause: Option<&WhereClause>) -> Option<WhereCla
     if job.generics.type_params().next().is_some() {
         let krate = &job.krate;
         let clause = clause.get_or_insert_with(|| parse_quote!(where));
-        clause.predicates.push(parse_quote!(Self: #krate::Job));
+        let bound = if job.policy.batch.is_some() { quote!(BatchJob) } else { quote!(Job) };
+        clause.predicates.push(parse_quote!(Self: #krate::#bound));
         if job.policy.queue.is_some() {
             clause.predicates.push(parse_quote!(Self: #krate::__private::Queued));
         }
@@ -289,6 +330,7 @@ fn policy(job: &JobType<'_>) -> TokenStream {
         queue,
         priority,
         at_shutdown,
+        batch: _,
     } = &job.policy;
     let tries = tries.map(|tries| quote!(.with_tries(#tries)));
     let backoff = backoff.map(|backoff| {

@@ -24,9 +24,13 @@ impl JobAttribute {
             // An error of `#[defer(...)]`, too, which is where it is reported.
             return Self { derives: Vec::new(), policy: tokens, is_queued: false };
         };
+        for batch in entries.iter().filter(|entry| entry.path().is_ident("batch")) {
+            let text = "a function runs one job: derive `Deferrable` for a struct, and implement `BatchJob`";
+            errors.push(Error::new_spanned(batch.path(), text));
+        }
         let is_queued = entries.iter().any(|entry| entry.path().is_ident("queue"));
         let (lists, policy): (Vec<_>, Vec<_>) =
-            entries.into_iter().partition(|entry| entry.path().is_ident("derive"));
+            entries.into_iter().filter(is_of_one).partition(|entry| entry.path().is_ident("derive"));
         let mut derives = Vec::new();
         for list in &lists {
             for derived in errors.ok(traits(list)).into_iter().flatten() {
@@ -38,6 +42,11 @@ impl JobAttribute {
         }
         Self { derives, policy: quote!(#(#policy),*), is_queued }
     }
+}
+
+/// `batch` is refused, and `within` is of that.
+fn is_of_one(entry: &Meta) -> bool {
+    !["batch", "within"].iter().any(|key| entry.path().is_ident(key))
 }
 
 fn traits(list: &Meta) -> syn::Result<Traits> {

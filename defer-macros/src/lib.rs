@@ -146,6 +146,8 @@ use crate::{ast::JobType, attr::Errors, function::JobFunction};
 /// | `blocking` | | the job runs on Tokio's blocking pool, where it may block. When it awaits, it can be dropped at its timeout and at the end of a shutdown, like any other | it runs on the runtime |
 /// | `queue` | | the job is durable: the runner's queue stores it before the response goes out, and it survives a crash. The struct must implement `serde::Serialize`, and `Deserialize` for a worker. On a runner without a queue, it runs in memory, and a warning is logged once | the job is lost with its process |
 /// | `priority = N` | -32768 to 32767 | workers take due jobs with a higher priority first. A job that runs in the process that deferred it keeps its place in its request's line | 0 |
+/// | `batch = N` | 2 to 4294967295 | with `within`: up to N jobs of many requests run together, on one permit. The struct implements `BatchJob` instead of `Job`, and `max_running` limits batches | each job runs by itself |
+/// | `within = "500ms"` | a duration | how long the first job of a batch waits for others | |
 /// | `at_shutdown = "..."` | `"wait"` or `"run_now"` | whether a delayed job runs as soon as a shutdown begins, even if it is not due. A durable job waits in its queue | `"wait"` |
 /// | `no_constructor` | | the struct gets neither `defer` nor `try_defer` | it gets both |
 /// | `crate = "path"` | a path | the path of `defer-axum` or `defer-core` | see below |

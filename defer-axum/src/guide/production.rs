@@ -12,6 +12,7 @@
 //! | [run only the latest of many jobs](#the-latest-of-many) | [`Deferred::replace`], [`Deferred::replace_within`] | across processes |
 //! | [run a job now, and then not for a while](#not-too-often) | [`Deferred::at_most_every`] | across processes |
 //! | [run a job concurrently](#run-concurrently) | `#[defer(concurrent)]` | each job runs on its own anyway |
+//! | [run jobs of many requests together](#together) | `#[defer(batch = 50, within = "500ms")]` | the same |
 //! | [find a job that blocks its thread](#jobs-that-block) | [`RunnerBuilder::stuck_after`] | on each worker's runner |
 //! | [show a client the status of a job](#job-status) | [`Runner::status`] | `SqlxQueue::status`, from any process |
 //!
@@ -251,6 +252,36 @@
 //! # }
 //! ```
 //!
+//! # Together
+//!
+//! One INSERT of fifty rows costs little more than an INSERT of one. A batch job runs once for the jobs of many requests:
+//!
+//! ```
+//! use defer_axum::{BatchJob, Deferrable, JobContext, JobResult};
+//! # struct Database;
+//! # impl Database { async fn insert(&self, _: &[Visit]) -> Result<(), std::io::Error> { Ok(()) } }
+//!
+//! #[derive(Deferrable)]
+//! #[defer(batch = 50, within = "500ms", tries = 3)]
+//! struct Visit {
+//!     path: String,
+//! }
+//!
+//! impl BatchJob for Visit {
+//!     async fn run(visits: &[Self], cx: &JobContext) -> JobResult {
+//!         cx.state::<Database>()?.insert(visits).await?;
+//!         Ok(())
+//!     }
+//! }
+//! ```
+//!
+//! A batch starts when it has 50 jobs, when its first job has waited for half a second, or when a shutdown begins. Every job keeps its
+//! own id, events and count. If a batch fails, its jobs are retried together. Each job makes its last attempt by itself, so that one
+//! bad row does not make the others fail: set `tries` to at least 2. With `queue`, the jobs are durable.
+//!
+//! A batch has no `cx.request()`, because its jobs come from many requests: put what you need into the job. See [`BatchJob`] for the
+//! details.
+//!
 //! # Jobs that block
 //!
 //! A job that computes for a long time or calls blocking code occupies a thread of the runtime, and even its timeout cannot stop
@@ -289,6 +320,7 @@
 //! [`JobError::retry_after`]: crate::JobError::retry_after
 //! [`JobError::snooze`]: crate::JobError::snooze
 //! [`Deferred::serial`]: crate::Deferred::serial
+//! [`BatchJob`]: crate::BatchJob
 //! [`Deferred::unique`]: crate::Deferred::unique
 //! [`Deferred::replace`]: crate::Deferred::replace
 //! [`Deferred::replace_within`]: crate::Deferred::replace_within

@@ -20,10 +20,10 @@ use crate::{
 
 /// A handle to a deferred job. Use it to change or cancel the job before it starts.
 ///
-/// Dropping it changes nothing. Its methods have no effect once the job has started or left its line
-/// ([`Policy::with_concurrent`], or a delay that has begun). [`delay`](Self::delay) and [`serial`](Self::serial) have no effect
-/// while the job waits for its turn among jobs of other requests. A job that is deferred after the response, or outside a
-/// request, may start before the handle is returned.
+/// Dropping it changes nothing. Its methods have no effect once the job has started. Once it has left its line
+/// ([`Policy::with_concurrent`], or a delay that has begun), only [`cancel`](Self::cancel) has. [`delay`](Self::delay) and
+/// [`serial`](Self::serial) have no effect while the job waits for its turn among jobs of other requests. A job that is deferred
+/// after the response, or outside a request, may start before the handle is returned.
 ///
 /// ```
 /// # use defer_core::{Deferrable, Job, JobContext, JobResult, Policy, Runner, defer, defer_fn, scope};
@@ -62,10 +62,10 @@ impl Deferred {
         self.id
     }
 
-    /// Cancels the job, unless it has started or left its line, is on its way to the queue, or duplicates were dropped because
-    /// of it. Returns whether this call cancelled it. If so, the job does not run, with one exception: a durable job that is
-    /// already stored can still run elsewhere if this process dies before it has stored the cancellation. To cancel a job by
-    /// its id, wherever it is and even while it runs, use [`Runner::cancel`](crate::Runner::cancel).
+    /// Cancels the job, unless it has started, is on its way to the queue, or duplicates were dropped because of it. Returns
+    /// whether this call cancelled it. If so, the job does not run, with one exception: a durable job that is already stored can
+    /// still run elsewhere if this process dies before it has stored the cancellation. To cancel a job by its id, wherever it is
+    /// and even while it runs, use [`Runner::cancel`](crate::Runner::cancel).
     pub fn cancel(&self) -> bool {
         self.index.is_some_and(|index| self.list.cancel(index))
     }

@@ -4,7 +4,7 @@ use std::future::{Future, ready};
 
 use serde::Serialize;
 
-use super::{context::JobContext, show::Show};
+use super::{batch::Batching, context::JobContext, show::Show};
 use crate::{
     model::{
         error::{BoxError, JobError, JobResult},
@@ -107,6 +107,9 @@ pub trait Deferrable: Job + Sized {
     /// Deserializes a job that went through [`ENCODE`](Self::ENCODE).
     #[doc(hidden)]
     const DECODE: Option<Decode<Self>> = None;
+    /// How jobs of the type run together; `None` if each runs by itself.
+    #[doc(hidden)]
+    const BATCH: Option<Batching<Self>> = None;
     /// Shows the job in the messages of failed tests, if it implements `Debug`.
     #[doc(hidden)]
     const SHOW: Option<Show<Self>> = None;

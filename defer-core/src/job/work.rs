@@ -16,6 +16,7 @@ use super::{
 use crate::list::shared::{SharedJob, Show};
 use crate::{
     limits::keyed_semaphore::Slot,
+    list::list::Gate,
     model::error::{JobError, JobResult},
 };
 
@@ -37,6 +38,11 @@ pub(crate) trait Work: Send + 'static {
     fn failed(&mut self, cx: &JobContext, error: &JobError) -> impl Future<Output = ()> + Send {
         let _ = (cx, error);
         ready(())
+    }
+
+    /// Returns what the job waits for in place of a permit, if it is of such a type.
+    fn gate(&mut self) -> Option<&mut dyn Gate> {
+        None
     }
 
     /// Returns the job, if it is shared.
@@ -105,9 +111,10 @@ impl<J: Deferrable> Work for Shared<J> {
 }
 
 #[cfg(feature = "testing")]
-fn shared<J: Deferrable>(job: &Arc<J>) -> SharedJob {
+pub(crate) fn shared<J: Deferrable>(job: &Arc<J>) -> SharedJob {
     SharedJob {
         job: job.clone(),
+        batch_size: J::BATCH.map(|batching| batching.size),
         show: J::SHOW.map(|_| -> Show {
             |job, f| match (J::SHOW, job.downcast_ref()) {
                 (Some(show), Some(job)) => show(job, f),

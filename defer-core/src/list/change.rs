@@ -28,7 +28,7 @@ impl JobList {
         self.lock().state.waiting()
     }
 
-    /// Cancels a job that is in line and has not started. Returns whether this call did.
+    /// Cancels a job that has not started. Returns whether this call did.
     pub(crate) fn cancel(&self, index: usize) -> bool {
         self.end_with(&JobEventKind::Cancelled, |locked, effects| locked.state.cancel(index, effects)) > 0
     }

@@ -106,12 +106,33 @@ pub(crate) trait Segment: Any + Send {
         call: Call<'a>,
     ) -> BoxFuture<'a, JobResult>;
 
+    /// Returns what a job waits for in place of a permit, if it is of such a type.
+    fn gate(&mut self, index: usize) -> Option<&mut dyn Gate>;
+
     /// Returns a job, if it is shared.
     #[cfg(feature = "testing")]
     fn shared(&self, index: usize) -> Option<SharedJob>;
 
     /// Returns the segment itself, so that another job of its type can join.
     fn as_any_mut(&mut self) -> &mut dyn Any;
+}
+
+/// What a job waits for that runs together with others, on their permit.
+pub(crate) trait Gate: Send {
+    /// Returns whether the attempt after so many runs together with others. Otherwise it needs a permit of its own.
+    fn is_for(&mut self, list: &JobList, attempts: u32) -> bool;
+
+    /// Takes a place among those that wait, unless the job has one.
+    fn join(&mut self, list: &Arc<JobList>);
+
+    /// Waits until the job may start. The others wait for it from then on: it starts at once, or leaves.
+    fn opened<'a>(&'a mut self, list: &'a Arc<JobList>) -> BoxFuture<'a, ()>;
+
+    /// Returns whether the job may start.
+    fn is_open(&self) -> bool;
+
+    /// Gives the place back: the attempt has ended, or does not start.
+    fn leave(&mut self);
 }
 
 /// What to call of a job. One method for both, because each job type has it.

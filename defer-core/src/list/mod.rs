@@ -31,11 +31,11 @@
 //! |---|---|---|---|
 //! | | `makes_room` returns true, and `add` | `Waiting` | `deferred` |
 //! | | `makes_room` returns false: the runner sheds | | `deferred`, `shed` |
-//! | `Waiting` | `cancel`, `cancel_key`, unless the queue may have it or duplicates were left out for it | `Ended` | `cancelled` |
+//! | `Waiting`; `Detached`, without an attempt | `cancel`, unless the queue may have it or duplicates were left out for it | `Ended` | `cancelled` |
+//! | `Waiting` | `cancel_key`, on the same condition | `Ended` | `cancelled` |
 //! | `Waiting`, `Detached` | `cancel_job`; of a job from the queue only if that cannot | `Ended` | `cancelled` |
 //! | `Running` | `cancel_job`, `stop_attempt`: the attempt is told, and dropped | | |
 //! | `Running`, told so | `end_attempt` | `Ended` | `cancelled` |
-//! | `Waiting`, `Detached`, without an attempt | `leave_out`, on the same condition: it is a duplicate | `Ended` | `cancelled` |
 //! | `Waiting`, `Detached`, without an attempt | `replace`, unless the queue may have it or its condition has not been asked: another takes its place | `Ended` | `cancelled` |
 //! | `Waiting`, `Detached` | `advance` finds that it is a duplicate, and it is ended | `Ended` | `cancelled` |
 //! | `Waiting` | `release`, without room, when the runner sheds and no push of it has failed | `Ended` | `shed` |

@@ -171,6 +171,11 @@ impl JobList {
         }
     }
 
+    /// Returns whether a recorder keeps the jobs of this type when their turn comes.
+    pub(crate) fn fakes(&self, job: TypeId) -> bool {
+        self.recording().is_some_and(|recording| lock(&recording.fakes).contains(&job))
+    }
+
     /// The turn of a job has come. Returns whether a recorder keeps it instead.
     pub(crate) fn is_faked(&self, id: JobId, job: SharedJob) -> bool {
         let Some(recording) = self.recording() else { return false };

@@ -6,6 +6,8 @@ use std::{any::Any, fmt, sync::Arc};
 #[derive(Clone)]
 pub(crate) struct SharedJob {
     pub(crate) job: Arc<dyn Any + Send + Sync>,
+    /// How many of its type run together, if they do.
+    pub(crate) batch_size: Option<usize>,
     /// Writes it, if it is `Debug`.
     pub(crate) show: Option<Show>,
 }

@@ -253,13 +253,6 @@ impl State {
 
     /// Cancels a job that has not started, unless the queue may have it, or others were left out for it.
     pub(crate) fn cancel(&mut self, index: usize, effects: &mut Effects) {
-        if self.entries.get_mut(index).is_some_and(|entry| entry.may_be_dropped()) {
-            self.end(index, |state| state == JobState::Waiting, effects);
-        }
-    }
-
-    /// Leaves out a duplicate that has not started, under the conditions of [`cancel`](Self::cancel).
-    pub(crate) fn leave_out(&mut self, index: usize, effects: &mut Effects) {
         let entry = self.entries.get_mut(index).filter(|entry| entry.attempts == 0);
         if entry.is_some_and(|entry| entry.may_be_dropped()) {
             self.end(index, |state| matches!(state, JobState::Waiting | JobState::Detached), effects);
@@ -274,7 +267,7 @@ impl State {
         Some(place)
     }
 
-    /// Cancels the jobs with this key that have not started, except one.
+    /// Cancels the jobs with this key that are in line and have not started, except one.
     pub(crate) fn cancel_key(&mut self, key: &str, except: Option<usize>, effects: &mut Effects) {
         let same: Vec<usize> = self
             .waiting_entries()

@@ -72,7 +72,7 @@ impl JobList {
         for index in unique {
             let Some(other) = locked.state.open_entry(index).and_then(|entry| entry.twin()) else { continue };
             let mut effects = Effects::default();
-            locked.state.leave_out(index, &mut effects);
+            locked.state.cancel(index, &mut effects);
             note_duplicate(&effects, other);
             let jobs = locked.take_ended(&effects);
             left_out.0.push((effects, jobs, other));
@@ -136,7 +136,7 @@ impl JobList {
 
     /// Leaves out a duplicate that has not started.
     fn leave_out(&self, index: usize, other: JobId) {
-        self.end_duplicate_with(other, |locked, effects| locked.state.leave_out(index, effects));
+        self.end_duplicate_with(other, |locked, effects| locked.state.cancel(index, effects));
     }
 
     /// Ends a job that is about to start, because another runs in its place, whoever relies on it.
@@ -163,7 +163,10 @@ impl JobList {
 
 /// Duplicates that have ended.
 #[derive(Default)]
-pub(crate) struct LeftOut(Vec<(Effects, Vec<Box<dyn Segment>>, JobId)>);
+pub(crate) struct LeftOut(Vec<Duplicate>);
+
+/// A job that has ended as a duplicate of another, and what is left to do for that.
+type Duplicate = (Effects, Vec<Box<dyn Segment>>, JobId);
 
 /// Lets the handles of a job that has ended know of which job it is a duplicate.
 fn note_duplicate(effects: &Effects, other: JobId) {

@@ -104,6 +104,14 @@ impl JobError {
         self
     }
 
+    /// Lets another attempt follow all the same.
+    pub(crate) fn not_fatal(mut self) -> Self {
+        // One that was both has failed.
+        self.snoozes &= !self.fatal;
+        self.fatal = false;
+        self
+    }
+
     /// Returns whether the job gets no more attempts.
     pub fn is_fatal(&self) -> bool {
         self.fatal

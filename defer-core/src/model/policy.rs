@@ -168,8 +168,8 @@ impl Policy {
     }
 
     /// Runs the job concurrently with the request's other jobs, as soon as their response is over. From then on, its handle can
-    /// neither change nor cancel it, even if it still waits for `max_running`. Jobs that go through a queue always run on their
-    /// own.
+    /// cancel it until it starts, but not change it, even if it still waits for `max_running`. Jobs that go through a queue always
+    /// run on their own.
     #[must_use]
     pub const fn with_concurrent(mut self) -> Self {
         self.flags = self.flags.with(Flags::CONCURRENT);

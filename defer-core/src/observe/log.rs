@@ -22,6 +22,13 @@ pub(super) fn log(job: JobRef, kind: &JobEventKind, request: &dyn Fn() -> EventR
     }
 }
 
+/// Logs that jobs of a type begin to run together. `batch`: what their context says.
+pub(crate) fn log_batch(batch: JobRef, jobs: usize) {
+    let (name, id) = (batch.name(), batch.id);
+    let logged = caught(|| tracing::debug!(target: "defer", name, %id, jobs, "a batch starts"));
+    logged.unwrap_or_else(drop_quietly);
+}
+
 /// Logs how `Job::failed` itself failed.
 #[cold]
 pub(crate) fn log_failed_hook(job: JobRef, how: &str, error: &JobError) {

@@ -9,7 +9,10 @@ use std::{
 
 use http::StatusCode;
 
-use super::push::{PushPoint, begin_push};
+use super::{
+    batch::Hurry,
+    push::{PushPoint, begin_push},
+};
 use crate::{
     limits::capacity::{Admitted, Ticket},
     list::{current::is_in_job, engine::Overflow, list::JobList},
@@ -46,7 +49,7 @@ impl JobList {
             }
         }
         if self.waits_for_room() {
-            Admission { list: self, ticket: Ticket::default() }.await;
+            Admission { list: self, ticket: Ticket::default(), hurry: None }.await;
         }
     }
 
@@ -90,6 +93,8 @@ impl JobList {
 struct Admission<'a> {
     list: &'a JobList,
     ticket: Ticket,
+    /// Jobs that wait for their batch take room.
+    hurry: Option<Hurry>,
 }
 
 impl Admission<'_> {
@@ -117,6 +122,9 @@ impl Future for Admission<'_> {
         }
         let (polled, admitted) = this.list.engine.capacity.poll(&mut this.ticket, waiting, cx);
         this.refill(admitted);
+        if polled.is_pending() && this.hurry.is_none() {
+            this.hurry = Some(Hurry::new(&this.list.engine));
+        }
         polled
     }
 }

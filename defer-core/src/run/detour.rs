@@ -48,8 +48,10 @@ pub(super) async fn detour(
     held: &mut Held,
 ) -> Next {
     let (mut has_slots, mut lease) = (false, None);
+    let is_together = is_together(list, index, jobs);
     loop {
-        let (has_permit, has_lease) = (permit.is_some(), lease.is_some());
+        let has_permit = may_run(index, jobs, is_together, permit.as_ref());
+        let has_lease = lease.is_some();
         match list.transition(|state| state.advance(index, own_task, has_slots, has_permit, has_lease)) {
             Obstacle::Gone => return Next::Done,
             Obstacle::Duplicate(other) => list.end_duplicate(index, other),
@@ -105,17 +107,28 @@ pub(super) async fn detour(
                 if let Some(slot) = &mut held.serial {
                     wait(list, index, slot, permit).await;
                 }
-                if let Some((key, at_once)) = limit {
+                // Of jobs that run together it is a limit of how often they do.
+                if let Some((key, at_once)) = limit.filter(|_| !is_together) {
                     let mut slot = list.engine.slots.queue_for(key, at_once);
                     wait(list, index, &mut slot, permit).await;
                     held.limited = Some(slot);
                 }
                 has_slots = true;
             }
-            Obstacle::Permit => *permit = Some(Semaphore::acquire(list).await),
-            Obstacle::Lease(of_job) => match may_start(list, index, &*of_job, permit).await {
-                // Without its permit it waits for another, and asks again.
-                Some(Start::Now) => lease = permit.is_some().then_some(of_job),
+            Obstacle::Permit => match jobs.gate(index).filter(|_| is_together) {
+                None => *permit = Some(Semaphore::acquire(list).await),
+                Some(gate) if own_task.is_none() => {
+                    // In the order of the line, which does not wait for the others.
+                    gate.join(list);
+                    return leave_line(list, index, held);
+                }
+                Some(gate) => gate.opened(list).await,
+            },
+            Obstacle::Lease(of_job) => match may_start(list, index, jobs, &*of_job, permit).await {
+                // Without what lets it run it waits for that, and asks again.
+                Some(Start::Now) => {
+                    lease = may_run(index, jobs, is_together, permit.as_ref()).then_some(of_job);
+                }
                 Some(Start::Not(Stop::Cancelled)) => list.end(index, &JobEventKind::Cancelled),
                 Some(Start::Not(Stop::Lost)) => list.end(index, &JobEventKind::Queued),
                 None => {}
@@ -123,12 +136,35 @@ pub(super) async fn detour(
             Obstacle::Started { job, room } => {
                 held.room = None;
                 let started = started(list, index, job, room);
-                let next = run(list, index, jobs, started, lease, own_task.is_none(), held).await;
+                let how = How { lease, is_in_line: own_task.is_none(), is_together };
+                let next = run(list, index, jobs, started, how, held).await;
                 held.limited = None;
                 return next;
             }
         }
     }
+}
+
+/// Returns whether a job's next attempt runs together with others.
+fn is_together(list: &JobList, index: usize, jobs: &mut dyn Segment) -> bool {
+    let Some(gate) = jobs.gate(index) else { return false };
+    let attempts = list.lock().state.open_entry(index).map(|entry| entry.job().attempt);
+    attempts.is_some_and(|attempts| gate.is_for(list, attempts))
+}
+
+/// Returns whether a job has a permit, or others have one for it.
+fn may_run(index: usize, jobs: &mut dyn Segment, is_together: bool, permit: Option<&Permit>) -> bool {
+    match jobs.gate(index).filter(|_| is_together) {
+        Some(gate) => gate.is_open(),
+        None => permit.is_some(),
+    }
+}
+
+/// How an attempt runs.
+struct How {
+    lease: Option<Arc<dyn Lease>>,
+    is_in_line: bool,
+    is_together: bool,
 }
 
 /// Runs an attempt that has started.
@@ -137,15 +173,17 @@ async fn run(
     index: usize,
     jobs: &mut dyn Segment,
     started: Started,
-    lease: Option<Arc<dyn Lease>>,
-    is_in_line: bool,
+    how: How,
     held: &mut Held,
 ) -> Next {
     let Started { job, at, span, limit } = started;
+    let How { lease, is_in_line, is_together } = how;
     let failed = match limit {
         Limited::By(limit) => {
             let turns = if job.policy().is_blocking() { held.turns() } else { Vec::new() };
-            let attempt = wrap(list, job, jobs.call(index, list, job, Call::Run(turns)));
+            let attempt = jobs.call(index, list, job, Call::Run(turns));
+            // What wraps attempts is around all that run together.
+            let attempt = if is_together { attempt } else { wrap(list, job, attempt) };
             let is_lost = OnceLock::new();
             let attempt = match lease {
                 Some(lease) => {
@@ -154,6 +192,7 @@ async fn run(
                 None => attempt,
             };
             let end = Attempt::of_job(list, index, is_in_line, attempt, span, limit).await;
+            leave(index, jobs);
             if is_lost.get().is_some() {
                 list.end(index, &JobEventKind::Queued);
                 return Next::Done;
@@ -166,9 +205,19 @@ async fn run(
                 AttemptEnd::Failed(failed) => *failed,
             }
         }
-        Limited::NoTimer => (Failure::Returned(no_timer()), span),
+        Limited::NoTimer => {
+            leave(index, jobs);
+            (Failure::Returned(no_timer()), span)
+        }
     };
     next(end_failed(list, index, jobs, failed, at).await, held)
+}
+
+/// The others do not wait for a job any more, nor it for them.
+fn leave(index: usize, jobs: &mut dyn Segment) {
+    if let Some(gate) = jobs.gate(index) {
+        gate.leave();
+    }
 }
 
 /// An attempt of a job that a queue has stored. It ends early when its lease is lost, and is stopped when the queue cancels it.
@@ -205,10 +254,11 @@ impl Future for UnderLease<'_> {
     }
 }
 
-/// Waits until a lease lets its job start, and gives the permit back meanwhile. `None` if the job has ended.
+/// Waits until a lease lets its job start, and gives back meanwhile what lets it run. `None` if the job has ended.
 async fn may_start(
     list: &JobList,
     index: usize,
+    jobs: &mut dyn Segment,
     lease: &dyn Lease,
     permit: &mut Option<Permit>,
 ) -> Option<Start> {
@@ -221,6 +271,7 @@ async fn may_start(
             return Poll::Ready(Some(start));
         }
         drop(permit.take());
+        leave(index, jobs);
         // Cloned before the lock, and dropped after it.
         let waker = cx.waker().clone();
         let (may_start, _unused) = list.lock().state.poll_start(index, waker);

@@ -9,6 +9,8 @@
 //! | `worker` | the task that runs the jobs of a line |
 //! | `start`, `attempt`, `finish` | an attempt, from its start to its end |
 //! | `detour` | what may be in the way of an attempt |
+//! | `batch` | how jobs of many requests run together |
+//! | `member` | a job that does |
 //! | `held` | what a job has of its runner's limits |
 //! | `detached` | the task of a job that has one of its own |
 //! | `backoff` | how long the wait before another attempt is |
@@ -19,12 +21,14 @@
 mod admit;
 mod attempt;
 mod backoff;
+pub(crate) mod batch;
 mod detached;
 mod detour;
 mod finish;
 mod held;
 mod jobs;
 pub(crate) mod join;
+mod member;
 pub(crate) mod push;
 #[cfg(feature = "testing")]
 pub(crate) mod recorded;

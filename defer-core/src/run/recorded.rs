@@ -85,6 +85,11 @@ impl Recorded {
         self.0.delay
     }
 
+    /// Returns how many jobs of its type run together at most, if they do. See [`BatchJob`](crate::BatchJob).
+    pub fn batch_size(&self) -> Option<usize> {
+        self.0.job.as_ref()?.batch_size
+    }
+
     /// Returns its condition. For a [faked](crate::testing::Recorder::fake) job whose turn has come, the condition has been
     /// evaluated, and this returns [`Always`](Condition::Always).
     pub fn condition(&self) -> Condition {
@@ -132,6 +137,9 @@ impl Recorded {
         }
         if let Some(delay) = self.delay() {
             write!(f, ", delay {delay:?}")?;
+        }
+        if let Some(size) = self.batch_size() {
+            write!(f, ", in batches of {size}")?;
         }
         match self.condition() {
             Condition::Always => Ok(()),

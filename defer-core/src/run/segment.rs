@@ -5,7 +5,7 @@ use std::{any::Any, future::Future, ops::Range, sync::Arc};
 
 use tokio::task::JoinHandle;
 
-use super::{jobs::Jobs, join::Incoming, worker};
+use super::{jobs::Jobs, join::Incoming, member::Member, worker};
 #[cfg(feature = "testing")]
 use crate::list::shared::SharedJob;
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
         job::{Deferrable, IntoJobResult},
         work::{Once, Plain, Shared, Work},
     },
-    list::list::{Call, JobList, Segment, WorkerGuard},
+    list::list::{Call, Gate, JobList, Segment, WorkerGuard},
     model::{
         error::{BoxError, JobResult},
         job_type::JobRef,
@@ -63,6 +63,10 @@ impl<W: Work> Segment for Jobs<W> {
         })
     }
 
+    fn gate(&mut self, index: usize) -> Option<&mut dyn Gate> {
+        self.slot(index)?.as_mut()?.gate()
+    }
+
     #[cfg(feature = "testing")]
     fn shared(&self, index: usize) -> Option<SharedJob> {
         self.peek(index)?.shared()
@@ -90,6 +94,8 @@ impl<J: Deferrable> Incoming for NewJob<J> {
     fn join(&mut self, index: usize, last: Option<&mut dyn Segment>) -> Option<Box<dyn Segment>> {
         if const { J::POLICY.is_blocking() } {
             self.share(index, last)
+        } else if const { J::BATCH.is_some() } {
+            join(Member::new(self.0.take()?), index, last)
         } else {
             join(Plain(self.0.take()?), index, last)
         }
@@ -97,6 +103,9 @@ impl<J: Deferrable> Incoming for NewJob<J> {
 
     #[cfg(feature = "testing")]
     fn join_shared(&mut self, index: usize, last: Option<&mut dyn Segment>) -> Option<Box<dyn Segment>> {
+        if const { J::BATCH.is_some() } {
+            return join(Member::shared(Arc::new(self.0.take()?)), index, last);
+        }
         self.share(index, last)
     }
 

@@ -29,6 +29,7 @@ use crate::{
         outcomes::Outcomes,
     },
     primitives::BoxFuture,
+    run::batch::Batches,
     store::{OnQueueFailure, Queue},
 };
 
@@ -314,6 +315,7 @@ impl RunnerBuilder {
                 config.parts.insert(Arc::new(QueueGauges::new(config.types.clone())));
             }
         }
+        config.parts.insert(Batches::default());
         if !middleware.0.is_empty() {
             config.parts.insert(middleware);
             config.wraps_attempts = true;

@@ -18,6 +18,7 @@ use crate::{
     model::{id::JobId, status::JobStatus},
     observe::stats::Stats,
     primitives::timestamp::Timestamp,
+    run::batch::Hurry,
     store::Queue,
 };
 
@@ -215,11 +216,20 @@ impl Runner {
     /// requests whose response is not over. A durable job that goes through its queue counts as ended here; to run those from a
     /// command, use the worker's `run_until_empty`.
     ///
+    /// Meanwhile no [batch](crate::BatchJob) waits for more jobs.
+    ///
     /// # Cancel safety
     ///
     /// Cancel safe: if dropped, it changes nothing.
     pub async fn idle(&self) {
+        let _hurry = self.hurry();
         self.engine.counters.idle().await;
+    }
+
+    /// Lets no batch wait for more jobs, until this is dropped: for a worker that can take none.
+    #[doc(hidden)]
+    pub fn hurry(&self) -> Hurry {
+        Hurry::new(&self.engine)
     }
 }
 

@@ -63,6 +63,10 @@ impl Recorder {
     ///
     /// Delays and backoffs take their time, unless you [skip them](Self::skip_waits).
     ///
+    /// Jobs of a type that runs in [batches](crate::BatchJob) run in batches, and none waits for more than there are. On a runtime of
+    /// several threads what joins before a batch starts is chance; a job runs by itself while you keep a
+    /// [`Recorded`](crate::testing::Recorded) of it.
+    ///
     /// # Panics
     ///
     /// If a job snoozes a thousand times. The message names it.
@@ -201,6 +205,8 @@ impl Recorder {
                      {asked}); deferred: {self:?}"
                 );
             };
+            // By itself, if it is of a type that runs in batches: none of the others runs.
+            let _hurry = self.runner.hurry();
             // An error means that it was stopped.
             ended.await.unwrap_or(JobEventKind::Abandoned)
         }

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use defer_axum::{Deferrable, Job, JobContext, JobError, JobResult};
+use defer_axum::{BatchJob, Deferrable, Job, JobContext, JobError, JobResult};
 use serde::{Deserialize, Serialize};
 
 /// Where jobs say what they did. Part of a runner's state.
@@ -53,6 +53,22 @@ pub struct Note {
 impl Job for Note {
     async fn run(&self, cx: &JobContext) -> JobResult {
         cx.state::<Log>()?.note(self.number);
+        Ok(())
+    }
+}
+
+/// Notes the numbers of its batch, on a line. None starts before there are twenty.
+#[derive(Clone, Debug, Deferrable, Serialize, Deserialize)]
+#[defer(queue, batch = 20, within = "1h")]
+pub struct Together {
+    pub number: u32,
+}
+
+impl BatchJob for Together {
+    async fn run(jobs: &[Self], cx: &JobContext) -> JobResult {
+        let mut numbers: Vec<_> = jobs.iter().map(|job| job.number).collect();
+        numbers.sort_unstable();
+        cx.state::<Log>()?.note(format_args!("{numbers:?}"));
         Ok(())
     }
 }

@@ -18,7 +18,7 @@ use crate::{
     backend::{Backend, Place},
     jobs::{
         Again, Big, Crash, DefersAndWaits, Fails, FailsFirst, ForTenant, InTurn, Log, Note, Sees, Snoozes,
-        Tells, Tenant, Urgent, Waits,
+        Tells, Tenant, Together, Urgent, Waits,
     },
     waiting::{PATIENCE, until},
 };
@@ -108,7 +108,13 @@ pub fn runner(queue: &SqlxQueue, log: &Log) -> RunnerBuilder {
 pub fn all_types(worker: Worker) -> Worker {
     let worker = worker.job::<Note>().job::<Tells>().job::<Waits>().job::<Crash>().job::<Fails>();
     let worker = worker.job::<FailsFirst>().job::<Urgent>().job::<ForTenant>().job::<Big>();
-    worker.job::<Again>().job::<Snoozes>().job::<InTurn>().job::<DefersAndWaits>().job::<Sees>()
+    worker
+        .job::<Again>()
+        .job::<Snoozes>()
+        .job::<InTurn>()
+        .job::<DefersAndWaits>()
+        .job::<Sees>()
+        .job::<Together>()
 }
 
 /// A worker that runs.
@@ -175,6 +181,10 @@ pub fn app(runner: &Runner, log: &Log) -> Router {
         Note::defer(number);
         "ok"
     });
+    let together = post(async |Path(number): Path<u32>| {
+        Together::defer(number);
+        "ok"
+    });
     let tells = post(async |Path(number): Path<u32>| {
         Tells::defer(number);
         "ok"
@@ -219,6 +229,7 @@ pub fn app(runner: &Runner, log: &Log) -> Router {
     Router::new()
         .route("/note/{number}", note)
         .route("/tells/{number}", tells)
+        .route("/together/{number}", together)
         .route("/tenant/{name}", tenant)
         .route("/big/{size}", big)
         .route("/fails/{error}", fails)

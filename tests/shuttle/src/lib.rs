@@ -45,6 +45,7 @@ mod store;
 pub use self::{
     defer::{Defer, Deferred, Scope, defer, defer_fn, scope, try_defer, try_defer_fn},
     job::{
+        batch::BatchJob,
         context::JobContext,
         job::{Deferrable, IntoJobResult, Job},
     },

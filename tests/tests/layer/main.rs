@@ -6,6 +6,7 @@ mod endings;
 mod extensions;
 mod nesting;
 mod order;
+mod together;
 mod told;
 
 /// A handler whose job shows that the server and the runner have been at work meanwhile.

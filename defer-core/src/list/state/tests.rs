@@ -149,7 +149,6 @@ enum Step {
     Cancel(usize),
     /// Somebody asks for it; with `true` though it is from the queue.
     CancelJob(usize, bool),
-    LeaveOut(usize),
     /// Another takes its place.
     Replace(usize),
     PassPush(usize),
@@ -191,7 +190,6 @@ fn steps(jobs: usize) -> impl Iterator<Item = Step> {
             Step::Cancel(job),
             Step::CancelJob(job, false),
             Step::CancelJob(job, true),
-            Step::LeaveOut(job),
             Step::Replace(job),
             Step::PassPush(job),
             Step::EndQueued(job),
@@ -297,14 +295,13 @@ impl Expected {
         use JobState::{Detached, Ended, HandedOver, Pushing, Running, Waiting};
         let may_be_dropped = !self.is_unsure && self.kind != Kind::Pinned;
         self.state = match (self.state, step) {
-            (Waiting, Step::Cancel(_)) if may_be_dropped => Ended,
+            (Waiting | Detached, Step::Cancel(_)) if self.attempts == 0 && may_be_dropped => Ended,
             (Waiting, Step::CancelKey) if self.kind == Kind::Keyed && may_be_dropped => Ended,
             (Waiting | Detached, Step::CancelJob(_, though)) if though || !self.is_from_queue() => Ended,
             (Running, Step::CancelJob(_, though)) if though || !self.is_from_queue() => {
                 self.is_cancelled |= !self.is_given_up;
                 Running
             }
-            (Waiting | Detached, Step::LeaveOut(_)) if self.attempts == 0 && may_be_dropped => Ended,
             (Waiting | Detached, Step::Replace(_)) if self.may_be_replaced() => Ended,
             (Waiting | Detached, Step::BeginPush) if self.is_due && !self.is_child => Pushing,
             (Waiting | Detached, Step::BeginChildren) if self.is_child => Pushing,
@@ -555,7 +552,6 @@ impl Model {
             Step::Store(job)
             | Step::Cancel(job)
             | Step::CancelJob(job, _)
-            | Step::LeaveOut(job)
             | Step::Replace(job)
             | Step::PassPush(job)
             | Step::EndQueued(job)
@@ -652,7 +648,6 @@ impl Model {
                 };
                 assert_eq!(found, expected);
             }
-            Step::LeaveOut(_) => state.leave_out(index, effects),
             Step::Replace(_) => {
                 let place = state.replace(index, effects);
                 let is_pending = matches!(job.state, JobState::Waiting | JobState::Detached);
@@ -838,7 +833,6 @@ impl Step {
             Self::Store(job)
             | Self::Cancel(job)
             | Self::CancelJob(job, _)
-            | Self::LeaveOut(job)
             | Self::Replace(job)
             | Self::PassPush(job)
             | Self::EndQueued(job)

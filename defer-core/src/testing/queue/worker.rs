@@ -72,6 +72,7 @@ impl TestWorker {
     ///
     /// If dropped, it stops taking jobs. The jobs that it has go on.
     pub async fn run_until_empty(&self) {
+        let _hurry = self.runner.hurry();
         self.work(pin!(std::future::pending())).await;
     }
 

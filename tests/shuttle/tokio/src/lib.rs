@@ -7,7 +7,7 @@
 
 /// Tokio's own.
 pub mod sync {
-    pub use ::tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
+    pub use ::tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 }
 
 /// The one runtime there is.
@@ -19,6 +19,10 @@ pub mod runtime {
     /// A handle to it.
     #[derive(Clone, Debug)]
     pub struct Handle(());
+
+    /// Its id.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub struct Id(());
 
     /// There is always one.
     #[derive(Debug)]
@@ -37,6 +41,11 @@ pub mod runtime {
         /// None.
         pub fn try_current() -> Result<Self, TryCurrentError> {
             Ok(Self(()))
+        }
+
+        /// Returns the id of the runtime.
+        pub fn id(&self) -> Id {
+            Id(())
         }
 
         /// Spawns a task.
