@@ -64,7 +64,7 @@ async fn the_last_of_many_runs_when_the_first_would_have() {
     runner.idle().await;
     assert_eq!(journal.lines(), ["9 at 5"]);
     assert_eq!((runner.stats().succeeded, runner.stats().cancelled), (1, 9));
-    assert_eq!(events.count("Cancelled"), 9);
+    assert_eq!(events.count("Duplicate"), 9);
     request(&runner, || sync(&journal, "later").replace().delay(SECOND)).await;
     runner.idle().await;
     assert_eq!(journal.lines()[1..], ["later at 6"], "what has run keeps no place");
@@ -497,7 +497,7 @@ async fn a_job_runs_now_and_then_not_for_a_while() {
     tokio::time::sleep(SECOND / 10).await;
     assert!(second.is_duplicate() && !first.is_duplicate() && !other.is_duplicate());
     assert_eq!(runner.status(second.id()).await, Some(JobStatus::duplicate(first.id())));
-    assert_eq!((events.count("Cancelled"), runner.stats().cancelled), (1, 1));
+    assert_eq!((events.count("Duplicate"), runner.stats().cancelled), (1, 1));
     tokio::time::sleep(SECOND).await;
     defer_every(&runner, &journal, "scan", SECOND * 60, "third").await;
     runner.idle().await;
