@@ -1,4 +1,6 @@
 //! The list of a request's jobs: which of them run, and in which order.
+//!
+//! Time is paused in each test that sleeps: a sleep lets virtual time pass.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 

@@ -1,4 +1,6 @@
 //! Jobs that have not ended, as somebody sees them who asks.
+//!
+//! Time is paused in each test that sleeps: a sleep lets virtual time pass.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -62,7 +64,7 @@ async fn a_job_between_two_attempts_says_which_comes_next_and_when() {
     let retried = scope(&runner, async { defer(Thrice::job(fails)).id() }).await;
     let later = scope(&runner, async { defer(note::<Plain>()).delay(50 * SECOND).id() }).await;
     failed.recv().await.unwrap();
-    // Until it has been noted that it failed.
+    // Virtual time passes once every task waits: that it failed has been noted by then.
     tokio::time::sleep(Duration::from_millis(1)).await;
     let job = runner.open_job(retried).unwrap();
     assert_eq!((job.attempts, job.tries), (1, 3));

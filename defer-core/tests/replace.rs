@@ -1,4 +1,6 @@
 //! Jobs that take the place of one that waits, and jobs that run at most so often.
+//!
+//! Time is paused in each test that sleeps: a sleep lets virtual time pass.
 
 #![cfg(feature = "testing")]
 #![allow(clippy::unwrap_used, reason = "these are tests")]

@@ -71,6 +71,7 @@ async fn a_delayed_job_runs_when_a_shutdown_begins_if_its_type_says_so() {
         }));
     })
     .await;
+    // Of virtual time, in which one of them is due.
     tokio::time::sleep(SECOND * 2).await;
     assert_eq!(journal.lines(), ["due before"]);
     let of_job = note("deferred while it drains");

@@ -107,7 +107,7 @@ async fn a_slow_reader_gets_the_latest_and_the_end_though_it_is_forgotten() {
     runner.idle().await;
     assert_eq!(runner.status(id).await, None, "another has ended since");
     let heard = all(statuses).await;
-    assert_eq!(heard.last().unwrap(), "succeeded");
+    assert!(heard == ["succeeded"] || heard == ["100", "succeeded"], "{heard:?}");
 }
 
 #[tokio::test]

@@ -53,7 +53,8 @@ impl AtMost {
         }
         let last = starts.by_key.get(&self.key);
         if let Some(last) = last.filter(|last| now.saturating_duration_since(last.at) < self.every) {
-            return Some(last.id);
+            // It may stand for one that has started.
+            return (last.id != id).then_some(last.id);
         }
         let until = now.checked_add(self.every).unwrap_or(now + FOREVER);
         let put_off = last.is_none_or(|last| last.until < until);
@@ -63,6 +64,14 @@ impl AtMost {
             starts.until.push(Reverse((until, self.key.clone())));
         }
         None
+    }
+
+    /// Lets the start of a job count as that of another, which takes its place. May be called under a lock, as [`start`](Self::start).
+    pub(crate) fn hand_over(&self, from: JobId, to: JobId) {
+        let mut starts = lock(&self.throttle.starts);
+        if let Some(start) = starts.by_key.get_mut(&self.key).filter(|start| start.id == from) {
+            start.id = to;
+        }
     }
 }
 
@@ -101,6 +110,16 @@ mod tests {
         tokio::time::advance(SECOND * 5).await;
         assert_eq!(at_most(&throttle, "k", SECOND * 5).start(first), None);
         assert_eq!(at_most(&throttle, "k", Duration::MAX).start(second), Some(first));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_start_of_a_job_that_is_replaced_counts_for_the_other() {
+        let throttle = Throttle::default();
+        let (first, second, third) = (JobId::unique(), JobId::unique(), JobId::unique());
+        let at_most = at_most(&throttle, "k", SECOND);
+        assert_eq!(at_most.start(first), None);
+        at_most.hand_over(first, second);
+        assert_eq!((at_most.start(second), at_most.start(third)), (None, Some(second)));
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,16 +1,12 @@
-//! The state of one job of a list, besides the job itself.
+//! The state of one job of a list, besides the job itself. `keys` has its keys.
 
 use std::{sync::Arc, task::Waker, time::Duration};
 
 use tokio::{sync::oneshot, task::AbortHandle, time::Instant};
 
-use super::extras::{Cancellation, Delay, DuplicateOf, Extras, Leased, Predicate, Question, Unique};
+use super::extras::{Cancellation, Delay, Extras, Leased, Predicate, Question};
 use crate::{
-    limits::{
-        dedup::{Claim, Place},
-        keyed_semaphore::{Key, Slot},
-        throttle::AtMost,
-    },
+    limits::throttle::AtMost,
     model::{
         id::JobId,
         job_type::{JobRef, JobType},
@@ -20,6 +16,8 @@ use crate::{
     primitives::timestamp::Timestamp,
     store::{AtMostEvery, Envelope, Lease, Replace},
 };
+
+mod keys;
 
 /// Who is told how the attempt of a job from a queue ends.
 pub(crate) enum Told {
@@ -248,179 +246,6 @@ impl Entry {
     /// The condition was asked, and lets the job run.
     pub(super) fn pass(&mut self) {
         self.unset(Flags::CONDITION);
-    }
-}
-
-/// Its keys.
-impl Entry {
-    /// Returns the key within its request.
-    pub(crate) fn key(&self) -> Option<&str> {
-        self.extras.as_ref()?.options.key.as_deref()
-    }
-
-    pub(crate) fn set_key(&mut self, key: &str) {
-        self.extras().options.key = Some(key.into());
-    }
-
-    pub(crate) fn serial_key(&self) -> Option<&Arc<str>> {
-        self.extras.as_ref()?.options.serial.as_ref()
-    }
-
-    /// Sets the serial key, unless the job has queued for its turn already. Once the response is over the first key stays.
-    pub(crate) fn set_serial(&mut self, key: Arc<str>, is_released: bool) {
-        if is_released && (self.has(Flags::IN_TURN) || self.serial_key().is_some()) {
-            return;
-        }
-        self.extras().options.serial = Some(key);
-        self.set(Flags::SERIAL);
-    }
-
-    /// Keeps the job's turn among those with its serial key, until the task that runs the job takes it.
-    pub(crate) fn keep_slot(&mut self, slot: Slot) {
-        self.set(Flags::IN_TURN);
-        self.extras().progress.slot = Some(slot);
-    }
-
-    pub(super) fn take_slot(&mut self) -> Option<Slot> {
-        self.extras.as_mut()?.progress.slot.take()
-    }
-
-    /// Returns the key of its type's limit, and how many of these jobs may run at once.
-    pub(super) fn limit(&self) -> Option<(Key, usize)> {
-        let at_once = self.policy().max_running()?.get();
-        Some((Key::Type(self.kind.name()), usize::try_from(at_once).unwrap_or(usize::MAX)))
-    }
-
-    fn unique(&self) -> Option<&Unique> {
-        self.extras.as_ref()?.options.unique.as_ref()
-    }
-
-    pub(crate) fn unique_key(&self) -> Option<&Arc<str>> {
-        Some(&self.unique()?.key)
-    }
-
-    /// Sets the unique key, unless the job has one. Returns the one that it has.
-    pub(super) fn set_unique(&mut self, key: Arc<str>) -> Arc<str> {
-        self.set(Flags::UNIQUE);
-        let unique = &mut self.extras().options.unique;
-        unique.get_or_insert_with(|| Unique { key, twin: None, since: None, due: None }).key.clone()
-    }
-
-    pub(crate) fn replace(&self) -> Option<Replace> {
-        self.extras.as_ref()?.options.replace
-    }
-
-    /// Lets the job replace another. It is not left out then.
-    pub(super) fn set_replace(&mut self, replace: Replace) {
-        let options = &mut self.extras().options;
-        options.replace = Some(replace);
-        if options.unique.as_mut().is_some_and(|unique| unique.twin.take().is_some()) {
-            self.duplicate_of().set(None);
-        }
-        self.keep_within();
-    }
-
-    /// Marks the job as a duplicate, unless it replaces.
-    pub(super) fn mark(&mut self, twin: JobId) {
-        if self.replace().is_none() {
-            if let Some(unique) = &mut self.extras().options.unique {
-                unique.twin = Some(twin);
-            }
-            self.duplicate_of().set(Some(twin));
-        }
-    }
-
-    /// Returns the job that this one is to be left out for.
-    pub(super) fn twin(&self) -> Option<JobId> {
-        self.unique()?.twin
-    }
-
-    /// Returns where it is noted whether the job is a duplicate.
-    pub(super) fn duplicate_of(&mut self) -> DuplicateOf {
-        self.extras().options.duplicate_of.get_or_insert_default().clone()
-    }
-
-    pub(crate) fn at_most(&self) -> Option<&AtMost> {
-        self.extras.as_ref()?.options.at_most.as_ref()
-    }
-
-    /// Lets the job be left out if another with its key starts too short a time before. Returns where that is noted.
-    pub(super) fn set_at_most(&mut self, at_most: AtMost) -> DuplicateOf {
-        self.set(Flags::UNIQUE);
-        self.extras().options.at_most = Some(at_most);
-        self.duplicate_of()
-    }
-
-    /// The first attempt of the job is about to start. Returns the job that started too short a time ago for that.
-    pub(super) fn starts_too_soon(&mut self) -> Option<JobId> {
-        let id = self.id;
-        self.extras.as_mut()?.options.at_most.take()?.start(id)
-    }
-
-    pub(super) fn has_claim(&self) -> bool {
-        self.extras.as_ref().is_some_and(|extras| extras.progress.claim.is_some())
-    }
-
-    /// Gives the job the place of another that it has replaced, or one of its own. Returns a turn that it must not have before it is due.
-    pub(super) fn take_place(&mut self, of: Option<Place>, is_over: bool) -> Option<Slot> {
-        // Others rely on it from here on, if any did on the other.
-        self.unset(Flags::PINNED);
-        if !is_over {
-            return None;
-        }
-        if of.is_some() {
-            self.set(Flags::PINNED);
-        }
-        let now = Instant::now();
-        let replace = self.replace();
-        let options = &mut self.extras().options;
-        options.unique.as_mut()?.since = Some(of.map_or(now, |place| place.since));
-        if let (Some(place), Some(Replace::AtItsTime)) = (of, replace) {
-            options.delay = Some(place.due.map_or(Delay::After(Duration::MAX), Delay::Until));
-            self.set(Flags::DELAY);
-        }
-        self.keep_within();
-        if self.is_due() {
-            return None;
-        }
-        self.unset(Flags::IN_TURN);
-        self.take_slot()
-    }
-
-    /// Shortens the delay of a job that has a place, if it would be longer than the place lasts.
-    fn keep_within(&mut self) {
-        let Some(Replace::Within(longest)) = self.replace() else { return };
-        let Some(end) = self.unique().and_then(|unique| unique.since?.checked_add(longest)) else { return };
-        let options = &mut self.extras().options;
-        if let Some(delay) = &mut options.delay {
-            if delay.due(Instant::now()).is_none_or(|due| due > end) {
-                *delay = Delay::Until(end);
-            }
-        }
-    }
-
-    /// Returns the place that another may take.
-    pub(super) fn place(&self) -> Place {
-        let now = Instant::now();
-        let options = self.extras.as_ref().map(|extras| &extras.options);
-        let unique = self.unique();
-        let due = match options.and_then(|options| options.delay.as_ref()) {
-            Some(delay) => delay.due(now),
-            None => Some(unique.and_then(|unique| unique.due).unwrap_or(now)),
-        };
-        Place { since: unique.and_then(|unique| unique.since).unwrap_or(now), due }
-    }
-
-    /// Notes when the job will be due, for one that takes its place.
-    pub(super) fn set_due(&mut self, wait: Duration) {
-        if let Some(unique) = self.extras.as_mut().and_then(|extras| extras.options.unique.as_mut()) {
-            unique.due = Instant::now().checked_add(wait);
-        }
-    }
-
-    /// Keeps the claim. Returns the one that this replaces.
-    pub(super) fn keep_claim(&mut self, claim: Claim) -> Option<Claim> {
-        self.extras().progress.claim.replace(claim)
     }
 }
 

@@ -87,6 +87,8 @@ pub(super) struct Progress {
     /// Its turn among those with its serial key, until the task that runs the job takes it.
     pub(super) slot: Option<Slot>,
     pub(super) claim: Option<Claim>,
+    /// How its start was counted, if it was.
+    pub(super) counted: Option<AtMost>,
     pub(super) leased: Option<Leased>,
     /// The index of the job with a lease that deferred it.
     pub(super) parent: Option<usize>,
@@ -168,6 +170,7 @@ impl Clone for Extras {
                 observer: None,
                 slot: None,
                 claim: None,
+                counted: progress.counted.clone(),
                 leased: progress.leased.clone(),
                 parent: progress.parent,
                 cancellation: progress.cancellation.clone(),

@@ -239,7 +239,7 @@ fn end_of(event: &JobEventKind) -> Option<End> {
         }
         JobEventKind::Snoozed { delay, .. } => End::Snoozed { delay: *delay },
         JobEventKind::Skipped => End::Skipped,
-        JobEventKind::Cancelled => End::Cancelled,
+        JobEventKind::Cancelled | JobEventKind::Duplicate { .. } => End::Cancelled,
         _ => return None,
     })
 }

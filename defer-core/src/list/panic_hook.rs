@@ -19,9 +19,9 @@ pub(crate) fn install() {
     INSTALLED.call_once(|| {
         let before = take_hook();
         set_hook(Box::new(move |panic: &PanicHookInfo<'_>| {
-            if is_in_job() {
-                note_place(panic.location().map(ToString::to_string));
-            }
+            // Elsewhere it is forgotten: it would be taken for that of the next panic.
+            let place = if is_in_job() { panic.location() } else { None };
+            note_place(place.map(ToString::to_string));
             before(panic);
         }));
     });

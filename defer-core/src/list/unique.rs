@@ -59,6 +59,7 @@ impl JobList {
     }
 
     /// Leaves out the jobs that are marked as duplicates.
+    #[cfg(feature = "testing")]
     pub(crate) fn leave_out_marked(&self) {
         let left_out = self.leave_out_locked(&mut self.lock());
         self.follow_left_out(left_out);
@@ -102,6 +103,10 @@ impl JobList {
             let entry = locked.state.open_entry(index);
             let entry = entry.filter(|entry| entry.may_start() && !entry.has_claim())?;
             let replaces = entry.replace().is_some();
+            if replaces && entry.has(Flags::PUSH.with(Flags::LEASED)) {
+                // It replaces in its queue.
+                return None;
+            }
             if replaces && !self.is_certain(entry, is_over) {
                 // It may yet not run: it neither replaces another nor is left out for one.
                 return None;
@@ -176,6 +181,15 @@ fn note_duplicate(effects: &Effects, other: JobId) {
     }
 }
 
+/// Lets the start of a job that has snoozed count as that of the one that takes its place, which would be left out for it.
+fn hand_over_start(effects: &Effects, by: JobId) {
+    let Some(ended) = effects.ended.first() else { return };
+    let Some(extras) = &ended.extras else { return };
+    if let Some(at_most) = extras.progress.counted.as_ref().or(extras.options.at_most.as_ref()) {
+        at_most.hand_over(ended.job.id, by);
+    }
+}
+
 /// A job with a unique key, for as long as its list exists.
 struct InList {
     list: Weak<JobList>,
@@ -196,6 +210,7 @@ impl KeyedJob for InList {
             let mut locked = list.lock();
             let place = locked.state.replace(self.index, &mut effects);
             note_duplicate(&effects, by);
+            hand_over_start(&effects, by);
             (place, locked.take_ended(&effects))
         };
         let left = move || {

@@ -134,7 +134,8 @@ impl RequestInfo {
 
     /// Returns the request's id, if that header was captured.
     pub(crate) fn request_id(&self) -> Option<&str> {
-        self.headers().get("x-request-id")?.to_str().ok()
+        // Not of the shared empty map: each event looks here.
+        self.captured.as_ref()?.headers.get("x-request-id")?.to_str().ok()
     }
 }
 

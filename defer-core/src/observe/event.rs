@@ -108,7 +108,8 @@ pub enum JobEventKind {
     Skipped,
     /// Final: it was cancelled, or replaced by a later job with the same key.
     Cancelled,
-    /// Final: it was dropped because another job with its unique key was pending.
+    /// Final: it was dropped because another job with its unique key was pending or has taken its place, or because one had just
+    /// started.
     #[non_exhaustive]
     Duplicate {
         /// The other job.

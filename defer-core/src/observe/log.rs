@@ -13,9 +13,33 @@ use crate::{
     primitives::panic::drop_quietly,
 };
 
+/// An event of a job. One in the job's span does not repeat its fields. `request` is called only for an event that somebody listens to,
+/// and nothing is kept between the fields, which each event would have to drop.
+macro_rules! event {
+    ($level:ident, $job:ident, $request:ident, $($rest:tt)*) => {{
+        let JobRef { id, attempt, in_span, .. } = $job;
+        let request = || (!in_span).then($request);
+        tracing::$level!(
+            target: "defer",
+            job = (!in_span).then(|| $job.name()),
+            id = (!in_span).then(|| display(id)),
+            attempt = (!in_span).then_some(attempt),
+            request = request().and_then(|request| request.route()),
+            request_id = request().and_then(|request| request.request_id),
+            $($rest)*
+        )
+    }};
+}
+
 /// Logs an event. An error's `Display` and a subscriber are user code, and may panic.
 pub(super) fn log(job: JobRef, kind: &JobEventKind, request: &dyn Fn() -> EventRequest) {
-    if let Err(panic) = caught(|| log_kind(job, kind, request)) {
+    let logged = match kind {
+        JobEventKind::Deferred | JobEventKind::Taken | JobEventKind::Started => return,
+        // The end of most jobs, in a small function of its own.
+        JobEventKind::Succeeded { elapsed } => caught(|| event!(debug, job, request, ?elapsed, "job done")),
+        kind => caught(|| log_other(job, kind, request)),
+    };
+    if let Err(panic) = logged {
         let JobRef { id, attempt, .. } = job;
         drop_quietly(panic);
         tracing::error!(target: "defer", job = job.name(), %id, attempt, "a job's error panicked while it was formatted");
@@ -25,7 +49,7 @@ pub(super) fn log(job: JobRef, kind: &JobEventKind, request: &dyn Fn() -> EventR
 /// Logs that jobs of a type begin to run together. `batch`: what their context says.
 pub(crate) fn log_batch(batch: JobRef, jobs: usize) {
     let (name, id) = (batch.name(), batch.id);
-    let logged = caught(|| tracing::debug!(target: "defer", name, %id, jobs, "a batch starts"));
+    let logged = caught(|| tracing::debug!(target: "defer", job = name, %id, jobs, "a batch starts"));
     logged.unwrap_or_else(drop_quietly);
 }
 
@@ -38,61 +62,50 @@ pub(crate) fn log_failed_hook(job: JobRef, how: &str, error: &JobError) {
     logged.unwrap_or_else(drop_quietly);
 }
 
-fn log_kind(job: JobRef, kind: &JobEventKind, request: &dyn Fn() -> EventRequest) {
-    let JobRef { id, attempt, in_span, .. } = job;
-    // Called only for an event that somebody listens to. Nothing is kept between the fields, which each event would have to drop.
-    let request = || (!in_span).then(request);
-    // An event in the span does not repeat its fields.
-    macro_rules! event {
-        ($level:ident, $($rest:tt)*) => {
-            tracing::$level!(
-                target: "defer",
-                job = (!in_span).then(|| job.name()),
-                id = (!in_span).then(|| display(id)),
-                attempt = (!in_span).then_some(attempt),
-                request = request().and_then(|request| request.route()),
-                request_id = request().and_then(|request| request.request_id),
-                $($rest)*
-            )
-        };
+#[cold]
+fn log_other(job: JobRef, kind: &JobEventKind, request: &dyn Fn() -> EventRequest) {
+    macro_rules! event_of {
+        ($level:ident, $($rest:tt)*) => { event!($level, job, request, $($rest)*) };
     }
     macro_rules! failed {
         ($level:ident, $error:expr, $($rest:tt)*) => {{
             let error = display(Escaped($error));
-            event!($level, error, $($rest)*)
+            event_of!($level, error, $($rest)*)
         }};
     }
     match kind {
-        JobEventKind::Deferred | JobEventKind::Taken | JobEventKind::Started => {}
-        JobEventKind::Succeeded { elapsed } => event!(debug, ?elapsed, "job done"),
+        JobEventKind::Deferred
+        | JobEventKind::Taken
+        | JobEventKind::Started
+        | JobEventKind::Succeeded { .. } => {}
         JobEventKind::Retrying { error, delay, .. } => {
             failed!(warn, error, ?delay, "job failed, trying again");
         }
         JobEventKind::Stuck { elapsed } => {
-            event!(
+            event_of!(
                 warn,
                 ?elapsed,
                 "job is blocking its thread, so that nothing can stop it: let it await, or mark it `#[defer(blocking)]`"
             );
         }
-        JobEventKind::Snoozed { delay, .. } => event!(debug, ?delay, "job snoozed"),
+        JobEventKind::Snoozed { delay, .. } => event_of!(debug, ?delay, "job snoozed"),
         JobEventKind::Failed { error, elapsed } => failed!(error, error, ?elapsed, "job failed"),
         JobEventKind::Panicked { error, elapsed } => failed!(error, error, ?elapsed, "job panicked"),
         JobEventKind::TimedOut { error, elapsed } => failed!(error, error, ?elapsed, "job timed out"),
-        JobEventKind::Skipped => event!(debug, "job skipped: its condition was false"),
-        JobEventKind::Cancelled => event!(debug, "job cancelled"),
+        JobEventKind::Skipped => event_of!(debug, "job skipped: its condition was false"),
+        JobEventKind::Cancelled => event_of!(debug, "job cancelled"),
         JobEventKind::Duplicate { of } => {
-            event!(debug, %of, "job left out: another with its unique key waits")
+            event_of!(debug, %of, "job left out: another with its key waits, has replaced it or has just started")
         }
-        JobEventKind::Shed => event!(warn, "job shed: too many are pending"),
-        JobEventKind::Queued => event!(debug, "job queued"),
+        JobEventKind::Shed => event_of!(warn, "job shed: too many are pending"),
+        JobEventKind::Queued => event_of!(debug, "job queued"),
         JobEventKind::QueueFailed { error } => failed!(
             warn,
             error,
             "the queue did not take a job as it is: it runs in this process, unless that is shutting down or refuses the request"
         ),
         JobEventKind::Abandoned => {
-            event!(
+            event_of!(
                 error,
                 "job abandoned: it had not ended by the deadline of the shutdown, or its runtime was dropped"
             )

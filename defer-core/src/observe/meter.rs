@@ -78,7 +78,8 @@ impl Types {
         if known.is_some_and(|known| known || !is_durable) {
             return;
         }
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(name, is_durable);
+        // Another thread may have said meanwhile that it is durable.
+        *self.0.write().unwrap_or_else(PoisonError::into_inner).entry(name).or_default() |= is_durable;
         if known.is_none() {
             create(name);
         }

@@ -12,11 +12,13 @@ use std::{
     slice,
     sync::{Arc, Mutex},
     task::Poll,
+    time::Duration,
 };
 
 use tokio::{
     runtime,
     sync::{mpsc, oneshot, watch},
+    time::Instant,
 };
 
 use super::attempt::{Attempt, AttemptEnd};
@@ -58,6 +60,8 @@ struct Forming<J> {
     // Weak: a batch that all have left ends.
     arrive: mpsc::WeakUnboundedSender<Arrival<J>>,
     open: watch::Receiver<bool>,
+    /// When its first member has waited for long enough. `None` if the clock has no such time.
+    until: Option<Instant>,
     joined: usize,
     _full: oneshot::Sender<Infallible>,
 }
@@ -108,14 +112,21 @@ impl Batches {
 
 impl Hurry {
     pub(crate) fn new(engine: &Arc<Engine<JobList>>) -> Self {
-        Batches::of(engine).hurries.send_modify(|hurries| *hurries += 1);
+        // Only the first changes anything for those that wait.
+        Batches::of(engine).hurries.send_if_modified(|hurries| {
+            *hurries += 1;
+            *hurries == 1
+        });
         Self(engine.clone())
     }
 }
 
 impl Drop for Hurry {
     fn drop(&mut self) {
-        Batches::of(&self.0).hurries.send_modify(|hurries| *hurries -= 1);
+        Batches::of(&self.0).hurries.send_if_modified(|hurries| {
+            *hurries -= 1;
+            false
+        });
     }
 }
 
@@ -126,9 +137,12 @@ impl<J: Deferrable> Place<J> {
         let key = key::<J>(list);
         let mut forming = lock(&Batches::of(&list.engine).forming);
         let known = forming.get_mut(&key).and_then(|batch| batch.downcast_mut::<Forming<J>>());
+        // If all have left, the next goes on with their time: jobs that replace one another would otherwise never start.
+        let left = known.as_ref().and_then(|batch| batch.left());
         let (place, begun) = match known.and_then(Forming::join) {
             Some(place) => (place, None),
             None => {
+                let batching = Batching { within: left.unwrap_or(batching.within), ..batching };
                 let (batch, place, begun) = Batch::begin(list, batching);
                 forming.insert(key, Box::new(begun));
                 (place, Some(batch))
@@ -175,6 +189,11 @@ impl<J> Forming<J> {
         self.joined += 1;
         Some(Place { number: self.joined, arrive: Some(arrive), open: self.open.clone() })
     }
+
+    /// Returns how much longer it waits for more. `None` if it does no more.
+    fn left(&self) -> Option<Duration> {
+        self.until?.checked_duration_since(Instant::now())
+    }
 }
 
 /// A batch, in its task.
@@ -193,7 +212,13 @@ impl<J: Deferrable> Batch<J> {
         let (arrive, arrivals) = mpsc::unbounded_channel();
         let (open, opened) = watch::channel(false);
         let (is_full, full) = oneshot::channel();
-        let forming = Forming { arrive: arrive.downgrade(), open: opened.clone(), joined: 1, _full: is_full };
+        let forming = Forming {
+            arrive: arrive.downgrade(),
+            open: opened.clone(),
+            until: Instant::now().checked_add(batching.within),
+            joined: 1,
+            _full: is_full,
+        };
         let place = Place { number: 1, arrive: Some(arrive), open: opened };
         (Self { list: apart(list), batching, arrivals, open, full }, place, forming)
     }

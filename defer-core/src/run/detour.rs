@@ -81,7 +81,9 @@ pub(super) async fn detour(
             Obstacle::Delay { delay, room, policy } => {
                 // While it waits for the clock it takes no room, which other jobs would have to wait for.
                 list.give_back_room(room);
-                held.room = None;
+                // A change that came late may have put off a job that had its turns, or a place in a batch.
+                *held = Held::default();
+                leave(index, jobs);
                 if let Some(now) = list.now() {
                     list.lock().state.set_ready(index, now.after(delay));
                 }
@@ -105,6 +107,10 @@ pub(super) async fn detour(
                     }
                 }
                 if let Some(slot) = &mut held.serial {
+                    if !slot.is_granted() {
+                        // Its key came late: those of its batch must not wait for its turn.
+                        leave(index, jobs);
+                    }
                     wait(list, index, slot, permit).await;
                 }
                 // Of jobs that run together it is a limit of how often they do.

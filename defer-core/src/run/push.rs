@@ -58,11 +58,15 @@ impl PushPoint {
 #[cold]
 pub(super) fn begin_push(list: &Arc<JobList>, point: PushPoint) -> Option<JoinHandle<()>> {
     let holds = list.engine.queue()?.hold().is_some();
-    list.leave_out_marked();
     let mut effects = Effects::default();
     // A queue that holds jobs stores conditions too. A job that is stored with another one's end waits for that.
     let keeps = |entry: &Entry| entry.has(Flags::CHILD) || !holds && point.is_early_for(entry);
-    let jobs = list.lock().state.begin_push(keeps, &mut effects);
+    let (left_out, jobs) = {
+        let mut locked = list.lock();
+        let left_out = list.leave_out_locked(&mut locked);
+        (left_out, locked.state.begin_push(keeps, &mut effects))
+    };
+    list.follow_left_out(left_out);
     list.follow_up(effects, Vec::new(), &JobEventKind::Queued);
     if jobs.is_empty() {
         return None;

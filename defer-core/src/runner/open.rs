@@ -1,5 +1,7 @@
 //! Looking at the jobs that have not ended.
 
+use std::time::Duration;
+
 use super::runner::Runner;
 use crate::{
     list::open_job::OpenJob,
@@ -44,11 +46,22 @@ impl Runner {
     /// Looks at every request that has jobs, so call it from time to time rather than for each request.
     pub fn delayed(&self, limit: usize) -> Vec<OpenJob> {
         let mut delayed = Vec::new();
+        // Of many only the next are kept meanwhile, and none is looked at that comes after all of those.
+        let mut latest = Duration::MAX;
         for list in self.engine.lists() {
-            list.add_open(|_, state| state.due_in().is_some(), &mut delayed);
+            list.add_open(|_, state| state.due_in().is_some_and(|due_in| due_in <= latest), &mut delayed);
+            if delayed.len() / 2 > limit {
+                keep_next(&mut delayed, limit);
+                let last = delayed.last().and_then(|job| job.state.due_in());
+                latest = last.unwrap_or(latest);
+            }
         }
-        delayed.sort_by_key(|job| job.state.due_in());
-        delayed.truncate(limit);
+        keep_next(&mut delayed, limit);
         delayed
     }
+}
+
+fn keep_next(delayed: &mut Vec<OpenJob>, limit: usize) {
+    delayed.sort_by_key(|job| job.state.due_in());
+    delayed.truncate(limit);
 }

@@ -1,4 +1,6 @@
 //! The alert rules of the guide, on what a real exporter says before and after each fault.
+//!
+//! Time is paused in each test that sleeps: a sleep lets virtual time pass.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -6,22 +8,17 @@ mod promql;
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::{
-    collections::BTreeMap,
-    future::pending,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{collections::BTreeMap, future::pending, time::Duration};
 
 use defer_core::{
-    BoxError, BoxFuture, Deferrable, Job, JobContext, JobError, JobId, JobResult, JobStatus, Overflow,
-    Policy, Runner, RunnerBuilder, defer, metrics,
-    queue::{Cancel, Envelope, FailedJob, Holder, InspectQueue, NameCounts, Process, Queue, QueueCounts},
+    BoxError, Deferrable, Job, JobContext, JobError, JobResult, Overflow, Policy, Runner, RunnerBuilder,
+    defer, metrics,
+    queue::{Holder, NameCounts, Process},
     scope,
 };
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use promql::{Samples, evaluate, scrape};
-use support::{Does, Kind, Other, Patient, Plain, Release, SECOND};
+use support::{Does, Kind, Other, Patient, Plain, Release, Rows, SECOND};
 
 /// The rules: each alert's expression.
 fn rules() -> BTreeMap<String, String> {
@@ -55,67 +52,10 @@ impl Deferrable for Mail {
     const DECODE: Option<fn(&[u8]) -> Result<Self, BoxError>> = Some(|_| Ok(Self));
 }
 
-/// A queue that others fill. One worker takes from it, until that is gone.
-#[derive(Clone, Default)]
-struct Shared(Arc<Mutex<State>>);
-
-#[derive(Default)]
-struct State {
-    mail: Option<NameCounts>,
-    has_no_worker: bool,
-    is_away: bool,
-}
-
-impl Queue for Shared {
-    fn push(&self, _: Vec<Envelope>) -> BoxFuture<'_, Result<(), BoxError>> {
-        Box::pin(async { Ok(()) })
-    }
-
-    fn inspect(&self) -> Option<&dyn InspectQueue> {
-        Some(self)
-    }
-}
-
-impl InspectQueue for Shared {
-    fn counts_by_name(&self) -> BoxFuture<'_, Result<Vec<NameCounts>, BoxError>> {
-        let state = self.0.lock().unwrap();
-        let answer =
-            if state.is_away { Err("away".into()) } else { Ok(state.mail.clone().into_iter().collect()) };
-        Box::pin(async { answer })
-    }
-
-    fn holders(&self) -> BoxFuture<'_, Result<Vec<Holder>, BoxError>> {
-        let mut worker = Holder::new("w", Process::new("host", 1), "1");
-        worker.names = vec!["Mail".to_owned()];
-        let workers = if self.0.lock().unwrap().has_no_worker { Vec::new() } else { vec![worker] };
-        Box::pin(async { Ok(workers) })
-    }
-
-    fn counts(&self) -> BoxFuture<'_, Result<QueueCounts, BoxError>> {
-        Box::pin(async { Ok(QueueCounts::default()) })
-    }
-
-    fn failed(&self, _: usize) -> BoxFuture<'_, Result<Vec<FailedJob>, BoxError>> {
-        Box::pin(async { Ok(Vec::new()) })
-    }
-
-    fn status(&self, _: JobId) -> BoxFuture<'_, Result<Option<JobStatus>, BoxError>> {
-        Box::pin(async { Ok(None) })
-    }
-
-    fn retry(&self, _: JobId) -> BoxFuture<'_, Result<bool, BoxError>> {
-        Box::pin(async { Ok(false) })
-    }
-
-    fn cancel(&self, _: JobId) -> BoxFuture<'_, Result<Cancel, BoxError>> {
-        Box::pin(async { Ok(Cancel::Unknown) })
-    }
-}
-
 /// A service with an exporter of its own.
 struct Service {
     runner: Runner,
-    queue: Shared,
+    queue: Rows,
     exporter: PrometheusHandle,
 }
 
@@ -142,7 +82,10 @@ async fn alerts(
     let recorder = builder.build_recorder();
     let exporter = recorder.handle();
     let _guard = ::metrics::set_default_local_recorder(&recorder);
-    let queue = Shared::default();
+    let queue = Rows::default();
+    let mut worker = Holder::new("w", Process::new("host", 1), "1");
+    worker.names = vec!["Mail".to_owned()];
+    queue.set_holders(vec![worker]);
     let runner = settings(Runner::builder()).job::<Does<Plain>>().job::<Does<Patient>>().job::<Mail>();
     let service = Service { runner: runner.queue(queue.clone()).build(), queue, exporter };
     let firing = |before: &Samples, now: &Samples| {
@@ -226,18 +169,18 @@ async fn each_alert_fires_at_its_fault_and_not_before() {
     let late = async |service: &Service| {
         let mut mail = NameCounts::new("Mail");
         (mail.ready, mail.oldest_due) = (1, Some(301 * SECOND));
-        service.queue.0.lock().unwrap().mail = Some(mail);
+        service.queue.set_counts(vec![mail]);
     };
     check(alerts(as_it_is, late).await, &["QueueLate"]);
     let has_failed = async |service: &Service| {
         let mut mail = NameCounts::new("Mail");
         mail.failed = 1;
-        service.queue.0.lock().unwrap().mail = Some(mail);
+        service.queue.set_counts(vec![mail]);
     };
     check(alerts(as_it_is, has_failed).await, &["QueueHasFailures"]);
-    let loses_worker = async |service: &Service| service.queue.0.lock().unwrap().has_no_worker = true;
+    let loses_worker = async |service: &Service| service.queue.set_holders(Vec::new());
     check(alerts(as_it_is, loses_worker).await, &["QueueWithoutWorkers"]);
-    let is_away = async |service: &Service| service.queue.0.lock().unwrap().is_away = true;
+    let is_away = async |service: &Service| service.queue.cut_off(true);
     check(alerts(as_it_is, is_away).await, &["QueueAway"]);
     let never: Vec<_> = rules().into_keys().filter(|alert| !fired.contains(alert)).collect();
     assert_eq!(never, ["JobsStuck"], "it is told of from another thread: see the test below");
@@ -265,7 +208,8 @@ async fn the_alert_of_a_job_that_blocks_its_thread_fires() {
         }));
     })
     .await;
-    told.recv().await.unwrap();
+    // Only a failing test waits this long.
+    tokio::time::timeout(60 * SECOND, told.recv()).await.expect("the watchdog tells").unwrap();
     drop(release);
     let rule = &rules()["JobsStuck"];
     assert!(evaluate(rule, &before, &before).is_empty());

@@ -17,7 +17,7 @@ use defer_core::{
 
 use crate::{
     common::{Events, assert_all_accounted_for},
-    support::{Kind, Plain, Queued, QueuedTwice, Row, Table, all, defer_each, table, table_that},
+    support::{Kind, Plain, Queued, QueuedTwice, Row, Table, all, defer_each, in_time, table, table_that},
 };
 
 #[tokio::test(start_paused = true)]
@@ -27,7 +27,7 @@ async fn stored_jobs_of_this_process_run_together() {
     let runner = Runner::builder().state(table).queue(queue.clone()).build();
     let _worker = queue.worker(runner.clone()).job::<Row<Queued>>();
     defer_each::<Queued>(&runner, 1..=3).await;
-    runner.idle().await;
+    in_time(runner.idle()).await;
     assert_eq!(all(written), [[1, 2, 3]]);
     assert_eq!(runner.stats().succeeded, 3);
     assert!(queue.written::<Row<Queued>>().iter().all(|row| row.status.is_final()));
@@ -38,7 +38,7 @@ async fn jobs_that_a_worker_takes_run_together() {
     let queue = TestQueue::new();
     let front = Runner::builder().queue(queue.clone()).build();
     defer_each::<Queued>(&front, 1..=5).await;
-    front.idle().await;
+    in_time(front.idle()).await;
 
     let (table, written) = table();
     let runner = Runner::builder().state(table).build();
@@ -56,7 +56,7 @@ async fn a_stored_job_is_by_itself_in_its_last_attempt() {
     let runner = Runner::builder().state(table).queue(queue.clone()).build();
     let worker = queue.worker(runner.clone()).job::<Row<QueuedTwice>>();
     defer_each::<QueuedTwice>(&runner, 1..=3).await;
-    runner.idle().await;
+    in_time(runner.idle()).await;
     worker.run_until_empty().await;
     let mut written = all(written);
     written[1..].sort();
@@ -98,7 +98,7 @@ async fn a_job_whose_lease_does_not_let_it_start_holds_up_no_other_of_its_batch(
         let lease = Slow(AtomicBool::new(row == 2));
         runner.resume_leased(Plain::row(row), resume, Arc::new(lease)).unwrap();
     }
-    runner.idle().await;
+    in_time(runner.idle()).await;
     assert_eq!(all(written), [vec![1, 3], vec![2]]);
     assert_eq!(runner.stats().succeeded, 3);
 }

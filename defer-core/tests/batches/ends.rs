@@ -10,7 +10,10 @@ use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     common::{Events, Journal, OnDrop, SECOND, assert_all_accounted_for, assert_room_for, quiet_panics},
-    support::{HOUR, Limited, Plain, Soon, Table, Thrice, Twice, all, defer_each, table, table_that},
+    support::{
+        HOUR, Limited, Plain, Soon, Table, Thrice, Twice, all, defer_each, in_time, slow_table, table,
+        table_that,
+    },
 };
 
 /// A table that takes no batch with this row.
@@ -26,7 +29,7 @@ async fn a_batch_that_fails_is_tried_again_and_at_last_each_job_by_itself() {
     let (table, written) = table_without(2);
     let runner = events.runner().state(table).build();
     defer_each::<Thrice>(&runner, 1..=3).await;
-    runner.idle().await;
+    in_time(runner.idle()).await;
     let mut written = all(written);
     assert_eq!(written[..2], [[1, 2, 3], [1, 2, 3]]);
     written[2..].sort();
@@ -43,7 +46,7 @@ async fn of_a_batch_with_one_attempt_all_fail() {
     let (table, written) = table_without(2);
     let runner = events.runner().state(table).build();
     defer_each::<Plain>(&runner, 1..=3).await;
-    runner.idle().await;
+    in_time(runner.idle()).await;
     assert_eq!(all(written), [[1, 2, 3]]);
     assert_eq!(events.errors_of("Plain"), ["on purpose"; 3]);
     assert_eq!(runner.stats().failed, 3);
@@ -54,7 +57,7 @@ async fn a_fatal_error_of_a_single_job_is_its_own() {
     let (table, written) = table_without(2);
     let runner = Runner::builder().state(table).build();
     defer_each::<Thrice>(&runner, [2]).await;
-    runner.idle().await;
+    in_time(runner.idle()).await;
     assert_eq!(all(written), [[2]], "it was not tried again");
     assert_eq!(runner.stats().failed, 1);
 }
@@ -70,7 +73,7 @@ async fn a_batch_that_panics_panics_for_each_of_its_jobs() {
     let runner = events.runner().state(table).build();
     defer_each::<Plain>(&runner, 1..=3).await;
     defer_each::<Twice>(&runner, 1..=3).await;
-    runner.idle().await;
+    in_time(runner.idle()).await;
     assert_eq!((events.count("Panicked"), events.count("Retrying")), (3, 3));
     assert!(events.errors_of("Plain").iter().all(|error| error == "panicked: on purpose"));
     assert_eq!((runner.stats().failed, runner.stats().succeeded), (3, 3));
@@ -94,7 +97,7 @@ async fn a_batch_that_takes_too_long_is_dropped_and_its_jobs_are_tried_by_themse
     });
     let runner = events.runner().max_running(1).state(table).build();
     defer_each::<Limited>(&runner, 1..=2).await;
-    runner.idle().await;
+    in_time(runner.idle()).await;
     let mut lines = journal.lines();
     lines[1..].sort();
     assert_eq!(lines, ["dropped", "[1]", "[2]"]);
@@ -110,7 +113,7 @@ async fn a_job_that_is_given_up_is_told_with_its_own_context() {
         .on_failed(move |row, cx, error| told.note(format!("{row} {} {} {error}", cx.id(), cx.attempt())));
     let runner = Runner::builder().state(table).build();
     let deferred = defer_each::<Plain>(&runner, 1..=2).await;
-    runner.idle().await;
+    in_time(runner.idle()).await;
     let expected = [1, 2].map(|row| format!("{row} {} 1 on purpose", deferred[row - 1].id()));
     assert_eq!(journal.lines(), expected);
 }
@@ -126,28 +129,19 @@ async fn a_batch_may_say_when_its_jobs_are_to_be_tried_again() {
     let runner = Runner::builder().state(table).build();
     let since = Instant::now();
     defer_each::<Thrice>(&runner, 1..=2).await;
-    runner.idle().await;
+    in_time(runner.idle()).await;
     assert_eq!(all(written), [[1, 2], [1, 2], [1, 2]], "a snooze spends no attempt");
     assert_eq!(since.elapsed(), SECOND * 120);
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_job_that_is_cancelled_while_its_batch_runs_ends_so_and_the_others_go_on() {
-    let starts = Arc::new(Notify::new());
-    let started = starts.clone();
-    let (table, _written) = table_that(move |_| {
-        let starts = starts.clone();
-        async move {
-            starts.notify_one();
-            tokio::time::sleep(SECOND).await;
-            Ok(())
-        }
-    });
+    let (table, _written, started) = slow_table();
     let runner = Runner::builder().state(table).build();
     let deferred = defer_each::<Plain>(&runner, 1..=3).await;
-    started.notified().await;
+    in_time(started.notified()).await;
     assert_eq!(runner.cancel(deferred[1].id()).await, Cancel::Asked);
-    runner.idle().await;
+    in_time(runner.idle()).await;
     assert_eq!((runner.stats().succeeded, runner.stats().cancelled), (2, 1));
 }
 
@@ -171,12 +165,12 @@ async fn a_batch_whose_jobs_were_all_cancelled_is_dropped() {
     let (table, started, dropped) = endless();
     let runner = Runner::builder().max_running(1).state(table).build();
     let deferred = defer_each::<Plain>(&runner, 1..=3).await;
-    started.notified().await;
+    in_time(started.notified()).await;
     for deferred in deferred {
         runner.cancel(deferred.id()).await;
     }
-    dropped.notified().await;
-    runner.idle().await;
+    in_time(dropped.notified()).await;
+    in_time(runner.idle()).await;
     assert_eq!(runner.stats().cancelled, 3);
     assert_room_for(&runner, 65_536);
 }
@@ -202,12 +196,12 @@ async fn at_the_deadline_of_a_shutdown_a_batch_is_stopped_and_each_job_named() {
     let (table, started, dropped) = endless();
     let runner = Runner::builder().max_running(1).state(table).build();
     let mut ids: Vec<_> = defer_each::<Plain>(&runner, 1..=3).await.iter().map(|job| job.id()).collect();
-    started.notified().await;
+    in_time(started.notified()).await;
     // They wait for the one that runs.
     ids.extend(defer_each::<Plain>(&runner, 4..=5).await.iter().map(|job| job.id()));
     let report: ShutdownReport = runner.shutdown(SECOND).await;
     assert_eq!(report.unfinished.iter().map(|job| job.id).collect::<Vec<_>>(), ids);
-    dropped.notified().await;
+    in_time(dropped.notified()).await;
     assert_eq!(runner.stats().abandoned, 5);
     assert_all_accounted_for(&runner);
 }

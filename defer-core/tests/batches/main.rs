@@ -1,4 +1,6 @@
 //! Jobs of many requests that run together: `#[defer(batch = .., within = "..")]`.
+//!
+//! Time is paused in each test that sleeps: a sleep lets virtual time pass.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 

@@ -3,6 +3,7 @@
 use std::{
     future::{Future, ready},
     marker::PhantomData,
+    sync::Arc,
     time::Duration,
 };
 
@@ -12,7 +13,7 @@ use defer_core::{
     scope,
 };
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use crate::common::SECOND;
 
@@ -152,6 +153,26 @@ where
         answer(rows)
     });
     (table, written)
+}
+
+/// A table whose batches take a second, the batches that it was given, and who is notified when one starts.
+pub(crate) fn slow_table() -> (Table, Written, Arc<Notify>) {
+    let starts = Arc::new(Notify::new());
+    let started = starts.clone();
+    let (table, written) = table_that(move |_| {
+        let starts = starts.clone();
+        async move {
+            starts.notify_one();
+            tokio::time::sleep(SECOND).await;
+            Ok(())
+        }
+    });
+    (table, written, started)
+}
+
+/// Waits for what must come. A test that waits in vain fails after a day of its paused time.
+pub(crate) async fn in_time<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(24 * HOUR, future).await.expect("it comes within a day")
 }
 
 /// Defers each row in a request of its own.

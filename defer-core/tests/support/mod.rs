@@ -18,7 +18,7 @@ use defer_core::{
     BoxError, BoxFuture, Deferrable, Job, JobContext, JobId, JobResult, JobStatus, Policy, Runner,
     RunnerBuilder, Scope, defer_fn,
     event::{JobEvent, JobEventKind},
-    queue::{Cancel, Envelope, FailedJob, InspectQueue, Queue, QueueCounts},
+    queue::{Cancel, Envelope, FailedJob, Holder, InspectQueue, NameCounts, Queue, QueueCounts},
 };
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -375,6 +375,8 @@ pub(crate) struct Rows(Arc<Mutex<RowsState>>);
 struct RowsState {
     by_id: HashMap<JobId, JobStatus>,
     cancels: HashMap<JobId, Cancel>,
+    counts: Vec<NameCounts>,
+    holders: Vec<Holder>,
     is_cut_off: bool,
     asked: usize,
 }
@@ -391,6 +393,16 @@ impl Rows {
     /// What it answers when the job is to be cancelled: else that it has no such job.
     pub(crate) fn answer_cancel(&self, id: JobId, answer: Cancel) {
         self.0.lock().unwrap().cancels.insert(id, answer);
+    }
+
+    /// What it has of each type.
+    pub(crate) fn set_counts(&self, counts: Vec<NameCounts>) {
+        self.0.lock().unwrap().counts = counts;
+    }
+
+    /// The processes that take from it.
+    pub(crate) fn set_holders(&self, holders: Vec<Holder>) {
+        self.0.lock().unwrap().holders = holders;
     }
 
     /// Whether it can be reached.
@@ -426,6 +438,14 @@ impl Queue for Rows {
 impl InspectQueue for Rows {
     fn counts(&self) -> BoxFuture<'_, Result<QueueCounts, BoxError>> {
         self.answer(|_| QueueCounts::default())
+    }
+
+    fn counts_by_name(&self) -> BoxFuture<'_, Result<Vec<NameCounts>, BoxError>> {
+        self.answer(|state| state.counts.clone())
+    }
+
+    fn holders(&self) -> BoxFuture<'_, Result<Vec<Holder>, BoxError>> {
+        self.answer(|state| state.holders.clone())
     }
 
     fn failed(&self, _: usize) -> BoxFuture<'_, Result<Vec<FailedJob>, BoxError>> {

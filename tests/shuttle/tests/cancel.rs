@@ -7,7 +7,7 @@ use std::{
     future::pending,
 };
 
-use defer_shuttle::{Cancel, JobContext, JobError, JobId, Runner, defer, defer_fn, scope};
+use defer_shuttle::{Cancel, Deferred, JobContext, JobError, JobId, Runner, defer, defer_fn, scope};
 use shuttle::{
     future::{block_on, yield_now},
     sync::mpsc::{Receiver, channel},
@@ -29,40 +29,51 @@ fn cancel_all(
     })
 }
 
+/// Defers these jobs in a request, cancels each as soon as it is deferred, and returns the answers once all have ended.
+fn cancel_each(
+    runner: &Runner,
+    jobs: impl FnOnce() -> Vec<Deferred> + Send + 'static,
+) -> BTreeMap<JobId, Cancel> {
+    let (deferred, ids) = channel();
+    let request = on_thread({
+        let runner = runner.clone();
+        async move {
+            scope(&runner, async move {
+                for job in jobs() {
+                    deferred.send(job.id()).expect("the other thread waits");
+                }
+            })
+            .await;
+        }
+    });
+    let answers = cancel_all(runner, ids);
+    join([request]);
+    let answers = answers.join().expect("it does not panic");
+    block_on(runner.idle());
+    answers
+}
+
 #[test]
 fn a_job_that_is_cancelled_by_its_id_has_one_end_and_the_answer_is_true() {
     explore(|| {
         let record = Record::default();
         let runner = record.runner().max_running(2).keep_outcomes(10).build();
-        let (deferred, jobs) = channel();
-        let request = on_thread({
-            let runner = runner.clone();
-            async move {
-                scope(&runner, async move {
-                    let twice_refused = |cx: JobContext| async move {
-                        yield_now().await;
-                        if cx.attempt() < 3 { Err(JobError::msg("not yet")) } else { Ok(()) }
-                    };
-                    let beside = |_| async {
-                        yield_now().await;
-                        Ok(())
-                    };
-                    for job in [
-                        defer_fn(|_| yield_now()),
-                        defer(Thrice::job(twice_refused)),
-                        defer(Beside::job(beside)),
-                        defer_fn(|_| yield_now()).delay(SHORT),
-                    ] {
-                        deferred.send(job.id()).expect("the other thread waits");
-                    }
-                })
-                .await;
-            }
+        let answers = cancel_each(&runner, || {
+            let twice_refused = |cx: JobContext| async move {
+                yield_now().await;
+                if cx.attempt() < 3 { Err(JobError::msg("not yet")) } else { Ok(()) }
+            };
+            let beside = |_| async {
+                yield_now().await;
+                Ok(())
+            };
+            vec![
+                defer_fn(|_| yield_now()),
+                defer(Thrice::job(twice_refused)),
+                defer(Beside::job(beside)),
+                defer_fn(|_| yield_now()).delay(SHORT),
+            ]
         });
-        let answers = cancel_all(&runner, jobs);
-        join([request]);
-        let answers = answers.join().expect("it does not panic");
-        block_on(runner.idle());
         let stats = record.check(&runner, 4);
         assert_eq!(stats.succeeded + stats.cancelled, 4, "{stats:?}");
         let cancelled = record.ended("cancelled");
@@ -83,28 +94,15 @@ fn a_job_that_waits_to_be_cancelled_is_told_whenever_it_is_asked() {
     explore(|| {
         let record = Record::default();
         let runner = record.runner().max_running(1).keep_outcomes(10).build();
-        let (deferred, jobs) = channel();
-        let request = on_thread({
-            let runner = runner.clone();
-            async move {
-                scope(&runner, async move {
-                    for job in [
-                        defer_fn(|cx| async move { cx.cancelled().await }),
-                        defer(Beside::job(|cx| async move {
-                            cx.cancelled().await;
-                            Ok(())
-                        })),
-                    ] {
-                        deferred.send(job.id()).expect("the other thread waits");
-                    }
-                })
-                .await;
-            }
+        let answers = cancel_each(&runner, || {
+            vec![
+                defer_fn(|cx| async move { cx.cancelled().await }),
+                defer(Beside::job(|cx| async move {
+                    cx.cancelled().await;
+                    Ok(())
+                })),
+            ]
         });
-        let answers = cancel_all(&runner, jobs);
-        join([request]);
-        let answers = answers.join().expect("it does not panic");
-        block_on(runner.idle());
         record.check(&runner, 2);
         for (id, answer) in answers {
             let expected = match answer {
@@ -122,29 +120,16 @@ fn a_job_that_waits_for_something_else_is_dropped_and_a_task_of_its_own_is_told(
     explore(|| {
         let record = Record::default();
         let runner = record.runner().max_running(1).keep_outcomes(10).build();
-        let (deferred, jobs) = channel();
-        let request = on_thread({
-            let runner = runner.clone();
-            async move {
-                scope(&runner, async move {
-                    for job in [
-                        defer_fn(|_| pending::<()>()),
-                        defer(Beside::job(|cx| {
-                            // `check` waits for this task.
-                            drop(tokio::task::spawn(async move { cx.cancelled().await }));
-                            pending()
-                        })),
-                    ] {
-                        deferred.send(job.id()).expect("the other thread waits");
-                    }
-                })
-                .await;
-            }
-        });
-        let answers = cancel_all(&runner, jobs);
-        join([request]);
-        drop(answers.join().expect("it does not panic"));
-        block_on(runner.idle());
+        drop(cancel_each(&runner, || {
+            vec![
+                defer_fn(|_| pending::<()>()),
+                defer(Beside::job(|cx| {
+                    // `check` waits for this task.
+                    drop(tokio::task::spawn(async move { cx.cancelled().await }));
+                    pending()
+                })),
+            ]
+        }));
         assert_eq!(record.check(&runner, 2).cancelled, 2);
     });
 }
