@@ -93,7 +93,7 @@ impl StructAttributes {
                 self.policy.tries = Some(number(entry, 1, "tries = 3", zero)?);
             }
             "backoff" => self.policy.backoff = Some(backoff(entry)?),
-            "timeout" => self.policy.timeout = Some(timeout(entry)?),
+            "timeout" => self.policy.timeout = Some(one_duration(entry, "timeout = \"10s\"")?),
             "on" => self.policy.on = Some(on(entry)?),
             "max_running" => {
                 let zero = "with 0 no job of the type would ever run: expected `max_running = 1` or more";
@@ -227,10 +227,10 @@ fn backoff(entry: &Meta) -> syn::Result<Backoff> {
     Ok(backoff)
 }
 
-fn timeout(entry: &Meta) -> syn::Result<Duration> {
-    let expected = "expected a duration in quotes, as in `timeout = \"10s\"`";
-    refuse_constant(entry, expected)?;
-    let text = string(entry, expected)?;
+fn one_duration(entry: &Meta, example: &str) -> syn::Result<Duration> {
+    let expected = format!("expected a duration in quotes, as in `{example}`");
+    refuse_constant(entry, &expected)?;
+    let text = string(entry, &expected)?;
     duration(text, &text.value())
 }
 
@@ -281,10 +281,7 @@ fn batch(entries: &[Meta]) -> syn::Result<Option<Batch>> {
     }
     let too_few = "a batch of one is a job by itself: expected `batch = 2` or more, or no `batch`";
     let size = number(size, 2, "batch = 50", too_few)?;
-    let expected = "expected a duration in quotes, as in `within = \"500ms\"`";
-    refuse_constant(within, expected)?;
-    let text = string(within, expected)?;
-    Ok(Some(Batch { size, within: duration(text, &text.value())? }))
+    Ok(Some(Batch { size, within: one_duration(within, "within = \"500ms\"")? }))
 }
 
 fn flag(entry: &Meta) -> syn::Result<()> {

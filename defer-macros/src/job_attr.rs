@@ -24,7 +24,7 @@ impl JobAttribute {
             // An error of `#[defer(...)]`, too, which is where it is reported.
             return Self { derives: Vec::new(), policy: tokens, is_queued: false };
         };
-        for batch in entries.iter().filter(|entry| entry.path().is_ident("batch")) {
+        if let Some(batch) = entries.iter().find(|entry| !is_of_one(entry)) {
             let text = "a function runs one job: derive `Deferrable` for a struct, and implement `BatchJob`";
             errors.push(Error::new_spanned(batch.path(), text));
         }
@@ -44,7 +44,7 @@ impl JobAttribute {
     }
 }
 
-/// `batch` is refused, and `within` is of that.
+/// Returns whether this may be said of a job that runs by itself.
 fn is_of_one(entry: &Meta) -> bool {
     !["batch", "within"].iter().any(|key| entry.path().is_ident(key))
 }

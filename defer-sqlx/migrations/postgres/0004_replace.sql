@@ -1,4 +1,4 @@
--- When the first of those jobs became ready that have replaced each other, the last of which this is.
+-- When the first of those jobs became ready that have replaced each other, the last of which this is. NULL: when it was created.
 ALTER TABLE defer_jobs ADD COLUMN since bigint;
 -- The job is left out if another with this key has started less than so many milliseconds before. Set to NULL once it has started.
 ALTER TABLE defer_jobs ADD COLUMN throttle_key text COLLATE "C";

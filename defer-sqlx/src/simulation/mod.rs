@@ -13,80 +13,34 @@
 
 #![allow(clippy::unwrap_used, clippy::unimplemented, clippy::unit_arg, reason = "these are tests")]
 
-/// What a person asks of a store: no schedule does.
+/// What a person asks of a store. No schedule does, so that a call is a mistake of the test.
 macro_rules! not_simulated {
     () => {
-        fn counts(&self) -> crate::store::Stored<'_, defer_core::queue::QueueCounts> {
-            unimplemented!("not simulated")
+        not_simulated! {
+            counts() -> defer_core::queue::QueueCounts;
+            failed(_limit: usize) -> Vec<defer_core::queue::FailedJob>;
+            status(_id: defer_core::JobId) -> Option<defer_core::JobStatus>;
+            stored(_names: Vec<String>, _limit: usize) -> Vec<crate::store::StoredRow>;
+            retry(_id: defer_core::JobId) -> bool;
+            discard(_id: defer_core::JobId) -> bool;
+            pause(_name: String, _paused: bool) -> ();
+            paused() -> Vec<String>;
+            job(_id: defer_core::JobId) -> Option<crate::store::JobRow>;
+            jobs(_filter: defer_core::queue::JobFilter, _limit: usize) -> Vec<crate::store::JobRow>;
+            failures(_limit: usize) -> Vec<defer_core::queue::FailureGroup>;
+            counts_by_name() -> Vec<defer_core::queue::NameCounts>;
+            holders() -> Vec<crate::store::HolderRow>;
+            now() -> i64;
+            retry_some(_failures: crate::store::Failures) -> usize;
+            discard_some(_failures: crate::store::Failures) -> usize;
         }
-
-        fn failed(&self, _limit: usize) -> crate::store::Stored<'_, Vec<defer_core::queue::FailedJob>> {
-            unimplemented!("not simulated")
-        }
-
-        fn status(&self, _id: defer_core::JobId) -> crate::store::Stored<'_, Option<defer_core::JobStatus>> {
-            unimplemented!("not simulated")
-        }
-
-        fn stored(
-            &self,
-            _names: Vec<String>,
-            _limit: usize,
-        ) -> crate::store::Stored<'_, Vec<crate::store::StoredRow>> {
-            unimplemented!("not simulated")
-        }
-
-        fn retry(&self, _id: defer_core::JobId) -> crate::store::Stored<'_, bool> {
-            unimplemented!("not simulated")
-        }
-
-        fn discard(&self, _id: defer_core::JobId) -> crate::store::Stored<'_, bool> {
-            unimplemented!("not simulated")
-        }
-
-        fn pause(&self, _name: String, _paused: bool) -> crate::store::Stored<'_, ()> {
-            unimplemented!("not simulated")
-        }
-
-        fn paused(&self) -> crate::store::Stored<'_, Vec<String>> {
-            unimplemented!("not simulated")
-        }
-
-        fn job(&self, _id: defer_core::JobId) -> crate::store::Stored<'_, Option<crate::store::JobRow>> {
-            unimplemented!("not simulated")
-        }
-
-        fn jobs(
-            &self,
-            _filter: defer_core::queue::JobFilter,
-            _limit: usize,
-        ) -> crate::store::Stored<'_, Vec<crate::store::JobRow>> {
-            unimplemented!("not simulated")
-        }
-
-        fn failures(&self, _limit: usize) -> crate::store::Stored<'_, Vec<defer_core::queue::FailureGroup>> {
-            unimplemented!("not simulated")
-        }
-
-        fn counts_by_name(&self) -> crate::store::Stored<'_, Vec<defer_core::queue::NameCounts>> {
-            unimplemented!("not simulated")
-        }
-
-        fn holders(&self) -> crate::store::Stored<'_, Vec<crate::store::HolderRow>> {
-            unimplemented!("not simulated")
-        }
-
-        fn now(&self) -> crate::store::Stored<'_, i64> {
-            unimplemented!("not simulated")
-        }
-
-        fn retry_some(&self, _failures: crate::store::Failures) -> crate::store::Stored<'_, usize> {
-            unimplemented!("not simulated")
-        }
-
-        fn discard_some(&self, _failures: crate::store::Failures) -> crate::store::Stored<'_, usize> {
-            unimplemented!("not simulated")
-        }
+    };
+    ($($name:ident($($argument:ident: $of:ty),*) -> $output:ty;)+) => {
+        $(
+            fn $name(&self, $($argument: $of),*) -> crate::store::Stored<'_, $output> {
+                unimplemented!("not simulated")
+            }
+        )+
     };
 }
 

@@ -5,10 +5,12 @@
 //! | `interface` | nothing: what the engine asks of a database |
 //! | `connection` | how a transaction runs, and when a connection is closed |
 //! | `state` | what the numbers in a row mean |
+//! | `fill` | how free places are filled, where jobs are left out |
 //! | `recovery` | what becomes of a job whose holder is gone |
 //! | `sqlite`, `postgres` | the statements |
 
 mod connection;
+mod fill;
 mod interface;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;

@@ -1,8 +1,8 @@
 //! What the numbers in a row mean, and what a row tells of a change.
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
-use defer_core::{JobId, JobStatus, Progress};
+use defer_core::{JobId, JobStatus, Progress, queue::NameCounts};
 
 use super::interface::{Change, ChangeKind, Changed, StoredEnd};
 
@@ -35,6 +35,11 @@ pub(crate) const FAILURE_BATCH: usize = 1_000;
 /// jobs there are.
 pub(crate) fn count_limit(groups: usize) -> i64 {
     i64::try_from(20_000 / groups.max(1)).unwrap_or_default().clamp(100, 10_000)
+}
+
+/// Returns the counts of a name, which are zero at first.
+pub(crate) fn of_name(names: &mut BTreeMap<String, NameCounts>, name: String) -> &mut NameCounts {
+    names.entry(name.clone()).or_insert_with(|| NameCounts::new(name))
 }
 
 /// Returns a number of milliseconds; none if it is negative, as it is when a clock was put back.

@@ -71,23 +71,19 @@ pub(super) async fn counts_by_name(
     let limit = state::count_limit(waiting.len());
     let counted = query(&of.waiting_by_name).bind(&tables.queue).bind(limit);
     for row in counted.fetch_all(&mut *connection).await? {
-        let counts = of_name(&mut names, row.try_get(0)?);
+        let counts = state::of_name(&mut names, row.try_get(0)?);
         (counts.ready, counts.delayed) = (number(&row, 1)?, number(&row, 2)?);
         counts.oldest_due = state::waited(row.try_get(3)?);
     }
     let had = query(&of.had_by_name).bind(&tables.queue).bind(limit);
     for row in had.fetch_all(&mut *connection).await? {
-        of_name(&mut names, row.try_get(0)?).running = number(&row, 1)?;
+        state::of_name(&mut names, row.try_get(0)?).running = number(&row, 1)?;
     }
     let failed = query(&of.failed_by_name).bind(&tables.queue).bind(limit);
     for row in failed.fetch_all(connection).await? {
-        of_name(&mut names, row.try_get(0)?).failed = number(&row, 1)?;
+        state::of_name(&mut names, row.try_get(0)?).failed = number(&row, 1)?;
     }
     Ok(names.into_values().collect())
-}
-
-fn of_name(names: &mut BTreeMap<String, NameCounts>, name: String) -> &mut NameCounts {
-    names.entry(name.clone()).or_insert_with(|| NameCounts::new(name))
 }
 
 fn number(row: &PgRow, at: usize) -> Result<u64> {
@@ -109,9 +105,4 @@ pub(super) async fn holders(connection: &mut PgConnection, tables: &Tables) -> R
         })
     };
     rows.iter().map(holder).collect()
-}
-
-pub(super) async fn paused(connection: &mut PgConnection, tables: &Tables) -> Result<Vec<String>> {
-    let rows = query(&tables.holders.paused).bind(&tables.queue).fetch_all(connection).await?;
-    rows.iter().map(|row| row.try_get(0)).collect()
 }

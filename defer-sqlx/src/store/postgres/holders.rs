@@ -47,10 +47,14 @@ pub(super) async fn beat(connection: &mut PgConnection, tables: &Tables, holder:
         .iter()
         .map(|row| Ok(Own { id: row.try_get(0)?, claim: row.try_get(1)?, cancel: row.try_get(2)? }))
         .collect::<Result<_>>()?;
-    let paused = query(&of.paused).bind(&tables.queue).fetch_all(&mut *connection).await?;
-    let paused = paused.iter().map(|row| row.try_get(0)).collect::<Result<_>>()?;
+    let paused = paused(&mut *connection, tables).await?;
     let has_orphans = query(&of.has_orphans).fetch_one(connection).await?.try_get(0)?;
     Ok(Beat { is_alive: beaten > 0, others, own, paused, has_orphans })
+}
+
+pub(super) async fn paused(connection: &mut PgConnection, tables: &Tables) -> Result<Vec<String>> {
+    let rows = query(&tables.holders.paused).bind(&tables.queue).fetch_all(connection).await?;
+    rows.iter().map(|row| row.try_get(0)).collect()
 }
 
 pub(super) async fn bury(

@@ -1,6 +1,6 @@
 //! The statements that look, and those that a person asks for.
 
-use std::{collections::HashSet, time::Duration};
+use std::collections::HashSet;
 
 use defer_core::{
     JobId, JobStatus,
@@ -42,10 +42,7 @@ pub(super) async fn counts(connection: &mut PgConnection, tables: &Tables) -> Re
         *number = u64::try_from(row.try_get::<i64, _>(at)?).unwrap_or_default();
     }
     let longest = waiting(connection, tables, &tables.queue).await?.iter().map(|name| name.waited).max();
-    counts.oldest_due = longest
-        .and_then(|waited| u64::try_from(waited).ok())
-        .filter(|waited| *waited > 0)
-        .map(Duration::from_millis);
+    counts.oldest_due = longest.and_then(state::waited);
     Ok(counts)
 }
 

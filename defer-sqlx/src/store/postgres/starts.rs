@@ -20,6 +20,7 @@ pub(super) async fn leave_out(
     if throttled.is_empty() {
         return Ok(taken);
     }
+    query(&tables.starts.turn).bind(&tables.queue).execute(&mut *connection).await?;
     query(&tables.starts.start).bind(&tables.queue).bind(&throttled).execute(&mut *connection).await?;
     let mut left_out = HashSet::new();
     let leave_out = query(&tables.starts.leave_out).bind(&tables.queue).bind(&throttled);

@@ -23,6 +23,7 @@ use crate::{
     error::Error,
     store::{
         connection::{DEADLINE, Line, look, run},
+        fill::fill,
         interface::{
             Beat, Cancelling, Change, Changed, Failures, Holder, HolderId, HolderRow, JobRow, NewJob, Store,
             Stored, StoredRow, Taken, Write,
@@ -179,8 +180,11 @@ impl Store for Postgres {
     }
 
     fn take(&self, holder: HolderId, names: Vec<String>, limit: usize) -> Stored<'_, Vec<Taken>> {
-        let (tables, from) = (self.tables.clone(), self.from_key.clone());
-        run!(self.reader, |connection| take::take(connection, &tables, &holder, &names, limit, &from))
+        fill(limit, move |limit| {
+            let (tables, from) = (self.tables.clone(), self.from_key.clone());
+            let (holder, names) = (holder.clone(), names.clone());
+            run!(self.reader, |connection| take::take(connection, &tables, &holder, &names, limit, &from))
+        })
     }
 
     fn next_due(&self, names: Vec<String>) -> Stored<'_, Option<i64>> {
@@ -242,7 +246,7 @@ impl Store for Postgres {
 
     fn paused(&self) -> Stored<'_, Vec<String>> {
         let tables = self.tables.clone();
-        look!(self.reader, |connection| browse::paused(connection, &tables))
+        look!(self.reader, |connection| holders::paused(connection, &tables))
     }
 
     fn job(&self, id: JobId) -> Stored<'_, Option<JobRow>> {

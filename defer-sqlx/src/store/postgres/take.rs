@@ -15,11 +15,8 @@ use crate::store::interface::Taken;
 
 type Result<T> = std::result::Result<T, sqlx::Error>;
 
-/// How often others are taken in place of those that are left out.
-const ROUNDS: usize = 16;
-
 /// Takes up to this many due jobs of these names. Looks for those behind a crowd from this serial key on, and then sets it to where
-/// the next look goes on.
+/// the next look goes on. Returns how many were left out, too: others may be due behind those.
 pub(super) async fn take(
     connection: &mut PgConnection,
     tables: &Tables,
@@ -27,30 +24,23 @@ pub(super) async fn take(
     names: &[String],
     limit: usize,
     from: &Mutex<String>,
-) -> Result<Vec<Taken>> {
-    let (mut taken, mut is_crowded) = (Vec::new(), None);
-    for _ in 0..ROUNDS {
-        let left = limit_of(limit - taken.len());
-        let find = query(&tables.take.find).bind(&tables.queue).bind(names).bind(left);
-        let rows = find.fetch_all(&mut *connection).await?;
-        let (ids, crowded) = found(&rows)?;
-        is_crowded = crowded;
-        let (more, left_out) = take_found(connection, tables, holder, ids).await?;
-        taken.extend(more);
-        if left_out == 0 || taken.len() >= limit {
-            break;
-        }
-    }
-    if taken.len() < limit && is_crowded == Some(true) {
+) -> Result<(Vec<Taken>, usize)> {
+    let find = query(&tables.take.find).bind(&tables.queue).bind(names).bind(limit_of(limit));
+    let rows = find.fetch_all(&mut *connection).await?;
+    let (ids, is_crowded) = found(&rows)?;
+    let (mut taken, mut left_out) = take_found(connection, tables, holder, ids).await?;
+    if left_out == 0 && taken.len() < limit && is_crowded == Some(true) {
         let key = from.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let limit = limit_of(limit - taken.len());
         let find = query(&tables.take.find_of_keys).bind(&tables.queue).bind(names).bind(limit).bind(key);
         let rows = find.fetch_all(&mut *connection).await?;
         let (ids, last) = found(&rows)?;
-        taken.extend(take_found(connection, tables, holder, ids).await?.0);
+        let more = take_found(connection, tables, holder, ids).await?;
+        taken.extend(more.0);
+        left_out = more.1;
         *from.lock().unwrap_or_else(PoisonError::into_inner) = last.unwrap_or_default();
     }
-    Ok(taken)
+    Ok((taken, left_out))
 }
 
 fn limit_of(limit: usize) -> i64 {

@@ -189,23 +189,19 @@ pub(super) async fn counts_by_name(
     let mut names = BTreeMap::new();
     for sql in WAITING {
         for row in sqlx::query(sql).bind(queue).bind(limit).fetch_all(&mut *connection).await? {
-            let counts = of_name(&mut names, text(row.try_get(0)?));
+            let counts = state::of_name(&mut names, text(row.try_get(0)?));
             counts.ready += number(&row, 1)?;
             counts.delayed += number(&row, 2)?;
             counts.oldest_due = counts.oldest_due.max(state::waited(row.try_get(3)?));
         }
     }
     for row in sqlx::query(HAD).bind(queue).bind(limit).fetch_all(&mut *connection).await? {
-        of_name(&mut names, text(row.try_get(0)?)).running = number(&row, 1)?;
+        state::of_name(&mut names, text(row.try_get(0)?)).running = number(&row, 1)?;
     }
     for row in sqlx::query(FAILED).bind(queue).bind(limit).fetch_all(connection).await? {
-        of_name(&mut names, text(row.try_get(0)?)).failed = number(&row, 1)?;
+        state::of_name(&mut names, text(row.try_get(0)?)).failed = number(&row, 1)?;
     }
     Ok(names.into_values().collect())
-}
-
-fn of_name(names: &mut BTreeMap<String, NameCounts>, name: String) -> &mut NameCounts {
-    names.entry(name.clone()).or_insert_with(|| NameCounts::new(name))
 }
 
 fn number(row: &SqliteRow, at: usize) -> Result<u64> {

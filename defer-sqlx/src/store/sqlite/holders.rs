@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
-use super::{json::json, keys::claim_where_free, now, raised, starts, turn};
+use super::{inspect::paused, json::json, keys::claim_where_free, now, raised, starts, turn};
 use crate::store::{
     interface::{Beat, Holder, Own},
     recovery::Orphan,
@@ -75,10 +75,7 @@ pub(super) async fn look(
             Ok(Own { id: row.try_get(0)?, claim: row.try_get(1)?, cancel: row.try_get::<i64, _>(2)? != 0 })
         })
         .collect::<Result<Vec<_>>>()?;
-    let paused = sqlx::query_scalar("SELECT name FROM defer_pauses WHERE queue = ?1")
-        .bind(queue)
-        .fetch_all(&mut *connection)
-        .await?;
+    let paused = paused(connection, queue).await?;
     let has_orphans = has_orphans(connection).await?;
     Ok(Beat { is_alive, others, own, paused, has_orphans })
 }

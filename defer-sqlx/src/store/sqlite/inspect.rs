@@ -1,6 +1,6 @@
 //! The statements that look, and those that a person asks for.
 
-use std::{collections::HashSet, time::Duration};
+use std::collections::HashSet;
 
 use defer_core::{
     JobId, JobStatus,
@@ -53,10 +53,7 @@ pub(super) async fn counts(connection: &mut SqliteConnection, queue: &str) -> Re
     (counts.pending, counts.running, counts.done, counts.failed) =
         ((plain + serial).min(10_000), running, done, failed);
     let oldest = groups(connection, queue).await?.into_iter().map(|group| group.due).min();
-    counts.oldest_due = oldest
-        .and_then(|due| u64::try_from(now.saturating_sub(due)).ok())
-        .filter(|waited| *waited > 0)
-        .map(Duration::from_millis);
+    counts.oldest_due = oldest.and_then(|due| state::waited(now.saturating_sub(due)));
     Ok(counts)
 }
 

@@ -22,11 +22,11 @@ pub(super) const PUSH: &str = concat!(
 /// A job that is stored already stays as it is, and is told again of its twin. One that will take another's place (`?10`) has none.
 pub(super) const PUSH_WITH_KEYS: &str = concat!(
     "INSERT INTO defer_jobs (id, queue, name, payload, metadata, priority, due, serial_key, unique_key, turn, ",
-    "created, unique_claim, state, duplicate_of, ended, since, throttle_key, throttle_every) ",
+    "created, unique_claim, state, duplicate_of, ended, throttle_key, throttle_every) ",
     "SELECT ?1, ?2, ?3, ?4, ?5, ?6, now + ?7, ?8, ?9, ",
     turn!("?2", "?8"),
     ", now, CASE WHEN twin IS NULL AND NOT ?10 THEN ?9 END, CASE WHEN twin IS NULL THEN 1 ELSE 7 END, twin, ",
-    "CASE WHEN twin IS NOT NULL THEN now END, CASE WHEN ?9 IS NOT NULL THEN now END, ?11, ?12 FROM (SELECT ",
+    "CASE WHEN twin IS NOT NULL THEN now END, ?11, ?12 FROM (SELECT ",
     now!(),
     " AS now, (SELECT id FROM defer_jobs WHERE queue = ?2 AND unique_claim = ?9 AND id <> ?1 AND NOT ?10) AS twin) WHERE true ",
     "ON CONFLICT (id) DO UPDATE SET id = id RETURNING duplicate_of"

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use sqlx::SqliteConnection;
 
 use super::{json::json, now};
-use crate::store::interface::Taken;
+use crate::store::{interface::Taken, state::DUPLICATE};
 
 type Result<T> = std::result::Result<T, sqlx::Error>;
 
@@ -63,10 +63,10 @@ pub(super) async fn leave_out(
     }
     let ids = json(&throttled)?;
     sqlx::query(START).bind(queue).bind(&ids).execute(&mut *connection).await?;
-    let changed: Vec<(String, i64)> =
+    let changed: Vec<(String, i16)> =
         sqlx::query_as(LEAVE_OUT).bind(queue).bind(&ids).fetch_all(connection).await?;
     let left_out: HashSet<String> =
-        changed.into_iter().filter(|(_, state)| *state == 7).map(|(id, _)| id).collect();
+        changed.into_iter().filter(|(_, state)| *state == DUPLICATE).map(|(id, _)| id).collect();
     taken.retain(|taken| !left_out.contains(&taken.id));
     Ok(taken)
 }

@@ -19,6 +19,7 @@ use crate::{
     error::Error,
     store::{
         connection::{Database, Line, look, run},
+        fill::fill,
         interface::{
             Beat, Cancelling, Change, Changed, Failures, Holder, HolderId, HolderRow, JobRow, NewJob, Store,
             Stored, StoredRow, Taken, Write,
@@ -179,8 +180,11 @@ impl Store for Sqlite {
                     return Ok(Vec::new());
                 }
             }
-            let taken: Stored<'_, Vec<Taken>> =
-                run!(self.writer, |connection| take::take(connection, &queue, &holder, &names, limit, &from));
+            let taken = fill(limit, move |limit| {
+                let (queue, holder) = (queue.clone(), holder.clone());
+                let (names, from) = (names.clone(), from.clone());
+                run!(self.writer, |connection| take::take(connection, &queue, &holder, &names, limit, &from))
+            });
             let taken = taken.await?;
             self.has_more.store(taken.len() >= limit, Ordering::Relaxed);
             Ok(taken)

@@ -181,11 +181,8 @@ pub(super) const TAKE_OF_KEYS: &str = take!(
     concat!("SELECT id FROM head h WHERE ", in_turn!("h"), " ORDER BY priority DESC, due, id LIMIT ?3")
 );
 
-/// How often others are taken in place of those that are left out.
-const ROUNDS: usize = 16;
-
 /// Takes up to this many due jobs of these names. Looks for those behind a crowd from this serial key on, and then sets it to where
-/// the next look goes on.
+/// the next look goes on. Returns how many were left out, too: others may be due behind those.
 pub(super) async fn take(
     connection: &mut SqliteConnection,
     queue: &str,
@@ -193,28 +190,22 @@ pub(super) async fn take(
     names: &[String],
     limit: usize,
     from: &Mutex<String>,
-) -> Result<Vec<Taken>> {
+) -> Result<(Vec<Taken>, usize)> {
     let names = json(&names)?;
-    let mut taken = Vec::new();
-    for _ in 0..ROUNDS {
-        let (more, left_out) =
-            take_with(TAKE, connection, queue, holder, &names, limit - taken.len(), None).await?;
-        taken.extend(more);
-        if left_out == 0 || taken.len() >= limit {
-            break;
-        }
-    }
-    if taken.len() < limit && is_crowded(connection, queue, &names).await? {
+    let (mut taken, mut left_out) = take_with(TAKE, connection, queue, holder, &names, limit, None).await?;
+    if left_out == 0 && taken.len() < limit && is_crowded(connection, queue, &names).await? {
         let key = from.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let limit = limit - taken.len();
-        taken.extend(take_with(TAKE_OF_KEYS, connection, queue, holder, &names, limit, Some(&key)).await?.0);
+        let more = take_with(TAKE_OF_KEYS, connection, queue, holder, &names, limit, Some(&key)).await?;
+        taken.extend(more.0);
+        left_out = more.1;
         let nothing = None::<i64>;
         let last =
             sqlx::query_scalar(LAST_KEY).bind(queue).bind(nothing).bind(nothing).bind(nothing).bind(key);
         let last: Option<String> = last.fetch_optional(connection).await?.flatten();
         *from.lock().unwrap_or_else(PoisonError::into_inner) = last.unwrap_or_default();
     }
-    Ok(taken)
+    Ok((taken, left_out))
 }
 
 async fn is_crowded(connection: &mut SqliteConnection, queue: &str, names: &str) -> Result<bool> {

@@ -130,6 +130,7 @@ every_scenario! {
         each_of_a_thousand_leads_to_the_last
         processes_that_replace_at_once_leave_one
         a_job_that_starts_too_soon_is_left_out
+        jobs_behind_many_that_are_left_out_are_taken
         an_attempt_that_follows_is_not_asked_again
         a_job_that_is_made_ready_may_be_told_how_often_it_starts
         a_long_key_and_a_clock_that_was_put_back_keep_nothing_from_starting

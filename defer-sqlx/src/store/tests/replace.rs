@@ -197,6 +197,22 @@ pub(crate) async fn a_job_that_starts_too_soon_is_left_out(Place { a, b, .. }: P
     );
 }
 
+pub(crate) async fn jobs_behind_many_that_are_left_out_are_taken(Place { a, b, .. }: Place) {
+    let (one, other) = (register(&a).await, register(&b).await);
+    push(&a, &throttled("k", HOUR)).await;
+    let first = take_one(&a, &one, "Mail").await;
+    let crowd: Vec<NewJob> = (0..20).map(|_| NewJob { priority: 9, ..throttled("k", HOUR) }).collect();
+    let behind = job("Mail");
+    a.push(&crowd).await.unwrap();
+    push(&a, &behind).await;
+    assert_eq!(ids(&take(&b, &other, &["Mail"], 2).await), [behind.id]);
+    for job in &crowd {
+        assert_eq!(status(&a, job).await, JobStatus::duplicate(first.id.parse().unwrap()));
+    }
+    a.push(&[NewJob { priority: 9, ..throttled("k", HOUR) }]).await.unwrap();
+    take_none(&b, &other, "Mail").await;
+}
+
 pub(crate) async fn an_attempt_that_follows_is_not_asked_again(place: Place) {
     let Place { a, b, .. } = &place;
     let (one, other) = (register(a).await, register(b).await);

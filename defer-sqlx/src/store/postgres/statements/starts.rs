@@ -24,7 +24,10 @@ macro_rules! may_start {
 }
 
 statements! {
-    // The first of each key. All do so in the order of the keys: none waits for another that waits for it.
+    // One take goes on with more keys in place of the jobs that it leaves out. So takes note starts in turn: none waits for a key of
+    // another that waits for one of its own.
+    turn = "SELECT pg_advisory_xact_lock(hashtextextended('defer_jobs starts ' || $1::text, 0))";
+    // The first of each key.
     start = concat!("INSERT INTO {starts} AS s (queue, key, id, started, until) SELECT DISTINCT ON (key) $1::text, ",
             short!("j.throttle_key"), " AS key, j.id, {now}, {now} + least(j.throttle_every, 4503599627370496) \
             FROM unnest($2::text[]) WITH ORDINALITY AS c (id, nth) JOIN {jobs} j ON j.id = c.id ORDER BY key, c.nth \
