@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 
-from webdriver import Driver, start
+from webdriver import Driver, eventually, start
 
 SCENES = ["empty", "busy", "failing", "down", "types", "hostile"]
 WIDTHS = [390, 900, 1440]
@@ -25,8 +25,6 @@ AXE = """
         violations.map(({id, help, nodes}) => `${id}: ${help}: ${nodes.map((node) => node.html).join(" | ").slice(0, 400)}`));
 """
 TOO_WIDE = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
-
-
 # A page that asks is never live.
 READY = """
     const live = document.getElementById("live");
@@ -36,8 +34,7 @@ READY = """
 
 def look(browser, url, scene, folder, axe, wrong):
     browser.open(url)
-    while not browser.run(READY):
-        time.sleep(0.1)
+    eventually("the page to be live", lambda: browser.run(READY))
     for width in WIDTHS:
         # Colors are the same at each width.
         for scheme in ("light", "dark") if folder or width == WIDTHS[-1] else ("light",):
@@ -72,7 +69,7 @@ def main():
                 served = start(of_scene, program, "scene", scene, stdin=subprocess.PIPE)
                 url = served.stdout.readline().split()[-1]
                 browser = driver.browser(of_scene)
-                # Until there is something to see.
+                # A scene fills as time passes, and is never complete. A picture wants more of it.
                 time.sleep(12 if folder else 1)
                 look(browser, url, scene, folder, axe, wrong)
                 if scene == "failing":

@@ -37,7 +37,9 @@ def measure(program, scene):
     with contextlib.ExitStack() as stack:
         served = start(stack, program, "scene", scene, stdin=subprocess.PIPE)
         url = served.stdout.readline().split()[-1]
+        # The start costs more than what follows.
         time.sleep(5)
+        # What is measured is the time that passes.
         unwatched = during(served, lambda: time.sleep(SECONDS))
         received = bytearray()
 

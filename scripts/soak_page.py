@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 
-from webdriver import Driver
+from webdriver import Driver, eventually
 
 DEFERRED = """
     const dd = document.querySelector("#now .totals dd");
@@ -29,15 +29,6 @@ MEASURE = """
     window.changes = 0;
     new MutationObserver(() => window.changes++).observe(document.getElementById("now"), {subtree: true, characterData: true});
 """
-
-
-def eventually(what, ask):
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        if answer := ask():
-            return answer
-        time.sleep(0.05)
-    raise SystemExit(f"waited in vain for {what}")
 
 
 def main():

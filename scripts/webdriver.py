@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import threading
+import time
 import urllib.request
 
 ARGUMENTS = [
@@ -29,6 +30,17 @@ def first_line(process, pattern):
             threading.Thread(target=process.stdout.read, daemon=True).start()
             return found[1]
     raise SystemExit(f"{process.args[0]} ended without saying where it listens")
+
+
+def eventually(what, ask):
+    """Asks until the answer is there. Only a failing run waits a minute."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        if answer := ask():
+            return answer
+        # A page tells nobody when it has changed.
+        time.sleep(0.05)
+    raise SystemExit(f"waited in vain for {what}")
 
 
 class Driver:

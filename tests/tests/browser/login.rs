@@ -73,7 +73,7 @@ async fn a_page_whose_login_expired_says_so_and_stops_asking() {
         browser.click("#pause").await;
         browser.text("#live[data-state=ended]", "your login may have expired").await;
         let asked = refused.load(Ordering::SeqCst);
-        // Longer than it waits before it asks again after any other failure.
+        // Nothing says that a page will not ask: this is longer than it waits after any other failure.
         tokio::time::sleep(std::time::Duration::from_secs(3)).await;
         assert_eq!(refused.load(Ordering::SeqCst), asked, "{refuses:?}");
     }

@@ -8,7 +8,6 @@ mod browser;
 mod finding;
 mod login;
 #[path = "../dashboard/queue.rs"]
-#[allow(dead_code, reason = "other tests use the rest")]
 mod queue;
 mod support;
 

@@ -45,7 +45,7 @@ async fn the_state_of_the_queue_is_at_the_top_the_worst_first() {
         facts[1..],
         [
             "bad: 16 due in the queue, the oldest for 3 min.",
-            "warning: 1 alive, 1 process silent for more than 15 s."
+            "warning: 1 alive, 1 process silent for too long."
         ]
     );
 }
@@ -60,7 +60,9 @@ async fn failed_jobs_are_groups_and_what_comes_and_who_works_is_shown() {
         (&group["name"], &group["error"], &group["stored"]),
         (&json!("Send<Mail>"), &json!("mailbox <full>"), &json!(12))
     );
-    assert_eq!((&data["coming"][0]["attempt"], &data["coming"][0]["in_seconds"]), (&json!(2), &json!(40.0)));
+    assert_eq!(data["coming"][0]["attempt"], 2);
+    let left = data["coming"][0]["in_seconds"].as_f64().unwrap();
+    assert!(left > 0.0 && left <= 40.0, "{left} s are left of 40 by now");
     assert_eq!(data["processes"][0]["host"], "machine-1");
     let queued = &data["queue"];
     assert_eq!(queued["pending"], 17);

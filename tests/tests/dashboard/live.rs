@@ -68,10 +68,16 @@ async fn an_open_page_is_told_what_has_changed() {
     run_every_kind(&server).await;
     let runs = in_time(events.section_with("runs", "Fails")).await;
     assert!(runs.contains("refused") && !runs.contains(">Good<"), "only those of its view: {runs}");
-    // Another run of a type changes no more of its row than its figures.
-    run_every_kind(&server).await;
-    let types = in_time(events.section_with("types", "Fails")).await;
-    let types: Value = serde_json::from_str(&types).expect("JSON");
+    // Another run of a type changes no more of its row than its figures. The next line may still tell of the first run.
+    let mut types = Value::Null;
+    for _ in 0..3 {
+        run_every_kind(&server).await;
+        let change = in_time(events.section_with("types", "Fails")).await;
+        types = serde_json::from_str(&change).expect("JSON");
+        if types["frame"].is_null() && types["order"].is_null() {
+            break;
+        }
+    }
     assert_eq!((&types["frame"], &types["order"]), (&Value::Null, &Value::Null), "{types}");
     let row = types["rows"]["Fails"].to_string();
     assert!(row.contains("failed") && !row.contains("?name=Fails"), "{row}");

@@ -1,5 +1,7 @@
 //! A queue that says what a test wants it to say.
 
+#![allow(dead_code, reason = "each test crate uses a part of this")]
+
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -65,7 +67,6 @@ impl Fake {
     }
 
     /// Has no groups of failed jobs from now on.
-    #[allow(dead_code, reason = "the browser tests use it")]
     pub(crate) fn forget_failures(&self) {
         self.state().is_clean = true;
     }

@@ -8,22 +8,20 @@ const said = document.getElementById("said");
 
 document.querySelector("main").addEventListener("submit", async (event) => {
   const form = event.target.closest("form.act");
-  if (!form) {
-    if (event.target.id === "filter") event.preventDefault();
-    return;
-  }
+  if (!form) return;
   event.preventDefault();
   const button = event.submitter;
+  const section = form.closest("section");
   // Before the button is disabled, which would leave it out.
   const body = new URLSearchParams(new FormData(form, button));
   if (!(await agrees(form.dataset.question, button.textContent))) return;
   button.disabled = true;
-  const { is_done, text } = await post(body);
+  const { isDone, text } = await post(body);
   button.disabled = false;
-  said.dataset.state = is_done ? "done" : "failed";
+  said.dataset.state = isDone ? "done" : "failed";
   said.textContent = text;
-  // The button may be gone soon, with what it was for. It keeps the focus until then.
-  if (button.isConnected) button.focus();
+  // Disabled, it has lost the focus. It may be gone, with what it was for.
+  keepFocus(section, button);
 });
 
 // Asks, and returns whether the answer is yes. The dialog gives the focus back to the button.
@@ -41,12 +39,14 @@ async function post(body) {
   try {
     const headers = { "x-dashboard-script": "" };
     const answer = await fetch(location.pathname, { method: "POST", headers, body, redirect: "manual" });
-    const is_ours = answer.headers.get("content-type")?.startsWith("text/plain");
-    if (answer.type === "opaqueredirect" || answer.status === 401 || !is_ours) {
-      return { is_done: false, text: "Nothing was done: your login may have expired. Reload the page." };
+    const isText = answer.headers.get("content-type")?.startsWith("text/plain");
+    // Of a proxy in front, which does not know what the service does.
+    if (answer.status >= 500 && !isText) throw new Error(`status ${answer.status}`);
+    if (answer.type === "opaqueredirect" || answer.status === 401 || !isText) {
+      return { isDone: false, text: "Nothing was done: your login may have expired. Reload the page." };
     }
-    return { is_done: answer.ok, text: (await answer.text()).trim() };
+    return { isDone: answer.ok, text: (await answer.text()).trim() };
   } catch {
-    return { is_done: false, text: "The service cannot be reached. It may have been done or not." };
+    return { isDone: false, text: "The service cannot be reached. It may have been done or not." };
   }
 }

@@ -50,8 +50,11 @@ function parsed(html) {
 // An element that has moved has lost the focus. What is gone leaves it to the title of its section.
 function keepFocus(section, focused) {
   if (focused === document.activeElement || focused === document.body) return;
-  if (focused.isConnected) focused.focus({ preventScroll: true });
-  else section.querySelector("h2").focus({ preventScroll: true });
+  if (focused.isConnected) return focused.focus({ preventScroll: true });
+  const title = section.querySelector("h2");
+  title.focus({ preventScroll: true });
+  // A section that there is nothing for is not shown, and its title takes no focus.
+  if (document.activeElement !== title) document.querySelector("h1 a").focus({ preventScroll: true });
 }
 
 const keyOf = (node) => node.dataset?.key;
@@ -79,8 +82,10 @@ function morph(old, next) {
       else old.insertBefore(same, at);
       kept.delete(keyOf(wanted));
       update(same, wanted);
-    } else if (alike(at, wanted)) {
-      const behind = alike(at, wanted);
+      continue;
+    }
+    const behind = alike(at, wanted);
+    if (behind) {
       while (at !== behind) {
         const gone = at;
         at = at.nextSibling;
@@ -131,6 +136,9 @@ let isPaused = false;
 let again = 0;
 let failures = 0;
 
+// Whether changes are asked for, or will be. Otherwise another view has to be loaded.
+const isAsking = () => !["paused", "ended"].includes(live.dataset.state);
+
 function liveness(state, text) {
   live.dataset.state = state;
   if (live.textContent !== text) live.textContent = text;
@@ -147,11 +155,13 @@ async function connect() {
     if (!isOurs(answer)) return;
     await read(answer.body.getReader());
     failures = 0;
+    // While the service shuts down it ends each answer at once: this is no busy loop.
     again = setTimeout(connect, 250);
   } catch {
     if (mine.signal.aborted) return;
     failures += 1;
     if (failures > 1) liveness("lost", "not connected, trying again");
+    // A service that is away is asked a second later each time, up to five, so that its return is seen soon.
     again = setTimeout(connect, Math.min(failures, 5) * 1000);
   }
 }
@@ -215,7 +225,7 @@ document.querySelector("main").addEventListener("click", (event) => {
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0) return;
   const target = new URL(link.href);
   // The page of one job has other sections.
-  if (target.searchParams.has("find") || byId("found")) return;
+  if (target.searchParams.has("find") || byId("found") || !isAsking()) return;
   event.preventDefault();
   show(target.search || "?");
   if (target.hash) {
@@ -228,15 +238,24 @@ addEventListener("popstate", connect);
 
 // Filters while somebody types.
 let typed = 0;
-document.querySelector("main").addEventListener("input", ({ target }) => {
-  if (target.id !== "filter-name") return;
+function filter(form) {
   clearTimeout(typed);
-  typed = setTimeout(() => {
-    const query = new URLSearchParams(new FormData(target.form));
-    if (!target.value) query.delete("filter");
-    history.replaceState(null, "", `?${query}`);
-    connect();
-  }, 150);
+  const query = new URLSearchParams(new FormData(form));
+  if (!query.get("filter")) query.delete("filter");
+  history.replaceState(null, "", `?${query}`);
+  connect();
+}
+
+document.querySelector("main").addEventListener("input", ({ target }) => {
+  if (target.id !== "filter-name" || !isAsking()) return;
+  clearTimeout(typed);
+  // Each key would begin another stream: it waits for a pause between two.
+  typed = setTimeout(() => filter(target.form), 150);
+});
+document.querySelector("main").addEventListener("submit", (event) => {
+  if (event.target.id !== "filter" || !isAsking()) return;
+  event.preventDefault();
+  filter(event.target);
 });
 
 localize(document.body);

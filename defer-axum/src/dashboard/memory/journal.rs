@@ -41,7 +41,7 @@ struct Types {
     /// The one that was looked up last: often the next one too.
     latest: ((usize, usize), usize),
     types: Vec<JobType>,
-    /// How many runs were noted.
+    /// How many runs were kept.
     runs: u64,
     /// What is older than what the types' windows have.
     day: Day,
@@ -267,12 +267,12 @@ impl Types {
         if outcome == Outcome::QueueFailed {
             Refused::count(&mut self.refused, SystemTime::now());
         }
+        if !self.of(event.name()).keeps(outcome, event.attempt(), ended.at) {
+            return;
+        }
         self.runs += 1;
         let mut run = Run::new(self.runs, &event, ended);
         let job_type = self.of(run.name);
-        if !job_type.keeps(outcome, run.attempt, ended.at) {
-            return;
-        }
         if let Some(earlier) = job_type.take_earlier(&run) {
             run.follow(earlier);
         }

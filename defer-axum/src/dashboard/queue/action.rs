@@ -1,6 +1,6 @@
 //! What an operator can do.
 
-use defer_core::{Cancel, JobId, Runner, queue::InspectQueue};
+use defer_core::{BoxError, Cancel, JobId, Runner};
 use serde::Deserialize;
 
 use super::answer::{answer_of, inspectable};
@@ -64,17 +64,15 @@ impl Action {
     /// Does it, and logs that, whoever waits for it. Takes at most as long as the queue may. Returns what to tell whoever asked for
     /// it if that fails.
     pub(crate) async fn perform(&self, runner: &Runner, operator: String) -> Result<Done, &'static str> {
-        let (action, runner) = (self.clone(), runner.clone());
-        answer_of(async move {
-            let done = match (&action, inspectable(&runner)) {
-                (Self::Cancel(id), _) => Ok(Done::Cancel(runner.cancel(*id).await)),
-                (_, Some(queue)) => action.on(queue).await,
-                (_, None) => Ok(Done::Jobs(0)),
-            };
+        let (action, asked, runner) = (self.clone(), self.clone(), runner.clone());
+        let answer = answer_of(async move { asked.on(&runner).await });
+        // Also if the queue does not answer in time: it may do it nevertheless.
+        let logged = async move {
+            let done = answer.await;
             action.log(&operator, done.as_ref().ok());
             done
-        })
-        .await
+        };
+        tokio::spawn(logged).await.unwrap_or(Err("It may be done or not: what logs it has panicked."))
     }
 
     /// Logs who did what, and what came of it. Not the error of a group, which may hold personal data.
@@ -93,18 +91,23 @@ impl Action {
         }
     }
 
-    async fn on(&self, queue: &dyn InspectQueue) -> Result<Done, defer_core::BoxError> {
-        Ok(match self {
-            Self::Retry(id) => Done::Jobs(queue.retry(*id).await?.into()),
-            Self::Discard(id) => Done::Jobs(queue.discard(*id).await?.into()),
-            Self::Cancel(id) => Done::Cancel(queue.cancel(*id).await?),
-            Self::RetryGroup(Group { name, error }) => Done::Jobs(queue.retry_all(name, error).await?),
-            Self::DiscardGroup(Group { name, error }) => Done::Jobs(queue.discard_all(name, error).await?),
-            Self::Pause(name) => {
+    async fn on(&self, runner: &Runner) -> Result<Done, BoxError> {
+        Ok(match (self, inspectable(runner)) {
+            (Self::Cancel(id), _) => Done::Cancel(runner.cancel(*id).await),
+            (_, None) => Done::Jobs(0),
+            (Self::Retry(id), Some(queue)) => Done::Jobs(queue.retry(*id).await?.into()),
+            (Self::Discard(id), Some(queue)) => Done::Jobs(queue.discard(*id).await?.into()),
+            (Self::RetryGroup(Group { name, error }), Some(queue)) => {
+                Done::Jobs(queue.retry_all(name, error).await?)
+            }
+            (Self::DiscardGroup(Group { name, error }), Some(queue)) => {
+                Done::Jobs(queue.discard_all(name, error).await?)
+            }
+            (Self::Pause(name), Some(queue)) => {
                 queue.pause(name).await?;
                 Done::Yes
             }
-            Self::Resume(name) => {
+            (Self::Resume(name), Some(queue)) => {
                 queue.resume(name).await?;
                 Done::Yes
             }

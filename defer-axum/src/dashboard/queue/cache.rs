@@ -9,7 +9,7 @@ use defer_core::{JobId, Runner, queue::QueuedJob};
 
 use super::{
     answer::{answer_of, inspectable},
-    inspected::{Inspected, bound_job},
+    inspected::{Inspected, age_job, bound_job},
 };
 
 /// How old what the page shows may be.
@@ -28,6 +28,8 @@ pub(crate) struct Cache {
 #[derive(Default)]
 struct Latest {
     inspected: Inspected,
+    /// When the queue answered that.
+    answered: Option<Instant>,
     /// Jobs that somebody looks at, the latest last.
     jobs: Vec<(JobId, Instant, Option<QueuedJob>)>,
 }
@@ -36,7 +38,10 @@ impl Cache {
     /// Returns the latest answer. `None` if the runner has no queue that can be looked into.
     pub(crate) fn get(&self, runner: &Runner) -> Option<Inspected> {
         inspectable(runner)?;
-        Some(self.latest().inspected.clone())
+        let latest = self.latest();
+        let mut inspected = latest.inspected.clone();
+        inspected.age(latest.answered.map_or(Duration::ZERO, |answered| answered.elapsed()));
+        Some(inspected)
     }
 
     /// Asks the queue, unless the latest answer is new enough. Takes at most as long as the queue may.
@@ -55,7 +60,7 @@ impl Cache {
         let answer = answer.await;
         let mut latest = self.latest();
         match answer {
-            Ok(answer) => latest.inspected = answer,
+            Ok(answer) => (latest.inspected, latest.answered) = (answer, Some(Instant::now())),
             Err(why) => {
                 let since = latest.inspected.unreachable.map_or_else(SystemTime::now, |(since, _)| since);
                 latest.inspected.unreachable = Some((since, why));
@@ -72,7 +77,11 @@ impl Cache {
 
     /// Returns what the queue said of a job. `None` if it does not know it, or was not asked.
     pub(crate) fn job(&self, id: JobId) -> Option<QueuedJob> {
-        self.latest().jobs.iter().find(|(known, ..)| *known == id)?.2.clone()
+        let latest = self.latest();
+        let (_, asked, job) = latest.jobs.iter().find(|(known, ..)| *known == id)?;
+        let mut job = job.clone()?;
+        age_job(&mut job, asked.elapsed());
+        Some(job)
     }
 
     /// Asks for a job, unless the latest answer is new enough. Takes at most as long as the queue may.
@@ -88,7 +97,8 @@ impl Cache {
                 None => Ok(None),
             }
         });
-        let Ok(mut answer) = answer.await else { return };
+        // What was known stays if it fails, and is not asked for sooner.
+        let mut answer = answer.await.unwrap_or_else(|_| self.job(id));
         if let Some(job) = &mut answer {
             bound_job(job);
         }

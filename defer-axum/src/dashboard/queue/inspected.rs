@@ -1,13 +1,16 @@
 //! What the queue had when it was asked.
 
-use std::time::SystemTime;
+use std::{
+    mem,
+    time::{Duration, SystemTime},
+};
 
 use defer_core::{
     BoxError,
     queue::{FailedJob, FailureGroup, Holder, InspectQueue, JobFilter, NameCounts, QueueCounts, QueuedJob},
 };
 
-use crate::dashboard::memory::{bounded::bounded, failures::first_line};
+use crate::dashboard::memory::bounded::bounded;
 
 /// How many failed jobs are shown.
 const FAILED: usize = 20;
@@ -18,6 +21,8 @@ const HOLDERS: usize = 50;
 const JOBS: usize = 50;
 /// How many names are shown of what nobody takes.
 const UNCLAIMED: usize = 20;
+/// How long the line of a group may be, in bytes: `defer-sqlx` has 200 characters of it.
+const LINE: usize = 800;
 
 /// What the queue had when it was last asked. Texts and lists are bounded, whatever it says.
 #[derive(Clone, Default)]
@@ -47,14 +52,17 @@ impl Inspected {
                 (job.name, job.error) = (bounded(&job.name), bounded(&job.error));
             }),
             failures: some(queue.failures(GROUPS).await?, GROUPS, |group| {
-                group.name = bounded(&group.name);
-                group.error = first_line(&group.error).to_owned();
+                bound(&mut group.name);
+                // As the queue has it: an action on the group tells it by this.
+                if group.error.len() > LINE {
+                    bound(&mut group.error);
+                }
             }),
             names: some(queue.counts_by_name().await?, NAMES, |of_name| {
                 of_name.name = bounded(&of_name.name)
             }),
             holders: some(queue.holders().await?, HOLDERS, |holder| {
-                holder.names = some(std::mem::take(&mut holder.names), NAMES, bound);
+                holder.names = some(mem::take(&mut holder.names), NAMES, bound);
                 holder.process.host = bounded(&holder.process.host);
                 holder.version = bounded(&holder.version);
             }),
@@ -64,6 +72,18 @@ impl Inspected {
             running: some(queue.jobs(JobFilter::Running, JOBS).await?, JOBS, bound_job),
             unreachable: None,
         })
+    }
+
+    /// Lets this much time pass since it was asked, so that what happened at a time stays at that time.
+    pub(super) fn age(&mut self, by: Duration) {
+        for group in &mut self.failures {
+            group.first = group.first.saturating_add(by);
+            group.last = group.last.saturating_add(by);
+        }
+        for holder in &mut self.holders {
+            holder.age = holder.age.saturating_add(by);
+        }
+        self.delayed.iter_mut().for_each(|job| age_job(job, by));
     }
 }
 
@@ -76,6 +96,13 @@ fn some<T>(mut all: Vec<T>, limit: usize, bound: impl FnMut(&mut T)) -> Vec<T> {
 
 fn bound(text: &mut String) {
     *text = bounded(&text);
+}
+
+/// Lets this much time pass since the queue was asked for a job.
+pub(super) fn age_job(job: &mut QueuedJob, by: Duration) {
+    job.due_in = job.due_in.map(|due_in| due_in.saturating_sub(by));
+    let since = [&mut job.ready_for, &mut job.age, &mut job.ended];
+    since.into_iter().flatten().for_each(|since| *since = since.saturating_add(by));
 }
 
 /// Bounds the texts of a job.

@@ -38,7 +38,7 @@ impl Button {
         let verb = action.verb();
         match action {
             Action::Retry(id) | Action::Discard(id) | Action::Cancel(id) => {
-                Self { verb, fields: vec![("id", id.to_string())], about: format!("the job {id}") }
+                Self::of_job(verb, "the job", &id.to_string())
             }
             Action::RetryGroup(Group { name, .. }) | Action::DiscardGroup(Group { name, .. }) => Self {
                 verb,

@@ -36,15 +36,15 @@ struct Html<'a> {
 
 impl Day {
     /// `minutes`: of a day, the last first one that is not over, and how many of them there were at all.
-    pub(super) fn new(since: Moment, minutes: &[Counts], known: usize) -> Self {
+    pub(super) fn new(since: Moment, minutes: Vec<Counts>, known: usize) -> Self {
         let known = &minutes[minutes.len() - known.min(minutes.len())..];
         let of = |of: fn(&Counts) -> u32| known.iter().map(of).collect();
         Self {
             since,
-            minutes: minutes.to_vec(),
             succeeded: of(|counts| counts.succeeded),
             failed: of(|counts| counts.failed),
             retried: of(|counts| counts.retried),
+            minutes,
         }
     }
 

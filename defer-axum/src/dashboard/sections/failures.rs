@@ -17,7 +17,7 @@ use super::{
     view::View,
 };
 use crate::dashboard::{
-    memory::failures::Failure,
+    memory::failures::{Failure, first_line},
     queue::action::{Group, Verb},
 };
 
@@ -46,7 +46,9 @@ pub(crate) struct FailureRow {
 
 #[derive(Template)]
 #[template(path = "dashboard/failures.html")]
-struct Frame;
+struct Frame {
+    is_empty: bool,
+}
 
 #[derive(Template)]
 #[template(path = "dashboard/failures_row.html")]
@@ -60,10 +62,11 @@ struct RowHtml<'a> {
 pub(super) fn rows(here: Vec<Failure>, stored: &[FailureGroup], hides_errors: bool) -> Vec<FailureRow> {
     let mut rows: Vec<_> = here.into_iter().map(FailureRow::of_process).collect();
     for group in stored {
-        let key = key(&group.name, Some(&group.error));
-        match rows.iter_mut().find(|row| row.key == key) {
+        let line = Some(first_line(&group.error));
+        let is_same = |row: &&mut FailureRow| row.name == group.name && row.error.as_deref() == line;
+        match rows.iter_mut().filter(|row| row.stored.is_none()).find(is_same) {
             Some(row) => row.add_stored(group),
-            None => rows.push(FailureRow::of_queue(key, group)),
+            None => rows.push(FailureRow::of_queue(group)),
         }
     }
     rows.sort_by_key(|row| (row.failed == 0 && row.stored.is_none(), std::cmp::Reverse(row.last)));
@@ -80,9 +83,14 @@ fn key(name: &str, error: Option<&str>) -> String {
     format!("{hash:016x}")
 }
 
+/// Returns the key of a group of the queue: of its whole line, of which only the begin may be shown.
+fn key_of(group: &FailureGroup) -> String {
+    key(&group.name, Some(&group.error))
+}
+
 /// Returns the group with this key.
 pub(crate) fn group(stored: &[FailureGroup], with_key: &str) -> Option<Group> {
-    let group = stored.iter().find(|group| key(&group.name, Some(&group.error)) == with_key)?;
+    let group = stored.iter().find(|group| key_of(group) == with_key)?;
     Some(Group { name: group.name.clone(), error: group.error.clone() })
 }
 
@@ -91,15 +99,8 @@ pub(super) fn section(rows: &[FailureRow], has_actions: bool) -> askama::Result<
         let page = View::finding(&row.example);
         Row::new(&*row.key, &RowHtml { row, page, buttons: row.buttons(has_actions) })
     });
-    if rows.is_empty() {
-        return Section::new("failures", &Nothing, []);
-    }
-    Section::new("failures", &Frame, html)
+    Section::new("failures", &Frame { is_empty: rows.is_empty() }, html)
 }
-
-#[derive(Template)]
-#[template(path = "dashboard/failures_none.html")]
-struct Nothing;
 
 impl FailureRow {
     fn of_process(failure: Failure) -> Self {
@@ -116,11 +117,11 @@ impl FailureRow {
         }
     }
 
-    fn of_queue(key: String, group: &FailureGroup) -> Self {
+    fn of_queue(group: &FailureGroup) -> Self {
         Self {
-            key,
+            key: key_of(group),
             name: group.name.clone(),
-            error: Some(group.error.clone()),
+            error: Some(first_line(&group.error).to_owned()),
             failed: 0,
             retried: 0,
             stored: Some(group.count),
@@ -131,6 +132,7 @@ impl FailureRow {
     }
 
     fn add_stored(&mut self, group: &FailureGroup) {
+        self.key = key_of(group);
         self.stored = Some(group.count);
         self.first = self.first.min(Moment::ago(group.first));
         self.last = self.last.max(Moment::ago(group.last));
@@ -166,5 +168,24 @@ impl FailureRow {
 
     fn is_recent(&self) -> bool {
         SystemTime::now().duration_since(self.last.0).is_ok_and(|ago| ago.as_secs() < 300)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use defer_core::JobId;
+
+    use super::*;
+
+    #[test]
+    fn a_row_leads_to_its_group_as_the_queue_has_it() {
+        let long = "ж".repeat(150);
+        let errors = ["refused", "refused\r", &*long];
+        let stored = errors.map(|error| FailureGroup::new("Mail", error, JobId::unique()));
+        let rows = rows(Vec::new(), &stored, true);
+        let groups = rows.iter().map(|row| group(&stored, &row.key).expect("it is there").error);
+        let mut found: Vec<String> = groups.collect();
+        found.sort();
+        assert_eq!(found, errors);
     }
 }

@@ -16,8 +16,6 @@ use crate::dashboard::{memory::refused::Refused, queue::inspected::Inspected};
 /// How long a job may be due before that is worth a look, and before it is bad.
 const LATE: Duration = Duration::from_secs(10);
 const TOO_LATE: Duration = Duration::from_secs(60);
-/// After how long a process that is not heard of is taken for dead.
-const SILENT: Duration = Duration::from_secs(15);
 /// For how long an outage of the queue is told of that is over.
 const TOLD_FOR: Duration = Duration::from_secs(900);
 
@@ -159,8 +157,7 @@ fn of_workers(queue: &Inspected) -> Option<Fact> {
     if queue.holders.is_empty() {
         return None;
     }
-    let (alive, silent): (Vec<_>, Vec<_>) =
-        queue.holders.iter().partition(|holder| holder.last_seen < SILENT);
+    let (silent, alive): (Vec<_>, Vec<_>) = queue.holders.iter().partition(|holder| holder.is_silent());
     let workers = alive.iter().filter(|holder| !holder.names.is_empty()).count();
     let has: u64 = alive.iter().map(|holder| holder.jobs).sum();
     let has = if has == 0 { "no job".to_owned() } else { jobs(has) };
@@ -170,7 +167,7 @@ fn of_workers(queue: &Inspected) -> Option<Fact> {
         (workers, 0) => fact(Level::Good, format!("{workers} workers are alive, and have {has}.")),
         (workers, silent) => {
             let silent = if silent == 1 { "1 process".to_owned() } else { format!("{silent} processes") };
-            fact(Level::Warning, format!("{workers} alive, {silent} silent for more than 15 s."))
+            fact(Level::Warning, format!("{workers} alive, {silent} silent for too long."))
         }
     })
 }

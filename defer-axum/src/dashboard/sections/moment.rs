@@ -20,7 +20,7 @@ impl Moment {
     /// As a `time` element, which the script writes in the reader's own time.
     pub(super) fn html(self) -> String {
         let second = humantime::format_rfc3339_seconds(self.0);
-        format!("<time datetime=\"{self}\">{second}</time>")
+        format!("<time datetime=\"{second}\">{second}</time>")
     }
 }
 

@@ -3,8 +3,8 @@
 use askama::Template;
 
 use super::{
-    button::Button, coming, failures, process::Process, processes, queue::Absent, running, runs,
-    section::Section, snapshot::Snapshot, types, view::View,
+    button::Button, coming, failures, process::Process, processes, running, runs, section::Section,
+    snapshot::Snapshot, types, view::View,
 };
 use crate::dashboard::queue::action::Action;
 
@@ -33,7 +33,7 @@ impl Page {
         }
         let (queue, failed) = match &snapshot.queue {
             Some(queue) => (queue.section(*has_actions)?, queue.failed_section(*has_actions)?),
-            None => (absent("queue", "No queue")?, absent("failed", "No failed job")?),
+            None => (Section::absent("queue", "No queue")?, Section::absent("failed", "No failed job")?),
         };
         Ok(vec![
             snapshot.health.section()?,
@@ -49,10 +49,6 @@ impl Page {
             processes::section(&snapshot.processes)?,
         ])
     }
-}
-
-fn absent(id: &'static str, title: &'static str) -> askama::Result<Section> {
-    Section::new(id, &Absent { id, title }, [])
 }
 
 /// Writes a page that asks before an action is done. `group` is the key of a group.

@@ -82,7 +82,6 @@ impl Plot {
     }
 
     fn scale(&self) -> Scale {
-        let above = |counts: &Counts| counts.succeeded.saturating_add(counts.retried);
         Scale {
             above: self.columns.iter().map(above).max().unwrap_or_default().max(1),
             below: self.columns.iter().map(|counts| counts.failed).max().unwrap_or_default().max(1),
@@ -103,16 +102,13 @@ impl Plot {
 
     /// Returns the outline of a day's attempts that did not fail.
     pub(super) fn day_above(&self) -> String {
-        let most = self.columns.iter().map(|counts| counts.succeeded.saturating_add(counts.retried)).max();
-        let most = most.unwrap_or_default().max(1);
-        self.outline(|counts| {
-            DAY_ABOVE - part(counts.succeeded.saturating_add(counts.retried), most, DAY_ABOVE)
-        })
+        let most = self.scale().above;
+        self.outline(|counts| DAY_ABOVE - part(above(counts), most, DAY_ABOVE))
     }
 
     /// Returns the outline of a day's failed jobs, below the line.
     pub(super) fn day_below(&self) -> String {
-        let most = self.columns.iter().map(|counts| counts.failed).max().unwrap_or_default().max(1);
+        let most = self.scale().below;
         self.outline(|counts| DAY_ABOVE + part(counts.failed, most, DAY_BELOW))
     }
 
@@ -146,6 +142,11 @@ impl Scale {
     fn below(&self, count: u32) -> u32 {
         part(count, self.below, BELOW)
     }
+}
+
+/// Returns how many attempts are above the line.
+fn above(counts: &Counts) -> u32 {
+    counts.succeeded.saturating_add(counts.retried)
 }
 
 /// Returns how high this is, of the height of the most. A single one among many is still seen.

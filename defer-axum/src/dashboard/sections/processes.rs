@@ -8,7 +8,6 @@ use super::{
     format::{Formatted, Measured},
     moment::Moment,
     process::is_this,
-    queue::Absent,
     section::{Row, Section},
 };
 
@@ -24,6 +23,7 @@ pub(crate) struct ProcessRow {
     jobs: u64,
     takes: Vec<String>,
     is_this: bool,
+    is_silent: bool,
 }
 
 #[derive(Template)]
@@ -48,12 +48,8 @@ impl ProcessRow {
             jobs: holder.jobs,
             takes: holder.names.clone(),
             is_this: is_this(&holder.process),
+            is_silent: holder.is_silent(),
         }
-    }
-
-    /// Returns whether it has not been heard of for some seconds.
-    fn is_silent(&self) -> bool {
-        self.seen_seconds_ago > 15.0
     }
 
     fn takes(&self) -> String {
@@ -63,7 +59,7 @@ impl ProcessRow {
 
 pub(super) fn section(rows: &[ProcessRow]) -> askama::Result<Section> {
     if rows.is_empty() {
-        return Section::new("processes", &Absent { id: "processes", title: "No other process" }, []);
+        return Section::absent("processes", "No other process");
     }
     Section::new("processes", &Frame, rows.iter().map(|row| Row::new(&*row.id, &RowHtml { row })))
 }

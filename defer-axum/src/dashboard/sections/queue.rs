@@ -75,14 +75,6 @@ struct FailedHtml<'a> {
     buttons: Vec<Button>,
 }
 
-/// A section that there is nothing for, which is not seen.
-#[derive(Template)]
-#[template(path = "dashboard/absent.html")]
-pub(super) struct Absent {
-    pub(super) id: &'static str,
-    pub(super) title: &'static str,
-}
-
 impl QueueState {
     pub(super) fn new(inspected: &Inspected, hides_errors: bool) -> Self {
         let QueueCounts { pending, running, done, failed, oldest_due, .. } = inspected.counts;
@@ -122,7 +114,7 @@ impl QueueState {
 
     pub(super) fn failed_section(&self, has_actions: bool) -> askama::Result<Section> {
         if self.failed_jobs.is_empty() {
-            return Section::new("failed", &Absent { id: "failed", title: "No failed job" }, []);
+            return Section::absent("failed", "No failed job");
         }
         let rows = self.failed_jobs.iter().map(|row| {
             let of = |verb| Button::of_job(verb, &row.name, &row.id);

@@ -18,6 +18,14 @@ pub(crate) struct Section {
     pub(crate) rows: Vec<Row>,
 }
 
+/// What a section is that there is nothing for.
+#[derive(Template)]
+#[template(path = "dashboard/absent.html")]
+struct Absent {
+    id: &'static str,
+    title: &'static str,
+}
+
 /// A row, in parts of which few change at a time.
 pub(crate) struct Row {
     /// Tells it from the others of its section. Its element has it as `data-key`.
@@ -39,6 +47,11 @@ impl Section {
         });
         let rows = rows.into_iter().collect::<askama::Result<_>>()?;
         Ok(Self { id, frame: [before, behind.unwrap_or_default()], rows })
+    }
+
+    /// Creates a section that there is nothing for, which is not seen.
+    pub(super) fn absent(id: &'static str, title: &'static str) -> askama::Result<Self> {
+        Self::new(id, &Absent { id, title }, [])
     }
 
     /// Returns all of it.

@@ -73,7 +73,7 @@ impl Facts<'_> {
             health: Health::new(&in_all, inspected.as_ref(), journal.refused(), &failing),
             failures: failures::rows(journal.failures(), &stored.failures, hides_errors),
             types,
-            day: Day::new(process.since, &journal.day(now), known_minutes),
+            day: Day::new(process.since, journal.day(now), known_minutes),
             running,
             coming: coming::rows(runner.delayed(COMING), &stored.delayed),
             runs: runs.map(|run| RunRow::new(run, hides_errors)).collect(),
@@ -93,7 +93,11 @@ impl Facts<'_> {
                 let open = runner.open_job(id).into_iter().collect();
                 (open, queue.job(id), journal.runs_of(id, RUNS))
             }
-            Err(_) => (runner.open_jobs_of_request(id), None, journal.runs_of_request(id, RUNS)),
+            Err(_) => {
+                let mut open = runner.open_jobs_of_request(id);
+                open.truncate(RUNS);
+                (open, None, journal.runs_of_request(id, RUNS))
+            }
         };
         let runs = runs.into_iter().map(|run| RunRow::new(run, hides_errors)).collect();
         Found::new(id, Sources { open, stored, runs }, hides_errors)

@@ -133,10 +133,17 @@ impl TypeRow {
 }
 
 impl Column {
+    /// Those that are usual, and the one that would come and go each second. The other counts only grow.
     fn is_always_there(self) -> bool {
         matches!(
             self,
-            Self::Rate | Self::Failed | Self::Deferred | Self::Succeeded | Self::Ran | Self::Waited
+            Self::Rate
+                | Self::Failed
+                | Self::Unfinished
+                | Self::Deferred
+                | Self::Succeeded
+                | Self::Ran
+                | Self::Waited
         )
     }
 

@@ -75,11 +75,11 @@ pub(super) async fn act(
     extensions: Extensions,
     asked: Result<Form<Asked>, FormRejection>,
 ) -> Response {
-    let answer = match perform(&site, &uri, &headers, &extensions, asked).await {
-        Ok(text) => (StatusCode::OK, Ok(text)),
-        Err(Refusal(status, why)) => (status, Err(why)),
+    let done = perform(&site, &uri, &headers, &extensions, asked).await;
+    let (status, text) = match &done {
+        Ok(text) => (StatusCode::OK, Ok(&**text)),
+        Err(Refusal(status, why)) => (*status, Err(*why)),
     };
-    let (status, text) = (answer.0, answer.1.as_deref().map_err(|why| *why));
     // The script has no use for a page, and could not tell it from that of a login.
     if headers.contains_key("x-dashboard-script") {
         let (Ok(text) | Err(text)) = text;
