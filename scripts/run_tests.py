@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs the tests of all crates, with all features, like `cargo test`, but several test programs at a time, because most of them wait.
 
-Does not run doc tests. Prints the output of each program when it has ended, with its time if it was slow.
+Does not run doc tests. Prints the output of each program when it has ended, with its time, and at the end what failed and why.
 """
 
 import concurrent.futures
@@ -36,7 +36,8 @@ def programs() -> list[tuple[str, pathlib.Path, str]]:
     return sorted(found, key=lambda test: (waits(test), slow(test)))
 
 
-def run(package: str, folder: pathlib.Path, program: str, libraries: str) -> bool:
+def run(package: str, folder: pathlib.Path, program: str, libraries: str) -> str | None:
+    """Returns why the program failed."""
     environment = os.environ | {
         "CARGO": "cargo",
         "CARGO_MANIFEST_DIR": str(folder),
@@ -51,16 +52,19 @@ def run(package: str, folder: pathlib.Path, program: str, libraries: str) -> boo
     print(f"\n     Ran {package}: {pathlib.Path(program).name} ({took:.0f} s)", flush=True)
     sys.stdout.buffer.write(ended.stdout)
     sys.stdout.flush()
-    return ended.returncode == 0
+    if ended.returncode == 0:
+        return None
+    # libtest prints what the failed tests said behind this line, and their names behind the next one.
+    _, _, said = ended.stdout.decode(errors="replace").partition("\nfailures:\n")
+    return f"{package} ({program}), exit code {ended.returncode}\n{said[:4000]}"
 
 
 def main() -> int:
     libraries = subprocess.run(["rustc", "--print", "target-libdir"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
     tests = programs()
     with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
-        good = list(pool.map(lambda test: run(*test, libraries), tests))
-    failed = [f"{package} ({program})" for (package, _, program), good in zip(tests, good) if not good]
-    print(f"\n{len(tests)} test programs" + "".join(f"\nFAILED: {name}" for name in failed))
+        failed = [why for why in pool.map(lambda test: run(*test, libraries), tests) if why]
+    print(f"\n{len(tests)} test programs" + "".join(f"\nFAILED: {why}" for why in failed))
     return 1 if failed or len(tests) < 50 else 0
 
 

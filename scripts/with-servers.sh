@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs a command beside its own Postgres server, on a free port, whose URL is in DEFER_TEST_POSTGRES. The server syncs each commit
-# to disk.
+# to disk, unless DEFER_TEST_FSYNC is off: then a busy disk delays no transaction, and only a crash of the machine loses any.
 set -euo pipefail
 
 folder=$(mktemp -d)
@@ -21,7 +21,7 @@ port=$(free_port)
 [ "$(id -u)" != 0 ] || chown postgres "$folder"
 as_postgres "$postgres/initdb" -D "$folder/postgres" -A trust -U postgres >/dev/null
 as_postgres "$postgres/pg_ctl" -s -w -D "$folder/postgres" -l "$folder/postgres.log" \
-  -o "-p $port -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c max_connections=400" start
+  -o "-p $port -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c max_connections=400 -c fsync=${DEFER_TEST_FSYNC:-on}" start
 export DEFER_TEST_POSTGRES="postgres://postgres@127.0.0.1:$port"
 
 "$@"
