@@ -126,8 +126,8 @@ async fn a_client_that_asks_after_the_shutdown_hears_how_the_job_ended() {
     let runner = Runner::builder().keep_outcomes(10).build();
     let id = scope(&runner, async { defer_fn(|_| async {}).id() }).await;
     runner.shutdown(Duration::from_secs(60)).await;
-    let answer = watch_sse(&runner, id).await;
-    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    let answer = in_time(watch_sse(&runner, id)).await;
+    let body = in_time(answer.into_body().collect()).await.unwrap().to_bytes();
     assert_eq!(&body[..], b"data: {\"status\":\"succeeded\",\"final\":true}\n\n");
 }
 
@@ -138,7 +138,7 @@ async fn a_comment_keeps_the_connection_of_a_job_that_takes_long() {
     let mut body = watch_sse(&runner, id).await.into_body();
     let began = Instant::now();
     loop {
-        let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        let frame = in_time(body.frame()).await.unwrap().unwrap().into_data().unwrap();
         if frame.starts_with(b":") {
             break;
         }
@@ -181,5 +181,6 @@ impl InspectQueue for Away {
 async fn a_client_is_told_to_come_back_if_the_shutdown_comes_before_the_queue_answers() {
     let runner = Runner::builder().keep_outcomes(10).queue(Away).build();
     runner.shutdown(Duration::from_secs(60)).await;
-    assert_eq!(watch_sse(&runner, JobId::unique()).await.status(), 503);
+    let answer = in_time(watch_sse(&runner, JobId::unique())).await;
+    assert_eq!(answer.status(), 503);
 }

@@ -26,7 +26,7 @@ async fn a_client_hears_how_far_its_import_is_up_to_the_end() {
 }
 
 #[tokio::test]
-async fn a_client_hears_of_each_step_up_to_the_last() {
+async fn a_client_hears_of_the_last_step_before_the_end() {
     let service = Service::start(5).await;
     let lines = "Ada, ada@example.com\nnobody\n";
     // A short import may be over before the client listens. Then a longer one follows.

@@ -2,53 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "clippy takes the helpers of a test for no test")]
 
-use std::{process::Stdio, time::Duration};
+#[path = "support/program.rs"]
+mod program;
 
-use tempfile::TempDir;
-use tokio::{
-    io::{AsyncBufReadExt, BufReader, Lines},
-    process::{Child, ChildStdout, Command},
-    time::timeout,
-};
+use program::Program;
 
-/// How long a test waits for what must come. Only a failing test waits this long.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// The running example. Dropping it kills it.
-struct Program {
-    url: String,
-    client: reqwest::Client,
-    lines: Lines<BufReader<ChildStdout>>,
-    _process: Child,
-}
+const PROGRAM: &str = env!("CARGO_BIN_EXE_search_index");
 
 impl Program {
-    async fn start(folder: &TempDir, settings: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_search_index"));
-        command
-            .env("PORT", "0")
-            .env("QUEUE_URL", format!("sqlite:{}", folder.path().join("queue.db").display()));
-        command.envs(settings.iter().copied());
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
-        let mut process = command.spawn().unwrap();
-        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let mut program =
-            Self { url: String::new(), client: reqwest::Client::new(), lines, _process: process };
-        program.url = program.line("listening on ").await;
-        program
-    }
-
-    /// Waits for the next line that begins so, and returns the rest of it.
-    async fn line(&mut self, begins: &str) -> String {
-        loop {
-            let line = timeout(PATIENCE, self.lines.next_line()).await.expect("a line").unwrap();
-            let line = line.expect("another line before it ends");
-            if let Some(rest) = line.strip_prefix(begins) {
-                return rest.to_owned();
-            }
-        }
-    }
-
     async fn save(&self, edit: u32, text: &'static str) {
         let request = self.client.put(format!("{}/documents/plan/{edit}", self.url)).body(text);
         assert_eq!(request.send().await.unwrap().text().await.unwrap(), "saved plan\n");
@@ -62,25 +23,34 @@ impl Program {
 
 #[tokio::test]
 async fn the_last_of_many_edits_is_indexed_once() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut program = Program::start(&folder, &[("PAUSE_MS", "3000"), ("LONGEST_MS", "3600000")]).await;
-    for (edit, text) in [(1, "Tea"), (2, "Tea at"), (3, "Tea at four")] {
-        program.save(edit, text).await;
+    // A busy machine may take longer for the edits than a short pause lasts. Then a longer one follows.
+    for pause in ["1000", "30000"] {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = [("PAUSE_MS", pause), ("LONGEST_MS", "3600000")];
+        let mut program = Program::start(PROGRAM, &folder, &settings).await;
+        for (edit, text) in [(1, "Tea"), (2, "Tea at"), (3, "Tea at four")] {
+            program.save(edit, text).await;
+        }
+        if program.line("indexed ").await != "plan as of edit 3" {
+            continue;
+        }
+        assert_eq!(program.search("FOUR").await, "plan\n");
+        program.save(4, "Coffee at five").await;
+        assert_eq!(program.line("indexed ").await, "plan as of edit 4", "nothing else was indexed");
+        assert_eq!(
+            (program.search("four").await, program.search("coffee").await),
+            (String::new(), "plan\n".into())
+        );
+        return;
     }
-    assert_eq!(program.line("indexed ").await, "plan as of edit 3");
-    assert_eq!(program.search("FOUR").await, "plan\n");
-    program.save(4, "Coffee at five").await;
-    assert_eq!(program.line("indexed ").await, "plan as of edit 4", "nothing else was indexed");
-    assert_eq!(
-        (program.search("four").await, program.search("coffee").await),
-        (String::new(), "plan\n".into())
-    );
+    panic!("an edit was indexed that was not the last");
 }
 
 #[tokio::test]
 async fn who_does_not_pause_is_indexed_all_the_same() {
     let folder = tempfile::tempdir().unwrap();
-    let mut program = Program::start(&folder, &[("PAUSE_MS", "3600000"), ("LONGEST_MS", "2000")]).await;
+    let settings = [("PAUSE_MS", "3600000"), ("LONGEST_MS", "2000")];
+    let mut program = Program::start(PROGRAM, &folder, &settings).await;
     for edit in 1..=3 {
         program.save(edit, "Tea").await;
     }

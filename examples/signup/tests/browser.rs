@@ -8,7 +8,7 @@ mod support;
 
 use browser::Browser;
 use fantoccini::Locator;
-use support::{Service, client, mail_server::MailServer};
+use support::{Service, client, eventually::eventually, mail_server::MailServer};
 
 impl Browser {
     async fn type_in(&self, field: &str, text: &str) {
@@ -117,7 +117,7 @@ async fn the_page_of_the_jobs_shows_runs_as_they_happen_and_tries_a_failed_one_a
     browser.text("#live", "paused").await;
     service.sign_up("Ada", "ada@example.com").await;
     server.answer("250 ok");
-    support::eventually::eventually("the second mail", async || {
+    eventually("the second mail", async || {
         let data = client().get(format!("{}/jobs/data?name=SendWelcome", service.url)).send().await.unwrap();
         let data: serde_json::Value = data.json().await.unwrap();
         (data["runs"].as_array().unwrap().len() == 3).then_some(())
@@ -125,22 +125,13 @@ async fn the_page_of_the_jobs_shows_runs_as_they_happen_and_tries_a_failed_one_a
     .await;
     assert_eq!(browser.count("#runs li").await, 2, "it does not change under the reader's eyes");
     browser.click("#pause").await;
-    support::eventually::eventually("what was missed", async || {
-        (browser.count("#runs li").await == 3).then_some(())
-    })
-    .await;
+    eventually("what was missed", async || (browser.count("#runs li").await == 3).then_some(())).await;
 
     browser.click("#failed li button[value=retry]").await;
     browser.text("#ask[open]", "Retry SendWelcome").await;
     browser.click("#ask[open] button[value=yes]").await;
     browser.text("#said", "1 job will run again.").await;
     server.answer("250 ok");
-    support::eventually::eventually("the third mail", async || {
-        (browser.count("#runs li.good").await == 3).then_some(())
-    })
-    .await;
-    support::eventually::eventually("no failed job", async || {
-        (browser.count("#failed li").await == 0).then_some(())
-    })
-    .await;
+    eventually("the third mail", async || (browser.count("#runs li.good").await == 3).then_some(())).await;
+    eventually("no failed job", async || (browser.count("#failed li").await == 0).then_some(())).await;
 }

@@ -27,10 +27,6 @@ type Failure = Box<dyn Error + Send + Sync>;
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let mode = arguments.next().unwrap_or_default();
-    if mode == "scene" {
-        let name = arguments.next().unwrap_or_default();
-        return exit(tokio::runtime::Runtime::new().expect("a runtime").block_on(scene::run(&name)));
-    }
     let mut number = || arguments.next().map(|number| number.parse().expect("a number"));
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let outcome = match &*mode {
@@ -39,14 +35,11 @@ fn main() -> ExitCode {
         "pending" => runtime.block_on(pending::run(number().unwrap_or(1_000_000))),
         "page" => runtime.block_on(page::run(number().unwrap_or(10))),
         "types" => runtime.block_on(types::run()),
+        "scene" => runtime.block_on(scene::run(&arguments.next().unwrap_or_default())),
         "wait" => runtime.block_on(pending::measure(number().unwrap_or(1_000_000), number().unwrap_or(1))),
         _ => Err("usage: soak load [REQUESTS] | soak pending [JOBS] | soak page [SECONDS] | soak types | soak scene NAME"
             .into()),
     };
-    exit(outcome)
-}
-
-fn exit(outcome: Result<(), Failure>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

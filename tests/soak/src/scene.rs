@@ -27,11 +27,13 @@ struct SendWelcome {
 
 impl Job for SendWelcome {
     async fn run(&self, _: &JobContext) -> JobResult {
+        // What is shown is how long jobs take.
         tokio::time::sleep(Duration::from_millis(self.millis)).await;
         self.error.as_ref().map_or(Ok(()), |error| Err(JobError::msg(error.clone())))
     }
 }
 
+/// Takes as long as it is told.
 #[derive(Deferrable)]
 #[defer(concurrent)]
 struct ResizeImage {
@@ -144,6 +146,7 @@ async fn play(name: String, runner: Runner) {
             }
         })
         .await;
+        // The pace of the scene: somebody looks at it.
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{Router, extract::Path, routing::get};
 use defer_axum::defer_fn;
-use defer_tests::{By, Log, Note, Tcp, runner};
+use defer_tests::{By, Log, Note, Tcp, in_time, runner};
 use tokio::sync::Notify;
 
 /// Scans once, and then indexes the last edit.
@@ -31,11 +31,14 @@ async fn of_many_requests_the_last_edit_is_indexed_and_one_scan_runs() {
         for number in 1..=3 {
             client.get(&format!("/edit/{number}")).await;
         }
-        while runner.stats().cancelled < 4 {
-            tokio::task::yield_now().await;
-        }
+        in_time(async {
+            while runner.stats().cancelled < 4 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
         gate.notify_one();
-        runner.idle().await;
+        in_time(runner.idle()).await;
         assert_eq!(log.lines(), ["scan", "edit 3"], "{by:?}");
         assert_eq!((runner.stats().succeeded, runner.stats().cancelled), (3, 4), "{by:?}");
     }

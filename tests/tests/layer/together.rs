@@ -2,7 +2,7 @@
 
 use axum::{Router, extract::Path, routing::get};
 use defer_axum::{BatchJob, Deferrable, JobContext, JobResult, Runner};
-use defer_tests::{By, Feed, Log, Tcp, runner};
+use defer_tests::{By, Feed, Log, Tcp, in_time, runner};
 
 /// Only a batch of three starts.
 #[derive(Deferrable)]
@@ -20,9 +20,12 @@ impl BatchJob for Visit {
 }
 
 async fn until_pending(runner: &Runner, jobs: u64) {
-    while runner.stats().pending != jobs {
-        tokio::task::yield_now().await;
-    }
+    in_time(async {
+        while runner.stats().pending != jobs {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -48,7 +51,7 @@ async fn jobs_of_three_requests_run_together_after_their_responses() {
         log.add("the response goes on");
         drop(feed);
         assert_eq!(log.wait_for(2).await, ["the response goes on", "[1, 2, 3]"], "{by:?}");
-        runner.idle().await;
+        in_time(runner.idle()).await;
         assert_eq!(runner.stats().succeeded, 3, "{by:?}");
     }
 }

@@ -721,6 +721,7 @@ async fn run_all_ok_names_the_jobs_that_failed() {
     ] {
         assert!(message.contains(line), "{line} in {message}");
     }
+    assert!(message.contains(": on purpose"), "what it panicked with: {message}");
     assert_eq!(message.lines().count(), 6, "a headline and five jobs: {message}");
 
     call(&recorder, "succeeds").await;
