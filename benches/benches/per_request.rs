@@ -12,7 +12,7 @@ use std::{
 
 use defer_benches::{Case, Served, Server, Way};
 
-/// What is measured, what it is compared with, and how much more it may cost.
+/// A measured case, the case it is compared with, and how much more it may cost.
 struct Row {
     what: &'static str,
     measured: Case,
@@ -21,7 +21,7 @@ struct Row {
     allocations: Bound,
 }
 
-/// What is aimed at, and what fails the check: a little above what is reached.
+/// The target, and the limit that fails the check: a little above the measured figure.
 ///
 /// The compiler inlines differently as the program around changes, and with that a figure moves by a tenth or so. Those of
 /// spawned tasks move more: where the allocator happens to place ten tasks, freeing them takes 20,400 to 24,100
@@ -156,7 +156,7 @@ fn allocations(case: impl fmt::Display) -> io::Result<i64> {
     Ok(count(&case.to_string())?.round() as i64)
 }
 
-/// What `allocations` says of something.
+/// Returns the figure that `allocations` prints for a case.
 fn count(what: &str) -> io::Result<f64> {
     let run = Command::new(env!("CARGO_BIN_EXE_allocations")).arg(what).output()?;
     let out = String::from_utf8_lossy(&run.stdout);
@@ -184,7 +184,7 @@ fn pending() -> io::Result<Vec<String>> {
     Ok(failures)
 }
 
-/// What a request costs on a connection, beside what it costs under `axum::serve`.
+/// The cost of a request on a connection, beside its cost under `axum::serve`.
 struct ServedRow {
     what: &'static str,
     measured: Served,

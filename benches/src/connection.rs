@@ -19,7 +19,7 @@ use tokio::{
 
 use crate::{Case, Drive, current_thread, job::Tally};
 
-/// Who serves.
+/// The server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Server {
     /// `axum::serve`.
@@ -28,7 +28,7 @@ pub enum Server {
     Defer,
 }
 
-/// What is answered.
+/// The answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// The word.
@@ -43,11 +43,11 @@ pub const MEGABYTE: usize = 1 << 20;
 /// A request to a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Served {
-    /// Who serves.
+    /// The server.
     pub server: Server,
-    /// What is answered.
+    /// The answer.
     pub answer: Answer,
-    /// What the handler does beside.
+    /// The case that the handler runs besides.
     pub case: Case,
 }
 
@@ -149,7 +149,7 @@ struct OneConnection(Option<DuplexStream>);
 
 impl Listener for OneConnection {
     type Io = DuplexStream;
-    // Each request is told of it, and so it is to be as large as that of a socket.
+    // Each request has a copy of it, so it must be as large as that of a socket.
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (DuplexStream, SocketAddr) {

@@ -23,7 +23,7 @@ impl Tally {
         self.left.store(jobs, Ordering::Relaxed);
     }
 
-    /// What a job does.
+    /// The behavior of a job.
     pub(crate) async fn count(&self) {
         if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.done.notify_one();

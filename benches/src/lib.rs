@@ -23,7 +23,7 @@ pub trait Drive {
     fn run(&mut self, requests: u64);
 }
 
-/// What drives a case, `way:jobs`, or one behind a server, `server/answer/way:jobs`.
+/// Returns the driver of a case, `way:jobs`, or of one behind a server, `server/answer/way:jobs`.
 ///
 /// # Errors
 ///

@@ -14,7 +14,7 @@ const SENDERS_PER_WORKER: usize = 2;
 pub struct Workers {
     /// The runtime's worker threads.
     pub workers: usize,
-    /// What each request is.
+    /// The case of each request.
     pub case: Case,
 }
 

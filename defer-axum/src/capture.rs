@@ -87,7 +87,7 @@ impl LayerConfig {
     }
 }
 
-/// What is kept of a request until it is known whether it defers anything. Keeping it allocates only for captured headers.
+/// The parts of a request that are kept until it is known whether it defers. Keeping them allocates only for captured headers.
 #[derive(Clone)]
 pub(crate) struct RequestHead {
     pub(crate) received: Instant,
@@ -133,7 +133,7 @@ impl RequestHead {
     }
 }
 
-/// What a request was sent to. Over HTTP/1 that mostly is a path, which is copied at half of the cost of a whole URI.
+/// The target of a request. Over HTTP/1 it is mostly a path, which is copied at half of the cost of a whole URI.
 #[derive(Clone)]
 enum Target {
     Path(PathAndQuery),
@@ -157,7 +157,7 @@ impl Target {
     }
 }
 
-/// What jobs see of a response's head.
+/// The part of a response's head that jobs see.
 #[derive(Clone)]
 pub(crate) struct ResponseHead {
     pub(crate) status: StatusCode,
@@ -170,7 +170,7 @@ impl ResponseHead {
     }
 }
 
-/// What jobs see of a response that ends now.
+/// Returns what jobs see of a response that ends now.
 #[inline]
 pub(crate) fn response_info(
     delivery: Delivery,
@@ -235,7 +235,7 @@ mod tests {
                 ".*",
             ],
         ) {
-            // What is no URI never gets here.
+            // The server has refused everything that is no URI.
             let Ok(uri) = text.parse::<Uri>() else { return Ok(()) };
             prop_assert_eq!(Target::of(&uri).into_uri(), uri);
         }

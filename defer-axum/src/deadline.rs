@@ -23,10 +23,10 @@ pub(crate) struct Deadline {
     task: AbortHandle,
 }
 
-/// What is known of the response by now.
+/// The parts of the response that are known so far.
 struct Seen {
     head: Option<ResponseHead>,
-    /// What the body has yielded.
+    /// How many bytes the body has yielded.
     bytes: u64,
     taken: Option<Taken>,
 }

@@ -60,7 +60,7 @@ impl KeptExtensions {
     fn drop_marked(extensions: &mut Extensions) {
         let Some(Self(kept)) = extensions.remove::<Self>() else { return };
         let Some(kept) = kept.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
-        // What hyper reads (1.12).
+        // Hyper (1.12) reads this one.
         let reason = extensions.remove::<hyper::ext::ReasonPhrase>();
         let rest = mem::take(extensions);
         if let Some(reason) = reason {

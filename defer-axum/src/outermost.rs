@@ -26,7 +26,7 @@ thread_local! {
         const { RefCell::new(ManuallyDrop::new(Outermost::none())) };
 }
 
-/// What layers attach to the outermost response.
+/// The state that layers attach to the outermost response.
 pub(crate) struct Outermost {
     /// `None` outside of `serve`.
     id: Option<ExchangeId>,
@@ -68,7 +68,7 @@ impl Outermost {
     }
 
     /// A request with these extensions comes to a layer. Returns the exchange that it belongs to, if `serve` has received it and polls it.
-    /// The server is told of the layer's runner, if it does not know it.
+    /// Tells the server the layer's runner, unless it knows it already.
     pub(crate) fn exchange(extensions: &Extensions, known: &KnownBy, runner: &Runner) -> Option<ExchangeId> {
         let (id, is_received, server) =
             OUTERMOST.with_borrow(|outermost| (outermost.id, outermost.is_received, outermost.server));

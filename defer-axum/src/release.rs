@@ -72,7 +72,7 @@ impl Release {
     }
 }
 
-/// What all layers have to release when a response is over. If dropped before [`sent`](Self::sent) or [`end`](Self::end),
+/// The lists that all layers release when a response is over. If dropped before [`sent`](Self::sent) or [`end`](Self::end),
 /// it releases them as `Disconnected`.
 pub(crate) struct ReleaseGuard {
     releases: Vec<Release>,

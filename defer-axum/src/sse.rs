@@ -73,7 +73,7 @@ pub async fn watch_sse(runner: &Runner, id: JobId) -> Response {
     }
 }
 
-/// What follows.
+/// The next event.
 enum Next {
     Status(JobStatus),
     End,
@@ -86,7 +86,7 @@ struct Watched {
 }
 
 impl Watched {
-    /// What is known goes first: a job may have ended just before the shutdown.
+    /// Sends the known status first: a job may have ended just before the shutdown.
     fn poll_status(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Next> {
         match self.statuses.as_mut().poll_next(cx) {
             Poll::Ready(Some(status)) => Poll::Ready(Next::Status(status)),

@@ -220,7 +220,7 @@ async fn starts_after_the_thread_of_another<K: Kind>(name: &str, defer_one: impl
         tokio::task::yield_now().await;
     }
     scope(&runner, async { defer_one(K::job(|_| async { Ok(()) })) }).await;
-    // What can start has started: this one came later.
+    // Every job that can start has started: this one came later.
     scope(&runner, async { defer_note(&journal, "another type") }).await;
     while journal.lines().is_empty() {
         tokio::task::yield_now().await;

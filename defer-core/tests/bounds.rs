@@ -357,7 +357,7 @@ async fn a_response_that_nobody_polls_keeps_no_other_waiting_when_there_is_room(
     let runner = Runner::builder().max_running(1).max_pending(2).build();
     let release = held(&runner).await;
     scope(&runner, async { (0..2).for_each(|_| drop(defer_fn(|_| async {}))) }).await;
-    // It waits for room, and whoever waits for it has other things to do.
+    // It waits for room, and the code that waits for it has other things to do.
     let mut first = pin!(scope(&runner, async { drop(defer_fn(|_| async {})) }));
     assert!(first.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
     release.add_permits(1);

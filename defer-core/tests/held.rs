@@ -26,14 +26,14 @@ use support::{
 };
 use tokio::sync::{Notify, watch};
 
-/// What a queue that holds jobs is told, in order, and what it answers.
+/// A queue that holds jobs. Records its calls in order, and answers as it is told.
 #[derive(Clone)]
 struct Holding(Arc<Shared>);
 
 struct Shared {
     log: Journal,
     envelopes: Mutex<Vec<Envelope>>,
-    /// What holds are answered: nothing while it is `None`.
+    /// The answer to holds: there is none while this is `None`.
     stored: watch::Sender<Option<Result<(), &'static str>>>,
     settled: watch::Sender<Option<Settled>>,
     start: Mutex<Poll<Start>>,
@@ -57,7 +57,7 @@ impl Holding {
         }))
     }
 
-    /// What the queue was told.
+    /// Returns the queue's calls.
     fn log(&self) -> Vec<String> {
         self.0.log.lines()
     }

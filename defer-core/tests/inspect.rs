@@ -7,7 +7,7 @@ use defer_core::{
     queue::{FailedJob, InspectQueue, JobFilter, QueueCounts},
 };
 
-/// What an implementation has to have.
+/// The methods that an implementation must have.
 struct Least;
 
 impl InspectQueue for Least {

@@ -11,7 +11,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use support::{Kind, Plain, SECOND, Twice, assert_all_accounted_for};
 use tokio::sync::Semaphore;
 
-/// What an exporter wrote: each sample by its name and labels. Strict: a line is a comment that it knows, or a sample.
+/// Returns the samples that an exporter wrote, by their names and labels. Strict: a line is a comment that it knows, or a sample.
 fn samples(text: &str) -> BTreeMap<String, f64> {
     let mut samples = BTreeMap::new();
     let mut typed = Vec::new();

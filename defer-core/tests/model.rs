@@ -164,7 +164,7 @@ fn plan() -> impl Strategy<Value = Plan> {
         })
 }
 
-/// What is seen from inside the jobs.
+/// The view from inside the jobs.
 #[derive(Default)]
 struct Seen {
     running: AtomicUsize,
@@ -374,7 +374,7 @@ async fn carry_out(plan: &Plan) -> Outcome {
     tokio::time::sleep(Duration::from_millis(at)).await;
     let before = events.all().iter().map(|event| event.id).collect();
     let report = runner.shutdown(Duration::from_millis(grace)).await;
-    // What was deferred after that is shut down too: responses may be held back until then.
+    // Jobs deferred after that are shut down too: responses may be held back until then.
     while !requests.is_empty() {
         tokio::select! {
             done = requests.join_next() => done.expect("there are requests").expect("a request does not panic"),
@@ -396,7 +396,7 @@ async fn carry_out(plan: &Plan) -> Outcome {
     assert_eq!(count(&["Retrying"]), stats.retried);
     let others = ["Skipped", "Cancelled", "Shed", "Queued", "Abandoned"].map(|what| count(&[what]));
     assert_eq!(others, [stats.skipped, stats.cancelled, stats.shed, stats.queued, stats.abandoned]);
-    // Whoever was stopped needs a moment to be gone.
+    // A stopped job needs a moment to be gone.
     tokio::time::timeout(Duration::from_secs(100), async {
         loop {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -413,7 +413,7 @@ async fn carry_out(plan: &Plan) -> Outcome {
     Outcome { report, events: all, seen, queued: queued.load(Ordering::SeqCst), before }
 }
 
-/// What holds in any order of events.
+/// Checks the promises that hold in any order of events.
 fn check(plan: &Plan, outcome: &Outcome) {
     let Outcome { report, events, seen, queued, before } = outcome;
     let mut by_job: BTreeMap<JobId, Vec<&Event>> = BTreeMap::new();

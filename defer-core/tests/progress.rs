@@ -17,7 +17,7 @@ use serde::{Serialize, Serializer};
 use support::{Kind, SECOND, Twice, quiet_panics};
 use tokio::sync::mpsc;
 
-/// What a client is told of a job that runs.
+/// Returns the progress of a running job, as a client sees it.
 async fn progress(runner: &Runner, id: JobId) -> Option<Progress> {
     match runner.status(id).await.unwrap() {
         JobStatus::InProgress { progress, .. } => Some(progress),

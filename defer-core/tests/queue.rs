@@ -26,7 +26,7 @@ use tokio::sync::Semaphore;
 #[derive(Clone)]
 struct Memory {
     envelopes: Arc<Mutex<Vec<Envelope>>>,
-    /// What the next pushes do; when there is nothing left, they succeed.
+    /// The results of the next pushes; when none is left, they succeed.
     does: Arc<Mutex<Vec<Push>>>,
     /// Pushes that may return.
     turns: Arc<Semaphore>,
@@ -352,7 +352,7 @@ async fn a_job_takes_its_request_s_route_and_its_delay_along() {
     assert_eq!(envelopes[0].delay, SECOND * 60);
 }
 
-/// What a queue's worker does: one attempt after another.
+/// Acts as a queue's worker: one attempt after another.
 #[tokio::test(start_paused = true)]
 async fn a_job_from_a_queue_runs_as_any_job_and_its_next_attempt_is_the_queues() {
     let (events, queue) = (Events::default(), Memory::new(&[]));
@@ -692,7 +692,7 @@ async fn a_queued_job_takes_along_the_extensions_of_its_request_and_its_serial_k
         async move {
             let Tenant(name) = cx.extension()?;
             journal.note(name);
-            // Of the same request, but not in the same lane.
+            // From the same request, but not in the same lane.
             defer(noting::<Queued>(&journal));
             Ok(())
         }

@@ -1,4 +1,4 @@
-//! What an exporter says of types that are known, and of a queue. Each test has a recorder of its own.
+//! The metrics of known types and of a queue, as an exporter has them. Each test has a recorder of its own.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 

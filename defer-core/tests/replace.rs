@@ -230,7 +230,7 @@ async fn whoever_takes_the_place_of_a_job_that_others_rely_on_is_relied_on() {
     assert!(!second.cancel(), "two rely on it");
     second.when(|_| false);
     assert_eq!(runner.status(out.id()).await, Some(JobStatus::duplicate(second.id())));
-    // By its id it can be cancelled, and whoever watches the others hears of it.
+    // It can be cancelled by its id, and the watchers of the others see that.
     assert_eq!(runner.cancel(second.id()).await, Cancel::Cancelled);
     assert_eq!(runner.cancel(first.id()).await, Cancel::Ended);
     let mut statuses = pin!(runner.watch(out.id()));

@@ -14,7 +14,7 @@ use proptest::{collection::btree_map, prelude::*};
 use serde::{Deserialize, Serialize};
 use support::{Kind, Plain, assert_all_accounted_for};
 
-/// What metadata has, nearly has, or anything.
+/// Metadata, texts that nearly are metadata, and any other texts.
 fn metadata() -> impl Strategy<Value = Metadata> {
     let key = prop_oneof![
         ".*",

@@ -71,7 +71,7 @@ async fn a_delayed_job_runs_when_a_shutdown_begins_if_its_type_says_so() {
         }));
     })
     .await;
-    // Of virtual time, in which one of them is due.
+    // Virtual time, in which one of them becomes due.
     tokio::time::sleep(SECOND * 2).await;
     assert_eq!(journal.lines(), ["due before"]);
     let of_job = note("deferred while it drains");
@@ -251,7 +251,7 @@ async fn at_the_deadline_a_job_between_two_tries_is_dropped() {
     tokio::time::timeout(SECOND, dropped.notified()).await.expect("it does not stay for an hour");
 }
 
-/// With many jobs behind one that hangs: whoever ends them, the report names them.
+/// With many jobs behind one that hangs: the report names them, whichever code ends them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_unfinished_job_is_named_whichever_thread_stops_it() {
     for _ in 0..50 {

@@ -30,7 +30,7 @@ async fn next(statuses: &mut Statuses) -> Option<JobStatus> {
     poll_fn(|cx| statuses.as_mut().poll_next(cx)).await
 }
 
-/// What is known now.
+/// Returns the status that is known now.
 fn now(statuses: &mut Statuses) -> Poll<Option<JobStatus>> {
     statuses.as_mut().poll_next(&mut Context::from_waker(Waker::noop()))
 }

@@ -408,7 +408,7 @@ mod tests {
 
     use super::*;
 
-    /// What the attributes say about the policy, or what is wrong with them.
+    /// Returns the policy that the attributes set, or what is wrong with them.
     fn policy(attribute: Attribute) -> Result<Policy, String> {
         let mut errors = Errors::default();
         let attributes = StructAttributes::parse(&[attribute], &mut errors);

@@ -246,7 +246,7 @@ impl Working {
             () = engine.store().notified() => {}
             () = tokio::time::sleep(LOOK_EVERY) => {}
             () = Self::stopped(&mut self.stopped) => {}
-            // What ended may have been in the way of others.
+            // A job that ended may have been in the way of others.
             () = Self::all_ended(&self.places, self.worker.concurrency), if count > 0 => {}
         }
         false

@@ -44,7 +44,7 @@ use tokio_rustls::{
 
 use crate::{Wire, WireIo, WireListener};
 
-/// Who serves an app over TLS, by rustls, HTTP/1 and HTTP/2.
+/// The server of an app over TLS, by rustls, HTTP/1 and HTTP/2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Https {
     /// `defer_axum::serve`, with a TLS listener.
@@ -264,7 +264,7 @@ pub async fn connect(addr: SocketAddr, protocol: &str) -> (TappedIo, Tap) {
     (TappedIo { tls, tap: tap.clone() }, tap)
 }
 
-/// What a client has read of a connection. A clone is the same record.
+/// The bytes that a client has read of a connection. A clone is the same record.
 #[derive(Clone, Debug, Default)]
 pub struct Tap(Arc<Mutex<Tapped>>);
 
@@ -295,7 +295,7 @@ impl Tap {
         waker.into_iter().for_each(Waker::wake);
     }
 
-    /// What was read, without TLS.
+    /// Returns the bytes that were read, without TLS.
     pub fn plain(&self) -> Vec<u8> {
         self.lock().plain.clone()
     }

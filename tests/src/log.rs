@@ -1,4 +1,4 @@
-//! What happened, in order.
+//! A log of events, in order.
 
 use std::{
     io,
@@ -54,7 +54,7 @@ impl Default for Log {
     }
 }
 
-/// What a thread logs through `tracing`, as `tracing_subscriber` writes it. A clone is the same.
+/// The log of a thread, as `tracing_subscriber` writes it. A clone is the same log.
 #[derive(Clone, Debug, Default)]
 pub struct Traced(Arc<Mutex<Vec<u8>>>);
 

@@ -97,7 +97,7 @@ impl Pipe {
         self.change(|state| state.client_gone = true);
     }
 
-    /// What the server has written.
+    /// Returns the bytes that the server has written.
     pub fn accepted(&self) -> Vec<u8> {
         self.state().accepted.clone()
     }

@@ -6,7 +6,7 @@ use axum::{Router, serve::Listener};
 use defer_axum::{DeferLayer, Delivery, Runner, ShutdownReport};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
-/// Who serves an app.
+/// The server of an app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum By {
     /// `defer_axum::serve`.
@@ -19,7 +19,7 @@ impl By {
     /// The one and the other.
     pub const BOTH: [Self; 2] = [Self::Defer, Self::Axum];
 
-    /// What a job is told of a response that went out whole.
+    /// Returns the delivery that a job sees for a response that went out whole.
     pub fn whole(self) -> Delivery {
         match self {
             Self::Defer => Delivery::Sent,

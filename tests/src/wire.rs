@@ -1,4 +1,4 @@
-//! What the operating system accepted from a server, byte by byte, and where in it each response ends.
+//! The bytes that the operating system accepted from a server, and where in them each response ends.
 
 use std::{
     collections::BTreeMap,
@@ -29,7 +29,7 @@ impl Wire {
         Self { accepted: Arc::default(), blocked: Arc::new(watch::Sender::new(false)) }
     }
 
-    /// What was accepted so far.
+    /// Returns the bytes accepted so far.
     pub fn accepted(&self) -> MutexGuard<'_, Vec<u8>> {
         self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -208,7 +208,7 @@ fn after_response(bytes: &[u8]) -> Option<&[u8]> {
     after_body(bytes, &mut 0)
 }
 
-/// What follows the first response, if that is complete. Counts the bytes of its body.
+/// Returns the bytes after the first response, if that is complete. Counts the bytes of its body.
 fn after_body<'a>(bytes: &'a [u8], body: &mut usize) -> Option<&'a [u8]> {
     let head = find(bytes, b"\r\n\r\n")?;
     let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();

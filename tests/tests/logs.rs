@@ -5,7 +5,7 @@ use defer_axum::{DeferLayer, Deferrable, Job, JobContext, JobError, JobResult, R
 use defer_tests::Traced;
 use tower::ServiceExt;
 
-/// Fails once, and for good if it is told to.
+/// Fails once, and permanently if it is told to.
 #[derive(Deferrable)]
 #[defer(tries = 2, backoff = "1ms")]
 struct SendWelcome {

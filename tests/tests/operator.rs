@@ -1,4 +1,4 @@
-//! Who acted on the dashboard is in the log. Apart from other tests, because callsites are enabled for a whole process.
+//! The log names who acted on the dashboard. Apart from other tests, because callsites are enabled for a whole process.
 
 use axum::{Extension, Router, body::Body, http::Request};
 use defer_axum::{Dashboard, JobId, Runner, dashboard::Operator};

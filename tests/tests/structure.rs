@@ -24,13 +24,13 @@ type Names = Vec<String>;
 /// A method's name, and the number of its arguments without `self`.
 type Method<Name = String> = (Name, usize);
 
-/// What crosses the border between two files or folders, from the first to the second.
+/// The names that cross the border between two files or folders, from the first to the second.
 type Edges<'a, Name> = BTreeMap<(&'a str, &'a str), BTreeSet<Name>>;
 
 /// Methods of std and of other crates that have the name of one of these crates, and as many arguments: a call says nothing
 /// about folders. Those of a foreign trait that the crate implements need not be here.
 const AMBIGUOUS: [Method<&str>; 33] = [
-    // Of std.
+    // From std.
     ("as_str", 0),
     ("capacity", 0),
     ("clear", 0),
@@ -54,7 +54,7 @@ const AMBIGUOUS: [Method<&str>; 33] = [
     ("split", 1),
     ("take", 0),
     ("take", 1),
-    // Of http, backon, metrics, sqlx, and, in `defer-axum`, of `defer-core`.
+    // From http, backon, metrics, sqlx, and, in `defer-axum`, from `defer-core`.
     ("body", 0),
     ("build", 0),
     ("record", 1),

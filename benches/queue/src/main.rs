@@ -195,7 +195,7 @@ async fn idle(place: &Place) {
     let queue = SqlxQueue::connect(&place.url).await.unwrap();
     let runner = defer_axum::Runner::builder().queue(queue.clone()).build();
     let worker = tokio::spawn(queue.worker(runner).job::<Here>().run_until(std::future::pending()));
-    // What a start takes is done with.
+    // The costs of the start are over.
     tokio::time::sleep(Duration::from_secs(3)).await;
     let (transactions, cpu) = (place.transactions().await, cpu());
     tokio::time::sleep(LASTS).await;

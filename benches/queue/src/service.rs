@@ -26,7 +26,7 @@ use crate::{
 
 const LASTS: Duration = Duration::from_secs(4);
 
-/// What a request does.
+/// The work of a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Path {
     /// Stores one row, by itself.

@@ -22,11 +22,11 @@ use tokio_util::task::TaskTracker;
 const SMALL: Bytes = Bytes::from_static(b"hello");
 const LARGE: Bytes = Bytes::from_static(&[b'x'; 1024 * 1024]);
 
-/// What a job does, whoever runs it.
+/// The work of a job, deferred or spawned.
 trait Work: Copy + Send + Sync + 'static {
     fn work(self) -> impl Future<Output = ()> + Send;
 
-    /// What the handler does when it has started the job, before it answers.
+    /// The work of the handler between the start of the job and its answer.
     fn meanwhile(self) -> impl Future<Output = ()> + Send {
         ready(())
     }
@@ -106,7 +106,7 @@ impl<W: Work> Job for Deferred<W> {
     }
 }
 
-/// Who runs the job of a request.
+/// The runner of a request's job.
 #[derive(Clone, Copy)]
 enum Way {
     /// The handler, before it answers.

@@ -32,7 +32,7 @@
 //!
 //! # Who may see it
 //!
-//! Whoever can reach its path. **Put your authentication in front, as above**: without it, everyone sees the names of your jobs
+//! Everyone who can reach its path. **Put your authentication in front, as above**: without it, everyone sees the names of your jobs
 //! and routes, how many there are, and the errors that they return. A job's fields are never shown. Its errors may hold
 //! personal data, such as the address that a mail server refused: [`hide_errors`](Dashboard::hide_errors) leaves them out.
 //!

@@ -235,7 +235,7 @@
 //! # let _ = webhook;
 //! ```
 //!
-//! What comes within the minute is left out, and what it stands for may be seen only by the next. Where each change has to be seen,
+//! Jobs deferred within the minute are left out, so their changes may be seen only by the next one. If each change has to be seen,
 //! use `unique` with a delay.
 //!
 //! # Run concurrently

@@ -37,7 +37,7 @@ pin_project! {
     }
 
     impl<F> PinnedDrop for ResponseFuture<F> {
-        // What a cancelled handler holds may defer while it is dropped.
+        // Values that a cancelled handler holds may defer jobs while they are dropped.
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
             if this.handler.is_none() {

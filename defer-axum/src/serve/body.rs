@@ -54,7 +54,7 @@ struct Http2 {
     held: Option<Frame<Bytes>>,
     /// The body was empty from the start.
     empty: bool,
-    /// Of a last frame that was yielded before the body's end was known.
+    /// The rest of a last frame that was yielded before the body's end was known.
     broken_off: Option<BrokenOff>,
 }
 
@@ -165,7 +165,7 @@ impl ServedBody {
         content.or_else(|| self.next_http2())
     }
 
-    /// What goes out over HTTP/2 before the body is asked for more.
+    /// Returns the next frame to send over HTTP/2 before the body is polled again.
     fn next_http2(&mut self) -> Option<Frame<Bytes>> {
         let Protocol::Http2(http2) = &self.protocol else { return None };
         let last = if self.ended || http2.held.is_some() { self.last_frame() } else { None };

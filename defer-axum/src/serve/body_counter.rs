@@ -8,7 +8,7 @@ pub(super) struct BodyCounter {
     body: u64,
 }
 
-/// What comes next.
+/// The part of the body that comes next.
 #[derive(Debug)]
 enum Part {
     Head(Head),

@@ -28,7 +28,7 @@ pub(crate) struct Connection {
     has_read: AtomicBool,
     /// `State` counts what is written (HTTP/1).
     counting: AtomicBool,
-    /// Of [`serve`](super::serve()).
+    /// The state of [`serve`](super::serve()).
     server: Option<Arc<ServerState>>,
 }
 
@@ -47,7 +47,7 @@ struct State {
     dropped: Vec<(ReleaseGuard, Option<Delivery>)>,
     /// Wakes the response that waits until everything before it is flushed (HTTP/1).
     held: Option<Waker>,
-    /// What was written of the current response (HTTP/1).
+    /// The bytes of the current response that were written (HTTP/1).
     taken: Option<BodyCounter>,
     /// The server keeps responses in its buffer while more requests are there: hyper's `pipeline_flush` (HTTP/1).
     gathers: bool,

@@ -13,7 +13,7 @@ pub(super) enum Frames {
 /// At a position in a stream of frames: after what was offered to the operating system, whether or not it took all of that.
 #[derive(Debug, Default)]
 pub(super) struct Reader {
-    /// What of the next frame's head was offered.
+    /// The bytes of the next frame's head that were offered.
     head: [u8; HEAD],
     head_len: usize,
     /// This much of the current frame's payload is left.

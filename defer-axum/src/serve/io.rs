@@ -157,7 +157,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for ServedIo<I> {
             }
             _ => self.tell(&polled),
         }
-        // What was flushed was sent.
+        // Flushed bytes count as sent.
         self.poll_server(WRITES, cx)?;
         polled
     }

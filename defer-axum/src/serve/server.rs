@@ -375,7 +375,7 @@ where
     served.and(ended).map(|()| report)
 }
 
-/// What happens at the signal, or if that panics: axum takes a panic for the signal (0.8.9).
+/// Begins the shutdown at the signal, or if its future panics: axum takes a panic for the signal (0.8.9).
 struct ClosingBegins {
     workers: StopWorkers,
     state: Arc<ServerState>,

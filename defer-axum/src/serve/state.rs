@@ -19,7 +19,7 @@ use crate::servers::Drained;
 pub(super) struct ServerState {
     pub(super) drained: Arc<Drained>,
     phase: AtomicU8,
-    /// Who polls the halves of the connections that are left, by their keys.
+    /// The wakers of the tasks that poll the remaining connections' halves, by their keys.
     wakers: Mutex<HashMap<usize, Waker>>,
     /// The connections of which anything is left.
     connections: AtomicUsize,

@@ -65,7 +65,7 @@ impl StopWorkers {
 pub(super) struct RunningWorkers {
     stop: StopWorkers,
     tasks: JoinSet<Result<(), BoxError>>,
-    /// Of the first that failed.
+    /// The error of the first worker that failed.
     error: Option<io::Error>,
 }
 

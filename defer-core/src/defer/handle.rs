@@ -32,7 +32,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Defer {
     list: Arc<JobList>,
-    /// Where the handle was created.
+    /// The future in which the handle was created.
     part_of: PartOf,
 }
 

@@ -70,7 +70,7 @@ use crate::{
 /// | [`set_progress`](JobContext::set_progress) | no effect |
 /// | [`cancelled`](JobContext::cancelled) | never completes: a job that is cancelled leaves the batch, and the batch is dropped when all have left |
 ///
-/// What a batch defers belongs to no request, and starts when the attempt has ended.
+/// Jobs that a batch defers belong to no request, and start when the attempt has ended.
 ///
 /// # Cancel safety
 ///

@@ -126,7 +126,7 @@ impl JobContext {
         T: Clone + DeserializeOwned + Send + Sync + 'static,
     {
         let type_id = TypeId::of::<T>();
-        // What a handler said is later, and so comes first.
+        // The handler's values are newer than the layer's, so they come first.
         let from_handler =
             self.list.lock().extensions.as_ref().and_then(|extensions| extensions.get(type_id));
         let captured = || self.list.request()?.extensions()?.get(type_id);

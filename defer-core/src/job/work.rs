@@ -20,7 +20,7 @@ use crate::{
     model::error::{JobError, JobResult},
 };
 
-/// What an attempt runs: a job or a closure.
+/// The work of an attempt: a job or a closure.
 pub(crate) trait Work: Send + 'static {
     /// Whether attempts are boxed futures, of one type for all jobs, rather than part of their worker.
     const IS_BOXED: bool = false;

@@ -41,7 +41,7 @@ pub(crate) type Pinned = (bool, Left);
 /// The place that a job has left, if it has, and what to do after unlocking.
 pub(crate) type Replaced = (Option<Place>, Left);
 
-/// What is left to do after unlocking.
+/// Work that is left to do after unlocking.
 pub(crate) type Left = Option<Box<dyn FnOnce()>>;
 
 /// A job's place among those that replace each other.

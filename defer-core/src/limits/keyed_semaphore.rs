@@ -1,4 +1,4 @@
-//! How many of the jobs with the same key run at once.
+//! Limits how many jobs with the same key run at once.
 
 use std::{
     collections::HashMap,
@@ -21,7 +21,7 @@ pub(crate) struct KeyedSemaphore {
 
 type Semaphores = Mutex<HashMap<Key, Arc<Semaphore>>>;
 
-/// What the jobs have in common that must not all run at once.
+/// The key that jobs share which must not all run at once.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Key {
     /// The user's serial key.

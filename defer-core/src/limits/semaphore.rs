@@ -1,4 +1,4 @@
-//! How many jobs run, and which list runs the next.
+//! Limits how many jobs run, and decides which list runs the next.
 
 use std::collections::VecDeque;
 

@@ -33,7 +33,7 @@ struct Start {
     until: Instant,
 }
 
-/// That a job runs at most so often among those with its key.
+/// Limits how often jobs with the same key start.
 #[derive(Clone)]
 pub(crate) struct AtMost {
     pub(crate) key: Arc<str>,

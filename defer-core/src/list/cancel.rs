@@ -1,4 +1,4 @@
-//! How a job is cancelled, wherever it is in a list, and how an attempt that runs is stopped.
+//! Cancels a job, wherever it is in a list, and stops a running attempt.
 //!
 //! An attempt that waits says so, and asks whether it is to be stopped. Only then it can be woken for that: one that never waits pays
 //! nothing.

@@ -1,4 +1,4 @@
-//! How a job's condition is asked.
+//! Asks a job's condition.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ impl JobList {
     ///
     /// # Errors
     ///
-    /// How the job ends, if it is not to run.
+    /// Asks the question. Returns how the job ends if it must not run.
     pub(crate) fn ask(&self, question: Question) -> Result<(), JobEventKind> {
         let Some(response) = self.response() else { return Ok(()) };
         let runs = match question {

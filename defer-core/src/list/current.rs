@@ -37,7 +37,7 @@ thread_local! {
     static AFTER_POLL: Cell<Option<(usize, AfterPoll)>> = const { Cell::new(None) };
 }
 
-/// What to do with a list once the thread leaves its scope: not with that of a scope within it, which ends before. The list is told
+/// What to do with a list once the thread leaves its scope, but not that of a nested scope, which ends before. The list is known
 /// by its address.
 type AfterPoll = fn(&Arc<JobList>);
 
@@ -49,7 +49,7 @@ pub(crate) struct Parent {
     index: usize,
 }
 
-/// What jobs a future is a part of.
+/// The jobs that a future is a part of.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct PartOf {
     in_job: bool,
@@ -311,7 +311,7 @@ pin_project! {
     }
 
     impl<F> PinnedDrop for InList<F> {
-        // What the future holds may defer while it is dropped.
+        // Values in the future may defer while they are dropped.
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
             if this.future.is_some() {

@@ -1,4 +1,4 @@
-//! What all lists of a runner share.
+//! The state that all lists of a runner share.
 
 use std::{
     fmt,
@@ -29,7 +29,7 @@ use crate::{
     store::{OnQueueFailure, Queue},
 };
 
-/// What happens to jobs that find no room, because [`max_pending`](crate::RunnerBuilder::max_pending) jobs wait.
+/// The policy for jobs that find no room, because [`max_pending`](crate::RunnerBuilder::max_pending) jobs wait.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Overflow {
@@ -49,7 +49,7 @@ pub enum Overflow {
     Shed,
 }
 
-/// What all lists of a runner share. `L` is the list.
+/// The state that all lists of a runner share. `L` is the list.
 pub(crate) struct Engine<L: 'static>
 where
     Arc<L>: Grantee,
@@ -62,7 +62,7 @@ where
     pub(crate) throttle: Throttle,
     pub(crate) counters: Counters,
     pub(crate) shutdown: Shutdown,
-    /// Every list that exists, for a shutdown and for whoever asks what runs.
+    /// Every list that exists, for a shutdown and to answer what runs.
     register: Mutex<Slab<Weak<L>>>,
     /// Whether a task lets held responses through.
     refills: AtomicBool,
@@ -70,7 +70,7 @@ where
     pub(crate) queue_is_slow: AtomicBool,
 }
 
-/// What a runner is built with.
+/// The settings of a runner.
 pub(crate) struct Config {
     /// The values that jobs share.
     pub(crate) state: TypeMap,

@@ -19,13 +19,13 @@ use crate::{
 
 mod keys;
 
-/// Who is told how the attempt of a job from a queue ends.
+/// Receives how the attempt of a job from a queue ends.
 pub(crate) enum Told {
     Observer(oneshot::Sender<JobEventKind>),
     Lease(Arc<dyn Lease>),
 }
 
-/// What is known about one job.
+/// The options and state of one job, besides the job itself.
 #[cfg_attr(test, derive(Clone))]
 pub(crate) struct Entry {
     pub(crate) id: JobId,
@@ -55,7 +55,7 @@ pub(crate) enum JobState {
     Ended,
 }
 
-/// What the queue has to do with a job that is not on its way there.
+/// The queue's share in a job that is not on its way there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum InQueue {
     /// Nothing, so far.

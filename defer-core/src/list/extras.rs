@@ -74,7 +74,7 @@ impl DuplicateOf {
     }
 }
 
-/// How far one job has got, in what few jobs have.
+/// The progress of one job, in rarely used fields.
 #[derive(Default)]
 pub(super) struct Progress {
     /// When it could have started, if that is not when its list was released.
@@ -132,7 +132,7 @@ impl Cancellation {
     }
 }
 
-/// What a job has of the queue that has stored it, or may have.
+/// A job's lease of the queue that has stored it, or may have.
 #[derive(Clone)]
 pub(crate) struct Leased {
     pub(crate) lease: Arc<dyn Lease>,
@@ -208,7 +208,7 @@ impl Delay {
 /// A user's condition for a job to run.
 pub(crate) type Predicate = Box<dyn FnOnce(&ResponseInfo) -> bool + Send>;
 
-/// What to ask about the response before a job starts.
+/// The question about the response that is asked before a job starts.
 pub(crate) enum Question {
     IsSuccess,
     When(Predicate),

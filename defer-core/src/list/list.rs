@@ -56,12 +56,12 @@ pub struct JobList {
     locked: Mutex<Locked>,
 }
 
-/// What the list's lock guards.
+/// The state behind the list's lock.
 pub(crate) struct Locked {
     pub(crate) state: State,
     /// The jobs that no worker has taken.
     segments: Segments<Box<dyn Segment>>,
-    /// What the handler lets its jobs take from its request, besides what the layer has captured.
+    /// Values that the handler passes to its jobs, besides those that the layer has captured.
     pub(crate) extensions: Option<Box<Extensions>>,
     /// Its durable jobs could not be stored, and its response is to say so.
     pub(crate) is_refused: bool,
@@ -70,13 +70,13 @@ pub(crate) struct Locked {
     pub(super) answer: Option<ResponseInfo>,
 }
 
-/// Where a list comes from.
+/// The origin of a list.
 pub(crate) struct Origin {
-    /// Where its jobs run.
+    /// The runtime of its jobs.
     pub(crate) runtime: Handle,
     /// The span of the request.
     pub(crate) parent: ParentSpan,
-    /// What a queued job takes from its request.
+    /// The part of the request that is stored with a queued job.
     pub(crate) queued: Option<Box<Metadata>>,
 }
 
@@ -117,7 +117,7 @@ pub(crate) trait Segment: Any + Send {
     fn as_any_mut(&mut self) -> &mut dyn Any;
 }
 
-/// What a job waits for that runs together with others, on their permit.
+/// Opens when a job may start together with others, on their permit.
 pub(crate) trait Gate: Send {
     /// Returns whether the attempt after so many runs together with others. Otherwise it needs a permit of its own.
     fn is_for(&mut self, list: &JobList, attempts: u32) -> bool;
@@ -135,7 +135,7 @@ pub(crate) trait Gate: Send {
     fn leave(&mut self);
 }
 
-/// What to call of a job. One method for both, because each job type has it.
+/// The method of a job to call. One method serves both, because each job type has a copy of it.
 pub(crate) enum Call<'a> {
     /// [`Job::run`](crate::Job::run). Its thread, if it has one, keeps these turns until it returns.
     Run(Vec<Slot>),
@@ -283,7 +283,7 @@ impl JobList {
         self.follow_up(effects, jobs, event)
     }
 
-    /// Ends a job that has not ended and is not handed over, and that whoever calls this has taken out of the line.
+    /// Ends a job that has not ended and is not handed over, and that the caller has taken out of the line.
     pub(crate) fn end(&self, index: usize, event: &JobEventKind) {
         let mut effects = Effects::default();
         self.transition(|state| state.end(index, |state| state != JobState::HandedOver, &mut effects));

@@ -23,7 +23,7 @@ pub struct OpenJob {
     pub id: JobId,
     /// The job's name.
     pub name: &'static str,
-    /// What it waits for, or since when it runs.
+    /// Whether it waits, and for what, or since when it runs.
     pub state: OpenState,
     /// How many attempts it has had. One that runs is among them.
     pub attempts: u32,

@@ -1,10 +1,10 @@
-//! How a job stands that has not ended.
+//! The state of a job that has not ended.
 
 use std::time::Duration;
 
 use crate::model::job_type::JobRef;
 
-/// How a job stands that has not ended, as its list's state knows it.
+/// The state of a job that has not ended, as its list knows it.
 pub(crate) struct Standing {
     pub(crate) job: JobRef,
     /// How many attempts it may have.

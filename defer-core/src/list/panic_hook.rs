@@ -1,4 +1,4 @@
-//! Where in the source a job panics.
+//! Finds the place in the source where a job panics.
 
 use std::{
     panic::{PanicHookInfo, set_hook, take_hook},

@@ -25,7 +25,7 @@ use crate::{
     store::Replace,
 };
 
-/// What a recorder keeps. Its runner knows it by a weak pointer, because lists hold their runner.
+/// The jobs that a recorder keeps. Its runner knows it by a weak pointer, because lists hold their runner.
 #[derive(Default)]
 pub(crate) struct Recording {
     lists: Mutex<Vec<Arc<JobList>>>,
@@ -43,7 +43,7 @@ pub(crate) struct Recording {
 /// After this many snoozes, a job is assumed to snooze forever.
 pub(crate) const MAX_SNOOZES: usize = 1_000;
 
-/// What is known of a job that has not run.
+/// A recorded job that has not run.
 #[derive(Clone)]
 pub(crate) struct Snapshot {
     pub(crate) id: JobId,

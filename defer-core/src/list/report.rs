@@ -109,7 +109,7 @@ impl JobList {
 
     /// Adds the jobs that run to these.
     pub(crate) fn add_running(&self, running: &mut Vec<RunningJob>) {
-        // Of the many lists that wait, few have a job that runs.
+        // Many lists wait, and few of them have a job that runs.
         let in_attempt: Vec<_> = self.lock().state.in_attempt().collect();
         running.extend(in_attempt.into_iter().map(|(job, started)| RunningJob {
             id: job.id,

@@ -54,7 +54,7 @@ pub(crate) struct State {
     released: Option<Timestamp>,
     /// When the job that the worker runs has started, if a hook or a subscriber may want to know.
     started: Option<Timestamp>,
-    /// What any job of the list has, or has had.
+    /// The flags that any job of the list has, or has had.
     flags: Flags,
     /// Wakes the held response until the release, and from then on the worker, once an attempt of it waits.
     line_waker: Option<Waker>,
@@ -65,7 +65,7 @@ pub(crate) struct State {
     worker_epoch: u32,
 }
 
-/// What a list does now.
+/// The phase of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// Its response is not over.

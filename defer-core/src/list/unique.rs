@@ -108,7 +108,7 @@ impl JobList {
                 return None;
             }
             if replaces && !self.is_certain(entry, is_over) {
-                // It may yet not run: it neither replaces another nor is left out for one.
+                // It may still be skipped: until that is decided it neither replaces another job nor is left out for one.
                 return None;
             }
             (entry.unique_key()?.clone(), entry.id, replaces)
@@ -144,7 +144,7 @@ impl JobList {
         self.end_duplicate_with(other, |locked, effects| locked.state.cancel(index, effects));
     }
 
-    /// Ends a job that is about to start, because another runs in its place, whoever relies on it.
+    /// Ends a job that is about to start, because another runs in its place, even if other jobs rely on it.
     pub(crate) fn end_duplicate(&self, index: usize, other: JobId) {
         self.end_duplicate_with(other, |locked, effects| {
             locked.state.end(index, |state| matches!(state, JobState::Waiting | JobState::Detached), effects);

@@ -104,7 +104,7 @@ impl JobError {
         self
     }
 
-    /// Lets another attempt follow all the same.
+    /// Lets another attempt follow anyway.
     pub(crate) fn not_fatal(mut self) -> Self {
         // One that was both has failed.
         self.snoozes &= !self.fatal;

@@ -145,7 +145,7 @@ mod tests {
             let read = |name: &str| stored.get(&stored_name(name)).map(String::as_str);
             prop_assert_eq!(find::<Tenant>(None, read(type_name::<Tenant>())).unwrap(), tenant.clone());
             prop_assert_eq!(find::<u64>(None, read("u64")).unwrap(), user);
-            // Where the request is known, nothing is read.
+            // If the request is known, nothing is read.
             let shared = extensions.get(TypeId::of::<Tenant>());
             prop_assert_eq!(find::<Tenant>(shared, Some("no JSON")).unwrap(), tenant);
         }

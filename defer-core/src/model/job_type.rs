@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{id::JobId, policy::Policy};
 
-/// What is the same for all jobs of a type: one pointer to it says which type a job is of.
+/// Everything that the jobs of a type share: one pointer to it identifies the type of a job.
 pub(crate) struct JobType {
     /// A function, because the name of a closure is not known to a constant.
     name: fn() -> &'static str,

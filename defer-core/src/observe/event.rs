@@ -18,7 +18,7 @@ pub struct JobEvent {
     request: EventRequest,
 }
 
-/// What is known of the job's request at an event.
+/// The parts of the job's request that are known at an event.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct EventRequest {
     pub(crate) method: Option<Method>,
@@ -39,7 +39,7 @@ impl EventRequest {
     }
 }
 
-/// What happened, with its data.
+/// The kind of an event, with its data.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum JobEventKind {

@@ -18,7 +18,7 @@ use crate::{
     primitives::{panic::drop_quietly, timestamp::Timestamp},
 };
 
-/// One who is told of events.
+/// A receiver of events.
 pub(crate) enum Hook {
     /// A function that wants every event, mostly a user's.
     OnEvent(Box<dyn Fn(&JobEvent) + Send + Sync>),

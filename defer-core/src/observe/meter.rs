@@ -106,7 +106,7 @@ fn create(name: &'static str) {
         counter!(ATTEMPTS, "name" => name, "outcome" => outcome).increment(0);
     }
     for histogram in [RUN, WAIT] {
-        // To ask for one creates it.
+        // Looking it up creates it.
         let _ = histogram!(histogram, "name" => name);
     }
 }

@@ -107,7 +107,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// What another process wrote: a context, nearly one, or anything.
+        /// Texts from another process: a context, nearly one, or anything.
         #[test]
         fn any_trace_context_is_no_link_or_one_that_is_written_so(
             parent in prop_oneof![

@@ -30,17 +30,17 @@ struct Jobs {
     watched: HashMap<JobId, watch::Sender<Last>>,
 }
 
-/// What is told to those who follow a job.
+/// The status that followers of a job receive.
 #[derive(Default)]
 struct Last {
     status: Option<JobStatus>,
-    /// What its attempt said last, also once that has ended: most say where they got right before.
+    /// The last progress of its attempt, also after its end: most attempts report it right before.
     progress: Option<Progress>,
 }
 
 struct Known {
     status: JobStatus,
-    /// The last attempt that was told of.
+    /// The last attempt that was reported.
     attempt: u32,
     /// At which event it got that.
     since: u64,
@@ -92,7 +92,7 @@ fn tell(jobs: MutexGuard<'_, Jobs>, id: JobId) {
     let told = jobs.watched.get(&id).cloned();
     drop(jobs);
     if let Some(told) = told {
-        // What is told was set under the lock, in the order of the events.
+        // The status was set under the lock, in the order of the events.
         told.send_modify(|_| {});
     }
 }

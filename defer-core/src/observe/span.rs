@@ -58,7 +58,7 @@ pub(crate) struct ParentSpan {
     /// Its id. Whether it still exists when a job runs is not known: it is not kept open, so that it lasts no longer than
     /// the request, and a subscriber may use the id again.
     id: Option<Id>,
-    /// What OpenTelemetry knows it by, also when it is closed or in another process.
+    /// Its OpenTelemetry context, which is valid also when the span is closed or in another process.
     #[cfg(feature = "opentelemetry")]
     context: opentelemetry::Link,
 }

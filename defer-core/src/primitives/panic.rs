@@ -11,9 +11,9 @@ thread_local! {
     static PLACE: Cell<Option<String>> = const { Cell::new(None) };
 }
 
-/// Notes where the thread panics, for whoever catches that.
+/// Notes where the thread panics, for the code that catches the panic.
 pub(crate) fn note_place(place: Option<String>) {
-    // Where the thread ends nobody asks.
+    // At the end of the thread nobody reads it.
     let _ = PLACE.try_with(|noted| noted.set(place));
 }
 

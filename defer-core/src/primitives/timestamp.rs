@@ -59,7 +59,7 @@ mod tests {
 
     use super::*;
 
-    /// Of any length that there is.
+    /// Durations of every possible length.
     fn durations() -> impl Strategy<Value = Duration> {
         prop_oneof![
             (0..=u64::MAX, 0..1_000_000_000_u32).prop_map(|(seconds, nanos)| Duration::new(seconds, nanos)),

@@ -52,7 +52,7 @@ pin_project! {
     }
 }
 
-/// What an attempt has besides the future.
+/// The parts of an attempt besides its future.
 struct Rest<'a> {
     span: JobSpan,
     // Boxed, because most jobs have none and a timer is larger than most jobs.
@@ -73,7 +73,7 @@ enum Stop<'a> {
     },
 }
 
-/// How far it is with that.
+/// The stage of the attempt.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
     /// It has not waited yet.
@@ -104,7 +104,7 @@ impl<'a, F: Future<Output = JobResult>> Attempt<'a, F> {
         Self { future: Some(future), rest: Rest { span, limit, stop: Stop::OfJob { list, index, stage } } }
     }
 
-    /// What follows an attempt, and is not stopped.
+    /// Creates the step that follows an attempt, and that nothing stops.
     pub(super) fn unstopped(future: F, span: JobSpan, limit: Option<Pin<Box<Limit>>>) -> Self {
         Self { future: Some(future), rest: Rest { span, limit, stop: Stop::Never } }
     }

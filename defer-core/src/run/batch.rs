@@ -51,7 +51,7 @@ use crate::{
 pub(crate) struct Batches {
     /// At most one of each type on each runtime: its jobs run where they were deferred.
     forming: Mutex<HashMap<(TypeId, runtime::Id), Box<dyn Any + Send>>>,
-    /// How many wait for what is there, so that a batch does not wait for more.
+    /// How many callers wait for the jobs that are here, so that a batch does not wait for more.
     hurries: watch::Sender<usize>,
 }
 
@@ -303,7 +303,7 @@ impl<J: Deferrable> Batch<J> {
             Poll::Ready(AttemptEnd::Failed(failed)) => Poll::Ready(Err(failed.0.into_error())),
             Poll::Pending => unwanted.as_mut().poll(cx).map(|()| Err(JobError::msg("its jobs do not wait"))),
         });
-        // Of several it does not say which it is about.
+        // An error of several jobs does not say which of them it is about.
         end.await.map_err(|error| if jobs.len() > 1 { error.not_fatal() } else { error })
     }
 }
@@ -323,7 +323,7 @@ fn apart(list: &JobList) -> Arc<JobList> {
 ///
 /// # Errors
 ///
-/// That of the job.
+/// Returns the error of the job.
 pub async fn run_alone<J: Deferrable>(job: &J, cx: &JobContext) -> JobResult {
     let Some(batching) = J::BATCH else { return Ok(()) };
     let of_batch = JobRef::new(job_type::<J>(), JobId::next(), cx.attempt());

@@ -126,7 +126,7 @@ impl Detached {
     }
 }
 
-/// What a job waits for.
+/// The delay that a job waits for.
 struct Delay {
     timer: Pin<Box<Sleep>>,
     /// Or for a shutdown to begin, if that is before.

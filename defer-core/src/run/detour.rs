@@ -113,7 +113,7 @@ pub(super) async fn detour(
                     }
                     wait(list, index, slot, permit).await;
                 }
-                // Of jobs that run together it is a limit of how often they do.
+                // For jobs that run together it limits the batches.
                 if let Some((key, at_once)) = limit.filter(|_| !is_together) {
                     let mut slot = list.engine.slots.queue_for(key, at_once);
                     wait(list, index, &mut slot, permit).await;
@@ -166,7 +166,7 @@ fn may_run(index: usize, jobs: &mut dyn Segment, is_together: bool, permit: Opti
     }
 }
 
-/// How an attempt runs.
+/// The way an attempt runs.
 struct How {
     lease: Option<Arc<dyn Lease>>,
     is_in_line: bool,
@@ -188,7 +188,7 @@ async fn run(
         Limited::By(limit) => {
             let turns = if job.policy().is_blocking() { held.turns() } else { Vec::new() };
             let attempt = jobs.call(index, list, job, Call::Run(turns));
-            // What wraps attempts is around all that run together.
+            // The wrapper of attempts is around the whole batch.
             let attempt = if is_together { attempt } else { wrap(list, job, attempt) };
             let is_lost = OnceLock::new();
             let attempt = match lease {

@@ -19,7 +19,7 @@ use crate::{
     primitives::{BoxFuture, panic::drop_some, timestamp::Timestamp},
 };
 
-/// What is next for a job that had its turn.
+/// The next step of a job that had its turn.
 pub(super) enum Next {
     /// Nothing: it has ended.
     Done,
@@ -56,7 +56,7 @@ pub(super) async fn end_failed(
         let began = Timestamp::now();
         let failed = as_parent(list, index, jobs.call(index, list, job, Call::Failed(failure.error())));
         tell(failed, job, &span).await;
-        // That was not the attempt's time.
+        // That time does not count for the attempt.
         at = at.map(|at| at.after(began.elapsed()));
     }
     end_attempt(list, index, failure, at, &span)
@@ -79,7 +79,7 @@ fn as_parent<'a>(
 
 /// Runs a job's `failed`, as part of its attempt.
 async fn tell(failed: BoxFuture<'_, JobResult>, job: JobRef, span: &JobSpan) {
-    // Where there is no timer there is no limit.
+    // Without a timer there is no limit.
     let limit = job.policy().timeout().and_then(|limit| Limit::new(limit).ok());
     let AttemptEnd::Failed(told) = Attempt::unstopped(failed, span.clone(), limit).await else { return };
     let (failure, span) = *told;

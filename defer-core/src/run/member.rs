@@ -23,7 +23,7 @@ pub(super) struct Member<J> {
     /// The job, until it may join a batch: a test may look at it.
     #[cfg(feature = "testing")]
     shared: Option<Arc<J>>,
-    /// Who has it back from the batch. An attempt may have timed out before that.
+    /// Receives the job back from the batch. An attempt may have timed out before that.
     ended: Option<oneshot::Receiver<Ended<J>>>,
     place: Option<Place<J>>,
 }

@@ -1,4 +1,4 @@
-//! How the jobs of a list run, from `defer` to their end.
+//! Runs the jobs of a list, from `defer` to their end.
 //!
 //! | file | hides |
 //! |---|---|

@@ -116,7 +116,7 @@ async fn until_not(list: &Arc<JobList>, mut waits: impl FnMut(&mut State) -> boo
 struct Push {
     list: Arc<JobList>,
     jobs: Vec<usize>,
-    /// Of a queue that holds jobs: one for each job, as soon as it was asked.
+    /// The leases of a queue that holds jobs: one for each job, as soon as the queue was asked.
     leases: Vec<Arc<dyn Lease>>,
 }
 

@@ -14,7 +14,7 @@ use crate::{
     observe::event::JobEventKind,
 };
 
-/// What leaves the line in the step of the release.
+/// The jobs that leave the line in the step of the release.
 #[derive(Default)]
 struct Leaving {
     left_out: LeftOut,

@@ -59,7 +59,7 @@ pub(super) fn spawn<W: Work>(mut guard: WorkerGuard, mut jobs: Box<Jobs<W>>) -> 
         let mut index = jobs.range().start;
         loop {
             {
-                // What few jobs need after this is boxed, of one type for all of it.
+                // Rare steps after this are boxed, as one type.
                 let aside = {
                     // Moved as a whole before the `.await`: otherwise the future would have room for it.
                     let (begin, started) = start(&guard.list, index);
@@ -117,7 +117,7 @@ pub(super) fn spawn_boxed(mut guard: WorkerGuard, jobs: Box<dyn Segment>) -> Joi
     list.origin.runtime.spawn(InList::new(list.clone(), task))
 }
 
-/// What a worker does with a job.
+/// The step that a worker takes with a job.
 enum Begin {
     /// Run an attempt, which has started.
     Attempt,

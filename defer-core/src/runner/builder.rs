@@ -60,7 +60,7 @@ impl Runner {
     }
 }
 
-/// Calls a hook outside of any scope: otherwise one that defers at the end of a job would be told of that job's end too, and
+/// Calls a hook outside of any scope: otherwise one that defers at the end of a job would receive that job's end too, and
 /// would never stop deferring.
 fn isolated(hook: impl Fn(&JobEvent) + Send + Sync + 'static) -> Hook {
     Hook::OnEvent(Box::new(move |event| outside(|| hook(event))))

@@ -12,7 +12,7 @@ use crate::{
     store::Cancel,
 };
 
-/// How often a job is looked for that is known and that no list has.
+/// How often to look for a known job that no list has.
 const LOOKS: u32 = 100;
 
 impl Runner {

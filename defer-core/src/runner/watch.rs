@@ -130,7 +130,7 @@ struct Follower {
 /// How many duplicates were followed, one after another: as many as there are, but a queue might lead in circles.
 struct Hops {
     count: u32,
-    /// The job that was reached when the count was last a power of two. Whoever goes in circles comes by here again.
+    /// The job that was reached when the count was last a power of two. A walk in a circle reaches it again.
     seen: JobId,
 }
 

@@ -108,10 +108,10 @@ rows! {
     QueuedTwice { const POLICY: Policy = Policy::new().with_queue().with_tries(2).with_backoff(SECOND, SECOND); }
 }
 
-/// What is done with a row that is given up.
+/// The handling of a row that is given up.
 type Failed = dyn Fn(u32, &JobContext, &JobError) + Send + Sync;
 
-/// What is done with the rows of an attempt.
+/// The table that attempts write their rows to.
 pub(crate) struct Table {
     write: Box<dyn Fn(Vec<u32>, JobContext) -> BoxFuture<'static, JobResult> + Send + Sync>,
     failed: Box<Failed>,
@@ -187,7 +187,7 @@ pub(crate) async fn defer_each<K: Kind>(
     deferred
 }
 
-/// What was written so far, once nothing is left.
+/// Returns the writes so far, once nothing is left.
 pub(crate) fn all(mut written: Written) -> Vec<Vec<u32>> {
     std::iter::from_fn(|| written.try_recv().ok()).collect()
 }

@@ -12,7 +12,7 @@ use defer_core::{
 };
 use pushed::PushedPlace;
 
-/// What is wrong with a queue that is pushed to.
+/// A fault of a queue that is pushed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Broken {
     LosesOneOfABatch,

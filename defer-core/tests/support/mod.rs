@@ -101,7 +101,7 @@ kinds! {
     QueuedOnSuccess = Policy::new().with_queue().with_on_success();
 }
 
-/// What was noted, in order.
+/// The notes, in order.
 #[derive(Clone, Default)]
 pub(crate) struct Journal(Arc<Mutex<Vec<String>>>);
 
@@ -155,7 +155,7 @@ impl Events {
         self.0.lock().unwrap().clone()
     }
 
-    /// What happened to the jobs of this name, with the attempt: `Failed 1`.
+    /// Returns the events of the jobs with this name, with the attempt: `Failed 1`.
     pub(crate) fn of(&self, name: &str) -> Vec<String> {
         let all = self.all();
         all.iter()
@@ -264,7 +264,7 @@ pub(crate) fn quiet_panics() {
     });
 }
 
-/// What a job that never yields waits for. Dropped, as in a test that failed, it lets the job go, which would keep the
+/// Releases a job that never yields. Dropped, as in a test that failed, it lets the job go, which would keep the
 /// runtime from its end.
 pub(crate) struct Release(Arc<AtomicBool>);
 
@@ -299,7 +299,7 @@ impl<F: FnMut()> Drop for OnDrop<F> {
     }
 }
 
-/// What was logged on this thread, as text.
+/// The log of this thread, as text.
 #[derive(Clone, Default)]
 pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -390,12 +390,12 @@ impl Rows {
         self.0.lock().unwrap().by_id.remove(&id);
     }
 
-    /// What it answers when the job is to be cancelled: else that it has no such job.
+    /// Sets the answer to a cancellation of this job. Otherwise the queue has no such job.
     pub(crate) fn answer_cancel(&self, id: JobId, answer: Cancel) {
         self.0.lock().unwrap().cancels.insert(id, answer);
     }
 
-    /// What it has of each type.
+    /// Sets the counts of each type.
     pub(crate) fn set_counts(&self, counts: Vec<NameCounts>) {
         self.0.lock().unwrap().counts = counts;
     }

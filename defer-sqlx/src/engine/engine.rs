@@ -44,7 +44,7 @@ pub(crate) struct Settings {
     pub(crate) keep_failed: Duration,
 }
 
-/// What all clones, leases and workers of a queue share.
+/// The state that all clones, leases and workers of a queue share.
 pub(crate) struct Engine {
     pub(super) store: Arc<dyn Store>,
     settings: Settings,

@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use super::convert::{self, millis};
 use crate::store::{ChangeKind, HolderId, NewJob, StoredEnd, Taken};
 
-/// What is known of one job that this process has.
+/// One job that this process has.
 pub(super) struct Held {
     pub(super) id: JobId,
     /// The claim under which this process has it.

@@ -30,7 +30,7 @@ pub(crate) fn queued_job(row: JobRow) -> Option<QueuedJob> {
     let status = row.status.and_then(|status| u16::try_from(status).ok());
     if let Some(response) = response(row.outcome.as_deref(), status) {
         job.status = response.status();
-        // Of one that is not over, the status may be known.
+        // The status may be known before the response is over.
         job.delivery = row.outcome.is_some().then(|| response.delivery());
     }
     job.process = row.host.zip(row.pid).map(|(host, pid)| process(host, pid));

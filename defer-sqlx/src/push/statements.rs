@@ -22,7 +22,7 @@ impl Database {
     }
 }
 
-/// What a job needs of its statement. A job without any of it is one plain insert.
+/// The parts of the statement that a job needs. A job without any of them is one plain insert.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Needs {
     /// It has a serial key, and so a turn.

@@ -115,7 +115,7 @@ impl SqlxQueue {
     ) -> Result<u64, Error> {
         let (name, error) = (name.to_owned(), error.to_owned());
         let all = async move |store: Arc<dyn Store>| {
-            // What fails again meanwhile is left.
+            // Jobs that fail again meanwhile are left alone.
             let failures = Failures { name, error, until: store.now().await? };
             let mut all = 0;
             loop {

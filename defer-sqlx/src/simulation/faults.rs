@@ -1,4 +1,4 @@
-//! What goes wrong: in a process as a whole, and in each of its transactions.
+//! Faults: of a process as a whole, and of each of its transactions.
 
 use std::{
     future::Future,
@@ -145,7 +145,7 @@ impl Gate {
         self.trouble(now, time);
     }
 
-    /// What was on its way takes a while longer.
+    /// Notes trouble that lasts so long, and a while longer for transactions that are on their way.
     fn trouble(&self, now: i64, time: Duration) {
         let until = now + i64::try_from(time.as_millis()).unwrap_or_default() + 5_000;
         let mut state = self.lock();
@@ -202,7 +202,7 @@ impl Future for Gated {
     }
 }
 
-/// What becomes of a transaction.
+/// The fate of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
     None,
@@ -239,12 +239,12 @@ impl Link {
         let name = gate.name.clone();
         tokio::spawn(async move {
             sleep(before).await;
-            // What was on its way when the process died arrived or not.
+            // A transaction that was on its way when the process died has arrived or not.
             if gate.is_dead() && world.one_in(2) {
                 return;
             }
             let done = world.transact(&name, kind, &work);
-            // What was refused is rolled back, and never comes again.
+            // A refused transaction is rolled back, and never comes again.
             let is_done = done.is_ok();
             let _ = answer.send(done);
             if fault == Fault::Twice && is_done {

@@ -12,7 +12,7 @@ use crate::store::{
 
 /// How many jobs are recovered in one transaction: few, so that there are several.
 const BATCH: usize = 4;
-/// What no row may hold.
+/// A text that no row may hold.
 pub(super) const BAD: &str = "bad";
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -147,7 +147,7 @@ impl Tables {
         let own = self.jobs.iter().filter(|(_, row)| row.is_had() && row.is_of(holder));
         let own: Vec<JobId> = own.map(|(id, _)| *id).take(BATCH).collect();
         self.free(&own, false);
-        // What the first batch gives away is given away.
+        // Jobs that the first batch gives away stay given away.
         self.gone.insert(holder.to_owned());
         if own.len() < BATCH {
             self.forget(holder);

@@ -13,7 +13,7 @@
 
 #![allow(clippy::unwrap_used, clippy::unimplemented, clippy::unit_arg, reason = "these are tests")]
 
-/// What a person asks of a store. No schedule does, so that a call is a mistake of the test.
+/// Operations that only a person asks for. No schedule does, so a call is a mistake of the test.
 macro_rules! not_simulated {
     () => {
         not_simulated! {
@@ -239,7 +239,7 @@ impl World {
     }
 }
 
-/// What came of a schedule.
+/// The result of a schedule.
 struct Outcome {
     broken: Vec<String>,
     log: Vec<String>,
@@ -288,7 +288,7 @@ async fn schedule(seed: u64, logs: bool) -> Arc<World> {
             *process = process::start(&world, format!("{}'", process.name));
         }
     }
-    // What is late may come yet.
+    // Late transactions may still arrive.
     sleep(Duration::from_secs(25)).await;
     let until = Instant::now() + MOST;
     while Instant::now() < until && !world.judge(|oracle, tables| oracle.has_ended(tables, &NAMES)) {
@@ -371,7 +371,7 @@ fn a_schedule_is_the_same_each_time() {
     }
 }
 
-/// What came of all schedules.
+/// The results of all schedules.
 #[derive(Debug, Default)]
 struct Total {
     jobs: u64,

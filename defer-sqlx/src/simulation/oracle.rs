@@ -1,4 +1,4 @@
-//! What was promised, and whether it was kept.
+//! The promises, and whether each was kept.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use defer_core::JobId;
 use super::memory::Tables;
 use crate::store::HolderId;
 
-/// What is known of a job, beside its row.
+/// The facts about a job, besides its row.
 #[derive(Debug, Default)]
 pub(super) struct Job {
     /// The holder that deferred it. `None` if it was pushed.

@@ -75,7 +75,7 @@ async fn a_job_that_cannot_be_stored_takes_no_other_from_the_end_that_they_are_s
             leases[0].settle(End::Succeeded, (2..5).map(child).collect());
         assert_eq!(settled.await, Settled::Done);
         assert_eq!(store.state(JobId::from(1)), Some(DONE));
-        // Of two that cannot be stored nobody knows which they are.
+        // With two jobs that cannot be stored, nobody knows which they are.
         let left_out = if bad.len() > 1 { vec![2, 3, 4] } else { bad };
         for (id, lease) in (2..).zip(children) {
             let is_stored = !left_out.contains(&id);

@@ -19,7 +19,7 @@ use crate::{
 pub(super) struct Scripted {
     start: Instant,
     tables: Mutex<Tables>,
-    /// What the next transactions of a kind answer instead of what they do.
+    /// The errors that the next transactions of a kind return.
     errors: Mutex<BTreeMap<&'static str, VecDeque<StoreError>>>,
     /// The kinds whose answers are held back.
     held_back: watch::Sender<Vec<&'static str>>,
@@ -71,7 +71,7 @@ impl Scripted {
         work: impl FnOnce(&mut Tables) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let error = self.errors.lock().unwrap().get_mut(kind).and_then(VecDeque::pop_front);
-        // What is in doubt is stored.
+        // A transaction in doubt is stored.
         let is_done = error.as_ref().is_none_or(|error| matches!(error, StoreError::InDoubt(_)));
         let done = is_done.then(|| {
             let mut tables = self.tables();

@@ -157,7 +157,7 @@ impl<D: Database> Line<D> {
             let commits = AtomicBool::new(false);
             let must_stay = database.is_only_connection();
             let transaction = transaction(&*database, connection, begin, &commits, work);
-            // What is in memory answers, and must not be closed.
+            // A database in memory answers, and must not be closed.
             let deadline = if must_stay { Duration::MAX } else { DEADLINE };
             match tokio::time::timeout(deadline, transaction).await {
                 Ok(result) => result,
@@ -420,7 +420,7 @@ mod tests {
         let away = async || Err(StoreError::Away("refused".to_owned()));
         let broken = line.run_at_once(fail(sqlx::Error::WorkerCrashed), away).await;
         assert!(matches!(broken, Err(StoreError::InDoubt(_))), "{broken:?}");
-        // What has locked the rows may be the first try.
+        // The first try may be what has locked the rows.
         let locked = async || Err(StoreError::Locked("refused".to_owned()));
         let broken = line.run_at_once(fail(sqlx::Error::WorkerCrashed), locked).await;
         assert!(matches!(broken, Err(StoreError::InDoubt(_))), "{broken:?}");

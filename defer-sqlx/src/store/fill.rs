@@ -3,7 +3,7 @@
 use super::interface::{Stored, Taken};
 
 /// Takes jobs until so many are taken, or none is due. `take` takes up to so many in a transaction of its own, and says how many it has
-/// left out: others may be due behind those. Each transaction leaves out some for good, so this ends.
+/// left out: others may be due behind those. Each transaction leaves some out permanently, so this ends.
 pub(super) fn fill<'a>(
     limit: usize,
     take: impl Fn(usize) -> Stored<'a, (Vec<Taken>, usize)> + Send + 'a,

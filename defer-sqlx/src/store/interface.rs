@@ -128,7 +128,7 @@ pub(crate) struct Change {
     pub(crate) insert: Option<NewJob>,
 }
 
-/// What is stored in one transaction, for the tasks that do.
+/// The input of one writing transaction.
 #[derive(Debug)]
 pub(crate) struct Write {
     pub(crate) holder: HolderId,
@@ -178,7 +178,7 @@ pub(crate) enum StoredEnd {
     Cancelled,
 }
 
-/// What became of a change.
+/// The result of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Changed {
     Made,
@@ -280,7 +280,7 @@ pub(crate) struct Beat {
     pub(crate) is_alive: bool,
     /// The other holders of the queue, and their counts.
     pub(crate) others: Vec<(HolderId, i64)>,
-    /// What the table says is the holder's.
+    /// The jobs that the holder has, according to the table.
     pub(crate) own: Vec<Own>,
     /// The paused job names.
     pub(crate) paused: Vec<String>,
@@ -379,7 +379,7 @@ pub(crate) trait Store: Send + Sync + fmt::Debug + 'static {
 
     fn job(&self, id: JobId) -> Stored<'_, Option<JobRow>>;
 
-    /// Of a process with many jobs, looks at 1,000.
+    /// Looks at no more than 1,000 jobs of a process.
     fn jobs(&self, filter: JobFilter, limit: usize) -> Stored<'_, Vec<JobRow>>;
 
     /// Looks at the latest 10,000 failures.
@@ -400,7 +400,7 @@ pub(crate) trait Store: Send + Sync + fmt::Debug + 'static {
     fn discard_some(&self, failures: Failures) -> Stored<'_, usize>;
 }
 
-/// What came of a cancellation.
+/// The result of a cancellation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cancelling {
     Cancelled,

@@ -1,4 +1,4 @@
-//! What becomes of a job whose holder is gone.
+//! Decides what becomes of a job whose holder is gone.
 
 use super::state::{CANCELLED, FAILED, READY, SKIPPED};
 
@@ -19,7 +19,7 @@ pub(crate) struct Orphan {
     pub(crate) cancel: bool,
 }
 
-/// What becomes of it.
+/// The new state of such a job.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Fate {
     pub(crate) state: i16,

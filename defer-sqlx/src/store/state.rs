@@ -1,4 +1,4 @@
-//! What the numbers in a row mean, and what a row tells of a change.
+//! The meaning of the numbers in a row, and of a row after a change.
 
 use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
@@ -86,7 +86,7 @@ impl Found {
             return None;
         }
         if !change.children.is_empty() && self.state != DUPLICATE {
-            // They tell: whoever made the row what it is may have been somebody else.
+            // They decide: another process may have changed the row.
             return None;
         }
         let same = self.claim == change.claim;

@@ -39,7 +39,7 @@ impl AccessLog {
     ///
     /// # Errors
     ///
-    /// That of the database.
+    /// Returns the error of the database.
     pub async fn count(&self) -> Result<i64, sqlx::Error> {
         sqlx::query_scalar("SELECT count(*) FROM requests").fetch_one(&self.pool).await
     }

@@ -1,4 +1,4 @@
-//! What a visitor of the site sees, and what the statistics then say: the real program, over HTTP.
+//! Visits to the site, and the statistics after them: the real program, over HTTP.
 
 #![allow(clippy::unwrap_used, reason = "clippy takes the helpers of a test for no test")]
 

@@ -1,4 +1,4 @@
-//! What an auditor finds in the log, also after a crash: the real program, over HTTP.
+//! The audit log, also after a crash: the real program, over HTTP.
 
 #![allow(clippy::unwrap_used, reason = "clippy takes the helpers of a test for no test")]
 
@@ -318,7 +318,7 @@ async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T
             if let Some(answer) = ask().await {
                 return answer;
             }
-            // What is asked is another process, which tells nobody when it has changed.
+            // Polled: another process does not notify anyone of a change.
             sleep(Duration::from_millis(20)).await;
         }
     };

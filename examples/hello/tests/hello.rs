@@ -1,4 +1,4 @@
-//! What a reader sees who starts the example and asks it once: the real program, over a socket.
+//! The example, started and asked once: the real program, over a socket.
 
 #![allow(clippy::unwrap_used, reason = "clippy takes the helpers of a test for no test")]
 

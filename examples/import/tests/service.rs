@@ -16,7 +16,7 @@ async fn a_client_hears_how_far_its_import_is_up_to_the_end() {
     let id = service.import("Ada, ada@example.com\n\nnobody\n").await;
     let heard = service.events(&id).await.all().await;
     assert_eq!(heard.last(), Some(&json!({"status": "succeeded", "final": true})));
-    // One that comes later hears of the end.
+    // A later client sees the end.
     assert_eq!(service.events(&id).await.all().await, [json!({"status": "succeeded", "final": true})]);
     assert_eq!(service.cancel(&id).await, StatusCode::CONFLICT);
 

@@ -1,4 +1,4 @@
-//! What an editor and a reader see: the real program, over HTTP.
+//! The service as an editor and a reader see it: the real program, over HTTP.
 
 #![allow(clippy::unwrap_used, reason = "clippy takes the helpers of a test for no test")]
 

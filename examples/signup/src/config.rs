@@ -39,7 +39,7 @@ pub struct Config {
 pub enum MailRoute {
     /// One `.eml` file per mail in this folder.
     Outbox(PathBuf),
-    /// To the SMTP server at this address, `smtp://` or `smtps://`.
+    /// Sends mail to the SMTP server at this address, `smtp://` or `smtps://`.
     Smtp(String),
 }
 

@@ -19,7 +19,7 @@ pub(crate) struct NewSignUp {
     pub(crate) email: Address,
 }
 
-/// What is wrong, and with which field. Without a field, the request itself is wrong.
+/// The problem, and the field that has it. Without a field, the request itself is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Mistake {
     pub(crate) field: Option<Field>,

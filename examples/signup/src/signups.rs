@@ -44,13 +44,13 @@ pub struct SignUp {
     pub email: String,
     /// When it was stored, as `2026-01-31T12:00:00Z`.
     pub created_at: String,
-    /// What is known about the response.
+    /// The state of the response.
     pub answer: Answer,
     /// Where the welcome mail is.
     pub mail: Mail,
 }
 
-/// What is known about the response to a sign-up.
+/// The state of the response to a sign-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// Nothing: it is on its way, or the process ended before it was stored.
@@ -71,7 +71,7 @@ pub enum Mail {
     Retrying {
         /// Since the answer.
         since: Duration,
-        /// What the last attempt ended with.
+        /// The error of the last attempt.
         problem: String,
     },
     /// Handed to the outbox or the SMTP server.
@@ -81,7 +81,7 @@ pub enum Mail {
     },
     /// Out of attempts, or rejected permanently.
     GivenUp {
-        /// What the last attempt ended with.
+        /// The error of the last attempt.
         problem: String,
     },
 }

@@ -1,4 +1,4 @@
-//! What the routes defer, without a server and without a mail: the recorder runs no job.
+//! The jobs that the routes defer, without a server and without a mail: the recorder runs no job.
 
 #![allow(clippy::unwrap_used, reason = "clippy takes the helpers of a test for no test")]
 

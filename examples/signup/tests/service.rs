@@ -1,4 +1,4 @@
-//! What someone who signs up sees, and what becomes of the mails when the service stops.
+//! The service as someone who signs up sees it, and the mails when it stops.
 
 #![allow(clippy::unwrap_used, reason = "clippy takes the helpers of a test for no test")]
 

@@ -3,7 +3,7 @@
     python smtp_server.py FOLDER
 
 It listens on a free port of 127.0.0.1, prints "listening on PORT", and writes each mail it takes to
-FOLDER: first one line per recipient, then the mail as it came. It refuses nobody@.. for good, and
+FOLDER: first one line per recipient, then the mail as it came. It refuses nobody@.. permanently, and
 later@.. the first time. It ends when its standard input does, so it never outlives the test.
 """
 

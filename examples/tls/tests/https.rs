@@ -1,4 +1,4 @@
-//! What `curl` sees, over either version of HTTP.
+//! The service as `curl` sees it, over either version of HTTP.
 
 use std::process::Stdio;
 

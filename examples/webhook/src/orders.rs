@@ -30,7 +30,7 @@ pub(crate) struct Delivery {
     pub(crate) state: State,
     /// Attempts started so far.
     pub(crate) attempts: u32,
-    /// What the last attempt ended with.
+    /// The error of the last attempt.
     pub(crate) error: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! What a customer and a partner see of the service: the real program, over HTTP.
+//! The service as a customer and a partner see it: the real program, over HTTP.
 
 #![allow(clippy::unwrap_used, reason = "clippy takes the helpers of a test for no test")]
 

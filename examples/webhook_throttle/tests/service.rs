@@ -1,4 +1,4 @@
-//! What a sender of webhooks sees: the real program, over HTTP.
+//! The service as a sender of webhooks sees it: the real program, over HTTP.
 
 #![allow(clippy::unwrap_used, reason = "clippy takes the helpers of a test for no test")]
 

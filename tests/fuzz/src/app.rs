@@ -1,4 +1,4 @@
-//! What is served.
+//! The app that is served.
 
 use std::{future::pending, panic::resume_unwind, time::Duration};
 

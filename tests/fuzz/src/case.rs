@@ -1,6 +1,6 @@
 //! A case: a connection, what is served on it, and the steps that are played.
 
-/// What is spoken.
+/// The protocol of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// HTTP/1.1, and 1.0.
@@ -12,15 +12,15 @@ pub enum Protocol {
 /// One run of a server. Equal cases have equal steps, on every machine.
 #[derive(Clone, Debug)]
 pub struct Case {
-    /// What the connection speaks.
+    /// The protocol of the connection.
     pub protocol: Protocol,
     /// How the connection takes bytes.
     pub transport: Transport,
     /// How the client begins an HTTP/2 connection.
     pub settings: Settings,
-    /// What is around the handlers.
+    /// The layers around the handlers.
     pub app: App,
-    /// What happens, one after another. Between two steps everything comes to rest.
+    /// The steps, one after another. Between two steps everything comes to rest.
     pub steps: Vec<Step>,
 }
 
@@ -81,10 +81,10 @@ pub struct Settings {
     pub acknowledges: bool,
 }
 
-/// What is around the handlers.
+/// The layers around the handlers.
 #[derive(Clone, Debug)]
 pub struct App {
-    /// What is outside the `DeferLayer`.
+    /// The layers outside the `DeferLayer`.
     pub outer: Outer,
     /// Whether there is a second `DeferLayer` outside of that, and `outer` defers too.
     pub nested: bool,
@@ -111,7 +111,7 @@ pub enum Outer {
     CatchesPanics,
 }
 
-/// What happens next. The n-th request is counted among those of the case, from 0.
+/// The next step. The n-th request is counted among those of the case, from 0.
 #[derive(Clone, Debug)]
 pub enum Step {
     /// The client has a request to send.
@@ -122,7 +122,7 @@ pub enum Step {
     Allow(usize),
     /// Flushes are pending (`true`), or go through.
     BlockFlushes(bool),
-    /// What the handler, the body or the layer of the n-th request waits for has come, this many times.
+    /// Releases the handler, the body or the layer of the n-th request, this many times.
     Feed(usize, usize),
     /// HTTP/2: RST_STREAM of the n-th request.
     Reset(usize),
@@ -156,7 +156,7 @@ pub enum Step {
     Vanish,
 }
 
-/// What no HTTP/2 client may send.
+/// Frames that no HTTP/2 client may send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Misuse {
     /// A window of the n-th request's stream above the maximum.
@@ -174,9 +174,9 @@ pub enum Misuse {
 /// A request, and how it is answered.
 #[derive(Clone, Debug)]
 pub struct Exchange {
-    /// What the client asks.
+    /// The client's request.
     pub request: Request,
-    /// What the server does.
+    /// The server's answer.
     pub answer: Answer,
 }
 
@@ -217,7 +217,7 @@ impl Exchange {
     }
 }
 
-/// What the client asks.
+/// The client's request.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// The method.
@@ -262,12 +262,12 @@ pub enum RequestBody {
     Unfinished(usize),
 }
 
-/// What the server does.
+/// The server's answer.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// The status.
     pub status: u16,
-    /// What kind of body.
+    /// The kind of body.
     pub shape: Shape,
     /// Where its bytes lie.
     pub memory: Memory,
@@ -287,9 +287,9 @@ pub struct Answer {
     pub pends: bool,
     /// Whether the end does, or what fails at it.
     pub ends_late: bool,
-    /// What goes wrong with the body.
+    /// The fault of the body.
     pub fault: Option<Fault>,
-    /// What the handler reads of the request's body.
+    /// How much of the request's body the handler reads.
     pub reads: Reads,
     /// How the handler ends.
     pub course: Course,
@@ -301,7 +301,7 @@ pub struct Answer {
     pub conditional: bool,
     /// The body defers a job before its n-th chunk.
     pub stream_job: Option<usize>,
-    /// What the handler does with the response of a request that it makes in this process.
+    /// How the handler uses the response of a request that it makes in this process.
     pub inner: Option<Inner>,
 }
 
@@ -358,7 +358,7 @@ pub enum Memory {
     Static(usize),
 }
 
-/// What goes wrong with a body once it has yielded this many chunks.
+/// The fault of a body once it has yielded this many chunks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// It yields an error.
@@ -369,7 +369,7 @@ pub enum Fault {
     Ends(usize),
 }
 
-/// What a handler reads of a request's body.
+/// How much of a request's body a handler reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reads {
     /// Nothing; and it drops the body at once.
@@ -404,7 +404,7 @@ pub enum Outcome {
     Panics,
 }
 
-/// What a handler does with the response of a request that it makes in this process, which defers a job too.
+/// How a handler uses the response of a request that it makes in this process, which defers a job too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inner {
     /// Reads it.

@@ -13,7 +13,7 @@ use crate::{
 pub(crate) struct Client {
     protocol: Protocol,
     pipe: Pipe,
-    /// What was not sent yet.
+    /// The bytes that were not sent yet.
     held: Vec<u8>,
     /// How many requests it has begun.
     pub(crate) requests: usize,
@@ -31,7 +31,7 @@ pub(crate) struct Client {
     ponged: usize,
 }
 
-/// What the client has granted.
+/// The windows that the client has granted.
 struct Windows {
     initial: u32,
     connection: u64,

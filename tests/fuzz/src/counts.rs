@@ -1,4 +1,4 @@
-//! What was played, in numbers.
+//! Counts of what was played.
 
 use std::{
     fmt::{self, Display, Formatter},
@@ -7,7 +7,7 @@ use std::{
 
 macro_rules! counts {
     ($($name:ident $label:literal,)*) => {
-        /// What was played, in numbers.
+        /// Counts of what was played.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct Counts {
@@ -58,9 +58,9 @@ counts! {
 /// The counts of each protocol.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ByProtocol {
-    /// Of HTTP/1.
+    /// The counts of HTTP/1.
     pub http1: Counts,
-    /// Of HTTP/2.
+    /// The counts of HTTP/2.
     pub http2: Counts,
 }
 

@@ -16,7 +16,7 @@ use crate::{
 pub struct Failure {
     /// The seed that it came from.
     pub seed: u64,
-    /// What was not as promised.
+    /// The promise that was broken, and how.
     pub message: String,
     /// The case, as small as it could be made.
     pub case: Case,
@@ -91,7 +91,7 @@ fn shrink(by: By, mut case: Case, mut message: String) -> (Case, String) {
     }
 }
 
-/// What is the same of two failures that have the same cause: the first word after when it was.
+/// Returns the part that two failures with the same cause share: the first word after the time.
 fn kind(failure: &str) -> Option<&str> {
     failure.split_once(": ").and_then(|(_, what)| what.split([':', ' ']).next())
 }

@@ -10,7 +10,7 @@ pub(crate) const MAX_SIZE: usize = 40_000;
 /// From where on a body's bytes lie in the static, at most.
 pub(crate) const MAX_OFFSET: usize = 10_000;
 
-/// What cases may have.
+/// The features that cases may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Breadth {
     /// Plain requests for full and streamed bodies, each with memory of its own.

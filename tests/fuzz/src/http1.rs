@@ -63,7 +63,7 @@ pub(crate) struct Written {
 ///
 /// # Errors
 ///
-/// What is no response.
+/// The bytes that are no response.
 pub(crate) fn responses(bytes: &[u8], is_head: impl Fn(usize) -> bool) -> Result<Vec<Written>, String> {
     let mut responses = Vec::new();
     let mut at = 0;

@@ -61,7 +61,7 @@ pub(crate) fn ping(ack: bool) -> Vec<u8> {
     frame(PING, if ack { ACK } else { 0 }, 0, b"12345678")
 }
 
-/// Of a stream, or of the connection (0).
+/// Returns the frame that opens the window of a stream, or of the connection (0).
 pub(crate) fn window_update(stream: u32, by: u32) -> Vec<u8> {
     frame(WINDOW_UPDATE, 0, stream, &by.to_be_bytes())
 }
@@ -158,7 +158,7 @@ fn head(n: usize, request: &Request) -> Vec<u8> {
     head
 }
 
-/// What the server wrote on one stream.
+/// The server's frames on one stream.
 #[derive(Debug, Default)]
 pub(crate) struct Written {
     /// How many bytes of DATA there are.
@@ -180,7 +180,7 @@ impl Written {
     }
 }
 
-/// What the server wrote.
+/// The server's frames.
 #[derive(Debug, Default)]
 pub(crate) struct Frames {
     pub(crate) streams: BTreeMap<u32, Written>,
@@ -196,7 +196,7 @@ pub(crate) struct Frames {
 ///
 /// # Errors
 ///
-/// What no server may send.
+/// The frame that no server may send.
 pub(crate) fn frames(bytes: &[u8]) -> Result<Frames, String> {
     let mut frames = Frames::default();
     let mut at = 0;

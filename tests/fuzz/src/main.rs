@@ -117,7 +117,7 @@ fn fuzz(options: &Options) -> ExitCode {
     }
 }
 
-/// What a thread plays, and since when.
+/// The case that a thread plays, and since when.
 #[derive(Default)]
 struct Now(Mutex<Option<(u64, Instant)>>);
 

@@ -1,4 +1,4 @@
-//! What has to be true, whatever was played.
+//! The promises that must hold, whatever was played.
 
 use std::{
     cell::{Cell, RefCell},
@@ -17,7 +17,7 @@ use crate::{
     world::{JobKey, Place, Told, World},
 };
 
-/// What the connection has taken of a response.
+/// The part of a response that the connection has taken.
 #[derive(Debug)]
 pub(crate) struct Seen {
     /// The status, over HTTP/1.

@@ -26,7 +26,7 @@ use crate::{
 ///
 /// # Errors
 ///
-/// What was not as promised.
+/// The promise that was broken, and how.
 pub fn play(case: &Case) -> Result<Counts, String> {
     play_by(By::Defer, case)
 }
@@ -35,7 +35,7 @@ pub fn play(case: &Case) -> Result<Counts, String> {
 ///
 /// # Errors
 ///
-/// What was not as promised.
+/// The promise that was broken, and how.
 pub fn play_by(by: By, case: &Case) -> Result<Counts, String> {
     let (counts, stuck) = caught(|| {
         at_rest(|rest| async move {
@@ -68,7 +68,7 @@ pub fn play_by(by: By, case: &Case) -> Result<Counts, String> {
     Ok(counts)
 }
 
-/// What does not go on.
+/// The parts that do not go on.
 struct Stuck {
     /// The requests whose responses do not come to their end, and that should.
     unanswered: BTreeSet<usize>,
@@ -76,7 +76,7 @@ struct Stuck {
     stops: bool,
 }
 
-/// What does not go on under axum's server either: hyper 1.12 forgets some requests that follow one whose body was not read.
+/// Returns what is stuck under axum's server, too: hyper 1.12 forgets some requests that follow one whose body was not read.
 fn stuck_under_axum(case: &Case) -> Result<Stuck, String> {
     caught(|| {
         at_rest(|rest| async move {
@@ -254,7 +254,7 @@ impl<'a> Play<'a> {
         self.world.open();
         self.settle().await;
         if !self.client.over {
-            // What is no frame fails the check that follows.
+            // Bytes that are no frame fail the check that follows.
             let frames = match self.case.protocol {
                 Protocol::Http1 => http2::Frames::default(),
                 Protocol::Http2 => self.pipe.with_accepted(http2::frames).unwrap_or_default(),

@@ -1,4 +1,4 @@
-//! What handlers, bodies and jobs of one case share: what they wait for, and the record of what they did.
+//! The state that the handlers, bodies and jobs of one case share: their gates, and the record of what they did.
 
 use std::{
     future::poll_fn,
@@ -20,7 +20,7 @@ use crate::{
 /// The one buffer that all have.
 static CACHED: LazyLock<Bytes> = LazyLock::new(|| vec![b'x'; MAX_SIZE].into());
 
-/// Who has deferred a job.
+/// The origin of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Place {
     Handler,
@@ -39,7 +39,7 @@ pub(crate) struct JobKey {
     number: usize,
 }
 
-/// What a job was told, and when.
+/// The response that a job saw, and when.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Told {
     pub(crate) job: JobKey,

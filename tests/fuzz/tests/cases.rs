@@ -48,7 +48,7 @@ fn a_response_that_is_reset_behind_a_ping_is_not_sent() {
                 request(303),
                 Step::Send(usize::MAX),
                 Step::Allow(allowed),
-                // What follows comes in one piece.
+                // The rest comes in one piece.
                 request(0),
                 Step::Ping,
                 Step::Reset(0),

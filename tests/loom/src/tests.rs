@@ -35,7 +35,7 @@ async fn admitted(capacity: &Capacity, jobs: usize) {
     .await;
 }
 
-/// What the task does that lets held responses through, without giving others time for it.
+/// Does the work of the task that lets held responses through, at once.
 fn refill(capacity: &Capacity, mut admitted: Admitted) {
     while admitted == Admitted::MoreSoon {
         admitted = capacity.admit();

@@ -46,7 +46,7 @@ impl Job for Queued {
     }
 }
 
-/// What a queued job defers.
+/// Deferred by a queued job.
 #[derive(Deferrable, Serialize, Deserialize)]
 #[defer(queue)]
 struct Parted;

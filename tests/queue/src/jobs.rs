@@ -163,7 +163,7 @@ impl Job for Urgent {
     }
 }
 
-/// Whom a request is for.
+/// The tenant of a request.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Tenant(pub String);
 
@@ -306,7 +306,7 @@ impl Job for InTurn {
     }
 }
 
-/// Notes all that it is told of its request and response.
+/// Notes everything that it sees of its request and response.
 #[derive(Debug, Deferrable, Serialize, Deserialize)]
 #[defer(queue)]
 pub struct Sees;

@@ -29,7 +29,7 @@ pub struct Proxy {
 /// A task for each connection. `None` while the proxy is cut.
 type Connections = Arc<Mutex<Option<JoinSet<()>>>>;
 
-/// What becomes of what is said.
+/// The fate of the bytes that pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     Passes,
@@ -113,7 +113,7 @@ async fn pass(client: TcpStream, server: SocketAddr, way: watch::Sender<Way>) {
     let (_, _) = (client.set_nodelay(true), server.set_nodelay(true));
     let (from_server, to_server) = server.into_split();
     let (from_client, to_client) = client.into_split();
-    // That one broke off is no error of the proxy: the other is told by its connection, which ends here, too.
+    // A broken connection is no error of the proxy: the other side sees its own connection end here, too.
     tokio::select! {
         _ = pass_words(from_client, to_server, &way, |_| true) => {}
         _ = pass_words(from_server, to_client, &way, |word| {

@@ -15,7 +15,7 @@ pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
         if holds().await {
             return;
         }
-        // What is asked is a file, a database or another process, which tell nobody when they have changed.
+        // Polled: a file, a database or another process does not notify anyone of a change.
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     panic!("in vain: {what}");

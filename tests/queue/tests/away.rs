@@ -280,7 +280,7 @@ mod postgres {
         let (place, proxy, url) = by_proxy().await;
         let loses = async || {
             proxy.lose_commits();
-            // What a worker takes now, it does not hear of.
+            // A worker does not learn of the jobs that it takes now.
             for number in 300..305 {
                 let id = defer_axum::JobId::unique();
                 let insert = "INSERT INTO defer_jobs (id, name, payload) VALUES";
@@ -344,7 +344,7 @@ mod postgres {
         goes_on(&place, &place.url, becomes, async || cluster.promote()).await;
     }
 
-    /// What an administrator sets for all sessions is no outage.
+    /// Settings that an administrator makes for all sessions are no outage.
     #[tokio::test(flavor = "multi_thread")]
     async fn settings_of_the_server_break_nothing() {
         let place = Backend::Postgres.place().await;

@@ -166,7 +166,7 @@ async fn late_writes_of_a_process_that_was_stopped_change_nothing() {
         // It ends its job and its response before it hears that neither is its own any more.
         stopped.signal("CONT");
         client.until("0\r\n\r\n").await.unwrap();
-        // What it acknowledges before it hears of that is not lost.
+        // Requests that it acknowledges before it notices are not lost.
         let mut client = Client::connect(address).await.unwrap();
         assert_eq!(client.post("/tells/3").await.unwrap(), 200);
         until("it has run", async || log.lines().iter().any(|line| line.starts_with("3 "))).await;

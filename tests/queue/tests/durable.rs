@@ -238,7 +238,7 @@ async fn a_delay_and_a_snooze_survive_a_restart_and_spend_no_attempt() {
         service.close().await;
         let service = Service::at(&place, "log").await;
         let works = service.works();
-        // What is due runs, and these do not.
+        // Due jobs run, and these do not.
         service.queue.push(Note { number: 2 }).await.unwrap();
         until_line(&service.log, "2").await;
         for id in [delayed, snoozes] {
@@ -452,7 +452,7 @@ async fn a_bad_text_row_or_payload_stops_nothing_else() {
         until("all others are done", async || service.counts().await == [0, 0, 31, 1]).await;
         let failed = service.queue.failed(1).await.unwrap();
         assert_eq!(&*failed[0].error, "a\u{fffd}b");
-        // What a foreign client may insert.
+        // Values that a foreign client may insert.
         let most = i64::MAX;
         let [a, b, c, d, e, f, g, h, i] = std::array::from_fn(|_| JobId::unique());
         let rows = [

@@ -71,12 +71,12 @@ pub use self::{
     store::Cancel,
 };
 
-/// What happens to jobs: for [`RunnerBuilder::on_event`].
+/// The events of jobs: for [`RunnerBuilder::on_event`].
 pub mod event {
     pub use crate::observe::event::{JobEvent, JobEventKind};
 }
 
-/// What wraps the attempts of jobs: for [`RunnerBuilder::around`].
+/// Wrappers of the attempts of jobs: for [`RunnerBuilder::around`].
 pub mod middleware {
     pub use crate::job::middleware::Next;
 }

@@ -40,7 +40,7 @@ fn at_any_deadline_each_job_has_ended_or_is_named() {
         };
         join(requests);
         let mut reports = join([shutdown]);
-        // What came after the deadline.
+        // The rest came after the deadline.
         reports.push(block_on(runner.shutdown(SHORT)));
         block_on(runner.idle());
         let stats = record.check(&runner, 6);

@@ -27,7 +27,7 @@ const CONNECTIONS: usize = 64;
 const LIMIT: Duration = Duration::from_secs(600);
 /// How much more memory the end may take than the first tenth.
 const GROWTH: f64 = 1.2;
-/// What does not count: of a process of 8 MB, a fifth is a thread's first stack or two.
+/// Differences that do not count: of a process of 8 MB, a fifth is a thread's first stack or two.
 const NOISE: f64 = 1_000_000.0;
 
 pub(crate) async fn run(requests: u64) -> Result<(), Failure> {

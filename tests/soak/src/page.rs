@@ -116,7 +116,7 @@ pub(crate) async fn run(seconds: u64) -> Result<(), Failure> {
     if late as f64 > early as f64 * GROWTH {
         return Err("memory grew".into());
     }
-    // Whoever looks at the page may do so as long as it likes.
+    // The viewer of the page decides how long it stays.
     input.read_to_string(&mut line).await?;
     Ok(())
 }

@@ -21,7 +21,7 @@ use tokio::{
 
 use crate::{Failure, memory};
 
-/// What a job that waits may take, and what its request may take beside.
+/// The memory that a waiting job may take, and that its request may take besides.
 const JOB_BYTES: u64 = 128;
 const REQUEST_BYTES: u64 = 480;
 
@@ -155,7 +155,7 @@ impl Probe {
         Self { stop, thread }
     }
 
-    /// What happened since, and before.
+    /// Stops the probe. Returns the figures since then, and before.
     fn stop(self, since: Instant) -> Result<Probed, Failure> {
         self.stop.store(true, Ordering::Relaxed);
         let requests = self.thread.join().map_err(|_| "the client panicked")??;

@@ -27,7 +27,7 @@ struct SendWelcome {
 
 impl Job for SendWelcome {
     async fn run(&self, _: &JobContext) -> JobResult {
-        // What is shown is how long jobs take.
+        // The page shows how long jobs take.
         tokio::time::sleep(Duration::from_millis(self.millis)).await;
         self.error.as_ref().map_or(Ok(()), |error| Err(JobError::msg(error.clone())))
     }

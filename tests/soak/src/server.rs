@@ -61,7 +61,7 @@ async fn stream() -> Response {
     Response::new(Body::from_stream(parts))
 }
 
-/// What handlers, jobs and the hook counted, each for itself.
+/// The counts of handlers, jobs and the hook, each for itself.
 #[derive(Default)]
 struct Counted {
     requests: AtomicU64,
@@ -113,7 +113,7 @@ fn count(event: &JobEvent) {
     });
 }
 
-/// What was counted, a line for each.
+/// Returns the counts, one a line.
 fn figures(runner: &Runner) -> String {
     let stats = runner.stats();
     let of = |count: &AtomicU64| count.load(Ordering::Relaxed);

@@ -15,7 +15,7 @@ const MOST: f64 = 15e6;
 
 pub(crate) async fn run() -> Result<(), Failure> {
     let runner = Runner::default();
-    // What the allocator, the runtime and the runner keep is there before.
+    // Fills what the allocator, the runtime and the runner keep.
     fill(&runner).await;
     let before = memory::resident(std::process::id())?;
     let dashboard = Dashboard::new(&runner);

@@ -16,7 +16,7 @@ struct Setup {
     /// Lets jobs of `/waits` end.
     done: Arc<Semaphore>,
     log: Log,
-    /// What `/cancelled` deferred.
+    /// The jobs that `/cancelled` deferred.
     deferred: mpsc::UnboundedReceiver<Deferred>,
 }
 

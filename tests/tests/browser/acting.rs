@@ -1,4 +1,4 @@
-//! What an operator does: each action asks, says what it did, and keeps the focus.
+//! Actions of an operator: each asks, says what it did, and keeps the focus.
 
 use std::sync::Arc;
 

@@ -33,7 +33,7 @@ async fn with_and_without_a_slash_at_its_end_the_page_is_whole_and_live() {
     }
 }
 
-/// How an app refuses whoever is not logged in.
+/// How an app refuses clients that are not logged in.
 #[derive(Clone, Copy, Debug)]
 enum Refuses {
     WithAStatus,

@@ -1,4 +1,4 @@
-//! What the driver of a browser asks for.
+//! Helpers that drive a browser.
 
 #[path = "../../../examples/signup/tests/support/eventually.rs"]
 pub(crate) mod eventually;

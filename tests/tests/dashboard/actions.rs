@@ -1,4 +1,4 @@
-//! What an operator can do, and who cannot.
+//! The actions of an operator, and who may not act.
 
 use axum::Router;
 use defer_axum::{Dashboard, Deferrable, Job, JobContext, JobResult, Runner, scope};

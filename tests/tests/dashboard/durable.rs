@@ -1,4 +1,4 @@
-//! What the page says of the queue.
+//! The page's view of the queue.
 
 use axum::Router;
 use defer_axum::{

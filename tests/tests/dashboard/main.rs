@@ -28,7 +28,7 @@ impl Job for Good {
     }
 }
 
-/// Fails with this error, at once and for good.
+/// Fails with this error, at once and permanently.
 #[derive(Deferrable)]
 struct Fails(String);
 

@@ -27,7 +27,7 @@ async fn it_works_wherever_it_is_nested() {
             ("<footer><a href=\"", "\"totals\""),
         ] {
             let link = html.split(attribute).nth(1).and_then(|rest| rest.split('"').next());
-            // What a browser does with a relative link.
+            // Resolves the link as a browser does.
             let path = format!("{folder}{}", link.expect("a link").strip_prefix("./").expect("relative"));
             assert!(page(&server, &path).await.contains(has), "{at}: {path}");
         }
@@ -81,7 +81,7 @@ async fn a_query_that_means_nothing_is_refused_with_a_reason() {
         assert_eq!(reply.status, 400);
         assert!(reply.text().contains("unknown variant"), "{}", reply.text());
     }
-    // What another page's link may have, and what an empty form field sends.
+    // Queries that a link of another page may have, and those of empty form fields.
     for path in ["/jobs?utm_source=mail", "/jobs?outcome=&sort=&name=&filter=&find="] {
         page(&server, path).await;
     }

@@ -34,7 +34,7 @@ pub(crate) struct Fake {
 
 struct State {
     answers: Answers,
-    /// What it was asked to do.
+    /// The actions that it was asked for.
     done: Vec<String>,
     paused: Vec<String>,
     /// It has no failed jobs any more.

@@ -30,7 +30,7 @@ async fn its_figures_are_the_runners() {
         });
         assert_eq!(data["now"]["totals"], expected);
         assert_eq!((stats.deferred, stats.succeeded, stats.failed, stats.retried), (21, 6, 9, 6));
-        // What the types have is the same, together.
+        // The sums of the types' figures are the same.
         for (figure, total) in expected.as_object().expect("an object") {
             let types = data["types"].as_array().expect("an array");
             let of_types: u64 = types.iter().map(|row| row[figure].as_u64().expect("a number")).sum();

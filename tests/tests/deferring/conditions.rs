@@ -21,7 +21,7 @@ impl Job for Receipt {
     }
 }
 
-/// What the jobs of a handler write for a response of this status, and how many were skipped.
+/// Returns what a handler's jobs write for a response with this status, and how many were skipped.
 async fn log_and_skipped(by: By, handler: fn(), status: u16) -> (Vec<String>, u64) {
     let log = Log::new();
     let runner = runner(&log);

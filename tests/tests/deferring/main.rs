@@ -15,7 +15,7 @@ fn note(line: &str) -> Note {
     Note { line: line.to_owned() }
 }
 
-/// What the jobs write that this handler defers for one request, and how they ended.
+/// Returns what the jobs of this handler write for one request, and how they ended.
 async fn log_and_stats<H: Handler<T, ()>, T: 'static>(by: By, handler: H) -> (Vec<String>, Stats) {
     let log = Log::new();
     let runner = runner(&log);
@@ -25,7 +25,7 @@ async fn log_and_stats<H: Handler<T, ()>, T: 'static>(by: By, handler: H) -> (Ve
     (log.lines(), runner.stats())
 }
 
-/// What the jobs write that this handler defers for one request.
+/// Returns what the jobs of this handler write for one request.
 async fn log<H: Handler<T, ()>, T: 'static>(by: By, handler: H) -> Vec<String> {
     log_and_stats(by, handler).await.0
 }

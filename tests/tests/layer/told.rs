@@ -1,4 +1,4 @@
-//! What a job can see of its request and of the response.
+//! A job's view of its request and response.
 
 use std::{
     sync::{Arc, Mutex},

@@ -508,7 +508,7 @@ async fn panic_in<T: Send + 'static>(panics: impl Future<Output = T> + Send + 's
     message.or_else(|| panic.downcast_ref().cloned()).expect("a message")
 }
 
-/// What an attempt was like, in short.
+/// Summarizes an attempt.
 fn in_short(ended: &JobEventKind) -> String {
     match ended {
         JobEventKind::Succeeded { .. } => "succeeded".into(),

@@ -34,7 +34,7 @@ async fn each_kind_of_response_releases_its_jobs_once_when_sent() {
             let row = format!("{by:?} {version:?} {method} {path}: {lines:?}");
             assert!(lines[0].starts_with(&format!("{expected} ")), "{row}");
             assert!(*method == Method::HEAD || expected.ends_with(&format!(" {read}")), "{row}: read {read}");
-            // What the oracle cannot place: responses without content but for their method, and what follows an HTTP/2 guard.
+            // Cases that the oracle cannot place: responses without content except by their method, and those after an HTTP/2 guard.
             if *method == Method::GET && !(version == Version::Http2 && *path == "/trailers") {
                 client.was_sent_before(&lines);
             }

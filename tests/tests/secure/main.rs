@@ -40,7 +40,7 @@ fn defer_report(name: &str) {
     });
 }
 
-/// What each of the tests asks for.
+/// The routes of all tests.
 fn routes(runner: &Runner, log: &Log) -> Router {
     let within = get(|| async {
         defer_report("within");

@@ -356,7 +356,7 @@ async fn of_a_hundred_streams_each_tells_the_truth_though_some_are_reset() {
         let lines = log.lines();
         let sent = lines.iter().filter(|line| line.contains(" Sent ")).count();
         assert!(sent >= complete, "round {round}: {sent} sent, {complete} received");
-        // What was written in full was said to be sent, and nothing else was.
+        // Exactly the responses that were written in full were reported as sent.
         assert_eq!(sent, http2_ends(&wire.accepted()).len(), "round {round}: {lines:#?}");
         assert_eq!(lines.len() as u64, stats.deferred, "round {round}");
     }
@@ -372,7 +372,7 @@ async fn a_response_that_uses_up_the_window_is_sent_without_a_further_one() {
         assert_eq!(read(&mut first, 65_536).await, 65_535 - size);
         let response = send(&mut client, Method::GET, path).await;
         let mut body = body_of(response).await;
-        // To the end, and nothing of the window is given back.
+        // Read to the end, and no part of the window is given back.
         assert_eq!(read(&mut body, size + 1).await, size, "{path}");
         assert!(body.is_end_stream(), "{path}");
         let lines = log.wait_for(2).await;

@@ -31,7 +31,7 @@ fn defer_report(name: &'static str) {
     });
 }
 
-/// What is asked for in this process.
+/// The app that is called within this process.
 fn inner(runner: &Runner) -> Router {
     let error = async || {
         defer_report("error");

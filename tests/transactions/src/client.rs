@@ -43,11 +43,11 @@ pub const ALL: &[(Client, Backend)] = &[
     (Client::Diesel, Backend::Sqlite),
 ];
 
-/// What a transaction stores, and how it ends.
+/// The jobs that a transaction stores, and how it ends.
 #[derive(Clone, Copy, Debug)]
 pub struct Order {
     pub id: &'static str,
-    /// What it asks of the job.
+    /// The options of the job.
     pub with: for<'a> fn(Push<'a>) -> Push<'a>,
     pub commits: bool,
     /// Whether it stores more than the job.
@@ -158,7 +158,7 @@ macro_rules! with_diesel {
     };
 }
 
-// What waits for nobody by itself: connections that were dropped may still be closing.
+// Dropped connections may still be closing.
 with_diesel!(diesel_sqlite, DieselSqlite, place => place.file(), "PRAGMA busy_timeout = 60000; BEGIN");
 with_diesel!(diesel_postgres, diesel_async::AsyncPgConnection, place => &place.url, "BEGIN");
 

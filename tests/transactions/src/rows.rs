@@ -1,4 +1,4 @@
-//! What is in the tables.
+//! The contents of the tables.
 
 use defer_sqlx::sqlx::{Row, query, query_scalar};
 

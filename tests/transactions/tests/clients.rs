@@ -1,4 +1,4 @@
-//! What holds in a transaction of each client, on each of its databases.
+//! The promises that hold in a transaction of each client, on each of its databases.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 

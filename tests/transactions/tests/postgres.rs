@@ -236,7 +236,7 @@ async fn each_isolation_level_will_do() {
     }
 }
 
-/// Whoever prepares a statement hears of the types that the documentation names.
+/// A client that prepares a statement sees the types that the documentation names.
 #[tokio::test]
 async fn integers_are_bigint_and_all_others_are_text() {
     let place = Backend::Postgres.place().await;

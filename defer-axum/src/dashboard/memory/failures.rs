@@ -1,4 +1,4 @@
-//! What fails, since when and why: failed attempts by their type and the first line of their error.
+//! Failed attempts, grouped by their type and the first line of their error.
 
 use std::time::SystemTime;
 
@@ -25,7 +25,7 @@ pub(crate) struct Failure {
     pub(crate) name: &'static str,
     /// `None` if errors are hidden.
     pub(crate) line: Option<Box<str>>,
-    /// Jobs that failed for good.
+    /// Jobs that failed permanently.
     pub(crate) failed: u64,
     /// Attempts that another follows.
     pub(crate) retried: u64,
@@ -66,7 +66,7 @@ impl Failures {
         (group.last, group.example) = (now, id);
     }
 
-    /// Returns the groups, those with the latest failure first. Jobs that failed for good come before those that are tried again.
+    /// Returns the groups, those with the latest failure first. Jobs that failed permanently come before those that are tried again.
     pub(crate) fn latest(&self) -> Vec<Failure> {
         let mut groups = self.groups.clone();
         groups.sort_by_key(|group| (group.failed == 0, std::cmp::Reverse(group.last)));

@@ -1,4 +1,4 @@
-//! What is remembered of one job type.
+//! The figures and latest runs of one job type.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -10,10 +10,10 @@ use super::{
 
 /// How many runs of each type are kept, of each [`Group`].
 const KEPT: [usize; 4] = [20, 30, 10, 10];
-/// Of those that did not fail no more are kept within this time: they would only push each other out.
+/// At most one successful run is kept within this time: more would only push each other out.
 const KEPT_WITHIN: Duration = Duration::from_secs(1);
 
-/// What is remembered of a job type.
+/// The figures and latest runs of a job type.
 pub(super) struct JobType {
     pub(super) name: &'static str,
     /// `deferred` is as it was when somebody last looked. A job that is deferred is not noted: what has not ended is counted

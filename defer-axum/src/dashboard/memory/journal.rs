@@ -1,4 +1,4 @@
-//! What is remembered of the jobs' events: figures of each type, and its latest runs.
+//! A record of the jobs' events: the figures of each type, and its latest runs.
 
 use std::{
     mem,
@@ -43,7 +43,7 @@ struct Types {
     types: Vec<JobType>,
     /// How many runs were kept.
     runs: u64,
-    /// What is older than what the types' windows have.
+    /// The minutes that are older than the types' windows.
     day: Day,
     failures: Failures,
     refused: Option<Refused>,

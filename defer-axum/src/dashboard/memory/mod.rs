@@ -1,4 +1,4 @@
-//! What is remembered of a runner's jobs, in bounded memory.
+//! A record of a runner's jobs, in bounded memory.
 //!
 //! | file | hides |
 //! |---|---|

@@ -25,7 +25,7 @@ pub(crate) enum Outcome {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Group {
     Succeeded,
-    /// Jobs that failed for good.
+    /// Jobs that failed permanently.
     Failed,
     /// Failed attempts that are followed by another.
     Retrying,
@@ -82,7 +82,7 @@ impl Totals {
 }
 
 impl Outcome {
-    /// Returns whether there is an error to be told of.
+    /// Returns whether there is an error to show.
     pub(crate) fn is_failure(self) -> bool {
         matches!(self.group(), Group::Failed | Group::Retrying) || self == Self::QueueFailed
     }

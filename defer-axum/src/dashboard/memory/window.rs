@@ -46,9 +46,9 @@ struct Slot {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Counts {
     pub(crate) succeeded: u32,
-    /// With their jobs, for good.
+    /// Attempts that failed with their jobs, permanently.
     pub(crate) failed: u32,
-    /// And were followed by another.
+    /// Attempts that failed and were followed by another.
     pub(crate) retried: u32,
 }
 

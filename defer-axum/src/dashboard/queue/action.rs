@@ -1,11 +1,11 @@
-//! What an operator can do.
+//! The actions of an operator.
 
 use defer_core::{BoxError, Cancel, JobId, Runner};
 use serde::Deserialize;
 
 use super::answer::{answer_of, inspectable};
 
-/// What an operator can do.
+/// An action of an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Verb {
@@ -24,7 +24,7 @@ pub(crate) enum Action {
     Retry(JobId),
     Discard(JobId),
     Cancel(JobId),
-    /// Of failed jobs with this name whose error begins with this line.
+    /// Retries the failed jobs with this name whose error begins with this line.
     RetryGroup(Group),
     DiscardGroup(Group),
     /// Of the jobs with this name.
@@ -39,7 +39,7 @@ pub(crate) struct Group {
     pub(crate) error: String,
 }
 
-/// What came of an action.
+/// The result of an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Done {
     /// It was done to so many jobs.
@@ -61,8 +61,8 @@ impl Action {
         }
     }
 
-    /// Does it, and logs that, whoever waits for it. Takes at most as long as the queue may. Returns what to tell whoever asked for
-    /// it if that fails.
+    /// Acts and logs the action, even if the caller is dropped. Takes at most as long as the queue may. If that fails, returns what
+    /// to tell the operator.
     pub(crate) async fn perform(&self, runner: &Runner, operator: String) -> Result<Done, &'static str> {
         let (action, asked, runner) = (self.clone(), self.clone(), runner.clone());
         let answer = answer_of(async move { asked.on(&runner).await });

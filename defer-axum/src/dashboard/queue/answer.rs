@@ -27,7 +27,7 @@ pub(super) async fn answer_of<T: Send + 'static>(
     };
     let limited = async { timeout(ANSWER_WITHIN, logged).await.unwrap_or(Err(TOO_LONG)) };
     tokio::spawn(limited).await.unwrap_or_else(|panicked| {
-        // What it panicked with may panic when it is dropped.
+        // The payload of the panic may panic when it is dropped.
         mem::forget(panicked);
         Err("The queue panicked.")
     })

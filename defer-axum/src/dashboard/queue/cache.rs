@@ -1,4 +1,4 @@
-//! What the queue has, asked for at most every two seconds, and never waited for by the live page.
+//! The queue's contents. The queue is asked at most every two seconds, and the live page never waits for it.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -69,7 +69,7 @@ impl Cache {
         *asked = Some(Instant::now());
     }
 
-    /// What was asked before is out of date.
+    /// Marks the cached answers as out of date.
     pub(crate) async fn forget(&self) {
         *self.asked.lock().await = None;
         self.latest().jobs.clear();
@@ -97,7 +97,7 @@ impl Cache {
                 None => Ok(None),
             }
         });
-        // What was known stays if it fails, and is not asked for sooner.
+        // If it fails, the last answer stays, and the queue is not asked sooner.
         let mut answer = answer.await.unwrap_or_else(|_| self.job(id));
         if let Some(job) = &mut answer {
             bound_job(job);

@@ -1,4 +1,4 @@
-//! What the queue had when it was asked.
+//! The queue's contents when it was last asked.
 
 use std::{
     mem,
@@ -24,7 +24,7 @@ const UNCLAIMED: usize = 20;
 /// How long the line of a group may be, in bytes: `defer-sqlx` has 200 characters of it.
 const LINE: usize = 800;
 
-/// What the queue had when it was last asked. Texts and lists are bounded, whatever it says.
+/// The queue's contents when it was last asked. Texts and lists are bounded, whatever the queue answers.
 #[derive(Clone, Default)]
 pub(crate) struct Inspected {
     pub(crate) counts: QueueCounts,
@@ -34,7 +34,7 @@ pub(crate) struct Inspected {
     pub(crate) holders: Vec<Holder>,
     /// Names of types that are paused.
     pub(crate) paused: Vec<String>,
-    /// What is due and nobody takes.
+    /// Types with due jobs that no worker takes.
     pub(crate) unclaimed: Vec<String>,
     /// Those that are not due.
     pub(crate) delayed: Vec<QueuedJob>,

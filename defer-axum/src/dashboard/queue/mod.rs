@@ -1,4 +1,4 @@
-//! What the page asks the queue, and what it has it do.
+//! The page's questions to the queue, and the actions that it passes on.
 //!
 //! | file | hides |
 //! |---|---|

@@ -10,30 +10,30 @@ use defer_core::Cancel;
 #[template(path = "dashboard/button.html")]
 pub(crate) struct Button {
     pub(super) verb: Verb,
-    /// What it is done to, as fields of the form.
+    /// The target of the action, as fields of the form.
     pub(super) fields: Vec<(&'static str, String)>,
-    /// What it is done to, in words.
+    /// The target of the action, in words.
     about: String,
 }
 
 impl Button {
-    /// Of a job.
+    /// Creates the button of a job.
     pub(super) fn of_job(verb: Verb, name: &str, id: &str) -> Self {
         Self { verb, fields: vec![("id", id.to_owned())], about: format!("{name} {id}") }
     }
 
-    /// Of a group of failed jobs.
+    /// Creates the button of a group of failed jobs.
     pub(super) fn of_group(verb: Verb, name: &str, key: &str, count: u64) -> Self {
         let about = if count == 1 { format!("1 failed {name}") } else { format!("{count} failed {name}") };
         Self { verb, fields: vec![("group", key.to_owned())], about }
     }
 
-    /// Of all jobs with a name.
+    /// Creates the button of all jobs with a name.
     pub(super) fn of_type(verb: Verb, name: &str) -> Self {
         Self { verb, fields: vec![("name", name.to_owned())], about: format!("the jobs {name}") }
     }
 
-    /// Of what was asked for, where only that is known.
+    /// Creates the button of an action, of which no more is known.
     pub(super) fn of(action: &Action, group_key: &str) -> Self {
         let verb = action.verb();
         match action {

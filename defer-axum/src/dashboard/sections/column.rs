@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-/// What the types are sorted by.
+/// The column by which the types are sorted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Column {

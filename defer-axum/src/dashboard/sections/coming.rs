@@ -1,4 +1,4 @@
-//! What comes: jobs that are delayed, or wait for their next attempt.
+//! Upcoming jobs: those that are delayed, or wait for their next attempt.
 
 use std::time::{Duration, SystemTime};
 

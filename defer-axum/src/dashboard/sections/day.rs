@@ -49,7 +49,7 @@ impl Day {
     }
 
     pub(super) fn section(&self) -> askama::Result<Section> {
-        // What is not over is left out: it would change every second.
+        // The current minute is left out: it would change every second.
         let over = &self.minutes[..self.minutes.len() - 1];
         let most = over.iter().map(|counts| counts.all()).max().unwrap_or_default();
         let html = Html { day: self, plot: Plot::of_day(over), most };

@@ -1,4 +1,4 @@
-//! What fails, since when and why.
+//! Failures: which types, since when and why.
 
 use std::{
     hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
@@ -32,7 +32,7 @@ pub(crate) struct FailureRow {
     name: String,
     /// `None` if errors are hidden.
     error: Option<String>,
-    /// Jobs that failed for good in this process.
+    /// Jobs that failed permanently in this process.
     failed: u64,
     /// Attempts that were followed by another in this process.
     retried: u64,
@@ -161,7 +161,7 @@ impl FailureRow {
         counts.join(", ")
     }
 
-    /// Returns whether nothing has failed for good.
+    /// Returns whether nothing has failed permanently.
     fn is_mild(&self) -> bool {
         self.failed == 0 && self.stored.is_none()
     }

@@ -20,10 +20,10 @@ use crate::dashboard::{
     queue::action::Verb,
 };
 
-/// What is known of the jobs that were looked for.
+/// The jobs that a search has found.
 #[derive(Default, Serialize)]
 pub(crate) struct Found {
-    /// What was looked for.
+    /// The id that was searched for.
     id: String,
     jobs: Vec<FoundJob>,
 }

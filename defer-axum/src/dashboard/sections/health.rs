@@ -16,10 +16,10 @@ use crate::dashboard::{memory::refused::Refused, queue::inspected::Inspected};
 /// How long a job may be due before that is worth a look, and before it is bad.
 const LATE: Duration = Duration::from_secs(10);
 const TOO_LATE: Duration = Duration::from_secs(60);
-/// For how long an outage of the queue is told of that is over.
+/// How long an outage of the queue is still reported after its end.
 const TOLD_FOR: Duration = Duration::from_secs(900);
 
-/// What to know first, the worst first.
+/// The most important findings, the worst first.
 #[derive(Serialize)]
 pub(crate) struct Health {
     level: Level,

@@ -28,10 +28,10 @@ pub(crate) struct Now {
     pub(crate) oldest_pending_seconds: Option<f64>,
     /// Attempts that ended, of late.
     pub(crate) runs_per_second: f64,
-    /// How many jobs failed for good in the last five minutes, of those that ran to an end.
+    /// How many jobs failed permanently in the last five minutes, of those that ran to an end.
     pub(crate) failed_ratio: Option<f64>,
     pub(crate) shutdown_announced: bool,
-    /// Of all jobs of the runner.
+    /// The totals of all jobs of the runner.
     pub(crate) totals: Totals,
 }
 

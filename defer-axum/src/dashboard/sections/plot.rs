@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::dashboard::memory::window::Counts;
 
 /// A plot, in its own units: above the line those that succeeded and, narrower and on top, those that were tried again; below it the
-/// jobs that failed for good.
+/// jobs that failed permanently.
 pub(crate) struct Plot {
     columns: Vec<Counts>,
     /// How many counts a column has.
@@ -27,7 +27,7 @@ const DAY_ABOVE: u32 = 60;
 const DAY_BELOW: u32 = 24;
 
 impl Plot {
-    /// Of the last minutes. What is not over is left out: the plot of a busy type would change every second.
+    /// Plots the last minutes. The current slot is left out: the plot of a busy type would change every second.
     pub(super) fn of_minutes(slots: &[Counts]) -> Self {
         let together = (slots.len() / COLUMNS).max(1);
         let slots = slots.split_last().map_or(slots, |(_, over)| over);
@@ -39,7 +39,7 @@ impl Plot {
         Self::new(columns.collect(), slots)
     }
 
-    /// Of each minute of a day.
+    /// Plots each minute of a day.
     pub(super) fn of_day(minutes: &[Counts]) -> Self {
         Self::new(minutes.to_vec(), minutes)
     }

@@ -11,7 +11,7 @@ use super::moment::Moment;
 pub(crate) struct Process {
     pub(super) host: &'static str,
     pub(super) pid: u32,
-    /// Of the service, if it was told.
+    /// The version of the service, if it was set.
     pub(super) version: Option<String>,
     /// Since when the dashboard exists.
     pub(super) since: Moment,

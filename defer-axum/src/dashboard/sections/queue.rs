@@ -1,4 +1,4 @@
-//! What the queue has: its job types, and the jobs that have failed for good.
+//! The queue's contents: its job types, and the jobs that have failed permanently.
 
 use askama::Template;
 use defer_core::queue::{NameCounts, QueueCounts};

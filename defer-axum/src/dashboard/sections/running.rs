@@ -1,4 +1,4 @@
-//! What runs now, here and in other processes.
+//! The jobs that run now, here and in other processes.
 
 use std::time::Duration;
 

@@ -13,12 +13,12 @@ const PART: &str = "<!--part-->";
 pub(crate) struct Section {
     /// The id of its element.
     pub(crate) id: &'static str,
-    /// What is before its rows, and what is behind them.
+    /// The HTML before its rows, and the HTML after them.
     pub(crate) frame: [String; 2],
     pub(crate) rows: Vec<Row>,
 }
 
-/// What a section is that there is nothing for.
+/// The placeholder of an empty section.
 #[derive(Template)]
 #[template(path = "dashboard/absent.html")]
 struct Absent {

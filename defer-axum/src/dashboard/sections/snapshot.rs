@@ -38,7 +38,7 @@ pub(crate) struct Snapshot {
     pub(crate) queue: Option<QueueState>,
     /// The processes that share the queue.
     pub(crate) processes: Vec<ProcessRow>,
-    /// What was looked for, if anything was.
+    /// The result of a search, if there was one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) found: Option<Found>,
 }

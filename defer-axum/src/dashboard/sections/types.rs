@@ -73,11 +73,11 @@ struct RowHtml<'a> {
     cells: Vec<Cell>,
 }
 
-/// What stands in a column of a row.
+/// The contents of a row's column.
 struct Cell {
     class: String,
     text: String,
-    /// What stands there where there is little room.
+    /// The short form for a narrow page.
     short: Option<String>,
 }
 
@@ -97,7 +97,7 @@ pub(super) fn rows(figures: Vec<Figures>, view: &View) -> Vec<TypeRow> {
 }
 
 pub(super) fn section(rows: &[TypeRow], view: &View) -> askama::Result<Section> {
-    // What is nothing everywhere takes no room.
+    // A column without any values is hidden.
     let is_used = |column: Column| column.is_always_there() || rows.iter().any(|row| column.count(row) > 0);
     let columns: Vec<_> = COLUMNS.into_iter().filter(|(column, ..)| is_used(*column)).collect();
     let mut shown: Vec<_> = rows.iter().filter(|row| view.has(row.name)).collect();
@@ -126,7 +126,7 @@ impl From<Figures> for TypeRow {
 }
 
 impl TypeRow {
-    /// Returns whether jobs have failed for good of late.
+    /// Returns whether jobs have failed permanently in the last minutes.
     pub(super) fn fails(&self) -> bool {
         self.last_minutes.iter().any(|counts| counts.failed > 0)
     }

@@ -1,4 +1,4 @@
-//! What is asked for: which jobs, and in which order. From the query string.
+//! The view that the query string asks for: which jobs, and in which order.
 
 use std::{borrow::Borrow, fmt};
 
@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::column::Column;
 use crate::dashboard::memory::outcome::Group;
 
-/// What is asked for. From the query string.
+/// The view that the query string asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub(crate) struct View {

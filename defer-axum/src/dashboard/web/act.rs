@@ -17,7 +17,7 @@ use crate::dashboard::{
 /// Leads back to the page of all jobs.
 const BACK: &str = "?";
 
-/// What is asked for, as a form or a query has it.
+/// The requested action, as a form or a query has it.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Asked {

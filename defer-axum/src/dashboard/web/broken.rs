@@ -1,4 +1,4 @@
-//! What is answered if the dashboard itself fails.
+//! The answer if the dashboard itself fails.
 
 use std::fmt;
 

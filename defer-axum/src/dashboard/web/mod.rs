@@ -1,4 +1,4 @@
-//! What the dashboard answers.
+//! The dashboard's responses.
 //!
 //! | file | hides |
 //! |---|---|

@@ -1,6 +1,6 @@
-//! Who acts on the dashboard.
+//! The operator who acts on the dashboard.
 
-/// The name of whoever uses the dashboard, for the log. Your authentication inserts it into the request's extensions.
+/// The name of the dashboard's user, for the log. Your authentication inserts it into the request's extensions.
 ///
 /// ```
 /// use axum::{extract::Request, http::StatusCode, middleware::Next, response::Response};

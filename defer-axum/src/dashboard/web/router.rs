@@ -77,7 +77,7 @@ impl Dashboard {
         self
     }
 
-    /// Lets whoever sees the page cancel jobs, run failed ones of the queue again or discard them, and pause job types of the queue
+    /// Lets everyone who sees the page cancel jobs, run failed ones of the queue again or discard them, and pause job types of the queue
     /// and resume them. Each is logged at INFO, with the name of the [`Operator`](crate::dashboard::Operator).
     ///
     /// Without this the page is read-only.
@@ -208,7 +208,7 @@ mod tests {
     use super::*;
     use http::StatusCode;
 
-    /// What a browser, or anybody, may put behind the `?` or into a form: anything that a URI can have, and what is near to
+    /// Queries and forms that any client may send: anything that a URI can have, and what is near to
     /// what the page has.
     fn queries() -> impl Strategy<Value = String> {
         let pair = prop_oneof![
@@ -220,7 +220,7 @@ mod tests {
         vec(pair, 0..5).prop_map(|pairs| pairs.join("&"))
     }
 
-    /// What a dashboard answers: the status and the text.
+    /// Returns a dashboard's response: the status and the text.
     fn answer(request: Request) -> (StatusCode, String) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {

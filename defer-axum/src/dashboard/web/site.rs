@@ -1,4 +1,4 @@
-//! What all requests to a dashboard share: where the figures come from.
+//! The state that all requests to a dashboard share: the sources of its figures.
 
 use std::sync::Arc;
 

@@ -47,7 +47,7 @@ pub(super) fn changes(site: Site, view: View) -> Body {
 struct OpenPage {
     site: Site,
     view: View,
-    /// What the page has of each section.
+    /// The version of each section that the page has.
     sent: BTreeMap<&'static str, Sent>,
     /// When to look again. `None` before the first time.
     next: Option<Instant>,
@@ -58,7 +58,7 @@ struct OpenPage {
     is_last: bool,
 }
 
-/// What a page has of a section: hashes.
+/// The version of a section that a page has, as hashes.
 #[derive(Default)]
 struct Sent {
     frame: u64,
@@ -66,10 +66,10 @@ struct Sent {
     rows: BTreeMap<String, Vec<u64>>,
 }
 
-/// What has changed of a section.
+/// The changes to a section.
 #[derive(Serialize)]
 struct Change {
-    /// What is before its rows, and what is behind them.
+    /// The HTML before its rows, and the HTML after them.
     #[serde(skip_serializing_if = "Option::is_none")]
     frame: Option<[String; 2]>,
     /// The keys of its rows.
@@ -95,7 +95,7 @@ impl OpenPage {
                     () = runner.shutdown_announced() => {}
                 }
             }
-            // The page is told of that, and comes back, if there is still a service, after a while.
+            // The page sees the end, and reconnects after a while if the service is still there.
             self.is_last = self.site.runner().load().shutdown_announced;
             let now = Instant::now();
             self.next = Some(now + EVERY);

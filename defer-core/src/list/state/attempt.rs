@@ -24,7 +24,7 @@ use crate::{
     store::Lease,
 };
 
-/// What is in the way of a job's next attempt.
+/// The obstacle in the way of a job's next attempt.
 pub(crate) enum Obstacle {
     /// The job has ended, or is handed over.
     Gone,
@@ -46,7 +46,7 @@ pub(crate) enum Obstacle {
     Started { job: JobRef, room: usize },
 }
 
-/// What a job has to wait for.
+/// The turns that a job has to wait for.
 pub(crate) struct Slots {
     /// Its serial key, and its turn, if that was taken when its response was over.
     pub(crate) serial: Option<(Arc<str>, Option<Slot>)>,
@@ -56,7 +56,7 @@ pub(crate) struct Slots {
     pub(crate) is_in_line: bool,
 }
 
-/// What follows an attempt.
+/// The step after an attempt.
 pub(crate) enum AfterAttempt {
     /// The job has already ended, or is handed over.
     Gone,

@@ -11,7 +11,7 @@ use crate::{
     model::{id::JobId, policy::Flags},
 };
 
-/// What came of it.
+/// The result of asking for a cancellation.
 pub(crate) enum Asked {
     /// The job has ended. It may be on the queue too, if a push of it was not confirmed.
     Ended { is_unsure: bool },
@@ -23,7 +23,7 @@ pub(crate) enum Asked {
     Queued { is_leased: bool },
 }
 
-/// Who is told that an attempt has to stop. Wake them after unlocking.
+/// The wakers of attempts that have to stop. Wake them after unlocking.
 #[must_use]
 #[derive(Default)]
 pub(crate) struct StopAttempt {

@@ -11,7 +11,7 @@ use crate::{
     observe::{event::JobEventKind, hooks::Times, stats::Final},
 };
 
-/// What is left to do once the lock is released.
+/// The effects that follow once the lock is released.
 #[must_use]
 #[derive(Default)]
 pub(crate) struct Effects {
@@ -21,9 +21,9 @@ pub(crate) struct Effects {
     pub(crate) room: usize,
     /// The held response, and tasks that wait for a change.
     pub(crate) wakers: SmallVec<[Waker; 2]>,
-    /// To be aborted.
+    /// The worker to abort.
     pub(crate) worker: Option<JoinHandle<()>>,
-    /// To be aborted.
+    /// The tasks to abort.
     pub(crate) tasks: Vec<AbortHandle>,
 }
 

@@ -15,7 +15,7 @@ use crate::{
     store::{Envelope, Lease},
 };
 
-/// What follows when a job that was on its way to the queue may start here.
+/// The next step of a job whose push ended and that may start here.
 #[must_use]
 #[derive(Default)]
 pub(crate) struct Returned {
@@ -107,7 +107,7 @@ impl State {
         for (index, entry) in held {
             match way(entry) {
                 Some(way) => parting.push((index, way)),
-                // What is known of the response by now is stored with the job.
+                // The part of the response that is known by now is stored with the job.
                 None if entry.condition() == Condition::Success => entry.pass(),
                 None => {}
             }

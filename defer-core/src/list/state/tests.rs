@@ -215,7 +215,7 @@ fn steps(jobs: usize) -> impl Iterator<Item = Step> {
     of_list.into_iter().chain((0..jobs).flat_map(of_job))
 }
 
-/// What the documentation says of one job.
+/// One job, as the documentation's tables describe it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Expected {
     kind: Kind,
@@ -395,7 +395,7 @@ struct Model {
     /// The index of each job; `None` for one that was shed at once.
     indices: Vec<Option<usize>>,
     ids: Vec<JobId>,
-    /// What the documentation says of the list.
+    /// The list's phase, as the documentation describes it.
     phase: Phase,
     /// It was released with jobs to start, and has not begun.
     is_beginning: bool,
@@ -425,7 +425,7 @@ impl Model {
     /// Returns a list in the same state, whose next step can be another one.
     fn fork(&self) -> Self {
         let Counts { open, waiting, running, room } = self.state.counts;
-        // That the list's room is what is taken was checked.
+        // The list's room was compared with the room that is taken.
         let capacity = Capacity::new(self.capacity.max());
         capacity.take(room);
         Self {
@@ -467,7 +467,7 @@ impl Model {
             // By a worker, or a permit that comes too late.
             Step::ForgetWorker => !self.is_beginning && !self.jobs.iter().any(in_line),
             Step::Pass(job) => self.jobs.get(job).is_some_and(|job| job.obstacle(false, false) == "ask"),
-            // Of others it is what it is without.
+            // For other jobs it equals the step with `false`.
             Step::CancelJob(job, true) => self.jobs.get(job).is_some_and(Expected::is_from_queue),
             _ => true,
         }
@@ -804,7 +804,7 @@ impl Model {
         assert!(!is_held || self.is_held, "a response is held until a job of it is gone: after {way:?}");
     }
 
-    /// What the transitions that may follow depend on.
+    /// Returns everything that later transitions depend on.
     fn fingerprint(&self) -> impl Eq + std::hash::Hash + use<> {
         let jobs: Vec<_> = self.jobs.iter().map(Expected::relevant).collect();
         (jobs, self.state.counts.room, self.is_held, self.phase as u8, self.is_beginning)

@@ -42,7 +42,7 @@ macro_rules! transactions {
         transactions!($feature, $sqlx::Transaction<'_, $sqlx::$driver>, $database);
         transactions!($feature, $sqlx::pool::PoolConnection<$sqlx::$driver>, $database);
     };
-    // What is a connection behind a `DerefMut`.
+    // Types that are a connection behind a `DerefMut`.
     ($feature:literal, $type:ty, $database:expr) => {
         #[cfg(feature = $feature)]
         impl Sealed for $type {

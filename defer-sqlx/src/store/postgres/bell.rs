@@ -1,4 +1,4 @@
-//! How other processes are told that jobs are ready, and how this one hears of it.
+//! Tells other processes that jobs are ready, and listens for them.
 
 use std::{
     fmt,

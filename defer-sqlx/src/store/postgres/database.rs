@@ -64,7 +64,7 @@ macro_rules! look {
     };
 }
 
-/// What is committed is on the disk, also where the role's commits are not.
+/// Makes each commit wait for the disk, even if the role's commits do not.
 macro_rules! synchronous {
     ($is_local:literal) => {
         concat!(
@@ -92,7 +92,7 @@ const SETTINGS: &str = concat!(
 /// A setting of ours that a server takes with the connection, and a pooler does not.
 const IS_DIRECT: &str = "defer.is_direct";
 
-/// What a server takes with the connection: its own limits may be so short that they end the very statement that would set others.
+/// Settings that a server takes with the connection: its own limits may be too short for a statement that sets others.
 const DIRECT: [(&str, &str); 4] = [
     (IS_DIRECT, "yes"),
     ("statement_timeout", "4000"),

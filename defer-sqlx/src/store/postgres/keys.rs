@@ -1,6 +1,6 @@
 //! The statements that claim unique keys, without waiting for a user.
 //!
-//! Whoever claims a key holds a lock of it until its transaction has ended. A user's transaction may stay open for long: who does not
+//! A transaction that claims a key holds its lock until it has ended. A user's transaction may stay open for long: one that does not
 //! get the lock within a moment leaves its job without a claim, and both jobs run. Processes of this crate claim keys in turn, so that
 //! none of them finds a key locked by another that waits for one of its own. A claim that is seen after the lock was had is the only
 //! one.
@@ -29,7 +29,7 @@ pub(super) struct Keys {
     twins: HashMap<String, String>,
 }
 
-/// What a job that is ready does about its key.
+/// The key's effect on a job that is ready.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Claim {
     Free,

@@ -5,7 +5,7 @@
 //! | `database` | how a connection is opened |
 //! | `tables` | the tables' names in statements |
 //! | `store` | which transaction runs on which connection |
-//! | `bell` | how other processes are told that jobs are ready, and how this one hears of it |
+//! | `bell` | tells other processes that jobs are ready, and listens for them |
 //! | `push` | the statements that store jobs that anyone may take |
 //! | `write` | the statements that store and change the jobs of a holder |
 //! | `keys` | the statements that claim unique keys, without waiting for anyone |

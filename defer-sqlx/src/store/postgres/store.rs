@@ -167,7 +167,7 @@ impl Store for Postgres {
                         written.map(|(changed, made_ready)| (changed, !made_ready))
                     })
                 },
-                // That rings by itself.
+                // `write_in_transaction` rings by itself.
                 async || Ok((self.write_in_transaction(input.again()).await?, true)),
             );
             Ok(self.ring_if_owed(at_once.await?))

@@ -1,4 +1,4 @@
-//! What only Postgres does, on the server of `DEFER_TEST_POSTGRES`.
+//! Behavior that only Postgres has, on the server of `DEFER_TEST_POSTGRES`.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -253,7 +253,7 @@ async fn no_statement_runs_under_a_limit_of_the_server() {
     let first = server.open_first().await.unwrap();
     let later = server.open().await.unwrap();
     for mut connection in [first, later] {
-        // What it began with.
+        // The values that the session began with.
         let ask = "SELECT reset_val FROM pg_settings WHERE name IN ('statement_timeout', 'lock_timeout') ORDER BY name";
         let limits: Vec<String> = sqlx::query_scalar(ask).fetch_all(&mut connection).await.unwrap();
         assert_eq!(limits, ["1000", "4000"]);

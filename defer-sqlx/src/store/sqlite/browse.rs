@@ -168,7 +168,7 @@ macro_rules! waiting_of {
     };
 }
 
-/// Of jobs without and with a serial key.
+/// For jobs without and with a serial key.
 pub(super) const WAITING: [&str; 2] =
     [waiting_of!("serial_key IS NULL"), waiting_of!("serial_key IS NOT NULL")];
 

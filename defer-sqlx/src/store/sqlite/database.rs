@@ -25,7 +25,7 @@ pub(super) struct File {
 }
 
 impl File {
-    /// What is committed here outlives a power cut.
+    /// Creates the database. Its commits survive a power cut.
     pub(super) fn new(options: SqliteConnectOptions, in_memory: bool) -> Self {
         let options = options
             .create_if_missing(true)

@@ -15,7 +15,7 @@ type Result<T> = std::result::Result<T, sqlx::Error>;
 
 /// How many jobs are recovered in one transaction.
 const BATCH: usize = 1_000;
-/// Of how many holders.
+/// The most holders that are listed.
 const MOST_HOLDERS: usize = 100;
 
 pub(super) async fn register(connection: &mut SqliteConnection, queue: &str, holder: &Holder) -> Result<()> {

@@ -108,7 +108,7 @@ impl Store for Sqlite {
             let is_alive: Stored<'_, bool> =
                 run!(self.beats, |connection| holders::count(connection, &beaten));
             let is_alive = is_alive.await?;
-            // Apart, so that whoever writes does not wait for it.
+            // On a connection of its own, so that writers do not wait for it.
             let around: Stored<'_, Beat> =
                 look!(self.beats, |connection| holders::look(connection, &queue, &holder, is_alive));
             around.await
@@ -147,7 +147,7 @@ impl Store for Sqlite {
         changes: &'a [Change],
     ) -> Stored<'a, Vec<Changed>> {
         let input = Write::new(holder, held, changes);
-        // What is in memory has one connection, which nothing may leave in a transaction.
+        // A database in memory has one connection, which nothing may leave in a transaction.
         if self.file.is_only_connection() || !at_once::is_one_trip(&input.changes) {
             return self.write_in_transaction(input);
         }

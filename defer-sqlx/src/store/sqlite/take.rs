@@ -272,7 +272,7 @@ fn taken(row: &SqliteRow) -> Result<((i64, i64), Taken)> {
     Ok((order, taken))
 }
 
-/// What another client has stored as a text may be none: SQLite does not look.
+/// Returns a text. Another client may have stored bytes that are none: SQLite does not check.
 pub(super) fn text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
@@ -326,7 +326,7 @@ macro_rules! groups_of {
     };
 }
 
-/// Of jobs without and with a serial key.
+/// For jobs without and with a serial key.
 pub(super) const GROUPS: [&str; 2] = [groups_of!("serial_key IS NULL"), groups_of!("serial_key IS NOT NULL")];
 
 /// Returns the groups of ready jobs of a queue: some steps in an index for each, however many jobs it has. One name may have two.

@@ -54,7 +54,7 @@ pub(super) const RETRY: &str = change!(concat!(
     "ended = CASE cancel WHEN 0 THEN NULL ELSE now END"
 ));
 
-/// What a job that is given back becomes: it is cancelled if it was asked to be, and if its condition was not asked, its status tells.
+/// The new state of a job that is given back: cancelled if that was asked for; if its condition was not asked, its status decides.
 macro_rules! given_back {
     ($outcome:literal) => {
         concat!(
@@ -88,7 +88,7 @@ pub(super) const READY: &str = change!(concat!(
     " WHEN 1 THEN NULL ELSE now END"
 ));
 
-/// Of one job, which has a twin (`?5`) or not, or will take its place (`?10`). A job that a worker gives back keeps its turn.
+/// Changes one job, which has a twin (`?5`) or not, or will take its place (`?10`). A job that a worker gives back keeps its turn.
 pub(super) const READY_WITH_KEYS: &str = concat!(
     "UPDATE defer_jobs SET state = CASE WHEN becomes = 1 AND ?5 IS NOT NULL THEN 7 ELSE becomes END, ",
     "duplicate_of = CASE becomes WHEN 1 THEN ?5 END, claim = CASE WHEN becomes = 1 AND ?5 IS NOT NULL THEN claim ELSE ",

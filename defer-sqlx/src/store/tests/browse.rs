@@ -1,4 +1,4 @@
-//! What a person looks at.
+//! The views of a person.
 
 use std::collections::BTreeMap;
 

@@ -319,7 +319,7 @@ pub(crate) async fn a_job_that_is_given_back_has_no_attempt_more(Place { a, b, .
     assert_eq!(write_one(&a, &holder, change(&job, taken.claim, kind)).await, Changed::Made);
     let taken = take_one(&b, &other, "Mail").await;
     assert_eq!((taken.attempts, taken.outcome.as_deref()), (0, Some(&*outcome)));
-    // Whoever gives it back the next time knows nothing of the response.
+    // The next holder to give it back does not know the response.
     assert_eq!(write_one(&b, &other, change(&job, taken.claim, ready(0))).await, Changed::Made);
     assert_eq!(take_one(&a, &holder, "Mail").await.outcome, Some(outcome));
 }
@@ -354,7 +354,7 @@ pub(crate) async fn a_job_that_is_given_back_before_its_condition_was_asked_is_j
         with(2, None),
     ];
     a.write(&holder, &jobs, &[]).await.unwrap();
-    // Whoever knows the outcome has asked.
+    // A holder that knows the outcome has asked.
     let asked = ChangeKind::Ready {
         delay: 0,
         serial: None,

@@ -1,4 +1,4 @@
-//! What a person asks for.
+//! The operations that a person asks for.
 
 use defer_core::JobStatus;
 
@@ -36,7 +36,7 @@ pub(crate) async fn progress_is_that_of_the_attempt_that_has_the_job(Place { a, 
     assert_eq!((status(&held).await, status(&pushed).await), (is("1"), is(json)));
     assert_eq!(other.status(held.id).await.unwrap(), None, "of another queue");
 
-    // Of somebody else, under another claim, and of no row.
+    // By another holder, under another claim, and for no row.
     assert_eq!(write_one(&b, &stranger, change(&pushed, taken.claim, says("2"))).await, Changed::Refused);
     let late = change(&pushed, taken.claim + 1, says("2"));
     assert_eq!(write_one(&a, &holder, late).await, Changed::Refused);
@@ -71,7 +71,7 @@ pub(crate) async fn counts_tell_of_each_state(Place { a, b, .. }: Place) {
     a.write(&holder, &[], &changes).await.unwrap();
     a.push(&[job("Sync"), NewJob { priority: 9, ..job("Sync") }]).await.unwrap();
     take_one(&a, &holder, "Sync").await;
-    // What waits has then been due for a while.
+    // Waiting jobs have then been due for a while.
     tokio::time::sleep(Duration::from_millis(20)).await;
     let counts = b.counts().await.unwrap();
     assert_eq!((counts.pending, counts.running, counts.done, counts.failed), (3, 2, 1, 1));
@@ -113,7 +113,7 @@ pub(crate) async fn a_failed_job_can_be_run_again_with_all_its_attempts(Place { 
     assert!(b.retry(job.id).await.unwrap());
     assert!(!b.retry(job.id).await.unwrap());
     assert!(b.failed(9).await.unwrap().is_empty());
-    // What its last holder says of it comes too late.
+    // Its last holder's change comes too late.
     assert_eq!(write_one(&a, &holder, again(&end)).await, Changed::Refused);
     let first = take_one(&b, &holder, "Mail").await;
     assert_eq!(first.id, twin.id.to_string(), "a job that is run again goes behind those that wait");

@@ -20,7 +20,7 @@ pub(crate) async fn a_taken_job_gives_up_its_key(Place { a, b, .. }: Place) {
     let jobs = [unique("Mail", "k"), unique("Mail", "k"), unique("Mail", "k")];
     a.push(&jobs[..1]).await.unwrap();
     take_one(&b, &holder, "Mail").await;
-    // What it read before may have changed since.
+    // Rows that it read before may have changed since.
     assert_eq!(a.push(&jobs[1..2]).await.unwrap(), [None]);
     assert_eq!(a.push(&jobs[2..]).await.unwrap(), [Some(jobs[1].id)]);
     assert_eq!(write_one(&b, &holder, change(&jobs[0], 1, done())).await, Changed::Made);
@@ -167,7 +167,7 @@ pub(crate) async fn keys_of_different_queues_are_different(Place { a, other, .. 
 
 pub(crate) async fn jobs_with_a_serial_key_are_taken_one_at_a_time_in_their_order(Place { a, b, .. }: Place) {
     let holder = register(&b).await;
-    // Of two types and priorities; what counts is which became ready first.
+    // Two types and priorities; the order in which they became ready decides.
     let mut jobs = vec![serial("Mail", "k"), serial("Sync", "k"), serial("Mail", "k")];
     jobs[2].priority = 7;
     for job in &jobs {

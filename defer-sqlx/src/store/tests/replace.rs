@@ -158,7 +158,7 @@ pub(crate) async fn processes_that_replace_at_once_leave_one(Place { a, b, .. }:
     for task in tasks {
         task.await.unwrap();
     }
-    // Whoever did not get a key in time has none: both run.
+    // A process that did not get a key in time has none: both jobs run.
     let holder = register(&a).await;
     let left = take(&a, &holder, &["Mail"], 99).await.len();
     assert!((2..=16).contains(&left), "{left}");

@@ -14,7 +14,7 @@ pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Opti
             if let Some(answer) = ask().await {
                 return answer;
             }
-            // What is asked is a page, a file or another process, which tell nobody when they have changed.
+            // Polled: a page, a file or another process does not notify anyone of a change.
             sleep(Duration::from_millis(20)).await;
         }
     };

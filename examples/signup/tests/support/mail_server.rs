@@ -17,7 +17,7 @@ pub(crate) struct MailServer {
 }
 
 impl MailServer {
-    /// Starts a server that keeps whoever names a recipient waiting for [`answer`](Self::answer).
+    /// Starts a server that keeps each client that names a recipient waiting for [`answer`](Self::answer).
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("smtp://{}", listener.local_addr().unwrap());

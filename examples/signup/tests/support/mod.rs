@@ -32,7 +32,7 @@ pub(crate) struct Service {
     _stdout: Lines<BufReader<ChildStdout>>,
 }
 
-/// What a stopped service leaves.
+/// The files that a stopped service leaves.
 pub(crate) struct Stopped {
     pub(crate) status: ExitStatus,
     pub(crate) log: String,
@@ -180,7 +180,7 @@ impl Feed {
             if let Some(end) = self.received.windows(2).position(|two| two == b"\n\n") {
                 let event: Vec<u8> = self.received.drain(..end + 2).collect();
                 let event = String::from_utf8(event).unwrap();
-                // What begins with a colon only keeps the connection alive.
+                // A line that begins with a colon only keeps the connection alive.
                 if let Some(data) = event.trim().strip_prefix("data:") {
                     return Some(serde_json::from_str(data).unwrap());
                 }

@@ -1,4 +1,4 @@
-//! What `defer-core/src/sync.rs` has, by loom.
+//! The items of `defer-core/src/sync.rs`, by loom.
 
 use std::{
     future::Future,
@@ -83,7 +83,7 @@ pub(crate) mod oneshot {
     }
 }
 
-/// Tokio's `Notify`, as far as it is used: whoever asks is told of each notification that follows, polled or not.
+/// Tokio's `Notify`, as far as it is used: a future that was created receives each later notification, polled or not.
 #[derive(Debug, Default)]
 pub(crate) struct Notify(Mutex<Notifications>);
 

@@ -37,7 +37,7 @@ async fn main() {
             println!("works\n{address}");
             serve.await.unwrap();
             log.note("ended");
-            // What is not stored by now never is.
+            // A job that is not stored by now never is.
             std::process::exit(0);
         }
         "work" => {

@@ -36,7 +36,7 @@ pub mod thread {
             self.0.with(|cell| cell.set(value));
         }
 
-        /// What is in the cell.
+        /// Returns the contents of the cell.
         pub fn get(&'static self) -> T
         where
             T: Copy,

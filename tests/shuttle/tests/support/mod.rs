@@ -1,4 +1,4 @@
-//! What the scenarios share: how they are explored, and the record of what happened to each job.
+//! Shared by the scenarios: their exploration, and the record of what happened to each job.
 
 #![allow(dead_code, reason = "no file uses all of it")]
 
@@ -68,7 +68,7 @@ pub(crate) fn join<T>(threads: impl IntoIterator<Item = shuttle::thread::JoinHan
     threads.into_iter().map(|thread| thread.join().expect("it does not panic")).collect()
 }
 
-/// What happened to each job, by its events.
+/// The events of each job.
 #[derive(Clone, Default)]
 pub(crate) struct Record(Arc<Mutex<Recorded>>);
 

@@ -111,7 +111,7 @@ pub mod task {
             false
         }
 
-        /// What it panicked with.
+        /// Returns the payload of the panic.
         pub fn into_panic(self) -> Box<dyn Any + Send> {
             Box::new(self)
         }

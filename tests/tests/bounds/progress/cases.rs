@@ -91,7 +91,7 @@ impl Case {
         self.check(&world.runner).await
     }
 
-    /// What has to be so once all requests were answered.
+    /// Checks the state that must hold once all requests were answered.
     async fn check(&self, runner: &Runner) -> Result<(), TestCaseError> {
         runner.idle().await;
         let stats = runner.stats();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-/// What a handler does.
+/// The behavior of a handler.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub(super) jobs: Vec<Work>,
@@ -13,12 +13,12 @@ pub(super) struct Plan {
     pub(super) answer: Answer,
 }
 
-/// What a job does.
+/// The behavior of a job.
 #[derive(Clone, Debug)]
 pub(super) enum Work {
     Nothing,
     Yields,
-    /// Fails, is tried again, and fails for good.
+    /// Fails, is tried again, and fails permanently.
     Fails,
     /// Defers this many further jobs.
     Defers(usize),
@@ -34,12 +34,12 @@ pub(super) struct Ask {
     pub(super) then: Then,
 }
 
-/// What becomes of an answer.
+/// The fate of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Then {
     Read,
     Drop,
-    /// Dropped when whoever asked has done everything else.
+    /// Dropped when the client has done everything else.
     Keep,
 }
 

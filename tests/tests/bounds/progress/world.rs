@@ -17,12 +17,12 @@ use tower::ServiceExt;
 
 use super::plan::{Answer, Ask, Plan, Then, Work};
 
-/// What all that happens in a case has in common.
+/// The state that everything in a case shares.
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) runner: Runner,
     pub(super) layers: usize,
-    /// What is done for `/0`, `/1`, and so on.
+    /// The plans for `/0`, `/1`, and so on.
     pub(super) requests: Vec<Arc<Plan>>,
 }
 

@@ -1,4 +1,4 @@
-//! That list jobs, counts and holders.
+//! Statements that list jobs, counts and holders.
 
 /// Names that have ready jobs, with both kinds of groups of them.
 macro_rules! waiting {

@@ -1,4 +1,4 @@
-//! Of groups of failed jobs.
+//! Statements about groups of failed jobs.
 
 /// The first line of an error, in the words of the index.
 macro_rules! first_line {

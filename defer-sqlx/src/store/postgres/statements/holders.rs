@@ -1,4 +1,4 @@
-//! Of holders, and of recovery.
+//! Statements about holders, and for recovery.
 
 /// The condition counts while nobody knows the outcome of the response.
 macro_rules! orphan {

@@ -1,4 +1,4 @@
-//! That look, and that a person asks for.
+//! Statements that look, and those that a person asks for.
 
 statements! {
     // Each part stops at 10,000 rows.

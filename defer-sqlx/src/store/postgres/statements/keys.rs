@@ -1,4 +1,4 @@
-//! That claim unique keys, without waiting for a user.
+//! Statements that claim unique keys, without waiting for a user.
 
 statements! {
     turn = "SELECT pg_advisory_xact_lock(hashtextextended('defer_jobs claims ' || $1::text, 0))";

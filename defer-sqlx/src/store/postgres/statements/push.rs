@@ -1,4 +1,4 @@
-//! That store jobs for anyone.
+//! Statements that store jobs for any worker.
 
 statements! {
     push = concat!("INSERT INTO {jobs} (queue, due, turn, created, ended, state, id, name, payload, metadata, priority, serial_key, unique_key, \

@@ -1,4 +1,4 @@
-//! Of jobs that may start only so often.
+//! Statements about jobs that may start only so often.
 
 /// The key as it is stored: an index has no room for a long one.
 macro_rules! short {

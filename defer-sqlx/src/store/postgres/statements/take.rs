@@ -1,4 +1,4 @@
-//! That find due jobs.
+//! Statements that find due jobs.
 
 /// Names that were asked for and are not paused.
 macro_rules! asked {

@@ -1,6 +1,6 @@
-//! That store and change jobs.
+//! Statements that store and change jobs.
 
-/// What a job that is given back becomes: if its condition was not asked, its status tells.
+/// The new state of a job that is given back: if its condition was not asked, its status decides.
 macro_rules! given_back {
     () => {
         "CASE WHEN j.cancel <> 0 THEN 6 WHEN j.state <> 0 OR j.outcome IS NOT NULL OR c.outcome IS NOT NULL THEN 1 \
