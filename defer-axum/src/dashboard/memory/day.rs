@@ -46,6 +46,7 @@ impl Day {
         let last = number(now);
         let back_of = |number: u32| Some(last.checked_sub(number)? as usize).filter(|back| *back < MINUTES);
         let here = self.minutes.iter().map(|minute| (minute.number, minute.counts));
+        let here = here.filter(|(_, counts)| *counts != Counts::default());
         let mut minutes = vec![Counts::default(); MINUTES];
         for (number, counts) in here.chain(latest.map(|(at, counts)| (number(at), counts))) {
             if let Some(back) = back_of(number) {

@@ -99,12 +99,22 @@ impl Journal {
 
     /// Remembers how an attempt or a job has ended, and counts a job that was taken from a queue.
     pub(crate) fn note(&self, report: &Report<'_>) {
-        if let JobEventKind::Taken = report.kind() {
-            self.lock().of(report.name()).totals.taken += 1;
-            return;
+        match report.kind() {
+            // Most events are these: with a known outcome, most of the work is decided when this is compiled.
+            JobEventKind::Succeeded { elapsed, .. } => {
+                self.count(report, Outcome::Succeeded, Some(*elapsed), None);
+            }
+            _ => self.note_other(report),
         }
+    }
+
+    #[cold]
+    fn note_other(&self, report: &Report<'_>) {
         let (outcome, elapsed, error) = match report.kind() {
-            JobEventKind::Succeeded { elapsed, .. } => (Outcome::Succeeded, Some(*elapsed), None),
+            JobEventKind::Taken => {
+                self.lock().of(report.name()).totals.taken += 1;
+                return;
+            }
             JobEventKind::Retrying { error, elapsed, .. } => (Outcome::Retrying, Some(*elapsed), Some(error)),
             JobEventKind::Failed { error, elapsed, .. } => (Outcome::Failed, Some(*elapsed), Some(error)),
             JobEventKind::Panicked { error, elapsed, .. } => (Outcome::Panicked, Some(*elapsed), Some(error)),
@@ -117,9 +127,14 @@ impl Journal {
             JobEventKind::Abandoned => (Outcome::Abandoned, None, None),
             _ => return,
         };
-        let at = report.at().unwrap_or_else(Timestamp::now).since(self.begun);
         // Before the lock: a user's code writes it.
         let error = error.filter(|_| !self.hides_errors()).map(bounded);
+        self.count(report, outcome, elapsed, error);
+    }
+
+    #[inline(always)]
+    fn count(&self, report: &Report<'_>, outcome: Outcome, elapsed: Option<Duration>, error: Option<String>) {
+        let at = report.at().unwrap_or_else(Timestamp::now).since(self.begun);
         // A job can fail without an attempt, by its condition or for want of a timer. One that had started before there was a
         // dashboard may not know for how long it ran.
         let ran = elapsed.filter(|_| report.attempt() > 0 && report.at().is_some());

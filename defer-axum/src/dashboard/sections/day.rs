@@ -31,7 +31,6 @@ struct Frame;
 struct Html<'a> {
     day: &'a Day,
     plot: Plot,
-    most: u64,
 }
 
 impl Day {
@@ -51,8 +50,7 @@ impl Day {
     pub(super) fn section(&self) -> askama::Result<Section> {
         // The current minute is left out: it would change every second.
         let over = &self.minutes[..self.minutes.len() - 1];
-        let most = over.iter().map(|counts| counts.all()).max().unwrap_or_default();
-        let html = Html { day: self, plot: Plot::of_day(over), most };
+        let html = Html { day: self, plot: Plot::of_day(over) };
         Section::new("day", &Frame, [Row::new("plot", &html)])
     }
 }

@@ -8,7 +8,8 @@ use crate::dashboard::memory::window::Counts;
 /// jobs that failed permanently.
 pub(crate) struct Plot {
     columns: Vec<Counts>,
-    /// How many counts a column has.
+    scale: Scale,
+    most: u64,
     succeeded: u64,
     failed: u64,
     retried: u64,
@@ -36,22 +37,38 @@ impl Plot {
             slots.iter().for_each(|counts| sum.add(*counts));
             sum
         });
-        Self::new(columns.collect(), slots)
+        Self::new(columns.collect())
     }
 
     /// Plots each minute of a day.
     pub(super) fn of_day(minutes: &[Counts]) -> Self {
-        Self::new(minutes.to_vec(), minutes)
+        Self::new(minutes.to_vec())
     }
 
-    fn new(columns: Vec<Counts>, all: &[Counts]) -> Self {
-        let sum = |of: fn(&Counts) -> u32| all.iter().map(|counts| u64::from(of(counts))).sum();
-        Self {
+    fn new(columns: Vec<Counts>) -> Self {
+        let mut plot = Self {
             columns,
-            succeeded: sum(|counts| counts.succeeded),
-            failed: sum(|counts| counts.failed),
-            retried: sum(|counts| counts.retried),
+            scale: Scale { above: 1, below: 1 },
+            most: 0,
+            succeeded: 0,
+            failed: 0,
+            retried: 0,
+        };
+        let columns = plot.columns.iter().filter(|counts| **counts != Counts::default());
+        for counts in columns {
+            plot.most = plot.most.max(counts.all());
+            plot.succeeded += u64::from(counts.succeeded);
+            plot.failed += u64::from(counts.failed);
+            plot.retried += u64::from(counts.retried);
+            plot.scale.above = plot.scale.above.max(above(counts));
+            plot.scale.below = plot.scale.below.max(counts.failed);
         }
+        plot
+    }
+
+    /// Returns how many attempts the column with the most has.
+    pub(super) fn most(&self) -> u64 {
+        self.most
     }
 
     /// Says in words what it shows.
@@ -62,30 +79,23 @@ impl Plot {
 
     /// Returns the bars of attempts that succeeded.
     pub(super) fn good(&self) -> String {
-        let scale = self.scale();
+        let scale = &self.scale;
         self.bars(|counts| (ABOVE, scale.above(counts.succeeded), BAR))
     }
 
     /// Returns the bars of attempts that were tried again.
     pub(super) fn retried(&self) -> String {
-        let scale = self.scale();
+        let scale = &self.scale;
         self.bars(|counts| (ABOVE - scale.above(counts.succeeded), scale.above(counts.retried), 1))
     }
 
     /// Returns the bars of jobs that failed.
     pub(super) fn bad(&self) -> String {
-        let scale = self.scale();
+        let scale = &self.scale;
         self.bars(|counts| {
             let height = scale.below(counts.failed);
             (ABOVE + 1 + height, height, BAR)
         })
-    }
-
-    fn scale(&self) -> Scale {
-        Scale {
-            above: self.columns.iter().map(above).max().unwrap_or_default().max(1),
-            below: self.columns.iter().map(|counts| counts.failed).max().unwrap_or_default().max(1),
-        }
     }
 
     /// Returns bars, each given by its lower end, its height and its width.
@@ -102,13 +112,13 @@ impl Plot {
 
     /// Returns the outline of a day's attempts that did not fail.
     pub(super) fn day_above(&self) -> String {
-        let most = self.scale().above;
+        let most = self.scale.above;
         self.outline(|counts| DAY_ABOVE - part(above(counts), most, DAY_ABOVE))
     }
 
     /// Returns the outline of a day's failed jobs, below the line.
     pub(super) fn day_below(&self) -> String {
-        let most = self.scale().below;
+        let most = self.scale.below;
         self.outline(|counts| DAY_ABOVE + part(counts.failed, most, DAY_BELOW))
     }
 
@@ -128,7 +138,7 @@ impl Plot {
     }
 }
 
-/// How many attempts the highest bars stand for.
+/// How many attempts the highest bars stand for, which is at least one.
 struct Scale {
     above: u32,
     below: u32,
@@ -151,8 +161,12 @@ fn above(counts: &Counts) -> u32 {
 
 /// Returns how high this is, of the height of the most. A single one among many is still seen.
 fn part(count: u32, most: u32, height: u32) -> u32 {
+    // Most minutes of a day are like this, and a division takes long.
+    if count == 0 {
+        return 0;
+    }
     let part = u64::from(count) * u64::from(height) / u64::from(most);
-    u32::try_from(part).unwrap_or(height).max(u32::from(count > 0)).min(height)
+    u32::try_from(part).unwrap_or(height).clamp(1, height)
 }
 
 #[cfg(test)]
