@@ -126,7 +126,7 @@ async fn pass(client: TcpStream, server: SocketAddr, way: watch::Sender<Way>) {
     }
 }
 
-/// Returns whether a message is a Postgres server's reply to a commit: it reports a COMMIT or a write, and no transaction is open.
+/// Returns whether a message is a Postgres server's reply to a commit: a COMMIT or a write, after which no transaction is open.
 fn is_of_commit(word: &[u8]) -> bool {
     let has = |text: &[u8]| word.windows(text.len()).any(|part| part == text);
     word.ends_with(b"Z\0\0\0\x05I") && (has(b"COMMIT\0") || has(b"INSERT 0 ") || has(b"UPDATE "))

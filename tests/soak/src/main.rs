@@ -5,11 +5,11 @@
 //!   the memory at the end with that after the first tenth.
 //! - `soak pending [JOBS]` measures the memory of a waiting job, and the latency of requests while that many jobs are
 //!   worked off.
-//! - `soak page [SECONDS]` defers a hundred thousand jobs a second under a dashboard. It compares the dashboard's figures with the
-//!   runner's, and its memory at the end with that after a second. `scripts/soak_page.py` opens it in a browser.
+//! - `soak page [SECONDS]` defers a hundred thousand jobs a second under a dashboard. It compares the dashboard's figures with
+//!   the runner's, and its memory at the end with that after a second. `scripts/soak_page.py` opens it in a browser.
 //! - `soak types` measures the memory that a dashboard uses for three hundred job types.
-//! - `soak scene NAME` serves a dashboard that is `empty`, `busy`, `failing`, has its queue `down`, shows three hundred `types`, or
-//!   `hostile` names. It runs until its input ends. `scripts/page.py` takes pictures of them.
+//! - `soak scene NAME` serves a dashboard that is `empty`, `busy`, `failing`, has its queue `down`, shows three hundred
+//!   `types`, or `hostile` names. It runs until its input ends. `scripts/page.py` takes pictures of them.
 
 mod load;
 mod memory;

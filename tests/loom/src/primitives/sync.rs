@@ -83,7 +83,7 @@ pub(crate) mod oneshot {
     }
 }
 
-/// The part of Tokio's `Notify` that the sources use. A future receives every notification sent after its creation, polled or not.
+/// The part of Tokio's `Notify` that the sources use. A future receives each notification sent after its creation, polled or not.
 #[derive(Debug, Default)]
 pub(crate) struct Notify(Mutex<Notifications>);
 

@@ -125,8 +125,8 @@ pub mod task {
 
     impl Error for JoinError {}
 
-    /// Returns the number of tasks. A schedule waits for them before its end, which drops what is left and cannot drop a task that
-    /// holds a lock.
+    /// Returns the number of tasks. A schedule waits for them before its end, which drops what is left and cannot drop a task
+    /// that holds a lock.
     pub fn alive() -> usize {
         ALIVE.load(Ordering::Relaxed)
     }
