@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Tests the crates that need no database with the lowest versions that their manifests declare. Needs a nightly cargo to resolve
-# them. Uses a separate workspace, because sqlx needs newer versions.
+# Tests the crates that need no database with the lowest dependency versions that their manifests declare. Needs a nightly cargo
+# to resolve them. Uses a separate workspace, because sqlx needs newer versions.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)

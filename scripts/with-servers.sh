@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs a command beside its own Postgres server, on a free port, whose URL is in DEFER_TEST_POSTGRES. The server syncs each commit
-# to disk, unless DEFER_TEST_FSYNC is off: then a busy disk delays no transaction, and only a crash of the machine loses any.
+# Runs a command next to its own Postgres server on a free port. DEFER_TEST_POSTGRES is its URL. The server syncs each commit
+# to disk, unless DEFER_TEST_FSYNC is off. A busy disk then delays no transaction, and only a crash of the machine loses any.
 set -euo pipefail
 
 folder=$(mktemp -d)

@@ -34,7 +34,7 @@ struct Html<'a> {
 }
 
 impl Day {
-    /// `minutes`: of a day, the last first one that is not over, and how many of them there were at all.
+    /// `minutes` are those of a day, up to the current one. `known` is the number of minutes since the dashboard was created.
     pub(super) fn new(since: Moment, minutes: Vec<Counts>, known: usize) -> Self {
         let known = &minutes[minutes.len() - known.min(minutes.len())..];
         let of = |of: fn(&Counts) -> u32| known.iter().map(of).collect();

@@ -1,4 +1,4 @@
-//! The page, section by section: the figures of each, and how they are written.
+//! The page, section by section: the figures of each, and their HTML.
 //!
 //! | file | hides |
 //! |---|---|

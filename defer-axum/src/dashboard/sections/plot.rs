@@ -1,34 +1,35 @@
-//! Plots of how attempts went: those that succeeded above a line, and failures below it.
+//! Plots of attempts: successes above a line, and failures below it.
 
 use std::fmt::Write as _;
 
 use crate::dashboard::memory::window::Counts;
 
-/// A plot, in its own units: above the line those that succeeded and, narrower and on top, those that were tried again; below it the
-/// jobs that failed permanently.
+/// A plot in its own units. Above the line are successes and, narrower and on top, retried attempts. Below it are jobs that
+/// failed permanently.
 pub(crate) struct Plot {
     columns: Vec<Counts>,
     scale: Scale,
     most: u64,
+    /// The totals of all columns.
     succeeded: u64,
     failed: u64,
     retried: u64,
 }
 
-/// How wide a column is, and how much of that its bar.
+/// The width of a column, and of its bar.
 const COLUMN: usize = 4;
 const BAR: usize = 3;
-/// How high bars are above the line, and below it.
+/// The height of bars above the line, and below it.
 const ABOVE: u32 = 20;
 const BELOW: u32 = 8;
-/// How many columns the last minutes have.
+/// The number of columns for the last minutes.
 const COLUMNS: usize = 30;
-/// How high the plot of a day is.
+/// The height of a day's plot.
 const DAY_ABOVE: u32 = 60;
 const DAY_BELOW: u32 = 24;
 
 impl Plot {
-    /// Plots the last minutes. The current slot is left out: the plot of a busy type would change every second.
+    /// Plots the last minutes. Leaves out the current slot: otherwise the plot of a busy type would change every second.
     pub(super) fn of_minutes(slots: &[Counts]) -> Self {
         let together = (slots.len() / COLUMNS).max(1);
         let slots = slots.split_last().map_or(slots, |(_, over)| over);
@@ -71,7 +72,7 @@ impl Plot {
         self.most
     }
 
-    /// Says in words what it shows.
+    /// Describes the plot in words.
     pub(super) fn label(&self) -> String {
         let Self { succeeded, failed, retried, .. } = self;
         format!("{succeeded} succeeded, {failed} failed and {retried} were retried")
@@ -83,7 +84,7 @@ impl Plot {
         self.bars(|counts| (ABOVE, scale.above(counts.succeeded), BAR))
     }
 
-    /// Returns the bars of attempts that were tried again.
+    /// Returns the bars of attempts that were retried.
     pub(super) fn retried(&self) -> String {
         let scale = &self.scale;
         self.bars(|counts| (ABOVE - scale.above(counts.succeeded), scale.above(counts.retried), 1))
@@ -99,6 +100,7 @@ impl Plot {
     }
 
     /// Returns bars, each given by its lower end, its height and its width.
+    /// Returns bars. Each is given by its lower end, its height and its width.
     fn bars(&self, bar: impl Fn(&Counts) -> (u32, u32, usize)) -> String {
         let mut bars = String::new();
         for (n, counts) in self.columns.iter().enumerate() {
@@ -122,7 +124,7 @@ impl Plot {
         self.outline(|counts| DAY_ABOVE + part(counts.failed, most, DAY_BELOW))
     }
 
-    /// Returns an outline with a step for each column that differs from the one before.
+    /// Returns an outline with a step at each column that differs from the one before.
     fn outline(&self, height: impl Fn(&Counts) -> u32) -> String {
         let mut outline = format!("M0 {DAY_ABOVE}");
         let mut at = DAY_ABOVE;
@@ -139,6 +141,7 @@ impl Plot {
 }
 
 /// How many attempts the highest bars stand for, which is at least one.
+/// The numbers of attempts at the full height.
 struct Scale {
     above: u32,
     below: u32,
@@ -154,12 +157,12 @@ impl Scale {
     }
 }
 
-/// Returns how many attempts are above the line.
+/// Returns the number of attempts above the line.
 fn above(counts: &Counts) -> u32 {
     counts.succeeded.saturating_add(counts.retried)
 }
 
-/// Returns how high this is, of the height of the most. A single one among many is still seen.
+/// Scales a count to a height. A single one among many stays visible.
 fn part(count: u32, most: u32, height: u32) -> u32 {
     // Most minutes of a day are like this, and a division takes long.
     if count == 0 {

@@ -1,4 +1,4 @@
-//! The dashboard, and what it answers.
+//! The dashboard and its routes.
 
 use std::{fmt, sync::Arc};
 
@@ -24,7 +24,7 @@ use crate::dashboard::{
     sections::view::View,
 };
 
-/// The page needs no more than this. Scripts and styles are files, because an inline one could be somebody else's.
+/// The page needs no more than this. Scripts and styles are files, because an inline one could have been injected.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
      form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -156,7 +156,7 @@ async fn show_data(State(site): State<Site>, view: Result<Query<View>, QueryReje
 async fn show_events(State(site): State<Site>, view: Result<Query<View>, QueryRejection>) -> Response {
     match view {
         Ok(Query(view)) => {
-            // nginx would keep lines back to send them together.
+            // nginx would buffer the lines.
             let headers = [("content-type", "application/x-ndjson"), ("x-accel-buffering", "no")];
             (headers, stream::changes(site, view)).into_response()
         }
@@ -180,14 +180,14 @@ async fn act_script() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], include_str!("../assets/act.js"))
 }
 
-/// Sets the headers that all answers have.
+/// Sets the headers of all responses.
 async fn with_headers(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_SECURITY_POLICY, POLICY);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert("x-robots-tag", HeaderValue::from_static("noindex, nofollow"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    // Not `no-referrer`: with that a form's `Origin` would be `null`.
+    // Not `no-referrer`, which would make a form's `Origin` `null`.
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     response
 }
@@ -208,8 +208,8 @@ mod tests {
     use super::*;
     use http::StatusCode;
 
-    /// Queries and forms that any client may send: anything that a URI can have, and what is near to
-    /// what the page has.
+    /// Queries and forms that any client may send: anything that a URI can contain, and variations
+    /// of the page's own.
     fn queries() -> impl Strategy<Value = String> {
         let pair = prop_oneof![
             "(name|outcome|sort|order|filter|find|do|id|group)=[a-z0-9%<>_+]{0,12}"
@@ -220,14 +220,14 @@ mod tests {
         vec(pair, 0..5).prop_map(|pairs| pairs.join("&"))
     }
 
-    /// Returns a dashboard's response: the status and the text.
+    /// Returns the status and the text of a dashboard's response.
     fn answer(request: Request) -> (StatusCode, String) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
             let router: Router = Dashboard::new(&Runner::default()).enable_actions().into_router();
             let response = router.oneshot(request).await.unwrap();
             let status = response.status();
-            // Changes have no end.
+            // The changes never end.
             let is_page = response.headers()[header::CONTENT_TYPE] != "application/x-ndjson";
             let body = if is_page { response.into_body() } else { Body::empty() };
             let body = to_bytes(body, usize::MAX).await.unwrap();
