@@ -78,7 +78,7 @@ pub(super) struct Tables {
     pub(super) gone: BTreeSet<HolderId>,
     /// The jobs and claims for which an end or a retry was stored.
     pub(super) settled: BTreeSet<(JobId, i64)>,
-    /// Jobs that ended by being replaced.
+    /// Jobs whose stored end was replaced by another.
     pub(super) replaced: Vec<JobId>,
 }
 
