@@ -1,4 +1,4 @@
-//! Reports what happens to jobs.
+//! Reports the events of jobs.
 //!
 //! | file | has |
 //! |---|---|
