@@ -99,7 +99,6 @@ impl Plot {
         })
     }
 
-    /// Returns bars, each given by its lower end, its height and its width.
     /// Returns bars. Each is given by its lower end, its height and its width.
     fn bars(&self, bar: impl Fn(&Counts) -> (u32, u32, usize)) -> String {
         let mut bars = String::new();
@@ -140,8 +139,7 @@ impl Plot {
     }
 }
 
-/// How many attempts the highest bars stand for, which is at least one.
-/// The numbers of attempts at the full height.
+/// The numbers of attempts at the full height, at least one.
 struct Scale {
     above: u32,
     below: u32,

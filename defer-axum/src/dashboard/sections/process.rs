@@ -1,4 +1,4 @@
-//! The process that answers.
+//! The process that responds.
 
 use std::{process, sync::LazyLock, time::SystemTime};
 
@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::moment::Moment;
 
-/// The process that answers, to distinguish two behind one address.
+/// The process that responds, to distinguish several behind one address.
 #[derive(Clone, Serialize)]
 pub(crate) struct Process {
     pub(super) host: &'static str,

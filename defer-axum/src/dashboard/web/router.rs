@@ -33,7 +33,7 @@ const POLICY: HeaderValue = HeaderValue::from_static(
 /// A live page of a runner's jobs. Requires the feature `dashboard`.
 ///
 /// Create it before the first job, and nest it at a path of your own, behind your own authentication. The
-/// [module](crate::dashboard) says what it shows, and to whom.
+/// [module](crate::dashboard) describes what it shows and who can see it.
 ///
 /// ```
 /// use axum::Router;
@@ -51,21 +51,21 @@ pub struct Dashboard {
 }
 
 impl Dashboard {
-    /// Creates a dashboard of this runner, and begins to remember its jobs.
+    /// Creates a dashboard of this runner, and starts recording its jobs.
     pub fn new(runner: &Runner) -> Self {
         let journal = Arc::new(Journal::new());
         runner.observe(Noting(Arc::downgrade(&journal)));
         Self { runner: runner.clone(), journal, version: None, has_actions: false }
     }
 
-    /// Leaves out the errors of jobs, which may hold personal data. It neither shows nor keeps them.
+    /// Leaves out the errors of jobs, which may contain personal data: they are neither shown nor kept.
     #[must_use]
     pub fn hide_errors(self) -> Self {
         self.journal.hide_errors();
         self
     }
 
-    /// Says which version of your service this is, beside its host and its process id.
+    /// Sets the version of your service, which is shown beside its host and process id.
     ///
     /// ```
     /// # use defer_axum::{Dashboard, Runner};
@@ -77,10 +77,10 @@ impl Dashboard {
         self
     }
 
-    /// Lets everyone who sees the page cancel jobs, run failed ones of the queue again or discard them, and pause job types of the queue
-    /// and resume them. Each is logged at INFO, with the name of the [`Operator`](crate::dashboard::Operator).
+    /// Lets everyone who can see the page cancel jobs, retry and discard failed jobs of the queue, and pause and resume its job
+    /// types. Each action is logged at INFO, with the name of the [`Operator`](crate::dashboard::Operator).
     ///
-    /// Without this the page is read-only.
+    /// Without this, the page is read-only.
     #[must_use]
     pub fn enable_actions(mut self) -> Self {
         self.has_actions = true;
@@ -89,8 +89,8 @@ impl Dashboard {
 
     /// Returns the routes, to nest at a path.
     ///
-    /// With `nest_service("/jobs", ..)` the page is at `/jobs` and at `/jobs/`; with `nest("/jobs", ..)`, as axum has it, it is at
-    /// `/jobs` alone.
+    /// With `nest_service("/jobs", ..)`, the page is at `/jobs` and at `/jobs/`. With `nest("/jobs", ..)`, axum serves it only at
+    /// `/jobs`.
     pub fn into_router<S: Clone + Send + Sync + 'static>(self) -> Router<S> {
         let Self { runner, journal, version, has_actions } = self;
         let site = Site::new(runner, journal, version, has_actions);

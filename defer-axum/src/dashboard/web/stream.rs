@@ -49,12 +49,12 @@ struct OpenPage {
     view: View,
     /// The version of each section on the page.
     sent: BTreeMap<&'static str, Sent>,
-    /// The time of the next look. `None` before the first.
+    /// The time of the next check. `None` before the first.
     next: Option<Instant>,
     /// The time at which something was last sent.
     spoken: Instant,
     ends: Instant,
-    /// The runner is shutting down, and the page was told.
+    /// The runner is shutting down, and the page was notified.
     is_last: bool,
 }
 
