@@ -19,7 +19,7 @@
 //!
 //! | question | where |
 //! |---|---|
-//! | Is anything wrong? | the lines at the top, the worst first: the queue's oldest due job, its workers, how long it has been unreachable and which jobs ran in memory meanwhile, types that no worker takes, paused types |
+//! | Is anything wrong? | the lines at the top, the worst first: the queue's oldest due job, its workers, how long it has been unreachable and how many jobs ran in memory meanwhile, types that no worker takes, paused types |
 //! | What fails, since when, and why? | failures, grouped by job type and the first line of the error, with counts, first and last |
 //! | What about this job? | search for its id, or for its request's: attempts, waits, next attempt, route, response, progress. A durable job is read from its row, whichever process has it |
 //! | What is slow? | the job types: rate, failures and percentiles of the last five minutes. Failing types come first |

@@ -206,7 +206,7 @@
 //! }
 //!
 //! async fn edit() {
-//!     // Once nobody has edited for two seconds; after a minute in any case.
+//!     // After a pause of two seconds, and after a minute at the latest.
 //!     IndexDocument::defer(42)
 //!         .unique("index:42")
 //!         .replace_within(Duration::from_secs(60))

@@ -210,7 +210,7 @@ impl Deferred {
     /// # async fn main() {
     /// # let runner = Runner::default();
     /// for _ in 0..3 {
-    ///     // Three requests in short order.
+    ///     // Three requests in quick succession.
     ///     scope(&runner, async {
     ///         defer(SyncCart { cart: 42 }).unique("sync:42").delay(Duration::from_millis(200));
     ///     })
@@ -252,7 +252,7 @@ impl Deferred {
     /// # async fn main() {
     /// # let runner = Runner::default();
     /// for token in 1..=3 {
-    ///     // Three requests in short order. One job runs, 200 ms after the first, and sends the last token.
+    ///     // Three requests in quick succession. One job runs, 200 ms after the first, and sends the last token.
     ///     scope(&runner, async {
     ///         defer_fn(move |_| async move {
     ///             println!("push token {token}");
@@ -287,7 +287,7 @@ impl Deferred {
     /// # let runner = Runner::default();
     /// for edit in 1..=10 {
     ///     scope(&runner, async {
-    ///         // Once nobody has typed for 2 s, and every 5 s while somebody does.
+    ///         // Once typing has paused for 2 s, and at least every 5 s while it goes on.
     ///         defer_fn(move |_| async move { println!("index as of edit {edit}") })
     ///             .unique("index:42")
     ///             .replace_within(Duration::from_secs(5))
@@ -331,7 +331,7 @@ impl Deferred {
     /// # async fn main() {
     /// # let runner = Runner::default();
     /// for _ in 0..3 {
-    ///     // Three webhooks in short order.
+    ///     // Three webhooks in quick succession.
     ///     scope(&runner, async {
     ///         defer_fn(|_| async { println!("looking for conflicts") })
     ///             .at_most_every("conflicts", Duration::from_secs(60));

@@ -110,7 +110,7 @@ impl Recorder {
     /// let recorder = Recorder::new();
     /// recorder.fake::<ChargeCard>();
     /// scope(recorder.runner(), async { defer(CloseOrder) }).await;
-    /// recorder.run_all_ok().await; // closes the order, which charges no card
+    /// recorder.run_all_ok().await; // closes the order, but charges no card
     /// recorder.assert_order(&["ChargeCard"]);
     /// # }
     /// ```

@@ -42,7 +42,7 @@ pub(super) mod sealed {
     use super::{BoxError, BoxFuture, Database, Insert};
 
     pub trait Sealed {
-        /// Returns the kind of database that it is on. `None` if no queue can be on that kind.
+        /// Returns the kind of database that the connection is on. `None` if a queue cannot be on that kind.
         fn database(&self) -> Option<Database>;
 
         /// Executes the statement.

@@ -6,8 +6,8 @@
 //! | `faults` | what goes wrong |
 //! | `process` | what a process does: requests, a worker, jobs |
 //! | `oracle` | what was promised |
-//! | `scenarios` | interleavings that went wrong once |
-//! | `scripted` | a database whose answers a test holds back or replaces |
+//! | `scenarios` | interleavings that once went wrong |
+//! | `scripted` | a database whose answers a test can delay or replace |
 //!
 //! `DEFER_SIM_SEEDS` sets the number of schedules to run. `DEFER_SIM_SEED` runs one schedule and prints what happened.
 

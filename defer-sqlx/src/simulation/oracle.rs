@@ -89,7 +89,7 @@ impl Oracle {
             }
             let row = tables.jobs.get(&id);
             let is_ours = row.is_some_and(|row| row.is_had_by(&ticket.holder, ticket.claim));
-            // True even if it is cut off: nobody judges it dead before having waited for beats of their own.
+            // True even if the process is cut off: no other process judges it dead before several beats of its own were answered.
             if !is_ours {
                 broken.push(format!("starts, and is not its process's: {row:?}"));
             }

@@ -78,7 +78,7 @@ macro_rules! run {
     };
 }
 
-/// Like [`run`], for a transaction that only reads.
+/// Like `run!`, for a transaction that only reads.
 macro_rules! look {
     ($line:expr, |$connection:ident| $work:expr) => {
         Box::pin(async move { $line.look(move |$connection| Box::pin(async move { $work.await })).await })

@@ -77,7 +77,8 @@ impl Failures {
         self.groups.clear();
     }
 
-    /// If there are too many groups, forgets the one that has gone longest without growing: one of this type, if it has too many.
+    /// Makes room if there are too many groups, by removing the one whose last failure is the oldest: one of this type, if the
+    /// type has too many.
     fn make_room(&mut self, name: &'static str) {
         let of_type = self.groups.iter().filter(|group| group.name == name).count();
         if of_type < OF_A_TYPE && self.groups.len() < GROUPS {

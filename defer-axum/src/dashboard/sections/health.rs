@@ -84,7 +84,7 @@ impl Level {
         }
     }
 
-    /// Returns the word in front of a fact, for those who do not see its color.
+    /// Returns the word in front of a fact, for readers who cannot see its color.
     fn word(self) -> &'static str {
         match self {
             Self::Bad => "Problem",

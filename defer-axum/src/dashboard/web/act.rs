@@ -80,7 +80,7 @@ pub(super) async fn act(
         Ok(text) => (StatusCode::OK, Ok(&**text)),
         Err(Refusal(status, why)) => (*status, Err(*why)),
     };
-    // The script needs no page, and could not tell one from a login page.
+    // The script does not need a page, and could not distinguish one from a login page.
     if headers.contains_key("x-dashboard-script") {
         let (Ok(text) | Err(text)) = text;
         return (status, text.to_owned()).into_response();

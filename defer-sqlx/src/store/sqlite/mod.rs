@@ -6,15 +6,15 @@
 //! | `migrate` | how the tables are created |
 //! | `store` | which transaction runs on which connection |
 //! | `write` | the statements that hold and change jobs |
-//! | `at_once` | that these are one trip to the connection's thread |
-//! | `push` | the statements that store jobs which anyone may take |
-//! | `keys` | the statements of unique keys |
+//! | `at_once` | how these take one trip to the connection's thread |
+//! | `push` | the statements that store jobs for any worker |
+//! | `keys` | the statements about unique keys |
 //! | `take` | the statements that find due jobs |
-//! | `starts` | the statements of jobs that may start only so often |
-//! | `holders` | the statements of holders, and of recovery |
-//! | `inspect` | the statements that look, and those that a person asks for |
+//! | `starts` | the statements about jobs whose starts are limited |
+//! | `holders` | the statements about holders and recovery |
+//! | `inspect` | the statements that read, and those that a person asks for |
 //! | `browse` | the statements that list jobs, counts and holders |
-//! | `failures` | the statements of groups of failed jobs |
+//! | `failures` | the statements about groups of failed jobs |
 
 mod at_once;
 mod browse;
