@@ -40,7 +40,7 @@ impl<W: Work> Segment for Jobs<W> {
     }
 
     fn spawn(self: Box<Self>, guard: WorkerGuard) -> JoinHandle<()> {
-        if const { W::IS_BOXED } { worker::spawn_boxed(guard, self) } else { worker::spawn(guard, self) }
+        if const { W::IS_BOXED } { worker::spawn_boxed(guard, self) } else { worker::spawn(guard, *self) }
     }
 
     fn call<'a>(

@@ -47,7 +47,7 @@ impl Grantee for Arc<JobList> {
 
 /// Spawns a worker. The attempts of its first segment are part of its future, unless there is something in their way; later
 /// ones are boxed.
-pub(super) fn spawn<W: Work>(mut guard: WorkerGuard, mut jobs: Box<Jobs<W>>) -> JoinHandle<()> {
+pub(super) fn spawn<W: Work>(mut guard: WorkerGuard, mut jobs: Jobs<W>) -> JoinHandle<()> {
     let list = guard.list.clone();
     let scope = list.clone();
     // Not an `async fn`, whose future would have room for each argument twice.
@@ -73,11 +73,11 @@ pub(super) fn spawn<W: Work>(mut guard: WorkerGuard, mut jobs: Box<Jobs<W>>) -> 
                                     None
                                 }
                                 AttemptEnd::Failed(failed) => {
-                                    Some(fail(&mut guard, index, &mut *jobs, failed, at))
+                                    Some(fail(&mut guard, index, &mut jobs, failed, at))
                                 }
                             }
                         }
-                        Begin::Aside => go_aside(&mut guard, index, &mut *jobs, started),
+                        Begin::Aside => go_aside(&mut guard, index, &mut jobs, started),
                     }
                 };
                 if let Some(aside) = aside {
