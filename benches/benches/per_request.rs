@@ -51,7 +51,7 @@ const ROWS: [Row; 6] = [
         what: "one job",
         measured: Case::new(Way::Defer, 1),
         compared: Case::new(Way::Spawn, 1),
-        instructions: bound(3_000, 4_900),
+        instructions: bound(3_000, 4_800),
         allocations: bound(3, 3),
     },
     Row {
@@ -72,7 +72,7 @@ const ROWS: [Row; 6] = [
         what: "ten jobs, over none",
         measured: Case::new(Way::Defer, 10),
         compared: NONE,
-        instructions: bound(14_000, 15_500),
+        instructions: bound(14_000, 15_450),
         allocations: bound(6, 6),
     },
     Row {
@@ -218,7 +218,7 @@ const SERVED: [ServedRow; 7] = [
     small("`defer_axum::serve` alone", Server::Defer, Way::Spawn, 0),
     small("the layer alone", Server::Axum, Way::Defer, 0),
     ServedRow {
-        bounds: Some((bound(900, 1_300), bound(1, 1))),
+        bounds: Some((bound(900, 1_250), bound(1, 1))),
         ..small("`serve` and the layer", Server::Defer, Way::Defer, 0)
     },
     small("the layer alone, one job", Server::Axum, Way::Defer, 1),

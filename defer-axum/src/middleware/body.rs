@@ -86,10 +86,16 @@ impl DeferBody {
     }
 
     /// Attaches the jobs of a request that had deferred nothing before its body was polled.
+    #[inline]
     fn attach_first(&mut self) {
-        if self.heads.is_none() {
-            return;
+        if self.heads.is_some() {
+            self.attach_first_of_body();
         }
+    }
+
+    // Apart, so that a body whose jobs are attached already does not pay for the room that this takes on the stack.
+    #[cold]
+    fn attach_first_of_body(&mut self) {
         let Some(list) = self.scope.list() else { return };
         let Some(heads) = self.heads.take() else { return };
         let Heads { request, seen, release_at } = *heads;

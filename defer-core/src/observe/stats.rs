@@ -64,6 +64,24 @@ pub(crate) struct Counters {
     taken: AtomicU64,
     finals: [AtomicU64; 8],
     idle: Notify,
+    /// How many tasks wait in [`idle`](Self::idle). Notifying them takes a lock, and mostly there are none.
+    idlers: AtomicU64,
+}
+
+/// A task that waits until no job is live.
+struct Idler<'a>(&'a AtomicU64);
+
+impl<'a> Idler<'a> {
+    fn new(idlers: &'a AtomicU64) -> Self {
+        idlers.fetch_add(1, Ordering::AcqRel);
+        Self(idlers)
+    }
+}
+
+impl Drop for Idler<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl Counters {
@@ -90,8 +108,9 @@ impl Counters {
 
     pub(crate) fn ended(&self, how: Final) {
         self.finals[how as usize].fetch_add(1, Ordering::Relaxed);
-        // Release here and acquire in `idle`: a reader that sees none live sees all the counts.
-        if self.live.fetch_sub(1, Ordering::AcqRel) == 1 {
+        // Release here and acquire in `idle`: a reader that sees none live sees all the counts. The second change, which changes
+        // nothing, comes either after that of an idler, which is notified, or before it, and then the idler sees that none is live.
+        if self.live.fetch_sub(1, Ordering::AcqRel) == 1 && self.idlers.fetch_add(0, Ordering::AcqRel) > 0 {
             self.idle.notify_waiters();
         }
     }
@@ -112,6 +131,7 @@ impl Counters {
     }
 
     pub(crate) async fn idle(&self) {
+        let _idler = Idler::new(&self.idlers);
         loop {
             let idle = self.idle.notified();
             if self.live.load(Ordering::Acquire) == 0 {
