@@ -101,27 +101,9 @@ where
             if !this.state.has_jobs() && answer.as_ref().is_ok_and(is_over) {
                 return Poll::Ready(answer.map(|response| response.map(Body::new)));
             }
-            let ResponseState::Open(request) = mem::replace(this.state, ResponseState::Over) else {
-                return Poll::Pending;
-            };
-            let response = match answer {
-                Ok(response) => response.map(Body::new),
-                Err(error) => {
-                    request.fail();
-                    return Poll::Ready(Err(error));
-                }
-            };
-            let Some(list) = request.scope.list().filter(|list| !list.try_admit()) else {
-                return Poll::Ready(Ok(request.answer(response)));
-            };
-            // The queue stores the route with each job.
-            list.set_request(request.head.clone().into_info());
-            let status = response.status();
-            let held = HeldResponse(Some((request, response)));
-            *this.state = ResponseState::Held(Box::pin(async move {
-                list.admit(Some(status)).await;
-                if list.is_refused() { held.refuse() } else { held.let_go() }
-            }));
+            if let Some(answer) = this.state.answer(answer) {
+                return Poll::Ready(answer);
+            }
         }
         let ResponseState::Held(held) = this.state else {
             panic!("a future is not polled after it completed")
@@ -160,6 +142,34 @@ impl ResponseState {
         });
         mem::forget(on_panic);
         polled
+    }
+
+    /// Returns the answer, unless its response has to be held. Apart, so that a request without jobs does not pay for it.
+    #[inline(never)]
+    fn answer<B, E>(&mut self, answer: Result<http::Response<B>, E>) -> Option<Result<Response, E>>
+    where
+        B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        let Self::Open(request) = mem::replace(self, Self::Over) else { return None };
+        let response = match answer {
+            Ok(response) => response.map(Body::new),
+            Err(error) => {
+                request.fail();
+                return Some(Err(error));
+            }
+        };
+        let Some(list) = request.scope.list().filter(|list| !list.try_admit()) else {
+            return Some(Ok(request.answer(response)));
+        };
+        // The queue stores the route with each job.
+        list.set_request(request.head.clone().into_info());
+        let status = response.status();
+        let held = HeldResponse(Some((request, response)));
+        *self = Self::Held(Box::pin(async move {
+            list.admit(Some(status)).await;
+            if list.is_refused() { held.refuse() } else { held.let_go() }
+        }));
+        None
     }
 
     fn has_jobs(&self) -> bool {
