@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Prints the tables of RESULTS.md one after another: the cost of a request in instructions and allocations, and the throughput of
-# a server over the loopback interface, compared with others. `benches/run.sh [THROUGHPUT [LATENCY [PEERS]]]` takes the numbers
-# of rounds (15, 4 and 3). For rates and times, run it on an otherwise idle machine.
+# Prints the tables of RESULTS.md one after another: the cost of a request in instructions, allocations and processor time, and the
+# throughput of a server over the loopback interface, compared with others. `benches/run.sh [THROUGHPUT [LATENCY [PEERS]]]` takes the
+# numbers of rounds (15, 4 and 3). For rates and times, run it on an otherwise idle machine.
 #
 # Needs valgrind, wrk and h2load; benches/peers/run.sh installs the other servers. It does not print the times of each part
 # (`cargo bench -p defer-benches --bench parts`) and the queue (`scripts/with-servers.sh cargo run --release -p
@@ -18,6 +18,9 @@ cargo bench --quiet -p defer-benches --no-run
 
 step "per request: instructions, allocations, memory"
 cargo bench --quiet -p defer-benches --bench per_request
+
+step "per request: processor time"
+benches/processor_time.py
 
 step "observed jobs: instructions"
 cargo bench --quiet -p defer-benches --features observed --bench observed

@@ -98,6 +98,7 @@ cargo package --quiet --no-verify --allow-dirty -p defer-core -p defer-macros -p
 
 step "meanwhile: building the benchmark and the soak"
 cargo bench --quiet -p defer-benches --bench per_request --no-run
+cargo build --quiet --release -p defer-benches --features served --bin served
 cargo build --quiet --release -p defer-soak
 
 step "meanwhile: the dashboard, looked at by axe in a browser"
@@ -111,6 +112,9 @@ cat "$tests"
 
 step "what a request costs: instructions and allocations"
 cargo bench --quiet -p defer-benches --bench per_request -- --check
+
+step "what a request costs: processor time, compared with a spawned job"
+benches/processor_time.py --check
 
 step "real clients: curl, h2load, wrk"
 scripts/clients.sh
