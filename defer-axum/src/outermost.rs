@@ -82,6 +82,8 @@ impl Outermost {
         OUTERMOST.with_borrow_mut(|outermost| {
             let exchange = release.as_ref().and_then(Release::exchange);
             if exchange.is_some() && outermost.id == exchange {
+                // Most requests have one layer. A vector grows to four by itself.
+                outermost.attached.reserve_exact(1);
                 outermost.attached.extend(release.take());
             }
         });
