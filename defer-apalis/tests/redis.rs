@@ -1,0 +1,192 @@
+//! What is promised on Redis: the one of `DEFER_TEST_REDIS`.
+
+#![cfg(feature = "_servers")]
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+mod support;
+
+use std::{
+    collections::BTreeMap,
+    io::{BufRead as _, BufReader},
+    process::{Command, Stdio},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use apalis_core::backend::TaskSink as _;
+use apalis_redis::{Config, RedisStorage};
+use defer_apalis::{ApalisQueue, JobHandler};
+use defer_core::{
+    Deferrable, JobId, Runner,
+    queue::{Envelope, Queue},
+};
+use support::{Does, Journal, Note, redis::Place, runner};
+use tokio::sync::oneshot;
+
+/// One process on a place.
+struct Process {
+    place: Place,
+    queue: ApalisQueue,
+    runner: Runner,
+    journal: Journal,
+}
+
+impl Process {
+    async fn on(place: &Place) -> Self {
+        let (queue, journal) = (ApalisQueue::new(place.storage().await), Journal::default());
+        let runner = runner(queue.clone(), &journal);
+        Self { place: place.clone(), queue, runner, journal }
+    }
+
+    fn handler(&self) -> JobHandler {
+        self.queue.handler(self.runner.clone()).job::<Note>()
+    }
+
+    async fn push(&self, text: &str, does: Does) -> JobId {
+        self.push_after(Duration::ZERO, text, does).await
+    }
+
+    async fn push_after(&self, delay: Duration, text: &str, does: Does) -> JobId {
+        let payload = Note::ENCODE.unwrap()(&Note::new(text, does)).unwrap();
+        let mut job = Envelope::new(JobId::unique(), Note::NAME, Note::POLICY, payload);
+        job.delay = delay;
+        let id = job.id;
+        self.queue.push(vec![job]).await.unwrap();
+        id
+    }
+
+    /// Begins to work, until the sender is used or dropped.
+    fn work(&self) -> (oneshot::Sender<()>, tokio::task::JoinHandle<()>) {
+        let (stop, stopped) = oneshot::channel();
+        let (place, handler) = (self.place.clone(), self.handler());
+        let task =
+            tokio::spawn(async move { place.work_until(handler, async { drop(stopped.await) }).await });
+        (stop, task)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn however_attempts_end_no_task_stays_running_and_none_is_lost() {
+    let process = Process::on(&Place::new()).await;
+    for does in [Does::Succeeds, Does::Fails, Does::FailsFatally, Does::Panics, Does::Snoozes] {
+        process.push(&format!("{does:?}"), does).await;
+    }
+    process.place.work(process.handler()).await;
+    let mut attempts: BTreeMap<String, Vec<u32>> = BTreeMap::new();
+    for line in process.journal.lines() {
+        attempts.entry(line.text).or_default().push(line.attempt);
+    }
+    let expected = [
+        ("Fails", vec![1, 2, 3]),
+        ("FailsFatally", vec![1]),
+        ("Panics", vec![1, 2, 3]),
+        ("Snoozes", vec![1, 1]),
+        ("Succeeds", vec![1]),
+    ];
+    assert_eq!(attempts, expected.map(|(text, attempts)| (text.to_owned(), attempts)).into());
+    // Each attempt and snooze is a task of its own. Those that end a failed job are killed.
+    let statuses = [("Done".to_owned(), 7), ("Killed".to_owned(), 3)];
+    assert_eq!(process.place.statuses().await, statuses.into());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_of_another_program_ends_as_killed_and_the_worker_goes_on() {
+    let place = Place::new();
+    let mut foreign = RedisStorage::<String>::new(place.connection().await)
+        .with_config(Config::default().queue(place.name()));
+    foreign.push("hello".to_owned()).await.unwrap();
+    let process = Process::on(&place).await;
+    process.push("job", Does::Succeeds).await;
+    place.work(process.handler()).await;
+    assert_eq!(process.journal.texts(), ["job"]);
+    assert_eq!(place.statuses().await, [("Done".to_owned(), 1), ("Killed".to_owned(), 1)].into());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_workers_share_the_jobs_and_each_runs_once() {
+    let place = Place::new();
+    let (one, other) = (Process::on(&place).await, Process::on(&place).await);
+    let (working, works) = (one.work(), other.work());
+    let mut texts = Vec::new();
+    // Whichever worker asks first gets a job: this ends once each has had one.
+    while one.journal.lines().is_empty() || other.journal.lines().is_empty() {
+        for _ in 0..10 {
+            texts.push(format!("job {}", texts.len()));
+            one.push(texts.last().unwrap(), Does::Succeeds).await;
+        }
+        place.until_empty().await;
+    }
+    for (stop, task) in [working, works] {
+        stop.send(()).unwrap();
+        task.await.unwrap();
+    }
+    let mut ran = [one.journal.texts(), other.journal.texts()].concat();
+    ran.sort();
+    texts.sort();
+    assert_eq!(ran, texts);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_keeps_a_delay_and_no_job_starts_before_it_is_due() {
+    let process = Process::on(&Place::new()).await;
+    let delay = Duration::from_millis(1500);
+    let before = SystemTime::now();
+    process.push_after(delay, "delayed", Does::Succeeds).await;
+    let scheduled = process.place.scheduled().await;
+    assert!(scheduled[0] >= (before + delay).duration_since(UNIX_EPOCH).unwrap().as_secs(), "{scheduled:?}");
+    process.place.work(process.handler()).await;
+    let lines = process.journal.lines();
+    assert!(lines[0].at.duration_since(before).unwrap() >= delay, "Redis counts whole seconds");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_shutdown_stops_runs_in_another_process() {
+    let place = Place::new();
+    let (stopped, other) = (Process::on(&place).await, Process::on(&place).await);
+    stopped.push("job", Does::Hangs).await;
+    let (stop, task) = stopped.work();
+    stopped.journal.until(1).await;
+    stop.send(()).unwrap();
+    stopped.runner.shutdown(Duration::ZERO).await;
+    task.await.unwrap();
+    let (_stop, working) = other.work();
+    other.journal.until(1).await;
+    assert_eq!(other.journal.attempts(), [1], "a shutdown is no attempt");
+    working.abort();
+}
+
+/// The name of the queue at which [`works_until_it_is_killed`] works.
+const QUEUE: &str = "DEFER_TEST_KILLED_QUEUE";
+const RUNNING: &str = "the job runs";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_whose_worker_is_killed_runs_in_another_and_a_death_is_no_attempt() {
+    let place = Place::new();
+    let process = Process::on(&place).await;
+    process.push("job", Does::Hangs).await;
+    let mut killed = Command::new(std::env::current_exe().unwrap())
+        .args(["works_until_it_is_killed", "--exact", "--nocapture"])
+        .env(QUEUE, place.name())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(killed.stdout.take().unwrap()).lines();
+    assert!(lines.map(Result::unwrap).any(|line| line.contains(RUNNING)), "it ended before its job ran");
+    // With SIGKILL.
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let (_stop, working) = process.work();
+    process.journal.until(1).await;
+    assert_eq!(process.journal.attempts(), [1]);
+    working.abort();
+}
+
+/// The other process of the test above; by itself it has nothing to do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn works_until_it_is_killed() {
+    let Ok(queue) = std::env::var(QUEUE) else { return };
+    let process = Process::on(&Place::named(&queue)).await;
+    let (_stop, working) = process.work();
+    process.journal.until(1).await;
+    println!("{RUNNING}");
+    working.await.unwrap();
+}
