@@ -210,10 +210,10 @@ impl Shared {
 /// Reads a job and runs it.
 fn resume<J: Deferrable>(runner: &Runner, payload: &str, resume: Resume) -> Result<Resumed, String> {
     let Some(decode) = J::DECODE else { return Err("it cannot be read".to_owned()) };
-    let job = match catch_unwind(|| decode(payload.as_bytes())) {
+    // The error is dropped, because it may repeat what the job holds.
+    let job = match catch_unwind(|| decode(payload.as_bytes()).map_err(drop)) {
         Ok(Ok(job)) => job,
-        // The error may repeat what the job holds.
-        Ok(Err(_)) => return Err(format!("the stored job is not a `{}`", J::NAME)),
+        Ok(Err(())) => return Err(format!("the stored job is not a `{}`", J::NAME)),
         Err(_) => return Err(format!("the stored job is not a `{}`: reading it panicked", J::NAME)),
     };
     runner.resume(job, resume).map_err(|error| error.to_string())

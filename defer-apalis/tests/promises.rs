@@ -167,6 +167,20 @@ async fn a_panic_is_an_attempt_that_failed_and_never_reaches_apalis() {
     assert!(matches!(&told[2..], [Told::Aborted(why)] if why.contains("it panics on purpose")), "{told:?}");
 }
 
+/// Whatever it is: here a runtime without a timer, on which nothing can wait.
+#[test]
+fn a_panic_of_the_handler_itself_is_an_error() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let told = runtime.block_on(async {
+        let bench = Bench::new();
+        let mut job = envelope(Note::new("job", Does::Succeeds));
+        job.delay = Duration::from_secs(3600);
+        bench.queue.push(vec![job]).await.unwrap();
+        told(&bench.handle_next().await)
+    });
+    assert_eq!(told, Told::Failed("the handler panicked".to_owned()));
+}
+
 #[tokio::test]
 async fn a_job_whose_reading_fails_or_panics_or_whose_type_is_unknown_waits_and_spends_no_attempt() {
     let bench = Bench::new();
@@ -198,21 +212,24 @@ async fn a_job_whose_reading_fails_or_panics_or_whose_type_is_unknown_waits_and_
 
 #[tokio::test(start_paused = true)]
 async fn the_next_attempt_is_pushed_again_and_again_and_otherwise_the_task_is_left_to_apalis() {
-    for (fault, ends) in [
-        (Fault::Fails(4), Told::Done),
-        (Fault::Fails(5), Told::Failed(String::new())),
-        (Fault::Hangs, Told::Failed(String::new())),
-        (Fault::Panics, Told::Failed(String::new())),
+    for (fault, error) in [
+        (Fault::Fails(4), None),
+        (Fault::Fails(5), Some("the storage is away")),
+        (Fault::Hangs, Some("apalis did not push within 5s")),
+        (Fault::Panics, Some("the storage panicked")),
     ] {
         let bench = Bench::new();
         bench.push(Does::Fails).await;
         bench.memory.set_fault(fault);
         let told = told(&bench.handle_next().await);
         bench.memory.set_fault(Fault::None);
-        match (&told, &ends) {
-            (Told::Done, Told::Done) => assert_eq!(bench.memory.take_message().unwrap().attempts, 1),
-            (Told::Failed(_), Told::Failed(_)) => assert_eq!(bench.memory.take_message(), None),
-            _ => panic!("{fault:?}: {told:?}"),
+        let next = bench.memory.take_message();
+        match error {
+            None => assert_eq!((told, next.unwrap().attempts), (Told::Done, 1)),
+            Some(error) => {
+                assert!(matches!(&told, Told::Failed(why) if why.contains(error)), "{fault:?}: {told:?}");
+                assert_eq!(next, None);
+            }
         }
     }
 }
@@ -265,6 +282,29 @@ async fn a_worker_that_stops_hands_back_what_is_not_due_and_waits_for_what_runs(
     assert!((3_500_000..=3_600_000).contains(&due[&true]), "{due:?}");
     assert_eq!(due[&false], 0);
     assert_eq!(bench.journal.texts(), ["job"]);
+}
+
+#[tokio::test]
+async fn a_serial_key_holds_in_a_process() {
+    let bench = Bench::new();
+    let jobs = [
+        ("first", Does::Hangs, Some("a key")),
+        ("second", Does::Succeeds, Some("a key")),
+        ("other", Does::Succeeds, None),
+    ];
+    for (text, does, serial) in jobs {
+        let mut job = envelope(Note::new(text, does));
+        job.serial = serial.map(str::to_owned);
+        bench.queue.push(vec![job]).await.unwrap();
+    }
+    let (journal, runner) = (bench.journal.clone(), bench.runner.clone());
+    let stop = async move {
+        journal.until(2).await;
+        // Once the worker stops: else it would take again what is handed back.
+        tokio::spawn(async move { runner.shutdown(Duration::ZERO).await });
+    };
+    bench.memory.work_until(bench.handler(), stop).await;
+    assert_eq!(bench.journal.texts(), ["first", "other"]);
 }
 
 #[tokio::test]

@@ -9,18 +9,25 @@ use std::{
     collections::BTreeMap,
     io::{BufRead as _, BufReader},
     process::{Command, Stdio},
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use apalis_core::backend::TaskSink as _;
+use apalis_core::backend::{TaskSink as _, Vacuum as _};
 use apalis_redis::{Config, RedisStorage};
-use defer_apalis::{ApalisQueue, JobHandler};
+use defer_apalis::{ApalisQueue, ApalisWorker, JobHandler};
 use defer_core::{
-    Deferrable, JobId, Runner,
-    queue::{Envelope, Queue},
+    Deferrable, JobId, Runner, defer,
+    queue::{Envelope, Queue, RunWorker},
+    scope,
 };
-use support::{Does, Journal, Note, redis::Place, runner};
-use tokio::sync::oneshot;
+use support::{
+    Does, Journal, Note,
+    memory::{Fault, Memory},
+    redis::{Place, Server},
+    runner,
+};
+use tokio::sync::{Notify, oneshot};
 
 /// One process on a place.
 struct Process {
@@ -86,6 +93,9 @@ async fn however_attempts_end_no_task_stays_running_and_none_is_lost() {
     // Each attempt and snooze is a task of its own. Those that end a failed job are killed.
     let statuses = [("Done".to_owned(), 7), ("Killed".to_owned(), 3)];
     assert_eq!(process.place.statuses().await, statuses.into());
+    // They stay until somebody deletes them.
+    assert_eq!(process.place.storage().await.vacuum().await.unwrap(), 10);
+    assert_eq!(process.place.statuses().await, BTreeMap::new());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -154,13 +164,64 @@ async fn what_a_shutdown_stops_runs_in_another_process() {
     working.abort();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_whose_next_attempt_could_not_be_pushed_is_run_again_by_redis() {
+    let process = Process::on(&Place::new()).await;
+    process.push("job", Does::Snoozes).await;
+    let away = Memory::new();
+    away.set_fault(Fault::Fails(5));
+    let handler = ApalisQueue::new(away.clone()).handler(process.runner.clone()).job::<Note>();
+    process.place.work(handler).await;
+    assert_eq!(process.journal.attempts(), [1, 1]);
+    assert_eq!((away.left(), process.place.statuses().await), (0, [("Done".to_owned(), 1)].into()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_is_killed_loses_no_job_and_the_worker_starts_again() {
+    let mut server = Server::start().await;
+    let process = Process::on(&server.place()).await;
+    process.push("before", Does::Succeeds).await;
+    server.kill();
+    scope(&process.runner, async { drop(defer(Note::new("meanwhile", Does::Succeeds))) }).await;
+    process.runner.idle().await;
+    assert_eq!(process.journal.texts(), ["meanwhile"], "it runs here");
+
+    let (place, handler) = (server.place(), process.handler());
+    let failed = Arc::new(Notify::new());
+    let of_worker = failed.clone();
+    let worker = ApalisWorker::new(process.runner.clone(), move |stop| {
+        let (place, handler, failed) = (place.clone(), handler.clone(), of_worker.clone());
+        async move {
+            let ended = place.try_work_until(handler, stop).await;
+            if ended.is_err() {
+                failed.notify_one();
+            }
+            ended
+        }
+    });
+    let (stop, stopped) = oneshot::channel::<()>();
+    let working = tokio::spawn(Box::new(worker).run(Box::pin(async { drop(stopped.await) })));
+    failed.notified().await;
+    server.restart().await;
+    process.journal.until(2).await;
+    server.kill();
+    failed.notified().await;
+    server.restart().await;
+    // Its own connection may not have noticed yet.
+    Process::on(&server.place()).await.push("after", Does::Succeeds).await;
+    process.journal.until(3).await;
+    assert_eq!(process.journal.texts()[1..], ["before", "after"]);
+    stop.send(()).unwrap();
+    working.await.unwrap().unwrap();
+}
+
 /// The name of the queue at which [`works_until_it_is_killed`] works.
 const QUEUE: &str = "DEFER_TEST_KILLED_QUEUE";
 const RUNNING: &str = "the job runs";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_whose_worker_is_killed_runs_in_another_and_a_death_is_no_attempt() {
-    let place = Place::new();
+    let place = Place::new().judging_soon();
     let process = Process::on(&place).await;
     process.push("job", Does::Hangs).await;
     let mut killed = Command::new(std::env::current_exe().unwrap())
@@ -184,7 +245,7 @@ async fn a_job_whose_worker_is_killed_runs_in_another_and_a_death_is_no_attempt(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn works_until_it_is_killed() {
     let Ok(queue) = std::env::var(QUEUE) else { return };
-    let process = Process::on(&Place::named(&queue)).await;
+    let process = Process::on(&Place::named(&queue).judging_soon()).await;
     let (_stop, working) = process.work();
     process.journal.until(1).await;
     println!("{RUNNING}");

@@ -1,8 +1,17 @@
 //! A queue on the Redis of `DEFER_TEST_REDIS`.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::TcpListener,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
 
-use apalis_core::{backend::ext::BackendExt as _, error::WorkerError, worker::builder::WorkerBuilder};
+use apalis_core::{
+    backend::ext::BackendExt as _,
+    error::{BoxDynError, WorkerError},
+    worker::builder::WorkerBuilder,
+};
 use apalis_redis::{Config, ConnectionManager, RedisStorage};
 use defer_apalis::{JobHandler, Message};
 use defer_core::JobId;
@@ -11,6 +20,7 @@ use redis::{Script, cmd};
 /// A queue with a name of its own.
 #[derive(Clone)]
 pub(crate) struct Place {
+    url: String,
     config: Config,
 }
 
@@ -28,10 +38,23 @@ impl Place {
         Self::named(&format!("test-{}", JobId::unique()))
     }
 
-    /// Its workers are taken for dead when they were silent for two seconds.
     pub(crate) fn named(name: &str) -> Self {
+        let url = std::env::var("DEFER_TEST_REDIS").expect("run this by scripts/with-servers.sh");
+        Self::at(url, name)
+    }
+
+    fn at(url: String, name: &str) -> Self {
+        // When an answer of Redis takes longer than the interval, an idle worker waits for the next heartbeat (apalis-core 1.0.0).
+        // So that is soon. A worker is taken for dead after a minute without one, as by default.
         let beat = Duration::from_secs(1);
-        Self { config: Config::default().queue(name).heartbeat_interval(beat).missed_heartbeats(2) }
+        Self { url, config: Config::default().queue(name).heartbeat_interval(beat).missed_heartbeats(60) }
+    }
+
+    /// Takes workers for dead when they were silent for two seconds. Only for one worker at a time: a busy machine can silence
+    /// another.
+    pub(crate) fn judging_soon(mut self) -> Self {
+        self.config = self.config.missed_heartbeats(2);
+        self
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -39,30 +62,39 @@ impl Place {
     }
 
     pub(crate) async fn connection(&self) -> ConnectionManager {
-        let url = std::env::var("DEFER_TEST_REDIS").expect("run this by scripts/with-servers.sh");
-        apalis_redis::connect(url).await.unwrap()
+        apalis_redis::connect(&*self.url).await.unwrap()
     }
 
     pub(crate) async fn storage(&self) -> RedisStorage<Message> {
         RedisStorage::new(self.connection().await).with_config(self.config.clone())
     }
 
-    /// Runs a worker of apalis until this completes.
-    pub(crate) async fn work_until(
+    /// Runs a worker of apalis until this completes, or Redis fails.
+    pub(crate) async fn try_work_until(
         &self,
         handler: JobHandler,
         stop: impl Future<Output = ()> + Send + 'static,
-    ) {
-        let backend = self.storage().await.poll_with_interval(Duration::from_millis(20));
-        // apalis-redis 1.0.0 takes a name again only after its worker was silent for long.
-        let worker =
-            WorkerBuilder::new(format!("worker-{}", JobId::unique())).backend(backend).build(handler);
+    ) -> Result<(), BoxDynError> {
+        let storage =
+            RedisStorage::new(apalis_redis::connect(&*self.url).await?).with_config(self.config.clone());
+        // Each worker needs a name of its own.
+        let worker = WorkerBuilder::new(format!("worker-{}", JobId::unique()))
+            .backend(storage.poll_with_interval(Duration::from_millis(20)))
+            .build(handler);
         let stop = async {
             stop.await;
             Ok::<_, WorkerError>(())
         };
         // In a test with many of them, unoptimized, they would not fit on the stack.
-        Box::pin(worker.run_until(stop)).await.unwrap();
+        Ok(Box::pin(worker.run_until(stop)).await?)
+    }
+
+    pub(crate) async fn work_until(
+        &self,
+        handler: JobHandler,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) {
+        self.try_work_until(handler, stop).await.unwrap();
     }
 
     /// Waits until no task waits, and no worker has one.
@@ -109,5 +141,67 @@ impl Place {
             .await
             .unwrap();
         scheduled.into_iter().map(|(_, second)| second).collect()
+    }
+}
+
+/// A Redis server of one test, which writes each push to disk.
+pub(crate) struct Server {
+    port: u16,
+    folder: tempfile::TempDir,
+    child: Child,
+}
+
+impl Server {
+    pub(crate) async fn start() -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let folder = tempfile::tempdir().unwrap();
+        let child = Self::spawn(port, &folder);
+        let server = Self { port, folder, child };
+        server.until_up().await;
+        server
+    }
+
+    fn spawn(port: u16, folder: &tempfile::TempDir) -> Child {
+        Command::new("redis-server")
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
+            .args(["--appendonly", "yes", "--appendfsync", "always", "--dir"])
+            .arg(folder.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis-server is installed: see scripts/test.sh")
+    }
+
+    async fn until_up(&self) {
+        while apalis_redis::connect(self.url()).await.is_err() {
+            // It tells nobody.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn place(&self) -> Place {
+        Place::at(self.url(), "jobs")
+    }
+
+    /// With SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub(crate) async fn restart(&mut self) {
+        self.child = Self::spawn(self.port, &self.folder);
+        self.until_up().await;
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
