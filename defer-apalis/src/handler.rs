@@ -5,6 +5,7 @@ use std::{
     fmt,
     iter::once,
     panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -19,11 +20,14 @@ use defer_core::{
     BoxFuture, Deferrable, Delivery, JobId, ResponseInfo, Runner,
     queue::{Ran, Resume, Resumed},
 };
-use futures_util::FutureExt as _;
+use futures_util::{
+    FutureExt as _,
+    future::{Either, select},
+};
 use tokio::time::{sleep, timeout};
 use tower_service::Service;
 
-use crate::{error::Error, message::Message, queue::ApalisQueue};
+use crate::{drain::Drain, error::Error, message::Message, queue::ApalisQueue};
 
 /// How long one push of the next message may take, and how often it is tried.
 const PUSH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -32,6 +36,8 @@ const PUSHES: u32 = 5;
 const PUSH_PAUSE: Duration = Duration::from_millis(100);
 /// How often a job that is not due looks whether its worker stops: apalis has nothing to wait for.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long a job stays away that a worker hands back before it stops: else it would take the job again.
+const AWAY: Duration = Duration::from_secs(2);
 /// How long a job that could not be read waits, at first and at most, and how often it may: for about a day.
 const UNREAD_PAUSE: Duration = Duration::from_secs(30);
 const MAX_UNREAD_PAUSE: Duration = Duration::from_secs(600);
@@ -56,6 +62,7 @@ struct Shared {
     queue: ApalisQueue,
     runner: Runner,
     types: BTreeMap<&'static str, OfType>,
+    drain: Arc<Drain>,
 }
 
 #[derive(Clone)]
@@ -68,7 +75,8 @@ impl ApalisQueue {
     /// Creates what runs jobs on this runner. Add the job types with [`job`](JobHandler::job), and give it to
     /// `WorkerBuilder::build` of apalis.
     pub fn handler(&self, runner: Runner) -> JobHandler {
-        JobHandler { shared: Arc::new(Shared { queue: self.clone(), runner, types: BTreeMap::new() }) }
+        let shared = Shared { queue: self.clone(), runner, types: BTreeMap::new(), drain: Arc::default() };
+        JobHandler { shared: Arc::new(shared) }
     }
 }
 
@@ -96,6 +104,14 @@ impl JobHandler {
         shared.runner.add_job::<J>();
         self
     }
+
+    pub(crate) fn runner(&self) -> &Runner {
+        &self.shared.runner
+    }
+
+    pub(crate) fn drain(&self) -> &Arc<Drain> {
+        &self.shared.drain
+    }
 }
 
 impl Service<Task<Message>> for JobHandler {
@@ -104,6 +120,7 @@ impl Service<Task<Message>> for JobHandler {
     type Future = BoxFuture<'static, Result<(), BoxDynError>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxDynError>> {
+        self.shared.drain.asked();
         Poll::Ready(Ok(()))
     }
 
@@ -121,9 +138,9 @@ impl Service<Task<Message>> for JobHandler {
 impl Shared {
     /// Runs one attempt.
     async fn handle(&self, mut message: Message, worker: Option<WorkerContext>) -> Result<(), BoxDynError> {
+        let Some(_running) = self.drain.begin() else { return self.hand_back(message).await };
         if !self.until_due(&message, worker).await {
-            let left = message.due_in().unwrap_or_default();
-            return self.push_next(message, left).await;
+            return self.hand_back(message).await;
         }
         let Ok(id) = message.id.parse() else {
             tracing::error!(target: "defer", job = %message.name, "a task in the storage is not a job");
@@ -143,7 +160,7 @@ impl Shared {
             }
             Ran::Snoozed { delay, .. } => self.push_next(message, delay).await,
             // It was stopped by a shutdown.
-            _ => self.push_next(message, Duration::ZERO).await,
+            _ => self.hand_back(message).await,
         }
     }
 
@@ -154,9 +171,19 @@ impl Shared {
             if worker.as_ref().is_some_and(WorkerContext::is_shutting_down) {
                 return false;
             }
-            sleep(left.min(LOOK_EVERY)).await;
+            let pause = pin!(sleep(left.min(LOOK_EVERY)));
+            if let Either::Right(_) = select(pause, pin!(self.drain.closing())).await {
+                return false;
+            }
         }
         true
+    }
+
+    /// Leaves a job to another worker, as the same attempt.
+    async fn hand_back(&self, message: Message) -> Result<(), BoxDynError> {
+        let left = message.due_in().unwrap_or_default();
+        let away = if self.drain.is_closing() { AWAY } else { Duration::ZERO };
+        self.push_next(message, left.max(away)).await
     }
 
     fn resume(&self, id: JobId, message: &Message) -> Result<Resumed, String> {

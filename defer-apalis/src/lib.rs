@@ -50,11 +50,11 @@
 //!     let runner = Runner::builder().queue(queue.clone()).build();
 //!
 //!     let handler = queue.handler(runner.clone()).job::<SendWelcome>();
-//!     let worker = ApalisWorker::new(runner.clone(), move |stop| {
+//!     let worker = ApalisWorker::new(handler, move |handler, stop| {
 //!         // Each worker needs a name of its own.
 //!         WorkerBuilder::new(format!("mail-{}", JobId::unique()))
 //!             .backend(storage.clone().poll_with_interval(Duration::from_millis(500)))
-//!             .build(handler.clone())
+//!             .build(handler)
 //!             .run_until(async move { Ok::<_, WorkerError>(stop.await) })
 //!     });
 //!
@@ -106,8 +106,9 @@
 //!
 //! - Give the storage a queue of its own. In JSON, a task that is not a [`Message`] is killed; in other formats it ends the worker.
 //! - Add no retries, timeout or `catch_panic` of apalis: the job's policy has them.
-//! - Run it on a Tokio runtime, with [`ApalisWorker`] beside a server, or with its own `run_until` and the runner's
-//!   [`shutdown`](defer_core::Runner::shutdown): apalis waits for running jobs without a limit.
+//! - Run it on a Tokio runtime, in an [`ApalisWorker`]: beside a server, or by its
+//!   [`run`](defer_core::queue::RunWorker::run) with a signal of yours, after which you [shut down](defer_core::Runner::shutdown)
+//!   the runner. Otherwise nothing limits how long apalis waits for jobs, and on Redis it can wait forever: see there.
 //!
 //! On Redis (apalis-redis 1.0.0):
 //!
@@ -142,6 +143,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod drain;
 mod error;
 mod handler;
 mod message;

@@ -391,9 +391,9 @@ async fn a_storage_that_hangs_or_fails_or_panics_holds_no_request_and_loses_no_j
 async fn a_server_runs_an_apalis_worker_and_stops_it_and_one_that_fails_is_followed_by_another() {
     let bench = Bench::new();
     bench.push(Does::Succeeds).await;
-    let (memory, handler, runs) = (bench.memory.clone(), bench.handler(), AtomicUsize::new(0));
-    let worker = ApalisWorker::new(bench.runner.clone(), move |stop| {
-        let (memory, handler, run) = (memory.clone(), handler.clone(), runs.fetch_add(1, Ordering::Relaxed));
+    let (memory, runs) = (bench.memory.clone(), AtomicUsize::new(0));
+    let worker = ApalisWorker::new(bench.handler(), move |handler, stop| {
+        let (memory, run) = (memory.clone(), runs.fetch_add(1, Ordering::Relaxed));
         async move {
             match run {
                 0 => return Err("the storage is away"),
@@ -414,7 +414,8 @@ async fn a_server_runs_an_apalis_worker_and_stops_it_and_one_that_fails_is_follo
 
 #[tokio::test(start_paused = true)]
 async fn a_worker_that_keeps_failing_ends_when_it_is_told_to() {
-    let fails = || ApalisWorker::new(Runner::default(), |_| async { Err::<(), _>("the storage is away") });
+    let bench = Bench::new();
+    let fails = || ApalisWorker::new(bench.handler(), |_, _| async { Err::<(), _>("the storage is away") });
     let (stop, stopped) = oneshot::channel::<()>();
     let running = tokio::spawn(Box::new(fails()).run(Box::pin(async { drop(stopped.await) })));
     tokio::task::yield_now().await;
@@ -422,7 +423,7 @@ async fn a_worker_that_keeps_failing_ends_when_it_is_told_to() {
     running.await.unwrap().unwrap();
 
     // One that cannot end well says so.
-    let fails = ApalisWorker::new(Runner::default(), |stop| async {
+    let fails = ApalisWorker::new(bench.handler(), |_, stop| async {
         stop.await;
         Err::<(), _>("the storage is away")
     });

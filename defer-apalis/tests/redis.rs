@@ -164,6 +164,42 @@ async fn what_a_shutdown_stops_runs_in_another_process() {
     working.abort();
 }
 
+/// On one thread, so that the worker hears of its end before the runner does, as beside a server.
+#[tokio::test]
+async fn a_worker_that_stops_with_many_jobs_hands_all_back_and_ends() {
+    let place = Place::new();
+    let (mut stopped, other) = (Process::on(&place).await, Process::on(&place).await);
+    stopped.runner = Runner::builder()
+        .state(stopped.journal.clone())
+        .queue(stopped.queue.clone())
+        .max_running(1000)
+        .build();
+    // Ten times as many as apalis-redis takes at once by default.
+    for number in 0..100 {
+        stopped.push(&format!("job {number}"), Does::Waits).await;
+    }
+    let of_worker = place.clone();
+    let worker = ApalisWorker::new(stopped.handler(), move |handler, stop| {
+        let place = of_worker.clone();
+        async move { place.try_work_until(handler, stop).await }
+    });
+    let (journal, runner) = (stopped.journal.clone(), stopped.runner.clone());
+    let stop = async move {
+        journal.until(100).await;
+        tokio::spawn(async move { runner.shutdown(Duration::ZERO).await });
+    };
+    Box::new(worker).run(Box::pin(stop)).await.unwrap();
+    let statuses = place.statuses().await;
+    assert_eq!(statuses.get("Running"), None, "{statuses:?}");
+    other.journal.let_go();
+    place.work(other.handler()).await;
+    let (mut ran, mut again) = (stopped.journal.texts(), other.journal.texts());
+    ran.sort();
+    again.sort();
+    assert_eq!(again, ran, "each runs again in the other process, once");
+    assert_eq!(other.journal.attempts(), [1; 100]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_task_whose_next_attempt_could_not_be_pushed_is_run_again_by_redis() {
     let process = Process::on(&Place::new()).await;
@@ -186,11 +222,11 @@ async fn a_redis_that_is_killed_loses_no_job_and_the_worker_starts_again() {
     process.runner.idle().await;
     assert_eq!(process.journal.texts(), ["meanwhile"], "it runs here");
 
-    let (place, handler) = (server.place(), process.handler());
+    let place = server.place();
     let failed = Arc::new(Notify::new());
     let of_worker = failed.clone();
-    let worker = ApalisWorker::new(process.runner.clone(), move |stop| {
-        let (place, handler, failed) = (place.clone(), handler.clone(), of_worker.clone());
+    let worker = ApalisWorker::new(process.handler(), move |handler, stop| {
+        let (place, failed) = (place.clone(), of_worker.clone());
         async move {
             let ended = place.try_work_until(handler, stop).await;
             if ended.is_err() {
