@@ -138,7 +138,13 @@ impl Service<Task<Message>> for JobHandler {
 impl Shared {
     /// Runs one attempt.
     async fn handle(&self, mut message: Message, worker: Option<WorkerContext>) -> Result<(), BoxDynError> {
-        let Some(_running) = self.drain.begin() else { return self.hand_back(message).await };
+        let Some(_running) = self.drain.begin() else {
+            if let Some(left) = message.due_in() {
+                // Its storage knows no delays, and would give it back at once, again and again.
+                sleep(left.min(AWAY)).await;
+            }
+            return self.hand_back(message).await;
+        };
         if !self.until_due(&message, worker).await {
             return self.hand_back(message).await;
         }

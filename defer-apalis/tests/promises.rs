@@ -413,6 +413,44 @@ async fn a_server_runs_an_apalis_worker_and_stops_it_and_one_that_fails_is_follo
 }
 
 #[tokio::test(start_paused = true)]
+async fn before_a_worker_stops_it_begins_no_job_and_hands_back_those_that_wait() {
+    let bench = Bench::new();
+    let mut later = envelope(Note::new("later", Does::Succeeds));
+    later.delay = Duration::from_secs(3600);
+    bench.queue.push(vec![later]).await.unwrap();
+    bench.push(Does::Hangs).await;
+    let memory = bench.memory.clone();
+    let worker = ApalisWorker::new(bench.handler(), move |handler, stop| {
+        let memory = memory.clone();
+        async move {
+            memory.work_until(handler, stop).await;
+            Ok::<_, BoxDynError>(())
+        }
+    });
+    let (queue, runner, journal) = (bench.queue.clone(), bench.runner.clone(), bench.journal.clone());
+    let stop = async move {
+        journal.until(1).await;
+        // While the job is drained that runs, another one comes.
+        tokio::spawn(async move {
+            queue.push(vec![envelope(Note::new("late", Does::Succeeds))]).await.unwrap();
+            runner.shutdown(Duration::ZERO).await;
+        });
+    };
+    Box::new(worker).run(Box::pin(stop)).await.unwrap();
+    assert_eq!(bench.journal.texts(), ["job"]);
+    let mut back: Vec<_> = std::iter::from_fn(|| bench.memory.take_message()).collect();
+    back.sort_by_key(|message| message.delay);
+    assert_eq!(back.len(), 3, "{back:?}");
+    for message in &back {
+        assert!(
+            message.attempts == 0 && message.delay >= 2000,
+            "it stays away from this worker: {message:?}"
+        );
+    }
+    assert!(back[2].payload.contains("later") && back[2].delay > 3_500_000, "{back:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_worker_that_keeps_failing_ends_when_it_is_told_to() {
     let bench = Bench::new();
     let fails = || ApalisWorker::new(bench.handler(), |_, _| async { Err::<(), _>("the storage is away") });
