@@ -7,7 +7,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 git ls-files -z | xargs -0 cp --parents -P -t "$work"
-sed -i 's|^members = .*|members = ["defer-core", "defer-macros", "defer-axum", "tests"]|; /^defer-sqlx/d' "$work/Cargo.toml"
+sed -i 's|^members = .*|members = ["defer-core", "defer-macros", "defer-axum", "tests"]|; /^defer-sqlx/d; /^defer-apalis/d' "$work/Cargo.toml"
 cd "$work"
 cargo +nightly update --quiet -Z direct-minimal-versions
 cargo "${@:-test}" --workspace --all-features

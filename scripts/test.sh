@@ -24,6 +24,7 @@ curl curl
 wrk wrk
 h2load nghttp2-client
 initdb postgresql
+redis-server redis-server
 valgrind valgrind
 chromium chromium
 chromedriver chromium-driver
@@ -76,7 +77,7 @@ step "meanwhile: doc tests"
 cargo test --workspace --all-features --doc --quiet
 
 step "meanwhile: documentation, warnings denied, and links"
-RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --all-features --quiet -p defer-core -p defer-macros -p defer-axum -p defer-sqlx
+RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --all-features --quiet -p defer-core -p defer-macros -p defer-axum -p defer-sqlx -p defer-apalis
 scripts/links.py "$target/doc"
 
 step "meanwhile: features on their own"
@@ -94,7 +95,7 @@ scripts/resolves.sh
 
 step "meanwhile: packages"
 # `scripts/new_user.py` checks that the packages build.
-cargo package --quiet --no-verify --allow-dirty -p defer-core -p defer-macros -p defer-axum -p defer-sqlx
+cargo package --quiet --no-verify --allow-dirty -p defer-core -p defer-macros -p defer-axum -p defer-sqlx -p defer-apalis
 
 step "meanwhile: building the benchmark and the soak"
 cargo bench --quiet -p defer-benches --bench per_request --no-run

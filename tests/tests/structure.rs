@@ -443,7 +443,7 @@ fn published(name: &str) -> Crate {
 
 #[test]
 fn no_circle_among_the_files_of_a_crate() {
-    for name in ["defer-core", "defer-axum", "defer-macros", "defer-sqlx"] {
+    for name in ["defer-core", "defer-axum", "defer-macros", "defer-sqlx", "defer-apalis"] {
         let krate = published(name);
         assert!(krate.edges().len() > 3, "the imports of {name} are not seen");
         let circles = circles(&krate.edges());
