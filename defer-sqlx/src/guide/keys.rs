@@ -22,7 +22,7 @@
 //! - **At most every.** If another job with the same key was taken less than that long ago when a worker takes a job, the job
 //!   ends as a duplicate of the other. Its retries are not checked again.
 //! - **Serial.** Jobs run in the order in which they became ready, across all processes. An index in the database ensures that no
-//! two run at the same time. A job keeps its turn while it waits for a retry. Other jobs pass a delayed or paused job.
+//!   two run at the same time. A job keeps its turn while it waits for a retry. Other jobs pass a delayed or paused job.
 //! - **Delay.** Counts from the end of the response, or from the push, by the database's clock.
 //! - **Priority.** From -32768 to 32767, 0 by default. Workers take ready jobs with a higher priority first. A job that runs in
 //!   its own process keeps its place in its request's line.
