@@ -11,7 +11,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    task::Poll,
+    task::{Context, Poll, Waker},
 };
 
 use defer_core::{
@@ -273,6 +273,19 @@ async fn who_has_a_jobs_context_is_told_though_the_job_is_dropped() {
     elsewhere.await.unwrap();
     runner.idle().await;
     assert_eq!(runner.stats().cancelled, 1);
+}
+
+#[tokio::test]
+async fn who_asks_after_a_cancelled_job_has_ended_is_told_at_once() {
+    let (_, runner) = runner();
+    let (job, mut contexts) = waiting::<Plain>();
+    let id = deferred(&runner, job).await;
+    let cx = contexts.recv().await.unwrap();
+    assert_eq!(runner.cancel(id).await, Cancel::Asked);
+    runner.idle().await;
+    assert_eq!(runner.status(id).await, Some(JobStatus::Cancelled));
+    let mut told = pin!(cx.cancelled());
+    assert!(told.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -55,7 +55,7 @@ impl JobList {
         self.lock().state.stops(index)
     }
 
-    /// Returns what a job is told with that it is cancelled. `None` if it has ended.
+    /// Returns what a job is told with that it is cancelled. `None` if it has ended without that.
     pub(crate) fn cancellation(&self, id: JobId) -> Option<Arc<Cancellation>> {
         self.lock().state.cancellation(id)
     }

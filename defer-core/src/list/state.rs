@@ -36,7 +36,7 @@ mod stop;
 mod tests;
 mod view;
 
-use self::effects::Waiters;
+use self::effects::Rare;
 pub(crate) use self::{
     attempt::{AfterAttempt, Obstacle, Slots},
     cancel::Asked,
@@ -58,8 +58,7 @@ pub(crate) struct State {
     flags: Flags,
     /// Wakes the held response until the release, and from then on the worker, once an attempt of it waits.
     line_waker: Option<Waker>,
-    /// Boxed, because few lists have any.
-    waiters: Option<Box<Waiters>>,
+    rare: Option<Box<Rare>>,
     worker: Option<JoinHandle<()>>,
     /// Counts workers that stopped or were stopped, so that the handle of one of those is not kept.
     worker_epoch: u32,
@@ -117,7 +116,7 @@ impl State {
             started: None,
             flags: Flags::NONE,
             line_waker: None,
-            waiters: None,
+            rare: None,
             worker: None,
             worker_epoch: 0,
         }
@@ -320,7 +319,7 @@ impl State {
 impl State {
     /// Keeps the waker of a task that waits for something of the list to change. Returns a waker to drop.
     pub(crate) fn keep_waker(&mut self, waker: Waker) -> Option<Waker> {
-        let changed = &mut self.waiters.get_or_insert_default().changed;
+        let changed = &mut self.rare.get_or_insert_default().changed;
         if changed.iter().any(|known| known.will_wake(&waker)) {
             return Some(waker);
         }
@@ -340,13 +339,13 @@ impl State {
 
     /// Forgets the waker of a task that waits no more: it would keep the task's memory. Returns it.
     pub(crate) fn forget_waker(&mut self, waker: &Waker) -> Option<Waker> {
-        let changed = &mut self.waiters.as_mut()?.changed;
+        let changed = &mut self.rare.as_mut()?.changed;
         let at = changed.iter().position(|known| known.will_wake(waker))?;
         Some(changed.swap_remove(at))
     }
 
     fn take_changed(&mut self) -> Vec<Waker> {
-        self.waiters.as_mut().map(|waiters| std::mem::take(&mut waiters.changed)).unwrap_or_default()
+        self.rare.as_mut().map(|rare| std::mem::take(&mut rare.changed)).unwrap_or_default()
     }
 }
 

@@ -11,6 +11,9 @@ use crate::{
     model::{id::JobId, policy::Flags},
 };
 
+/// How many of a list's cancelled jobs are known once they have ended. A list may live as long as its process.
+const MOST_CANCELLED: usize = 64;
+
 /// The result of asking for a cancellation.
 pub(crate) enum Asked {
     /// The job has ended. It may be on the queue too, if a push of it was not confirmed.
@@ -74,10 +77,16 @@ impl State {
             return StopAttempt::default();
         };
         entry.set(Flags::CANCELLED);
+        let id = entry.id;
         let told = entry.tell_cancelled();
         let is_in_line = !entry.has(Flags::DETACHED);
         let own = entry.task_waker().cloned();
         let of_line = self.line_waker.clone().filter(|_| is_in_line);
+        let cancelled = &mut self.rare.get_or_insert_default().cancelled;
+        if cancelled.len() == MOST_CANCELLED {
+            cancelled.remove(0);
+        }
+        cancelled.push(id);
         StopAttempt { told, task: own.or(of_line) }
     }
 
@@ -99,9 +108,13 @@ impl State {
         }
     }
 
-    /// Returns what a job is told with that it is cancelled. `None` if it has ended.
+    /// Returns what a job is told with that it is cancelled. `None` if it has ended without that.
     pub(crate) fn cancellation(&mut self, id: JobId) -> Option<Arc<Cancellation>> {
-        self.entry_of(id).map(Entry::cancellation)
+        if let Some(entry) = self.entry_of(id) {
+            return Some(entry.cancellation());
+        }
+        let is_cancelled = self.rare.as_ref()?.cancelled.contains(&id);
+        is_cancelled.then(|| Arc::new(Cancellation::new(true)))
     }
 }
 

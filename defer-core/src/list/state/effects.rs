@@ -7,7 +7,7 @@ use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::{
     list::extras::Extras,
-    model::job_type::JobRef,
+    model::{id::JobId, job_type::JobRef},
     observe::{event::JobEventKind, hooks::Times, stats::Final},
 };
 
@@ -53,9 +53,12 @@ pub(crate) struct Report {
     pub(crate) times: Times,
 }
 
-/// The tasks that wait for a push, or for the end of a job that waits for its turn.
+/// Rarely used state of a list, boxed to keep `State` small.
 #[derive(Default)]
 #[cfg_attr(test, derive(Clone))]
-pub(super) struct Waiters {
+pub(super) struct Rare {
+    /// The tasks that wait for a push, or for the end of a job that waits for its turn.
     pub(super) changed: Vec<Waker>,
+    /// The jobs whose attempts were asked to stop, the latest last: a task that such a job has spawned may ask only after its end.
+    pub(super) cancelled: Vec<JobId>,
 }

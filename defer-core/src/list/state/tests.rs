@@ -438,7 +438,7 @@ impl Model {
                 started: None,
                 flags: self.state.flags,
                 line_waker: self.state.line_waker.clone(),
-                waiters: self.state.waiters.clone(),
+                rare: self.state.rare.clone(),
                 worker: None,
                 worker_epoch: self.state.worker_epoch,
             },
