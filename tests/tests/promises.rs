@@ -154,6 +154,31 @@ fn broken_promises(page: &str) -> String {
     broken
 }
 
+/// Returns the problems with the table that compares the ways to keep jobs, one per line. Each cell names its tests, says that the
+/// engine promises it, or that there is nothing to promise.
+fn broken_cells(page: &str) -> String {
+    let mut sources = Sources::default();
+    let mut broken = String::new();
+    let rows = page.lines().skip_while(|line| !line.starts_with("### Four ways")).skip(1);
+    let rows = rows.take_while(|line| !line.starts_with('#')).filter(|line| line.starts_with("| "));
+    for (number, row) in rows.enumerate() {
+        let cells: Vec<_> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+        assert_eq!(cells.len(), 5, "{row}");
+        // The first row names the ways.
+        for cell in cells.iter().skip(1).filter(|_| number > 0) {
+            let tests: Vec<_> = cell.split('`').skip(1).step_by(2).collect();
+            let is_plain = matches!(*cell, "no" | "lost" | "not measured") || cell.contains("](");
+            if tests.is_empty() && !is_plain && !cell.contains("the engine's") {
+                broken += &format!("no test: {}: {cell}\n", cells[0]);
+            }
+            for test in tests.iter().filter(|test| !sources.have(test)) {
+                broken += &format!("there is no `{test}`: {}\n", cells[0]);
+            }
+        }
+    }
+    broken
+}
+
 /// Returns the targets of the links.
 fn links(page: &str) -> impl Iterator<Item = &str> {
     page.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target)
@@ -198,6 +223,14 @@ fn each_promise_has_its_test() {
 }
 
 #[test]
+fn each_cell_of_the_four_ways_has_its_test_or_is_the_engines() {
+    let (_, page) = page();
+    assert!(page.contains("\n### Four ways"), "the table is not seen");
+    let broken = broken_cells(&page);
+    assert!(broken.is_empty(), "docs/promises.md:\n{broken}");
+}
+
+#[test]
 fn each_link_leads_somewhere() {
     let (file, page) = page();
     assert!(links(&page).count() > 5, "the links are not seen");
@@ -232,6 +265,15 @@ fn a_test_that_is_not_there_is_named() {
         broken_promises(page),
         "there is no `tests/tests/promises::of`: One\nthere is no `defer-core/tests/gone`: Three\nno test: Five\n"
     );
+}
+
+#[test]
+fn a_cell_without_a_test_is_named() {
+    let page = "\
+        ### Four ways\n| | a | b | c | d |\n|---|---|---|---|---|\n\
+        | order | yes: `tests/tests/promises::each_link_leads_somewhere` | yes | no | yes, the engine's |\n\
+        | cost | [measured](x) | lost | yes: `tests/tests/gone` | not measured |\n";
+    assert_eq!(broken_cells(page), "no test: order: yes\nthere is no `tests/tests/gone`: cost\n");
 }
 
 #[test]
