@@ -1,0 +1,129 @@
+//! What is done in one transaction.
+
+use std::collections::HashSet;
+
+use defer_core::JobId;
+use serde_json::{Value, json};
+
+use super::{
+    database::Target,
+    end::{Change, To},
+    row::Row,
+    statements::Statements,
+    stored::Stored,
+};
+
+/// Inserts rows whose ids are new, in one statement.
+pub(crate) async fn insert(
+    target: &mut Target<'_>,
+    statements: &Statements,
+    rows: &[&Row],
+) -> Result<HashSet<String>, sqlx::Error> {
+    if rows.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let written: Value = rows.iter().map(|row| row.written()).collect();
+    Ok(target.ask(statements.insert, &written).await?.into_iter().collect())
+}
+
+/// Inserts rows of jobs that wait, leaves out those whose unique key another job has, and tells the workers.
+pub(crate) async fn insert_waiting(
+    target: &mut Target<'_>,
+    statements: &Statements,
+    rows: &[&Row],
+    queue: &str,
+) -> Result<(), sqlx::Error> {
+    let inserted = insert(target, statements, rows).await?;
+    for row in rows.iter().filter(|row| !inserted.contains(&row.id.to_string())) {
+        let Some(unique) = &row.unique else { continue };
+        if let Some(other) = has_key(target, statements, unique).await?
+            && other != row.id.to_string()
+        {
+            insert(target, statements, &[&(*row).clone().duplicate_of(other)]).await?;
+        }
+    }
+    notify(target, statements, queue).await
+}
+
+async fn has_key(
+    target: &mut Target<'_>,
+    statements: &Statements,
+    unique: &str,
+) -> Result<Option<String>, sqlx::Error> {
+    Ok(target.ask(statements.has_key, &json!({ "unique": unique })).await?.pop())
+}
+
+async fn notify(target: &mut Target<'_>, statements: &Statements, queue: &str) -> Result<(), sqlx::Error> {
+    let payload = json!({ "queue": queue }).to_string();
+    target.ask(statements.notify, &json!({ "payload": payload })).await.map(drop)
+}
+
+/// How a change ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Changed {
+    Made,
+    /// The row was not what it must be.
+    Refused,
+    /// The job is a duplicate of this one.
+    Duplicate(JobId),
+}
+
+/// Changes rows, and returns what became of each.
+pub(crate) async fn settle(
+    target: &mut Target<'_>,
+    statements: &Statements,
+    changes: &[&Change],
+    queue: &str,
+) -> Result<Vec<Changed>, sqlx::Error> {
+    let mut made = HashSet::new();
+    for is_running in [false, true] {
+        let statement = if is_running { statements.change_running } else { statements.change };
+        let plain = |change: &&&Change| change.unique.is_none() && change.is_running() == is_running;
+        let written: Vec<_> = changes.iter().filter(plain).map(|change| change.written()).collect();
+        if !written.is_empty() {
+            made.extend(target.ask(statement, &written.into()).await?);
+        }
+    }
+    let mut changed = Vec::with_capacity(changes.len());
+    for change in changes {
+        changed.push(match &change.unique {
+            Some(unique) => claim(target, statements, change, unique).await?,
+            None if made.contains(&change.key()) => Changed::Made,
+            None => Changed::Refused,
+        });
+    }
+    if changes.iter().any(|change| matches!(change.to, To::Due { .. } | To::Retry { .. } | To::Anew)) {
+        notify(target, statements, queue).await?;
+    }
+    Ok(changed)
+}
+
+/// Makes a job ready that claims a unique key.
+async fn claim(
+    target: &mut Target<'_>,
+    statements: &Statements,
+    change: &Change,
+    unique: &str,
+) -> Result<Changed, sqlx::Error> {
+    let other = has_key(target, statements, unique).await?;
+    let change = match &other {
+        Some(of) => Change { to: To::Duplicate { of: of.clone() }, unique: None, ..change.clone() },
+        None => change.clone(),
+    };
+    let made = target.ask(statements.change, &vec![change.written()].into()).await?;
+    Ok(match other.and_then(|other| other.parse().ok()) {
+        _ if made.is_empty() => Changed::Refused,
+        Some(other) => Changed::Duplicate(other),
+        None => Changed::Made,
+    })
+}
+
+/// Returns jobs. What cannot be read is left out.
+pub(crate) async fn list(
+    target: &mut Target<'_>,
+    statement: &'static str,
+    parameter: Value,
+) -> Result<Vec<Stored>, sqlx::Error> {
+    let rows = target.ask(statement, &parameter).await?;
+    Ok(rows.iter().filter_map(|row| serde_json::from_str(row).ok()).collect())
+}
