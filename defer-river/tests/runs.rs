@@ -349,6 +349,19 @@ async fn a_stored_job_that_cannot_be_read_waits_and_stops_no_other(service: Serv
     assert_eq!(service.lines(), ["good 1 none"]);
 }
 
+async fn any_number_of_processes_create_the_tables_at_once(service: Service) {
+    let url = service.fresh().await;
+    let connects: Vec<_> = (0..8)
+        .map(|_| {
+            let url = url.clone();
+            tokio::spawn(async move { RiverQueue::connect(&url).await.map(drop) })
+        })
+        .collect();
+    for connect in connects {
+        connect.await.unwrap().unwrap();
+    }
+}
+
 /// Each of these on each database.
 macro_rules! scenarios {
     ($($name:ident,)+) => {
@@ -395,6 +408,7 @@ scenarios! {
     a_job_of_a_program_in_another_language_runs,
     a_type_that_no_worker_takes_waits_and_stops_no_other,
     a_stored_job_that_cannot_be_read_waits_and_stops_no_other,
+    any_number_of_processes_create_the_tables_at_once,
 }
 
 #[tokio::test]
@@ -404,4 +418,26 @@ async fn a_database_in_memory_is_refused_and_so_is_a_name_that_river_does_not_ta
     let url = format!("sqlite:{}/jobs.db", folder.path().display());
     RiverQueue::builder().name("Not This").connect(&url).await.unwrap_err();
     RiverQueue::connect("mysql:nothing").await.unwrap_err();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_whose_write_took_too_long_runs_here_and_nowhere_else() {
+    use defer_river::sqlx::{Connection, SqliteConnection, query};
+    let service = Service::on_sqlite().await;
+    let runner = Runner::builder()
+        .state(service.journal.clone())
+        .queue(service.queue.clone())
+        .push_timeout(Duration::from_millis(10))
+        .build();
+    let mut other = SqliteConnection::connect(&service.url).await.unwrap();
+    query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    let mut id = None;
+    scope(&runner, async { id = Some(defer(Mail::new("locked")).id()) }).await;
+    runner.idle().await;
+    assert_eq!(service.lines(), ["locked 1 none"], "nobody could store it");
+    query("ROLLBACK").execute(&mut other).await.unwrap();
+    // What it wrote, it writes now.
+    until(async || service.queue.status(id.unwrap()).await.unwrap() == Some(JobStatus::Succeeded)).await;
+    service.worker().run_until_empty().await.unwrap();
+    assert_eq!(service.lines(), ["locked 1 none"]);
 }

@@ -18,7 +18,10 @@ use serde::{Deserialize, Serialize};
 pub(crate) type Journal = Arc<Mutex<Vec<String>>>;
 
 /// How long a test waits for what must come. Only a failing test waits this long.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Set in processes that a test has started.
+pub(crate) const CHILD: &str = "DEFER_TEST_CHILD";
 
 /// A job of one attempt.
 #[derive(Deferrable, Serialize, Deserialize)]
@@ -77,7 +80,7 @@ async fn run(note: &str, cx: &JobContext) -> JobResult {
         "panics" => panic!("oh no"),
         "snoozes" if is_first => Err(JobError::snooze(Duration::from_millis(20))),
         "first never ends" if is_first => std::future::pending().await,
-        "never ends" => std::future::pending().await,
+        "ends elsewhere" if std::env::var(CHILD).is_ok() => std::future::pending().await,
         "defers and fails" => {
             defer(Mail::new("child"));
             Err(JobError::msg("no"))
@@ -106,27 +109,35 @@ pub(crate) struct Service {
 
 impl Service {
     pub(crate) async fn on_sqlite() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = Arc::new(tempfile::tempdir().unwrap());
         let url = format!("sqlite:{}/jobs.db", folder.path().display());
-        Self::new(Arc::new(folder), url, Journal::default()).await
+        Self::new(folder, url, Journal::default()).await
     }
 
     /// In a database of its own.
     #[cfg(feature = "_servers")]
     pub(crate) async fn on_postgres() -> Self {
-        use defer_river::sqlx::{AssertSqlSafe, Connection, PgConnection, query};
-        let server = std::env::var("DEFER_TEST_POSTGRES").expect("run this by scripts/with-servers.sh");
-        let name = format!("test_{}", JobId::unique()).to_lowercase();
-        let mut connection = PgConnection::connect(&format!("{server}/postgres")).await.unwrap();
-        query(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut connection).await.unwrap();
-        Self::new(Arc::new(tempfile::tempdir().unwrap()), format!("{server}/{name}"), Journal::default())
-            .await
+        Self::at(&create_database().await, Journal::default()).await
+    }
+
+    /// Returns the URL of an empty database.
+    pub(crate) async fn fresh(&self) -> String {
+        #[cfg(feature = "_servers")]
+        if self.url.starts_with("postgres") {
+            return create_database().await;
+        }
+        format!("sqlite:{}/fresh.db", self.folder.path().display())
     }
 
     async fn new(folder: Arc<tempfile::TempDir>, url: String, journal: Journal) -> Self {
         let queue = RiverQueue::connect(&url).await.unwrap();
         let runner = Runner::builder().state(journal.clone()).queue(queue.clone()).build();
         Self { folder, url, queue, runner, journal }
+    }
+
+    /// In a database that is there.
+    pub(crate) async fn at(url: &str, journal: Journal) -> Self {
+        Self::new(Arc::new(tempfile::tempdir().unwrap()), url.to_owned(), journal).await
     }
 
     /// Another process, which shares nothing with this one except the database and, as a test's way to look, the journal.
@@ -147,6 +158,16 @@ impl Service {
         lines.sort();
         lines
     }
+}
+
+#[cfg(feature = "_servers")]
+async fn create_database() -> String {
+    use defer_river::sqlx::{AssertSqlSafe, Connection, PgConnection, query};
+    let server = std::env::var("DEFER_TEST_POSTGRES").expect("run this by scripts/with-servers.sh");
+    let name = format!("test_{}", JobId::unique()).to_lowercase();
+    let mut connection = PgConnection::connect(&format!("{server}/postgres")).await.unwrap();
+    query(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut connection).await.unwrap();
+    format!("{server}/{name}")
 }
 
 pub(crate) trait Inspected {
