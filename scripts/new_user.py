@@ -17,7 +17,7 @@ import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-CRATES = ["defer-core", "defer-macros", "defer-axum", "defer-sqlx"]
+CRATES = ["defer-core", "defer-macros", "defer-axum", "defer-sqlx", "defer-river"]
 # rustdoc takes a block for Rust unless it says otherwise.
 RUST = {"", "rust", "no_run", "test_harness"}
 FENCE = re.compile(r"^```(\w*)([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)

@@ -59,7 +59,11 @@ pub(super) async fn take_leave(database: &Database, holder: &str, within: Durati
 pub(super) async fn beat(database: Database, holder: String, queue: String, stop: CancellationToken) {
     let mut beats = Beats { database, holder, queue, connection: None, others: Others::default() };
     loop {
-        match timeout(TIMEOUT, beats.beat()).await {
+        let beat = tokio::select! {
+            () = stop.cancelled() => return,
+            beat = timeout(TIMEOUT, beats.beat()) => beat,
+        };
+        match beat {
             Ok(Ok(())) => {}
             failed => {
                 // Closed, because nobody knows what it still waits for.
@@ -104,8 +108,10 @@ impl Beats {
             }
         }
         let connection = connection_of(&mut self.connection)?;
-        // What retried or snoozed while its type was being paused.
-        connection.target().ask(statements.park, &me).await?;
+        if !connection.target().ask(statements.paused, &me).await?.is_empty() {
+            // What retried or snoozed while its type was being paused.
+            connection.target().ask(statements.park, &me).await?;
+        }
         let orphans = list(&mut connection.target(), statements.orphans, me).await?;
         let changes: Vec<_> = orphans.iter().filter_map(orphan).collect();
         if !changes.is_empty() {

@@ -64,7 +64,7 @@ impl RiverQueue {
         Ok(!self.ask(statement, names.clone()).await?.is_empty())
     }
 
-    async fn find(&self, id: JobId) -> Result<Option<Stored>, Error> {
+    async fn stored_job(&self, id: JobId) -> Result<Option<Stored>, Error> {
         let statement = self.engine.database.statements().find;
         Ok(self.list(statement, json!({ "id": id })).await?.pop())
     }
@@ -130,7 +130,7 @@ impl RiverQueue {
     ///
     /// If the database fails.
     pub async fn status(&self, id: JobId) -> Result<Option<JobStatus>, Error> {
-        Ok(self.find(id).await?.map(|job| job.status()))
+        Ok(self.stored_job(id).await?.map(|job| job.job_status()))
     }
 
     /// Runs a failed job again, with all its attempts. Returns whether there was such a job.
@@ -167,7 +167,7 @@ impl RiverQueue {
     ///
     /// If the database fails.
     pub async fn cancel(&self, id: JobId) -> Result<Cancel, Error> {
-        let Some(job) = self.find(id).await? else { return Ok(Cancel::Unknown) };
+        let Some(job) = self.stored_job(id).await? else { return Ok(Cancel::Unknown) };
         if job.ended.is_some() {
             return Ok(Cancel::Ended);
         }
@@ -225,7 +225,7 @@ impl Stored {
         self.attempt.saturating_sub(running).saturating_sub(self.rescues.unwrap_or_default())
     }
 
-    fn status(&self) -> JobStatus {
+    fn job_status(&self) -> JobStatus {
         match &*self.state {
             "running" => JobStatus::Running,
             "completed" => JobStatus::Succeeded,
@@ -318,7 +318,7 @@ impl InspectQueue for RiverQueue {
     }
 
     fn job(&self, id: JobId) -> BoxFuture<'_, Result<Option<QueuedJob>, BoxError>> {
-        Box::pin(async move { Ok(self.find(id).await?.and_then(Stored::shown)) })
+        Box::pin(async move { Ok(self.stored_job(id).await?.and_then(Stored::shown)) })
     }
 
     fn jobs(&self, filter: JobFilter, limit: usize) -> BoxFuture<'_, Result<Vec<QueuedJob>, BoxError>> {

@@ -7,10 +7,7 @@ use riverqueue::{AttemptError, jiff::Timestamp};
 use serde::Serialize;
 use serde_json::json;
 
-use super::{
-    row::{after, text},
-    stored::Response,
-};
+use super::{interval::after, row::text, stored::Response};
 
 /// What a row must be for a change to have an effect.
 #[derive(Clone, Debug)]
@@ -55,6 +52,8 @@ pub(crate) struct Change {
     pub(crate) to: To,
     /// A key to claim.
     pub(crate) unique: Option<String>,
+    /// Tells that it was this change that was made.
+    pub(super) mark: JobId,
     /// How the response of its request ended.
     pub(crate) response: Option<Response>,
 }
@@ -81,7 +80,7 @@ struct Written<'a> {
 
 impl Change {
     pub(crate) fn new(from: From, to: To) -> Self {
-        Self { from, to, unique: None, response: None }
+        Self { from, to, unique: None, mark: JobId::unique(), response: None }
     }
 
     /// Ends the job with an error instead.
@@ -98,6 +97,16 @@ impl Change {
         match &self.from {
             From::Held { id, .. } | From::Failed { id } => id.to_string(),
             From::Running { row, .. } => row.to_string(),
+        }
+    }
+
+    /// Returns what asks whether it was made.
+    pub(super) fn asked(&self) -> serde_json::Value {
+        match &self.from {
+            From::Held { id, .. } | From::Failed { id } => {
+                json!({ "change": self.mark, "id": id, "row": null })
+            }
+            From::Running { row, .. } => json!({ "change": self.mark, "id": null, "row": row }),
         }
     }
 
@@ -119,8 +128,9 @@ impl Change {
         };
         let of = if let To::Duplicate { of } = &self.to { Some(of) } else { None };
         // `null` removes a key.
-        let metadata =
-            json!({ "defer": { "holder": null, "ended": ended, "of": of, "response": self.response } });
+        let metadata = json!({ "defer": {
+            "holder": null, "ended": ended, "of": of, "response": self.response, "change": self.mark
+        } });
         let error = error.map(|error| {
             let error = AttemptError::new(Timestamp::now(), attempt.unwrap_or(1), text(error));
             serde_json::to_string(&error).unwrap_or_default()

@@ -5,6 +5,7 @@
 //! | `row` | how a job is written into `river_job` |
 //! | `stored` | how it is read from there |
 //! | `end` | how a job that this process holds changes |
+//! | `interval` | how long a job waits |
 //! | `operations` | what is done in one transaction |
 //! | `database` | which database it is, and how its connections are opened |
 //! | `statements` | which statements there are |
@@ -12,6 +13,7 @@
 
 mod database;
 mod end;
+mod interval;
 mod operations;
 #[cfg(feature = "postgres")]
 mod postgres;

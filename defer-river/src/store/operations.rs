@@ -89,6 +89,7 @@ pub(crate) async fn settle(
         changed.push(match &change.unique {
             Some(unique) => claim(target, statements, change, unique).await?,
             None if made.contains(&change.key()) => Changed::Made,
+            None if is_changed(target, statements, change).await? => Changed::Made,
             None => Changed::Refused,
         });
     }
@@ -98,6 +99,15 @@ pub(crate) async fn settle(
     Ok(changed)
 }
 
+/// Returns whether a change was made before, when its answer was lost.
+async fn is_changed(
+    target: &mut Target<'_>,
+    statements: &Statements,
+    change: &Change,
+) -> Result<bool, sqlx::Error> {
+    Ok(!target.ask(statements.is_changed, &change.asked()).await?.is_empty())
+}
+
 /// Makes a job ready that claims a unique key.
 async fn claim(
     target: &mut Target<'_>,
@@ -105,14 +115,15 @@ async fn claim(
     change: &Change,
     unique: &str,
 ) -> Result<Changed, sqlx::Error> {
-    let other = has_key(target, statements, unique).await?;
+    let other = has_key(target, statements, unique).await?.filter(|other| *other != change.key());
     let change = match &other {
         Some(of) => Change { to: To::Duplicate { of: of.clone() }, unique: None, ..change.clone() },
         None => change.clone(),
     };
     let made = target.ask(statements.change, &vec![change.written()].into()).await?;
+    let is_made = !made.is_empty() || is_changed(target, statements, &change).await?;
     Ok(match other.and_then(|other| other.parse().ok()) {
-        _ if made.is_empty() => Changed::Refused,
+        _ if !is_made => Changed::Refused,
         Some(other) => Changed::Duplicate(other),
         None => Changed::Made,
     })
@@ -126,4 +137,48 @@ pub(crate) async fn list(
 ) -> Result<Vec<Stored>, sqlx::Error> {
     let rows = target.ask(statement, &parameter).await?;
     Ok(rows.iter().filter_map(|row| serde_json::from_str(row).ok()).collect())
+}
+
+#[cfg(all(test, feature = "sqlite"))]
+mod tests {
+    use defer_core::{Policy, queue::Envelope};
+
+    use super::{super::database::Database, *};
+    use crate::{error::Error, store::From};
+
+    async fn held(database: &Database) -> Result<JobId, Error> {
+        let job = Envelope::new(JobId::unique(), "Mail", Policy::new(), b"{}".to_vec());
+        let row = Row::new(job, "default", 1000)?.held_by("me");
+        let mut connection = database.open().await?;
+        insert(&mut connection.target(), database.statements(), &[&row]).await?;
+        Ok(row.id)
+    }
+
+    async fn made(database: &Database, change: &Change) -> Result<Changed, Error> {
+        let mut connection = database.open().await?;
+        let changed = settle(&mut connection.target(), database.statements(), &[change], "default").await?;
+        Ok(changed[0])
+    }
+
+    #[tokio::test]
+    async fn a_change_whose_answer_was_lost_can_be_made_again_and_no_other_can() -> Result<(), Error> {
+        let folder = tempfile::tempdir().map_err(|error| Error::Store(error.into()))?;
+        let database = Database::of_url(&format!("sqlite:{}/jobs.db", folder.path().display()))?;
+        database.migrate().await?;
+        let (first, second) = (held(&database).await?, held(&database).await?);
+        let from = |id| From::Held { id, holder: "me".to_owned() };
+        let due = |id| Change {
+            unique: Some("00ff".to_owned()),
+            ..Change::new(from(id), To::Due { after: Default::default() })
+        };
+        let (ready, duplicate) = (due(first), due(second));
+        for _ in 0..2 {
+            assert_eq!(made(&database, &ready).await?, Changed::Made);
+            assert_eq!(made(&database, &duplicate).await?, Changed::Duplicate(first));
+        }
+        for change in [due(first), Change::new(from(second), To::Succeeded)] {
+            assert_eq!(made(&database, &change).await?, Changed::Refused, "nobody holds them anymore");
+        }
+        Ok(())
+    }
 }

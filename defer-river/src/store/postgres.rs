@@ -110,9 +110,13 @@ pub(super) const STATEMENTS: Statements = Statements {
         "id = (r ->> 'row')::bigint AND state = 'running' AND attempt = (r ->> 'attempt')::smallint",
         "id::text"
     ),
+    // As River's unique index says it, to be found by it.
     has_key: "SELECT metadata -> 'defer' ->> 'id' FROM river_job
-        WHERE unique_key = decode($1::json ->> 'unique', 'hex') AND metadata -> 'defer' ->> 'id' IS NOT NULL
-            AND state IN ('available', 'pending', 'retryable', 'running', 'scheduled')",
+        WHERE unique_key = decode($1::json ->> 'unique', 'hex') AND unique_states IS NOT NULL
+            AND river_job_state_in_bitmask(unique_states, state) AND metadata -> 'defer' ->> 'id' IS NOT NULL",
+    is_changed: "SELECT id::text FROM river_job WHERE metadata -> 'defer' ->> 'change' = $1::json ->> 'change'
+        AND ($1::json ->> 'row' IS NULL AND metadata -> 'defer' ->> 'id' = $1::json ->> 'id'
+            OR id = ($1::json ->> 'row')::bigint)",
     notify: "SELECT pg_notify(concat(current_schema(), '.river_insert'), $1::json ->> 'payload')::text",
     beat: "INSERT INTO defer_river_holders AS holder (id, beat) VALUES ($1::json ->> 'id', 1)
         ON CONFLICT (id) DO UPDATE SET beat = holder.beat + 1 RETURNING id",

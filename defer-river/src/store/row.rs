@@ -7,15 +7,13 @@ use riverqueue::{UniqueOpts, jiff::Timestamp, protocol};
 use serde::{Deserialize, Serialize};
 use serde_json::{json, value::to_raw_value};
 
-use super::stored::Defer;
+use super::{interval::after, stored::Defer};
 use crate::error::Error;
 
 /// How many bytes of an error are stored.
 const MAX_ERROR: usize = 4096;
 /// How many times a job's process may die while it runs. River counts these attempts.
 const DEATHS: u32 = 10;
-/// The longest delay, about a hundred years: SQLite's dates end in the year 9999.
-const LONGEST_DELAY: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// A row to insert.
 #[derive(Clone, Debug)]
@@ -135,19 +133,6 @@ impl Row {
     }
 }
 
-/// Returns an interval, and whether River's scheduler is to make the job available. For short ones it would be late, and so is
-/// left out, as River does at retries.
-pub(super) fn after(delay: Duration) -> (String, bool) {
-    let delay = delay.min(LONGEST_DELAY);
-    let millis = millis(delay);
-    (format!("{}.{:03} seconds", millis / 1000, millis % 1000), delay > Duration::from_secs(5))
-}
-
-/// Returns a duration in milliseconds, rounded up: a job does not start early.
-pub(super) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
-}
-
 /// River's priorities go from 1, which is taken first, to 4. Ours go both ways from 0.
 fn priority(of_policy: i16) -> i16 {
     2_i16.saturating_sub(of_policy).clamp(1, 4)
@@ -222,16 +207,6 @@ mod tests {
             assert!(!unescaped.contains("\\u0000"), "Postgres would refuse {stored}");
         }
         assert_eq!(storable(texts[0].to_owned()), texts[0], "others read it as it is");
-    }
-
-    #[test]
-    fn a_delay_is_never_shorter_than_it_was_asked_for() {
-        let delays = [Duration::ZERO, Duration::from_nanos(1), Duration::from_secs(6), Duration::MAX];
-        let after = delays.map(after);
-        assert_eq!(after[0], ("0.000 seconds".to_owned(), false));
-        assert_eq!(after[1], ("0.001 seconds".to_owned(), false));
-        assert_eq!(after[2], ("6.000 seconds".to_owned(), true));
-        assert_eq!(after[3].0, "3153600000.000 seconds");
     }
 
     #[test]

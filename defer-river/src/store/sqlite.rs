@@ -114,9 +114,23 @@ pub(super) const STATEMENTS: Statements = Statements {
         "id = r ->> '$.row' AND state = 'running' AND attempt = r ->> '$.attempt'",
         "CAST(id AS TEXT)"
     ),
+    // As River's unique index says it, to be found by it.
     has_key: "SELECT metadata ->> '$.defer.id' FROM river_job
-        WHERE unique_key = unhex(?1 ->> '$.unique') AND metadata ->> '$.defer.id' IS NOT NULL
-            AND state IN ('available', 'pending', 'retryable', 'running', 'scheduled')",
+        WHERE unique_key = unhex(?1 ->> '$.unique') AND unique_states IS NOT NULL
+            AND CASE state
+                WHEN 'available' THEN unique_states & (1 << 0)
+                WHEN 'cancelled' THEN unique_states & (1 << 1)
+                WHEN 'completed' THEN unique_states & (1 << 2)
+                WHEN 'discarded' THEN unique_states & (1 << 3)
+                WHEN 'pending' THEN unique_states & (1 << 4)
+                WHEN 'retryable' THEN unique_states & (1 << 5)
+                WHEN 'running' THEN unique_states & (1 << 6)
+                WHEN 'scheduled' THEN unique_states & (1 << 7)
+                ELSE 0
+            END >= 1
+            AND metadata ->> '$.defer.id' IS NOT NULL",
+    is_changed: "SELECT CAST(id AS TEXT) FROM river_job WHERE metadata ->> '$.defer.change' = ?1 ->> '$.change'
+        AND (?1 ->> '$.row' IS NULL AND metadata ->> '$.defer.id' = ?1 ->> '$.id' OR id = ?1 ->> '$.row')",
     notify: "INSERT INTO river_notification (topic, payload) VALUES ('river_insert', ?1 ->> '$.payload')
         RETURNING topic",
     beat: "INSERT INTO defer_river_holders (id, beat) VALUES (?1 ->> '$.id', 1)

@@ -20,6 +20,8 @@ pub(crate) struct Statements {
     pub(crate) change_running: &'static str,
     /// Returns the id of the job that has a unique key.
     pub(crate) has_key: &'static str,
+    /// Returns a row if this change was made before: its answer was lost.
+    pub(crate) is_changed: &'static str,
     /// Tells the workers of a queue that there are jobs.
     pub(crate) notify: &'static str,
     /// Raises the beat of a holder.

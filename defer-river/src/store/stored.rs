@@ -5,7 +5,7 @@ use std::time::Duration;
 use defer_core::{Delivery, JobId, ResponseInfo, queue::Metadata};
 use serde::{Deserialize, Serialize};
 
-use super::row::millis;
+use super::interval::millis;
 
 /// What is ours in the metadata of a job, under the key `defer`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
