@@ -109,7 +109,7 @@
 //! and goes on has lost the jobs that it held, although their responses may still be open.
 //!
 //! **Running jobs** are found by River's rescuer, which the leader among River's clients runs. It has no beats to look at: it takes
-//! an attempt for dead when it has taken longer than its type's `timeout` and a minute, or longer than [an
+//! an attempt for dead when it has taken longer than its type's `timeout` and [a minute](Worker::margin), or longer than [an
 //! hour](Worker::job_timeout) for a type without a timeout. So **give each durable type a timeout**: it is how long a job waits
 //! after a crash. If the leader itself has died, add the time until there is a new one, about 20 s. A death is no attempt: the job
 //! runs again as the same `cx.attempt()`. Ten deaths are allowed, which is why `max_attempts` is ten more than `tries`.

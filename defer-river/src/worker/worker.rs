@@ -13,9 +13,6 @@ use tokio::time::{sleep, timeout};
 use super::attempt::{Args, OfType};
 use crate::{error::Error, queue::RiverQueue};
 
-/// How much longer than its type's timeout an attempt may take before River takes it for dead: it may have waited for a place
-/// on the runner.
-const MARGIN: Duration = Duration::from_secs(60);
 /// How often River's leader looks for attempts whose process died.
 const RESCUE_EVERY: Duration = Duration::from_secs(5);
 /// How long River may take to stop the jobs that are left, and to write that.
@@ -33,6 +30,7 @@ impl RiverQueue {
             concurrency: 64,
             drain_timeout: Duration::from_secs(10),
             job_timeout: Duration::from_secs(3600),
+            margin: Duration::from_secs(60),
             is_follower: false,
             configure: Box::new(|river| river),
         }
@@ -50,6 +48,7 @@ pub struct Worker {
     concurrency: usize,
     drain_timeout: Duration,
     job_timeout: Duration,
+    margin: Duration,
     is_follower: bool,
     configure: Box<dyn FnOnce(ClientBuilder) -> ClientBuilder + Send>,
 }
@@ -98,6 +97,13 @@ impl Worker {
     /// attempt goes on all the same, it is stopped then, and runs again.
     pub fn job_timeout(mut self, timeout: Duration) -> Self {
         self.job_timeout = timeout.max(Duration::from_secs(1));
+        self
+    }
+
+    /// Sets how much longer than its type's timeout an attempt may take before River takes it for dead (a minute by default): it
+    /// may have waited for a place on the runner. This much longer does a job wait after a crash.
+    pub fn margin(mut self, margin: Duration) -> Self {
+        self.margin = margin;
         self
     }
 
@@ -177,7 +183,8 @@ impl Worker {
         let (mut workers, stopping) = (Workers::new(), CancellationToken::new());
         let mut soonest = self.job_timeout;
         for of_type in self.types.values() {
-            let limit = of_type.timeout.map_or(self.job_timeout, |timeout| timeout.saturating_add(MARGIN));
+            let limit =
+                of_type.timeout.map_or(self.job_timeout, |timeout| timeout.saturating_add(self.margin));
             soonest = soonest.min(limit);
             (of_type.add)(&mut workers, &self, limit, &stopping)?;
         }
