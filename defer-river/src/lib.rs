@@ -95,6 +95,8 @@
 //!   change that comes while the job runs is left out.
 //! - A job of a request does not wait for the one before it. With [`concurrency(1)`](Worker::concurrency) in one worker process,
 //!   and without retries, it does.
+//! - The dashboard shows counts and jobs, and its actions on a job or a type work. It shows no processes and no groups of
+//!   failures.
 //! - Progress is known in the process that runs the job, and not stored.
 //! - A worker that is cancelled by [`cancel`](RiverQueue::cancel) in another process hears of it by River's notification. One that
 //!   is connecting at that moment does not: cancel again.

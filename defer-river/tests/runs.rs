@@ -441,3 +441,17 @@ async fn a_job_whose_write_took_too_long_runs_here_and_nowhere_else() {
     service.worker().run_until_empty().await.unwrap();
     assert_eq!(service.lines(), ["locked 1 none"]);
 }
+
+#[tokio::test]
+#[should_panic(expected = "two types of this worker are named `Mail`")]
+async fn a_worker_has_no_two_types_of_one_name() {
+    #[derive(defer_axum::Deferrable, serde::Serialize, serde::Deserialize)]
+    #[defer(queue, name = "Other", alias = "Mail")]
+    struct Other;
+    impl defer_core::Job for Other {
+        async fn run(&self, _: &defer_core::JobContext) -> defer_core::JobResult {
+            Ok(())
+        }
+    }
+    drop(Service::on_sqlite().await.worker().job::<Other>());
+}

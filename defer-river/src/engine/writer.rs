@@ -69,7 +69,8 @@ pub(super) async fn write(
     waiting: Arc<Waiting>,
     close_within: Duration,
 ) {
-    let mut writer = Writer { database, queue, connection: None, deadline: None, close_within };
+    let mut writer =
+        Writer { database, queue, connection: None, is_away: false, deadline: None, close_within };
     let mut batch = Vec::new();
     while ops.recv_many(&mut batch, AT_ONCE).await > 0 {
         let batch = std::mem::take(&mut batch);
@@ -84,6 +85,8 @@ struct Writer {
     database: Database,
     queue: String,
     connection: Option<Connection>,
+    /// Whether that it is away has been said.
+    is_away: bool,
     /// When it gives up, once nobody can ask for more.
     deadline: Option<Instant>,
     close_within: Duration,
@@ -181,7 +184,10 @@ impl Writer {
                 Ok(answers) => return Some(Ok(answers)),
                 Err(error) if is_data(&error) => return Some(Err(error)),
                 Err(error) => {
-                    tracing::warn!(target: "defer", %error, "the queue's database does not answer");
+                    if !self.is_away {
+                        tracing::warn!(target: "defer", %error, "the queue's database does not answer");
+                    }
+                    self.is_away = true;
                     if self.is_over(queued) {
                         return None;
                     }
@@ -227,7 +233,7 @@ impl Writer {
             let opened = if is_open { "answer" } else { "connect" };
             Err(sqlx::Error::Io(std::io::Error::other(format!("it did not {opened} within {TIMEOUT:?}"))))
         })?;
-        self.connection = Some(connection);
+        (self.connection, self.is_away) = (Some(connection), false);
         answers
     }
 }

@@ -129,8 +129,11 @@ impl Database {
     pub(crate) async fn migrate(&self) -> Result<(), Error> {
         let mut connection = self.open().await?;
         let statements = self.statements();
-        // Held until the connection is closed. SQLite has none: who comes second there finds the file locked.
-        connection.execute(statements.lock).await?;
+        if let Some(lock) = statements.lock {
+            // Held until the end of the transaction, and so through a PgBouncer too.
+            connection.begin(statements).await?;
+            connection.execute(lock).await?;
+        }
         let mut tries = 1;
         while let Err(error) = self.migrate_river().await {
             if tries == MIGRATION_TRIES {
@@ -139,16 +142,16 @@ impl Database {
             tries += 1;
             tokio::time::sleep(MIGRATION_PAUSE).await;
         }
-        // To create what exists would wait for everybody who writes.
-        let is_missing =
-            connection.target().ask(statements.is_migrated, &serde_json::Value::Null).await?.is_empty();
-        if is_missing {
+        if statements.lock.is_none() {
             connection.begin(statements).await?;
+        }
+        // To create what exists would wait for everybody who writes.
+        if connection.target().ask(statements.is_migrated, &serde_json::Value::Null).await?.is_empty() {
             for statement in statements.migrations {
                 connection.execute(statement).await?;
             }
-            connection.execute("COMMIT").await?;
         }
+        connection.execute("COMMIT").await?;
         connection.close().await
     }
 

@@ -76,7 +76,7 @@ macro_rules! jobs {
 
 pub(super) const STATEMENTS: Statements = Statements {
     begin: "BEGIN",
-    lock: "SELECT pg_advisory_lock(8317283642)",
+    lock: Some("SELECT pg_advisory_xact_lock(8317283642)"),
     is_migrated: "SELECT indexname::text FROM pg_indexes
         WHERE schemaname = current_schema() AND indexname = 'defer_river_job_id' AND $1::json IS NOT NULL",
     migrations: &[

@@ -76,7 +76,7 @@ macro_rules! jobs {
 pub(super) const STATEMENTS: Statements = Statements {
     // One that began to read could no longer write once another has written.
     begin: "BEGIN IMMEDIATE",
-    lock: "SELECT 1",
+    lock: None,
     is_migrated: "SELECT name FROM sqlite_schema WHERE name = 'defer_river_job_id' AND ?1 IS NOT NULL",
     migrations: &[
         "CREATE TABLE IF NOT EXISTS defer_river_holders (id TEXT PRIMARY KEY NOT NULL, beat INTEGER NOT NULL)",

@@ -6,8 +6,8 @@
 #[derive(Debug)]
 pub(crate) struct Statements {
     pub(crate) begin: &'static str,
-    /// Keeps other processes from creating tables.
-    pub(crate) lock: &'static str,
+    /// Keeps other processes from creating tables. `None` if beginning to write does: River's migrations begin to write too.
+    pub(crate) lock: Option<&'static str>,
     /// Returns a row if what is ours is there.
     pub(crate) is_migrated: &'static str,
     /// Creates what is ours, one statement after another.

@@ -55,6 +55,7 @@ pub struct Worker {
 
 /// A type of jobs.
 struct Type {
+    type_name: &'static str,
     names: Vec<&'static str>,
     timeout: Option<Duration>,
     add: fn(&mut Workers, &Worker, Duration, &CancellationToken) -> Result<(), riverqueue::Error>,
@@ -65,7 +66,7 @@ impl Worker {
     ///
     /// # Panics
     ///
-    /// If the type cannot be read from a queue: derive `Deserialize`.
+    /// If the type cannot be read from a queue (derive `Deserialize`), or if another type of the worker has one of its names.
     #[track_caller]
     pub fn job<J: Deferrable>(mut self) -> Self {
         assert!(
@@ -73,8 +74,14 @@ impl Worker {
             "`{}` cannot be read from a queue: derive `Deserialize` for it",
             J::NAME
         );
-        let names = std::iter::once(&J::NAME).chain(J::ALIASES).copied().collect();
-        self.types.insert(J::NAME, Type { names, timeout: J::POLICY.timeout(), add: add::<J> });
+        let names: Vec<_> = std::iter::once(&J::NAME).chain(J::ALIASES).copied().collect();
+        let type_name = std::any::type_name::<J>();
+        for other in self.types.values().filter(|other| other.type_name != type_name) {
+            let name = names.iter().find(|name| other.names.contains(name));
+            assert!(name.is_none(), "two types of this worker are named `{}`", name.unwrap_or(&""));
+        }
+        let of_type = Type { type_name, names, timeout: J::POLICY.timeout(), add: add::<J> };
+        self.types.insert(J::NAME, of_type);
         self.runner.add_job::<J>();
         self
     }
@@ -129,7 +136,7 @@ impl Worker {
     ///
     /// # Errors
     ///
-    /// If two types have the same name, or River's client cannot go on. A database that is temporarily unreachable is not such
+    /// If a type's name is not a kind of River's, which has 1 to 127 bytes, or if River's client cannot go on. A database that is temporarily unreachable is not such
     /// an error.
     ///
     /// # Cancel safety
