@@ -7,7 +7,7 @@ mod service;
 
 use defer_core::JobStatus;
 use defer_river::{
-    Error, RiverQueue,
+    RiverQueue,
     sqlx::{SqlitePool, query, sqlite::SqlitePoolOptions},
 };
 
@@ -73,6 +73,7 @@ async fn a_job_is_stored_with_the_rows_of_its_transaction_or_not_at_all_on_postg
 #[cfg(feature = "_servers")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transaction_on_another_kind_of_database_is_refused() {
+    use defer_river::Error;
     let service = Service::on_postgres().await;
     let other = Service::on_sqlite().await;
     let mut tx = sqlite_pool(&other).await.begin_with("BEGIN IMMEDIATE").await.unwrap();

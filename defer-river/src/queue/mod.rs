@@ -5,6 +5,7 @@ mod inspect;
 mod push;
 #[allow(clippy::module_inception, reason = "the file of the type")]
 mod queue;
+mod shown;
 
 pub use self::{
     builder::RiverQueueBuilder,

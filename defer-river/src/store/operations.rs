@@ -140,6 +140,7 @@ pub(crate) async fn list(
 }
 
 #[cfg(all(test, feature = "sqlite"))]
+#[allow(irrefutable_let_patterns, reason = "without the other database")]
 mod tests {
     use defer_core::{Policy, queue::Envelope};
 
@@ -178,6 +179,58 @@ mod tests {
         }
         for change in [due(first), Change::new(from(second), To::Succeeded)] {
             assert_eq!(made(&database, &change).await?, Changed::Refused, "nobody holds them anymore");
+        }
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn what_every_job_needs_is_found_by_an_index() -> Result<(), Error> {
+        let folder = tempfile::tempdir().map_err(|error| Error::Store(error.into()))?;
+        let database = Database::of_url(&format!("sqlite:{}/jobs.db", folder.path().display()))?;
+        database.migrate().await?;
+        let mut connection = database.open().await?;
+        let Target::Sqlite(connection) = connection.target() else { return Ok(()) };
+        let all = database.statements();
+        for statement in [all.change, all.change_running, all.is_changed, all.has_key, all.find, all.orphans]
+        {
+            let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
+            let plan: Vec<(i64, i64, i64, String)> =
+                sqlx::query_as(explain).bind("[]").fetch_all(&mut *connection).await?;
+            let scans: Vec<_> = plan.iter().filter(|step| step.3.starts_with("SCAN river_job")).collect();
+            assert!(scans.is_empty(), "each row is looked at: {scans:?}, by {statement}");
+        }
+        Ok(())
+    }
+
+    #[cfg(feature = "_servers")]
+    #[tokio::test]
+    async fn what_every_job_needs_is_found_by_an_index_on_postgres() -> Result<(), Box<dyn std::error::Error>>
+    {
+        use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+        let server = std::env::var("DEFER_TEST_POSTGRES").expect("run this by scripts/with-servers.sh");
+        let name = format!("test_{}", JobId::unique()).to_lowercase();
+        let mut postgres = PgConnection::connect(&format!("{server}/postgres")).await?;
+        postgres.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await?;
+        let database = Database::of_url(&format!("{server}/{name}"))?;
+        database.migrate().await?;
+        let mut connection = database.open().await?;
+        let Target::Postgres(connection) = connection.target() else { return Err("it is Postgres".into()) };
+        let fill = "INSERT INTO river_job (args, kind, max_attempts, metadata, state, finalized_at)
+            SELECT '{}', 'Mail', 1, jsonb_build_object('defer', jsonb_build_object('id', n::text)), 'completed', now()
+            FROM generate_series(1, 20000) AS n";
+        connection.execute(fill).await?;
+        connection.execute("ANALYZE river_job").await?;
+        // As a statement that is prepared once is planned in the end.
+        connection.execute("SET plan_cache_mode = force_generic_plan").await?;
+        let all = database.statements();
+        for statement in [all.change, all.change_running, all.is_changed, all.has_key, all.find, all.orphans]
+        {
+            connection.execute(AssertSqlSafe(format!("PREPARE asked (text) AS {statement}"))).await?;
+            let plan: Vec<String> =
+                sqlx::query_scalar("EXPLAIN EXECUTE asked ('[]')").fetch_all(&mut *connection).await?;
+            connection.execute("DEALLOCATE asked").await?;
+            let is_scanned = plan.iter().any(|line| line.contains("Seq Scan on river_job"));
+            assert!(!is_scanned, "each row is looked at: {plan:#?}, by {statement}");
         }
         Ok(())
     }
