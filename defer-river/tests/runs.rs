@@ -455,3 +455,27 @@ async fn a_worker_has_no_two_types_of_one_name() {
     }
     drop(Service::on_sqlite().await.worker().job::<Other>());
 }
+
+#[cfg(feature = "_servers")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_drops_all_connections_loses_no_job() {
+    use defer_river::sqlx::{Connection, PgConnection, query};
+    let service = Service::on_postgres().await;
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let worker = tokio::spawn(service.worker().run_until(async { drop(stopped.await) }));
+    service.queue.push(Mail::new("before")).await.unwrap();
+    until(async || service.lines().len() == 1).await;
+    let request = answered(&service, StatusCode::OK, || drop(defer(Mail::new("held")))).await;
+    let server = std::env::var("DEFER_TEST_POSTGRES").expect("run this by scripts/with-servers.sh");
+    let mut connection = PgConnection::connect(&format!("{server}/postgres")).await.unwrap();
+    let name = service.url.rsplit('/').next().unwrap();
+    let drop_all =
+        query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1").bind(name);
+    drop_all.execute(&mut connection).await.unwrap();
+    request.release(ended(StatusCode::OK));
+    service.queue.push(Mail::new("after")).await.unwrap();
+    until(async || service.lines().len() == 3).await;
+    assert_eq!(service.sorted(), ["after 1 none", "before 1 none", "held 1 sent 200"]);
+    drop(stop);
+    worker.await.unwrap().unwrap();
+}
