@@ -26,13 +26,13 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PROGRAMS = ("deferred", "spawned")
-# Seconds a job type may cost more than a spawned task.
+# The seconds that a job type may cost more than a spawned task.
 LIMITS = {"debug": 0.05, "release": 0.20}
-# With `--lines`.
+# Used with `--lines`.
 COUNTS_OF_LINES = (1, 20)
 TOP = 25
 
-# Its lock file is the repository's, which decides the versions.
+# The repository's lock file decides the versions.
 MANIFEST = """\
 [package]
 name = "compile-time"
@@ -103,7 +103,7 @@ def checked(command: list[str], where: pathlib.Path, **options) -> str:
 
 
 class Scratch:
-    """A crate that has each program as a binary."""
+    """A crate with one binary for each program."""
 
     def __init__(self, repo: pathlib.Path, counts: list[int]):
         described = checked(["cargo", "metadata", "--format-version", "1", "--no-deps"], repo)
@@ -127,7 +127,7 @@ class Scratch:
         return self.folder / f"src/bin/{binary}.rs"
 
     def build(self, binary: str, profile: str) -> list[str]:
-        """Returns what had to be compiled."""
+        """Returns the names of the targets that were compiled."""
         options = ["--release"] if profile == "release" else []
         command = ["cargo", "build", "--message-format", "json", "--bin", binary, *options]
         messages = map(json.loads, checked(command, self.folder, env=self.environment).splitlines())
@@ -135,7 +135,7 @@ class Scratch:
         return [message["target"]["name"] for message in built]
 
     def seconds(self, binary: str, profile: str) -> float:
-        """The processor time of compiling this binary alone."""
+        """Returns the processor time of compiling only this binary."""
         os.utime(self.source(binary))
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         built = self.build(binary, profile)
@@ -145,7 +145,7 @@ class Scratch:
         return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
 
     def lines(self, binary: str) -> dict[str, tuple[int, int]]:
-        """The lines of LLVM IR by function, and the copies of each. What differs from type to type counts as one function."""
+        """Returns the lines of LLVM IR and the copies of each function. Those that differ only in the job type count as one."""
         command = ["cargo", "llvm-lines", "--release", "--bin", binary]
         found: dict[str, tuple[int, int]] = collections.defaultdict(lambda: (0, 0))
         for row in checked(command, self.folder, env=self.environment).splitlines():
@@ -153,7 +153,7 @@ class Scratch:
             if parts and parts[3] != "(TOTAL)":
                 function = re.sub(rf"\b{binary}(?:\[\w+\])?::", "", parts[3])
                 function = re.sub(r"\b(Mail|handler)\d+\b", r"\1N", function)
-                # The only one that is listed with the types it is for.
+                # The only function that is listed with its type parameters.
                 function = re.sub(r"(::drop_in_place)<.*", r"\1<T>", function)
                 lines, copies = found[function]
                 found[function] = (lines + int(parts[1]), copies + int(parts[2]))
@@ -165,7 +165,7 @@ def locked(folder: pathlib.Path) -> set[tuple[str, str]]:
 
 
 def measure(scratch: Scratch, counts: list[int], rounds: int, profile: str) -> tuple[list[str], float]:
-    """Returns the rows of a profile, and what a job type costs more than a spawned task."""
+    """Returns the rows of a profile, and how much more a job type costs than a spawned task."""
     scratch.build("nothing", profile)
     times = collections.defaultdict(list)
     for _ in range(rounds):

@@ -1,14 +1,14 @@
-# For loopback.sh and peers/run.sh to source, in the workspace's folder: starts servers, drives them, and stops what was
-# started however the script ends.
+# loopback.sh and peers/run.sh source this in the workspace's folder. It starts servers, drives them, and stops them however the
+# script ends.
 # shellcheck shell=bash
 
-# No bytecode is left beside the scripts.
+# Leaves no bytecode next to the scripts.
 export PYTHONDONTWRITEBYTECODE=1
 work=$(mktemp -d)
 pids=() # Of the servers that run.
 
-# Ends each server and waits for it. One that drains is given 5 s. What fails here does so because a server has ended by
-# itself, which is no reason to leave the others running; and a server that was told to end does not exit with 0.
+# Stops each server and waits for it. A server that drains gets 5 s. Ignores failures: a server may have exited already, and
+# one that was told to stop does not exit with 0.
 stop_servers() {
   local pid
   for pid in "${pids[@]}"; do kill -TERM "$pid" 2>/dev/null || true; done
@@ -51,13 +51,13 @@ build_served() {
   served=$(target_directory)/release/served
 }
 
-# start COMMAND..: starts a server that says where it listens, and sets `base` to its address.
+# start COMMAND..: starts a server that prints its address, and sets `base` to that.
 start() {
-  # Emptied first: the wait below must not find what the server before this one said.
+  # Cleared first, so that the wait below does not find the output of the previous server.
   : >"$work/server.log"
   "$@" >"$work/server.log" 2>&1 &
   pids+=("$!")
-  # There is nothing to wait on but the log.
+  # Polled: the log is the only signal.
   for _ in $(seq 200); do
     base=$(sed -nE 's/.*(listening|running) on (http:[^ ]*).*/\2/p' "$work/server.log")
     [ -z "$base" ] || return 0
@@ -88,7 +88,7 @@ drive_h2load() {
   ' <<<"$out" || fail "h2load gave no figures:"$'\n'"$out"
 }
 
-# The order of this round's turns: there and back, so that a drift of the machine's speed favours nobody.
+# The order of this round's turns. It alternates, so that a drift of the machine's speed favors no variant.
 in_turn() {
   local round=$1
   shift
@@ -99,7 +99,7 @@ locked_version() {
   awk -v name="name = \"$1\"" '$0 == name { getline; gsub(/version = |"/, ""); print; exit }' Cargo.lock
 }
 
-# Names what the figures depend on, as a list.
+# Lists the versions that the figures depend on.
 print_versions() {
   local crate
   printf -- '- machine: %s, %s cores, Linux %s\n' \
@@ -108,6 +108,6 @@ print_versions() {
   for crate in axum tokio hyper hyper-util h2 tokio-util; do
     printf -- '- %s %s\n' "$crate" "$(locked_version "$crate")"
   done
-  # wrk says its version with its usage, which is an error to it.
+  # wrk prints its version with its usage, and exits with an error.
   printf -- '- %s\n' "$(wrk -v 2>&1 | sed -n '1s/ \[.*//p' || true)"
 }

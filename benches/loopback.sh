@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Measures what deferring costs a server, in requests per second and in latency, over the loopback interface: paired runs in
-# turn, and the medians of their ratios. `benches/loopback.sh [ROUNDS]` (7 unless given) takes two minutes a round, and
-# prints markdown. Needs wrk, h2load, taskset and python3. SECONDS_EACH shortens the runs (2), TABLES chooses among them
-# ("none trivial apart timer shared"), CSV names a file that is to keep the figures of all runs.
+# Measures what deferring costs a server in requests per second and in latency, over the loopback interface. Runs the variants
+# in turn, and reports the medians of their ratios. `benches/loopback.sh [ROUNDS]` (default 7) takes two minutes per round,
+# and prints markdown. Needs wrk, h2load, taskset and python3. SECONDS_EACH sets the length of a run (2), TABLES selects some
+# of them ("none trivial apart timer shared"), and CSV is a file for the figures of all runs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . benches/lib.sh
@@ -14,8 +14,8 @@ tables=${TABLES:-none trivial apart timer shared}
 need wrk h2load taskset python3
 build_served
 
-# run TABLE LOAD ROUND VARIANTS.. -- DRIVER..: drives each variant in turn, a fresh server each. The driver is
-# called with `base` set, the server by way of `prefix`.
+# run TABLE LOAD ROUND VARIANTS.. -- DRIVER..: drives each variant in turn, with a new server each. Calls the driver with
+# `base` set, and starts the server with the command `prefix`.
 prefix=()
 run() {
   local table=$1 load=$2 round=$3 variants=() variant figures
@@ -36,13 +36,13 @@ run() {
 
 http1() { drive_wrk 32 "$seconds" "$base$1"; }
 http2() { drive_h2load "$seconds" "$base$1"; }
-# Twice as long: a p99 wants requests, and these come slowly.
+# Twice as long: a p99 needs many requests, and these come slowly.
 thinking() { drive_wrk "$1" $((2 * seconds)) "$base/" 20; }
 at_once() { drive_wrk "$1" "$seconds" "$base/"; }
 
-# A client on the server's machine distorts latencies: the kernel likes to wake the receiver of a local packet on the
-# sender's core, as if the sender were about to sleep, and there it waits for the job that follows the response. So wrk
-# gets the last core and the server the others, as if they were two machines.
+# A client on the server's machine distorts latencies: the kernel tends to wake the receiver of a local packet on the sender's
+# core, as if the sender were about to sleep. There it waits for the job that follows the response. So wrk gets the last core
+# and the server the others, as if they were two machines.
 last=$(($(nproc) - 1))
 [ "$last" -gt 0 ] || fail "the latency runs need two cores"
 apart() { taskset -cp "$last" "$BASHPID" >/dev/null && "$@"; }

@@ -20,11 +20,11 @@ class Runs:
             self.rows = list(csv.DictReader(file))
 
     def loads(self, table):
-        """In the order they were driven."""
+        """Returns them in the order in which they were driven."""
         return list(dict.fromkeys(row["load"] for row in self.rows if row["table"] == table))
 
     def values(self, table, load, variant, figure):
-        """One for each round."""
+        """Returns one per round."""
         key = (table, load, variant)
         rows = [row for row in self.rows if (row["table"], row["load"], row["variant"]) == key]
         rows.sort(key=lambda row: int(row["round"]))
@@ -47,7 +47,7 @@ def header(columns):
 
 
 def latencies(runs, table, job, explanation):
-    """A row for each load, if there is any: what the same requests are like with the job spawned and with it deferred."""
+    """Prints a row for each load, if there is any: the same requests with the job spawned and with it deferred."""
     if not runs.loads(table):
         return
     spawn, defer = f"spawn:{job}", f"defer:{job}"
@@ -68,7 +68,7 @@ def latencies(runs, table, job, explanation):
 
 
 def rates(runs, table, variant, bases):
-    """A row for each load and compared variant: requests per second of both, and their ratio."""
+    """Prints a row for each load and compared variant: requests per second of both, and their ratio."""
     for load in runs.loads(table):
         for base in bases:
             compared = runs.median(table, load, base, "requests_per_second")

@@ -1,10 +1,10 @@
--- Has wrk end with one line for the scripts: `figures REQUESTS_PER_SECOND P50_US P99_US ERRORS`. With `-- MS` after the
--- URL, each connection waits before each request, MS milliseconds in the mean, as people do. wrk counts a latency from
--- the request on, so the waits are not in it.
+-- Makes wrk print a last line for the scripts: `figures REQUESTS_PER_SECOND P50_US P99_US ERRORS`. With `-- MS` after the
+-- URL, each connection waits MS milliseconds on average before each request, as people do. wrk measures a latency from
+-- the request on, so it does not include the waits.
 function init(args)
   local mean = tonumber(args[1])
   if mean then
-    -- Unequal, or the connections would soon ask in step. Every run draws the same numbers.
+    -- Random, because connections with equal waits would soon move in step. Every run draws the same numbers.
     function delay() return math.random(0, 2 * mean) end
   end
 end

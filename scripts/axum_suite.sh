@@ -15,7 +15,7 @@ suite="$target/axum-suite"
 rm -rf "$suite/axum"
 mkdir -p "$suite"
 cp -r "$source" "$suite/axum"
-# The versions that are tested here.
+# The versions tested here.
 cp Cargo.lock "$suite/axum/Cargo.lock"
 
 cat >>"$suite/axum/Cargo.toml" <<MANIFEST
@@ -70,7 +70,7 @@ export DEFER_TOLD="$suite/told"
 out="$suite/out"
 passed=0
 CARGO_TARGET_DIR="$suite/target" cargo test --manifest-path "$suite/axum/Cargo.toml" --all-features --lib --no-fail-fast >"$out" 2>&1 || passed=$?
-# That nothing has failed is no error of grep's to end at: cargo's own code is returned below.
+# No match is not an error here: the script returns cargo's own exit code below.
 grep -E '^test .* FAILED$|^error|panicked at' "$out" || true
 grep -E '^test result' "$out" || { tail -n 40 "$out"; exit 1; }
 printf 'jobs told, of axum %s:\n' "${source##*-}"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Sends requests to a server under `defer_axum::serve` with real clients, and checks that its runner has then run one job for
-# each response, with nothing pending.
+# Sends requests to a server under `defer_axum::serve` with real clients. Checks that the runner then has run one job for each
+# response, and that none is pending.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -24,7 +24,7 @@ done
 [ -n "$base" ] || { echo "the server did not start" >&2; exit 1; }
 
 failed=0
-# Asks the server for its counts once it is idle: jobs deferred, succeeded, pending, and by delivery.
+# Requests the server's counts once it is idle: jobs deferred, succeeded, pending, and by delivery.
 check() {
   local name=$1 responses=$2 exactly=$3 stats
   stats=$(curl -sS --max-time 60 "$base/stats")
@@ -56,7 +56,7 @@ for path in hello large; do
   check "h2load, 100 streams, /$path" "${done_:-0}" exactly
 done
 
-# wrk leaves with requests under way: their jobs run too, and are not among the responses it counts.
+# wrk leaves with requests still open. Their jobs run too, but it does not count those responses.
 for path in hello large stream; do
   wrk -t 2 -c 32 -d 3s "$base/$path" >"$work/wrk"
   done_=$(sed -n 's/^ *\([0-9]*\) requests in.*/\1/p' "$work/wrk")

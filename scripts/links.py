@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks without a network that each link in the pages and in the documentation leads somewhere.
+"""Checks offline that the links in the pages and in the documentation work.
 
     scripts/links.py target/doc
 
@@ -71,7 +71,7 @@ def main() -> int:
     for page in [page for crate in CRATES for page in (docs / crate).rglob("*.html")]:
         for link in set(re.findall(r'href="((?:\.\./)*[^":#]+\.html)(?:#[^"]*)?"', page.read_text())):
             checked += 1
-            # What is not documented here, such as other crates, has an absolute link.
+            # Anything not documented here, such as other crates, has an absolute link.
             if not (page.parent / link).exists():
                 failed += 1
                 print(f"{page}: {link}: cargo doc has made no such page", file=sys.stderr)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Tries the crates like a new user: from their packages, in new projects, following the guide and the readmes.
+"""Tries the crates as a new user would: from their packages, in new projects, following the guide and the readmes.
 
     scripts/new_user.py [page ..]
 
@@ -17,8 +17,8 @@ import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-CRATES = ["defer-core", "defer-macros", "defer-axum", "defer-sqlx", "defer-river"]
-# rustdoc takes a block for Rust unless it says otherwise.
+CRATES = ["defer-core", "defer-macros", "defer-axum", "defer-sqlx", "defer-river", "defer-apalis"]
+# rustdoc treats a block as Rust unless it says otherwise.
 RUST = {"", "rust", "no_run", "test_harness"}
 FENCE = re.compile(r"^```(\w*)([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
@@ -52,7 +52,7 @@ def pages(crates: dict[str, pathlib.Path]) -> dict[str, str]:
     found = {f"{name}/README.md": (folder / "README.md").read_text() for name, folder in crates.items()}
     for name, folder in crates.items():
         for source in [*folder.glob("src/guide/*.rs"), *folder.glob("src/guide.rs")]:
-            # A block that needs a feature begins in an attribute, and is text without it.
+            # A block that needs a feature is written in an attribute. Without the feature it is text.
             text = re.sub(r'^#!\[cfg_attr\(feature = "[\w-]+", doc = "(.*)"\)\]$', r"//! \1", source.read_text(), flags=re.MULTILINE)
             lines = [line.removeprefix("//!").removeprefix(" ") for line in text.splitlines() if line.startswith("//!")]
             found[f"{name}/{source.relative_to(folder)}"] = "\n".join(lines) + "\n"
@@ -70,7 +70,7 @@ def project(work: pathlib.Path, page: str, text: str, crates: dict[str, pathlib.
     added = re.findall(r"^cargo add .*$", shell, re.MULTILINE)
     for line in added:
         words = line.split("#")[0].split()
-        # cargo takes one path a call.
+        # cargo takes one path per call.
         ours = [word for word in words[2:] if word in crates]
         others = [word for word in words[2:] if word not in ours]
         options = others[next((at for at, word in enumerate(others) if word.startswith("-")), len(others)):]
@@ -103,7 +103,7 @@ def main() -> int:
                 command = ["cargo", "test" if has_tests else "build", "--quiet"]
                 done = run(command, folder, env=environment)
                 built += 1
-                # Warnings are stumbles, too, but for what a fragment leaves unused.
+                # Warnings are stumbles, too, except for unused items in a fragment.
                 verdict = "ok" if done.returncode == 0 and (has_tests or not has_main or not done.stdout) else "STUMBLES"
                 failed += verdict != "ok"
                 print(f"{verdict:8} {page}: program {programs.index(at) + 1}, {len(code.splitlines())} lines")

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Looks at the dashboard in the states that an operator meets: takes pictures, and has axe look for what shuts people out.
+"""Checks the dashboard in the states that an operator meets: takes pictures, and runs axe to find accessibility problems.
 
     scripts/page.py PROGRAM AXE [FOLDER]
 
@@ -25,7 +25,7 @@ AXE = """
         violations.map(({id, help, nodes}) => `${id}: ${help}: ${nodes.map((node) => node.html).join(" | ").slice(0, 400)}`));
 """
 TOO_WIDE = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
-# A page that asks is never live.
+# A page that shows a confirmation is never live.
 READY = """
     const live = document.getElementById("live");
     return !live || live.dataset.state === "on";
@@ -36,7 +36,7 @@ def look(browser, url, scene, folder, axe, wrong):
     browser.open(url)
     eventually("the page to be live", lambda: browser.run(READY))
     for width in WIDTHS:
-        # Colors are the same at each width.
+        # Colors do not depend on the width.
         for scheme in ("light", "dark") if folder or width == WIDTHS[-1] else ("light",):
             browser.devtools(
                 "Emulation.setDeviceMetricsOverride", width=width, height=1000, deviceScaleFactor=1, mobile=False
@@ -69,7 +69,7 @@ def main():
                 served = start(of_scene, program, "scene", scene, stdin=subprocess.PIPE)
                 url = served.stdout.readline().split()[-1]
                 browser = driver.browser(of_scene)
-                # A scene fills as time passes, and is never complete. A picture wants more of it.
+                # A scene fills up over time and never completes. A picture should show more of it.
                 time.sleep(12 if folder else 1)
                 look(browser, url, scene, folder, axe, wrong)
                 if scene == "failing":

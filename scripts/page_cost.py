@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures what the dashboard costs its server: the processor time of a scene that nobody looks at and of one with an open page, and
+"""Measures what the dashboard costs its server: the processor time of a scene without a viewer and with one open page, and
 what that page receives.
 
     scripts/page_cost.py PROGRAM SCENE..
@@ -22,7 +22,7 @@ SECONDS = 12
 
 
 def processor_time(process):
-    """Returns the milliseconds that a process has used."""
+    """Returns the processor time of a process in milliseconds."""
     fields = pathlib.Path(f"/proc/{process.pid}/stat").read_text().rsplit(") ", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) * 1000 / os.sysconf("SC_CLK_TCK")
 
@@ -39,7 +39,7 @@ def measure(program, scene):
         url = served.stdout.readline().split()[-1]
         # The start costs more than what follows.
         time.sleep(5)
-        # What is measured is the time that passes.
+        # Measures over a fixed time.
         unwatched = during(served, lambda: time.sleep(SECONDS))
         received = bytearray()
 

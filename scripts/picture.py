@@ -60,7 +60,7 @@ class MailServer(socketserver.ThreadingTCPServer):
     daemon_threads = True
 
     def handle_error(self, request, client_address):
-        """The client may leave whenever it likes."""
+        """A client may disconnect at any time."""
 
 
 def sign_ups(url, stop):

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Checks which database clients resolve together with `defer-sqlx`, because libsqlite3-sys can be linked only once. Keep it in
-# line with the documentation of `QueueTransaction`.
+# Checks which database clients resolve together with `defer-sqlx`: libsqlite3-sys can be linked only once. Keep it in line with
+# the documentation of `QueueTransaction`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 crate="$PWD/defer-sqlx"
@@ -8,7 +8,7 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 mkdir "$folder/src" && touch "$folder/src/lib.rs"
 
-# Prints whether a program resolves that has these features of defer-sqlx and these dependencies, one an argument.
+# Prints yes if a program with these features of defer-sqlx and these dependencies (one per argument) resolves, or no.
 resolves() {
   {
     printf '[package]\nname = "program"\nversion = "0.0.0"\nedition = "2024"\n[workspace]\n[dependencies]\n'
@@ -17,7 +17,7 @@ resolves() {
   } >"$folder/Cargo.toml"
   rm -f "$folder/Cargo.lock"
   cargo generate-lockfile --quiet --manifest-path "$folder/Cargo.toml" 2>"$folder/error" && echo yes && return
-  # Anything else is not an answer.
+  # Any other error is not an answer.
   grep -q 'links to the native library `sqlite3`' "$folder/error" || { cat "$folder/error" >&2; return 1; }
   echo no
 }
@@ -41,7 +41,7 @@ check yes '"sqlite", "sea-orm-2"' "$sea_orm_2"
 check yes '"sqlite", "diesel-async-sqlite"' "$diesel"
 check yes '"sqlite", "postgres", "sqlx-0_8-sqlite", "sqlx-0_8-postgres", "sea-orm", "sea-orm-2", "diesel-async-sqlite", "diesel-async-postgres", "tokio-postgres"' "$sqlx_0_8" "$diesel"
 
-# The features for one client lock none of another: with a weak `sqlx-0_8?/sqlite` the third of these would not resolve.
+# One client's features lock none of another's: with a weak `sqlx-0_8?/sqlite` the third of these would not resolve.
 check no '"sqlite"' "$(rusqlite 0.31)"
 check yes '"sqlite"' "$(rusqlite 0.32)"
 check yes '"sqlite"' "$(rusqlite 0.39)"

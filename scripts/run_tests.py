@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs the tests of all crates, with all features, like `cargo test`, but several test programs at a time, because most of them wait.
+"""Runs the tests of all crates with all features, like `cargo test`, but several test programs at a time, since most wait.
 
 Does not run doc tests. Prints the output of each program when it has ended, with its time, and at the end what failed and why.
 """
@@ -15,10 +15,10 @@ import threading
 import time
 
 AT_ONCE = 3
-# These share a server that one of them pauses, and take turns: the longest first, the others last.
+# These share a server that one of them pauses, so they take turns: the longest first, and the others last.
 SERVERS = "defer-queue-tests"
 TURN = threading.Lock()
-# These wait for longer than others, and begin first.
+# These wait longer than others, so they start first.
 SLOW = ["defer-queue-tests", "audit", "defer-river", "signup", "defer-macros", "defer-fuzz"]
 BUILD = ["cargo", "test", "--workspace", "--all-features", "--no-run", "--message-format", "json-render-diagnostics"]
 
@@ -42,7 +42,7 @@ def run(package: str, folder: pathlib.Path, program: str, libraries: str) -> str
         "CARGO": "cargo",
         "CARGO_MANIFEST_DIR": str(folder),
         "CARGO_PKG_NAME": package,
-        # Of the compiler, for the tests of a procedural macro.
+        # Set by the compiler for the tests of a procedural macro.
         "LD_LIBRARY_PATH": libraries,
     }
     begun = time.monotonic()
@@ -54,7 +54,7 @@ def run(package: str, folder: pathlib.Path, program: str, libraries: str) -> str
     sys.stdout.flush()
     if ended.returncode == 0:
         return None
-    # libtest prints what the failed tests said behind this line, and their names behind the next one.
+    # libtest prints the output of failed tests after this line, and their names after the next one.
     _, _, said = ended.stdout.decode(errors="replace").partition("\nfailures:\n")
     return f"{package} ({program}), exit code {ended.returncode}\n{said[:4000]}"
 

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Long runs of a real server: a million jobs under load, a million waiting jobs, a million on the dashboard, and three hundred types
-# there. `soak.sh short` runs fewer of the first two.
+# Long runs of a real server: a million jobs under load, a million waiting jobs, a million on the dashboard, and three hundred job
+# types there. `soak.sh short` runs fewer of the first two.
 set -eu
 cd "$(dirname "$0")/.."
 

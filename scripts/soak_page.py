@@ -17,7 +17,7 @@ DEFERRED = """
     const dd = document.querySelector("#now .totals dd");
     return dd ? Number(dd.textContent.replace(/\\D/g, "")) : 0;
 """
-# How late timers are, which is how long the page's thread was busy at a time, and how often the figures changed.
+# Records the longest delay of a timer, which is how long the page's thread was blocked, and counts changes of the figures.
 MEASURE = """
     window.late = 0;
     let last = performance.now();

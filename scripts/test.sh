@@ -5,18 +5,18 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}"
-# Nothing is built twice here, so incremental builds would only take up several gigabytes.
+# Nothing is built twice here, so incremental builds would only use several gigabytes.
 export CARGO_INCREMENTAL="${CARGO_INCREMENTAL:-0}"
 
 step() { printf '\n== %s (%d s so far)\n' "$*" "$SECONDS"; }
 
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 
-# Each as "command package", or "command=package" names.
+# Each line is "command package", or "command=package".
 install_missing() {
   local missing=()
   while read -r command package; do
-    # Debian keeps the programs of a Postgres server out of the path.
+    # Debian does not put the programs of a Postgres server in PATH.
     command -v "$command" >/dev/null || compgen -G "/usr/lib/postgresql/*/bin/$command" >/dev/null || missing+=("$package")
   done <<'TOOLS'
 cc gcc
@@ -24,13 +24,14 @@ curl curl
 wrk wrk
 h2load nghttp2-client
 initdb postgresql
+redis-server redis-server
 valgrind valgrind
 chromium chromium
 chromedriver chromium-driver
 node nodejs
 npm npm
 TOOLS
-  # The venv module is a package of its own on Debian.
+  # On Debian, the venv module is a separate package.
   python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3 python3-venv)
   if [ "${#missing[@]}" -gt 0 ]; then
     as_root env DEBIAN_FRONTEND=noninteractive apt-get update -q
@@ -49,7 +50,7 @@ venv="$target/test-venv"
 [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
 "$venv/bin/python" -c 'import aiosmtpd' 2>/dev/null && [ -x "$venv/bin/typos" ] || "$venv/bin/pip" install --quiet aiosmtpd typos
 export SIGNUP_SMTP_PYTHON="$venv/bin/python"
-# Looks for what shuts people out of a page.
+# Finds accessibility problems of a page.
 axe="$target/test-axe/node_modules/axe-core/axe.min.js"
 [ -f "$axe" ] || npm install --prefix "$target/test-axe" --silent --no-audit --no-fund axe-core@4
 
@@ -63,25 +64,25 @@ cargo clippy --workspace --all-targets --all-features -- -D warnings
 step "building the tests"
 cargo test --workspace --all-features --no-run --quiet
 
-# Most tests wait, so steps that need the compiler run beside them.
+# Most tests wait, so steps that need the compiler run in parallel.
 tests=$(mktemp)
 step "tests of all crates, all features: unit, socket, queue, UI, browser and SMTP tests, beside servers of their own"
-# The compiler writes gigabytes meanwhile: a sync can take longer than the five seconds that a transaction may.
+# The compiler writes gigabytes meanwhile, so a sync can take longer than the five seconds that a transaction has.
 DEFER_TEST_FSYNC=off setsid scripts/with-servers.sh scripts/run_tests.py >"$tests" 2>&1 &
 running=$!
-# Stops the tests if a step beside them fails. Once they have ended, there is nothing to stop, and that is no error.
+# Stops the tests if another step fails. Once they have ended there is nothing to stop, which is not an error.
 trap 'kill -- "-$running" 2>/dev/null || true; rm -f "$tests"' EXIT
 
 step "meanwhile: doc tests"
 cargo test --workspace --all-features --doc --quiet
 
 step "meanwhile: documentation, warnings denied, and links"
-RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --all-features --quiet -p defer-core -p defer-macros -p defer-axum -p defer-sqlx -p defer-river
+RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --all-features --quiet -p defer-core -p defer-macros -p defer-axum -p defer-sqlx -p defer-river -p defer-apalis
 scripts/links.py "$target/doc"
 
 step "meanwhile: features on their own"
 cargo check --quiet -p defer-core -p defer-axum --no-default-features
-# .github/workflows/ci.yml checks each by itself: here that would take minutes.
+# .github/workflows/ci.yml checks every feature on its own, which would take minutes here.
 for features in axum-server,metrics,testing dashboard,http2,opentelemetry; do
   cargo check --quiet -p defer-axum --features "$features"
 done
@@ -93,11 +94,12 @@ step "meanwhile: database clients that resolve together"
 scripts/resolves.sh
 
 step "meanwhile: packages"
-# `scripts/new_user.py` checks that they build.
-cargo package --quiet --no-verify --allow-dirty -p defer-core -p defer-macros -p defer-axum -p defer-sqlx -p defer-river
+# `scripts/new_user.py` checks that the packages build.
+cargo package --quiet --no-verify --allow-dirty -p defer-core -p defer-macros -p defer-axum -p defer-sqlx -p defer-river -p defer-apalis
 
 step "meanwhile: building the benchmark and the soak"
 cargo bench --quiet -p defer-benches --bench per_request --no-run
+cargo build --quiet --release -p defer-benches --features served --bin served
 cargo build --quiet --release -p defer-soak
 
 step "meanwhile: the dashboard, looked at by axe in a browser"
@@ -111,6 +113,9 @@ cat "$tests"
 
 step "what a request costs: instructions and allocations"
 cargo bench --quiet -p defer-benches --bench per_request -- --check
+
+step "what a request costs: processor time, compared with a spawned job"
+benches/processor_time.py --check
 
 step "real clients: curl, h2load, wrk"
 scripts/clients.sh

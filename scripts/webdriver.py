@@ -24,7 +24,7 @@ def start(stack, *command, **options):
 
 
 def first_line(process, pattern):
-    """Returns what a program says about where it listens."""
+    """Returns the address that a program prints."""
     for line in process.stdout:
         if found := re.search(pattern, line):
             threading.Thread(target=process.stdout.read, daemon=True).start()
@@ -33,12 +33,12 @@ def first_line(process, pattern):
 
 
 def eventually(what, ask):
-    """Asks until the answer is there. Only a failing run waits a minute."""
+    """Polls until there is an answer. Only a failing run waits a minute."""
     end = time.monotonic() + 60
     while time.monotonic() < end:
         if answer := ask():
             return answer
-        # A page tells nobody when it has changed.
+        # Polled: a page does not notify anyone of a change.
         time.sleep(0.05)
     raise SystemExit(f"waited in vain for {what}")
 

@@ -1,8 +1,8 @@
 //! Measures what it costs to observe jobs: instructions, counted by callgrind.
 //!
-//! `cargo bench -p defer-benches --features observed --bench observed` prints the table. With `--features metrics` metrics count
-//! too; with `--features observed,tracing/release_max_level_off` spans and events are compiled out (no feature of ours, because
-//! `--all-features` would compile them out of all tests).
+//! `cargo bench -p defer-benches --features observed --bench observed` prints the table. With `--features metrics`, metrics are
+//! measured too. With `--features observed,tracing/release_max_level_off`, spans and events are compiled out. That is not one of
+//! our features, because `--all-features` would then compile them out of all tests.
 
 mod callgrind;
 
@@ -10,7 +10,7 @@ use std::io;
 
 fn main() -> io::Result<()> {
     let args: Vec<_> = std::env::args().skip(1).collect();
-    // `cargo test --benches` runs this too, without the flag.
+    // `cargo test --benches` runs this too, but without the flag.
     if !args.iter().any(|arg| arg == "--bench") {
         return Ok(());
     }
@@ -33,7 +33,7 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
-/// How many instructions a request's only job takes, and each after ten.
+/// Returns the instructions of a request's only job, and those of each job beyond the tenth.
 fn of_jobs(by: &str) -> io::Result<(i64, i64)> {
     let per_request = |case: &str| Ok::<_, io::Error>((count(by, case, 700)? - count(by, case, 200)?) / 500);
     let (none, one, ten) = (per_request("Defer:0")?, per_request("Defer:1")?, per_request("Defer:10")?);

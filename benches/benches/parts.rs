@@ -1,9 +1,9 @@
 //! Measures the time of each part, compared with the same work without deferring.
 //!
-//! `cargo bench -p defer-benches --bench parts -- --sort location` keeps together what is to be compared; a filter may
-//! follow. A row is named by its case, `way:jobs`, and its time is that of one request, or one scope, with all of its
-//! jobs; where a row is of more, its bench says so. The line below a row's times is how many of what its bench counts
-//! there are in a second.
+//! `cargo bench -p defer-benches --bench parts -- --sort location` keeps rows that are to be compared together. A filter may
+//! follow. A row is named after its case, `way:jobs`, and shows the time of one request, or one scope, with all of its jobs.
+//! Benches whose rows measure more say so. The line below a row's times shows how many of the items that its bench counts
+//! are handled per second.
 
 use std::{sync::LazyLock, time::Duration};
 
@@ -19,15 +19,15 @@ const SIZES: [u64; 4] = [1, 10, 100, 1_000];
 
 const NO_JOB: [Case; 2] = [Case::new(Way::Spawn, 0), Case::new(Way::Defer, 0)];
 
-/// `cargo test --benches` runs each bench once, without optimisation: the largest sizes show nothing there.
+/// `cargo test --benches` runs each bench once, without optimization. The largest sizes are pointless there.
 static IS_BENCH: LazyLock<bool> = LazyLock::new(|| std::env::args().any(|arg| arg == "--bench"));
 
 fn main() {
-    // Divan's own hundred samples of a few microseconds would be over before a core has reached its speed.
+    // Divan's default of a hundred samples of a few microseconds would end before a core has reached full speed.
     Divan::default().min_time(Duration::from_millis(200)).config_with_args().main();
 }
 
-/// Each of these with each number of jobs: those that are to be compared stand one below another.
+/// Returns each of these with each number of jobs. Cases to compare are adjacent.
 fn each<T: Copy, C>(these: &[T], sizes: &[u64], case: impl Fn(T, u64) -> C) -> Vec<C> {
     let case = &case;
     sizes.iter().flat_map(|jobs| these.iter().map(move |this| case(*this, *jobs))).collect()
@@ -35,12 +35,12 @@ fn each<T: Copy, C>(these: &[T], sizes: &[u64], case: impl Fn(T, u64) -> C) -> V
 
 /// Times one request and its jobs.
 fn one_request(bencher: Bencher<'_, '_>, mut driver: impl Drive, counter: impl IntoCounter) {
-    // The first request fills what is kept for the next ones.
+    // The first request fills the caches.
     driver.run(1);
     bencher.counter(counter).bench_local(|| driver.run(1));
 }
 
-/// The router in process, under the layer.
+/// The router in this process, under the layer.
 mod layer {
     use super::*;
 
@@ -72,7 +72,7 @@ mod jobs {
         pending
     }
 
-    /// From the first deferral until the runner has the jobs. None of them runs: it is busy.
+    /// From the first deferral until the runner has the jobs. It is busy, so none of them runs.
     #[divan::bench(args = crowds(), max_time = 2)]
     fn defer(bencher: Bencher<'_, '_>, crowd: Crowd) {
         bencher
@@ -81,7 +81,7 @@ mod jobs {
             .bench_local_refs(Pending::add);
     }
 
-    /// From when the runner is free until the jobs it held have run.
+    /// From the moment the runner is free until the jobs it held have run.
     #[divan::bench(args = crowds(), max_time = 2)]
     fn run(bencher: Bencher<'_, '_>, crowd: Crowd) {
         bencher
@@ -91,7 +91,7 @@ mod jobs {
     }
 }
 
-/// A keep-alive HTTP/1 connection in process, `server/answer/way:jobs`.
+/// A keep-alive HTTP/1 connection in this process, `server/answer/way:jobs`.
 mod serve {
     use super::*;
 
@@ -130,8 +130,8 @@ mod serve {
     }
 }
 
-/// Many requests in process from two tasks for each worker thread, `way:jobs on workers`. All of one size have the same
-/// number of requests in their time. Counts requests.
+/// Many requests in this process, from two tasks per worker thread, `way:jobs on workers`. All rows of one size measure the
+/// same number of requests. Counts requests.
 mod threads {
     use super::*;
 
@@ -140,8 +140,8 @@ mod threads {
         cases.into_iter().flat_map(|case| [1, 2].map(|workers| Workers { workers, case })).collect()
     }
 
-    /// So many that they take some milliseconds: threads that sleep need a part of one to wake and share the tasks. A
-    /// multiple of the number of tasks, because each sends as many.
+    /// Enough requests to take some milliseconds: sleeping threads need part of one to wake up and share the tasks. It is a
+    /// multiple of the number of tasks, because each sends the same number.
     fn requests(jobs: u64) -> u64 {
         if *IS_BENCH { (80_000 / (jobs + 7)).next_multiple_of(4) } else { 4 }
     }

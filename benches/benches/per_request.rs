@@ -1,7 +1,7 @@
 //! Measures what a request costs: instructions, counted by callgrind, and allocations.
 //!
-//! `cargo bench -p defer-benches --bench per_request` prints the tables; with `-- --check` it fails if a figure is
-//! above its limit.
+//! `cargo bench -p defer-benches --bench per_request` prints the tables. With `-- --check`, it fails if a figure exceeds
+//! its limit.
 
 mod callgrind;
 
@@ -12,7 +12,7 @@ use std::{
 
 use defer_benches::{Case, Served, Server, Way};
 
-/// A measured case, the case it is compared with, and how much more it may cost.
+/// A measured case, the case it is compared with, and the most that it may cost in addition.
 struct Row {
     what: &'static str,
     measured: Case,
@@ -23,11 +23,11 @@ struct Row {
 
 /// The target, and the limit that fails the check: a little above the measured figure.
 ///
-/// The compiler inlines differently as the program around changes, and with that a figure moves by a tenth or so. Those of
-/// spawned tasks move more: where the allocator happens to place ten tasks, freeing them takes 20,400 to 24,100
-/// instructions a request. So jobs are held against a request without any, which stays the same, and the limits beside
-/// spawned tasks are wide. What else lies on the heap counts too: one box that was allocated before the first request changed the
-/// figure of `serve` by 220, all of it in `_int_malloc`, `_int_free` and `malloc_consolidate` of glibc.
+/// The compiler inlines differently as the surrounding program changes, which moves a figure by a tenth or so. Those of spawned
+/// tasks move more: depending on where the allocator places ten tasks, freeing them takes 20,400 to 24,100 instructions per
+/// request. So jobs are compared with a request without any, which stays the same, and the limits next to spawned tasks are
+/// wide. Other data on the heap counts too: one box allocated before the first request changed the figure of `serve` by 220,
+/// all of it in `_int_malloc`, `_int_free` and `malloc_consolidate` of glibc.
 struct Bound {
     target: i64,
     limit: i64,
@@ -51,7 +51,7 @@ const ROWS: [Row; 6] = [
         what: "one job",
         measured: Case::new(Way::Defer, 1),
         compared: Case::new(Way::Spawn, 1),
-        instructions: bound(3_000, 4_900),
+        instructions: bound(3_000, 4_800),
         allocations: bound(3, 3),
     },
     Row {
@@ -72,7 +72,7 @@ const ROWS: [Row; 6] = [
         what: "ten jobs, over none",
         measured: Case::new(Way::Defer, 10),
         compared: NONE,
-        instructions: bound(14_000, 15_500),
+        instructions: bound(14_000, 15_450),
         allocations: bound(6, 6),
     },
     Row {
@@ -86,7 +86,7 @@ const ROWS: [Row; 6] = [
 
 fn main() -> io::Result<ExitCode> {
     let args: Vec<_> = std::env::args().skip(1).collect();
-    // `cargo test --benches` runs this too, without the flag.
+    // `cargo test --benches` runs this too, but without the flag.
     if !args.iter().any(|arg| arg == "--bench") {
         return Ok(ExitCode::SUCCESS);
     }
@@ -128,7 +128,7 @@ fn failure(what: &str, difference: f64, unit: &str, limit: i64) -> Option<String
     (difference > limit as f64).then(|| format!("{what}: {difference:+} {unit}, and the limit is {limit:+}"))
 }
 
-/// How long the two runs are whose difference is that of so many requests.
+/// The lengths of two runs. Their difference is the cost of that many requests.
 #[derive(Clone, Copy)]
 struct Runs {
     few: i64,
@@ -142,7 +142,7 @@ fn of_case(case: Case) -> io::Result<i64> {
     instructions(case, if case.jobs < 100 { LONG } else { SHORT })
 }
 
-/// How many instructions a request takes: the difference between two runs, over that of their lengths.
+/// Returns the instructions per request: the difference between two runs, divided by that of their lengths.
 fn instructions(case: impl fmt::Display, Runs { few, many }: Runs) -> io::Result<i64> {
     let difference = count_of(&case, many)? - count_of(&case, few)?;
     Ok(difference / (many - few))
@@ -184,13 +184,13 @@ fn pending() -> io::Result<Vec<String>> {
     Ok(failures)
 }
 
-/// The cost of a request on a connection, beside its cost under `axum::serve`.
+/// The cost of a request on a connection, next to its cost under `axum::serve`.
 struct ServedRow {
     what: &'static str,
     measured: Served,
     compared: Served,
     runs: Runs,
-    /// For instructions and allocations, where there is one.
+    /// The bounds on instructions and on allocations, if there are any.
     bounds: Option<(Bound, Bound)>,
 }
 
@@ -218,7 +218,7 @@ const SERVED: [ServedRow; 7] = [
     small("`defer_axum::serve` alone", Server::Defer, Way::Spawn, 0),
     small("the layer alone", Server::Axum, Way::Defer, 0),
     ServedRow {
-        bounds: Some((bound(900, 1_300), bound(1, 1))),
+        bounds: Some((bound(900, 1_250), bound(1, 1))),
         ..small("`serve` and the layer", Server::Defer, Way::Defer, 0)
     },
     small("the layer alone, one job", Server::Axum, Way::Defer, 1),
@@ -227,7 +227,7 @@ const SERVED: [ServedRow; 7] = [
     megabyte("`serve` and the layer, a megabyte", Way::Defer),
 ];
 
-/// `only_bounded`: for the check.
+/// Leaves out rows without bounds if `only_bounded`, as the check does.
 fn served(only_bounded: bool) -> io::Result<Vec<String>> {
     println!(
         "\n| per request on a connection | measured | under `axum::serve`, jobs spawned | difference | target |"

@@ -1,4 +1,4 @@
-"""FastAPI, the job as a `BackgroundTasks` task. Not named fastapi.py: it would be imported in FastAPI's place."""
+"""FastAPI, with the job as a `BackgroundTasks` task. A file named fastapi.py would be imported in FastAPI's place."""
 
 import asyncio
 import os

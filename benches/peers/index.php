@@ -1,6 +1,6 @@
 <?php
-// PHP under php-fpm, the job as what follows `fastcgi_finish_request`: the child that answered does it, and answers
-// nobody meanwhile.
+// PHP under php-fpm, with the job as the code after `fastcgi_finish_request`. The child that answered runs it, and answers no
+// other request meanwhile.
 header('content-type: text/plain');
 echo 'hello';
 fastcgi_finish_request();

@@ -1,4 +1,4 @@
-// Node's own HTTP server, the job as a timer set when the response was ended.
+// Node's own HTTP server, with the job as a timer that is set when the response has ended.
 const http = require("node:http");
 
 const jobMs = Number(process.env.JOB_MS);

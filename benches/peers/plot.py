@@ -1,4 +1,4 @@
-"""Draws requests per second against the length of the job: `plot.py CSV SVG`. Both axes are logarithmic."""
+"""Plots requests per second against the length of the job: `plot.py CSV SVG`. Both axes are logarithmic."""
 
 import math
 import sys
@@ -8,7 +8,7 @@ from throughput import NAMES, Throughput
 
 WIDTH, HEIGHT = 880, 500
 LEFT, RIGHT, TOP, BOTTOM = 70, 620, 70, 440
-# A logarithm has no 0: it stands apart, left of the first length.
+# A logarithm has no 0, so that length stands apart, left of the others.
 BREAK = 90
 LABEL_GAP = 17
 
@@ -39,7 +39,7 @@ class Plot:
         jobs = throughput.jobs
         positive = [job for job in jobs if job > 0]
         start = LEFT + 20 + (BREAK if 0 in jobs else 0)
-        # One length alone has no scale; any will do for it.
+        # A single length has no scale, so any will do.
         self.along = Scale(positive[0], max(positive[-1], positive[0] * 2), start, RIGHT)
         rates = [self.rate(peer, job) for peer in throughput.peers for job in jobs]
         self.decades = range(math.floor(math.log10(min(rates))), math.ceil(math.log10(max(rates))) + 1)
@@ -80,7 +80,7 @@ class Plot:
         self.text((LEFT + RIGHT) / 2, BOTTOM + 44, "length of the job, ms", text_anchor="middle", fill="#475569")
 
     def curves(self):
-        # The first peer is the one that matters, and is drawn above the others.
+        # The first peer matters most, so it is drawn on top of the others.
         for peer in reversed(self.throughput.peers):
             points = [(self.x(job), self.y(self.rate(peer, job))) for job in self.throughput.jobs]
             stroke = {"stroke": COLOURS[peer], "stroke_width": 3 if peer == "axum-defer" else 1.8}
@@ -122,7 +122,7 @@ class Plot:
 
 
 def spread(heights):
-    """Moves labels apart, of the ascending heights that they want: each group that overlaps, about its middle."""
+    """Moves labels apart, given the heights they want in ascending order. Centers each overlapping group on its mean."""
     groups = []
     for height in heights:
         groups.append([height])

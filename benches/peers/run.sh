@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Requests per second against the length of a job that follows each response, here and with what else runs work after
-# a response: every peer under the same load, `wrk -t 1 -c 32`, in turn, each time started afresh, so that no jobs are
-# left over from the run before.
+# Measures requests per second against the length of a job that follows each response, with this crate and with other ways to run
+# work after a response. Every peer gets the same load, `wrk -t 1 -c 32`, in turn, and starts anew for each run, so that no
+# jobs are left from the run before.
 #
-# `benches/peers/run.sh [ROUNDS [CSV]]` (5, and throughput.csv beside this script) takes two minutes a round.
-# It prints tables, writes the figures of all runs, and draws their medians beside them, as .svg. It installs what is
-# missing: Debian packages by apt-get, and Python packages into the target directory. The peers run as processes of
-# their own with their own configuration; no service of the system is touched.
-# SECONDS_EACH shortens the runs (2), JOBS are the lengths in milliseconds ("0 1 5 20 50 200").
+# `benches/peers/run.sh [ROUNDS [CSV]]` (default 5, and throughput.csv next to this script) takes two minutes per round.
+# It prints tables, writes the figures of all runs, and plots their medians as .svg next to them. It installs missing
+# programs: Debian packages with apt-get, and Python packages into the target directory. The peers run as separate processes
+# with their own configuration, and do not touch the system's services.
+# SECONDS_EACH sets the length of a run (2), JOBS the lengths of jobs in milliseconds ("0 1 5 20 50 200").
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . benches/lib.sh
@@ -18,12 +18,12 @@ seconds=${SECONDS_EACH:-2}
 read -ra jobs <<<"${JOBS:-0 1 5 20 50 200}"
 peers=(php fastapi node axum-inline axum-spawn axum-defer)
 here=benches/peers
-# Debian has servers where only root looks.
+# Debian has servers in a folder that only root has in PATH.
 PATH=$PATH:/usr/sbin
 
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 
-# php-fpm's name has PHP's version in it.
+# The name of php-fpm contains PHP's version.
 find_php_fpm() { compgen -c php-fpm | sort -V | tail -n 1; }
 
 install_missing() {
@@ -43,14 +43,14 @@ TOOLS
     as_root env DEBIAN_FRONTEND=noninteractive apt-get update -q
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}"
   fi >&2
-  # Debian starts the service of a package as it installs it. It is not wanted; one that was there before is left alone.
+  # Debian starts a package's service when it installs the package. Stop those, but leave alone services that were there before.
   for package in "${missing[@]}"; do
     case $package in
       nginx-light) services+=(nginx) ;;
       php-fpm) services+=("$(basename "$(find_php_fpm)" | sed 's/^php-fpm/php/')-fpm") ;;
     esac
   done
-  # There is nothing to stop where Debian's policy keeps services from starting, as in containers.
+  # Nothing has to be stopped where Debian's policy does not start services, as in containers.
   for service in "${services[@]}"; do
     as_root service "$service" stop >&2 || true
   done
@@ -63,10 +63,10 @@ install_python_packages() {
     "$venv/bin/pip" install --quiet fastapi 'uvicorn[standard]' >&2
 }
 
-# Fills in a configuration: configure NAME PORT.
+# configure NAME PORT: fills in a configuration.
 configure() {
   local user group
-  # The servers ignore these unless root starts them, and then do not run as root.
+  # The servers use these only if root starts them, to drop root's rights.
   if [ "$(id -u)" = 0 ]; then user=www-data; else user=$(id -un); fi
   group=$(id -gn "$user")
   sed -e "s|WORK|$work|g" -e "s|PORT|$2|g" -e "s|USER|$user|g" -e "s|GROUP|$group|g" "$here/$1" >"$work/$1"
@@ -80,7 +80,7 @@ start_php() {
   configure php-fpm.conf "$port"
   configure nginx.conf "$port"
   cp "$here/index.php" "$work/"
-  # For the children, who are not root.
+  # Lets the children in, which do not run as root.
   chmod 755 "$work"
   rm -f "$work/php-fpm.sock"
   "$php_fpm" --fpm-config "$work/php-fpm.conf" >"$work/php-fpm.out" 2>&1 &
@@ -96,7 +96,7 @@ start_php() {
   fail "nginx with php-fpm did not start"
 }
 
-# start_peer PEER JOB_MS: sets `base`. All are one process, but for php-fpm's five children.
+# start_peer PEER JOB_MS: sets `base`. Every peer is one process, except for php-fpm's five children.
 start_peer() {
   export JOB_MS=$2
   case $1 in
@@ -133,14 +133,14 @@ install_python_packages
 php_fpm=$(find_php_fpm)
 build_served
 
-# Kept apart until all is measured, so that a run that was broken off replaces nothing.
+# Kept separately until everything is measured, so that an aborted run replaces nothing.
 echo "peer,job_ms,round,requests_per_second,p50_us,p99_us,errors" >"$work/throughput.csv"
 for round in $(seq "$rounds"); do
   for job in "${jobs[@]}"; do
     progress "round $round of $rounds, jobs of $job ms"
     for peer in $(in_turn "$round" "${peers[@]}"); do
       start_peer "$peer" "$job"
-      # What is compiled or imported at the first requests is not to be measured.
+      # Warms up: the first requests compile and import code.
       drive_wrk 4 1 "$base/" >"$work/warm-up"
       figures=$(drive_wrk 32 "$seconds" "$base/")
       stop_servers

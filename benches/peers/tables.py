@@ -5,7 +5,7 @@ import sys
 
 from throughput import NAMES, Throughput
 
-# The length of job that the peers are compared at.
+# The length of job at which the peers are compared.
 COMPARED = 50
 
 

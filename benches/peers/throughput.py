@@ -24,7 +24,7 @@ class Throughput:
         self.errors = sum(int(row["errors"]) for row in self.rows)
 
     def values(self, peer, job, figure):
-        """One for each round."""
+        """Returns one per round."""
         rows = [row for row in self.rows if (row["peer"], row["job_ms"]) == (peer, str(job))]
         rows.sort(key=lambda row: int(row["round"]))
         return [float(row[figure]) for row in rows]

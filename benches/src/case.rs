@@ -1,4 +1,4 @@
-//! A measured case: how many jobs, and how they are run.
+//! A measured case: the number of jobs, and the way they run.
 
 use std::{fmt, str::FromStr};
 
@@ -12,30 +12,30 @@ use tower::layer::util::Identity;
 
 use crate::job::{Count, CountToo, Tally};
 
-/// The work of a handler besides answering.
+/// The way in which a handler runs its jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
-    /// Gives its jobs to `tokio::spawn`; the router is under an identity layer.
+    /// Spawns its jobs with `tokio::spawn`. The router is under an identity layer.
     Spawn,
-    /// Defers its jobs, all of one type; the router is under a `DeferLayer`.
+    /// Defers its jobs, all of one type. The router is under a `DeferLayer`.
     Defer,
     /// Defers closures.
     Closure,
-    /// Defers jobs of two types in turn.
+    /// Defers jobs of two alternating types.
     Mixed,
 }
 
 impl Way {
-    /// Every way there is.
+    /// Every way.
     pub const ALL: [Self; 4] = [Self::Spawn, Self::Defer, Self::Closure, Self::Mixed];
 }
 
 /// A request to measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Case {
-    /// How the jobs are run.
+    /// The way in which the jobs run.
     pub way: Way,
-    /// How many there are.
+    /// The number of jobs.
     pub jobs: u64,
 }
 
@@ -45,7 +45,7 @@ impl Case {
         Self { way, jobs }
     }
 
-    /// Spawns or defers the jobs. In a runtime, and for those that are deferred, in a scope.
+    /// Spawns or defers the jobs. Needs a runtime, and a scope if it defers.
     pub(crate) fn give(self, tally: &'static Tally) {
         let jobs = 0..self.jobs;
         match self.way {
@@ -63,7 +63,7 @@ impl Case {
         tally: &'static Tally,
         answer: impl Fn() -> A + Clone + Send + Sync + 'static,
     ) -> MethodRouter {
-        // A handler mostly holds nothing, and what it holds is moved with every request.
+        // A typical handler holds nothing, and what it holds is moved with every request.
         let given: &'static _ = Box::leak(Box::new((self, tally)));
         get(async move || {
             let (case, tally) = given;
@@ -72,7 +72,7 @@ impl Case {
         })
     }
 
-    /// The router, under the layer that is measured or one that does nothing.
+    /// Returns the router, under the measured layer or one that does nothing.
     pub(crate) fn app<A: IntoResponse>(
         self,
         runner: &Runner,
@@ -84,7 +84,7 @@ impl Case {
             Way::Spawn => router.layer(Identity::new()),
             _ => router.layer(DeferLayer::new(runner.clone())),
         };
-        // As a server does: without it each request would make its handler's service anew.
+        // Servers do this. Without it, each request would make its handler's service anew.
         router.with_state(())
     }
 }

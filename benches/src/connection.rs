@@ -1,4 +1,4 @@
-//! Requests over a keep-alive connection to a server in the same process: no socket, so that nothing of the kernel is
+//! Requests over a keep-alive connection to a server in the same process. There is no socket, so the kernel is not
 //! measured.
 
 use std::{
@@ -31,7 +31,7 @@ pub enum Server {
 /// The answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// The word.
+    /// The word `hello`.
     Hello,
     /// A body of [`MEGABYTE`] in one piece.
     Megabyte,
@@ -47,7 +47,7 @@ pub struct Served {
     pub server: Server,
     /// The answer.
     pub answer: Answer,
-    /// The case that the handler runs besides.
+    /// The case that the handler also runs.
     pub case: Case,
 }
 
@@ -57,7 +57,7 @@ impl Served {
         Self { server, answer: Answer::Hello, case }
     }
 
-    /// The same, answered with a megabyte.
+    /// Returns the same request with a megabyte as its answer.
     #[must_use]
     pub const fn with_megabyte(self) -> Self {
         Self { answer: Answer::Megabyte, ..self }
@@ -107,9 +107,9 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// A connection on a runtime of its own.
+    /// Creates a connection on its own runtime.
     pub fn new(served: Served) -> Self {
-        // As much as a socket takes at once on many systems.
+        // As much as a socket accepts at once on many systems.
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
         let tally = Tally::new();
         let runner = Runner::default();
@@ -121,7 +121,7 @@ impl Connection {
 }
 
 impl Drive for Connection {
-    /// Sends this many requests, each when the response to the one before is there, and waits for their jobs.
+    /// Sends this many requests, each after the previous response, and waits for their jobs.
     fn run(&mut self, requests: u64) {
         let Self { runtime, client, case, tally } = self;
         tally.expect(requests * case.jobs);
@@ -144,12 +144,12 @@ async fn serve(server: Server, listener: OneConnection, app: Router) {
 
 const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 80);
 
-/// A listener that accepts a connection which is there from the start, and no other.
+/// A listener that accepts only one connection, which exists from the start.
 struct OneConnection(Option<DuplexStream>);
 
 impl Listener for OneConnection {
     type Io = DuplexStream;
-    // Each request has a copy of it, so it must be as large as that of a socket.
+    // Each request gets a copy, so it must be as large as that of a socket.
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (DuplexStream, SocketAddr) {
@@ -166,7 +166,7 @@ impl Listener for OneConnection {
 
 const REQUEST: &[u8] = b"GET /items/7?page=2 HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
-/// Does as little as a client can: it parses the first response, and takes the others to be as long.
+/// A minimal client: it parses the first response, and assumes that the others have the same length.
 #[derive(Debug)]
 struct Client {
     io: DuplexStream,
@@ -197,7 +197,7 @@ impl Client {
     }
 }
 
-/// The length of a response, by its head.
+/// Returns the length of a response, according to its head.
 fn response_length(start: &[u8]) -> usize {
     let start = String::from_utf8_lossy(start);
     let (head, _) = start.split_once("\r\n\r\n").expect("a short head comes in one piece");

@@ -1,4 +1,4 @@
-//! Requests in process: no socket, no server.
+//! Requests in this process: no socket, no server.
 
 use axum::{
     Router,
@@ -26,7 +26,7 @@ pub(crate) struct Sender {
 impl Sender {
     pub(crate) fn new(case: Case, runner: &Runner) -> Self {
         let tally = Tally::new();
-        // As hyper makes it: a part of a buffer that is shared already, so that a clone is a count.
+        // As in hyper: part of a shared buffer, so cloning it only counts a reference.
         let uri = Bytes::from(b"/items/7?page=2".to_vec());
         let uri = Uri::from_maybe_shared(uri.clone()).expect("the URI is valid");
         Self { app: case.app(runner, tally, || "hello"), uri, case, tally }
@@ -41,7 +41,7 @@ impl Sender {
         }
     }
 
-    /// Sends a request, and lets the runtime run what can be run after it.
+    /// Sends a request, and lets the runtime run what is ready after it.
     async fn send(&mut self) {
         let mut request = Request::new(Body::empty());
         *request.uri_mut() = self.uri.clone();
@@ -62,17 +62,17 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// A driver on a runtime of its own.
+    /// Creates a driver on its own runtime.
     pub fn new(case: Case) -> Self {
         Self::on(case, &Runner::default())
     }
 
-    /// A driver whose jobs this runner runs.
+    /// Creates a driver whose jobs this runner runs.
     pub fn on(case: Case, runner: &Runner) -> Self {
         Self { runtime: current_thread(), sender: Sender::new(case, runner) }
     }
 
-    /// A driver whose jobs wait: the one that may run never ends.
+    /// Creates a driver whose jobs wait, because the only one that may run never ends.
     pub fn holding(case: Case, jobs: u64) -> Self {
         let runner = pending::one_at_a_time(jobs);
         let driver = Self { runtime: current_thread(), sender: Sender::new(case, &runner) };

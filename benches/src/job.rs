@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use defer_axum::{Deferrable, Job, JobContext, JobResult};
 use tokio::sync::Notify;
 
-/// Counts the jobs that have run, and tells when the last of them has.
+/// Counts the jobs that have run, and signals when the last of them has.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     left: AtomicU64,
@@ -13,24 +13,24 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// Leaked, so that a job holds a plain reference: a count of references would cost more than what a job does.
+    /// Leaked, so that a job holds a plain reference: reference counting would cost more than the job's work.
     pub(crate) fn new() -> &'static Self {
         Box::leak(Box::default())
     }
 
-    /// This many jobs are to come.
+    /// Expects this many jobs.
     pub(crate) fn expect(&self, jobs: u64) {
         self.left.store(jobs, Ordering::Relaxed);
     }
 
-    /// The behavior of a job.
+    /// Does the work of a job.
     pub(crate) async fn count(&self) {
         if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.done.notify_one();
         }
     }
 
-    /// Waits until all jobs that were expected have run.
+    /// Waits until all expected jobs have run.
     pub(crate) async fn all_ran(&self) {
         while self.left.load(Ordering::Acquire) > 0 {
             self.done.notified().await;
@@ -50,7 +50,7 @@ impl Job for Count {
     }
 }
 
-/// Like [`Count`], and of another type: jobs of two types in turn are not kept side by side.
+/// Like [`Count`], but another type: alternating jobs of two types are not stored side by side.
 #[derive(Deferrable)]
 pub(crate) struct CountToo {
     tally: &'static Tally,

@@ -27,7 +27,7 @@ pub trait Drive {
 ///
 /// # Errors
 ///
-/// There is no such case.
+/// Returns an error if there is no such case.
 pub fn driver(what: &str) -> Result<Box<dyn Drive>, String> {
     Ok(if what.contains('/') {
         Box::new(Connection::new(what.parse()?))

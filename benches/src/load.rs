@@ -9,7 +9,7 @@ use crate::{Case, Drive, driver::Sender};
 
 const SENDERS_PER_WORKER: usize = 2;
 
-/// A case, and how many threads it has.
+/// A case, and the number of threads.
 #[derive(Clone, Copy, Debug)]
 pub struct Workers {
     /// The runtime's worker threads.
@@ -24,7 +24,7 @@ impl fmt::Display for Workers {
     }
 }
 
-/// Two tasks per worker thread that send requests, each waiting for its own jobs. All of them share a runner.
+/// Two tasks per worker thread that send requests, each waiting for its own jobs. All tasks share a runner.
 #[derive(Debug)]
 pub struct Load {
     runtime: Runtime,
@@ -32,7 +32,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// A load on a runtime of its own.
+    /// Creates a load on its own runtime.
     pub fn new(Workers { workers, case }: Workers) -> Self {
         let runtime = Builder::new_multi_thread()
             .worker_threads(workers)
@@ -45,7 +45,7 @@ impl Load {
 }
 
 impl Drive for Load {
-    /// Sends at least this many requests: as many from each task.
+    /// Sends at least this many requests, the same number from each task.
     fn run(&mut self, requests: u64) {
         let Self { runtime, senders } = self;
         let each = requests.div_ceil(senders.len() as u64);

@@ -1,4 +1,4 @@
-//! Many jobs that wait, and all of them run.
+//! Many jobs that wait, and then all run.
 
 use std::{fmt, future::Future, sync::Arc};
 
@@ -7,33 +7,33 @@ use tokio::{runtime::Runtime, sync::Notify};
 
 use crate::{Case, Way, current_thread, job::Tally};
 
-/// Where the jobs that wait come from.
+/// The origin of waiting jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// All are deferred in one scope.
     OneScope,
-    /// Each is deferred in a scope of its own.
+    /// Each is deferred in its own scope.
     ScopeEach,
-    /// They are not deferred, but spawned.
+    /// They are spawned, not deferred.
     Spawned,
 }
 
 impl Origin {
-    /// Every origin there is.
+    /// Every origin.
     pub const ALL: [Self; 3] = [Self::OneScope, Self::ScopeEach, Self::Spawned];
 
-    /// This many jobs of this origin.
+    /// Returns this many jobs of this origin.
     pub const fn jobs(self, jobs: u64) -> Crowd {
         Crowd { origin: self, jobs }
     }
 }
 
-/// Jobs that are to wait.
+/// Jobs that will wait.
 #[derive(Clone, Copy, Debug)]
 pub struct Crowd {
-    /// Where they come from.
+    /// Their origin.
     pub origin: Origin,
-    /// How many they are.
+    /// Their number.
     pub jobs: u64,
 }
 
@@ -54,7 +54,7 @@ pub struct Pending {
 }
 
 impl Pending {
-    /// No job waits yet.
+    /// Creates the runner. No job is waiting yet.
     pub fn new(crowd: Crowd) -> Self {
         let runtime = current_thread();
         let runner = one_at_a_time(crowd.jobs);
@@ -83,7 +83,7 @@ impl Pending {
         });
     }
 
-    /// Runs all that wait.
+    /// Runs all waiting jobs.
     pub fn run_off(&mut self) {
         self.open.notify_one();
         self.runtime.block_on(self.tally.all_ran());
@@ -91,14 +91,14 @@ impl Pending {
 }
 
 impl Drop for Pending {
-    /// A runner and the jobs that wait for it hold each other.
+    /// A runner and its waiting jobs hold each other, so they must end first.
     fn drop(&mut self) {
         self.open.notify_one();
         self.runtime.block_on(self.runner.idle());
     }
 }
 
-/// A runner with room for this many jobs beside the one that runs.
+/// Creates a runner with room for this many jobs besides the running one.
 pub(crate) fn one_at_a_time(jobs: u64) -> Runner {
     let room = usize::try_from(jobs).unwrap_or(usize::MAX).saturating_add(1);
     Runner::builder().max_running(1).max_pending(room).build()

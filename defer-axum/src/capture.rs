@@ -29,14 +29,14 @@ pub(crate) struct LayerConfig {
     /// The headers that jobs may see.
     pub(crate) request_headers: Box<[HeaderName]>,
     pub(crate) response_headers: Box<[HeaderName]>,
-    /// How long a response may take, after the handler has answered.
+    /// The longest that a response may take after the handler has answered.
     pub(crate) release_after: Option<Duration>,
-    /// How the extensions of each type are captured.
+    /// Captures the extensions, one function per type.
     pub(crate) extensions: Vec<fn(&Extensions, &mut CapturedExtensions)>,
     /// The route's pattern. A router layers each route by itself, so a service nearly always sees the same one, and jobs can
     /// share a copy.
     route: OnceLock<Arc<str>>,
-    /// Shared by all copies: axum makes one for each connection (0.8.9).
+    /// Shared by all copies, because axum makes one for each connection (0.8.9).
     pub(crate) known_by: Arc<KnownBy>,
 }
 
@@ -53,7 +53,7 @@ impl LayerConfig {
         }
     }
 
-    /// Returns what is to be kept of a request, if that is anything.
+    /// Returns the captured parts of a request, if there are any.
     #[inline]
     fn captured<B>(&self, request: &Request<B>) -> Option<Box<Captured>> {
         let keeps_nothing = self.request_headers.is_empty() && self.extensions.is_empty();
@@ -74,7 +74,7 @@ impl LayerConfig {
         }))
     }
 
-    /// The handler has answered now. Returns when its jobs are released at the latest.
+    /// Returns the latest time at which the jobs are released. Call it when the handler has answered.
     #[inline]
     pub(crate) fn release_at(&self) -> Option<time::Instant> {
         let after = self.release_after?;
@@ -87,12 +87,12 @@ impl LayerConfig {
     }
 }
 
-/// The parts of a request that are kept until it is known whether it defers. Keeping them allocates only for captured headers.
+/// The parts of a request to keep until it is known whether it defers. Keeping them allocates only for captured headers.
 #[derive(Clone)]
 pub(crate) struct RequestHead {
     pub(crate) received: Instant,
     pub(crate) config: Arc<LayerConfig>,
-    /// The exchange that the request belongs to, if `serve` has received it.
+    /// The exchange that the request belongs to, if it came over a watched connection.
     pub(crate) exchange: Option<ExchangeId>,
     method: Method,
     target: Target,
@@ -124,7 +124,7 @@ impl RequestHead {
         self.method == Method::HEAD
     }
 
-    /// Converts it into what jobs see of the request.
+    /// Converts it into the view of the request that jobs get.
     pub(crate) fn into_info(self) -> RequestInfo {
         let route = self.route.map(|route| self.config.route(route.as_str()));
         RequestInfo::new(self.method, self.target.into_uri(), self.version)
@@ -133,7 +133,7 @@ impl RequestHead {
     }
 }
 
-/// The target of a request. Over HTTP/1 it is mostly a path, which is copied at half of the cost of a whole URI.
+/// The target of a request. Over HTTP/1 it is mostly a path. Copying one costs half as much as copying a URI.
 #[derive(Clone)]
 enum Target {
     Path(PathAndQuery),
@@ -157,7 +157,7 @@ impl Target {
     }
 }
 
-/// The part of a response's head that jobs see.
+/// The part of a response's head that jobs can see.
 #[derive(Clone)]
 pub(crate) struct ResponseHead {
     pub(crate) status: StatusCode,
@@ -170,7 +170,7 @@ impl ResponseHead {
     }
 }
 
-/// Returns what jobs see of a response that ends now.
+/// Returns what jobs see of a response that is ending.
 #[inline]
 pub(crate) fn response_info(
     delivery: Delivery,
@@ -194,7 +194,7 @@ impl ExchangeId {
     pub(crate) fn next() -> Option<Self> {
         static THREADS: AtomicU64 = AtomicU64::new(0);
         thread_local! {
-            // Each thread counts in a range of its own.
+            // Each thread counts in its own range.
             static NEXT: Cell<u64> = Cell::new(THREADS.fetch_add(1 << 40, Ordering::Relaxed) + 1);
         }
         NonZeroU64::new(NEXT.with(|next| next.replace(next.get() + 1))).map(Self)
@@ -235,7 +235,7 @@ mod tests {
                 ".*",
             ],
         ) {
-            // The server has refused everything that is no URI.
+            // The server has rejected anything that is not a URI.
             let Ok(uri) = text.parse::<Uri>() else { return Ok(()) };
             prop_assert_eq!(Target::of(&uri).into_uri(), uri);
         }

@@ -1,4 +1,4 @@
-//! Releases the jobs of a response that is not over in time.
+//! Releases the jobs of a response that takes too long.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -14,10 +14,10 @@ use tokio::{
 
 use crate::capture::{ResponseHead, response_info};
 
-/// Counts the bytes of a body that the operating system has taken, and maybe some that follow it.
+/// Returns how many bytes of a body the operating system has accepted, perhaps including some that follow it.
 pub(crate) type Taken = Box<dyn Fn() -> u64 + Send>;
 
-/// Releases jobs at an instant, unless it is dropped before.
+/// Releases jobs at an instant, unless this is dropped earlier.
 pub(crate) struct Deadline {
     seen: Arc<Mutex<Seen>>,
     task: AbortHandle,
@@ -26,7 +26,7 @@ pub(crate) struct Deadline {
 /// The parts of the response that are known so far.
 struct Seen {
     head: Option<ResponseHead>,
-    /// How many bytes the body has yielded.
+    /// The number of bytes that the body has yielded.
     bytes: u64,
     taken: Option<Taken>,
 }
@@ -39,7 +39,7 @@ impl Deadline {
         received: time::Instant,
         head: Option<ResponseHead>,
     ) -> Option<Box<Self>> {
-        // A request may be polled to its end outside of the runtime.
+        // A request may be polled to its end outside a runtime.
         let runtime = Handle::try_current().ok()?;
         let seen = Arc::new(Mutex::new(Seen { head, bytes: 0, taken: None }));
         let (list, of_task) = (list.clone(), seen.clone());
@@ -61,7 +61,7 @@ impl Deadline {
         lock(&self.seen).head = head;
     }
 
-    /// Something counts what is taken of the body.
+    /// Sets the function that counts how much of the body was accepted.
     #[cold]
     pub(crate) fn counts_with(&self, taken: impl FnOnce() -> Taken) {
         lock(&self.seen).taken.get_or_insert_with(taken);

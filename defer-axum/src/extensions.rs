@@ -1,4 +1,4 @@
-//! Keeps the extensions of a response, which may defer while they are dropped: a server drops them when it has the head.
+//! Keeps a response's extensions, which may defer while they are dropped. A server drops them once it has the head.
 
 use std::{
     mem,
@@ -14,7 +14,7 @@ use crate::{
     release::{Release, dropped},
 };
 
-/// Lets `serve` drop the extensions of a response in the scope of its request. Itself one of them.
+/// Lets the server's service drop the extensions of a response in the scope of its request. It is one of the extensions.
 #[derive(Clone)]
 pub(crate) struct KeptExtensions(Arc<Mutex<Option<Kept>>>);
 
@@ -25,7 +25,7 @@ struct Kept {
 }
 
 impl KeptExtensions {
-    /// Marks the extensions of a response, if it has any, and no layer further in has.
+    /// Marks the response's extensions, unless there are none or an inner layer has marked them.
     #[inline]
     pub(crate) fn keep(
         extensions: &mut Extensions,
@@ -48,7 +48,7 @@ impl KeptExtensions {
         extensions.insert(Self(Arc::new(Mutex::new(Some(kept)))));
     }
 
-    /// Drops the extensions of a response that goes out, or is dropped: in the scope that they are marked with.
+    /// Drops the extensions of a response that is sent or dropped, in the scope that marked them.
     #[inline]
     pub(crate) fn drop(extensions: &mut Extensions) {
         if !extensions.is_empty() {
@@ -60,7 +60,7 @@ impl KeptExtensions {
     fn drop_marked(extensions: &mut Extensions) {
         let Some(Self(kept)) = extensions.remove::<Self>() else { return };
         let Some(kept) = kept.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
-        // Hyper (1.12) reads this one.
+        // hyper reads this extension (1.12).
         let reason = extensions.remove::<hyper::ext::ReasonPhrase>();
         let rest = mem::take(extensions);
         if let Some(reason) = reason {
@@ -76,7 +76,7 @@ impl KeptExtensions {
 /// Attaches the jobs that were deferred meanwhile, even if user code panics.
 struct AttachOnDrop {
     kept: Option<Kept>,
-    /// The request has deferred nothing before.
+    /// The request had deferred nothing before.
     is_new: bool,
 }
 

@@ -3,26 +3,26 @@
 use http::{HeaderMap, StatusCode, header::CONTENT_LENGTH};
 use http_body::Body;
 
-/// How many bytes of content a response announces.
+/// The content length that a response announces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Announced {
-    /// Nothing: only the end of the body will tell.
+    /// No length: only the body's end tells.
     Nothing,
-    /// It has no content, whatever its head and its body say (RFC 9110, section 6.4.1). Servers drop such a body without polling it.
+    /// No content, whatever the head and the body say (RFC 9110, section 6.4.1). Servers drop such a body without polling it.
     NoContent,
     Bytes(u64),
 }
 
 impl Announced {
-    /// Determines the length from the outgoing head, as the client does.
+    /// Determines the length from the outgoing head, as a client does.
     #[inline]
     pub(crate) fn by_head(is_head: bool, status: StatusCode, headers: &HeaderMap, body: &impl Body) -> Self {
         let length = || content_length(headers).or_else(|| body.size_hint().exact());
         Self::new(is_head, status, length)
     }
 
-    /// Determines the length from a body that knows it, otherwise from the head. For layers, whose head is not the outgoing
-    /// one. Looking into the head takes longer.
+    /// Determines the length from the body if it knows it, otherwise from the head. For layers, which do not have the outgoing
+    /// head. Reading the head takes longer.
     #[inline]
     pub(crate) fn by_body(is_head: bool, status: StatusCode, headers: &HeaderMap, body: &impl Body) -> Self {
         let length = || match body.size_hint().exact() {
@@ -40,7 +40,7 @@ impl Announced {
         length().map_or(Self::Nothing, Self::Bytes)
     }
 
-    /// Returns how many of the bytes that a body yielded belong to the response.
+    /// Returns how many of the body's bytes belong to the response.
     #[inline]
     pub(crate) fn cap(self, bytes: u64) -> u64 {
         match self {
@@ -50,8 +50,8 @@ impl Announced {
         }
     }
 
-    /// Returns whether a body that has yielded so many bytes is complete, though its end is not known. A server may drop it
-    /// without asking for that, as hyper 1.12 does over HTTP/1.
+    /// Returns whether a body is complete after this many bytes, although its end is not known. A server may drop it without
+    /// polling it for the end, as hyper 1.12 does over HTTP/1.
     #[inline]
     pub(crate) fn is_reached(self, bytes: u64) -> bool {
         match self {
@@ -61,7 +61,7 @@ impl Announced {
         }
     }
 
-    /// Returns whether a body that has ended after so many bytes is shorter than was announced.
+    /// Returns whether a body that ended after this many bytes is shorter than announced.
     #[inline]
     pub(crate) fn is_missed(self, bytes: u64) -> bool {
         matches!(self, Self::Bytes(length) if bytes < length)

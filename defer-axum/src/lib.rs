@@ -9,6 +9,7 @@
 //! - [Load](guide::load): how many jobs run, and what happens if there are too many
 //! - [Shutdown](guide::shutdown): deploy without losing jobs, with Docker and Kubernetes
 //! - [Durable jobs](guide#durable-jobs): survive a crash, with SQLite or Postgres
+//! - [Queues](guide::queues): which queue keeps durable jobs: your database, River, apalis
 //! - [Observability](guide::seeing): events, logs, traces, metrics, a dashboard
 //! - [Testing](guide::testing): test what a handler defers
 //! - [Production](guide::production): limits, ordering, duplicates, tenants, middleware, status

@@ -1,9 +1,9 @@
-//! How layers hand their jobs to the code that sees the end of the response.
+//! Hands the jobs of layers to the code that sees the end of the response.
 //!
-//! The end of a response is best seen from outside everything else. While `serve` polls its app, an [`Outermost`] is set for
-//! the thread, and layers attach their jobs to it instead of releasing them. Requests made inside this process are polled there
-//! too, but their extensions differ from those of the request that `serve` received. The task may also poll a future of another
-//! request, whose [`ExchangeId`] differs.
+//! The end of a response is best seen from outside everything else. While the outermost service (of `serve`, `watch_connection`
+//! or `DeferAcceptor`) polls its app, an [`Outermost`] is set for the thread, and layers attach their jobs to it instead of
+//! releasing them. Requests made within this process are polled there too, but their extensions lack the mark of a received
+//! request. The task may also poll a future of another request, whose [`ExchangeId`] differs.
 
 use std::{
     cell::RefCell,
@@ -21,20 +21,20 @@ use crate::{
 };
 
 thread_local! {
-    // Without a destructor an access is a plain one. Nothing is left here to drop: what is set is taken back.
+    // Without a destructor, an access is a plain one. Nothing is left to drop, because whatever is set is taken back.
     static OUTERMOST: RefCell<ManuallyDrop<Outermost>> =
         const { RefCell::new(ManuallyDrop::new(Outermost::none())) };
 }
 
 /// The state that layers attach to the outermost response.
 pub(crate) struct Outermost {
-    /// `None` outside of `serve`.
+    /// Set under `serve`, `watch_connection` and `DeferAcceptor`. `None` otherwise.
     id: Option<ExchangeId>,
     is_received: fn(&Extensions) -> bool,
     attached: Vec<Release>,
-    /// A layer has a body that may defer later.
+    /// A layer has a body that may still defer.
     streams: bool,
-    /// The id of the server. 0 if somebody else serves.
+    /// The number of the server, or 0 if it is not `serve`.
     server: usize,
 }
 
@@ -43,15 +43,15 @@ impl Outermost {
         Self { id: None, is_received: |_| false, attached: Vec::new(), streams: false, server: 0 }
     }
 
-    /// `is_received` tells a request that came over the connection from one that was made in this process, by its
-    /// extensions.
+    /// `is_received` tells by its extensions whether a request came over the connection, or was made within this
+    /// process.
     pub(crate) fn new(is_received: fn(&Extensions) -> bool, server: usize) -> Self {
         Self { id: ExchangeId::next(), is_received, attached: Vec::new(), streams: false, server }
     }
 
     /// Calls `f` with this as the thread's outermost response.
     pub(crate) fn enter<R>(&mut self, f: impl FnOnce() -> R) -> R {
-        /// The one around it is back when `f` returns or panics.
+        /// Restores the previous one when `f` returns or panics.
         struct SwapBack<'a>(&'a mut Outermost);
         impl Drop for SwapBack<'_> {
             fn drop(&mut self) {
@@ -67,8 +67,8 @@ impl Outermost {
         OUTERMOST.with_borrow_mut(|current| mem::swap(&mut **current, self));
     }
 
-    /// A request with these extensions comes to a layer. Returns the exchange that it belongs to, if `serve` has received it and polls it.
-    /// Tells the server the layer's runner, unless it knows it already.
+    /// Returns the exchange of a request that reaches a layer, if it came over the connection that this thread is polling.
+    /// Registers the layer's runner with the server, unless it already has.
     pub(crate) fn exchange(extensions: &Extensions, known: &KnownBy, runner: &Runner) -> Option<ExchangeId> {
         let (id, is_received, server) =
             OUTERMOST.with_borrow(|outermost| (outermost.id, outermost.is_received, outermost.server));
@@ -82,20 +82,22 @@ impl Outermost {
         OUTERMOST.with_borrow_mut(|outermost| {
             let exchange = release.as_ref().and_then(Release::exchange);
             if exchange.is_some() && outermost.id == exchange {
+                // Most requests have one layer. A vector grows to four by itself.
+                outermost.attached.reserve_exact(1);
                 outermost.attached.extend(release.take());
             }
         });
         release.map_or(Ok(()), Err)
     }
 
-    /// Tells the outermost response of an exchange that jobs may come while its body streams.
+    /// Tells the outermost response of an exchange that jobs may be deferred while its body streams.
     pub(crate) fn expect_streaming(exchange: Option<ExchangeId>) {
         OUTERMOST.with_borrow_mut(|outermost| {
             outermost.streams |= exchange.is_some() && outermost.id == exchange;
         });
     }
 
-    /// Returns whether nothing was attached and nothing can be later: the end of the response need not be watched for.
+    /// Returns whether nothing is attached and nothing can be later, so the end of the response does not matter.
     pub(crate) fn is_unused(&self) -> bool {
         self.attached.is_empty() && !self.streams
     }
@@ -110,7 +112,7 @@ impl Outermost {
         }
     }
 
-    /// The body has yielded this many bytes, and `taken` makes what counts those that the operating system has taken.
+    /// Reports how many bytes the body has yielded. `taken` creates the counter of those that the operating system has accepted.
     #[inline]
     pub(crate) fn yielded(&self, bytes: u64, taken: impl Fn() -> Taken) {
         for deadline in self.attached.iter().filter_map(Release::deadline) {
@@ -119,14 +121,14 @@ impl Outermost {
         }
     }
 
-    /// Takes what was attached, to release it together once the body has yielded this many bytes.
+    /// Takes the attached jobs, to release them together. The body has yielded this many bytes.
     pub(crate) fn take_guard(&mut self, bytes: u64) -> ReleaseGuard {
         ReleaseGuard::new(mem::take(&mut self.attached), bytes)
     }
 }
 
 impl Drop for Outermost {
-    /// Nobody has taken what was attached: user code has panicked while it was dropped.
+    /// Releases jobs that are still attached, because user code panicked while it was dropped.
     fn drop(&mut self) {
         if self.has_jobs() {
             self.take_guard(0).end(dropped(Delivery::Disconnected), 0);

@@ -22,7 +22,7 @@ pub(crate) struct Release {
     received: time::Instant,
     config: Arc<LayerConfig>,
     exchange: Option<ExchangeId>,
-    /// `None` after a service failed, until a layer further out has answered.
+    /// `None` after a service failed, until an outer layer has answered.
     head: Option<ResponseHead>,
     deadline: Option<Box<Deadline>>,
 }
@@ -39,7 +39,7 @@ impl Release {
         Self { list, received, config, exchange, head, deadline: None }
     }
 
-    /// Releases the jobs then, if the response is not over before.
+    /// Releases the jobs at this time, unless the response ends earlier.
     #[inline]
     pub(crate) fn due_at(&mut self, at: Option<Instant>) {
         if let Some(at) = at {
@@ -51,7 +51,7 @@ impl Release {
         self.exchange
     }
 
-    /// Keeps the head of a response. The last one that is seen is the one that goes out.
+    /// Keeps the head of a response. The last one it sees is the one that is sent.
     pub(crate) fn saw_head(&mut self, head: &response::Parts) {
         let head = ResponseHead::new(head, &self.config);
         #[cfg(feature = "testing")]
@@ -72,11 +72,11 @@ impl Release {
     }
 }
 
-/// The lists that all layers release when a response is over. If dropped before [`sent`](Self::sent) or [`end`](Self::end),
-/// it releases them as `Disconnected`.
+/// The lists of all layers, to release when a response is over. If this is dropped before [`sent`](Self::sent) or
+/// [`end`](Self::end), it releases them as `Disconnected`.
 pub(crate) struct ReleaseGuard {
     releases: Vec<Release>,
-    /// How many bytes the body has yielded.
+    /// The number of bytes that the body has yielded.
     bytes: u64,
 }
 
@@ -85,7 +85,7 @@ impl ReleaseGuard {
         Self { releases, bytes }
     }
 
-    /// Releases the jobs of a response that went out whole.
+    /// Releases the jobs of a response that was sent completely.
     pub(crate) fn sent(mut self) {
         let bytes = self.bytes;
         self.release(Delivery::Sent, bytes);

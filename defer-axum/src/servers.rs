@@ -41,7 +41,7 @@ impl Drained {
         drained
     }
 
-    /// Returns what tells the server from others of the process. Never 0.
+    /// Returns the number of the server, which is unique in this process and never 0.
     pub(crate) fn server(&self) -> usize {
         self.server
     }
@@ -59,13 +59,13 @@ impl Drained {
         }
     }
 
-    /// Tells all runners that the server shuts down, and those that come later.
+    /// Announces the shutdown to all runners, including those added later.
     pub(crate) fn announce(&self) {
         lock(&self.state).is_announced = true;
         self.runners().iter().for_each(Runner::announce_shutdown);
     }
 
-    /// Returns the runners, the global one among them, if anything has used it by now.
+    /// Returns the runners, including the global one if anything has used it by now.
     pub(crate) fn runners(&self) -> Vec<Runner> {
         if let Some(runner) = Runner::global_if_used() {
             self.add(runner);
@@ -86,17 +86,17 @@ impl fmt::Debug for Drained {
     }
 }
 
-/// The servers that know a layer's runner: the last one of each place.
+/// The servers that know a layer's runner. Each slot keeps only the last one.
 #[derive(Debug, Default)]
 pub(crate) struct KnownBy([AtomicUsize; 4]);
 
 impl KnownBy {
-    /// Tells a server of a layer's runner, the first time.
+    /// Registers a layer's runner with a server, the first time.
     #[inline]
     pub(crate) fn tell(&self, server: usize, runner: &Runner) {
         let place = &self.0[server % self.0.len()];
         if server != 0 && place.load(Ordering::Relaxed) != server {
-            // Before it is noted: two that find out at once both tell.
+            // Before it is recorded: if two threads find out at once, both register it.
             tell(server, runner);
             place.store(server, Ordering::Relaxed);
         }
@@ -109,7 +109,7 @@ fn tell(server: usize, runner: &Runner) {
         let servers = lock(&SERVERS);
         servers.iter().find(|(number, _)| *number == server).and_then(|(_, drained)| drained.upgrade())
     };
-    // Dropped after unlocking: it may be the last.
+    // Dropped after unlocking, because it may be the last reference.
     if let Some(drained) = drained {
         drained.add(runner.clone());
     }

@@ -86,7 +86,7 @@ struct Watched {
 }
 
 impl Watched {
-    /// Sends the known status first: a job may have ended just before the shutdown.
+    /// Polls the statuses first, because a job may have ended just before the shutdown.
     fn poll_status(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Next> {
         match self.statuses.as_mut().poll_next(cx) {
             Poll::Ready(Some(status)) => Poll::Ready(Next::Status(status)),
@@ -96,7 +96,7 @@ impl Watched {
     }
 }
 
-/// The events of a job that is known.
+/// The events of a known job.
 struct Events {
     first: Option<JobStatus>,
     watched: Watched,

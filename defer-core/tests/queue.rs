@@ -249,6 +249,13 @@ async fn a_condition_is_asked_as_early_as_it_can_be_known() {
     }
     assert_eq!(journal.lines(), Vec::<String>::new());
     assert_eq!(queue.names(), ["QueuedOnSuccess", "QueuedOnSuccess", "Queued", "QueuedOnSuccess"]);
+    let statuses: Vec<_> = queue.envelopes.lock().unwrap().iter().map(|envelope| envelope.status).collect();
+    let (ok, missing) = (Some(StatusCode::OK), Some(StatusCode::NOT_FOUND));
+    assert_eq!(
+        statuses,
+        [ok, ok, ok, missing],
+        "what is pushed knows its status, before and after the response"
+    );
 }
 
 #[tokio::test(start_paused = true)]

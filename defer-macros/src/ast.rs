@@ -1,4 +1,4 @@
-//! The syntax model: a struct that derives `Deferrable`, checked, with spans.
+//! The syntax model: a checked struct that derives `Deferrable`, with spans.
 
 use proc_macro_crate::{Error, FoundCrate, crate_name};
 use proc_macro2::Span;
@@ -28,7 +28,7 @@ pub(crate) struct JobType<'a> {
     pub(crate) name: String,
     pub(crate) aliases: Vec<String>,
     pub(crate) policy: Policy,
-    /// It has `defer` and `try_defer`.
+    /// It gets `defer` and `try_defer`.
     pub(crate) has_constructor: bool,
     /// The path of `defer-axum` or `defer-core`.
     pub(crate) krate: Path,
@@ -36,7 +36,7 @@ pub(crate) struct JobType<'a> {
     pub(crate) is_deprecated: bool,
 }
 
-/// How the struct is written.
+/// The kind of struct.
 #[derive(Clone, Copy)]
 pub(crate) enum Shape {
     Named,
@@ -47,32 +47,32 @@ pub(crate) enum Shape {
 pub(crate) struct JobField<'a> {
     pub(crate) member: Member,
     pub(crate) ty: &'a Type,
-    /// The argument has the type itself. Others are converted into it.
+    /// The argument has the field's own type. Other arguments are converted into it.
     pub(crate) is_primitive: bool,
     pub(crate) source: Source,
 }
 
 /// Where a field's value comes from.
 pub(crate) enum Source {
-    /// This argument of `defer`.
+    /// The argument of `defer` with this name.
     Argument(Ident),
-    /// `Default::default()`, as `#[defer(default)]` at this place says.
+    /// `Default::default()`, requested by the `#[defer(default)]` at this span.
     Default(Span),
 }
 
-/// A type that derives `Deferrable` but cannot be a job, with an error that says why.
+/// A type that derives `Deferrable` but cannot be a job, for a reason that an error reports.
 pub(crate) struct Refused<'a> {
     pub(crate) ident: &'a Ident,
     pub(crate) visibility: &'a Visibility,
     pub(crate) generics: &'a Generics,
-    /// How many arguments `defer` and `try_defer` would have, if there are any such.
+    /// The number of arguments that `defer` and `try_defer` would have, if the type would have these functions.
     pub(crate) arguments: Option<usize>,
-    /// The path of `defer-axum` or `defer-core`, if it was found.
+    /// The path of `defer-axum` or `defer-core`, if found.
     pub(crate) krate: Option<Path>,
 }
 
 impl<'a> JobType<'a> {
-    /// Returns what is refused, in the place of this.
+    /// Turns the type into one that is refused.
     pub(crate) fn into_refused(self) -> Refused<'a> {
         let Self { ident, visibility, generics, fields, has_constructor, krate, .. } = self;
         let arguments = has_constructor.then_some(count_arguments(&fields));
@@ -135,7 +135,7 @@ fn count_arguments(fields: &[JobField<'_>]) -> usize {
     fields.iter().filter(|field| matches!(field.source, Source::Argument(_))).count()
 }
 
-/// Reports an error at each `#[defer(default)]`: there are no arguments that it could leave the field out of.
+/// Reports an error at each `#[defer(default)]`, because there are no arguments from which it could remove the field.
 fn refuse_defaults(fields: &[JobField<'_>], errors: &mut Errors) {
     for field in fields {
         if let Source::Default(default) = field.source {
@@ -162,11 +162,11 @@ impl<'a> JobField<'a> {
     }
 }
 
-/// Returns the type, out of its parentheses, if it is written as a primitive. With an `impl Into<u64>` the literal `42`
-/// would be an `i32`.
+/// Returns the type without parentheses, if it is written as a primitive type. With `impl Into<u64>`, the literal `42` would be
+/// an `i32`.
 fn primitive(ty: &Type) -> Option<&Type> {
     match ty {
-        // A macro's `$ty:ty`.
+        // A `$ty:ty` of a macro.
         Type::Group(group) => primitive(&group.elem),
         Type::Paren(paren) => primitive(&paren.elem),
         Type::Path(path) if path.qself.is_none() => {
@@ -181,8 +181,8 @@ fn is_deprecated(attrs: &[Attribute]) -> bool {
     attrs.iter().any(|attr| attr.path().is_ident("deprecated"))
 }
 
-/// Returns the name of a field's argument. It differs from the field's: a constant or unit struct of that name in scope
-/// would turn the argument into a pattern, and hygiene does not tell a binding from an item. So would a const parameter.
+/// Returns the name of a field's argument. It differs from the field's name, because a constant, a const parameter or a unit
+/// struct with that name would turn the argument into a pattern: hygiene does not distinguish a binding from an item.
 fn argument(member: &Member, generics: &Generics) -> Ident {
     let collides = |ident: &Ident| {
         generics.params.iter().any(|param| match param {
@@ -194,7 +194,7 @@ fn argument(member: &Member, generics: &Generics) -> Ident {
         Member::Named(ident) => (format_ident!("{}_", ident.unraw()), ident.span()),
         Member::Unnamed(index) => (format_ident!("arg{}_", index.index), index.span),
     };
-    // Resolved at the expansion, which lints leave alone, and shown at the field.
+    // Resolved at the expansion, which lints ignore, and shown at the field.
     argument.set_span(Span::call_site().located_at(span));
     while collides(&argument) {
         argument = format_ident!("{argument}_");
@@ -204,8 +204,8 @@ fn argument(member: &Member, generics: &Generics) -> Ident {
 
 /// Returns the path of `defer-axum` or `defer-core`.
 fn find_crate() -> syn::Result<Path> {
-    // The tests, examples and doc tests of `defer-axum` and `defer-core` find `Itself`: for them it is a dependency of that
-    // name. Neither library derives anything itself, where `crate` would be right.
+    // The tests, examples and doc tests of `defer-axum` and `defer-core` find `Itself`: for them, the crate is a dependency with
+    // that name. `crate` would be right in the libraries, but these derive nothing.
     let name = |found, itself: &str| match found {
         FoundCrate::Itself => itself.to_owned(),
         FoundCrate::Name(name) => name,
@@ -222,7 +222,7 @@ fn find_crate() -> syn::Result<Path> {
                  `#[defer(crate = \"my_framework::defer_axum\")]`",
             ));
         }
-        // There may be no `Cargo.toml` at all.
+        // There may be no `Cargo.toml`.
         Err(_) => "defer_axum".to_owned(),
     };
     let ident = Ident::new(&name, Span::call_site());

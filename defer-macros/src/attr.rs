@@ -1,4 +1,4 @@
-//! Parses the `#[defer(...)]` attributes. Reports each mistake at its place.
+//! Parses the `#[defer(...)]` attributes, and reports each mistake at its span.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ const STRUCT_KEYS: &str = "`name`, `alias`, `tries`, `backoff`, `timeout`, `on`,
 const FIELD_KEYS: &str = "only `default` is allowed on a field";
 const DURATION: &str = "a number and a unit (ms, s, m, h), as in \"500ms\" or \"2m 30s\"";
 
-/// The attributes of the policy. Those that are not set keep the policy's default.
+/// The attributes of the policy. An attribute that is not set keeps the policy's default.
 #[derive(Default)]
 pub(crate) struct Policy {
     pub(crate) tries: Option<u32>,
@@ -23,14 +23,14 @@ pub(crate) struct Policy {
     pub(crate) max_running: Option<u32>,
     pub(crate) concurrent: bool,
     pub(crate) blocking: bool,
-    /// Where the attributes say `queue`.
+    /// The span of `queue`, if it is set.
     pub(crate) queue: Option<Span>,
     pub(crate) priority: Option<i16>,
     pub(crate) at_shutdown: Option<AtShutdown>,
     pub(crate) batch: Option<Batch>,
 }
 
-/// How jobs run together.
+/// The parameters of a batch.
 #[derive(Clone, Copy)]
 pub(crate) struct Batch {
     pub(crate) size: u32,
@@ -53,7 +53,7 @@ pub(crate) enum On {
     Success,
 }
 
-/// When a delayed job runs at a shutdown.
+/// When to run a delayed job at a shutdown.
 #[derive(Clone, Copy)]
 pub(crate) enum AtShutdown {
     Wait,
@@ -64,10 +64,10 @@ pub(crate) enum AtShutdown {
 #[derive(Default)]
 pub(crate) struct StructAttributes {
     pub(crate) name: Option<String>,
-    /// Names that the type had before.
+    /// Earlier names of the type.
     pub(crate) aliases: Vec<String>,
     pub(crate) policy: Policy,
-    /// The struct has functions of its own in place of `defer` and `try_defer`.
+    /// Leaves out `defer` and `try_defer`, because the struct has functions with these names.
     pub(crate) no_constructor: bool,
     pub(crate) krate: Option<Path>,
 }
@@ -79,7 +79,7 @@ impl StructAttributes {
         for entry in &entries {
             errors.ok(attributes.set(entry));
         }
-        // With a mistake in it, it is one that runs together all the same.
+        // Even with a mistake in its attributes, the job counts as one that runs in batches.
         attributes.policy.batch = errors.ok(batch(&entries)).unwrap_or(Some(Batch::PLACEHOLDER));
         attributes
     }
@@ -112,7 +112,7 @@ impl StructAttributes {
                 self.policy.queue = Some(entry.path().span());
             }
             "priority" => self.policy.priority = Some(priority(entry)?),
-            // They belong together: see `batch`.
+            // Parsed together: see `batch`.
             "batch" | "within" => {}
             "at_shutdown" => self.policy.at_shutdown = Some(at_shutdown(entry)?),
             "no_constructor" => {
@@ -137,7 +137,7 @@ impl StructAttributes {
     }
 }
 
-/// Returns where the field says `#[defer(default)]`.
+/// Returns the span of the field's `#[defer(default)]`, if it has one.
 pub(crate) fn default_attribute(attrs: &[Attribute], errors: &mut Errors) -> Option<Span> {
     let mut default = None;
     for entry in distinct_entries(attrs, errors) {
@@ -161,7 +161,7 @@ fn distinct_entries(attrs: &[Attribute], errors: &mut Errors) -> Vec<Meta> {
     for attr in attrs.iter().filter(|attr| attr.path().is_ident("defer")) {
         let list = attr.parse_args_with(Punctuated::<Meta, Token![,]>::parse_terminated);
         for entry in errors.ok(list).into_iter().flatten() {
-            // A type may have had several names.
+            // A type may have had several earlier names.
             if key(&entry) != "alias" && entries.iter().any(|earlier| key(earlier) == key(&entry)) {
                 let key = key(&entry);
                 errors.push(syn::Error::new_spanned(
@@ -180,7 +180,7 @@ fn key(entry: &Meta) -> String {
     entry.path().to_token_stream().to_string().replace(' ', "")
 }
 
-// One function for each key. An error points at the value, or at the key if there is none.
+// One function for each key. An error points at the value, or at the key if it has no value.
 
 fn name(entry: &Meta, key: &str) -> syn::Result<String> {
     let expected = format!("expected a name in quotes, as in `{key} = \"send-welcome\"`");
@@ -254,7 +254,7 @@ fn at_shutdown(entry: &Meta) -> syn::Result<AtShutdown> {
     }
 }
 
-/// Returns how jobs run together, if they do: `batch` and `within` need each other.
+/// Returns the parameters of batches, if the attributes set them. `batch` and `within` need each other.
 fn batch(entries: &[Meta]) -> syn::Result<Option<Batch>> {
     let entry = |name: &str| entries.iter().find(|entry| key(entry) == name);
     let (size, within) = match (entry("batch"), entry("within")) {
@@ -300,7 +300,7 @@ fn priority(entry: &Meta) -> syn::Result<i16> {
     let Meta::NameValue(pair) = entry else {
         return Err(syn::Error::new_spanned(entry, expected));
     };
-    // As a literal it may be negative, as an expression it is an operator and a literal.
+    // In a literal, a negative number is one token. In an expression, it is an operator and a literal.
     let number = syn::parse2::<LitInt>(pair.value.to_token_stream()).ok();
     let number = number.filter(|number| matches!(number.suffix(), "" | "i16"));
     let priority = number.and_then(|number| number.base10_parse().ok());
@@ -327,7 +327,7 @@ fn duration(literal: &LitStr, text: &str) -> syn::Result<Duration> {
     }
 }
 
-/// Returns an error if the value is a constant, or is to be computed.
+/// Returns an error if the value is a constant or an expression to be computed.
 fn refuse_constant(entry: &Meta, expected: &str) -> syn::Result<()> {
     let Meta::NameValue(pair) = entry else { return Ok(()) };
     match ungrouped(&pair.value) {
@@ -360,7 +360,7 @@ fn literal<'m>(entry: &'m Meta, expected: &str) -> syn::Result<&'m Lit> {
     }
 }
 
-/// Returns the expression out of the groups as which a `macro_rules!` passes `$value:expr` on.
+/// Returns the expression without the groups in which `macro_rules!` wraps `$value:expr`.
 fn ungrouped(mut value: &Expr) -> &Expr {
     while let Expr::Group(group) = value {
         value = &group.expr;
@@ -368,7 +368,7 @@ fn ungrouped(mut value: &Expr) -> &Expr {
     value
 }
 
-/// The errors of one input, which are reported together.
+/// Collects the errors of one input, to report them together.
 #[derive(Default)]
 pub(crate) struct Errors(Option<syn::Error>);
 
@@ -380,7 +380,7 @@ impl Errors {
         }
     }
 
-    /// Keeps the error, if there is one, and goes on without the value.
+    /// Records an error, if there is one, and returns the value otherwise.
     pub(crate) fn ok<T>(&mut self, result: syn::Result<T>) -> Option<T> {
         result.map_err(|error| self.push(error)).ok()
     }
@@ -408,7 +408,7 @@ mod tests {
 
     use super::*;
 
-    /// Returns the policy that the attributes set, or what is wrong with them.
+    /// Returns the policy that the attributes set, or the error message.
     fn policy(attribute: Attribute) -> Result<Policy, String> {
         let mut errors = Errors::default();
         let attributes = StructAttributes::parse(&[attribute], &mut errors);
@@ -418,7 +418,7 @@ mod tests {
         }
     }
 
-    /// A duration, nearly one, or anything.
+    /// A duration, something close to one, or any text.
     fn texts() -> impl Strategy<Value = String> {
         prop_oneof![
             ".*",

@@ -1,4 +1,4 @@
-//! Expands the syntax model into code. Nothing here can fail.
+//! Expands the syntax model to code. Nothing here can fail.
 
 use std::{iter, time::Duration};
 
@@ -26,7 +26,7 @@ pub(crate) fn expand(job: &JobType<'_>) -> TokenStream {
     }
 }
 
-/// Implements `Job` for jobs that run together: how one runs by itself, and what it does when it fails permanently.
+/// Implements `Job` for a batch job: how a single job runs, and what it does when it fails permanently.
 fn impl_job(job: &JobType<'_>) -> TokenStream {
     let JobType { ident, krate, .. } = job;
     let (impl_generics, type_generics, where_clause) = job.generics.split_for_impl();
@@ -51,7 +51,7 @@ fn impl_job(job: &JobType<'_>) -> TokenStream {
     }
 }
 
-/// Expands a job function: to itself, to the struct of its arguments, and to its `Job` implementation.
+/// Expands a job function to the function itself, a struct with its arguments, and a `Job` implementation.
 pub(crate) fn expand_function(
     of_function: &JobFunction,
     job: &Result<JobType<'_>, Refused<'_>>,
@@ -87,7 +87,7 @@ pub(crate) fn expand_function(
     }
 }
 
-/// Returns the implementations that write and read a durable job. The user's crate does not have to depend on `serde`.
+/// Returns the implementations that serialize and deserialize a durable job. The user's crate does not need to depend on `serde`.
 fn store(job: &JobType<'_>) -> Option<TokenStream> {
     job.policy.queue?;
     let krate = &job.krate;
@@ -99,9 +99,9 @@ fn store(job: &JobType<'_>) -> Option<TokenStream> {
     })
 }
 
-/// Returns bounds that turn a type without serde into one error at `queue`, instead of several in the code that `serde`
-/// derives. They are `for<..>` bounds so that the compiler does not check them earlier. An attribute of the user's may make
-/// them unnecessary.
+/// Returns bounds that report a type without serde as one error at `queue`, instead of several in the code that `serde` derives.
+/// They are `for<..>` bounds, so that the compiler does not check them earlier. A user's attribute on the field may make them
+/// unnecessary.
 fn store_field(job: &JobType<'_>, Field { attrs, ty, .. }: &Field) -> Option<TokenStream> {
     job.policy.queue?;
     if attrs.iter().any(|attr| attr.path().is_ident("serde")) {
@@ -118,7 +118,7 @@ fn run(of_function: &JobFunction, job: &JobType<'_>) -> TokenStream {
     let JobFunction { function, has_context, .. } = of_function;
     let JobType { ident, krate, .. } = job;
     let name = &function.sig.ident;
-    // An error is shown at the argument, at the output or at the name.
+    // Errors are shown at the argument, the output or the name.
     let arguments = of_function.fields().map(|Field { ident, ty, .. }| {
         let krate = shown_at(ty.span(), krate);
         quote_spanned!(at(ty.span())=> #krate::__private::cloned(&self.#ident),)
@@ -149,7 +149,7 @@ fn run(of_function: &JobFunction, job: &JobType<'_>) -> TokenStream {
     }
 }
 
-/// Expands to code with which the uses of a rejected type compile. Otherwise each use would be an error that hides the one that
+/// Expands to code that lets uses of a rejected type compile. Otherwise each use would be another error, and hide the one that
 /// matters.
 pub(crate) fn expand_refused(refused: &Refused<'_>) -> TokenStream {
     let Refused { ident, visibility, generics, arguments, krate } = refused;
@@ -160,7 +160,7 @@ pub(crate) fn expand_refused(refused: &Refused<'_>) -> TokenStream {
             let lifetime = &param.lifetime;
             parse_quote!(#lifetime: 'static)
         }));
-        // Without the `for<>`, a missing `Job` would be one more error here.
+        // Without the `for<>`, a missing `Job` would be another error here.
         clause.predicates.push(parse_quote!(for<'refused> Self: #krate::Job));
         quote! {
             #[automatically_derived]
@@ -215,7 +215,7 @@ fn impl_deferrable(job: &JobType<'_>) -> TokenStream {
     });
     let batch = job.policy.batch.map(|Batch { size, within }| {
         let (size, within) = (size as usize, duration(within));
-        // The one place that needs `BatchJob`: an error is shown at the struct.
+        // The only code that needs `BatchJob`, so that its error is shown at the struct.
         let batching = {
             let krate = shown_at(ident.span(), krate);
             quote_spanned!(at(ident.span())=> #krate::__private::batching::<Self>)
@@ -294,15 +294,15 @@ fn impl_functions(job: &JobType<'_>) -> TokenStream {
     }
 }
 
-/// The only lint of rustc that fires in the expansion, and only if the user's struct is deprecated. No other rustc lint is
-/// allowed here, so that a crate may forbid any of them.
+/// Allows the only rustc lint that can fire in the expansion, which it does if the user's struct is deprecated. No other rustc
+/// lint is allowed here, so that a crate may forbid any of them.
 fn allow(job: &JobType<'_>) -> Option<TokenStream> {
     job.is_deprecated.then(|| quote!(#[allow(deprecated)]))
 }
 
-/// Adds a bound for a generic struct, which may be a job only for some of its types.
+/// Adds a bound for a generic struct, which may be a job only for some type arguments.
 ///
-/// Without a type parameter, the compiler checks this itself, and reports it at the struct's name.
+/// Without a type parameter, the compiler checks this on its own, and reports it at the struct's name.
 fn where_job(job: &JobType<'_>, clause: Option<&WhereClause>) -> Option<WhereClause> {
     let mut clause = clause.cloned();
     if job.generics.type_params().next().is_some() {
@@ -382,7 +382,7 @@ fn argument<'a>(field: &'a JobField<'_>) -> Option<&'a Ident> {
     }
 }
 
-/// Returns `member: value`, which works for a tuple struct too.
+/// Returns `member: value`, which also works for a tuple struct.
 fn value(field: &JobField<'_>) -> TokenStream {
     let member = &field.member;
     match &field.source {
@@ -395,12 +395,12 @@ fn value(field: &JobField<'_>) -> TokenStream {
     }
 }
 
-/// Shows errors at `span`, and still resolves names at the call site.
+/// Returns a span that shows errors at `span` but resolves names at the call site.
 fn at(span: Span) -> Span {
     Span::call_site().located_at(span)
 }
 
-/// Returns the path with all of it shown at `span`.
+/// Returns the path with all tokens shown at `span`.
 fn shown_at(span: Span, path: &Path) -> TokenStream {
     let tokens = path.to_token_stream().into_iter().map(|mut token| {
         token.set_span(token.span().located_at(span));
@@ -409,7 +409,7 @@ fn shown_at(span: Span, path: &Path) -> TokenStream {
     tokens.collect()
 }
 
-/// Returns the struct as its documentation shows it: `SendWelcome { to, .. }`.
+/// Returns the struct as shown in its documentation: `SendWelcome { to, .. }`.
 fn pattern(job: &JobType<'_>) -> String {
     let ident = job.ident;
     let of_argument = |field: &&JobField<'_>| argument(field).is_some();

@@ -12,20 +12,20 @@ use syn::{
 
 use crate::{attr::Errors, job_attr::JobAttribute};
 
-/// The attributes of an argument that the compiler reads. Others are those of its field.
+/// The attributes of an argument that stay on it because the compiler reads them. All others move to its field.
 const OF_ARGUMENT: [&str; 8] = ["allow", "cfg", "cfg_attr", "deny", "doc", "expect", "forbid", "warn"];
 
 /// A job function.
 pub(crate) struct JobFunction {
-    /// The function, without the attributes that its struct takes over.
+    /// The function, without the attributes that move to its struct.
     pub(crate) function: ItemFn,
-    /// The struct, as the derive sees one.
+    /// The struct, as input for the derive.
     pub(crate) input: DeriveInput,
-    /// The traits that the struct derives besides `Deferrable`, as the user lists them.
+    /// The traits that the user lists for the struct, besides `Deferrable`.
     pub(crate) derives: Vec<Path>,
     /// Its last argument is the context.
     pub(crate) has_context: bool,
-    /// It cannot be a job, and an error says why.
+    /// It cannot be a job, for a reason that an error reports.
     pub(crate) is_refused: bool,
 }
 
@@ -42,14 +42,14 @@ impl JobFunction {
         let is_of_struct =
             |attr: &&Attribute| ["doc", "deprecated"].iter().any(|name| attr.path().is_ident(name));
         let mut attrs: Vec<_> = function.attrs.iter().filter(is_of_struct).cloned().collect();
-        // Users name the struct. The expansion calls the function.
+        // Users name the struct, and only the expansion calls the function.
         function.attrs.retain(|attr| !attr.path().is_ident("deprecated"));
         if !policy.is_empty() {
             attrs.push(parse_quote!(#[defer(#policy)]));
         }
 
         let mut ident = function.sig.ident.clone();
-        // Lints take it for a name that the expansion gives. It is shown at the function.
+        // Resolved at the expansion, so that lints ignore the name, and shown at the function.
         ident.set_span(Span::call_site().located_at(ident.span()));
         let input = DeriveInput {
             attrs,
@@ -75,7 +75,7 @@ impl JobFunction {
     }
 }
 
-/// Reports an error at each part of a function that a job cannot have, or that it lacks.
+/// Reports an error at each part of the signature that a job cannot have, or that is missing.
 fn refuse_signature(signature: &Signature, errors: &mut Errors) {
     let Signature { constness, asyncness, unsafety, abi, fn_token, generics, variadic, .. } = signature;
     if asyncness.is_none() {
@@ -102,7 +102,7 @@ fn refuse_signature(signature: &Signature, errors: &mut Errors) {
     }
 }
 
-/// Returns the fields for the arguments, and whether the last argument is the context. Takes the attributes that belong to
+/// Returns the fields for the arguments, and whether the last argument is the context. Removes the attributes that belong to
 /// fields.
 fn take_fields(
     function: &mut ItemFn,
@@ -114,7 +114,7 @@ fn take_fields(
     for (index, argument) in function.sig.inputs.iter_mut().enumerate() {
         let FnArg::Typed(typed) = argument else { continue };
         if !is_context(&typed.ty) {
-            // Those of the function itself the compiler has evaluated.
+            // The compiler has already evaluated those of the function itself.
             for cfg in typed.attrs.iter().filter(|attr| attr.path().is_ident("cfg")) {
                 errors.push(Error::new_spanned(cfg, "an argument of a job is there in every configuration"));
             }
@@ -122,7 +122,7 @@ fn take_fields(
             let (others, attrs) = mem::take(&mut typed.attrs).into_iter().partition(is_of_argument);
             typed.attrs = others;
             let field = errors.ok(field(typed, attrs, &function.vis, is_queued));
-            // Something has to count as an argument of `defer`.
+            // The argument still has to count as an argument of `defer`.
             fields.push(field.unwrap_or_else(|| placeholder(index)));
         } else if index + 1 == count {
             has_context = true;
@@ -133,7 +133,7 @@ fn take_fields(
     (fields, has_context)
 }
 
-/// Returns whether this is written as a `&JobContext`.
+/// Returns whether the type is written as `&JobContext`.
 fn is_context(ty: &Type) -> bool {
     let Type::Reference(reference) = ty else { return false };
     let Type::Path(path) = &*reference.elem else { return false };
@@ -175,7 +175,7 @@ fn field(argument: &PatType, attrs: Vec<Attribute>, vis: &Visibility, is_queued:
     }
 }
 
-/// Returns a field in the place of an argument that cannot be one.
+/// Returns a field to replace an argument that cannot be one.
 fn placeholder(index: usize) -> Field {
     Field {
         attrs: Vec::new(),

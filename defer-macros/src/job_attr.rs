@@ -21,7 +21,7 @@ pub(crate) struct JobAttribute {
 impl JobAttribute {
     pub(crate) fn parse(tokens: TokenStream, errors: &mut Errors) -> Self {
         let Ok(entries) = Entries::parse_terminated.parse2(tokens.clone()) else {
-            // An error of `#[defer(...)]`, too, which is where it is reported.
+            // This is an error of `#[defer(...)]`, too, which reports it.
             return Self { derives: Vec::new(), policy: tokens, is_queued: false };
         };
         if let Some(batch) = entries.iter().find(|entry| !is_of_one(entry)) {
@@ -44,7 +44,7 @@ impl JobAttribute {
     }
 }
 
-/// Returns whether this may be said of a job that runs by itself.
+/// Returns whether the attribute is allowed on a job that runs by itself.
 fn is_of_one(entry: &Meta) -> bool {
     !["batch", "within"].iter().any(|key| entry.path().is_ident(key))
 }
@@ -58,7 +58,7 @@ fn traits(list: &Meta) -> syn::Result<Traits> {
     parsed.ok_or_else(|| Error::new_spanned(list, expected))
 }
 
-/// Returns why the struct cannot derive this: it does so by itself.
+/// Returns why the user cannot list this trait: the struct derives it already.
 fn refusal(derived: &Path, is_queued: bool) -> Option<&'static str> {
     let path = derived.to_token_stream().to_string().replace(' ', "");
     match path.trim_start_matches("::") {

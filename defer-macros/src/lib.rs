@@ -152,10 +152,10 @@ use crate::{ast::JobType, attr::Errors, function::JobFunction};
 /// | `no_constructor` | | the struct gets neither `defer` nor `try_defer` | it gets both |
 /// | `crate = "path"` | a path | the path of `defer-axum` or `defer-core` | see below |
 ///
-/// A duration is a number and a unit, or several: `"500ms"`, `"10s"`, `"2m 30s"`, `"1h"`. Values are literals: when attributes
-/// are read, constants have no value yet.
+/// A duration is a number and a unit, or several of these: `"500ms"`, `"10s"`, `"2m 30s"`, `"1h"`. Values are literals, because
+/// constants have no value yet when attributes are read.
 ///
-/// A generic struct has one name for all its types. If a worker has to tell them apart, write a struct for each.
+/// A generic struct has one name for all its type arguments. If a worker has to distinguish them, write a struct for each.
 ///
 /// # Attributes of a field
 ///
@@ -180,7 +180,7 @@ use crate::{ast::JobType, attr::Errors, function::JobFunction};
 /// # let _ = upload;
 /// ```
 ///
-/// # Where the crate is found
+/// # How the crate is found
 ///
 /// The expansion names `defer-axum` if your crate depends on it, otherwise `defer-core`, even if `Cargo.toml` renames
 /// it. If your crate depends on neither, because another crate re-exports one of them, set the path: `#[defer(crate =
@@ -295,7 +295,7 @@ pub fn job(attribute: TokenStream, item: TokenStream) -> TokenStream {
     if let Some(receiver) = function.sig.receiver() {
         let error = "a job's function has no `self`: derive `Deferrable` for a struct in its place";
         let error = syn::Error::new(receiver.self_token.span, error).into_compile_error();
-        // A struct beside it would be one more error.
+        // Adding the struct would cause another error.
         return [TokenStream::from(error), original].into_iter().collect();
     }
     let function = JobFunction::parse(attribute.into(), function, &mut errors);

@@ -1,4 +1,4 @@
-//! Rejects types that cannot be jobs, with errors that point at the wrong token.
+//! Rejects types that cannot be jobs. Each error points at the offending token.
 
 use proc_macro2::Span;
 use syn::{Data, DeriveInput, Fields, Generics, Type};
@@ -20,8 +20,8 @@ pub(crate) fn struct_fields<'a>(input: &'a DeriveInput, errors: &mut Errors) -> 
     None
 }
 
-/// Reports an error at each lifetime parameter and at each field that is a reference without a lifetime. Returns whether there
-/// are none.
+/// Reports an error at each lifetime parameter, and at each field that is a reference without a lifetime. Returns whether there
+/// were none.
 pub(crate) fn is_owned(generics: &Generics, fields: &Fields, errors: &mut Errors) -> bool {
     let lifetimes = generics.lifetimes().map(|param| param.lifetime.span());
     let references = fields.iter().filter_map(|field| match &field.ty {

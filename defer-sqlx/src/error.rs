@@ -10,21 +10,21 @@ pub enum Error {
     #[error("expected a URL that begins with `sqlite:` or `postgres:`, not `{scheme}:`")]
     #[non_exhaustive]
     UnknownUrl {
-        /// Its scheme.
+        /// The URL's scheme.
         scheme: String,
     },
     /// The URL needs a feature that is not enabled.
     #[error("`defer-sqlx` was built without its feature `{feature}`: turn it on in your Cargo.toml")]
     #[non_exhaustive]
     MissingFeature {
-        /// The feature.
+        /// The name of the feature.
         feature: &'static str,
     },
     /// The pool or the URL cannot be used for a queue.
     #[error("{reason}")]
     #[non_exhaustive]
     Unusable {
-        /// Why, and what to do.
+        /// The reason, and what to do.
         reason: String,
     },
     /// The transaction belongs to a different kind of database than the queue.
@@ -38,19 +38,19 @@ pub enum Error {
     #[error("`{option}` changes other jobs, which `push_in` does not: use `push`")]
     #[non_exhaustive]
     NotInTransaction {
-        /// The option.
+        /// The name of the option.
         option: &'static str,
     },
     /// The job cannot be stored, because it cannot be serialized as JSON or is too large.
     #[error("the job cannot be stored: {0}")]
     Encode(#[source] BoxError),
-    /// A stored job does not fit its type.
+    /// A stored job cannot be read as its type.
     #[error("job {id} cannot be read: {reason}")]
     #[non_exhaustive]
     Unreadable {
-        /// The job.
+        /// The job's id.
         id: JobId,
-        /// Where it does not fit, without any of its contents.
+        /// Where reading failed, without any of the job's contents.
         reason: String,
     },
     /// The database failed, or did not answer in time.
@@ -58,7 +58,7 @@ pub enum Error {
     Store(#[source] BoxError),
 }
 
-/// Says where a stored job does not fit, without any of its contents, which may be secret.
+/// Describes where reading a stored job failed, without any of its contents, which may be secret.
 pub(crate) fn unreadable<J: Deferrable>(error: &BoxError) -> String {
     let why = match error.downcast_ref::<serde_json::Error>() {
         Some(error) => {

@@ -18,15 +18,15 @@ use crate::{
     store::Taken,
 };
 
-/// How often a worker looks for jobs that other processes have made ready, if the database sends no notifications.
+/// The interval at which a worker looks for jobs that other processes have made ready, if the database sends no notifications.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long the queue may take to store the ends of jobs, after they have ended or were stopped.
+/// The time limit for the queue to store the ends of jobs, after they have ended or were stopped.
 const SETTLE_WITHIN: Duration = Duration::from_secs(2);
-/// How long a full worker waits for more free places before it takes jobs for those that are free.
+/// A full worker waits this long for more free places before it takes jobs for those that are free.
 const TAKE_EVERY: Duration = Duration::from_millis(10);
-/// How long to wait after the database did not answer.
+/// The wait after the database did not answer.
 const PAUSE: Duration = Duration::from_millis(500);
-/// A stored job that cannot be read waits for another version of the program, and fails after this.
+/// A stored job that cannot be read waits this long for another version of the program, and then fails.
 const UNREADABLE_FOR: Duration = Duration::from_secs(24 * 3600);
 
 impl SqlxQueue {
@@ -49,10 +49,10 @@ pub struct Worker {
     drain_timeout: Duration,
 }
 
-/// Why a job could not be resumed, with its lease.
+/// The reason why a job could not be resumed, and its lease.
 type Resumed = Result<(), (String, Arc<dyn Lease>)>;
 
-/// A type of jobs.
+/// A job type that the worker takes.
 struct OfType {
     resume: fn(&Runner, &[u8], Resume, Arc<dyn Lease>) -> Resumed,
     type_name: &'static str,
@@ -138,7 +138,7 @@ impl Worker {
         self.start(stopped, true).await
     }
 
-    /// Begins to work, where the user's runtimes cannot keep it up.
+    /// Starts working on the queue's own runtime, so that a user's runtime cannot hold it up.
     fn start(
         self,
         stopped: watch::Receiver<bool>,
@@ -161,13 +161,13 @@ fn resume<J: Deferrable>(runner: &Runner, payload: &[u8], resume: Resume, lease:
     runner.resume_leased(job, resume, lease.clone()).map_err(|error| (error.to_string(), lease))
 }
 
-/// A worker that works.
+/// A running worker.
 struct Working {
     worker: Worker,
-    /// Where the jobs run.
+    /// The runtime on which the jobs run.
     runtime: Handle,
     stopped: watch::Receiver<bool>,
-    /// A place for each job.
+    /// Has one permit for each job.
     places: Arc<Semaphore>,
     names: Arc<[String]>,
 }
@@ -194,22 +194,22 @@ impl Working {
         self.drain().await
     }
 
-    /// Whether no more jobs are to be taken: its future was told so, or dropped.
+    /// Returns whether to stop taking jobs, because the worker's future was told to stop or was dropped.
     fn is_stopped(&self) -> bool {
         *self.stopped.borrow() || self.stopped.has_changed().is_err()
     }
 
     async fn stopped(stopped: &mut watch::Receiver<bool>) {
-        // An error is what tells that the future was dropped.
+        // An error means that the future was dropped.
         let _ = stopped.wait_for(|stopped| *stopped).await;
     }
 
-    /// Takes jobs while there are due ones and places for them, and then waits for either. With `until_empty`, returns whether none
+    /// Takes jobs while some are due and places are free, and waits when they are not. With `until_empty`, returns whether no job
     /// waits or runs.
     async fn take_all(&mut self, until_empty: bool) -> bool {
         let owner = self.owner().clone();
         let engine = owner.engine();
-        // Before the look: jobs that are made ready from here on are not missed.
+        // Created before the look, so that no job that is made ready from here on is missed.
         let ready = engine.ready();
         tokio::pin!(ready);
         ready.as_mut().enable();
@@ -246,13 +246,13 @@ impl Working {
             () = engine.store().notified() => {}
             () = tokio::time::sleep(LOOK_EVERY) => {}
             () = Self::stopped(&mut self.stopped) => {}
-            // A job that ended may have been in the way of others.
+            // A job that ended may have kept others from running.
             () = Self::all_ended(&self.places, self.worker.concurrency), if count > 0 => {}
         }
         false
     }
 
-    /// Waits until some jobs have ended: a take for each of them would cost more than the jobs.
+    /// Waits until several jobs have ended. One take for each of them would cost more than the jobs.
     async fn some_ended(places: &Semaphore, concurrency: usize) {
         drop(places.acquire().await);
         let some = u32::try_from(concurrency / 2).unwrap_or(u32::MAX).max(1);
@@ -288,7 +288,7 @@ impl Working {
         }
     }
 
-    /// Waits until no job of its types waits or runs.
+    /// Returns whether no job of its types waits or runs.
     async fn is_empty(&self) -> bool {
         if self.places.available_permits() < self.worker.concurrency {
             return false;
@@ -297,12 +297,12 @@ impl Working {
         matches!(self.owner().engine().store().next_due(self.names.to_vec()).await, Ok(None))
     }
 
-    /// Waits for the jobs and for their ends to be stored.
+    /// Waits until the jobs have ended and their ends are stored.
     async fn drain(self) -> Result<(), Error> {
         let all = || Self::all_ended(&self.places, self.worker.concurrency);
         let owner = self.owner();
         if tokio::time::timeout(self.worker.drain_timeout, all()).await.is_err() {
-            // Those that are left are stopped with their leases.
+            // This stops the jobs that are left, through their leases.
             owner.engine().stop_in_places(&self.places);
             if tokio::time::timeout(SETTLE_WITHIN, all()).await.is_err() {
                 return Err(Error::Store(
@@ -310,13 +310,13 @@ impl Working {
                 ));
             }
         }
-        // The ends of its own jobs are stored. Other writes of the process may go on for long.
+        // The ends of its own jobs are stored by now. Other writes of the process may take long, so this wait has a limit.
         let _ = tokio::time::timeout(SETTLE_WITHIN, owner.written()).await;
         Ok(())
     }
 }
 
-/// Leaves a job that cannot be read to a later version of the program. That is no attempt.
+/// Leaves a job that cannot be read to a later version of the program. This does not count as an attempt.
 fn put_aside(job: &Taken, error: &str, lease: &dyn Lease) {
     let age = Duration::from_millis(u64::try_from(job.age).unwrap_or_default());
     let (id, name) = (&job.id, &job.name);

@@ -1,4 +1,4 @@
-//! The suite for queues, on SQLite and on the Postgres of `DEFER_TEST_POSTGRES`.
+//! The conformance suite for queues, on SQLite and on the Postgres server of `DEFER_TEST_POSTGRES`.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 

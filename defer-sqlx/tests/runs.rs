@@ -1,4 +1,4 @@
-//! Durable jobs, from their deferral to their end: on SQLite, and on the Postgres of `DEFER_TEST_POSTGRES` where that is set.
+//! Durable jobs, from their deferral to their end: on SQLite, and on the Postgres server of `DEFER_TEST_POSTGRES` if that is set.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -34,7 +34,7 @@ macro_rules! job {
                     cx.attempt()
                 ));
                 if self.note == "slow" {
-                    // It still runs when its worker is told to stop.
+                    // It is still running when its worker is told to stop.
                     tokio::time::sleep(Duration::from_millis(300)).await;
                 }
                 if self.note == "waits" {
@@ -115,14 +115,14 @@ impl Service {
     }
 }
 
-/// How long a test waits for what must come. Only a failing test waits this long.
+/// The time limit for something that must happen. Only a failing test waits this long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn until(mut what: impl AsyncFnMut() -> bool) {
     let begun = Instant::now();
     while !what().await {
         assert!(begun.elapsed() < PATIENCE, "waited in vain");
-        // Polled: a queue tells nobody.
+        // Polls, because a queue notifies nobody.
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -136,7 +136,7 @@ async fn a_job_runs_here_after_its_response_and_its_end_is_stored(service: Servi
     request.enter(|| defer(Mail::new("b")));
     request.list().unwrap().admit(Some(StatusCode::OK)).await;
     assert_eq!(service.queue.status(id).await.unwrap(), Some(JobStatus::Pending), "it is on disk");
-    // Long enough to run, if nothing kept them.
+    // Long enough for the jobs to run, if nothing kept them from it.
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert!(service.lines().is_empty(), "its response is not over");
     request.release(Some(ResponseInfo::new(Delivery::Sent).with_status(Some(StatusCode::OK))));
@@ -190,7 +190,7 @@ async fn a_queue_that_ends_gives_back_what_it_holds_at_once(service: Service) {
     drop((request, runner, queue));
     let queue = SqlxQueue::connect(&url).await.unwrap();
     let runner = Runner::builder().state(journal.clone()).queue(queue.clone()).build();
-    // It took leave at the latest when the next process looked.
+    // It has signed off at the latest when the next process looked.
     until(async || {
         queue.worker(runner.clone()).job::<Mail>().run_until_empty().await.unwrap();
         !journal.lock().unwrap().is_empty()
@@ -239,7 +239,7 @@ async fn one_waits_of_those_with_a_unique_key_and_the_others_say_of_which_they_a
 async fn a_job_is_cancelled_wherever_it_is(service: Service) {
     use defer_sqlx::Cancel;
     let other = SqlxQueue::connect(&service.url).await.unwrap();
-    // One that this process holds, by this process and by another.
+    // Two jobs that this process holds: one is cancelled by this process, one by another.
     let mut request = Scope::new(service.runner.clone());
     let (held, asked) = request.enter(|| (defer(Mail::new("a")).id(), defer(Mail::new("b")).id()));
     request.list().unwrap().admit(Some(StatusCode::OK)).await;
@@ -247,7 +247,7 @@ async fn a_job_is_cancelled_wherever_it_is(service: Service) {
     assert_eq!(other.cancel(asked).await.unwrap(), Cancel::Asked);
     request.release(None);
     service.runner.idle().await;
-    // One that waits.
+    // A job that is waiting.
     let waits = service.queue.push(Mail::new("c")).delay(Duration::from_secs(3600)).await.unwrap();
     assert_eq!(other.cancel(waits).await.unwrap(), Cancel::Cancelled);
     assert_eq!(other.cancel(waits).await.unwrap(), Cancel::Ended);
@@ -267,7 +267,7 @@ async fn a_client_of_another_process_follows_a_job_and_cancels_it(service: Servi
     let worker = tokio::spawn(service.worker().run_until(async { drop(stopped.await) }));
     until(async || service.queue.hold().unwrap().runs_here(service.runner.key(), "Sync")).await;
     let job = || Sync { note: "waits".into(), fails: true };
-    // One that runs where it was deferred, and one that a worker takes.
+    // One job that runs where it was deferred, and one that a worker takes.
     let deferred = scope(&service.runner, async { defer(job()).id() }).await;
     let pushed = service.queue.push(job()).await.unwrap();
     for id in [deferred, pushed] {
@@ -309,7 +309,7 @@ async fn a_paused_type_waits_and_priority_orders_the_others(service: Service) {
     assert_eq!(service.lines().len(), 4);
 }
 
-/// Each of these on each database.
+/// Runs each of these tests on each database.
 macro_rules! scenarios {
     ($($name:ident,)+) => {
         mod sqlite {
@@ -359,12 +359,12 @@ async fn a_job_that_was_due_before_its_worker_came_has_waited_since_then() {
         .build();
     let began = Instant::now();
     service.queue.push(Mail::new("late")).await.unwrap();
-    // As if nobody had worked for 20 s.
+    // As if no worker had run for 20 s.
     let mut connection = SqliteConnection::connect(&service.url).await.unwrap();
     query("UPDATE defer_jobs SET due = due - 20000").execute(&mut connection).await.unwrap();
     service.queue.worker(runner).job::<Mail>().run_until_empty().await.unwrap();
     let waits = waits.lock().unwrap().clone();
-    // The queue counts in milliseconds, by another clock.
+    // The queue counts in milliseconds, by a different clock.
     let (least, most) = (Duration::from_secs(20), Duration::from_secs(21) + began.elapsed());
     assert!(waits.len() == 2 && waits.iter().all(|wait| *wait >= least && *wait < most), "{waits:?}");
 }

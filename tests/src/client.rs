@@ -1,4 +1,4 @@
-//! An HTTP/1.1 client that does exactly what it is told, byte by byte.
+//! A scripted HTTP/1.1 client, byte by byte.
 
 use std::net::SocketAddr;
 
@@ -10,7 +10,7 @@ use tokio::{
 /// A connection.
 #[derive(Debug)]
 pub struct Tcp<I = TcpStream> {
-    /// The socket, or what is over it.
+    /// The socket, or the stream on top of it.
     pub stream: I,
     buffer: Vec<u8>,
 }
@@ -20,7 +20,7 @@ pub struct Tcp<I = TcpStream> {
 pub struct Reply {
     /// The status code.
     pub status: u16,
-    /// The head, as it came.
+    /// The head, as received.
     pub head: String,
     /// The body, without its transfer coding.
     pub body: Vec<u8>,
@@ -41,7 +41,7 @@ impl Tcp {
 }
 
 impl<I: AsyncRead + AsyncWrite + Unpin> Tcp<I> {
-    /// Speaks over this.
+    /// Uses this stream as the connection.
     pub fn over(stream: I) -> Self {
         Self { stream, buffer: Vec::new() }
     }
@@ -129,14 +129,14 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Tcp<I> {
         read > 0
     }
 
-    /// Reads until this has come, and leaves it to be read.
+    /// Reads until this text has arrived, and leaves it in the buffer.
     pub async fn read_until(&mut self, text: &str) {
         while !self.has(text) {
             assert!(self.fill().await, "the connection ended before {text:?}: {:?}", self.text());
         }
     }
 
-    /// Whether this has come and was left to be read.
+    /// Returns whether this text is in the buffer.
     pub fn has(&self, text: &str) -> bool {
         self.text().contains(text)
     }
@@ -146,7 +146,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Tcp<I> {
     }
 }
 
-/// A header's value in a lower-case head.
+/// Returns a header's value in a lower-case head.
 fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
 }

@@ -10,14 +10,14 @@ use h2::{
 use http::{Method, Request};
 use tokio::net::TcpStream;
 
-/// A connection, driven by a task of its own. A clone is the same connection.
+/// A connection, driven by its own task. Clones share the connection.
 #[derive(Clone, Debug)]
 pub struct Client {
-    /// Sends requests.
+    /// The handle that sends requests.
     pub send: SendRequest<Bytes>,
 }
 
-/// Connects with the windows of the default size.
+/// Connects with windows of the default size.
 pub async fn connect(addr: SocketAddr) -> Client {
     connect_with(addr, &Builder::new()).await
 }
@@ -40,12 +40,12 @@ impl Client {
     }
 }
 
-/// Waits for the head.
+/// Waits for the response's head.
 pub async fn body_of(response: ResponseFuture) -> RecvStream {
     response.await.expect("a response").into_body()
 }
 
-/// Reads at least this many bytes, or to the end, and gives the window back. Returns how many they were.
+/// Reads at least this many bytes, or to the end, and releases the window. Returns the number of bytes.
 pub async fn read(body: &mut RecvStream, bytes: usize) -> usize {
     let mut read = 0;
     while read < bytes {
@@ -57,14 +57,14 @@ pub async fn read(body: &mut RecvStream, bytes: usize) -> usize {
     read
 }
 
-/// Reads to the end, and gives the window back. Returns how many bytes they were.
+/// Reads to the end, and releases the window. Returns the number of bytes.
 pub async fn drain(body: &mut RecvStream) -> usize {
     let read = read(body, usize::MAX).await;
     drop(body.trailers().await);
     read
 }
 
-/// How many bytes of DATA there are in this record of what a server wrote on this stream.
+/// Returns the number of DATA bytes on this stream in a record of what a server wrote.
 pub fn data_bytes(mut wire: &[u8], stream: u32) -> usize {
     const DATA: u8 = 0;
     let mut data = 0;

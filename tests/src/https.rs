@@ -44,30 +44,30 @@ use tokio_rustls::{
 
 use crate::{Wire, WireIo, WireListener};
 
-/// The server of an app over TLS, by rustls, HTTP/1 and HTTP/2.
+/// Servers that run an app over TLS, with rustls, over HTTP/1 and HTTP/2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Https {
     /// `defer_axum::serve`, with a TLS listener.
     Serve,
     /// `axum-server`, with a `DeferAcceptor`.
     AxumServer,
-    /// A loop of one's own over hyper-util, with `watch_connection`.
+    /// A hand-written loop over hyper-util, with `watch_connection`.
     HyperUtil,
 }
 
-/// How long a server may take to close, and for its jobs: longer than any does.
+/// The limit for closing a server and for its jobs. It is longer than any of them needs.
 const GRACE: Duration = Duration::from_secs(60);
 
 impl Https {
-    /// All of them.
+    /// All servers.
     pub const ALL: [Self; 3] = [Self::Serve, Self::AxumServer, Self::HyperUtil];
 
-    /// Serves an app that has its layers, on a free port. What the operating system accepts is recorded.
+    /// Serves an app that has its own layers, on a free port. Records the bytes that the operating system accepts.
     pub async fn serve(self, app: Router, runner: &Runner, wire: &Wire) -> HttpsServer {
         self.serve_with(app, runner, wire, GRACE, |_| ()).await
     }
 
-    /// The same, with so long for open connections at a shutdown, and hyper-util's builder set up, where the server has one.
+    /// Like [`serve`](Self::serve), with this time for open connections at a shutdown, and a setup of hyper-util's builder.
     pub async fn serve_with(
         self,
         app: Router,
@@ -118,7 +118,7 @@ impl Https {
     }
 }
 
-/// The loop of somebody who uses hyper-util.
+/// The loop that a user of hyper-util writes.
 async fn own_loop(
     mut listener: WireListener,
     app: Router,
@@ -160,7 +160,7 @@ async fn own_loop(
 /// A running server.
 #[derive(Debug)]
 pub struct HttpsServer {
-    /// Where it listens.
+    /// The address that it listens on.
     pub addr: SocketAddr,
     signal: Option<oneshot::Sender<()>>,
     task: JoinHandle<io::Result<ShutdownReport>>,
@@ -172,14 +172,14 @@ impl HttpsServer {
         drop(self.signal.take());
     }
 
-    /// Shuts down gracefully, and waits for it.
+    /// Shuts down gracefully, and waits until that is done.
     pub async fn stop(mut self) -> ShutdownReport {
         self.begin_to_stop();
         self.task.await.expect("the server does not panic").expect("the server does not fail")
     }
 }
 
-/// Both sides' settings: a certificate of their own, and both protocols.
+/// The settings of both sides: a self-signed certificate, and both protocols.
 struct Configs {
     server: Arc<ServerConfig>,
     roots: RootCertStore,
@@ -201,7 +201,7 @@ static CONFIGS: LazyLock<Configs> = LazyLock::new(|| {
     Configs { server: Arc::new(server), roots }
 });
 
-/// Listens on a free port, with TLS.
+/// Listens with TLS, on a free port.
 pub async fn listen() -> (TlsListener<WireListener, TlsAcceptor>, SocketAddr) {
     let listener = WireListener::bind(&Wire::new()).await;
     let addr = listener.addr();
@@ -212,7 +212,7 @@ fn acceptor() -> TlsAcceptor {
     TlsAcceptor::from(CONFIGS.server.clone())
 }
 
-/// Records what goes out below TLS, under `axum-server`.
+/// Records the bytes below TLS under `axum-server`.
 #[derive(Clone)]
 struct WireAcceptor(Wire);
 
@@ -247,7 +247,7 @@ impl AsyncListener for WireListener {
     }
 }
 
-/// Connects, and offers this protocol alone: `h2` or `http/1.1`.
+/// Connects, and offers only this protocol: `h2` or `http/1.1`.
 pub async fn connect(addr: SocketAddr, protocol: &str) -> (TappedIo, Tap) {
     let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
@@ -264,29 +264,29 @@ pub async fn connect(addr: SocketAddr, protocol: &str) -> (TappedIo, Tap) {
     (TappedIo { tls, tap: tap.clone() }, tap)
 }
 
-/// The bytes that a client has read of a connection. A clone is the same record.
+/// The bytes that a client has read from a connection. Clones share the record.
 #[derive(Clone, Debug, Default)]
 pub struct Tap(Arc<Mutex<Tapped>>);
 
 #[derive(Debug, Default)]
 struct Tapped {
-    /// Without TLS.
+    /// The decrypted bytes.
     plain: Vec<u8>,
-    /// How many bytes were read of the TLS records.
+    /// The number of bytes of TLS records that were read.
     read: usize,
-    /// The ends of records: how many plain bytes there are in this many.
+    /// The numbers of decrypted and of encrypted bytes at the ends of records.
     ends: Vec<(usize, usize)>,
     held: bool,
     waker: Option<Waker>,
 }
 
 impl Tap {
-    /// Reads nothing more, until [`go_on`](Self::go_on).
+    /// Stops reading until [`go_on`](Self::go_on).
     pub fn hold(&self) {
         self.lock().held = true;
     }
 
-    /// Reads again.
+    /// Resumes reading.
     pub fn go_on(&self) {
         let mut tapped = self.lock();
         tapped.held = false;
@@ -295,12 +295,12 @@ impl Tap {
         waker.into_iter().for_each(Waker::wake);
     }
 
-    /// Returns the bytes that were read, without TLS.
+    /// Returns the decrypted bytes.
     pub fn plain(&self) -> Vec<u8> {
         self.lock().plain.clone()
     }
 
-    /// How many bytes the server had written at least when it had written this much without TLS: to the end of the record.
+    /// Returns the least that the server had written, in TLS records, once this many plain bytes were out: up to a record's end.
     pub fn end_of_record(&self, plain: usize) -> usize {
         let tapped = self.lock();
         let end = tapped.ends.iter().find(|(until, _)| *until >= plain);
@@ -312,12 +312,12 @@ impl Tap {
     }
 }
 
-/// The client's side below TLS: reads one record at a time.
+/// The client's side below TLS. It reads one record at a time.
 #[derive(Debug)]
 struct Records {
     tcp: TcpStream,
     tap: Tap,
-    /// How much of the record is left to be read, once its head was.
+    /// The rest of the current record, once its head has been read.
     left: usize,
     head: Vec<u8>,
 }
@@ -334,7 +334,7 @@ impl AsyncRead for Records {
             tapped.waker = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        // The head of a record has five bytes, the last two of which are its length (RFC 8446, section 5.1).
+        // A record's head has five bytes. The last two are its length (RFC 8446, section 5.1).
         let most = if this.left == 0 { 5 - this.head.len() } else { this.left }.min(buf.remaining());
         let mut part = ReadBuf::new(buf.initialize_unfilled_to(most));
         ready!(Pin::new(&mut this.tcp).poll_read(cx, &mut part))?;
@@ -368,7 +368,7 @@ impl AsyncWrite for Records {
     }
 }
 
-/// The client's side of a connection, without TLS.
+/// The client's side of a connection, above TLS.
 #[derive(Debug)]
 pub struct TappedIo {
     tls: TlsStream<Records>,

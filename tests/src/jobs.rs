@@ -1,4 +1,4 @@
-//! Jobs that write down that they ran, and a runner for them.
+//! Jobs that log that they ran, and a runner for them.
 
 use defer_axum::{Deferrable, Job, JobContext, JobResult, Runner};
 
@@ -18,7 +18,7 @@ impl Job for Note {
     }
 }
 
-/// Adds a line to its runner's log on how its response ended: `Sent 200 5`, for the delivery, the status and the
+/// Adds a line about how its response ended to its runner's log: `Sent 200 5`, for the delivery, the status and the
 /// bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Deferrable)]
 pub struct NoteEnding;
@@ -32,7 +32,7 @@ impl Job for NoteEnding {
     }
 }
 
-/// A runner that has this log for its jobs.
+/// Creates a runner that gives this log to its jobs.
 pub fn runner(log: &Log) -> Runner {
     Runner::builder().state(log.clone()).build()
 }

@@ -10,10 +10,10 @@ use tokio::sync::watch;
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// How long a test waits for what does not come.
+/// How long a test waits before it fails.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A log that jobs write and tests wait for. Given to a runner as state; a clone is the same log.
+/// A log that jobs write and tests wait for. Give it to a runner as state. Clones share the log.
 #[derive(Clone, Debug)]
 pub struct Log {
     lines: Arc<Mutex<Vec<String>>>,
@@ -21,7 +21,7 @@ pub struct Log {
 }
 
 impl Log {
-    /// An empty log.
+    /// Creates an empty log.
     pub fn new() -> Self {
         Self { lines: Arc::default(), changed: Arc::new(watch::Sender::new(0)) }
     }
@@ -33,12 +33,12 @@ impl Log {
         self.changed.send_replace(lines.len());
     }
 
-    /// All lines so far.
+    /// Returns all lines so far.
     pub fn lines(&self) -> Vec<String> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Waits until there are this many lines, and returns all there are.
+    /// Waits until there are this many lines. Returns all lines.
     pub async fn wait_for(&self, lines: usize) -> Vec<String> {
         let mut changed = self.changed.subscribe();
         let enough = changed.wait_for(|now| *now >= lines);
@@ -54,12 +54,12 @@ impl Default for Log {
     }
 }
 
-/// The log of a thread, as `tracing_subscriber` writes it. A clone is the same log.
+/// A thread's log, as `tracing_subscriber` writes it. Clones share the log.
 #[derive(Clone, Debug, Default)]
 pub struct Traced(Arc<Mutex<Vec<u8>>>);
 
 impl Traced {
-    /// Keeps what this thread logs from this level up, until the guard is dropped.
+    /// Records what this thread logs at this level or above, until the guard is dropped.
     pub fn start(level: tracing::Level) -> (Self, DefaultGuard) {
         let traced = Self::default();
         let subscriber = tracing_subscriber::fmt()
@@ -71,12 +71,12 @@ impl Traced {
         (traced, tracing::subscriber::set_default(subscriber))
     }
 
-    /// All that was logged so far.
+    /// Returns everything logged so far.
     pub fn text(&self) -> String {
         String::from_utf8(self.bytes().clone()).expect("text")
     }
 
-    /// Forgets what was logged so far.
+    /// Discards everything logged so far.
     pub fn clear(&self) {
         self.bytes().clear();
     }

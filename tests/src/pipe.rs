@@ -1,4 +1,4 @@
-//! A connection in memory that accepts bytes only as far as it is told to.
+//! An in-memory connection that accepts bytes only as far as it is allowed to.
 
 use std::{
     collections::VecDeque,
@@ -14,7 +14,7 @@ use tokio::{
     sync::mpsc,
 };
 
-/// A handle to both ends. A clone is the same connection.
+/// A handle to both ends. Clones share the connection.
 #[derive(Clone, Debug, Default)]
 pub struct Pipe(Arc<Mutex<State>>);
 
@@ -23,41 +23,41 @@ struct State {
     to_server: VecDeque<u8>,
     client_gone: bool,
     accepted: Vec<u8>,
-    /// How much of `accepted` was there at the last flush that succeeded.
+    /// The length of `accepted` at the last successful flush.
     flushed: usize,
-    /// How much of `accepted` the client has read.
+    /// The length of the part of `accepted` that the client has read.
     read: usize,
     allowed: usize,
-    /// How much one write takes at most.
+    /// The most bytes that one write accepts.
     per_write: usize,
-    /// How much one read gives at most, if there is a limit.
+    /// The most bytes that one read returns, if there is a limit.
     per_read: Option<usize>,
-    /// After each write, the next write and the next flush are pending once, and wake at once.
+    /// After each write, the next write and the next flush are pending once, and wake the task at once.
     stutters: bool,
     write_hesitates: bool,
     flush_hesitates: bool,
     flushes_blocked: bool,
     broken: bool,
     reads_broken: bool,
-    /// The server has shut its end down, or dropped it.
+    /// The server has shut down or dropped its end.
     closed: bool,
     vectored: bool,
     wakers: Vec<Waker>,
 }
 
 impl Pipe {
-    /// A connection that accepts nothing yet, and at most `per_write` bytes in a write.
+    /// Creates a connection that accepts nothing yet, and at most `per_write` bytes per write.
     pub fn new(per_write: usize, vectored: bool) -> Self {
         let state = State { per_write, vectored, ..State::default() };
         Self(Arc::new(Mutex::new(state)))
     }
 
-    /// Gives the server at most this many bytes in a read.
+    /// Limits the server's reads to this many bytes each.
     pub fn limit_reads(&self, per_read: usize) {
         self.change(|state| state.per_read = Some(per_read));
     }
 
-    /// Makes the next write and the next flush after each write pending once, though they could be done at once.
+    /// Makes the next write and the next flush after each write pending once, even if they could proceed.
     pub fn stutter(&self) {
         self.change(|state| state.stutters = true);
     }
@@ -67,17 +67,17 @@ impl Pipe {
         self.change(|state| state.to_server.extend(bytes));
     }
 
-    /// Lets the server write this many more bytes.
+    /// Allows the server to write this many more bytes.
     pub fn allow(&self, bytes: usize) {
         self.change(|state| state.allowed = state.allowed.saturating_add(bytes));
     }
 
-    /// Whether the server could write more.
+    /// Returns whether the server could write more.
     pub fn has_room(&self) -> bool {
         self.state().allowed > 0
     }
 
-    /// Makes flushes wait, or go through.
+    /// Makes flushes pending, or lets them through.
     pub fn block_flushes(&self, blocked: bool) {
         self.change(|state| state.flushes_blocked = blocked);
     }
@@ -92,7 +92,7 @@ impl Pipe {
         self.change(|state| state.reads_broken = true);
     }
 
-    /// Ends what the server reads.
+    /// Ends the server's input.
     pub fn leave(&self) {
         self.change(|state| state.client_gone = true);
     }
@@ -102,17 +102,17 @@ impl Pipe {
         self.state().accepted.clone()
     }
 
-    /// Looks at what the server has written.
+    /// Calls a function with the bytes that the server has written.
     pub fn with_accepted<T>(&self, look: impl FnOnce(&[u8]) -> T) -> T {
         look(&self.state().accepted)
     }
 
-    /// How much of what the server has written was flushed.
+    /// Returns how many of the written bytes were flushed.
     pub fn flushed(&self) -> usize {
         self.state().flushed
     }
 
-    /// Whether the server has ended the connection.
+    /// Returns whether the server has closed the connection.
     pub fn is_closed(&self) -> bool {
         self.state().closed
     }
@@ -263,12 +263,12 @@ impl AsyncWrite for PipeClient {
     }
 }
 
-/// A listener that accepts the pipes it is given.
+/// A listener that accepts the pipes sent to it.
 #[derive(Debug)]
 pub struct PipeListener(mpsc::UnboundedReceiver<Pipe>);
 
 impl PipeListener {
-    /// A listener, and what gives it connections.
+    /// Creates a listener, and the sender of its connections.
     pub fn new() -> (mpsc::UnboundedSender<Pipe>, Self) {
         let (connect, pipes) = mpsc::unbounded_channel();
         (connect, Self(pipes))

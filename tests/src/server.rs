@@ -1,4 +1,4 @@
-//! Servers. Most promises apply under any of them.
+//! Servers. Most promises hold under each of them.
 
 use std::{borrow::Borrow, fmt, future::IntoFuture, io, net::SocketAddr};
 
@@ -6,7 +6,7 @@ use axum::{Router, serve::Listener};
 use defer_axum::{DeferLayer, Delivery, Runner, ShutdownReport};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
-/// The server of an app.
+/// The servers that can run an app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum By {
     /// `defer_axum::serve`.
@@ -16,10 +16,10 @@ pub enum By {
 }
 
 impl By {
-    /// The one and the other.
+    /// Both servers.
     pub const BOTH: [Self; 2] = [Self::Defer, Self::Axum];
 
-    /// Returns the delivery that a job sees for a response that went out whole.
+    /// Returns the delivery that a job sees for a response that was sent in full.
     pub fn whole(self) -> Delivery {
         match self {
             Self::Defer => Delivery::Sent,
@@ -33,13 +33,13 @@ impl By {
         self.serve_app(app, runner).await
     }
 
-    /// Serves an app that has its layers, on a free port.
+    /// Serves an app that has its own layers, on a free port.
     pub async fn serve_app(self, app: Router, runner: impl Borrow<Runner>) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         self.serve_on(listener, app, runner)
     }
 
-    /// Serves an app that has its layers, on this listener.
+    /// Serves an app that has its own layers, on this listener.
     pub fn serve_on<L>(self, listener: L, app: Router, runner: impl Borrow<Runner>) -> Server<L::Addr>
     where
         L: Listener<Addr: fmt::Debug + Clone + Sync + 'static>,
@@ -62,10 +62,10 @@ impl By {
     }
 }
 
-/// A running server. Dropped, it shuts down gracefully.
+/// A running server. Dropping it shuts it down gracefully.
 #[derive(Debug)]
 pub struct Server<A = SocketAddr> {
-    /// Where it listens.
+    /// The address that it listens on.
     pub addr: A,
     /// The runner of its layer.
     pub runner: Runner,
@@ -74,14 +74,14 @@ pub struct Server<A = SocketAddr> {
 }
 
 impl<A> Server<A> {
-    /// Shuts down gracefully, and waits for it.
+    /// Shuts down gracefully, and waits until that is done.
     pub async fn stop(mut self) -> ShutdownReport {
         drop(self.signal.take());
         let stopped = self.task.await.expect("the server does not panic");
         stopped.expect("the server does not fail")
     }
 
-    /// Lets the server run until the end of the test's runtime.
+    /// Keeps the server running until the test's runtime ends.
     pub fn detach(self) {
         std::mem::forget(self.signal);
     }

@@ -1,4 +1,4 @@
-//! The bytes that the operating system accepted from a server, and where in them each response ends.
+//! Records the bytes that the operating system accepted from a server, and finds where each response in them ends.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +16,7 @@ use tokio::{
     sync::watch,
 };
 
-/// The record of one connection. A clone is the same record.
+/// The record of one connection. Clones share the record.
 #[derive(Clone, Debug)]
 pub struct Wire {
     accepted: Arc<Mutex<Vec<u8>>>,
@@ -24,7 +24,7 @@ pub struct Wire {
 }
 
 impl Wire {
-    /// A record of nothing.
+    /// Creates an empty record.
     pub fn new() -> Self {
         Self { accepted: Arc::default(), blocked: Arc::new(watch::Sender::new(false)) }
     }
@@ -34,12 +34,12 @@ impl Wire {
         self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How much was accepted so far.
+    /// Returns the number of bytes accepted so far.
     pub fn len(&self) -> usize {
         self.accepted().len()
     }
 
-    /// Whether nothing was accepted so far.
+    /// Returns whether nothing was accepted so far.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -72,7 +72,7 @@ impl Default for Wire {
     }
 }
 
-/// A listener whose connections, all together, are recorded.
+/// A listener that records all its connections together.
 #[derive(Debug)]
 pub struct WireListener {
     listener: TcpListener,
@@ -80,8 +80,8 @@ pub struct WireListener {
 }
 
 impl WireListener {
-    /// Listens on a free port. Its connections have little room for what their client does not read: left to itself, Linux
-    /// gives them up to 4 MiB and more.
+    /// Listens on a free port. Its connections have small buffers for what their client does not read. By default, Linux
+    /// grows them to 4 MiB and more.
     pub async fn bind(wire: &Wire) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_send_buffer_size(64 * 1024).expect("what connections inherit");
@@ -90,12 +90,12 @@ impl WireListener {
         Self { listener, wire: wire.clone() }
     }
 
-    /// Where it listens.
+    /// Returns the address that it listens on.
     pub fn addr(&self) -> SocketAddr {
         self.listener.local_addr().expect("a bound listener has an address")
     }
 
-    /// The listener of the system. What it accepts is not recorded.
+    /// Returns the system's listener. Connections that it accepts are not recorded.
     pub fn into_std(self) -> std::net::TcpListener {
         self.listener.into_std().expect("it is registered with this runtime")
     }
@@ -131,7 +131,7 @@ pub struct WireIo<I> {
 }
 
 impl<I> WireIo<I> {
-    /// Records this connection.
+    /// Wraps a connection to record it.
     pub fn new(io: I, wire: &Wire) -> Self {
         Self { io, wire: wire.clone() }
     }
@@ -177,7 +177,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for WireIo<I> {
     }
 }
 
-/// Where each complete HTTP/1 response ends in these bytes. None of them may be without content but for its status.
+/// Returns the end of each complete HTTP/1 response. Every response without content needs a status that says so.
 pub fn http1_ends(mut bytes: &[u8]) -> Vec<usize> {
     let all = bytes.len();
     let mut ends = Vec::new();
@@ -188,8 +188,8 @@ pub fn http1_ends(mut bytes: &[u8]) -> Vec<usize> {
     ends
 }
 
-/// How many bytes of the body of each HTTP/1 response are among these, without its transfer coding. The last one need not
-/// be complete; none may be without content but for its status.
+/// Returns the number of body bytes of each HTTP/1 response, without its transfer coding. The last response may be
+/// incomplete. Every response without content needs a status that says so.
 pub fn http1_bodies(mut bytes: &[u8]) -> Vec<usize> {
     let mut bodies = Vec::new();
     loop {
@@ -208,7 +208,7 @@ fn after_response(bytes: &[u8]) -> Option<&[u8]> {
     after_body(bytes, &mut 0)
 }
 
-/// Returns the bytes after the first response, if that is complete. Counts the bytes of its body.
+/// Returns the bytes after the first response, if it is complete. Adds the length of its body to `body`.
 fn after_body<'a>(bytes: &'a [u8], body: &mut usize) -> Option<&'a [u8]> {
     let head = find(bytes, b"\r\n\r\n")?;
     let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();
@@ -221,7 +221,7 @@ fn after_body<'a>(bytes: &'a [u8], body: &mut usize) -> Option<&'a [u8]> {
             let line = find(rest, b"\r\n")?;
             let size = usize::from_str_radix(std::str::from_utf8(&rest[..line]).ok()?, 16).ok()?;
             if size == 0 {
-                // Without trailers an empty line follows at once; with them it ends them.
+                // Without trailers an empty line follows at once. With trailers it ends them.
                 let end = find(&rest[line..], b"\r\n\r\n")?;
                 return Some(&rest[line + end + 4..]);
             }
@@ -239,7 +239,7 @@ fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
     bytes.windows(what.len()).position(|window| window == what)
 }
 
-/// Where each complete HTTP/2 response ends in these bytes, by its stream.
+/// Returns the end of each complete HTTP/2 response, by stream.
 pub fn http2_ends(bytes: &[u8]) -> BTreeMap<u32, usize> {
     const END_STREAM: u8 = 1;
     let mut ends = BTreeMap::new();
@@ -252,7 +252,7 @@ pub fn http2_ends(bytes: &[u8]) -> BTreeMap<u32, usize> {
     ends
 }
 
-/// How many bytes of DATA are among these, by their stream.
+/// Returns the number of DATA bytes, by stream.
 pub fn http2_bodies(bytes: &[u8]) -> BTreeMap<u32, usize> {
     let mut bodies = BTreeMap::new();
     for Http2Frame { kind, stream, payload, .. } in http2_frames(bytes) {
@@ -270,7 +270,7 @@ struct Http2Frame {
     payload: std::ops::Range<usize>,
 }
 
-/// The frames whose heads are among these bytes.
+/// Returns the frames whose heads are among these bytes.
 fn http2_frames(bytes: &[u8]) -> impl Iterator<Item = Http2Frame> {
     let mut at = 0;
     std::iter::from_fn(move || {

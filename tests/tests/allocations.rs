@@ -1,6 +1,6 @@
-//! Tests how many allocations a request costs: none, if it defers nothing.
+//! Tests how many allocations a request costs. A request that defers nothing costs none.
 //!
-//! The counting allocator is the one of `allocation_counter`, which counts for each thread apart.
+//! The counting allocator is that of `allocation_counter`, which counts each thread separately.
 
 use axum::{
     Router,
@@ -24,7 +24,7 @@ impl Job for Nothing {
     }
 }
 
-/// A concurrent job that defers the next.
+/// A concurrent job that defers the next job.
 #[derive(Deferrable)]
 #[defer(concurrent)]
 struct Chain {
@@ -59,14 +59,14 @@ fn routes() -> Router {
         .fallback(async || http::StatusCode::NOT_FOUND)
 }
 
-/// A request as hyper makes it, whose URI is a part of the connection's buffer: to clone it costs nothing.
+/// Creates a request as hyper does. Its URI is part of the connection's buffer, so cloning it costs nothing.
 fn request(method: &Method, path: &'static str) -> Request<Body> {
     let buffer = Bytes::from_owner(path);
     let uri = Uri::from_maybe_shared(buffer).expect("a path");
     Request::builder().method(method).uri(uri).body(Body::empty()).expect("the parts are valid")
 }
 
-/// How many allocations there are from a request to the end of its response's body and of its jobs.
+/// Returns the number of allocations from a request to the end of its response's body and of its jobs.
 fn allocations(
     runtime: &Runtime,
     app: &mut Router,
@@ -104,7 +104,7 @@ fn allocations(
 fn a_request_that_defers_nothing_allocates_as_much_as_without_the_layer() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let runner = Runner::default();
-    // As servers do for each connection: without it, axum 0.8 puts the layers around a route for each request.
+    // Servers do this for each connection. Without it, axum 0.8 wraps a route in its layers for each request.
     let mut plain: Router = routes().layer(Identity::new()).with_state(());
     let layer = DeferLayer::new(runner.clone()).capture_request_headers(["x-not-sent"]);
     let mut layered: Router = routes().layer(layer).with_state(());

@@ -1,11 +1,11 @@
-//! The log lines of jobs. In a file of its own, because callsites are enabled for a whole process.
+//! The log lines of jobs. This has its own test binary, because callsites are enabled per process.
 
 use axum::{Router, body::Body, extract::Path, http::Request, routing::post};
 use defer_axum::{DeferLayer, Deferrable, Job, JobContext, JobError, JobResult, Runner, testing::TestQueue};
 use defer_tests::Traced;
 use tower::ServiceExt;
 
-/// Fails once, and permanently if it is told to.
+/// Fails once, or permanently if told to.
 #[derive(Deferrable)]
 #[defer(tries = 2, backoff = "1ms")]
 struct SendWelcome {
@@ -28,14 +28,14 @@ async fn sign_up(Path((name, fails)): Path<(String, bool)>) {
     SendWelcome::defer(format!("{name}@example.com"), fails);
 }
 
-/// The lines, without ids and times.
+/// Returns the lines, without ids and times.
 fn lines(traced: &Traced) -> Vec<String> {
     let text = traced.text();
     assert!(!text.contains('@'), "a job's field: {text}");
     text.lines().map(|line| without(&without(&without(line, " id="), " elapsed="), " delay=")).collect()
 }
 
-/// The line without this field, which is there once at most.
+/// Returns the line without this field, which may occur once.
 fn without(line: &str, field: &str) -> String {
     let Some((before, after)) = line.split_once(field) else { return line.trim().to_owned() };
     assert!(!after.contains(field), "{field} is repeated: {line}");
@@ -43,12 +43,12 @@ fn without(line: &str, field: &str) -> String {
     format!("{before}{}", &after[end..]).trim().to_owned()
 }
 
-/// Signs up somebody, and returns what is logged from this level on.
+/// Signs up a user, and returns what is logged at this level or above.
 async fn logged(level: tracing::Level, path: &str) -> Vec<String> {
     logged_by(Router::new().route("/sign-up/{name}/{fails}", post(sign_up)), level, path).await
 }
 
-/// Sends a request to these routes, and returns what is logged from this level on.
+/// Sends a request to these routes, and returns what is logged at this level or above.
 async fn logged_by(routes: Router, level: tracing::Level, path: &str) -> Vec<String> {
     let (traced, _logging) = Traced::start(level);
     let runner = Runner::default();
@@ -119,7 +119,7 @@ impl Job for Ship {
     }
 }
 
-/// It is written once the queue has stored the end, by then outside of the attempt's span.
+/// This is logged once the queue has stored the end. By then the attempt's span is closed.
 #[tokio::test]
 async fn the_end_of_a_durable_job_names_it_too() {
     let (traced, _logging) = Traced::start(tracing::Level::ERROR);
@@ -141,7 +141,7 @@ async fn the_end_of_a_durable_job_names_it_too() {
     }
 }
 
-/// Fails in each of the ways, one after another.
+/// Fails in every possible way, one after another.
 mod failing {
     use super::*;
 
@@ -188,7 +188,7 @@ mod failing {
         }
     }
 
-    /// Goes to a queue that takes nothing, and runs here.
+    /// Goes to a queue that accepts nothing, so it runs here.
     #[derive(Deferrable, serde::Serialize, serde::Deserialize)]
     #[defer(queue)]
     pub(super) struct Sheds;
@@ -200,7 +200,7 @@ mod failing {
     }
 }
 
-/// A service may log `warn` and above alone, and then it has no spans.
+/// A service that logs only `warn` and above has no spans.
 #[tokio::test]
 async fn each_failure_is_found_by_job_and_request_where_spans_are_not_logged() {
     let (traced, _logging) = Traced::start(tracing::Level::WARN);

@@ -1,4 +1,4 @@
-//! The log names who acted on the dashboard. Apart from other tests, because callsites are enabled for a whole process.
+//! The log names the user who acted on the dashboard. This has its own test binary, because callsites are enabled per process.
 
 use axum::{Extension, Router, body::Body, http::Request};
 use defer_axum::{Dashboard, JobId, Runner, dashboard::Operator};

@@ -1,4 +1,4 @@
-//! `docs/promises.md` names a test for each promise: checks that each of them exists, and that each link leads somewhere.
+//! Checks that every test that `docs/promises.md` names exists, and that its links work.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,12 +16,12 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// The tests of a file, and its modules that have some.
+/// The tests in a file, and its modules that have some.
 #[derive(Default)]
 struct Tests {
     names: BTreeSet<String>,
     functions: BTreeSet<String>,
-    /// Macros of the file that make tests.
+    /// The macros of this file that create tests.
     makers: BTreeSet<String>,
 }
 
@@ -52,7 +52,7 @@ impl<'ast> Visit<'ast> for Tests {
         }
     }
 
-    /// Knows `proptest!`, and macros of the file that make a test of each function that they are given.
+    /// Recognizes `proptest!`, and macros of the file that turn each given function into a test.
     fn visit_item_macro(&mut self, item: &'ast ItemMacro) {
         let tokens = item.mac.tokens.to_string();
         let is_part = |letter: char| letter.is_alphanumeric() || letter == '_';
@@ -89,7 +89,7 @@ impl Sources {
         self.0.get(file)
     }
 
-    /// Returns whether there is such a test: `folder/file::name`, or `folder/file` for all tests of a file or folder.
+    /// Returns whether this test exists: `folder/file::name`, or `folder/file` for all tests of a file or folder.
     fn have(&mut self, name: &str) -> bool {
         let (path, test) = name.split_once("::").map_or((name, None), |(path, test)| (path, Some(test)));
         let path = root().join(path);
@@ -108,7 +108,7 @@ fn sources_in(folder: &Path) -> Vec<PathBuf> {
     files_in(folder, &|file| file.extension() == Some(OsStr::new("rs")))
 }
 
-/// Returns the files below a folder, apart from what is built.
+/// Returns the files below a folder, except build output.
 fn files_in(folder: &Path, wanted: &dyn Fn(&Path) -> bool) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().map(|entry| entry.expect("an entry").path());
     let (folders, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
@@ -139,7 +139,7 @@ fn promises(page: &str) -> Vec<(&str, Vec<&str>)> {
     rows
 }
 
-/// Returns what is wrong with the promises, one a line.
+/// Returns the problems with the promises, one per line.
 fn broken_promises(page: &str) -> String {
     let mut sources = Sources::default();
     let mut broken = String::new();
@@ -154,12 +154,12 @@ fn broken_promises(page: &str) -> String {
     broken
 }
 
-/// Returns the link's target of each link.
+/// Returns the targets of the links.
 fn links(page: &str) -> impl Iterator<Item = &str> {
     page.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target)
 }
 
-/// Returns what the headings of a page are called in a link.
+/// Returns the anchors of a page's headings.
 fn anchors(page: &str) -> BTreeSet<String> {
     let headings = page.lines().filter(|line| line.starts_with('#'));
     let anchor = |heading: &str| {
@@ -170,7 +170,7 @@ fn anchors(page: &str) -> BTreeSet<String> {
     headings.map(anchor).collect()
 }
 
-/// Returns the links that lead nowhere. All of them are relative to the file.
+/// Returns the broken links. All links are relative to the file.
 fn broken_links(file: &Path, page: &str) -> Vec<String> {
     let folder = file.parent().expect("a file is in a folder");
     let leads_nowhere = |target: &&str| {

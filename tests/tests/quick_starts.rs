@@ -1,11 +1,11 @@
-//! A pasted quick start prints why a job failed. In a file of its own, because callsites are enabled for a whole process.
+//! A pasted quick start prints why a job failed. This has its own test binary, because callsites are enabled per process.
 
 use std::{fs, path::Path};
 
 use defer_axum::{JobError, JobResult, Runner, defer_fn, scope};
 use defer_tests::Traced;
 
-/// Returns the code of the fences of a page that hold a whole program with a server.
+/// Returns the code blocks of a page that are whole programs with a server.
 fn servers(page: &str) -> Vec<String> {
     let lines = page.lines().map(|line| line.strip_prefix("//!").map_or(line, str::trim_start));
     let text = lines.collect::<Vec<_>>().join("\n");
@@ -42,7 +42,7 @@ fn each_quick_start_sets_up_what_prints_a_failing_job() {
 #[tokio::test]
 async fn what_they_set_up_prints_why_a_job_failed() {
     let printed = Traced::default();
-    // As they do, but for the writer.
+    // The same setup as in the quick starts, except for the writer.
     let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(printed.clone()).finish();
     let _printing = tracing::subscriber::set_default(subscriber);
     let runner = Runner::default();

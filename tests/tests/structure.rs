@@ -1,9 +1,9 @@
-//! Checks that imports and paths form no cycle among the files of a crate, and that these and method calls form none among its
-//! folders: a folder only uses folders below it.
+//! Checks that imports and paths form no cycle among the files of a crate, and that together with method calls they form none
+//! among its folders: a folder uses only folders below it.
 //!
-//! A name counts as imported from the file that defines it, whatever re-exports it on the way. A method belongs to the folder
-//! of its `impl`, or of its trait. Only names are seen, not types: a call counts if one folder alone has a method of that name
-//! and with that many arguments, and no other crate is known to have one ([`AMBIGUOUS`]).
+//! A name counts as imported from the file that defines it, whatever re-exports it. A method belongs to the folder of its
+//! `impl` or of its trait. The checks know names but not types: a call counts if exactly one folder has a method of that name
+//! and number of arguments, and no other crate is known to have one ([`AMBIGUOUS`]).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,11 +24,11 @@ type Names = Vec<String>;
 /// A method's name, and the number of its arguments without `self`.
 type Method<Name = String> = (Name, usize);
 
-/// The names that cross the border between two files or folders, from the first to the second.
+/// The names that one file or folder takes from another: keyed by the user and the definer.
 type Edges<'a, Name> = BTreeMap<(&'a str, &'a str), BTreeSet<Name>>;
 
-/// Methods of std and of other crates that have the name of one of these crates, and as many arguments: a call says nothing
-/// about folders. Those of a foreign trait that the crate implements need not be here.
+/// Methods of std and of other crates with the name and number of arguments of one of ours. A call to them says nothing
+/// about folders. Methods of a foreign trait that the crate implements need not be listed.
 const AMBIGUOUS: [Method<&str>; 33] = [
     // From std.
     ("as_str", 0),
@@ -54,7 +54,7 @@ const AMBIGUOUS: [Method<&str>; 33] = [
     ("split", 1),
     ("take", 0),
     ("take", 1),
-    // From http, backon, metrics, sqlx, and, in `defer-axum`, from `defer-core`.
+    // From http, backon, metrics and sqlx, and for `defer-axum` from `defer-core`.
     ("body", 0),
     ("build", 0),
     ("record", 1),
@@ -77,15 +77,15 @@ struct Crate {
 struct Module {
     file: String,
     defined: BTreeSet<String>,
-    /// The name that is imported, the path it has, and whether it is re-exported. A glob is named `*`.
+    /// The imported name, its path, and whether it is re-exported. A glob's name is `*`.
     imports: Vec<(String, Names, bool)>,
-    /// Paths in the code.
+    /// Paths used in the code.
     paths: Vec<Names>,
     /// Methods of the types and traits.
     methods: BTreeSet<Method>,
-    /// The path of a trait, and the methods that an `impl` has for it.
+    /// The path of a trait, and the methods in an `impl` of it.
     implemented: Vec<(Names, Vec<Method>)>,
-    /// Methods that the code calls.
+    /// Methods called in the code.
     calls: BTreeSet<Method>,
 }
 
@@ -134,7 +134,7 @@ impl Crate {
         self.modules.insert(module, found);
     }
 
-    /// Returns the file that defines what the path names, if that is in the crate.
+    /// Returns the file that defines what the path names, if it is in the crate.
     fn definition(&self, path: &[String], depth: usize) -> Option<&str> {
         let mut at: Names = Vec::new();
         for (index, name) in path.iter().enumerate() {
@@ -160,12 +160,12 @@ impl Crate {
         self.modules.get(&at).map(|module| module.file.as_str())
     }
 
-    /// Returns which file takes which names from which other. What it only exports again does not count.
+    /// Returns the names that each file takes from each other. Re-exports do not count.
     fn edges(&self) -> Edges<'_, &str> {
         self.edges_with_exports(|_| false)
     }
 
-    /// The same, with what these files export again.
+    /// Like [`edges`](Self::edges), and counts the re-exports of these files.
     fn edges_with_exports(&self, of: impl Fn(&str) -> bool) -> Edges<'_, &str> {
         let mut edges = Edges::new();
         for module in self.modules.values() {
@@ -182,7 +182,7 @@ impl Crate {
         edges
     }
 
-    /// Returns the folder of each method that belongs to one alone.
+    /// Returns the folder of each method that belongs to exactly one.
     fn methods(&self) -> BTreeMap<Method<&str>, &str> {
         let mut folders: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
         for module in self.modules.values() {
@@ -201,10 +201,10 @@ impl Crate {
         folders.into_iter().filter_map(|(method, mut folders)| Some((method, folders.pop_first()?))).collect()
     }
 
-    /// Returns which folder takes what from which other, and where: names as in [`Self::edges`], and methods.
+    /// Returns what each folder takes from each other, and where: names as in [`Self::edges`], and methods.
     fn folder_edges(&self) -> Edges<'_, String> {
         let mut edges = Edges::new();
-        // The root exports from all folders.
+        // The root re-exports from all folders.
         for ((from, to), names) in self.edges_with_exports(|file| file != "lib.rs") {
             let names = names.iter().map(|name| format!("{name} in {from}"));
             edges.entry((folder(from), folder(to))).or_default().extend(names);
@@ -222,7 +222,7 @@ impl Crate {
     }
 }
 
-/// Returns the edges that are part of a circle, one a line.
+/// Returns the edges that are part of a cycle, one per line.
 fn circles<Name: AsRef<str>>(edges: &Edges<'_, Name>) -> String {
     let reaches = |from: &str, to: &str| {
         let (mut seen, mut open) = (BTreeSet::new(), vec![from]);
@@ -239,7 +239,7 @@ fn circles<Name: AsRef<str>>(edges: &Edges<'_, Name>) -> String {
     circles
 }
 
-/// Returns the folder in `src` that the file is in, or a file there itself, as the module that it is.
+/// Returns the folder in `src` that contains the file, or the module of a file directly in `src`.
 fn folder(file: &str) -> &str {
     let entry = file.split('/').next().unwrap_or(file);
     entry.strip_suffix(".rs").unwrap_or(entry)
@@ -272,7 +272,7 @@ impl Module {
     }
 }
 
-/// Collects what an item uses and which methods it has.
+/// Collects what an item uses, and its methods.
 struct Uses<'a> {
     module: &'a [String],
     found: &'a mut Module,
@@ -381,7 +381,7 @@ fn arguments(tokens: TokenStream) -> usize {
     tokens.split(is_comma).filter(|argument| !argument.is_empty()).count()
 }
 
-/// Returns a path from the crate's root, for one that says where it begins.
+/// Returns a path from the crate's root, if the given path says where it starts.
 fn absolute(module: &[String], path: &[String]) -> Option<Names> {
     let supers = path.iter().take_while(|name| *name == "super").count();
     match path.first()?.as_str() {
@@ -422,7 +422,7 @@ fn name_of(item: &Item) -> Vec<String> {
         Item::Struct(item) => vec![item.ident.to_string()],
         Item::Trait(item) => vec![item.ident.to_string()],
         Item::Type(item) => vec![item.ident.to_string()],
-        // Such as `pin_project!`, which defines a struct.
+        // For example `pin_project!`, which defines a struct.
         Item::Macro(item) => {
             let tokens = item.mac.tokens.to_string();
             let mut words =
@@ -443,7 +443,7 @@ fn published(name: &str) -> Crate {
 
 #[test]
 fn no_circle_among_the_files_of_a_crate() {
-    for name in ["defer-core", "defer-axum", "defer-macros", "defer-sqlx", "defer-river"] {
+    for name in ["defer-core", "defer-axum", "defer-macros", "defer-sqlx", "defer-river", "defer-apalis"] {
         let krate = published(name);
         assert!(krate.edges().len() > 3, "the imports of {name} are not seen");
         let circles = circles(&krate.edges());

@@ -24,7 +24,7 @@ async fn watch(State(runner): State<Runner>, Path(id): Path<JobId>) -> Response 
     watch_sse(&runner, id).await
 }
 
-/// A server whose `/defer` defers a job that says what it is told to say, and fails once nothing more comes.
+/// Serves `/defer`. Its job reports each value sent as its progress, ends at "done", and fails once the sender is dropped.
 async fn serve() -> (Server, mpsc::Sender<Value>) {
     let runner = Runner::builder().keep_outcomes(10).build();
     let (say, said) = mpsc::channel(1);
@@ -46,7 +46,7 @@ async fn serve() -> (Server, mpsc::Sender<Value>) {
     (By::Defer.serve(routes.with_state(runner.clone()), &runner).await, say)
 }
 
-/// Defers the job, and asks for its events.
+/// Defers the job, and requests its events.
 async fn follow(server: &Server) -> (JobId, Tcp) {
     let mut client = Tcp::connect(server.addr).await;
     let id = client.get("/defer").await.text();
@@ -55,7 +55,7 @@ async fn follow(server: &Server) -> (JobId, Tcp) {
     (id.parse().unwrap(), client)
 }
 
-/// The data of all events, and how the response ends.
+/// Returns the data of the remaining events, once the stream has ended.
 async fn data(mut client: Tcp) -> Vec<Value> {
     let reply = in_time(client.reply("GET")).await;
     assert_eq!(reply.status, 200);
@@ -146,7 +146,7 @@ async fn a_comment_keeps_the_connection_of_a_job_that_takes_long() {
     assert_eq!(began.elapsed(), Duration::from_secs(15));
 }
 
-/// A queue that nobody reaches.
+/// A queue that cannot be reached.
 struct Away;
 
 impl Queue for Away {

@@ -1,4 +1,4 @@
-//! A queue's worker beside the server: `serve(..).with_worker(worker)`.
+//! A queue's worker next to the server: `serve(..).with_worker(worker)`.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -19,7 +19,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// A worker that is a function of when to stop.
+/// A worker made from a function that gets the stop signal.
 struct Fake<F>(F);
 
 impl<F, R> RunWorker for Fake<F>
@@ -32,7 +32,7 @@ where
     }
 }
 
-/// A worker that writes down when it starts and is to stop, and then waits until the test lets it end.
+/// Creates a worker that logs its start and the stop signal, and then waits until the test lets it end.
 fn patient(log: &Log) -> (impl RunWorker, oneshot::Sender<()>) {
     let log = log.clone();
     let (end, ended) = oneshot::channel();
@@ -47,10 +47,10 @@ fn patient(log: &Log) -> (impl RunWorker, oneshot::Sender<()>) {
     (worker, end)
 }
 
-/// A server with routes that defer and that take their time, and its runner.
+/// A server with routes that defer or take their time, and its runner.
 struct Setup {
     log: Log,
-    /// Lets requests of `/waits` be answered.
+    /// Lets the requests of `/waits` be answered.
     answer: Arc<Semaphore>,
     runner: Runner,
     app: Router,
@@ -140,7 +140,7 @@ async fn the_drain_ends_when_the_worker_has_stored_how_its_jobs_ended() {
     drop(signal);
     log.wait_for(3).await;
     in_time(runner.idle()).await;
-    // The runner has nothing left to do, and the server waits for the worker.
+    // The runner has nothing left to do, and the server is waiting for the worker.
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }
@@ -176,7 +176,7 @@ async fn a_worker_that_fails_shuts_the_server_down_and_is_its_error_after_the_dr
         let _ = failed.await;
         Err("the worker is broken".into())
     }));
-    // A request that is open, and a job that runs.
+    // One request is open, and one job is running.
     let (end, ended) = oneshot::channel::<()>();
     let line = log.clone();
     defer_axum::scope(&runner, async {
@@ -297,7 +297,7 @@ async fn a_server_that_is_dropped_stops_its_worker_and_lets_it_finish() {
         assert_eq!(log.wait_for(2).await, ["worker starts", "worker stops"]);
         drop(end);
         assert_eq!(log.wait_for(3).await[2], "worker ends");
-        // The runner may be that of another server, too.
+        // Another server may use the same runner.
         let announced = tokio::time::timeout(Duration::ZERO, runner.shutdown_announced());
         assert!(announced.await.is_err());
     }

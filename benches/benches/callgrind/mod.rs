@@ -2,12 +2,12 @@
 
 use std::{io, process::Command};
 
-/// Returns how many instructions a program takes with these arguments.
+/// Returns the number of instructions that a program takes with these arguments.
 pub(crate) fn count(program: &str, args: &[&str]) -> io::Result<i64> {
     let run = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null", program])
-        // Otherwise glibc merges its fast bins now and then, which takes hundreds of instructions a request or none, as the heap
-        // happens to lie.
+        // Otherwise glibc merges its fast bins now and then. That takes hundreds of instructions per request, or none,
+        // depending on the heap.
         .env("GLIBC_TUNABLES", "glibc.malloc.mxfast=0")
         .args(args)
         .output()

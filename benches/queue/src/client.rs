@@ -14,7 +14,7 @@ use tokio::{
     net::TcpStream,
 };
 
-/// Makes requests on so many connections until the time is over. Returns how many were answered.
+/// Makes requests on this many connections until the time is over. Returns the number of those answered.
 pub(crate) async fn load(
     address: SocketAddr,
     path: &'static str,

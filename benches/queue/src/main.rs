@@ -4,8 +4,8 @@
 //! scripts/with-servers.sh cargo run --release -p defer-queue-benches
 //! ```
 //!
-//! With the name of a database as an argument, `SQLite` or `Postgres`, it measures that one alone, and with `rates`, `waits`, `rows`,
-//! `looks`, `idle` or `river` that table alone.
+//! With the name of a database as an argument, `SQLite` or `Postgres`, it measures only that one. With `rates`, `waits`, `rows`,
+//! `looks`, `idle` or `river` it prints only that table.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark")]
 
@@ -25,7 +25,7 @@ use crate::{
 };
 
 const ROUNDS: usize = 3;
-/// How many rows there are, of those that are done and of those that wait, where many are.
+/// The number of done rows, and the number of waiting rows, in a database with many.
 const MANY: u64 = 1_000_000;
 const BACKLOG: u32 = 50_000;
 
@@ -52,7 +52,7 @@ async fn main() {
     }
 }
 
-/// Whether something is measured: it is one of the arguments, or none of its kind is.
+/// Returns whether to measure this: if it is among the arguments, or no argument is of its kind.
 fn wants(kind: &[&str], what: &str) -> bool {
     let mut named = std::env::args().skip(1).filter(|argument| kind.contains(&&**argument)).peekable();
     named.peek().is_none() || named.any(|named| named == what)
@@ -103,9 +103,9 @@ async fn print_looks() {
     }
 }
 
-/// Measures what those who look into the queue ask: a scrape, and the page.
+/// Measures the queries of those who look into the queue: a scrape, and the page.
 async fn looks(place: &Place, rows: &str) {
-    // With a process, and some jobs that it has run.
+    // There is one process, and it has run some jobs.
     let service = Service::start(place).await;
     service.rate(Path::Here, 32).await;
     let queue = &service.queue;
@@ -152,7 +152,7 @@ async fn beside_river(place: &Place, connections: usize) {
     println!("| {} | {connections} | {here:.0} | {through:.0} | {river:.0} |", place.name());
 }
 
-/// Creates an empty database of each kind that is wanted and there.
+/// Creates an empty database of each wanted kind that is available.
 async fn places() -> Vec<Place> {
     let wanted = |database| wants(&["SQLite", "Postgres"], database);
     let mut places = Vec::new();
@@ -165,12 +165,12 @@ async fn places() -> Vec<Place> {
     places
 }
 
-/// Measures how many requests are answered in a second, with their jobs run and settled.
+/// Measures how many requests are answered per second, with their jobs run and settled.
 async fn rates(place: &Place, connections: usize) {
     let service = Service::start(place).await;
     let mut rates = [const { Vec::new() }; 3];
     for _ in 0..ROUNDS {
-        // In turn, so that what disturbs the machine disturbs each.
+        // In turn, so that disturbances affect all of them.
         for (path, rates) in [Path::Row, Path::Here, Path::Through].into_iter().zip(&mut rates) {
             rates.push(service.rate(path, connections).await);
         }
@@ -184,7 +184,7 @@ async fn rates(place: &Place, connections: usize) {
     );
 }
 
-/// Measures what the number of rows could make slower.
+/// Measures what many rows could slow down.
 async fn filled(place: &Place, rows: &str) {
     let service = Service::start(place).await;
     let here = service.rate(Path::Here, 32).await;
@@ -202,7 +202,7 @@ async fn filled(place: &Place, rows: &str) {
     println!("| {} | {rows} | {here:.0} | {backlog:.0} | {counts:.2?} | {look:.2?} |", place.name());
 }
 
-/// Measures how many trivial jobs a worker runs in a second that were there before it.
+/// Measures how many trivial jobs per second a worker runs off a backlog.
 async fn backlog(place: &Place) -> f64 {
     let queue = SqlxQueue::builder().name(format!("backlog {}", defer_axum::JobId::unique()));
     let queue = queue.connect(&place.url).await.unwrap();
@@ -218,13 +218,13 @@ async fn backlog(place: &Place) -> f64 {
     f64::from(BACKLOG) / begun.elapsed().as_secs_f64()
 }
 
-/// Measures what a process does that has nothing to do.
+/// Measures what an idle process does.
 async fn idle(place: &Place) {
     const LASTS: Duration = Duration::from_secs(15);
     let queue = SqlxQueue::connect(&place.url).await.unwrap();
     let runner = defer_axum::Runner::builder().queue(queue.clone()).build();
     let worker = tokio::spawn(queue.worker(runner).job::<Here>().run_until(std::future::pending()));
-    // The costs of the start are over.
+    // Skips the costs of the start.
     tokio::time::sleep(Duration::from_secs(3)).await;
     let (transactions, cpu) = (place.transactions().await, cpu());
     tokio::time::sleep(LASTS).await;
@@ -241,9 +241,9 @@ async fn idle(place: &Place) {
     worker.abort();
 }
 
-/// Returns how many seconds of processor time this process has used.
+/// Returns the seconds of processor time that this process has used.
 fn cpu() -> f64 {
-    // In hundredths of a second: user and system time.
+    // User and system time, in hundredths of a second.
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
     let after_name = stat.rsplit_once(") ").unwrap().1;
     let ticks = after_name.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<f64>().unwrap());
@@ -260,7 +260,7 @@ async fn median_time(work: impl AsyncFn()) -> Duration {
     times[times.len() / 2]
 }
 
-/// How long it takes each time, in ascending order.
+/// Returns the time of each run, in ascending order.
 async fn times(work: impl AsyncFn()) -> Vec<Duration> {
     let mut times = Vec::new();
     for _ in 0..21 {

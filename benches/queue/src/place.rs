@@ -1,4 +1,4 @@
-//! The database.
+//! A database to measure.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ pub(crate) struct Place {
     _folder: Option<TempDir>,
 }
 
-/// A database as a handler uses it by itself.
+/// A database as a handler would use it without the queue.
 #[derive(Clone)]
 pub(crate) enum Floor {
     Sqlite(SqlitePool),
@@ -28,7 +28,7 @@ pub(crate) enum Floor {
 }
 
 impl Place {
-    /// Writes to the disk at each commit, as the queue does.
+    /// Writes to disk at each commit, as the queue does.
     pub(crate) async fn sqlite() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("jobs.db");
@@ -63,12 +63,12 @@ impl Place {
         }
     }
 
-    /// Adds so many jobs that are done, and as many that wait: half of them for a worker of another type, and half until tomorrow.
+    /// Adds this many done jobs, and as many waiting ones: half of them for a worker of another type, and half until tomorrow.
     pub(crate) async fn fill(&self, rows: u64) {
         self.fill_with(rows, rows).await;
     }
 
-    /// Adds so many jobs that are done, and so many that wait, as [`fill`](Self::fill) does.
+    /// Adds this many done jobs, and this many waiting ones, like [`fill`](Self::fill).
     pub(crate) async fn fill_with(&self, done_rows: u64, waiting: u64) {
         const COLUMNS: &str = "INSERT INTO defer_jobs (id, name, payload, state, due, ended)";
         let done = "'Here', '{\"number\":1}', 3, now, now";
@@ -92,10 +92,10 @@ impl Place {
         self.floor.execute("ANALYZE".to_owned()).await;
     }
 
-    /// Returns how many transactions the database has ended so far, if it counts them.
+    /// Returns the number of transactions that the database has ended so far, if it counts them.
     pub(crate) async fn transactions(&self) -> Option<i64> {
         let Floor::Postgres(pool) = &self.floor else { return None };
-        // Backends tell their numbers only once in a while.
+        // Backends report their numbers only once in a while.
         tokio::time::sleep(Duration::from_secs(2)).await;
         let sql =
             "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()";

@@ -1,4 +1,4 @@
-//! The service that is measured.
+//! The service under measurement.
 
 use std::{
     net::SocketAddr,
@@ -29,15 +29,15 @@ pub(crate) const LASTS: Duration = Duration::from_secs(4);
 /// The work of a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Path {
-    /// Stores one row, by itself.
+    /// Stores one row directly.
     Row,
-    /// Defers a job that runs here: stored, done.
+    /// Defers a job that runs here: it is stored, and then done.
     Here,
-    /// Defers a job that goes through the queue: stored, ready, taken, done.
+    /// Defers a job that goes through the queue: it is stored, ready, taken, and then done.
     Through,
 }
 
-/// Runs on the runner that it was deferred on.
+/// Runs on the runner that deferred it.
 #[derive(Deferrable, Serialize, Deserialize)]
 #[defer(queue)]
 pub(crate) struct Here {
@@ -50,7 +50,7 @@ impl Job for Here {
     }
 }
 
-/// Has a worker on another runner alone.
+/// Only a worker on another runner runs it.
 #[derive(Deferrable, Serialize, Deserialize)]
 #[defer(queue)]
 pub(crate) struct Through {
@@ -63,23 +63,23 @@ impl Job for Through {
     }
 }
 
-/// A server with a worker beside it, and one more worker on a runner of its own, all in this process.
+/// A server with a worker, and another worker on its own runner, all in this process.
 pub(crate) struct Service {
     pub(crate) queue: SqlxQueue,
     address: SocketAddr,
-    /// The server's.
+    /// The server's runner.
     runner: Runner,
-    /// The other worker's.
+    /// The other worker's runner.
     other: Runner,
-    /// How long jobs waited from the end of their response to their start.
+    /// The time that each job waited from the end of its response to its start.
     waits: Arc<Mutex<Vec<Duration>>>,
-    /// Dropped, the server and the workers stop.
+    /// Dropping this stops the server and the workers.
     _stop: [oneshot::Sender<()>; 2],
 }
 
 impl Service {
     pub(crate) async fn start(place: &Place) -> Self {
-        // So that what was filled in stays.
+        // Keeps the rows that were filled in.
         let queue = SqlxQueue::builder().keep_done(Duration::from_secs(24 * 3600));
         let queue = queue.connect(&place.url).await.unwrap();
         let waits = Arc::new(Mutex::new(Vec::new()));
@@ -111,7 +111,7 @@ impl Service {
         Self { queue, address, runner, other, waits, _stop: [stop, stop_other] }
     }
 
-    /// Returns how many requests are answered in a second, with their jobs run and settled.
+    /// Returns how many requests are answered per second, with their jobs run and settled.
     pub(crate) async fn rate(&self, path: Path, connections: usize) -> f64 {
         let route = match path {
             Path::Row => "row",
@@ -124,14 +124,14 @@ impl Service {
         self.runner.idle().await;
         if let Path::Through = path {
             while self.other.stats().succeeded - before < answered.into() {
-                // Polled: nobody tells that the last of so many has ended.
+                // Polled: nothing signals the end of the last of many jobs.
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         }
         f64::from(answered) / begun.elapsed().as_secs_f64()
     }
 
-    /// Returns how long jobs waited that run here, one request at a time, in order.
+    /// Returns how long jobs that run here waited, one request at a time, in order.
     pub(crate) async fn waits(&self) -> Vec<Duration> {
         load(self.address, "here", 1, LASTS, Duration::from_millis(5)).await;
         self.runner.idle().await;

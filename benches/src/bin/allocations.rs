@@ -1,7 +1,7 @@
-//! `allocations CASE`: prints how often a request allocates. `allocations pending-..:N`: prints how many bytes each
-//! of N pending jobs holds.
+//! `allocations CASE`: prints the number of allocations per request. `allocations pending-..:N`: prints the number of bytes that
+//! each of N pending jobs holds.
 //!
-//! Apart from `requests`, because the counting costs instructions.
+//! This is separate from `requests`, because counting costs instructions.
 
 use std::alloc::System;
 
@@ -37,7 +37,7 @@ fn pending(origin: Origin, jobs: u64) -> f64 {
 
 fn allocations(driver: &mut dyn Drive) -> f64 {
     let requests = 200;
-    // The first requests fill what is kept for the next ones.
+    // The first requests fill the caches.
     driver.run(10);
     let region = Region::new(ALLOCATOR);
     driver.run(requests);
@@ -45,7 +45,7 @@ fn allocations(driver: &mut dyn Drive) -> f64 {
     (used.allocations + used.reallocations) as f64 / requests as f64
 }
 
-/// How many bytes more are allocated after `f` than before.
+/// Returns how many more bytes are allocated after `f` than before.
 fn live_bytes(f: impl FnOnce()) -> f64 {
     let region = Region::new(ALLOCATOR);
     f();

@@ -1,8 +1,8 @@
-//! `observed BY CASE N`: sends N requests whose jobs are observed. For callgrind, which counts the instructions.
+//! `observed BY CASE N`: sends N requests whose jobs are observed. callgrind counts the instructions.
 //!
-//! By `nobody`, by a `hook` that does nothing, by `fmt` of tracing-subscriber at `info`, by `metrics` for Prometheus (with that
-//! feature), by the `page` that nobody looks at, or by `all` of them but the hook. `observed look CASE N` sends one request, and looks at the page
-//! N times.
+//! BY is `nobody`, a `hook` that does nothing, `fmt` of tracing-subscriber at `info`, `metrics` for Prometheus (with that
+//! feature), the `page` without a viewer, or `all` of them except the hook. `observed look CASE N` sends one request, and renders
+//! the page N times.
 
 use std::io;
 

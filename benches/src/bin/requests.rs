@@ -1,4 +1,4 @@
-//! `requests CASE N`: sends N requests. For callgrind, which counts the instructions.
+//! `requests CASE N`: sends N requests. callgrind counts the instructions.
 
 fn main() {
     let mut args = std::env::args().skip(1);

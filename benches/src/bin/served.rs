@@ -1,9 +1,9 @@
 //! `served WAY:JOB`: a server for load tests. It prints `listening on http://127.0.0.1:PORT`, and answers `/` with a
 //! few bytes and `/large` with a megabyte.
 //!
-//! The way is who runs the job of each request: `inline`, `spawn`, `tracker`, `defer`, or `defer-under-axum`. The job
-//! is `none`, `trivial`, `cpu`, `cpu-timer`, or `sleep-MS`. `inline:none` is axum alone, `defer:none` what deferring
-//! costs those who do not defer.
+//! The way says what runs the job of each request: `inline`, `spawn`, `tracker`, `defer`, or `defer-under-axum`. The job
+//! is `none`, `trivial`, `cpu`, `cpu-timer`, or `sleep-MS`. `inline:none` is axum alone, and `defer:none` shows what the layer
+//! costs requests that defer nothing.
 
 use std::{
     future::{Future, ready},
@@ -32,7 +32,7 @@ trait Work: Copy + Send + Sync + 'static {
     }
 }
 
-/// As little as can be seen to have been done.
+/// The least work that is still observable.
 #[derive(Clone, Copy)]
 struct Trivial;
 
@@ -43,7 +43,7 @@ impl Work for Trivial {
     }
 }
 
-/// 2 ms of a processor, beside a handler that waits 1 ms for something else.
+/// 2 ms of processor time, next to a handler that waits 1 ms for something else.
 #[derive(Clone, Copy)]
 struct Cpu {
     wait: Wait,
@@ -51,15 +51,15 @@ struct Cpu {
 
 #[derive(Clone, Copy)]
 enum Wait {
-    /// As for an answer from elsewhere, which comes when it comes.
+    /// Waits as for another server's answer, which arrives at any time.
     Exact,
-    /// By Tokio's timer, which rounds up: to about the length of the job.
+    /// Waits with Tokio's timer, which rounds up: to about the length of the job.
     Timer,
 }
 
 impl Work for Cpu {
     async fn work(self) {
-        // The thread's own time: a job that was preempted still has all of its work to do.
+        // The thread's own time: a preempted job still has all of its work to do.
         let end = thread_time() + Duration::from_millis(2);
         while thread_time() < end {}
     }
@@ -81,13 +81,13 @@ fn thread_time() -> Duration {
     Duration::try_from(time).expect("a thread has used no negative time")
 }
 
-/// Waiting, as for another server.
+/// Waits, as for another server.
 #[derive(Clone, Copy)]
 struct Sleep(Duration);
 
 impl Work for Sleep {
     async fn work(self) {
-        // Tokio rounds up to the next millisecond, so that even a sleep of nothing would last one.
+        // Tokio rounds up to the next millisecond, so even an empty sleep would last one.
         if !self.0.is_zero() {
             tokio::time::sleep(self.0).await;
         }
@@ -106,16 +106,16 @@ impl<W: Work> Job for Deferred<W> {
     }
 }
 
-/// The runner of a request's job.
+/// The part of the server that runs a request's job.
 #[derive(Clone, Copy)]
 enum Way {
-    /// The handler, before it answers.
+    /// The handler runs it before it answers.
     Inline,
     Spawn,
     Tracker,
-    /// `defer_axum::serve`: when the response was sent.
+    /// `defer_axum::serve` runs it once the response was sent.
     Defer,
-    /// `axum::serve` under a `DeferLayer`: when the response's body has ended.
+    /// `axum::serve` under a `DeferLayer` runs it once the response's body has ended.
     DeferUnderAxum,
 }
 
@@ -190,7 +190,7 @@ impl Variant {
 }
 
 impl Way {
-    /// A handler for each way, so that none carries the state of another.
+    /// A separate handler for each way, so that none carries another's state.
     fn route<W: Work>(self, work: W, answer: Bytes) -> MethodRouter {
         match self {
             Self::Inline => get(async move || {
@@ -220,8 +220,8 @@ impl Way {
     }
 
     async fn serve(self, listener: TcpListener, app: Router) -> io::Result<()> {
-        // So many that no job ever waits for another, as none does with the other ways. The defaults would bound
-        // these tests: 1024 jobs of 50 ms at a time are 20,480 a second.
+        // So many that no job ever waits for another, as with the other ways. The defaults would limit these tests:
+        // 1024 jobs of 50 ms at a time are 20,480 per second.
         let runner = Runner::builder().max_running(1 << 20).max_pending(1 << 20).build();
         let layer = DeferLayer::new(runner);
         match self {

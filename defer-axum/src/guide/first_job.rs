@@ -1,4 +1,4 @@
-//! Your first job: a handler that answers at once and leaves the slow work for after the response.
+//! Your first job: a handler that answers immediately and leaves the slow work for after the response.
 //!
 //! ```sh
 //! cargo new hello-jobs && cd hello-jobs

@@ -9,6 +9,7 @@
 //! | [Load](load) | How many jobs run, and what if there are too many? |
 //! | [Shutdown](shutdown) | What happens on deploy? SIGTERM, Docker, Kubernetes |
 //! | [Durable jobs](#durable-jobs) | How does a job survive a crash? |
+//! | [Queues](queues) | Which queue keeps durable jobs: my database, River, apalis? |
 //! | [Observability](seeing) | What are my jobs doing? Events, logs, traces, metrics, a dashboard |
 //! | [Testing](testing) | How do I test what a handler defers? |
 //! | [Production](production) | Limits, ordering, duplicates, tenants, middleware, status |
@@ -20,12 +21,14 @@
 //! A durable job survives a crash: it is written to your own database before the client has its answer. Put `#[defer(queue)]` on
 //! its type, and add the crate `defer-sqlx`, for SQLite or Postgres. The job still runs after its response, in order, and knows how
 //! the response ended. If its process dies, another one runs it. The [guide of
-//! `defer-sqlx`](https://docs.rs/defer-sqlx/latest/defer_sqlx/guide/) covers durable jobs.
+//! `defer-sqlx`](https://docs.rs/defer-sqlx/latest/defer_sqlx/guide/) covers durable jobs. If you run a queue engine already, see
+//! [which queue to take](queues).
 
 pub mod first_job;
 pub mod load;
 pub mod moving;
 pub mod production;
+pub mod queues;
 pub mod recipes;
 pub mod retries;
 pub mod seeing;

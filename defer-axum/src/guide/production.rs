@@ -185,7 +185,7 @@
 //!
 //! # The latest of many
 //!
-//! Where the last job counts and not the first, let each take the place of the one that waits:
+//! If the last job counts and not the first, let each job replace the one that is waiting:
 //!
 //! ```
 //! # use defer_axum::{Deferrable, Job, JobContext, JobResult};
@@ -206,7 +206,7 @@
 //! }
 //!
 //! async fn edit() {
-//!     // Once nobody has edited for two seconds; after a minute in any case.
+//!     // After a pause of two seconds, and after a minute at the latest.
 //!     IndexDocument::defer(42)
 //!         .unique("index:42")
 //!         .replace_within(Duration::from_secs(60))
@@ -215,8 +215,8 @@
 //! # let _ = (sync, edit);
 //! ```
 //!
-//! A job that runs is never replaced, so that no change is missed. One that is replaced is a duplicate of the job that has its place, and
-//! its id leads there, through any number of them.
+//! A running job is never replaced, so no change is missed. A replaced job is a duplicate of the job that took its place, and its
+//! id leads to that job, through any number of replacements.
 //!
 //! # Not too often
 //!
@@ -235,8 +235,8 @@
 //! # let _ = webhook;
 //! ```
 //!
-//! Jobs deferred within the minute are left out, so their changes may be seen only by the next one. If each change has to be seen,
-//! use `unique` with a delay.
+//! Jobs deferred within that minute are dropped, so only the next job may see their changes. If no change may be missed, use
+//! `unique` with a delay.
 //!
 //! # Run concurrently
 //!

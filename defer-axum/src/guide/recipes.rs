@@ -3,7 +3,7 @@
 //! | task | recipe |
 //! |---|---|
 //! | limit how often each tenant's jobs run | [A rate limit per tenant](#a-rate-limit-per-tenant) |
-//! | show a client how far its job is | [Progress over SSE](#progress-over-sse) |
+//! | show a client the progress of its job | [Progress over SSE](#progress-over-sse) |
 //! | take back a job that has not run yet | [Cancel a job later](#cancel-a-job-later) |
 //! | record every request, including those that authentication refuses | [Audit refused requests](#audit-refused-requests) |
 //! | make one report a night, however many processes run | [A nightly report for the whole fleet] |

@@ -1,4 +1,4 @@
-//! Seeing what jobs do: events, logs, traces, metrics, a page, and the status of one job.
+//! Observability: events, logs, traces, metrics, a page, and the status of one job.
 //!
 //! ```sh
 //! cargo add defer-axum tracing
@@ -56,35 +56,36 @@
 //!
 //! # Events
 //!
-//! [`on_event`] is called at each step of each job, on the thread where it happens: count, send, but do not block.
-//! [`JobEventKind`] lists the steps. An event knows the job's name, id, attempt and route, how long it waited, and how the
-//! response ended. It holds none of the job's fields, which may be addresses and tokens.
+//! [`on_event`] is called at each step of each job, on the thread where the step happens: count or send there, but do not block.
+//! [`JobEventKind`] lists the steps. An event has the job's name, id, attempt and route, how long the job waited, and how the
+//! response ended. It has none of the job's fields, which may contain addresses and tokens.
 //!
 //! # Logs
 //!
 //! | level | what |
 //! |---|---|
 //! | ERROR | failed, panicked, timed out, abandoned |
-//! | WARN | tried again, shed, not taken by the queue, durable on a runner without a queue, holds its thread, deferred outside of a request |
+//! | WARN | retried, shed, not taken by the queue, durable on a runner without a queue, blocking its thread, deferred outside a request |
 //! | DEBUG | done, skipped, queued, cancelled, snoozed |
 //!
-//! All have the target `defer`: `RUST_LOG=info` shows the first two rows, `RUST_LOG=info,defer=debug` shows all.
+//! All lines have the target `defer`: `RUST_LOG=info` shows the first two rows, `RUST_LOG=info,defer=debug` shows all.
 //!
-//! Every line names its job and its request. The names come from the span described below. Where that span is filtered out, as in a
-//! service that logs `warn` and above, the line itself has the fields `job`, `id`, `attempt`, `request` and `request_id`. The error of
-//! a panic begins with its place in the source: `panicked at src/mail.rs:17:9: ...`. Control characters in errors are escaped, so that
-//! text from a client cannot end a line or color the next one. An abandoned job was stopped at the deadline of a shutdown: give it
-//! [more time](crate::serve::WithGracefulShutdown::drain_timeout), or make it durable.
+//! Every line names its job and its request. These come from the span described below. If that span is filtered out, as in a
+//! service that only logs `warn` and above, the line itself has the fields `job`, `id`, `attempt`, `request` and `request_id`.
+//! The error of a panic begins with its place in the source: `panicked at src/mail.rs:17:9: ...`. Control characters in errors
+//! are escaped, so that text from a client cannot end a line or color the next one. An abandoned job was stopped at the deadline
+//! of a shutdown: give it [more time](crate::serve::WithGracefulShutdown::drain_timeout), or make it durable.
 //!
 //! # Traces
 //!
-//! Each attempt has a span `run` at the level INFO, in which your own lines are found: with the job's name as `job`, its `id`, the `attempt`,
-//! `request` (such as `POST /sign-up`) and, where the layer [captures](crate::DeferLayer::capture_request_headers) the header
-//! `x-request-id`, `request_id`. The span follows from the request's and is not a part of it, so that the time of a request stays
-//! its own. A filter that leaves out `info` of the target `defer`, such as `defer=warn`, leaves out the spans too.
+//! Each attempt has a span `run` at the level INFO, which contains your own log lines. Its fields are the job's name as `job`,
+//! its `id`, the `attempt`, `request` (such as `POST /sign-up`) and, if the layer
+//! [captures](crate::DeferLayer::capture_request_headers) the header `x-request-id`, `request_id`. The span follows from the
+//! request's span and is not a part of it, so the request's duration does not change. A filter that excludes `info` of the target
+//! `defer`, such as `defer=warn`, also excludes the spans.
 //!
-//! With the feature `opentelemetry` the span is linked to the request's, even if that has ended or was in another process. Set
-//! `tracing-opentelemetry` up as you do without jobs:
+//! With the feature `opentelemetry`, the span links to the request's span, even if that has ended or is in another process. Set
+//! up `tracing-opentelemetry` as you would without jobs:
 //!
 //! ```sh
 //! cargo add defer-axum --features opentelemetry
@@ -107,10 +108,11 @@
 //! }
 //! ```
 //!
-//! Each job has a trace of its own, named `process` and the job's name, for which the sampler decides separately: it may keep a request's
-//! trace and drop those of its jobs. If your sampler follows the parent, make the spans children of the request's with
-//! `RunnerBuilder::child_spans`. A request is then kept with all of its jobs or not at all, and its trace lasts as long as they do.
-//! OpenTelemetry's name and status are set on its own span, so they do not appear in log lines. The span's kind is *internal*.
+//! Each job has its own trace, named `process` followed by the job's name. The sampler decides about it separately, so it may
+//! keep a request's trace and drop those of its jobs. If your sampler follows the parent, use `RunnerBuilder::child_spans` to
+//! make the spans children of the request's span. A request is then kept with all of its jobs or not at all, and its trace lasts
+//! as long as they do. The name and status for OpenTelemetry are set on its own span, so they do not appear in log lines. The
+//! span's kind is *internal*.
 //!
 //! # Metrics
 //!
@@ -191,16 +193,17 @@
 //!
 //! # A page
 //!
-//! The feature `dashboard` has a live page to nest behind your own authentication. It shows whether the queue is healthy, which jobs fail,
-//! since when and why, what is running and what comes next, and the last day; and it finds a job by its id or its request's. Once you
-//! [enable actions](crate::Dashboard::enable_actions), operators retry and discard failed jobs, one or a group, cancel jobs, and pause
-//! and resume types; each action is logged with the name of the [`Operator`](crate::dashboard::Operator). See
-//! [`dashboard`](crate::dashboard).
+//! The feature `dashboard` adds a live page to nest behind your own authentication. It shows whether the queue is healthy, which
+//! jobs fail, since when and why, which jobs are running and which come next, and the last day. It finds a job by its id or by
+//! its request's id. Once you [enable actions](crate::Dashboard::enable_actions), operators can retry and discard failed jobs,
+//! one or a group, cancel jobs, and pause and resume types. Each action is logged with the name of the
+//! [`Operator`](crate::dashboard::Operator). See [`dashboard`](crate::dashboard).
 //!
 //! # One job
 //!
-//! [`Runner::status`] tells how far a job has got by its [id](crate::Deferred::id), if the runner was told to [`keep_outcomes`].
-//! Of durable jobs it asks the queue, which knows what other processes run. A client can [ask for it](super::production#job-status).
+//! [`Runner::status`] returns the status of a job by its [id](crate::Deferred::id), if the runner [keeps
+//! outcomes][`keep_outcomes`]. For durable jobs, it asks the queue, which also knows the jobs of other processes. A client can
+//! [ask for it](super::production#job-status).
 //!
 //! [`on_event`]: crate::RunnerBuilder::on_event
 //! [`JobEventKind`]: crate::event::JobEventKind

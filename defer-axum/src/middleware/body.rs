@@ -1,4 +1,4 @@
-//! The response body of a request that has deferred something, or may do so while the body streams.
+//! The response body of a request that has deferred, or may do so while the body streams.
 
 use std::{
     pin::Pin,
@@ -20,14 +20,14 @@ use crate::{
     release::{Release, dropped},
 };
 
-/// Returns whether a body need not be polled in the request's scope: it is at its end, or short and of known length, as are
-/// the bodies that handlers return whole. A boxed body can tell no more than that.
+/// Returns whether a body need not be polled in the request's scope: it is at its end, or short and of known length, like
+/// the bodies that handlers return whole. A boxed body reveals no more than that.
 pub(super) fn is_complete(body: &impl HttpBody) -> bool {
     const SHORT: u64 = 16 * 1024;
     body.is_end_stream() || body.size_hint().exact().is_some_and(|length| length <= SHORT)
 }
 
-/// A response body that is polled in the scope of its request.
+/// A response body that is polled in its request's scope.
 pub(super) struct DeferBody {
     body: Body,
     scope: Scope,
@@ -36,18 +36,18 @@ pub(super) struct DeferBody {
     heads: Option<Box<Heads>>,
     /// The jobs, unless an `Outermost` has them.
     release: Option<Release>,
-    /// How the body ended. It may defer after that, while it is dropped.
+    /// How the body ended. It may still defer while it is dropped.
     ended: Option<Delivery>,
     bytes: u64,
     status: StatusCode,
-    /// A frame during which durable jobs were deferred. It waits until they are stored.
+    /// A frame that waits until the durable jobs deferred with it are stored.
     kept: Option<Box<Kept>>,
 }
 
 pub(super) struct Heads {
     pub(super) request: RequestHead,
     pub(super) seen: ResponseHead,
-    /// When the jobs are released at the latest.
+    /// The latest time at which the jobs are released.
     pub(super) release_at: Option<Instant>,
 }
 
@@ -57,7 +57,7 @@ struct Kept {
 }
 
 impl DeferBody {
-    /// A body of a request that has deferred nothing yet.
+    /// Creates the body of a request that has deferred nothing yet.
     pub(super) fn streaming(
         body: Body,
         scope: Scope,
@@ -69,7 +69,7 @@ impl DeferBody {
         Self { body, scope, announced, heads, release: None, ended: None, bytes: 0, status, kept: None }
     }
 
-    /// A body of a request that has deferred something, with the jobs unless an `Outermost` has them.
+    /// Creates the body of a request that has deferred. It has the jobs, unless an `Outermost` does.
     pub(super) fn with_jobs(
         body: Body,
         scope: Scope,
@@ -80,16 +80,22 @@ impl DeferBody {
         Self { body, scope, announced, heads: None, release, ended: None, bytes: 0, status, kept: None }
     }
 
-    /// Boxes the body in the type that [`Body::new`] takes as it is.
+    /// Boxes the body in the type that [`Body::new`] takes without boxing it again.
     pub(super) fn boxed(self) -> Body {
         Body::new(UnsyncBoxBody::new(self))
     }
 
-    /// Attaches the jobs of a request that had deferred nothing before this body was polled.
+    /// Attaches the jobs of a request that had deferred nothing before its body was polled.
+    #[inline]
     fn attach_first(&mut self) {
-        if self.heads.is_none() {
-            return;
+        if self.heads.is_some() {
+            self.attach_first_of_body();
         }
+    }
+
+    // Apart, so that a body whose jobs are attached already does not pay for the room that this takes on the stack.
+    #[cold]
+    fn attach_first_of_body(&mut self) {
         let Some(list) = self.scope.list() else { return };
         let Some(heads) = self.heads.take() else { return };
         let Heads { request, seen, release_at } = *heads;
@@ -101,13 +107,13 @@ impl DeferBody {
         self.release = Outermost::attach(release).err();
     }
 
-    /// The body was polled to its end.
+    /// Ends a body that was polled to its end.
     fn end_whole(&mut self) {
         let is_short = self.announced.is_missed(self.bytes);
         self.end(if is_short { Delivery::Failed } else { Delivery::Finished });
     }
 
-    /// Returns how a body ended that is dropped.
+    /// Returns how a dropped body ended.
     fn dropped(&self, body: &Body) -> Delivery {
         match body.is_end_stream() {
             _ if self.announced.is_reached(self.bytes) => Delivery::Finished,
@@ -117,7 +123,7 @@ impl DeferBody {
         }
     }
 
-    /// The body has ended. Only the first call counts. Jobs deferred after that see the same ending.
+    /// Ends the body. Only the first call counts. Jobs deferred later see the same delivery.
     fn end(&mut self, delivery: Delivery) {
         let delivery = *self.ended.get_or_insert(delivery);
         if let Some(release) = self.release.take() {
@@ -190,7 +196,7 @@ impl Drop for DeferBody {
             }
         }
         let body = std::mem::take(&mut self.body);
-        // The body may panic when it is asked for its end, too.
+        // The body may panic when asked for its end, too.
         let mut end = EndOnDrop(self, Delivery::Panicked);
         end.1 = dropped(end.0.dropped(&body));
         // A body may defer while it is dropped.

@@ -1,4 +1,4 @@
-//! The future of a request: polls the handler in the request's scope, and holds its response until the jobs are admitted.
+//! The future of a request. It polls the handler in the request's scope, and holds the response until the jobs are admitted.
 
 use std::{
     fmt,
@@ -30,14 +30,14 @@ use crate::{
 pin_project! {
     /// The future of [`DeferService`](super::DeferService).
     pub struct ResponseFuture<F> {
-        // `None` once it has answered.
+        // `None` once the handler has answered.
         #[pin]
         handler: Option<F>,
         state: ResponseState,
     }
 
     impl<F> PinnedDrop for ResponseFuture<F> {
-        // Values that a cancelled handler holds may defer jobs while they are dropped.
+        // Values in a cancelled handler may defer while they are dropped.
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
             if this.handler.is_none() {
@@ -58,11 +58,11 @@ pin_project! {
 enum ResponseState {
     /// The handler has not answered.
     Open(Request),
-    /// The handler has panicked, and a layer further out caught that and kept this future.
+    /// The handler has panicked, and an outer layer caught the panic and kept this future.
     Panicked(Request),
     /// The response is held until its jobs are admitted.
     Held(BoxFuture<'static, Response>),
-    /// The response is out.
+    /// The response was returned.
     Over,
 }
 
@@ -73,7 +73,7 @@ struct Request {
 }
 
 impl<F> ResponseFuture<F> {
-    /// Calls the service in the request's scope: it may do its work, and defer, before it returns a future.
+    /// Calls the service in the request's scope: it may work and defer before it returns a future.
     #[inline]
     pub(super) fn new(mut scope: Scope, head: RequestHead, call: impl FnOnce() -> F) -> Self {
         let on_panic = Unanswered { scope: &mut scope, request: &head, delivery: Delivery::Panicked };
@@ -94,34 +94,16 @@ where
         let this = self.project();
         if let ResponseState::Open(_) = this.state {
             let answer = ready!(this.state.poll_handler(this.handler, cx));
-            // First, and in place: most requests defer nothing.
+            // First and in place, because most requests defer nothing.
             let is_over = |response: &http::Response<B>| {
                 response.extensions().is_empty() && is_complete(response.body())
             };
             if !this.state.has_jobs() && answer.as_ref().is_ok_and(is_over) {
                 return Poll::Ready(answer.map(|response| response.map(Body::new)));
             }
-            let ResponseState::Open(request) = mem::replace(this.state, ResponseState::Over) else {
-                return Poll::Pending;
-            };
-            let response = match answer {
-                Ok(response) => response.map(Body::new),
-                Err(error) => {
-                    request.fail();
-                    return Poll::Ready(Err(error));
-                }
-            };
-            let Some(list) = request.scope.list().filter(|list| !list.try_admit()) else {
-                return Poll::Ready(Ok(request.answer(response)));
-            };
-            // The queue stores the route with a job.
-            list.set_request(request.head.clone().into_info());
-            let status = response.status();
-            let held = HeldResponse(Some((request, response)));
-            *this.state = ResponseState::Held(Box::pin(async move {
-                list.admit(Some(status)).await;
-                if list.is_refused() { held.refuse() } else { held.let_go() }
-            }));
+            if let Some(answer) = this.state.answer(answer) {
+                return Poll::Ready(answer);
+            }
         }
         let ResponseState::Held(held) = this.state else {
             panic!("a future is not polled after it completed")
@@ -133,7 +115,7 @@ where
 }
 
 impl ResponseState {
-    /// Polls the handler, and drops it once it has answered: what it holds may defer while it is dropped.
+    /// Polls the handler, and drops it once it has answered: its values may defer while they are dropped.
     fn poll_handler<F: Future>(
         &mut self,
         mut handler: Pin<&mut Option<F>>,
@@ -162,13 +144,41 @@ impl ResponseState {
         polled
     }
 
+    /// Returns the answer, unless its response has to be held. Apart, so that a request without jobs does not pay for it.
+    #[inline(never)]
+    fn answer<B, E>(&mut self, answer: Result<http::Response<B>, E>) -> Option<Result<Response, E>>
+    where
+        B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        let Self::Open(request) = mem::replace(self, Self::Over) else { return None };
+        let response = match answer {
+            Ok(response) => response.map(Body::new),
+            Err(error) => {
+                request.fail();
+                return Some(Err(error));
+            }
+        };
+        let Some(list) = request.scope.list().filter(|list| !list.try_admit()) else {
+            return Some(Ok(request.answer(response)));
+        };
+        // The queue stores the route with each job.
+        list.set_request(request.head.clone().into_info());
+        let status = response.status();
+        let held = HeldResponse(Some((request, response)));
+        *self = Self::Held(Box::pin(async move {
+            list.admit(Some(status)).await;
+            if list.is_refused() { held.refuse() } else { held.let_go() }
+        }));
+        None
+    }
+
     fn has_jobs(&self) -> bool {
         matches!(self, Self::Open(request) if request.scope.is_used())
     }
 }
 
 impl Request {
-    /// Lets the response go, and hands the jobs to whatever watches for its end.
+    /// Returns the response, and hands the jobs to whatever watches for its end.
     fn answer(self, response: Response) -> Response {
         let Self { scope, head: request } = self;
         let complete = is_complete(response.body());
@@ -194,7 +204,7 @@ impl Request {
             return Response::from_parts(head, body.boxed());
         };
         if !complete && list.is_stored() {
-            // It is stored with what the body defers.
+            // It is stored with the jobs that the body defers.
             list.set_request(request.clone().into_info());
         }
         let mut release = Release::new(list, request, Some(seen));
@@ -209,7 +219,7 @@ impl Request {
         Response::from_parts(head, body)
     }
 
-    /// The service has failed, and a layer further out answers.
+    /// Hands on the jobs of a failed service. An outer layer answers.
     fn fail(self) {
         let Self { scope, head } = self;
         let Some(list) = scope.list() else { return };
@@ -226,7 +236,7 @@ impl Request {
     }
 }
 
-/// A response that is held. If it is dropped, nothing waits for it any more.
+/// A held response. If it is dropped, its jobs are released.
 struct HeldResponse(Option<(Request, Response)>);
 
 impl HeldResponse {
@@ -235,7 +245,7 @@ impl HeldResponse {
         request.answer(response)
     }
 
-    /// Answers that the service is not available.
+    /// Answers with 503 instead.
     fn refuse(mut self) -> Response {
         if let Some((request, response)) = &mut self.0 {
             let refused = mem::replace(response, StatusCode::SERVICE_UNAVAILABLE.into_response());

@@ -1,4 +1,4 @@
-//! The service: opens a scope for each request.
+//! The service, which opens a scope for each request.
 
 use std::{
     fmt,

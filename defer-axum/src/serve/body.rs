@@ -1,4 +1,4 @@
-//! The body of the outgoing response: watches for its end, and leaves the rest to the connection.
+//! The body of the outgoing response. It watches for its end, and leaves the rest to the connection.
 
 use std::{
     mem,
@@ -31,30 +31,30 @@ pub(super) struct ServedBody {
     connection: Arc<Connection>,
     protocol: Protocol,
     announced: Announced,
-    /// The body has yielded all that it will, or the server does not want it.
+    /// The body has yielded everything, or the server does not want the rest.
     ended: bool,
-    /// The body yielded an error, or less than was announced. It may defer after that, while it is dropped.
+    /// The body yielded an error, or less than it announced. It may still defer while it is dropped.
     failed: bool,
     bytes: u64,
 }
 
 enum Protocol {
-    /// As of hyper 1.12: hyper encodes what a body yields and then flushes, with nothing in between that could be
-    /// flushed too early. It drops a body unpolled, or before its end, when the response has no more content; the next
-    /// flush is then the end of the response. When the connection is lost it drops the I/O object before the body.
+    /// hyper 1.12 encodes what a body yields and then flushes. Nothing in between could be flushed too early. It drops a body
+    /// unpolled, or before its end, when the response has no more content. The next flush is then the end of the response.
+    /// When the connection is lost, hyper drops the I/O object before the body.
     Http1,
     /// hyper hands frames to h2, which writes them as the window and the socket allow.
     Http2(Http2),
-    /// hyper drops the body once it has the head, and nothing tells when the head was written.
+    /// hyper drops the body once it has the head, and nothing signals when the head was written.
     Upgrade,
 }
 
 struct Http2 {
-    /// Follows the last frame of the response's content: trailers, or what was not announced.
+    /// The frame after the last one of the content: trailers, or data beyond the announced length.
     held: Option<Frame<Bytes>>,
     /// The body was empty from the start.
     empty: bool,
-    /// The rest of a last frame that was yielded before the body's end was known.
+    /// Set if the last frame was yielded before the body's end was known.
     broken_off: Option<BrokenOff>,
 }
 
@@ -75,11 +75,11 @@ impl ServedBody {
         connection: Arc<Connection>,
     ) -> Self {
         let empty = body.is_end_stream();
-        // hyper sends what a body yields, whatever its head says (1.12).
+        // hyper sends what a body yields, whatever the head says (1.12).
         let announced = if announced == Announced::NoContent { Announced::Nothing } else { announced };
         let protocol = Protocol::Http2(Http2 { held: None, empty, broken_off: None });
         let mut served = Self::new(body, announced, outermost, connection, protocol);
-        // Without jobs nothing watches for the end, so an end that is already known may be told.
+        // Without jobs nothing watches for the end, so a known end can be reported.
         served.ended = empty && !served.outermost.has_jobs();
         served
     }
@@ -115,7 +115,7 @@ impl ServedBody {
         self.outermost.take_guard(self.announced.cap(self.bytes))
     }
 
-    /// Releases the jobs of a response that did not get to its end.
+    /// Releases the jobs of a response that did not reach its end.
     fn break_off(&mut self, delivery: Delivery) {
         let taken = match self.protocol {
             Protocol::Http1 => self.connection.taken(),
@@ -124,10 +124,10 @@ impl ServedBody {
         self.take_guard().end(delivery, taken);
     }
 
-    /// The stream will be reset: a last frame that was yielded before is no longer written.
+    /// Marks a last frame that was already yielded: the stream will be reset, so h2 no longer writes it.
     fn abandon(&self, delivery: Delivery) {
         if let Protocol::Http2(Http2 { broken_off: Some(broken_off), .. }) = &self.protocol {
-            // The first one counts.
+            // Only the first delivery counts.
             let _ = broken_off.set(delivery);
         }
     }
@@ -139,8 +139,8 @@ impl ServedBody {
         self.break_off(Delivery::Failed);
     }
 
-    /// Takes from a frame what comes before the last frame of an HTTP/2 response with jobs, and holds the rest. `before`: how many
-    /// bytes the body had yielded.
+    /// Returns the part of a frame that comes before the last frame of an HTTP/2 response with jobs, and holds the rest. The body
+    /// had yielded `before` bytes.
     fn content_http2(&mut self, frame: Option<Frame<Bytes>>, before: u64) -> Option<Frame<Bytes>> {
         let Protocol::Http2(http2) = &mut self.protocol else { return frame };
         if !self.outermost.has_jobs() {
@@ -165,7 +165,7 @@ impl ServedBody {
         content.or_else(|| self.next_http2())
     }
 
-    /// Returns the next frame to send over HTTP/2 before the body is polled again.
+    /// Returns the next frame to send over HTTP/2 before polling the body again.
     fn next_http2(&mut self) -> Option<Frame<Bytes>> {
         let Protocol::Http2(http2) = &self.protocol else { return None };
         let last = if self.ended || http2.held.is_some() { self.last_frame() } else { None };
@@ -175,7 +175,7 @@ impl ServedBody {
         }
     }
 
-    /// The last frame of an HTTP/2 response with jobs, whose content was yielded.
+    /// Returns the last frame of an HTTP/2 response with jobs. All content was yielded.
     fn last_frame(&mut self) -> Option<Frame<Bytes>> {
         let Protocol::Http2(http2) = &mut self.protocol else { return None };
         if self.failed || !self.outermost.has_jobs() {
@@ -189,7 +189,7 @@ impl ServedBody {
         Some(Frame::data(last_frame(&self.connection, guard, broken_off)))
     }
 
-    /// Returns whether h2 refuses to send these trailers (0.4.20). hyper then gives the stream up (1.12).
+    /// Returns whether h2 refuses to send these trailers (0.4.20). hyper then gives up the stream (1.12).
     fn is_refused(&self, frame: Option<&Frame<Bytes>>) -> bool {
         const REFUSED: [&str; 5] =
             ["connection", "transfer-encoding", "upgrade", "keep-alive", "proxy-connection"];
@@ -199,7 +199,7 @@ impl ServedBody {
                 || trailers.get(TE).is_some_and(|te| te != "trailers"))
     }
 
-    /// Polls the body, and returns whether what it yields is the last that it will.
+    /// Polls the body. Also returns whether this frame is its last.
     fn poll_body(&mut self, cx: &mut Context<'_>) -> (Polled, bool) {
         struct OnPanic<'a>(&'a mut ServedBody);
         impl Drop for OnPanic<'_> {
@@ -240,7 +240,7 @@ impl HttpBody for ServedBody {
         let before = this.bytes;
         let (polled, is_last) = this.poll_body(cx);
         let frame = match polled {
-            // The end may be long in coming.
+            // The end may take long.
             Poll::Pending if this.announced.is_reached(this.bytes) => {
                 return this.last_frame().map_or(Poll::Pending, |frame| Poll::Ready(Some(Ok(frame))));
             }
@@ -260,7 +260,7 @@ impl HttpBody for ServedBody {
             this.ended = true;
         }
         if let Protocol::Http1 = this.protocol {
-            // hyper cuts off what was not announced.
+            // hyper cuts off what exceeds the announced length.
             this.ended |= this.announced.is_reached(this.bytes);
             if this.ended {
                 let guard = this.take_guard();
@@ -281,7 +281,7 @@ impl HttpBody for ServedBody {
 
     fn size_hint(&self) -> SizeHint {
         match self.protocol {
-            // hyper would announce a length of zero, which is wrong for the response to a HEAD request.
+            // hyper would announce a length of zero, which is wrong in a response to HEAD.
             Protocol::Http2(Http2 { empty: true, .. }) => SizeHint::default(),
             _ => self.body.size_hint(),
         }
@@ -291,7 +291,7 @@ impl HttpBody for ServedBody {
 impl Drop for ServedBody {
     fn drop(&mut self) {
         if !self.ended {
-            // First: user code may panic below.
+            // First, because user code may panic below.
             self.abandon(dropped(Delivery::Disconnected));
         }
         let is_over = self.ended || self.body.is_end_stream();
@@ -304,9 +304,9 @@ impl Drop for ServedBody {
             Protocol::Http1 if is_over && self.announced.is_missed(self.bytes) => Delivery::Failed,
             Protocol::Http1 => Delivery::Sent,
             Protocol::Upgrade if !self.connection.is_closed() => Delivery::Finished,
-            // All of it is with the server, and nothing watches for its end.
+            // The server has all of it, and nothing watches for its end.
             Protocol::Http2(_) if self.ended && !had_jobs => Delivery::Finished,
-            // The stream was reset, or the connection is lost.
+            // The stream was reset, or the connection was lost.
             Protocol::Http2(_) | Protocol::Upgrade => Delivery::Disconnected,
         });
         if !self.outermost.has_jobs() {

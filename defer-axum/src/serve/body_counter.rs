@@ -1,4 +1,4 @@
-//! Counts how much of an HTTP/1 response's body was written, from the bytes on the wire.
+//! Counts how much of an HTTP/1 response's body was written, by parsing the bytes on the wire.
 
 /// Parses one response from the first byte of its head (RFC 9112).
 #[derive(Debug)]
@@ -15,7 +15,7 @@ enum Part {
     /// A body without a transfer coding, and whatever follows it.
     Plain,
     ChunkSize(u64),
-    /// This much of a chunk is left.
+    /// The rest of a chunk, with the line break after it.
     Chunk(u64),
     /// Trailers, and whatever follows them.
     Over,
@@ -23,11 +23,11 @@ enum Part {
 
 #[derive(Debug, Default)]
 struct Head {
-    /// The start of a line that was written in part.
+    /// The start of a line that was only partly written.
     line: Vec<u8>,
     /// The status line has been written.
     begun: bool,
-    /// The status is that of an interim response, such as `100 Continue`: another head follows.
+    /// The status is interim, such as `100 Continue`, so another head follows.
     interim: bool,
     chunked: bool,
 }
@@ -37,12 +37,12 @@ impl BodyCounter {
         Self { part: Part::Head(Head::default()), body: 0 }
     }
 
-    /// Returns how many bytes of the body were written. Without a transfer coding, bytes that follow the response count too.
+    /// Returns the number of body bytes written. Without a transfer coding, bytes that follow the response count too.
     pub(super) fn body(&self) -> u64 {
         self.body
     }
 
-    /// Parses bytes that were written.
+    /// Parses written bytes.
     pub(super) fn wrote(&mut self, mut bytes: &[u8]) {
         while let Some(&first) = bytes.first() {
             match &mut self.part {
@@ -66,7 +66,7 @@ impl BodyCounter {
                     }
                     bytes = &bytes[1..];
                 }
-                // With the line break that ends it.
+                // Includes the line break after the chunk.
                 Part::Chunk(left) => {
                     let some = (*left).min(bytes.len() as u64);
                     self.body += some.min(left.saturating_sub(2));
@@ -83,7 +83,7 @@ impl BodyCounter {
 }
 
 impl Head {
-    /// Parses a line or a part of one. Returns what follows the head, if it ends here.
+    /// Parses a line or a part of one. Returns what follows the head, if the head ends here.
     fn wrote(&mut self, part: &[u8]) -> Option<Part> {
         if !part.ends_with(b"\n") {
             self.line.extend_from_slice(part);
@@ -104,7 +104,7 @@ impl Head {
             b"\r\n" if self.chunked => return Some(Part::ChunkSize(0)),
             b"\r\n" => return Some(Part::Plain),
             _ if !self.begun => {
-                // `101 Switching Protocols` is not an interim response, and what follows it is not a body.
+                // `101 Switching Protocols` is not interim, and what follows it is not a body.
                 self.begun = true;
                 self.interim = line.get(9) == Some(&b'1') && line.get(9..12) != Some(b"101");
             }
@@ -130,7 +130,7 @@ mod tests {
         taken.body()
     }
 
-    /// Bytes as they stand in a response, in any order. A chunk's size has no more digits than 64 bits have.
+    /// Bytes as they occur in a response, in any order. A chunk's size fits into 64 bits.
     fn bytes() -> impl Strategy<Value = Vec<u8>> {
         let piece = prop_oneof![
             Just(b"HTTP/1.1 200 OK\r\n".to_vec()),
@@ -144,7 +144,7 @@ mod tests {
         vec(piece, 0..12).prop_map(|pieces| pieces.concat())
     }
 
-    /// A response, and where in it the bytes of its body are.
+    /// A response, and the ranges of its body bytes.
     fn response() -> impl Strategy<Value = (Vec<u8>, Vec<usize>)> {
         let chunks = vec(vec(any::<u8>(), 1..40), 0..8);
         (0..3_usize, any::<bool>(), any::<bool>(), chunks).prop_map(|(interim, chunked, capitals, chunks)| {
@@ -200,7 +200,7 @@ mod tests {
         }
     }
 
-    /// Checks the count for every prefix of the response, cut in every way.
+    /// Checks the count for every prefix of the response, split in every way.
     fn check(response: &str, body: impl Fn(usize) -> u64) {
         for end in 0..=response.len() {
             for cut in 1..=end.max(1) {

@@ -1,4 +1,4 @@
-//! The progress of one connection: infers from reads, writes and flushes that a response has been sent.
+//! The progress of one connection. It infers from reads, writes and flushes that a response has been sent.
 
 use std::{
     mem,
@@ -17,24 +17,24 @@ use crate::release::ReleaseGuard;
 /// Shared by a connection's I/O object and its responses.
 pub(crate) struct Connection {
     state: Mutex<State>,
-    /// How many wait in `State` for a flush, readable without the lock.
+    /// The number of waiters for a flush in `State`, readable without the lock.
     waiting: AtomicUsize,
     /// `State` has last frames that h2 has dropped (HTTP/2).
     dropping: AtomicBool,
     /// The last action of the writing side, and what has happened since: [`UNFLUSHED`], [`WAITED`] and [`CALLED`] (HTTP/1).
     /// Only the connection's task uses it.
     writing: AtomicU8,
-    /// Something was read since a response last began to wait for a flush, or looked again (HTTP/1).
+    /// Something was read since a response last began to wait for a flush, or last checked (HTTP/1).
     has_read: AtomicBool,
-    /// `State` counts what is written (HTTP/1).
+    /// `State` counts the bytes written (HTTP/1).
     counting: AtomicBool,
     /// The state of [`serve`](super::serve()).
     server: Option<Arc<ServerState>>,
 }
 
-/// The last call of the writing side was not a flush that succeeded.
+/// The last call for writing was not a successful flush.
 const UNFLUSHED: u8 = 1;
-/// A response waits for a flush, and nothing was written or flushed since it began to.
+/// A response is waiting for a flush, and nothing was written or flushed since.
 const WAITED: u8 = 2;
 /// A request was received, and nothing was written or flushed since.
 const CALLED: u8 = 4;
@@ -43,17 +43,17 @@ const CALLED: u8 = 4;
 struct State {
     /// Responses that are complete except for a flush.
     waiting: Vec<ReleaseGuard>,
-    /// Those whose last frame h2 has dropped since the last call of the I/O object (HTTP/2), with how they ended, if that is known.
+    /// Responses whose last frame h2 has dropped since the last call of the I/O object (HTTP/2), with the delivery if known.
     dropped: Vec<(ReleaseGuard, Option<Delivery>)>,
-    /// Wakes the response that waits until everything before it is flushed (HTTP/1).
+    /// Wakes the response that is waiting until everything before it is flushed (HTTP/1).
     held: Option<Waker>,
-    /// The bytes of the current response that were written (HTTP/1).
+    /// Counts the written bytes of the current response (HTTP/1).
     taken: Option<BodyCounter>,
-    /// The server keeps responses in its buffer while more requests are there: hyper's `pipeline_flush` (HTTP/1).
+    /// The server buffers responses while there are more requests: hyper's `pipeline_flush` (HTTP/1).
     gathers: bool,
     /// Nothing more can be sent.
     closed: bool,
-    /// The I/O object is dropped, and will not be called.
+    /// The I/O object was dropped, and will not be called again.
     gone: bool,
 }
 
@@ -73,7 +73,7 @@ impl Connection {
         }
     }
 
-    /// Returns what tells the connection, and the byte after it, from others.
+    /// Returns a key for the connection. The next number is unique to it, too.
     pub(super) fn address(&self) -> usize {
         std::ptr::from_ref(self).addr()
     }
@@ -82,8 +82,8 @@ impl Connection {
         self.server.as_deref()
     }
 
-    /// The server has all of a response, which is sent when the next flush succeeds. If the connection is closed, or closes
-    /// before that, the client was gone.
+    /// Releases the jobs of a response at the next successful flush: the server has all of it. If the connection is closed, or
+    /// closes before that, the response is `Disconnected`.
     pub(super) fn sent_with_next_flush(&self, guard: ReleaseGuard) {
         let mut state = self.lock();
         if state.closed {
@@ -96,17 +96,17 @@ impl Connection {
         self.count_waiting(&state);
     }
 
-    /// A request was received (HTTP/1).
+    /// Records that a request was received (HTTP/1).
     pub(super) fn called(&self) {
         let before = self.writing.load(Ordering::Relaxed);
         if before & CALLED != 0 {
-            // hyper has the response to the previous request and has tried to write none of it.
+            // hyper has the response to the previous request, and has not tried to write it.
             self.lock().gathers = true;
         }
         self.writing.store(before | CALLED, Ordering::Relaxed);
     }
 
-    /// Something was read (HTTP/1).
+    /// Records a read (HTTP/1).
     #[inline]
     pub(super) fn read(&self) {
         self.has_read.store(true, Ordering::Relaxed);
@@ -115,12 +115,12 @@ impl Connection {
     /// Waits until everything before an HTTP/1 response was flushed. The next byte written is then the first of its head, or
     /// of an interim one, and its body is counted from there.
     ///
-    /// This delays nothing: hyper encodes one response after another and tries to flush each. If that failed, this response
-    /// would stand behind the earlier one in the buffer. The exception is hyper's `pipeline_flush`, which is off by default.
+    /// This delays nothing: hyper encodes one response after another and tries to flush each. If that fails, this response
+    /// would wait behind the earlier one in the buffer. The exception is hyper's `pipeline_flush`, which is off by default.
     /// With it, hyper writes nothing while further requests are in its read buffer, and this must not wait for a flush that
-    /// waits for this response. Whether there are further requests may change with every read, which may have come with the last
-    /// news that the socket takes more: so a response that waits looks again after each. What was written of a single response is
-    /// then unknown, and counts as nothing.
+    /// waits for this response. Every read may change whether there are further requests, and may come with the last signal
+    /// that the socket accepts more. So a waiting response checks again after each read. How much of a single response was
+    /// written is then unknown, and counts as nothing.
     pub(super) fn poll_begin(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.lock();
         let writing = self.writing.load(Ordering::Relaxed);
@@ -153,12 +153,12 @@ impl Connection {
         self.lock().closed
     }
 
-    /// Returns whether [`count_bytes`](Self::count_bytes) has to be called.
+    /// Returns whether [`count_bytes`](Self::count_bytes) must be called.
     pub(super) fn is_counting(&self) -> bool {
         self.counting.load(Ordering::Relaxed)
     }
 
-    /// Counts what was written of the current response.
+    /// Counts the written bytes of the current response.
     pub(super) fn count_bytes<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>) {
         if let Some(taken) = &mut self.lock().taken {
             parts.into_iter().for_each(|part| taken.wrote(part));
@@ -170,16 +170,16 @@ impl Connection {
         self.counting.store(false, Ordering::Relaxed);
     }
 
-    /// h2 has dropped the last frame of a response. If nobody knows how that ended, h2 has encoded the frame or thrown it away, and the
-    /// next call of the I/O object tells which: [`wrote`](Self::wrote) or [`did_not_write`](Self::did_not_write). In any case the jobs
-    /// are released there: here h2 holds its locks, and jobs, hooks and what they hold may call it.
+    /// Records that h2 has dropped the last frame of a response. If the delivery is not known, h2 has either encoded or discarded
+    /// the frame, and the next call of the I/O object tells which: [`wrote`](Self::wrote) or
+    /// [`did_not_write`](Self::did_not_write). Either way, that call releases the jobs. Here h2 holds its locks, and jobs, hooks
+    /// and their values may call h2.
     ///
-    /// As of h2 0.4.20, a poll of the connection reads and handles frames until something is pending, and only then encodes those of
-    /// the responses and writes them. What it handles (a reset, a GOAWAY, an error, the end) may throw frames of responses away,
-    /// and needs none of them as an answer. So between two calls of the I/O object all frames that are dropped meet the same fate,
-    /// and if that was to be encoded, the next call is a write in which there is an empty DATA frame that was in none before. The
-    /// exception is a stream that hyper gives up by itself: its frames are thrown away among those that are encoded, and how it ended is
-    /// known.
+    /// In h2 0.4.20, a poll of the connection reads and handles frames until something is pending. Only then does it encode and
+    /// write frames of responses. Handling a reset, a GOAWAY, an error or the end may discard frames of responses, and needs none
+    /// of them as a reply. So all frames dropped between two calls of the I/O object meet the same fate. If they were encoded,
+    /// the next call is a write with an empty DATA frame that no earlier call contained. The exception is a stream that hyper
+    /// gives up by itself: its frames are discarded among those that are encoded, and its delivery is known.
     pub(super) fn dropped_last_frame(&self, guard: ReleaseGuard, ended: Option<Delivery>) {
         let mut state = self.lock();
         if state.gone {
@@ -191,7 +191,7 @@ impl Connection {
         self.dropping.store(true, Ordering::Release);
     }
 
-    /// The I/O object was called to write, with an empty DATA frame (`true`) in what it was not called with before.
+    /// Records a write. `last_frame`: it contains an empty DATA frame that no earlier call contained.
     #[inline]
     pub(super) fn wrote(&self, last_frame: bool) {
         if self.dropping.load(Ordering::Acquire) {
@@ -199,7 +199,7 @@ impl Connection {
         }
     }
 
-    /// The I/O object was called, and not to write a last frame.
+    /// Records a call other than a write of a last frame.
     #[inline]
     pub(super) fn did_not_write(&self) {
         self.wrote(false);
@@ -224,7 +224,7 @@ impl Connection {
         }
     }
 
-    /// Marks the connection as unflushed: a write has returned or is pending, or a flush has not succeeded.
+    /// Marks the connection as unflushed: a write returned or is pending, or a flush did not succeed.
     pub(super) fn mark_unflushed(&self) {
         self.writing.store(UNFLUSHED, Ordering::Relaxed);
     }
@@ -244,13 +244,13 @@ impl Connection {
         }
     }
 
-    /// The I/O object is dropped.
+    /// Records that the I/O object was dropped.
     pub(super) fn gone(&self) {
         self.lock().gone = true;
         self.close();
     }
 
-    /// Nothing more will be flushed.
+    /// Ends the connection: nothing more will be flushed.
     pub(super) fn close(&self) {
         self.did_not_write();
         let (lost, held) = self.take_waiting(true);

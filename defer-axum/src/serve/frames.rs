@@ -1,6 +1,6 @@
 //! The frames that an HTTP/2 connection writes (RFC 9113, section 4.1).
 
-/// Finds empty DATA frames in what is written.
+/// Finds empty DATA frames in the bytes that are written.
 #[derive(Debug, Default)]
 pub(super) enum Frames {
     /// Nothing was written yet.
@@ -10,15 +10,15 @@ pub(super) enum Frames {
     Http2(Reader),
 }
 
-/// At a position in a stream of frames: after what was offered to the operating system, whether or not it took all of that.
+/// A position in a stream of frames: after the bytes offered to the operating system, whether or not it accepted all of them.
 #[derive(Debug, Default)]
 pub(super) struct Reader {
-    /// The bytes of the next frame's head that were offered.
+    /// The part of the next frame's head that was offered.
     head: [u8; HEAD],
     head_len: usize,
-    /// This much of the current frame's payload is left.
+    /// The rest of the current frame's payload.
     payload: usize,
-    /// How much was offered, and not taken.
+    /// The number of bytes that were offered but not accepted.
     offered: usize,
 }
 
@@ -31,8 +31,8 @@ impl Frames {
         matches!(self, Self::Http1)
     }
 
-    /// Bytes were offered, in parts, of which this many were taken. What was not will be offered again. Returns whether there is an
-    /// empty DATA frame in what had not been offered before.
+    /// Records that bytes were offered, in parts, and that `taken` of them were accepted. The rest will be offered again. Returns
+    /// whether newly offered bytes end an empty DATA frame.
     #[inline(never)]
     pub(super) fn offered<'a>(
         &mut self,
@@ -49,14 +49,14 @@ impl Frames {
     fn first_offered<'a>(&mut self, parts: impl Iterator<Item = &'a [u8]> + Clone, taken: usize) -> bool {
         match parts.clone().flatten().next() {
             None => return false,
-            // An HTTP/2 server's first frame is SETTINGS, and far shorter than one that begins with this.
+            // An HTTP/2 server's first frame is SETTINGS, which is far shorter than a frame that begins with this byte.
             Some(b'H') => *self = Self::Http1,
             Some(_) => *self = Self::Http2(Reader::default()),
         }
         self.offered(parts, taken)
     }
 
-    /// All that was offered was taken.
+    /// Records that all offered bytes were accepted.
     #[inline]
     pub(super) fn flushed(&mut self) {
         if let Self::Http2(reader) = self {
@@ -140,7 +140,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// Bytes are encoded in steps, and each is followed by attempts to write what is left.
+        /// Encodes bytes in steps. Attempts to write what is left follow each step.
         #[test]
         fn exactly_the_steps_with_an_empty_frame_find_one(
             steps in vec((vec((prop_oneof![Just(DATA), Just(1)], prop_oneof![Just(0), 0..40_usize]), 0..4), vec(0..50_usize, 1..4)), 1..8),

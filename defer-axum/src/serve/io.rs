@@ -1,4 +1,4 @@
-//! The I/O object of a connection, whose progress is watched.
+//! The I/O object of a connection whose progress is watched.
 
 use std::{
     io::{self, IoSlice},
@@ -22,7 +22,7 @@ pub struct ServedIo<I> {
     closes: Closes,
 }
 
-/// The halves of a connection, which may be polled by two tasks once it is upgraded.
+/// The halves of a connection. Two tasks may poll them once it is upgraded.
 const READS: usize = 0;
 const WRITES: usize = 1;
 
@@ -36,7 +36,7 @@ impl<I> ServedIo<I> {
         Self { io, frames: Frames::default(), closes: Closes(Arc::new(Connection::new(server))) }
     }
 
-    /// Fails once the server has ended.
+    /// Returns an error once the server has ended.
     #[inline]
     fn poll_server(&self, half: usize, cx: &Context<'_>) -> io::Result<()> {
         match self.connection().server() {
@@ -45,7 +45,7 @@ impl<I> ServedIo<I> {
         }
     }
 
-    /// Fails what is pending once the server has ended. What is not goes on, to something that is pending, or to a flush.
+    /// Turns what is pending into an error once the server has ended. Anything else leads to something pending, or to a flush.
     #[inline]
     fn or_failed<T>(
         &self,
@@ -73,7 +73,7 @@ impl<I> ServedIo<I> {
         &self.closes.0
     }
 
-    /// Tells the connection of a write of these parts.
+    /// Reports a write of these parts to the connection.
     #[inline]
     fn wrote<'a>(&mut self, polled: &Poll<io::Result<usize>>, parts: impl Iterator<Item = &'a [u8]> + Clone) {
         let written = match polled {
@@ -96,7 +96,7 @@ impl<I> ServedIo<I> {
         self.tell(polled);
     }
 
-    /// Tells the connection of a write, or of a flush that has not succeeded.
+    /// Reports a write, or an unsuccessful flush, to the connection.
     fn tell<T>(&self, polled: &Poll<io::Result<T>>) {
         self.connection().mark_unflushed();
         if let Poll::Ready(Err(_)) = polled {
@@ -163,7 +163,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for ServedIo<I> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Servers flush before they shut down, and send nothing after it.
+        // Servers flush before they shut down, and send nothing afterwards.
         self.connection().close();
         let polled = Pin::new(&mut self.io).poll_shutdown(cx);
         self.or_failed(polled, WRITES, cx)

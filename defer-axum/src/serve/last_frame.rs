@@ -1,4 +1,4 @@
-//! The last frame of an HTTP/2 response, which tells when h2 is done with it.
+//! The last frame of an HTTP/2 response. It shows when h2 is done with the response.
 
 use std::sync::{Arc, OnceLock};
 
@@ -9,7 +9,7 @@ use tokio::task;
 use super::connection::Connection;
 use crate::release::ReleaseGuard;
 
-/// How a response ended that was broken off after its last frame. h2 discards that frame if it has not written it yet.
+/// The delivery of a response that was aborted after its last frame. h2 discards that frame if it has not written it yet.
 pub(super) type BrokenOff = Arc<OnceLock<Delivery>>;
 
 /// Returns an empty last frame. It releases the jobs once it has been sent, or can no longer be sent.
@@ -26,7 +26,7 @@ pub(super) fn last_frame(
     })
 }
 
-/// The owner of an empty last frame. It is dropped when h2 has written the frame, or throws it away.
+/// The owner of an empty last frame. It is dropped when h2 has written the frame, or discards it.
 ///
 /// The frame belongs to one stream, whatever memory the stream's data shares with others, and follows all of that data. It
 /// cannot be split and needs no window: hyper 1.12 and h2 0.4.20 pass an empty frame on without one.
@@ -45,11 +45,11 @@ impl AsRef<[u8]> for LastFrame {
 }
 
 impl Drop for LastFrame {
-    /// The connection's task writes frames (h2 0.4.20). If the task of the frame's own stream drops it, it was never handed over: the
-    /// stream was reset before. Otherwise the connection finds out.
+    /// Only the connection's task writes frames (h2 0.4.20). If the task of the frame's own stream drops the frame, h2 never
+    /// got it: the stream was reset before. Otherwise the connection finds out.
     ///
-    /// h2 drops a frame as short as this once it has copied it into its write buffer, which is empty when the next flush
-    /// succeeds. That flush means that the frame was sent.
+    /// h2 drops such a short frame once it has copied it into its write buffer. The buffer is empty at the next successful flush,
+    /// so that flush means that the frame was sent.
     fn drop(&mut self) {
         let Some(guard) = self.guard.take() else { return };
         let handed_over = self.stream.is_none() || self.stream != task::try_id();

@@ -1,4 +1,4 @@
-//! The listener, whose connections are watched.
+//! The listener, which watches its connections.
 
 use std::{fmt, io, marker::PhantomData, sync::Arc};
 

@@ -35,12 +35,12 @@ use super::{
     worker::{StopWorkers, Workers},
 };
 
-/// How long a shutdown waits for open requests, unless set. Together with [`DRAIN_TIMEOUT`] it is less than the 30 s that Kubernetes
-/// gives a process.
+/// The default time that a shutdown waits for open requests. Together with [`DRAIN_TIMEOUT`] it is less than the 30 s that
+/// Kubernetes gives a process.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long a shutdown then waits for jobs, unless set.
+/// The default time that a shutdown then waits for jobs.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long to wait for connections to end after they were made to fail. A connection whose handler blocks its thread does not
+/// The time that failed connections have to end. A connection whose handler blocks its thread does not
 /// end.
 const FAIL_WITHIN: Duration = Duration::from_secs(1);
 
@@ -269,7 +269,7 @@ where
 
     fn into_future(self) -> ServeFuture<()> {
         if !self.workers.is_empty() {
-            // Dropped, it ends its connections as axum's does, and announces nothing.
+            // If this is dropped, it ends its connections as axum's server does, and announces nothing.
             let (alive, dropped) = oneshot::channel::<()>();
             let serving = serve_until(self, async { dropped.await.is_ok() }, CLOSE_TIMEOUT, DRAIN_TIMEOUT);
             return ServeFuture(Box::pin(async move {
@@ -334,7 +334,7 @@ where
     let stopped = async move {
         let announces = tokio::select! {
             announces = signal => announces,
-            // Nothing is sent if the server is dropped.
+            // `fail` sends nothing if the server is dropped.
             Ok(()) = failed => true,
         };
         if announces {
@@ -352,18 +352,18 @@ where
         loop {
             tokio::select! {
                 served = &mut serving => {
-                    // Handlers of HTTP/2 have tasks of their own.
+                    // HTTP/2 handlers have their own tasks.
                     if state.has_failed() {
                         late.await;
                     } else {
-                        // An upgrade that is open is not waited for any longer.
+                        // Waits no longer for an open upgrade.
                         let _ = timeout(FAIL_WITHIN, state.all_gone()).await;
                     }
                     break served;
                 }
                 () = &mut late => break Ok(()),
                 () = workers.failed(), if fail.is_some() => {
-                    // Nobody receives it after the signal.
+                    // The receiver is gone after the signal.
                     let _ = fail.take().map(|fail| fail.send(()));
                 }
             }
@@ -375,7 +375,8 @@ where
     served.and(ended).map(|()| report)
 }
 
-/// Begins the shutdown at the signal, or if its future panics: axum takes a panic for the signal (0.8.9).
+/// Begins the shutdown at the signal, when a worker fails, or if the signal's future panics: axum treats a panic as the signal
+/// (0.8.9).
 struct ClosingBegins {
     workers: StopWorkers,
     state: Arc<ServerState>,
@@ -387,7 +388,7 @@ impl ClosingBegins {
         self.workers.stop();
         self.state.drained.announce();
         self.state.close();
-        // Nobody receives it if the server is dropped.
+        // The receiver is gone if the server is dropped.
         let _ = self.closes.take().map(|closes| closes.send(()));
     }
 }
@@ -400,7 +401,7 @@ impl Drop for ClosingBegins {
     }
 }
 
-/// Completes when the server is to go on without the connections that are left.
+/// Completes when the server must go on without the remaining connections.
 async fn late(closing: oneshot::Receiver<()>, state: &ServerState, close_timeout: Duration) {
     if closing.await.is_err() {
         return pending().await;
@@ -412,8 +413,8 @@ async fn late(closing: oneshot::Receiver<()>, state: &ServerState, close_timeout
     }
 }
 
-/// Shuts all runners down, again and again until none of them has anything left: jobs of one may defer on another, or on one that
-/// nobody knew.
+/// Shuts all runners down repeatedly until none of them has anything left. Jobs of one may defer on another, or on one that was
+/// not known before.
 async fn drain(drained: &Drained, timeout: Duration) -> ShutdownReport {
     let since = Instant::now();
     let mut report = ShutdownReport::default();
@@ -426,7 +427,7 @@ async fn drain(drained: &Drained, timeout: Duration) -> ShutdownReport {
             stats.pending + stats.running == 0
         };
         let now = drained.runners();
-        // One that was not known is shut down too, if only to name what it has.
+        // A newly known runner is shut down too, if only to report its jobs.
         if now.len() == runners.len() && (since.elapsed() >= timeout || now.iter().all(is_idle)) {
             report.unfinished.sort_by_key(|job| job.id);
             return report;
@@ -434,7 +435,7 @@ async fn drain(drained: &Drained, timeout: Duration) -> ShutdownReport {
     }
 }
 
-/// Shuts runners down at the same time.
+/// Shuts runners down concurrently.
 async fn shut_down(runners: &[Runner], timeout: Duration, report: &mut ShutdownReport) {
     let mut shutdowns: Vec<_> = runners.iter().map(|runner| Box::pin(runner.shutdown(timeout))).collect();
     poll_fn(|cx| {

@@ -79,13 +79,13 @@ where
     }
 }
 
-/// The app on one connection. `T` marks the requests that came over it.
+/// The app on one connection. `T` marks the requests that came over the connection.
 pub(super) struct Served<S, T> {
     app: S,
     connection: Arc<Connection>,
-    /// The number of the server. 0 if somebody else serves.
+    /// The number of the server, or 0 if it is not `serve`.
     server: usize,
-    // Shared with the clones: hyper-util clones the service for each request.
+    // Shared with clones, because hyper-util clones the service for each request.
     origin: Arc<Origin<T>>,
 }
 
@@ -95,10 +95,10 @@ impl<S, T: Clone + Send + Sync + 'static> Served<S, T> {
     }
 }
 
-/// Marks the requests of a connection. One that is made in this process lacks the mark.
+/// Marks the requests of a connection. A request made within this process lacks the mark.
 struct Origin<T> {
     mark: T,
-    /// The mark, and room for what a router adds: a copy has it too, where an insertion would let the map grow later.
+    /// The mark, and room for what a router adds. Copies have that room too, whereas an insertion would grow the map later.
     extensions: Extensions,
 }
 
@@ -108,7 +108,7 @@ impl<T: Clone + Send + Sync + 'static> Origin<T> {
         struct Room<const N: usize>;
         let mut extensions = Extensions::new();
         extensions.insert(mark.clone());
-        // A map for three grows to one for seven.
+        // A map for three entries grows to one for seven.
         extensions.insert(Room::<0>);
         extensions.insert(Room::<1>);
         extensions.insert(Room::<2>);
@@ -179,14 +179,14 @@ pin_project! {
     }
 }
 
-/// A request that was received, until its response goes out.
+/// A received request, until its response is returned.
 struct Exchange {
     outermost: Outermost,
     connection: Arc<Connection>,
     is_http2: bool,
     is_connect: bool,
     is_head: bool,
-    /// The response, while it waits until everything before it is flushed.
+    /// The response, while it is waiting until everything before it is flushed.
     response: Option<Box<Response>>,
 }
 
@@ -201,7 +201,7 @@ where
         let this = self.project();
         let response = match this.exchange.response.take() {
             Some(response) => *response,
-            // An axum body stays as it is.
+            // An axum body is not boxed again.
             None => ready!(this.exchange.outermost.enter(|| this.inner.poll(cx)))?.map(Body::new),
         };
         if this.exchange.outermost.is_unused() {
@@ -230,7 +230,7 @@ impl Exchange {
         } else {
             ServedBody::http2(body, announced, outermost, connection)
         };
-        // Boxed in the type that `Body::new` takes as it is.
+        // Boxed in the type that `Body::new` takes without boxing it again.
         Response::from_parts(head, Body::new(UnsyncBoxBody::new(body)))
     }
 }

@@ -1,4 +1,4 @@
-//! Shared by a server and its connections: whether it is shutting down, and which runners it drains.
+//! Shared by a server and its connections: the phase of its shutdown, and the runners it drains.
 
 use std::{
     collections::HashMap,
@@ -21,7 +21,7 @@ pub(super) struct ServerState {
     phase: AtomicU8,
     /// The wakers of the tasks that poll the remaining connections' halves, by their keys.
     wakers: Mutex<HashMap<usize, Waker>>,
-    /// The connections of which anything is left.
+    /// The number of connections with anything left.
     connections: AtomicUsize,
     all_gone: Notify,
 }
@@ -30,7 +30,7 @@ pub(super) struct ServerState {
 const OPEN: u8 = 0;
 /// Connections end by themselves, and leave their wakers here.
 const CLOSING: u8 = 1;
-/// Connections that are left fail.
+/// The remaining connections fail.
 const FAILED: u8 = 2;
 
 impl Default for ServerState {
@@ -50,12 +50,12 @@ impl ServerState {
         self.wakers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The server ends: its connections are polled once more, and from then on who polls them can be woken.
+    /// Starts the shutdown. axum polls every connection once more, and from then on their tasks can be woken.
     pub(super) fn close(&self) {
         self.phase.store(CLOSING, Ordering::Release);
     }
 
-    /// Lets the connections that are left fail.
+    /// Makes the remaining connections fail.
     pub(super) fn fail(&self) {
         self.phase.store(FAILED, Ordering::Release);
         let wakers = std::mem::take(&mut *self.lock());
@@ -76,7 +76,7 @@ impl ServerState {
         }
     }
 
-    /// Waits until nothing is left of any connection, neither a handler of HTTP/2, which has a task of its own, nor an upgrade.
+    /// Waits until nothing is left of any connection: neither an HTTP/2 handler, which has its own task, nor an upgrade.
     pub(super) async fn all_gone(&self) {
         loop {
             let gone = self.all_gone.notified();
@@ -88,10 +88,10 @@ impl ServerState {
         }
     }
 
-    /// Returns the error of a connection that is polled after its time.
+    /// Returns an error if the connection is polled after its time.
     ///
-    /// At the end of a server axum tells each connection to end, which polls it (axum 0.8.9). At each poll hyper flushes, or waits for a
-    /// read or a write (1.12). So each connection that is left has left its waker.
+    /// At the end of a server, axum tells each connection to end, which polls it (axum 0.8.9). At each poll, hyper flushes, or
+    /// waits for a read or a write (1.12). So each remaining connection has left its waker.
     #[inline]
     pub(super) fn poll(&self, half: usize, cx: &Context<'_>) -> io::Result<()> {
         if self.phase.load(Ordering::Acquire) == OPEN {
@@ -103,7 +103,7 @@ impl ServerState {
     #[cold]
     fn poll_late(&self, half: usize, cx: &Context<'_>) -> io::Result<()> {
         let mut wakers = self.lock();
-        // Under the lock: who fails them takes the wakers after this.
+        // Under the lock: `fail` takes the wakers after it has set the phase.
         if self.phase.load(Ordering::Acquire) == FAILED {
             return Err(io::Error::new(io::ErrorKind::TimedOut, "the server has ended"));
         }
@@ -114,7 +114,7 @@ impl ServerState {
         Ok(())
     }
 
-    /// A connection has ended.
+    /// Removes a connection that has ended.
     pub(super) fn forget(&self, halves: [usize; 2]) {
         if self.phase.load(Ordering::Acquire) == OPEN {
             return;

@@ -1,4 +1,4 @@
-//! Workers of queues, which run beside the server.
+//! Queue workers that run next to the server.
 
 use std::{fmt, future::pending, io, time::Duration};
 
@@ -9,10 +9,10 @@ use tokio::{
     time::timeout,
 };
 
-/// How long after the drain's deadline a worker may still store how its jobs ended.
+/// The time after the drain's deadline in which a worker may still store how its jobs ended.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Workers that do not run yet.
+/// Workers that have not started.
 #[derive(Default)]
 pub(super) struct Workers(Vec<Box<dyn RunWorker>>);
 
@@ -25,7 +25,7 @@ impl Workers {
         self.0.is_empty()
     }
 
-    /// Runs each in a task of its own: its panic is its own, and it goes on to its end if the server is dropped.
+    /// Runs each worker in its own task. Its panic affects no other, and it finishes its jobs if the server is dropped.
     pub(super) fn start(self) -> RunningWorkers {
         let stop = StopWorkers(watch::Sender::new(false));
         let mut tasks = JoinSet::new();
@@ -43,7 +43,7 @@ impl fmt::Debug for Workers {
     }
 }
 
-/// Tells workers to take no more.
+/// Tells workers to stop taking jobs.
 #[derive(Clone)]
 pub(super) struct StopWorkers(watch::Sender<bool>);
 
@@ -55,13 +55,13 @@ impl StopWorkers {
     fn stopped(&self) -> BoxFuture<'static, ()> {
         let mut stop = self.0.subscribe();
         Box::pin(async move {
-            // An error means that nobody is left to say so.
+            // An error means that the sender is gone, which also stops the worker.
             let _ = stop.wait_for(|stop| *stop).await;
         })
     }
 }
 
-/// Workers that run. Dropped, they take no more jobs.
+/// Running workers. If this is dropped, they stop taking jobs.
 pub(super) struct RunningWorkers {
     stop: StopWorkers,
     tasks: JoinSet<Result<(), BoxError>>,
@@ -74,7 +74,7 @@ impl RunningWorkers {
         self.stop.clone()
     }
 
-    /// Completes when a worker has failed, which nothing but the end of the server makes up for.
+    /// Completes when a worker has failed. Then the server has to end.
     pub(super) async fn failed(&mut self) {
         while self.error.is_none() {
             match self.tasks.join_next().await {
@@ -84,8 +84,8 @@ impl RunningWorkers {
         }
     }
 
-    /// Tells them to stop, and waits until all of them have ended, for this long and the time to write. Returns the error of the
-    /// first that failed.
+    /// Tells the workers to stop, and waits until all have ended: for this long, and then for the time to write. Returns the
+    /// error of the first that failed.
     pub(super) async fn ended(mut self, left: Duration) -> io::Result<()> {
         self.stop.stop();
         let all = async {
@@ -119,7 +119,7 @@ impl RunningWorkers {
 impl Drop for RunningWorkers {
     fn drop(&mut self) {
         self.stop.stop();
-        // They finish what they have.
+        // They finish the jobs they have.
         self.tasks.detach_all();
     }
 }

@@ -45,7 +45,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Deferred {
     list: Arc<JobList>,
-    /// `None` for a job that was shed at once.
+    /// `None` for a job that was shed immediately.
     index: Option<usize>,
     id: JobId,
     /// Set by [`unique`](Self::unique) and [`at_most_every`](Self::at_most_every), and shared with the clones that follow.
@@ -192,10 +192,10 @@ impl Deferred {
     /// [`Runner::status`](crate::Runner::status) and [`watch`](crate::Runner::watch) lead from its id to the job that runs in
     /// its place.
     ///
-    /// This is checked now, and again when the response is over. A job that is a duplicate now is dropped once the handler has answered;
-    /// until then it can still [`replace`](Self::replace) the other. From then on, the handle of the job that remains can neither
-    /// cancel nor delay it. [`Runner::cancel`](crate::Runner::cancel) still cancels it, and watchers of its duplicates see
-    /// that.
+    /// This is checked now, and again when the response is over. A job that is already a duplicate is dropped once the handler
+    /// has answered. Until then, it can still [`replace`](Self::replace) the other. From then on, the handle of the job that
+    /// remains can neither cancel nor delay it. [`Runner::cancel`](crate::Runner::cancel) still cancels it, and watchers of its
+    /// duplicates see that.
     ///
     /// A durable job goes through its queue. It is dropped there if another job with its key is ready and has not been taken
     /// yet, by any process. [`is_duplicate`](Self::is_duplicate) returns true once the queue has answered.
@@ -210,7 +210,7 @@ impl Deferred {
     /// # async fn main() {
     /// # let runner = Runner::default();
     /// for _ in 0..3 {
-    ///     // Three requests in short order.
+    ///     // Three requests in quick succession.
     ///     scope(&runner, async {
     ///         defer(SyncCart { cart: 42 }).unique("sync:42").delay(Duration::from_millis(200));
     ///     })
@@ -229,21 +229,21 @@ impl Deferred {
         self.clone()
     }
 
-    /// Takes the place of the job with the same [unique](Self::unique) key that is pending, instead of being left out for it.
+    /// Replaces the pending job with the same [unique](Self::unique) key, instead of being dropped as its duplicate.
     ///
-    /// The job is a whole one of its own, with its fields and its request, and may be of another type. It starts when the other would
-    /// have: with [`delay`](Self::delay), once so long after the first, however many follow. The other is then a
-    /// [duplicate](Self::is_duplicate) of this one and counts as cancelled, and its id leads to the job that runs, through
-    /// a thousand of them. Use [`replace_within`](Self::replace_within) to wait for a pause instead.
+    /// This job keeps its own fields and its own request, and may be of another type. It starts when the other one would have
+    /// started: with [`delay`](Self::delay), that is one delay after the first job, however many follow. The other job is then a
+    /// [duplicate](Self::is_duplicate) of this one and counts as cancelled. Its id leads to the job that runs, even through a
+    /// thousand replacements. To wait for a pause instead, use [`replace_within`](Self::replace_within).
     ///
-    /// Only a job replaces that will certainly run, and only one that will is replaced: with [`on_success`](Self::on_success)
-    /// that is known when the response is over, with [`when`](Self::when) once the predicate was asked. Until then both wait. A job
-    /// that runs is never replaced, so that no change is missed, nor is one whose response is not over. Of two in one request
-    /// the later one stays. What others were left out for may be replaced: the new job stands for all of them. The order of
-    /// the calls `unique`, `replace` and `delay` does not matter. Without a unique key this has no effect.
+    /// A job only replaces another if both will certainly run. With [`on_success`](Self::on_success), this is known when the
+    /// response is over, and with [`when`](Self::when), once the predicate was evaluated. Until then, both wait. A running job is
+    /// never replaced, so no change is missed, and neither is a job whose response is not over. Of two such jobs in one request,
+    /// the later one stays. A job that has duplicates can be replaced: the new job stands for all of them. The order of the calls
+    /// to `unique`, `replace` and `delay` does not matter. Without a unique key, this has no effect.
     ///
-    /// It holds on this runner, and of durable jobs in their queue, in all processes; see [`unique`](Self::unique). These are different
-    /// places: a durable job does not replace one that waits in memory, nor the other way round.
+    /// This applies within this runner. Durable jobs are replaced in their queue, across all processes: see
+    /// [`unique`](Self::unique). A durable job does not replace one that waits in memory, nor the other way round.
     ///
     /// ```
     /// # use defer_core::{Runner, defer_fn, scope};
@@ -252,7 +252,7 @@ impl Deferred {
     /// # async fn main() {
     /// # let runner = Runner::default();
     /// for token in 1..=3 {
-    ///     // Three requests in short order. One job runs, 200 ms after the first, and sends the last token.
+    ///     // Three requests in quick succession. One job runs, 200 ms after the first, and sends the last token.
     ///     scope(&runner, async {
     ///         defer_fn(move |_| async move {
     ///             println!("push token {token}");
@@ -272,11 +272,11 @@ impl Deferred {
         self.set_replace(Replace::AtItsTime)
     }
 
-    /// Takes the place of the job with the same [unique](Self::unique) key that is pending, and starts its own
-    /// [`delay`](Self::delay) anew, but no later than `longest` after the response of the first of them was over: a
-    /// debounce with a maximum wait. A single job waits no longer either.
+    /// Replaces the pending job with the same [unique](Self::unique) key, and starts its own [`delay`](Self::delay) from the
+    /// beginning. It starts no later than `longest` after the response of the first such job was over: a debounce with a maximum
+    /// wait. This maximum also applies to a single job.
     ///
-    /// Otherwise it is as [`replace`](Self::replace).
+    /// Otherwise it works like [`replace`](Self::replace).
     ///
     /// ```
     /// # use defer_core::{Runner, defer_fn, scope};
@@ -287,7 +287,7 @@ impl Deferred {
     /// # let runner = Runner::default();
     /// for edit in 1..=10 {
     ///     scope(&runner, async {
-    ///         // Once nobody has typed for 2 s, and every 5 s while somebody does.
+    ///         // Once typing has paused for 2 s, and at least every 5 s while it goes on.
     ///         defer_fn(move |_| async move { println!("index as of edit {edit}") })
     ///             .unique("index:42")
     ///             .replace_within(Duration::from_secs(5))
@@ -311,16 +311,17 @@ impl Deferred {
         self.clone()
     }
 
-    /// Runs the job, unless one with this key started less than this long ago on this runner: now, and then not for a while.
+    /// Runs the job, unless one with this key started less than this long ago on this runner. Use it to run a job now, and then
+    /// not for a while.
     ///
-    /// This is checked when the job is about to start: after its condition, its delay and its turn. A job that is left out is a
-    /// [duplicate](Self::is_duplicate) of the one that started and counts as cancelled, and its id leads to that one. That one
-    /// may have ended by then, or fail: to hear of every change use [`unique`](Self::unique), which waits for the next. Another attempt is
-    /// not checked again. A second call replaces the first.
+    /// This is checked when the job is about to start: after its condition, its delay and its turn. A job that is dropped is a
+    /// [duplicate](Self::is_duplicate) of the one that started and counts as cancelled, and its id leads to that one. That job
+    /// may have ended by then, or may fail. If no change may be missed, use [`unique`](Self::unique), which waits for the next
+    /// run. Retries are not checked again. A second call replaces the first.
     ///
-    /// Use one duration for a key: a start is remembered for as long as the jobs that started asked for.
+    /// Always use the same duration for a key: a start is remembered for as long as the started jobs requested.
     ///
-    /// A durable job goes through its queue, and is checked there when it is taken, among all processes.
+    /// A durable job goes through its queue, and is checked when it is taken, across all processes.
     ///
     /// ```
     /// # use defer_core::{Runner, defer_fn, scope};
@@ -330,7 +331,7 @@ impl Deferred {
     /// # async fn main() {
     /// # let runner = Runner::default();
     /// for _ in 0..3 {
-    ///     // Three webhooks in short order.
+    ///     // Three webhooks in quick succession.
     ///     scope(&runner, async {
     ///         defer_fn(|_| async { println!("looking for conflicts") })
     ///             .at_most_every("conflicts", Duration::from_secs(60));
@@ -350,9 +351,9 @@ impl Deferred {
         self.clone()
     }
 
-    /// Returns whether the job is a duplicate: it was dropped because another job with its [`unique`](Self::unique) key was pending, has
-    /// [replaced](Self::replace) it, or [had just started](Self::at_most_every). Call this on a handle on which `unique` or
-    /// `at_most_every` was called, on the handle that it returned, or on a clone of either.
+    /// Returns whether the job is a duplicate: it was dropped because another job with its [`unique`](Self::unique) key was
+    /// pending, has [replaced](Self::replace) it, or [had just started](Self::at_most_every). Call this on the handle on which
+    /// you called `unique` or `at_most_every`, on the handle that the call returned, or on a clone of either.
     pub fn is_duplicate(&self) -> bool {
         self.duplicate_of.get().is_some_and(|duplicate_of| duplicate_of.get().is_some())
     }

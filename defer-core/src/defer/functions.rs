@@ -92,7 +92,7 @@ fn defer_incoming(kind: &'static JobType, job: &mut dyn Incoming) -> Result<Defe
     }
 }
 
-/// Adds a job to a list of the global runner, which is released at once.
+/// Adds a job to a list of the global runner, which is released immediately.
 #[cold]
 fn defer_globally(kind: &'static JobType, job: &mut dyn Incoming) -> Result<Deferred, DeferError> {
     let list = JobList::new(Runner::global().engine, Origin::current()?);
@@ -116,7 +116,7 @@ pub(super) fn join(list: Arc<JobList>, kind: &'static JobType, job: &mut dyn Inc
     Deferred::new(list, index, id)
 }
 
-/// Returns the type of a closure, which has the name that the compiler gives it.
+/// Returns the type of a closure, named as the compiler names the closure.
 pub(super) fn closure_type<F>() -> &'static JobType {
     const { &JobType::new(std::any::type_name::<F>, Policy::new()) }
 }

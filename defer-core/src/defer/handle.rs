@@ -48,7 +48,7 @@ impl Defer {
         join(self.list.clone(), job_type::<J>(), &mut NewJob::new(job))
     }
 
-    /// Defers a closure, as [`defer_fn`] does.
+    /// Defers a closure, like [`defer_fn`].
     pub fn push_fn<F, Fut>(&self, work: F) -> Deferred
     where
         F: FnOnce(JobContext) -> Fut + Send + 'static,
@@ -97,7 +97,7 @@ impl Defer {
         self.list.cancel_key(key.as_ref(), None)
     }
 
-    /// Returns how many of the request's jobs can still be cancelled or changed.
+    /// Returns the number of the request's jobs that can still be cancelled or changed.
     pub fn len(&self) -> usize {
         self.list.waiting()
     }

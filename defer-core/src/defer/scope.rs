@@ -118,7 +118,7 @@ impl Scope {
         }
     }
 
-    /// Begins to store durable jobs, as [`JobList::store`] does.
+    /// Starts storing durable jobs, like [`JobList::store`].
     #[inline]
     pub fn store(&self, status: StatusCode) -> Option<BoxFuture<'static, ()>> {
         match &self.current {
@@ -127,7 +127,7 @@ impl Scope {
         }
     }
 
-    /// Releases the jobs, as [`JobList::release`] does.
+    /// Releases the jobs, like [`JobList::release`].
     pub fn release(&self, response: Option<ResponseInfo>) {
         if let Current::Used(list) = &self.current {
             list.release(response);

@@ -1,4 +1,4 @@
-//! Jobs of many requests that run together.
+//! Jobs of many requests that run together in batches.
 
 use std::{
     fmt,
@@ -19,9 +19,9 @@ use crate::{
 /// a second. Whatever its size, it runs on one permit of [`max_running`](crate::RunnerBuilder::max_running); `max_running` on the type
 /// limits how many of its batches run at once.
 ///
-/// A batch does not wait for more jobs where that would hold somebody up: while
-/// [`max_pending`](crate::RunnerBuilder::max_pending) jobs wait or a response waits for room, during [`Runner::idle`](crate::Runner::idle),
-/// and from the beginning of a [shutdown](crate::Runner::shutdown).
+/// A batch does not wait for more jobs if that would block others: while [`max_pending`](crate::RunnerBuilder::max_pending) jobs
+/// wait or a response waits for room, during [`Runner::idle`](crate::Runner::idle), and from the beginning of a
+/// [shutdown](crate::Runner::shutdown).
 ///
 /// ```
 /// # mod defer_axum { pub use defer_core::*; }
@@ -44,22 +44,22 @@ use crate::{
 /// }
 /// ```
 ///
-/// Each job is counted, reported and measured by itself, with its own id, attempts and end. You can
-/// [cancel](crate::Deferred::cancel) a job until its batch starts. Its condition, delay, unique and serial keys are those of any
-/// job, and come before it joins: of jobs with the same serial key, one is in a batch at a time. In a batch, jobs are in the order in
-/// which they joined, so those of one request are in the order deferred. Jobs that were deferred on different Tokio runtimes
-/// join different batches.
+/// Each job is counted, reported and measured on its own, with its own id, attempts and end. You can
+/// [cancel](crate::Deferred::cancel) a job until its batch starts. Its condition, delay, unique key and serial key work as for
+/// any other job, and are handled before it joins a batch: of the jobs with the same serial key, only one is in a batch at a
+/// time. The jobs of a batch are in the order in which they joined, so those of one request are in the order in which they were
+/// deferred. Jobs that were deferred on different Tokio runtimes join different batches.
 ///
 /// # A batch that fails
 ///
-/// An error, a panic or a timeout fails an attempt of each job of the batch. Those with tries left wait for their backoff, and join
-/// a batch again. A job makes the last of several attempts by itself, so that it does not fail permanently because of
-/// another. With `tries = 3` a job runs twice in a batch and once by itself; with `tries = 1` only in a batch.
-/// [`fatal`](JobError::fatal) has no effect in a batch of several, because it cannot say which job it is about.
+/// An error, a panic or a timeout fails an attempt of each job of the batch. Jobs with tries left wait for their backoff, and
+/// join a batch again. If a job has several attempts, it makes the last one by itself, so that it does not fail permanently
+/// because of another job. With `tries = 3`, a job runs twice in a batch and once by itself; with `tries = 1`, only in a batch.
+/// [`fatal`](JobError::fatal) has no effect in a batch of several jobs, because it cannot say which of them it is about.
 ///
 /// # The context
 ///
-/// The context belongs to the batch, even if that has a single job:
+/// The context belongs to the batch, even if the batch has a single job:
 ///
 /// | | in a batch |
 /// |---|---|
@@ -74,18 +74,18 @@ use crate::{
 ///
 /// # Cancel safety
 ///
-/// The future of `run` may be dropped at any `.await`, as that of [`Job::run`](crate::Job::run): when its jobs have timed out or were all
-/// cancelled, and at the end of a shutdown.
+/// Like the future of [`Job::run`](crate::Job::run), the future of `run` may be dropped at any `.await`: when its jobs have timed
+/// out or were all cancelled, and at the end of a shutdown.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` runs in batches: it does not implement `BatchJob`",
     label = "this type has no `impl BatchJob`",
     note = "say what its jobs do together: `impl BatchJob for {Self} {{ async fn run(jobs: &[Self], cx: &JobContext) -> JobResult {{ .. }} }}`"
 )]
 pub trait BatchJob: Batched + Sized + Send + Sync + 'static {
-    /// Does the work of these jobs: at least one, and at most as many as the type's `batch`.
+    /// Does the work of these jobs: at least one, and at most the type's `batch`.
     fn run(jobs: &[Self], cx: &JobContext) -> impl Future<Output = JobResult> + Send;
 
-    /// Called once when a job is given up, with its own context, as [`Job::failed`](crate::Job::failed).
+    /// Called once if a job fails permanently, with the job's own context. See [`Job::failed`](crate::Job::failed).
     fn failed(&self, cx: &JobContext, error: &JobError) -> impl Future<Output = ()> + Send {
         let _ = (cx, error);
         ready(())
@@ -100,7 +100,7 @@ pub trait BatchJob: Batched + Sized + Send + Sync + 'static {
 )]
 pub trait Batched {}
 
-/// How the jobs of a type run together. Used by the derive.
+/// The parameters of a type's batches. Used by the derive.
 pub struct Batching<J> {
     pub(crate) size: usize,
     pub(crate) within: Duration,
@@ -111,11 +111,11 @@ pub struct Batching<J> {
 type Run<J> = for<'a> fn(&'a [J], &'a JobContext) -> BoxFuture<'a, JobResult>;
 type Failed<J> = for<'a> fn(&'a J, &'a JobContext, &'a JobError) -> BoxFuture<'a, ()>;
 
-/// At most so many jobs in a batch, of which the first waits for at most this long. Used by the derive.
+/// Creates batches of at most this many jobs. The first job of each waits for at most this long. Used by the derive.
 ///
-/// Not a method of [`Batching`]: without `BatchJob` the compiler would only say that there is no such method.
+/// Not a method of [`Batching`]: without `BatchJob`, the compiler would only report that there is no such method.
 pub const fn batching<J: BatchJob>(size: usize, within: Duration) -> Batching<J> {
-    // They may panic before they return their futures.
+    // The functions may panic before they return their futures.
     Batching {
         size,
         within,

@@ -17,7 +17,7 @@ use crate::{
     primitives::{BoxFuture, panic::Panicked},
 };
 
-/// Runs a part of a job on a thread of the pool, in its scope and its span. The thread keeps the turns until it returns.
+/// Runs a part of a job on a thread of the pool, in its scope and span. The thread keeps the turns until it returns.
 pub(super) async fn on_pool(part: BoxFuture<'static, JobResult>, turns: Vec<Slot>) -> JobResult {
     let runtime = tokio::runtime::Handle::current();
     let span = tracing::Span::current();
@@ -37,8 +37,8 @@ pub(super) async fn on_pool(part: BoxFuture<'static, JobResult>, turns: Vec<Slot
     }
 }
 
-/// A task on the blocking pool. If dropped before the job has a thread, the job never starts: one that timed out must not
-/// run later. If dropped after that, the job stops at its next `.await`.
+/// A task on the blocking pool. If this is dropped before the task has a thread, the job never starts, because a job that timed
+/// out must not run later. If dropped after that, the job stops at its next `.await`.
 struct OnPool {
     task: JoinHandle<Result<JobResult, Panicked>>,
     _stop: oneshot::Sender<Infallible>,

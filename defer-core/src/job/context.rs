@@ -1,4 +1,4 @@
-//! The context a job runs in.
+//! The context of a job.
 
 use std::{
     any::{TypeId, type_name},
@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-/// The context a job runs in: its id and attempt, its runner's state, and the request and response it comes from.
+/// The context of a job: its id and attempt, its runner's state, and the request and response that it comes from.
 ///
 /// Cloning is cheap: a clone is the same context.
 ///

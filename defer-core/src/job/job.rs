@@ -59,7 +59,7 @@ pub trait Job: Send + Sync + 'static {
     fn run(&self, cx: &JobContext) -> impl Future<Output = JobResult> + Send;
 
     /// Called once if the job fails permanently: its last attempt failed, panicked or timed out, or its error was fatal. Does
-    /// nothing by default. Implement it to mark the work as failed, or to notify somebody.
+    /// nothing by default. Implement it to mark the work as failed, or to notify someone.
     ///
     /// ```
     /// # use defer_core::{Job, JobContext, JobError, JobResult};
@@ -101,13 +101,13 @@ pub trait Deferrable: Job + Sized {
     const NAME: &'static str;
     /// The policy by which jobs of this type are run.
     const POLICY: Policy;
-    /// Serializes the job for a queue; `None` for a type that is never queued.
+    /// Serializes the job for a queue. `None` for a type that is never queued.
     #[doc(hidden)]
     const ENCODE: Option<Encode<Self>> = None;
     /// Deserializes a job that went through [`ENCODE`](Self::ENCODE).
     #[doc(hidden)]
     const DECODE: Option<Decode<Self>> = None;
-    /// How jobs of the type run together; `None` if each runs by itself.
+    /// The parameters of the type's batches. `None` if each job runs by itself.
     #[doc(hidden)]
     const BATCH: Option<Batching<Self>> = None;
     /// Shows the job in the messages of failed tests, if it implements `Debug`.
@@ -135,7 +135,7 @@ impl Envelope {
     }
 }
 
-/// An argument of a function that is a job.
+/// An argument of a job function.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be an argument of a job: it does not implement `Clone`",
     label = "each attempt gets a clone of this",
@@ -175,7 +175,7 @@ impl<E: Into<JobError>> Output for Result<(), E> {
     }
 }
 
-/// Converts the output of a function that is a job. Used by `#[job]`.
+/// Converts the output of a job function. Used by `#[job]`.
 #[inline]
 pub fn job_result(output: impl Output) -> JobResult {
     output.into_job_result()

@@ -1,4 +1,4 @@
-//! Middleware around each attempt.
+//! Wraps each attempt in middleware.
 
 use std::{
     fmt,
@@ -18,7 +18,7 @@ use crate::{
     primitives::BoxFuture,
 };
 
-/// Middleware around each attempt.
+/// Middleware that wraps each attempt.
 pub(crate) type Around =
     Box<dyn for<'a> Fn(&'a JobContext, Next<'a>) -> BoxFuture<'a, JobResult> + Send + Sync>;
 
@@ -44,8 +44,8 @@ impl fmt::Debug for Next<'_> {
     }
 }
 
-/// Wraps an attempt in what its runner has for that: its middleware and its watchdog. A blocking job is wrapped
-/// [where it runs](wrap_blocking), and may do what the watchdog is there for.
+/// Wraps an attempt in its runner's middleware and watchdog. A blocking job is wrapped [where it runs](wrap_blocking), and is not
+/// watched, because it may block.
 pub(crate) fn wrap<'a>(
     list: &Arc<JobList>,
     job: JobRef,
@@ -81,7 +81,7 @@ fn wrap_in<'a>(
     let innermost: BoxFuture<'a, JobResult> = Box::pin(without_panics(attempt));
     let arounds = middleware.map_or(&[][..], |middleware| &middleware.0);
     arounds.iter().rev().fold(innermost, |next, around| {
-        // It may do something, and panic, before it returns its future.
+        // The middleware may run code, and panic, before it returns its future.
         Box::pin(async move { around(cx, Next(next)).await })
     })
 }
@@ -93,6 +93,6 @@ async fn without_panics(mut job: BoxFuture<'_, JobResult>) -> JobResult {
         Err(panic) => Poll::Ready(Err(panic)),
     });
     let result = result.await;
-    // An error says more than a panic in a drop after it.
+    // An error is more informative than a panic in a drop after it.
     result.and(caught(|| drop(job)))
 }

@@ -8,18 +8,19 @@ use std::{
 /// Writes a job.
 pub type Show<J> = fn(&J, &mut fmt::Formatter<'_>) -> fmt::Result;
 
-/// How a job type is written, if it is `Debug`: the inherent constant takes precedence over the trait's. Used by the derive.
+/// Holds the function that writes a job type, if the type is `Debug`: the inherent constant takes precedence over the trait's.
+/// Used by the derive.
 #[derive(Debug)]
 pub struct Shown<J>(PhantomData<J>);
 
 impl<J: Debug> Shown<J> {
-    /// How it is written.
+    /// The function that writes the type.
     pub const SHOW: Option<Show<J>> = Some(J::fmt);
 }
 
 /// The fallback for a job type that is not `Debug`.
 pub trait Unshown<J> {
-    /// How it is written.
+    /// No function: the type is not `Debug`.
     const SHOW: Option<Show<J>> = None;
 }
 

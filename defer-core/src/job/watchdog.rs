@@ -1,4 +1,4 @@
-//! Notices jobs that block their thread.
+//! Detects jobs that block their thread.
 
 use std::{
     future::Future,
@@ -18,8 +18,8 @@ use crate::{
     primitives::{BoxFuture, panic::drop_quietly, sync::lock},
 };
 
-/// Reports jobs whose `poll` has not returned for too long. A thread of its own looks at them from time to time, because the
-/// runtime's threads may be the blocked ones.
+/// Reports jobs whose `poll` takes too long to return. A thread of its own checks them periodically, because the runtime's
+/// threads may be the blocked ones.
 pub(crate) struct Watchdog {
     limit: Duration,
     polls: Mutex<Slab<Running>>,
@@ -55,7 +55,7 @@ impl Watchdog {
 
     fn leave(&self, key: usize) {
         let left = lock(&self.polls).try_remove(key);
-        // Not under the lock: it may be the last that knows its list.
+        // Dropped after releasing the lock, because it may have the last reference to its list.
         drop(left);
     }
 
@@ -69,7 +69,7 @@ impl Watchdog {
             }
         }
         for (key, since, cx, elapsed) in stuck {
-            // The hook of another may have taken long.
+            // The hook of another job may have taken long.
             let is_still = lock(&self.polls).get(key).is_some_and(|running| running.since == since);
             if is_still {
                 cx.list().report(cx.job(), &JobEventKind::Stuck { elapsed }, Times::default());
@@ -78,7 +78,7 @@ impl Watchdog {
         }
     }
 
-    /// How long between two looks: short beside the limit.
+    /// Returns the time between two checks, which is short compared to the limit.
     fn pause(&self) -> Duration {
         (self.limit / 4).clamp(Duration::from_millis(1), Duration::from_secs(1))
     }
@@ -108,7 +108,7 @@ impl Future for Watched<'_> {
     type Output = JobResult;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<JobResult> {
-        /// A job may panic.
+        /// Removes the job from the watched ones, even if it panics.
         struct Leave<'a>(&'a Watchdog, usize);
         impl Drop for Leave<'_> {
             fn drop(&mut self) {

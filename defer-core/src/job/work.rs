@@ -1,4 +1,4 @@
-//! The kinds of jobs: those on the runtime, those that something else owns too, and closures.
+//! The kinds of jobs: plain ones on the runtime, shared ones, and closures.
 
 use std::{
     future::{Future, ready},
@@ -22,25 +22,26 @@ use crate::{
 
 /// The work of an attempt: a job or a closure.
 pub(crate) trait Work: Send + 'static {
-    /// Whether attempts are boxed futures, of one type for all jobs, rather than part of their worker.
+    /// Whether attempts are boxed futures, of one type for all jobs, instead of being part of their worker.
     const IS_BOXED: bool = false;
 
-    /// Runs the job. It may panic before it returns its future, so call this inside of another.
+    /// Runs the job. It may panic before it returns its future, so call this inside another future.
     fn run(&mut self, cx: &JobContext) -> impl Future<Output = JobResult> + Send;
 
-    /// Runs the job. If it has a thread of its own, that keeps these turns until it returns, though this is dropped before that.
+    /// Runs the job. If the job has a thread of its own, the thread keeps these turns until it returns, even if this future is
+    /// dropped earlier.
     fn run_with(&mut self, cx: &JobContext, turns: Vec<Slot>) -> impl Future<Output = JobResult> + Send {
         drop(turns);
         self.run(cx)
     }
 
-    /// Tells the job that it is given up. It may panic as [`run`](Self::run) may.
+    /// Calls the job's `failed`. It may panic like [`run`](Self::run).
     fn failed(&mut self, cx: &JobContext, error: &JobError) -> impl Future<Output = ()> + Send {
         let _ = (cx, error);
         ready(())
     }
 
-    /// Returns what the job waits for in place of a permit, if it is of such a type.
+    /// Returns the gate that the job waits at instead of for a permit, if its type has one.
     fn gate(&mut self) -> Option<&mut dyn Gate> {
         None
     }
@@ -65,8 +66,8 @@ impl<J: Deferrable> Work for Plain<J> {
     }
 }
 
-/// A job that is not owned by its list alone: its thread on the blocking pool may still have it after a timeout, and a test may
-/// look at it.
+/// A job with other owners than its list: a thread on the blocking pool may still have it after a timeout, and a test may look at
+/// it.
 pub(crate) struct Shared<J>(pub(crate) Arc<J>);
 
 impl<J: Deferrable> Work for Shared<J> {
@@ -97,7 +98,7 @@ impl<J: Deferrable> Work for Shared<J> {
                 job.failed(&cx, &error).await;
                 Ok(())
             };
-            // There is no error but that it was stopped.
+            // The only error is that it was stopped.
             let _ = on_pool(Box::pin(told), Vec::new()).await;
         } else {
             self.0.failed(cx, error).await;
@@ -124,7 +125,7 @@ pub(crate) fn shared<J: Deferrable>(job: &Arc<J>) -> SharedJob {
     }
 }
 
-/// A closure, which has one attempt.
+/// A closure, which gets one attempt.
 pub(crate) struct Once<F>(pub(crate) Option<F>);
 
 impl<F, Fut> Work for Once<F>
@@ -135,13 +136,13 @@ where
     async fn run(&mut self, cx: &JobContext) -> JobResult {
         match self.0.take() {
             Some(work) => work(cx.clone()).await.into_job_result().map_err(only_once),
-            // Middleware lets it snooze.
+            // Middleware may have made it snooze.
             None => Err(only_once(JobError::snooze(Duration::ZERO))),
         }
     }
 }
 
-/// A closure cannot be run again, though it asks for that.
+/// Returns the error of a closure that asks to run again, which it cannot.
 fn only_once(error: JobError) -> JobError {
     if !error.is_snooze() {
         return error;

@@ -18,16 +18,16 @@ use crate::primitives::sync::{
 /// Room for a number of jobs.
 pub(crate) struct Capacity {
     max: usize,
-    /// [`JOB`] times the number of jobs that take room, plus [`WAITING`]. It exceeds `max` jobs when jobs were released
-    /// although their response could not be held.
+    /// [`JOB`] times the number of jobs that take room, plus [`WAITING`]. It exceeds `max` jobs if jobs were released although
+    /// their response could not be held.
     ///
-    /// One word, changed by read-modify-write alone, so that either the call that gives room back sees the waiting
+    /// A single word that is only changed by read-modify-write, so that either the call that gives back room sees the waiting
     /// response, or that response sees the room.
     taken: AtomicUsize,
     queue: Mutex<Queue>,
 }
 
-/// A response waits. Set and unset under the queue's lock, so it may lag behind.
+/// A response is waiting. Set and unset under the queue's lock, so it may lag behind.
 const WAITING: usize = 1;
 const JOB: usize = 2;
 
@@ -48,13 +48,13 @@ struct Waiter {
 #[derive(Debug, Default)]
 pub(crate) struct Ticket(Option<u64>);
 
-/// Whether a call let through all responses that there was room for.
+/// Whether all responses that had room were let through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Admitted {
     All,
-    /// Another response waits that would have found room by itself. Those that were let through have not released their
-    /// jobs yet, and may never do so: call [`Capacity::admit`] again once they had time to.
+    /// Another response is waiting that would have room if it were alone. The responses that were let through have not released
+    /// their jobs yet, and may never do so: call [`Capacity::admit`] again after giving them time.
     MoreSoon,
 }
 
@@ -63,22 +63,22 @@ impl Capacity {
         Self { max, taken: AtomicUsize::new(0), queue: Mutex::new(Queue::default()) }
     }
 
-    /// Returns how many jobs there is room for when none takes any.
+    /// Returns the maximum number of jobs.
     pub(crate) fn max(&self) -> usize {
         self.max
     }
 
-    /// Returns how many jobs take room.
+    /// Returns the number of jobs that take room.
     pub(crate) fn taken(&self) -> usize {
         self.taken.load(Ordering::Relaxed) / JOB
     }
 
-    /// Returns how many responses wait.
+    /// Returns the number of waiting responses.
     pub(crate) fn held(&self) -> usize {
         lock(&self.queue).waiting.len()
     }
 
-    /// Returns whether there is room for this many jobs and no response waits for it.
+    /// Returns whether there is room for this many jobs and no response is waiting for it.
     pub(crate) fn has(&self, jobs: usize) -> bool {
         let taken = self.taken.load(Ordering::Acquire);
         taken & WAITING == 0 && jobs.min(self.max) <= self.free(taken)
@@ -89,7 +89,7 @@ impl Capacity {
         self.taken.fetch_add(jobs * JOB, Ordering::AcqRel);
     }
 
-    /// Takes free room for up to this many jobs. Returns how many it took room for.
+    /// Takes room for up to this many jobs, as far as it is free. Returns the number of jobs that got room.
     pub(crate) fn take_free(&self, jobs: usize) -> usize {
         let mut got = 0;
         let take = |taken: usize| {
@@ -141,7 +141,7 @@ impl Capacity {
         (polled, admitted)
     }
 
-    /// Leaves the queue. Responses behind may find room now.
+    /// Leaves the queue. The responses behind it may have room now.
     pub(crate) fn leave(&self, ticket: &mut Ticket) -> Admitted {
         let Some(number) = ticket.0.take() else { return Admitted::All };
         let left = {
@@ -172,9 +172,9 @@ impl Capacity {
         (!waiter.waker.will_wake(waker)).then(|| std::mem::replace(&mut waiter.waker, waker.clone()))
     }
 
-    /// Takes the responses that find room from the queue, and returns their wakers.
+    /// Removes the responses that have room from the queue, and returns their wakers.
     fn admit_from(&self, queue: &mut Queue) -> (Vec<Waker>, Admitted) {
-        // Set before the count is read: a later call that gives back room sees that a response waits.
+        // Set before the count is read, so that a later call that gives back room sees the waiting response.
         let free = self.free(self.taken.fetch_or(WAITING, Ordering::AcqRel));
         let mut left = free;
         let mut wakers = Vec::new();

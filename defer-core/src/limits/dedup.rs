@@ -1,4 +1,4 @@
-//! Which job of each unique key the others are left out for, or take the place of.
+//! The job of each unique key that others are duplicates of, or replace.
 
 use std::{
     collections::HashMap,
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::{model::id::JobId, primitives::sync::lock};
 
-/// The last job of each key that was added.
+/// The last job that was added for each key.
 #[derive(Default)]
 pub(crate) struct Dedup {
     holders: Arc<Holders>,
@@ -22,23 +22,23 @@ struct Holder {
     job: Box<dyn KeyedJob>,
 }
 
-/// A job with a unique key. All of it is called under a lock, so it must neither call user code nor drop the last reference to the
-/// job's list: it returns what is left to do.
+/// A job with a unique key. All methods are called under a lock, so they must neither call user code nor drop the last reference
+/// to the job's list. They return the work that is left to do.
 pub(crate) trait KeyedJob: Send + Sync {
-    /// Makes sure that the job runs, if it is pending and that can be.
+    /// Ensures that the job runs, if it is pending and this is possible.
     fn pin(&self) -> Pinned;
 
-    /// Ends the job for another, if it is pending and would have run.
+    /// Ends the job as replaced by another, if it is pending and would have run.
     fn replace(&self, by: JobId) -> Replaced;
 
-    /// Gives the job, which has the key now, a place: that of the one that it has replaced, or a new one.
+    /// Gives the job, which now has the key, a place: that of the job that it has replaced, or a new one.
     fn take_place(&self, of: Option<Place>) -> Left;
 }
 
 /// Whether a job is pinned, and what to do after unlocking.
 pub(crate) type Pinned = (bool, Left);
 
-/// The place that a job has left, if it has, and what to do after unlocking.
+/// The place of a replaced job, if it was replaced, and what to do after unlocking.
 pub(crate) type Replaced = (Option<Place>, Left);
 
 /// Work that is left to do after unlocking.
@@ -47,13 +47,13 @@ pub(crate) type Left = Option<Box<dyn FnOnce()>>;
 /// A job's place among those that replace each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
-    /// When the first of them was added.
+    /// When the first of these jobs was added.
     pub(crate) since: Instant,
-    /// When the last of them would have started. `None` if the clock has no such time.
+    /// When the last of these jobs would have started. `None` if the clock cannot represent that time.
     pub(crate) due: Option<Instant>,
 }
 
-/// The right of a job that its duplicates are left out. Given up when it is dropped.
+/// A job's claim to its key: duplicates are dropped while it exists.
 pub(crate) struct Claim {
     key: Arc<str>,
     id: JobId,
@@ -61,8 +61,8 @@ pub(crate) struct Claim {
 }
 
 impl Dedup {
-    /// Returns the job that this one is a duplicate of: one with this key, which is pending. That one is pinned: it can no
-    /// longer be cancelled or put off.
+    /// Returns the pending job with this key, of which this job is a duplicate. That job is pinned: it can no longer be cancelled
+    /// or delayed.
     pub(crate) fn duplicate_of(&self, key: &str, id: JobId) -> Option<JobId> {
         let holders = lock(&self.holders);
         let (duplicate_of, left) = pin_other(&holders, key, id);
@@ -71,11 +71,11 @@ impl Dedup {
         duplicate_of
     }
 
-    /// Lets the others with this key be left out for a job.
+    /// Claims a key for a job, so that others with this key are its duplicates.
     ///
     /// # Errors
     ///
-    /// If the job is itself a duplicate, the job [that it is a duplicate of](Self::duplicate_of).
+    /// Returns the [other job](Self::duplicate_of) if the job is a duplicate itself.
     pub(crate) fn claim(&self, key: Arc<str>, id: JobId, job: Box<dyn KeyedJob>) -> Result<Claim, JobId> {
         let mut holders = lock(&self.holders);
         let (duplicate_of, of_other) = pin_other(&holders, &key, id);
@@ -92,11 +92,12 @@ impl Dedup {
         }
     }
 
-    /// Lets a job take the place of the pending one with its key, and the others be left out for it from here on. `None` if the job
-    /// cannot: it is not pending any more.
+    /// Lets a job replace the pending one with its key, and claim the key. `None` if the job cannot, because it is no longer
+    /// pending.
     pub(crate) fn replace(&self, key: Arc<str>, id: JobId, job: Box<dyn KeyedJob>) -> Option<Claim> {
         let mut holders = lock(&self.holders);
-        // First it is sure that this one runs. In one step with the rest: one that replaces this one in turn has to find its place.
+        // First ensure that this job runs. This is one step with the rest, because a job that replaces this one in turn has to
+        // find its place.
         let (is_pinned, of_pin) = job.pin();
         let (mut of_other, mut of_this) = (None, None);
         if is_pinned {
@@ -116,7 +117,7 @@ impl Dedup {
     }
 }
 
-/// Does what is left to do. The lock must not be held.
+/// Does the work that is left. Call it after releasing the lock.
 fn finish<const N: usize>(left: [Left; N]) {
     left.into_iter().flatten().for_each(|left| left());
 }

@@ -1,4 +1,4 @@
-//! Limits how many jobs with the same key run at once.
+//! Limits the number of jobs with the same key that run at once.
 
 use std::{
     collections::HashMap,
@@ -21,7 +21,7 @@ pub(crate) struct KeyedSemaphore {
 
 type Semaphores = Mutex<HashMap<Key, Arc<Semaphore>>>;
 
-/// The key that jobs share which must not all run at once.
+/// A key of jobs that must not all run at once.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Key {
     /// The user's serial key.
@@ -30,8 +30,8 @@ pub(crate) enum Key {
     Type(&'static str),
 }
 
-/// A job's turn among those with its key: first come, first served. Dropping it, and what [shares](Self::shared) it, lets the next
-/// one have its turn.
+/// A job's turn among those with its key: first come, first served. The next job gets its turn when this and all slots that
+/// [share](Self::shared) it are dropped.
 pub(crate) struct Slot {
     turn: Turn,
     // Dropped last.
@@ -39,7 +39,7 @@ pub(crate) struct Slot {
 }
 
 enum Turn {
-    /// Tokio's semaphore is fair: requests are served in order, polled or not.
+    /// Tokio's semaphore is fair: it serves requests in order, even if they are not polled.
     Waiting(BoxFuture<'static, Option<OwnedSemaphorePermit>>),
     Granted(Option<Arc<OwnedSemaphorePermit>>),
 }
@@ -47,13 +47,13 @@ enum Turn {
 /// Removes the semaphore when the last slot of its key is dropped.
 struct InUse {
     key: Key,
-    /// `None` while it is dropped.
+    /// `None` while this is being dropped.
     semaphore: Option<Arc<Semaphore>>,
     semaphores: Weak<Semaphores>,
 }
 
 impl KeyedSemaphore {
-    /// Queues for the next turn among the jobs with this key, of which so many may run at once.
+    /// Queues for the next turn among the jobs with this key, of which up to `at_once` may run at the same time.
     pub(crate) fn queue_for(&self, key: Key, at_once: usize) -> Slot {
         let semaphore = {
             let mut semaphores = lock(&self.semaphores);
@@ -61,7 +61,7 @@ impl KeyedSemaphore {
         };
         let semaphores = Arc::downgrade(&self.semaphores);
         let in_use = InUse { key, semaphore: Some(semaphore.clone()), semaphores };
-        // Unconstrained: a task that has used up its budget would not be queued.
+        // Unconstrained, because a task that has used up its budget would not be queued.
         let turn = unconstrained(async { semaphore.acquire_owned().await.ok() });
         let mut turn: BoxFuture<'static, _> = Box::pin(turn);
         let turn = match turn.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
@@ -78,12 +78,12 @@ impl KeyedSemaphore {
 }
 
 impl Slot {
-    /// Returns whether the job has its turn.
+    /// Returns whether it is the job's turn.
     pub(crate) fn is_granted(&self) -> bool {
         matches!(self.turn, Turn::Granted(_))
     }
 
-    /// Completes when the job has its turn.
+    /// Completes when it is the job's turn.
     pub(crate) fn poll_granted(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Turn::Waiting(turn) = &mut self.turn {
             self.turn = Turn::granted(ready!(turn.as_mut().poll(cx)));
@@ -91,7 +91,7 @@ impl Slot {
         Poll::Ready(())
     }
 
-    /// Returns another owner of this turn, if the job has it.
+    /// Returns another owner of this turn, if it is the job's turn.
     pub(crate) fn shared(&self) -> Option<Self> {
         match &self.turn {
             Turn::Waiting(_) => None,
@@ -112,7 +112,7 @@ impl Drop for InUse {
     fn drop(&mut self) {
         let Some(semaphores) = self.semaphores.upgrade() else { return };
         let mut semaphores = lock(&semaphores);
-        // Under the lock, so that of two that are dropped at once the second sees that it is the last.
+        // Dropped under the lock: if two slots are dropped at the same time, the second one sees that it is the last.
         self.semaphore = None;
         if semaphores.get(&self.key).is_some_and(|semaphore| Arc::strong_count(semaphore) == 1) {
             semaphores.remove(&self.key);

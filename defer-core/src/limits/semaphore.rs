@@ -1,4 +1,4 @@
-//! Limits how many jobs run, and decides which list runs the next.
+//! Limits the number of running jobs, and decides which list runs the next one.
 
 use std::collections::VecDeque;
 
@@ -8,13 +8,13 @@ use crate::primitives::sync::{
     lock, oneshot,
 };
 
-/// A list of jobs, to which a [`Semaphore`] grants permits.
+/// A list of jobs that a [`Semaphore`] grants permits to.
 pub(crate) trait Grantee: Clone + Sized {
     /// Returns the semaphore that bounds the list.
     fn semaphore(&self) -> &Semaphore<Self>;
 
-    /// Takes the permit that was [requested](Semaphore::request), and runs the jobs with it, one at a time. May drop the
-    /// permit at once.
+    /// Takes the permit that was [requested](Semaphore::request), and runs the jobs with it, one at a time. May drop the permit
+    /// immediately.
     fn granted(self, permit: Permit<Self>);
 }
 
@@ -29,20 +29,20 @@ pub(crate) struct Semaphore<L: Grantee> {
 struct State<L: Grantee> {
     free: usize,
     waiting: VecDeque<Waiter<L>>,
-    /// A call of `release` is handing out permits, and will hand out those that come back while it does.
+    /// Set while a call of `release` hands out permits. That call also hands out the permits that come back meanwhile.
     granting: bool,
 }
 
 enum Waiter<L: Grantee> {
     /// A list that [requests](Semaphore::request) a permit.
     List(L),
-    /// A task of that list, which waits for its permit.
+    /// A task of that list that is waiting for its permit.
     Task(L, oneshot::Sender<Permit<L>>),
 }
 
-/// The right to run one job at a time. When dropped, it goes to the next in the queue.
+/// The right to run one job at a time. When dropped, it goes to the next waiter.
 pub(crate) struct Permit<L: Grantee> {
-    // Leads to the semaphore. Not the runner itself: all requests would contend for its reference count.
+    // Leads to the semaphore. It is not the runner itself, because all requests would contend for its reference count.
     list: L,
 }
 
@@ -85,7 +85,7 @@ impl<L: Grantee> Semaphore<L> {
         turn.await.expect(GRANTED)
     }
 
-    /// Returns whether anything waits for a permit.
+    /// Returns whether a list or task is waiting for a permit.
     pub(crate) fn is_wanted(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) > 0
     }
@@ -98,8 +98,8 @@ impl<L: Grantee> Semaphore<L> {
     fn release(&self) {
         let mut state = lock(&self.state);
         state.free += 1;
-        // A permit that is granted to a waiter that is gone comes straight back here. One loop grants, and what comes back
-        // during it only raises the count, so that many such waiters do not recurse.
+        // A permit that is granted to a dropped waiter comes straight back here. One loop grants all permits, and returning ones
+        // only increase the count, so that many such waiters do not cause recursion.
         if state.granting {
             return;
         }
@@ -125,7 +125,7 @@ impl<L: Grantee> Semaphore<L> {
 const GRANTED: &str = "the semaphore keeps a waiter until it grants a permit, and outlives it";
 
 impl<L: Grantee> Permit<L> {
-    /// Goes to the end of the queue, between two jobs.
+    /// Goes to the end of the queue between two jobs.
     pub(crate) async fn turn(self) -> Self {
         let (grant, turn) = oneshot::channel();
         {

@@ -1,4 +1,4 @@
-//! When a job of each key started last, for those that run at most so often.
+//! The last start of each key, for jobs that may only start so often.
 
 use std::{
     cmp::Reverse,
@@ -11,10 +11,10 @@ use tokio::time::Instant;
 
 use crate::{model::id::JobId, primitives::sync::lock};
 
-/// As good as for ever, for a clock that has no later time.
+/// Practically forever, for a clock that cannot represent a later time.
 const FOREVER: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 
-/// The last start of each key, for as long as any job was told to count it.
+/// The last start of each key, for as long as a job's limit needs it.
 #[derive(Clone, Default)]
 pub(crate) struct Throttle {
     starts: Arc<Mutex<Starts>>,
@@ -23,7 +23,7 @@ pub(crate) struct Throttle {
 #[derive(Default)]
 struct Starts {
     by_key: HashMap<Arc<str>, Start>,
-    /// When they are forgotten. A key whose time was put off is in it more than once.
+    /// When to forget each key. A key whose time was extended has several entries.
     until: BinaryHeap<Reverse<(Instant, Arc<str>)>>,
 }
 
@@ -42,8 +42,8 @@ pub(crate) struct AtMost {
 }
 
 impl AtMost {
-    /// The job is about to start. Returns the one that started too short a time ago for that; otherwise this start counts from now on.
-    /// Calls nobody's code, so it may be called under a lock.
+    /// Called when the job is about to start. Returns the job that started too recently, or counts this start. It runs no user
+    /// code, so it may be called under a lock.
     pub(crate) fn start(&self, id: JobId) -> Option<JobId> {
         let now = Instant::now();
         let mut starts = lock(&self.throttle.starts);
@@ -53,7 +53,7 @@ impl AtMost {
         }
         let last = starts.by_key.get(&self.key);
         if let Some(last) = last.filter(|last| now.saturating_duration_since(last.at) < self.every) {
-            // It may stand for one that has started.
+            // The entry may belong to this job itself: it has started before, or the start was handed over to it.
             return (last.id != id).then_some(last.id);
         }
         let until = now.checked_add(self.every).unwrap_or(now + FOREVER);
@@ -66,7 +66,7 @@ impl AtMost {
         None
     }
 
-    /// Lets the start of a job count as that of another, which takes its place. May be called under a lock, as [`start`](Self::start).
+    /// Counts the start of a job as that of the job that replaces it. May be called under a lock, like [`start`](Self::start).
     pub(crate) fn hand_over(&self, from: JobId, to: JobId) {
         let mut starts = lock(&self.throttle.starts);
         if let Some(start) = starts.by_key.get_mut(&self.key).filter(|start| start.id == from) {
@@ -76,7 +76,7 @@ impl AtMost {
 }
 
 impl Starts {
-    /// Forgets what no job counts any more.
+    /// Forgets starts that no longer matter.
     fn forget(&mut self, now: Instant) {
         while self.until.peek().is_some_and(|Reverse((until, _))| *until <= now) {
             let Some(Reverse((_, key))) = self.until.pop() else { return };

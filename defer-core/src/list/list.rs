@@ -95,7 +95,7 @@ pub(crate) trait Segment: Any + Send {
     fn clear(&mut self, index: usize);
 
     /// Spawns a worker that begins with this segment.
-    fn spawn(self: Box<Self>, guard: WorkerGuard) -> JoinHandle<()>;
+    fn spawn(self: Box<Self>, guard: WorkerGuard, runtime: &Handle) -> JoinHandle<()>;
 
     /// Calls a job. Does nothing until it is polled.
     fn call<'a>(

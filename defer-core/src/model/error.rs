@@ -49,11 +49,11 @@ pub struct JobError {
     panicked: bool,
     timed_out: bool,
     snoozes: bool,
-    /// How long until the next attempt, in milliseconds and one. Short, because every result has room for it.
+    /// The wait before the next attempt, in milliseconds plus one. Small, because every result has room for it.
     retry_after: Option<NonZeroU32>,
 }
 
-/// A user's error, whose `Drop` may panic wherever the last clone is dropped.
+/// A user's error. Its `Drop` may panic wherever the last clone is dropped.
 #[derive(Clone)]
 struct Source(Option<Arc<dyn Error + Send + Sync>>);
 
@@ -104,9 +104,9 @@ impl JobError {
         self
     }
 
-    /// Lets another attempt follow anyway.
+    /// Allows another attempt after all.
     pub(crate) fn not_fatal(mut self) -> Self {
-        // One that was both has failed.
+        // An error that was both fatal and a snooze has failed.
         self.snoozes &= !self.fatal;
         self.fatal = false;
         self
@@ -245,13 +245,13 @@ impl fmt::Display for JobError {
     }
 }
 
-/// Passes on what is written, and keeps the end of it.
+/// Passes on the written text, and keeps the end of it.
 struct Written<'a, 'b> {
     to: &'a mut fmt::Formatter<'b>,
     end: String,
 }
 
-/// How much of it is kept. The text of a longer source is repeated.
+/// The length that is kept. A source with a longer text is always repeated.
 const END: usize = 1024;
 
 impl fmt::Write for Written<'_, '_> {
@@ -281,7 +281,7 @@ pub(crate) fn caught<T>(f: impl FnOnce() -> T) -> Result<T, JobError> {
 #[error("{0}")]
 struct Message(Cow<'static, str>);
 
-/// The error returned if a job cannot be deferred.
+/// The error of a job that cannot be deferred.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeferError {
@@ -317,7 +317,7 @@ pub enum ExtensionError {
         /// The type, as [`std::any::type_name`] writes it.
         type_name: &'static str,
     },
-    /// The queue stored the extension in another form.
+    /// The queue stored the extension in a different form.
     #[error("the extension `{type_name}` that the queue stored cannot be read: has the type changed?")]
     #[non_exhaustive]
     Unreadable {
@@ -349,7 +349,7 @@ impl MissingState {
     }
 }
 
-/// Says what state a runner was given.
+/// Lists the state that a runner was given.
 struct Given<'a>(&'a [&'static str]);
 
 impl fmt::Display for Given<'_> {

@@ -13,7 +13,7 @@ use super::error::{BoxError, ExtensionError, JobError, caught};
 /// Values by their types.
 #[derive(Clone, Default)]
 pub struct Extensions {
-    // Few: a vector is searched faster than a map.
+    // A vector, which is faster to search than a map for a few values.
     values: Vec<Value>,
 }
 
@@ -29,7 +29,7 @@ struct Value {
 pub(crate) type Shared = Arc<dyn Any + Send + Sync>;
 
 impl Extensions {
-    /// Adds a value. Returns the one of its type that it replaces, to be dropped where user code may run.
+    /// Adds a value. Returns the previous value of its type, which the caller drops where user code may run.
     pub fn insert<T: Serialize + Send + Sync + 'static>(&mut self, value: T) -> impl Sized + use<T> {
         let value = Value {
             type_id: TypeId::of::<T>(),
@@ -49,7 +49,7 @@ impl Extensions {
         }
     }
 
-    /// Returns whether there is nothing.
+    /// Returns whether there are no values.
     pub fn is_empty(&self) -> bool {
         self.values.is_empty()
     }
@@ -58,7 +58,7 @@ impl Extensions {
         self.values.iter().find(|value| value.type_id == type_id).map(|value| value.value.clone())
     }
 
-    /// Adds the values of another, which replace those of the same types.
+    /// Adds the values of another, which replace values of the same types.
     pub(crate) fn extend(&mut self, other: Self) {
         self.values.retain(|value| other.get(value.type_id).is_none());
         self.values.extend(other.values);
@@ -95,7 +95,7 @@ pub(crate) fn stored_name(type_name: &str) -> String {
     format!("extension {type_name}")
 }
 
-/// Returns a value from what the request had, or from what a queue has stored of it.
+/// Returns a value from the request's extensions, or from the data that a queue has stored for it.
 pub(crate) fn find<T: Clone + DeserializeOwned + Send + Sync + 'static>(
     shared: Option<Shared>,
     stored: Option<&str>,
@@ -145,7 +145,7 @@ mod tests {
             let read = |name: &str| stored.get(&stored_name(name)).map(String::as_str);
             prop_assert_eq!(find::<Tenant>(None, read(type_name::<Tenant>())).unwrap(), tenant.clone());
             prop_assert_eq!(find::<u64>(None, read("u64")).unwrap(), user);
-            // If the request is known, nothing is read.
+            // Nothing is read from the queue's data if the request is known.
             let shared = extensions.get(TypeId::of::<Tenant>());
             prop_assert_eq!(find::<Tenant>(shared, Some("no JSON")).unwrap(), tenant);
         }

@@ -18,12 +18,12 @@ impl Failure {
         matches!(self, Self::Returned(error) if error.is_snooze())
     }
 
-    /// Returns how long to wait before another attempt, if the job says so.
+    /// Returns the wait before another attempt, if the job has set one.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         self.error().next_attempt()
     }
 
-    /// Returns a name for its kind.
+    /// Returns a name for its kind of failure.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Returned(_) => "failed",

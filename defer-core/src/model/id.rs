@@ -28,13 +28,13 @@ pub struct JobId {
     low: u64,
 }
 
-/// How many low bits count the jobs of a process.
+/// The number of low bits that count the jobs of a process.
 const COUNTER_BITS: u32 = 40;
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 const LENGTH: usize = 26;
 
 impl JobId {
-    /// Creates a new id, which no job has or will get.
+    /// Creates a new id, which no other job has or will get.
     pub fn unique() -> Self {
         Self::next()
     }
@@ -134,7 +134,7 @@ mod tests {
             prop_assert_eq!(serde_json::from_str::<JobId>(&json).unwrap(), id);
         }
 
-        /// As long as an id, and nearly one, or anything.
+        /// A text as long as an id, something close to an id, or any text.
         #[test]
         fn any_text_is_an_id_that_is_written_so_or_is_refused(
             text in prop_oneof![".*", ".{26}", "[0-9a-zA-Z]{26}", "[0-7][0-9A-HJKMNP-TV-Z]{25}"],

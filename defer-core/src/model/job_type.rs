@@ -4,9 +4,9 @@ use std::fmt;
 
 use super::{id::JobId, policy::Policy};
 
-/// Everything that the jobs of a type share: one pointer to it identifies the type of a job.
+/// The properties that all jobs of a type share. A job identifies its type by a pointer to this.
 pub(crate) struct JobType {
-    /// A function, because the name of a closure is not known to a constant.
+    /// A function, because a constant cannot contain the name of a closure.
     name: fn() -> &'static str,
     policy: Policy,
 }
@@ -48,7 +48,7 @@ impl JobRef {
         Self { kind, id, attempt, in_span: false }
     }
 
-    /// Returns the same job, for events that are logged inside of its span, or outside of any.
+    /// Returns the same job, for events that are logged inside its span, or outside any span.
     pub(crate) fn in_span(self, in_span: bool) -> Self {
         Self { in_span, ..self }
     }

@@ -7,10 +7,10 @@
 //! | `job_type` | a type of jobs, and one job |
 //! | `error` | why an attempt failed, and the crate's other errors |
 //! | `failure` | how an attempt failed |
-//! | `request`, `response`, `extensions` | what a job knows of its request |
-//! | `metadata` | what is stored of that with a job |
-//! | `status` | how far a job has got |
-//! | `progress` | how far it says that it is |
+//! | `request`, `response`, `extensions` | what a job knows about its request |
+//! | `metadata` | the part of it that a queue stores with a job |
+//! | `status` | the status of a job |
+//! | `progress` | the progress that a job reports |
 //! | `type_map` | values by their types |
 
 pub(crate) mod error;

@@ -34,37 +34,37 @@ pub struct Policy {
 pub(crate) struct Flags(u16);
 
 impl Flags {
-    /// Its response has to be a success.
+    /// It only runs after a success.
     pub(crate) const SUCCESS: Self = Self(1);
-    /// A predicate has to be true.
+    /// It only runs if a predicate is true.
     pub(crate) const WHEN: Self = Self(1 << 1);
-    /// It runs after those with the same key.
+    /// It waits for earlier jobs with the same serial key.
     pub(crate) const SERIAL: Self = Self(1 << 2);
-    /// No more than so many of its type run.
+    /// The number of running jobs of its type is limited.
     pub(crate) const LIMIT: Self = Self(1 << 3);
-    /// It does not start before a time.
+    /// It does not start before a certain time.
     pub(crate) const DELAY: Self = Self(1 << 4);
-    /// It is to be pushed to the queue.
+    /// It still has to be pushed to the queue.
     pub(crate) const PUSH: Self = Self(1 << 5);
     /// Middleware or the watchdog wraps its attempts.
     pub(crate) const WRAPPED: Self = Self(1 << 6);
-    /// It runs beside its line.
+    /// It runs concurrently with its line.
     pub(crate) const CONCURRENT: Self = Self(1 << 7);
-    /// It is left out while another with its key is pending, or has just started.
+    /// It is dropped if another with its key is pending or has just started.
     pub(crate) const UNIQUE: Self = Self(1 << 8);
     /// It has a task of its own.
     pub(crate) const DETACHED: Self = Self(1 << 9);
-    /// It has queued for its turn among others, or is about to: its key and its delay stay.
+    /// It has queued for its turn among others, or is about to. Its key and its delay can no longer change.
     pub(crate) const IN_TURN: Self = Self(1 << 10);
-    /// Others were left out because it will run.
+    /// Others were dropped as its duplicates, so it has to run.
     pub(crate) const PINNED: Self = Self(1 << 11);
-    /// Its last attempt failed, and `Job::failed` is called, or was.
+    /// Its last attempt has failed, and `Job::failed` has been or is being called.
     pub(crate) const GIVEN_UP: Self = Self(1 << 12);
     /// A queue has stored it, and it runs here under a lease.
     pub(crate) const LEASED: Self = Self(1 << 13);
-    /// A job with a lease deferred it: it is stored with the end of that.
+    /// A job with a lease deferred it, so it is stored with the end of that job.
     pub(crate) const CHILD: Self = Self(1 << 14);
-    /// An attempt runs that is to be stopped: the job is cancelled.
+    /// The job was cancelled, so its running attempt has to stop.
     pub(crate) const CANCELLED: Self = Self(1 << 15);
 
     pub(crate) const NONE: Self = Self(0);
@@ -87,13 +87,13 @@ impl Flags {
         Self(self.0 & !others.0)
     }
 
-    /// Returns whether it has any of these.
+    /// Returns whether it has any of these properties.
     pub(crate) const fn has(self, any: Self) -> bool {
         self.0 & any.0 != 0
     }
 }
 
-/// After which responses a job runs.
+/// The responses after which a job runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Condition {

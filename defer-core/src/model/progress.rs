@@ -76,7 +76,7 @@ pub enum ProgressError {
     Unserializable(#[source] serde_json::Error),
 }
 
-/// Takes as many bytes as a progress may have, and fails at the next: a value that goes on for long is not written to its end.
+/// Accepts as many bytes as a progress may have, and then fails, so that a large value is not written completely.
 struct Bounded(Vec<u8>);
 
 impl io::Write for Bounded {

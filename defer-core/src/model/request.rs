@@ -105,7 +105,7 @@ impl RequestInfo {
         self.matched_path.as_deref()
     }
 
-    /// Returns the route that matched, to keep.
+    /// Returns the matched route as a shared string.
     pub(crate) fn shared_path(&self) -> Option<Arc<str>> {
         self.matched_path.clone()
     }
@@ -134,7 +134,7 @@ impl RequestInfo {
 
     /// Returns the request's id, if that header was captured.
     pub(crate) fn request_id(&self) -> Option<&str> {
-        // Not of the shared empty map: each event looks here.
+        // Read directly instead of from the shared empty map, because every event looks here.
         self.captured.as_ref()?.headers.get("x-request-id")?.to_str().ok()
     }
 }

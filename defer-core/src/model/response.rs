@@ -25,7 +25,7 @@ pub struct ResponseInfo {
     status: Option<StatusCode>,
     delivery: Delivery,
     bytes_sent: u64,
-    /// In nanoseconds, because each request with a job that waits has one.
+    /// In nanoseconds, to be small: every request with a waiting job has one.
     elapsed: u64,
     headers: Option<Box<HeaderMap>>,
 }

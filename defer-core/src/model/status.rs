@@ -1,4 +1,4 @@
-//! How far a job has got.
+//! The status of a job.
 
 use std::fmt;
 
@@ -36,7 +36,7 @@ pub enum JobStatus {
     /// It was dropped because another job with its unique key was pending or has taken its place, or because one had just started.
     #[non_exhaustive]
     Duplicate {
-        /// The other job: the last, where several have replaced each other.
+        /// The other job. In a chain of replacements, this is the last one.
         of: JobId,
     },
     /// It was dropped because the runner was full.

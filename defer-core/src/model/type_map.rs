@@ -34,7 +34,7 @@ impl TypeMap {
     ///
     /// # Errors
     ///
-    /// If there is none, an error that names the type, and those that there are.
+    /// If there is no such value. The error names the type, and the types of the existing values.
     pub(crate) fn require<T: Send + Sync + 'static>(&self) -> Result<&T, MissingState> {
         self.get().ok_or_else(|| self.missing(type_name::<T>()))
     }

@@ -18,7 +18,7 @@ pub struct JobEvent {
     request: EventRequest,
 }
 
-/// The parts of the job's request that are known at an event.
+/// The properties of the job's request that are known at the time of an event.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct EventRequest {
     pub(crate) method: Option<Method>,
@@ -183,7 +183,7 @@ impl JobEvent {
         self.request.request_id.as_deref()
     }
 
-    /// Returns the route, to keep.
+    /// Returns the route as a shared string.
     #[doc(hidden)]
     pub fn shared_path(&self) -> Option<Arc<str>> {
         self.request.matched_path.clone()

@@ -20,9 +20,9 @@ use crate::{
 
 /// A receiver of events.
 pub(crate) enum Hook {
-    /// A function that wants every event, mostly a user's.
+    /// A function that wants every event, usually a user's.
     OnEvent(Box<dyn Fn(&JobEvent) + Send + Sync>),
-    /// One of our own, which has to cost little.
+    /// One of this workspace's observers, which have to cost little.
     Observer(Box<dyn Observer>),
 }
 
@@ -71,19 +71,19 @@ impl Report<'_> {
     }
 }
 
-/// How long an attempt had waited, and when it ended, if anybody wants to know.
+/// The wait of an attempt and the time of its end, if an observer needs them.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Times {
     pub(crate) wait: Option<Duration>,
     pub(crate) ended: Option<Timestamp>,
 }
 
-/// Hooks, to which others can be added while the first are called. A chain instead of a vector, so that no lock
-/// is held while a hook runs: a hook may add another.
+/// Hooks. More can be added while others are called. This is a chain instead of a vector, so that no lock is held while a hook
+/// runs, and a hook may add another.
 #[derive(Default)]
 pub(crate) struct Hooks {
     first: Tail,
-    /// Whether one of them wants every event.
+    /// Whether any hook wants every event.
     has_users: AtomicBool,
 }
 
@@ -106,7 +106,7 @@ impl Hooks {
         self.has_users.load(Ordering::Acquire)
     }
 
-    /// Adds a hook, behind the others.
+    /// Adds a hook after the others.
     pub(crate) fn add(&self, hook: Hook) {
         let is_users = matches!(hook, Hook::OnEvent(_));
         let mut last = &self.first;
@@ -122,7 +122,8 @@ impl Hooks {
         }
     }
 
-    /// Logs an event, and tells all hooks. No lock may be held: hooks, subscribers and an error's `Display` are user code.
+    /// Logs an event, and calls all hooks. Call it without holding a lock: hooks, subscribers and an error's `Display` are user
+    /// code.
     pub(crate) fn report(
         &self,
         job: JobRef,
@@ -136,7 +137,7 @@ impl Hooks {
         }
     }
 
-    /// Tells the hooks that want every event, of one that is not logged.
+    /// Calls the hooks that want every event, for an event that is not logged.
     pub(crate) fn tell(
         &self,
         job: JobRef,

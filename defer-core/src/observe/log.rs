@@ -13,8 +13,8 @@ use crate::{
     primitives::panic::drop_quietly,
 };
 
-/// An event of a job. One in the job's span does not repeat its fields. `request` is called only for an event that somebody listens to,
-/// and nothing is kept between the fields, which each event would have to drop.
+/// Logs an event of a job. Inside the job's span, it does not repeat the span's fields. `request` is only called for an enabled
+/// event. Nothing is kept between the fields, because each event would have to drop it.
 macro_rules! event {
     ($level:ident, $job:ident, $request:ident, $($rest:tt)*) => {{
         let JobRef { id, attempt, in_span, .. } = $job;
@@ -35,7 +35,7 @@ macro_rules! event {
 pub(super) fn log(job: JobRef, kind: &JobEventKind, request: &dyn Fn() -> EventRequest) {
     let logged = match kind {
         JobEventKind::Deferred | JobEventKind::Taken | JobEventKind::Started => return,
-        // The end of most jobs, in a small function of its own.
+        // Most jobs end this way, so it is a small function of its own.
         JobEventKind::Succeeded { elapsed } => caught(|| event!(debug, job, request, ?elapsed, "job done")),
         kind => caught(|| log_other(job, kind, request)),
     };
@@ -46,7 +46,7 @@ pub(super) fn log(job: JobRef, kind: &JobEventKind, request: &dyn Fn() -> EventR
     }
 }
 
-/// Logs that jobs of a type begin to run together. `batch`: what their context says.
+/// Logs the start of a batch. `batch` is the job in the batch's context.
 pub(crate) fn log_batch(batch: JobRef, jobs: usize) {
     let (name, id) = (batch.name(), batch.id);
     let logged = caught(|| tracing::debug!(target: "defer", job = name, %id, jobs, "a batch starts"));
@@ -113,7 +113,7 @@ fn log_other(job: JobRef, kind: &JobEventKind, request: &dyn Fn() -> EventReques
     }
 }
 
-/// An error on one line: an error may have what a client has sent, and a control character of it could end the line, or color the next.
+/// An error on one line. It may contain data from a client, whose control characters could end the line or color the next one.
 struct Escaped<'a>(&'a JobError);
 
 impl fmt::Display for Escaped<'_> {

@@ -33,12 +33,12 @@ pub(crate) const QUEUE_OLDEST_DUE: &str = "defer_queue_oldest_due_seconds";
 pub(crate) const QUEUE_WORKERS: &str = "defer_queue_workers";
 pub(crate) const QUEUE_FAILURES: &str = "defer_queue_failures_total";
 
-/// How jobs end. To go to the queue is not an end.
+/// The outcomes of jobs. Going to the queue is not one.
 const OUTCOMES: [&str; 7] = ["succeeded", "failed", "skipped", "cancelled", "duplicate", "shed", "abandoned"];
-/// How attempts end.
+/// The outcomes of attempts.
 const ATTEMPT_OUTCOMES: [&str; 6] = ["succeeded", "retried", "snoozed", "failed", "panicked", "timed_out"];
 
-/// Tells the recorder what the metrics mean, and creates those that have no type.
+/// Describes the metrics to the recorder, and creates those that have no job type.
 pub(crate) fn describe() {
     describe_counter!(JOBS, Unit::Count, "Jobs that have ended, by how");
     describe_counter!(ATTEMPTS, Unit::Count, "Attempts that have ended, by how");
@@ -66,19 +66,19 @@ pub(crate) fn describe() {
     }
 }
 
-/// The job types of a runner, whose series exist, and whether each is known to be durable.
+/// The job types of a runner that have series, and whether each is known to be durable.
 #[derive(Default)]
 pub(crate) struct Types(RwLock<BTreeMap<&'static str, bool>>);
 
 impl Types {
-    /// Creates the series of a type, as zero, unless that was done.
+    /// Creates the series of a type, as zero, unless they exist.
     pub(crate) fn add(&self, name: &'static str, is_durable: bool) {
-        // Mostly it was, and then nobody waits for anybody.
+        // The type is usually known, and readers do not wait for each other.
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner).get(name).copied();
         if known.is_some_and(|known| known || !is_durable) {
             return;
         }
-        // Another thread may have said meanwhile that it is durable.
+        // Another thread may have marked it as durable meanwhile.
         *self.0.write().unwrap_or_else(PoisonError::into_inner).entry(name).or_default() |= is_durable;
         if known.is_none() {
             create(name);
@@ -91,7 +91,7 @@ impl Types {
         types.into_keys().for_each(create);
     }
 
-    /// Returns those that are known to be durable.
+    /// Returns the types that are known to be durable.
     pub(crate) fn durable(&self) -> Vec<&'static str> {
         let types = self.0.read().unwrap_or_else(PoisonError::into_inner);
         types.iter().filter(|(_, is_durable)| **is_durable).map(|(name, _)| *name).collect()
@@ -111,7 +111,7 @@ fn create(name: &'static str) {
     }
 }
 
-/// Counts and times what has ended.
+/// Counts and times jobs and attempts when they end.
 pub(crate) struct Meter(pub(crate) Arc<Types>);
 
 impl Observer for Meter {
@@ -138,7 +138,7 @@ fn count(report: &Report<'_>) {
         JobEventKind::TimedOut { elapsed, .. } => Some(("timed_out", elapsed)),
         _ => None,
     };
-    // A job can fail without an attempt: by its condition, or for want of a timer.
+    // A job can fail without an attempt, because of its condition or the lack of a timer.
     if let Some((outcome, elapsed)) = attempt.filter(|_| report.attempt() > 0) {
         if let Some(wait) = report.wait() {
             histogram!(WAIT, "name" => name).record(wait.as_secs_f64());
@@ -149,7 +149,7 @@ fn count(report: &Report<'_>) {
     let outcome = match kind {
         JobEventKind::Duplicate { .. } => "duplicate",
         _ => match kind.final_count() {
-            // One that went to the queue is counted where it ends.
+            // A job that went to the queue is counted where it ends.
             None | Some(Final::Queued | Final::HandedOver) => return,
             Some(Final::Succeeded) => "succeeded",
             Some(Final::Failed) => "failed",

@@ -1,4 +1,4 @@
-//! Reports what happens to jobs.
+//! Reports the events of jobs.
 //!
 //! | file | has |
 //! |---|---|
@@ -6,7 +6,7 @@
 //! | `hooks` | which hooks receive events |
 //! | `log`, `span`, `opentelemetry` | which data `tracing` gets |
 //! | `meter` | which data the `metrics` facade gets |
-//! | `stats` | how many jobs are pending and running, and how the others ended |
+//! | `stats` | the counts of pending, running and ended jobs |
 //! | `outcomes` | the status of each job |
 
 pub(crate) mod event;

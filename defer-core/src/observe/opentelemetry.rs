@@ -1,4 +1,4 @@
-//! The parts of a span that only OpenTelemetry knows. The attributes follow its conventions for messaging, which are not stable
+//! The parts of a span that only OpenTelemetry has. The attributes follow its conventions for messaging, which are not stable
 //! yet.
 
 use opentelemetry::{
@@ -14,7 +14,7 @@ use crate::model::{
     metadata::Metadata,
 };
 
-/// A span that may be closed or in another process.
+/// A span, which may be closed or in another process.
 #[derive(Clone, Default)]
 pub(super) struct Link(Option<Box<SpanContext>>);
 
@@ -25,7 +25,7 @@ impl Link {
         Self(context.is_valid().then(|| Box::new(context)))
     }
 
-    /// Reads `traceparent` and `tracestate` (W3C Trace Context, level 1). What is not valid is no link.
+    /// Reads `traceparent` and `tracestate` (W3C Trace Context, level 1). Ignores invalid values.
     pub(super) fn read(metadata: &Metadata) -> Self {
         let state = || metadata.get("tracestate")?.parse::<TraceState>().ok();
         let context = metadata.get("traceparent").and_then(|parent| read(parent, state));
@@ -47,17 +47,17 @@ impl Link {
         }
     }
 
-    /// Returns whether there was anything to link to.
+    /// Returns whether there was a span to link to.
     pub(super) fn add_to(&self, span: &Span) -> bool {
         let Some(context) = &self.0 else { return false };
         span.add_link((**context).clone());
         true
     }
 
-    /// Makes a span a child of it. Returns whether there was any.
+    /// Makes a span a child of this one. Returns whether there was one.
     pub(super) fn set_as_parent(&self, span: &Span) -> bool {
         let Some(context) = &self.0 else { return false };
-        // It fails only if there is no layer, which has no use of a parent.
+        // This fails only if there is no OpenTelemetry layer, and then no parent is needed.
         let parent = Context::new().with_remote_span_context((**context).clone());
         let _ = OpenTelemetrySpanExt::set_parent(span, parent);
         true
@@ -81,8 +81,8 @@ fn read(parent: &str, state: impl FnOnce() -> Option<TraceState>) -> Option<Span
     context.is_valid().then_some(context)
 }
 
-/// Describes a span that is linked by now: its name starts it (tracing-opentelemetry 0.34). Not by the fields `otel.name` and
-/// `otel.kind`, which would be in every line of the log.
+/// Sets the name and attributes of a span. Call it after the span was linked, because its name starts it (tracing-opentelemetry
+/// 0.34). The fields `otel.name` and `otel.kind` are not used, because they would appear in every line of the log.
 pub(super) fn describe(span: &Span, job: JobRef) {
     span.context().span().update_name(format!("process {}", job.name()));
     span.set_attribute("messaging.system", "defer");
@@ -107,7 +107,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// Texts from another process: a context, nearly one, or anything.
+        /// Texts from another process: a valid context, something close to one, or any text.
         #[test]
         fn any_trace_context_is_no_link_or_one_that_is_written_so(
             parent in prop_oneof![
@@ -127,7 +127,7 @@ mod tests {
                 return Ok(());
             };
             prop_assert!(context.is_valid() && context.is_remote());
-            // But for the version, and for flags and parts of a later one.
+            // All except the version, the flags, and additional parts of a later version.
             prop_assert_eq!(&written["traceparent"][2..53], &parent[2..53]);
             let mut again = Metadata::new();
             Link::read(&written).write(&mut again);

@@ -13,7 +13,7 @@ use crate::{
     primitives::sync::lock,
 };
 
-/// The status of each job that has not ended, and of the last that have.
+/// The status of each job that has not ended, and of the most recent ones that have.
 pub(crate) struct Outcomes {
     max_ended: usize,
     jobs: Mutex<Jobs>,
@@ -22,11 +22,11 @@ pub(crate) struct Outcomes {
 #[derive(Default)]
 struct Jobs {
     by_id: HashMap<JobId, Known>,
-    /// Those that have ended, the first of them first, and when.
+    /// The ended jobs, oldest first, with the event at which each ended.
     ended: VecDeque<(JobId, u64)>,
-    /// Counts events.
+    /// The number of events so far.
     clock: u64,
-    /// Those that somebody follows.
+    /// The followed jobs.
     watched: HashMap<JobId, watch::Sender<Last>>,
 }
 
@@ -34,7 +34,7 @@ struct Jobs {
 #[derive(Default)]
 struct Last {
     status: Option<JobStatus>,
-    /// The last progress of its attempt, also after its end: most attempts report it right before.
+    /// The last progress of its attempt. It is kept after the end, because most attempts report it right before.
     progress: Option<Progress>,
 }
 
@@ -42,7 +42,7 @@ struct Known {
     status: JobStatus,
     /// The last attempt that was reported.
     attempt: u32,
-    /// At which event it got that.
+    /// The event at which it got that status.
     since: u64,
 }
 
@@ -62,7 +62,8 @@ impl Outcomes {
         let known = jobs.by_id.get(&event.id()).map(|known| &known.status);
         let is_known = match (known, &kind) {
             (Some(JobStatus::Duplicate { .. }), JobEventKind::Cancelled) => true,
-            // Told late: a hook before this one, or a shutdown, was quicker. Only a job that comes back from the queue goes on.
+            // This event is late: an earlier hook or a shutdown has already recorded the end. Only a job that comes back from the
+            // queue continues.
             (Some(known), kind) => {
                 known.ends_here() && !status.ends_here() && !matches!(kind, JobEventKind::Taken)
             }
@@ -74,7 +75,7 @@ impl Outcomes {
         tell(jobs, event.id());
     }
 
-    /// Notes how far an attempt is, if it still runs.
+    /// Sets the progress of an attempt, if it is still running.
     pub(crate) fn progressed(&self, job: JobRef, progress: Progress) {
         let mut jobs = lock(&self.jobs);
         let is_running =
@@ -87,28 +88,28 @@ impl Outcomes {
     }
 }
 
-/// Wakes those who follow a job, after unlocking: their wakers are user code.
+/// Wakes the followers of a job after unlocking, because their wakers are user code.
 fn tell(jobs: MutexGuard<'_, Jobs>, id: JobId) {
     let told = jobs.watched.get(&id).cloned();
     drop(jobs);
     if let Some(told) = told {
-        // The status was set under the lock, in the order of the events.
+        // The status was already set under the lock, in the order of the events.
         told.send_modify(|_| {});
     }
 }
 
-/// One job that somebody follows.
+/// A followed job.
 pub(crate) struct Watched {
     outcomes: Arc<Outcomes>,
     id: JobId,
     /// `None` once this is dropped.
     told: Option<watch::Receiver<Last>>,
-    /// The progress that was returned last.
+    /// The progress that was last returned.
     seen: Option<Progress>,
 }
 
 impl Outcomes {
-    /// Follows a job, which need not be known yet.
+    /// Follows a job. The job may still be unknown.
     pub(crate) fn watch(self: &Arc<Self>, id: JobId) -> Watched {
         let mut jobs = lock(&self.jobs);
         let status = jobs.status(id);
@@ -119,7 +120,8 @@ impl Outcomes {
 }
 
 impl Watched {
-    /// Returns the last status, if it is known. Before that of the end, it returns what the job said last, unless it has already.
+    /// Returns the last status, if known. If the job has ended, its last progress is returned first, unless it was returned
+    /// before.
     pub(crate) fn status(&mut self) -> Option<JobStatus> {
         let last = self.told.as_mut()?.borrow_and_update();
         if last.progress != self.seen {
@@ -131,10 +133,10 @@ impl Watched {
         last.status.clone()
     }
 
-    /// Waits until there is another one than [`status`](Self::status) has returned.
+    /// Waits until the status differs from the one that [`status`](Self::status) has returned.
     pub(crate) async fn changed(&mut self) {
         if let Some(told) = &mut self.told {
-            // An error means that the sender is gone, which stays for as long as this.
+            // An error would mean that the sender is gone, but it exists as long as this.
             let _ = told.changed().await;
         }
     }
@@ -162,13 +164,13 @@ impl Last {
 }
 
 impl Jobs {
-    /// Returns the status of a job. That of a duplicate names the last of those that have replaced each other, and from here on each of
-    /// them does, so that a long way is gone once.
+    /// Returns the status of a job. That of a duplicate names the last job in its chain of replacements. Each job of the chain is
+    /// updated to name it directly, so a long chain is walked only once.
     fn status(&mut self, id: JobId) -> Option<JobStatus> {
         let status = self.by_id.get(&id)?.status.clone();
         let JobStatus::Duplicate { of } = status else { return Some(status) };
         let mut last = of;
-        // A queue might have led in circles.
+        // A queue might have created a circle.
         for _ in 0..self.by_id.len() {
             let Some(next) = self.duplicate_of(last) else { break };
             last = next;
@@ -206,7 +208,7 @@ impl Jobs {
         self.by_id.insert(id, Known { status, attempt, since });
         if self.ended.len() > max_ended {
             let Some((oldest, then)) = self.ended.pop_front() else { return };
-            // A job that came back from the queue has ended before.
+            // A job that came back from the queue has an older entry for its earlier end.
             if self.by_id.get(&oldest).is_some_and(|known| known.since == then) {
                 self.by_id.remove(&oldest);
             }
@@ -214,7 +216,7 @@ impl Jobs {
     }
 }
 
-/// Returns the status after this event, if it changes that.
+/// Returns the status after this event, if the event changes it.
 fn status_after(event: &JobEventKind) -> Option<JobStatus> {
     Some(match event {
         JobEventKind::Deferred

@@ -1,4 +1,4 @@
-//! The span of an attempt, and how it is linked to the span that its job comes from.
+//! The span of an attempt, and its link to the span that its job comes from.
 
 use std::sync::Arc;
 
@@ -18,8 +18,8 @@ use crate::model::{
     request::RequestInfo,
 };
 
-/// A job's span, if anybody listens. A pointer, because a worker has room for it in any case. Unlike a span that is disabled it
-/// costs one comparison each time, also with the feature `log` of `tracing`.
+/// A job's span, if it is enabled. It is a pointer, because a worker always has room for it. Unlike a disabled span, its absence
+/// costs one comparison each time, even with the feature `log` of `tracing`.
 #[derive(Clone)]
 pub(crate) struct JobSpan(Option<Arc<Span>>);
 
@@ -42,7 +42,7 @@ impl JobSpan {
         self.get().map(Span::enter)
     }
 
-    /// Notes how the attempt failed, for OpenTelemetry.
+    /// Records how the attempt failed, for OpenTelemetry.
     pub(crate) fn record_failure(&self, how: &'static str, error: &JobError) {
         #[cfg(feature = "opentelemetry")]
         if let Some(span) = self.get() {
@@ -55,10 +55,10 @@ impl JobSpan {
 /// The span in which a list was created, to which the spans of its jobs are linked.
 #[derive(Clone, Default)]
 pub(crate) struct ParentSpan {
-    /// Its id. Whether it still exists when a job runs is not known: it is not kept open, so that it lasts no longer than
-    /// the request, and a subscriber may use the id again.
+    /// Its id. The span may no longer exist when a job runs, and a subscriber may use the id again: it is not kept open, so that
+    /// it does not outlast the request.
     id: Option<Id>,
-    /// Its OpenTelemetry context, which is valid also when the span is closed or in another process.
+    /// Its OpenTelemetry context, which stays valid after the span is closed, and in other processes.
     #[cfg(feature = "opentelemetry")]
     context: opentelemetry::Link,
 }
@@ -87,7 +87,7 @@ impl ParentSpan {
         }
     }
 
-    /// Adds what another process has to know of the span.
+    /// Adds the data about the span that another process needs.
     pub(crate) fn write(&self, metadata: &mut Metadata) {
         let _ = metadata;
         #[cfg(feature = "opentelemetry")]
@@ -110,25 +110,25 @@ impl ParentSpan {
     }
 }
 
-/// How the spans of jobs are related to those of their requests in OpenTelemetry.
+/// The relation between the spans of jobs and those of their requests in OpenTelemetry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum SpanRelation {
-    /// A trace of its own, with a link.
+    /// Each job has its own trace, with a link to the request's span.
     #[default]
     Link,
-    /// A part of the request's trace.
+    /// The job is part of the request's trace.
     #[cfg(feature = "opentelemetry")]
     Child,
 }
 
-/// Returns whether anybody may listen to the span of an attempt. Ask before you create it: the macro creates one for the `log`
-/// crate even if nobody does, if tracing's feature of that name is on.
+/// Returns whether the span of an attempt may be enabled. Check this before creating it: with the feature `log` of `tracing`, the
+/// macro creates a span for the `log` crate even if nothing is listening.
 #[inline]
 pub(crate) fn is_listened_to() -> bool {
     LevelFilter::current() >= LevelFilter::INFO
 }
 
-/// Creates the span of an attempt, if anybody listens.
+/// Creates the span of an attempt, if it is enabled.
 #[inline(never)]
 pub(crate) fn span_of(
     job: JobRef,

@@ -1,11 +1,11 @@
-//! How many jobs are pending and running, and how the others ended.
+//! Counts pending and running jobs, and the outcomes of the others.
 
 use crate::primitives::sync::{
     Notify,
     atomic::{AtomicU64, Ordering},
 };
 
-/// Counts of a runner's jobs: how many it has now, and how the others ended.
+/// Counts of a runner's jobs: those that it has now, and the outcomes of the others.
 ///
 /// A runner counts a job each time it arrives: when it is deferred, and when a worker takes it from a queue. Each time, it ends
 /// in exactly one of `succeeded`, `failed`, `skipped`, `cancelled`, `shed`, `queued` and `abandoned`, so these add up to
@@ -30,7 +30,7 @@ pub struct Stats {
     pub failed: u64,
     /// Their condition was false.
     pub skipped: u64,
-    /// Cancelled, replaced by a later job with the same key, or a duplicate of another with its unique key.
+    /// Cancelled, replaced by a later job with the same key, or a duplicate of another job.
     pub cancelled: u64,
     /// Dropped because too many were pending.
     pub shed: u64,
@@ -40,7 +40,7 @@ pub struct Stats {
     pub abandoned: u64,
 }
 
-/// How a job is counted when it ends.
+/// The counter for the end of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Final {
     Succeeded,
@@ -56,13 +56,32 @@ pub(crate) enum Final {
 
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    /// Here and not ended. This and the final counts add up to all that were deferred or taken.
+    /// Jobs that are here and have not ended. Together with the final counts, this adds up to all jobs that were deferred or
+    /// taken.
     live: AtomicU64,
     running: AtomicU64,
     retried: AtomicU64,
     taken: AtomicU64,
     finals: [AtomicU64; 8],
     idle: Notify,
+    /// How many tasks wait in [`idle`](Self::idle). Notifying them takes a lock, and mostly there are none.
+    idlers: AtomicU64,
+}
+
+/// A task that waits until no job is live.
+struct Idler<'a>(&'a AtomicU64);
+
+impl<'a> Idler<'a> {
+    fn new(idlers: &'a AtomicU64) -> Self {
+        idlers.fetch_add(1, Ordering::AcqRel);
+        Self(idlers)
+    }
+}
+
+impl Drop for Idler<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl Counters {
@@ -75,7 +94,7 @@ impl Counters {
         self.live.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Adds the change in how many jobs of one list run.
+    /// Updates the count of running jobs after the number of a list's running jobs has changed.
     pub(crate) fn running_changed(&self, before: usize, after: usize) {
         let change = (after as u64).wrapping_sub(before as u64);
         if change != 0 {
@@ -89,8 +108,9 @@ impl Counters {
 
     pub(crate) fn ended(&self, how: Final) {
         self.finals[how as usize].fetch_add(1, Ordering::Relaxed);
-        // Release here and acquire in `idle`: a reader that sees none live sees all the counts.
-        if self.live.fetch_sub(1, Ordering::AcqRel) == 1 {
+        // Release here and acquire in `idle`: a reader that sees none live sees all the counts. The second change, which changes
+        // nothing, comes either after that of an idler, which is notified, or before it, and then the idler sees that none is live.
+        if self.live.fetch_sub(1, Ordering::AcqRel) == 1 && self.idlers.fetch_add(0, Ordering::AcqRel) > 0 {
             self.idle.notify_waiters();
         }
     }
@@ -99,8 +119,8 @@ impl Counters {
         self.finals.iter().map(|count| count.load(Ordering::Relaxed)).sum()
     }
 
-    /// Returns how many have ended other than by being stopped. It never decreases: it is a sum of counts that only
-    /// grow.
+    /// Returns the number of jobs that ended other than by being stopped. It never decreases, because it is a sum of counts that
+    /// only grow.
     pub(crate) fn completed_so_far(&self) -> u64 {
         use Final::{Cancelled, Failed, Queued, Shed, Skipped, Succeeded};
         [Succeeded, Failed, Skipped, Cancelled, Shed, Queued].into_iter().map(|how| self.ended_as(how)).sum()
@@ -111,6 +131,7 @@ impl Counters {
     }
 
     pub(crate) async fn idle(&self) {
+        let _idler = Idler::new(&self.idlers);
         loop {
             let idle = self.idle.notified();
             if self.live.load(Ordering::Acquire) == 0 {

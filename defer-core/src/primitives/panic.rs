@@ -7,34 +7,34 @@ use std::{
 };
 
 thread_local! {
-    /// Where the last panic of a job on this thread was, if nobody has asked.
+    /// The place of the last panic of a job on this thread, until it is taken.
     static PLACE: Cell<Option<String>> = const { Cell::new(None) };
 }
 
-/// Notes where the thread panics, for the code that catches the panic.
+/// Records where the thread panics, for the code that catches the panic.
 pub(crate) fn note_place(place: Option<String>) {
-    // At the end of the thread nobody reads it.
+    // When the thread is ending, the place is no longer needed.
     let _ = PLACE.try_with(|noted| noted.set(place));
 }
 
-/// Returns where the panic was that was just caught, as file, line and column, if that is known.
+/// Returns the place of the panic that was just caught, as file, line and column, if known.
 pub(crate) fn take_place() -> Option<String> {
     PLACE.try_with(Cell::take).ok().flatten()
 }
 
-/// A panic that was caught, to go on in another thread.
+/// A caught panic, to resume in another thread.
 pub(crate) struct Panicked {
     panic: Box<dyn Any + Send>,
     place: Option<String>,
 }
 
 impl Panicked {
-    /// Creates it of a panic that was just caught.
+    /// Wraps a panic that was just caught.
     pub(crate) fn new(panic: Box<dyn Any + Send>) -> Self {
         Self { panic, place: take_place() }
     }
 
-    /// Lets this thread panic with it.
+    /// Resumes the panic in this thread.
     pub(crate) fn resume(self) -> ! {
         note_place(self.place);
         resume_unwind(self.panic)
@@ -47,7 +47,7 @@ pub(crate) fn drop_quietly<T>(value: T) {
     quietly(&mut || drop(value.take()));
 }
 
-/// Drops a value as [`drop_quietly`] does, if there is one.
+/// Drops a value like [`drop_quietly`], if there is one.
 #[inline]
 pub(crate) fn drop_some<T>(value: Option<T>) {
     if value.is_some() {
@@ -55,7 +55,7 @@ pub(crate) fn drop_some<T>(value: Option<T>) {
     }
 }
 
-/// Calls what drops user code, and logs a panic there. Not generic, because every job type needs it.
+/// Calls a function that drops user code, and logs a panic in it. Not generic, because every job type needs it.
 #[inline(never)]
 pub(crate) fn quietly(drops: &mut dyn FnMut()) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(drops)) {

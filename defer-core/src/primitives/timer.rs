@@ -1,4 +1,4 @@
-//! Timers, on a runtime that may have none.
+//! Creates timers, on a runtime that may have none.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -18,12 +18,12 @@ use super::panic::drop_quietly;
 )]
 pub(crate) struct NoTimer;
 
-/// Creates a timer. On a runtime without one Tokio panics, and this returns an error.
+/// Creates a timer. Returns an error on a runtime without timers, where Tokio panics.
 pub(crate) fn timer(duration: Duration) -> Result<Pin<Box<Sleep>>, NoTimer> {
     boxed_timer(|| tokio::time::sleep(duration))
 }
 
-/// Creates what holds a timer, as [`timer`] creates one.
+/// Creates a value that contains a timer, like [`timer`].
 pub(crate) fn boxed_timer<T>(new: impl FnOnce() -> T) -> Result<Pin<Box<T>>, NoTimer> {
     catch_unwind(AssertUnwindSafe(|| Box::pin(new()))).map_err(|panic| {
         drop_quietly(panic);

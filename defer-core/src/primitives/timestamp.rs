@@ -1,10 +1,10 @@
-//! An instant in eight bytes, because a list may keep several for each job.
+//! An instant in eight bytes, small because a list may keep several for each job.
 
 use std::{num::NonZeroU64, sync::LazyLock, time::Duration};
 
 use tokio::time::Instant;
 
-/// An instant, in nanoseconds from one that all share, which is at `HALF`. It is exact for 292 years around that.
+/// An instant, in nanoseconds relative to a shared one, which is at `HALF`. It is exact for 292 years in both directions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(NonZeroU64);
 
@@ -13,7 +13,7 @@ static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 const HALF: u64 = 1 << 63;
 
 impl Timestamp {
-    /// Returns the time by Tokio's clock.
+    /// Returns the current time by Tokio's clock.
     pub fn now() -> Self {
         let start = *START;
         Self::between(start, Instant::now())
@@ -38,7 +38,7 @@ impl Timestamp {
         Duration::from_nanos(self.0.get().saturating_sub(earlier.0.get()))
     }
 
-    /// With a paused clock, `now` may be before `start`, which another runtime has set.
+    /// With a paused clock, `now` may be before `start`, which was set on another runtime.
     fn between(start: Instant, now: Instant) -> Self {
         let nanos = match now.checked_duration_since(start) {
             Some(after) => HALF.saturating_add(nanos(after)),
@@ -48,7 +48,7 @@ impl Timestamp {
     }
 }
 
-/// Returns a duration in nanoseconds; 584 years for a longer one.
+/// Returns a duration in nanoseconds, at most 584 years.
 pub(crate) fn nanos(duration: Duration) -> u64 {
     duration.as_secs().saturating_mul(1_000_000_000).saturating_add(duration.subsec_nanos().into())
 }
@@ -59,7 +59,7 @@ mod tests {
 
     use super::*;
 
-    /// Durations of every possible length.
+    /// Durations of all magnitudes.
     fn durations() -> impl Strategy<Value = Duration> {
         prop_oneof![
             (0..=u64::MAX, 0..1_000_000_000_u32).prop_map(|(seconds, nanos)| Duration::new(seconds, nanos)),

@@ -59,7 +59,14 @@ impl JobList {
     /// # Cancel safety
     ///
     /// Cancel safe: a separate task stores the jobs in any case.
+    #[inline]
     pub fn store(self: &Arc<Self>, status: StatusCode) -> Option<BoxFuture<'static, ()>> {
+        self.engine.queue()?;
+        self.store_in_queue(status)
+    }
+
+    #[cold]
+    fn store_in_queue(self: &Arc<Self>, status: StatusCode) -> Option<BoxFuture<'static, ()>> {
         if !self.is_stored() || !self.lock().state.has_due() {
             return None;
         }

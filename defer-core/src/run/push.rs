@@ -24,7 +24,7 @@ use crate::{
     model::{
         error::{JobError, caught},
         policy::{Condition, Flags},
-        response::is_success,
+        response::{ResponseInfo, is_success},
     },
     observe::event::JobEventKind,
     primitives::timer::timer,
@@ -138,6 +138,13 @@ impl Push {
         });
         if envelopes.is_empty() {
             return;
+        }
+        if holds.is_none() {
+            let known = match point {
+                PushPoint::Head(status) => Some(status),
+                PushPoint::End => list.response().and_then(ResponseInfo::status),
+            };
+            envelopes.iter_mut().for_each(|envelope| envelope.status = known);
         }
         match holds {
             Some(holds) => self.hold(holds, envelopes, point).await,

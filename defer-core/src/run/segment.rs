@@ -3,7 +3,7 @@
 
 use std::{any::Any, future::Future, ops::Range, sync::Arc};
 
-use tokio::task::JoinHandle;
+use tokio::{runtime::Handle, task::JoinHandle};
 
 use super::{jobs::Jobs, join::Incoming, member::Member, worker};
 #[cfg(feature = "testing")]
@@ -39,8 +39,12 @@ impl<W: Work> Segment for Jobs<W> {
         Self::clear(self, index);
     }
 
-    fn spawn(self: Box<Self>, guard: WorkerGuard) -> JoinHandle<()> {
-        if const { W::IS_BOXED } { worker::spawn_boxed(guard, self) } else { worker::spawn(guard, self) }
+    fn spawn(self: Box<Self>, guard: WorkerGuard, runtime: &Handle) -> JoinHandle<()> {
+        if const { W::IS_BOXED } {
+            worker::spawn_boxed(guard, self, runtime)
+        } else {
+            worker::spawn(guard, *self, runtime)
+        }
     }
 
     fn call<'a>(

@@ -2,7 +2,7 @@
 
 use std::{pin::Pin, sync::Arc};
 
-use tokio::task::JoinHandle;
+use tokio::{runtime::Handle, task::JoinHandle};
 
 use super::{
     attempt::{Attempt, AttemptEnd, Limit},
@@ -37,7 +37,7 @@ impl Grantee for Arc<JobList> {
             (segment, locked.state.worker_epoch())
         };
         // Not under the lock: a runtime that was shut down drops the worker here, which locks.
-        let worker = segment.spawn(WorkerGuard::new(self.clone(), permit));
+        let worker = segment.spawn(WorkerGuard::new(self.clone(), permit), &self.origin.runtime);
         let too_late = self.lock().state.keep_worker(epoch, worker);
         if let Some(worker) = too_late {
             worker.abort();
@@ -47,9 +47,8 @@ impl Grantee for Arc<JobList> {
 
 /// Spawns a worker. The attempts of its first segment are part of its future, unless there is something in their way; later
 /// ones are boxed.
-pub(super) fn spawn<W: Work>(mut guard: WorkerGuard, mut jobs: Box<Jobs<W>>) -> JoinHandle<()> {
+pub(super) fn spawn<W: Work>(mut guard: WorkerGuard, mut jobs: Jobs<W>, runtime: &Handle) -> JoinHandle<()> {
     let list = guard.list.clone();
-    let scope = list.clone();
     // Not an `async fn`, whose future would have room for each argument twice.
     let task = async move {
         // Mentioned first, and so dropped first if the task is: the list knows that its worker is gone before the jobs are
@@ -73,11 +72,11 @@ pub(super) fn spawn<W: Work>(mut guard: WorkerGuard, mut jobs: Box<Jobs<W>>) -> 
                                     None
                                 }
                                 AttemptEnd::Failed(failed) => {
-                                    Some(fail(&mut guard, index, &mut *jobs, failed, at))
+                                    Some(fail(&mut guard, index, &mut jobs, failed, at))
                                 }
                             }
                         }
-                        Begin::Aside => go_aside(&mut guard, index, &mut *jobs, started),
+                        Begin::Aside => go_aside(&mut guard, index, &mut jobs, started),
                     }
                 };
                 if let Some(aside) = aside {
@@ -100,11 +99,15 @@ pub(super) fn spawn<W: Work>(mut guard: WorkerGuard, mut jobs: Box<Jobs<W>>) -> 
         }
         guard.finish();
     };
-    list.origin.runtime.spawn(InList::new(scope, task))
+    runtime.spawn(InList::new(list, task))
 }
 
 /// Spawns a worker whose attempts are all boxed.
-pub(super) fn spawn_boxed(mut guard: WorkerGuard, jobs: Box<dyn Segment>) -> JoinHandle<()> {
+pub(super) fn spawn_boxed(
+    mut guard: WorkerGuard,
+    jobs: Box<dyn Segment>,
+    runtime: &Handle,
+) -> JoinHandle<()> {
     let list = guard.list.clone();
     let task = async move {
         let _ = &guard;
@@ -114,7 +117,7 @@ pub(super) fn spawn_boxed(mut guard: WorkerGuard, jobs: Box<dyn Segment>) -> Joi
         }
         guard.finish();
     };
-    list.origin.runtime.spawn(InList::new(list.clone(), task))
+    runtime.spawn(InList::new(list, task))
 }
 
 /// The step that a worker takes with a job.

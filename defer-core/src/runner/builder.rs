@@ -1,4 +1,4 @@
-//! Building a runner.
+//! Builds a runner.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -40,7 +40,7 @@ impl Runner {
     }
 
     /// Adds a hook to an existing runner, like [`RunnerBuilder::on_event`]. The hook is called for all later events and lives
-    /// as long as the runner. If what it refers to may end earlier, let it hold a [`Weak`] pointer.
+    /// as long as the runner. If it refers to a value that may end earlier, let it hold a [`Weak`] pointer.
     ///
     /// [`Weak`]: std::sync::Weak
     pub fn on_event(&self, hook: impl Fn(&JobEvent) + Send + Sync + 'static) {
@@ -60,8 +60,8 @@ impl Runner {
     }
 }
 
-/// Calls a hook outside of any scope: otherwise one that defers at the end of a job would receive that job's end too, and
-/// would never stop deferring.
+/// Calls a hook outside any scope. Inside one, a hook that defers a job at the end of each job would also receive the end of that
+/// job, and would defer forever.
 fn isolated(hook: impl Fn(&JobEvent) + Send + Sync + 'static) -> Hook {
     Hook::OnEvent(Box::new(move |event| outside(|| hook(event))))
 }
@@ -308,7 +308,7 @@ impl RunnerBuilder {
         #[cfg(feature = "metrics")]
         {
             meter::describe();
-            // Named before.
+            // Creates the series of types that were named before.
             config.types.create_again();
             config.hooks.add(Hook::Observer(Box::new(Isolated(Meter(config.types.clone())))));
             if config.queue.is_some() {
@@ -324,7 +324,7 @@ impl RunnerBuilder {
     }
 }
 
-/// Calls an observer outside of any scope, because what it calls is user code.
+/// Calls an observer outside any scope, because it calls user code.
 #[cfg(feature = "metrics")]
 struct Isolated<O>(O);
 

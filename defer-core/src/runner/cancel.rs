@@ -1,4 +1,4 @@
-//! Cancelling a job, wherever it is.
+//! Cancels a job, wherever it is.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::{
     store::Cancel,
 };
 
-/// How often to look for a known job that no list has.
+/// The number of times to look for a known job that no list has.
 const LOOKS: u32 = 100;
 
 impl Runner {
@@ -72,14 +72,14 @@ impl Runner {
                     };
                 }
                 Some(known) if known.ends_here() => return Cancel::Ended,
-                // It is just being added, or its end is just being reported.
+                // It is being added right now, or its end is being reported.
                 Some(_) => yield_now().await,
             }
         }
         Cancel::Ended
     }
 
-    /// Cancels a job that a list has. `None` if none has it.
+    /// Cancels a job of a list. `None` if no list has it.
     async fn cancel_here(&self, id: JobId) -> Option<Cancel> {
         let mut though_queued = false;
         loop {
@@ -90,7 +90,7 @@ impl Runner {
                     Some(Ok(answer)) => answer,
                     Some(Err(_)) | None => Cancel::Failed,
                 },
-                // The queue, which could not be told before, is told with the job's end.
+                // The queue could not be told before. It learns of the cancellation with the job's end.
                 Asked::Ended { .. } if though_queued => Cancel::Asked,
                 Asked::Ended { .. } => Cancel::Cancelled,
                 Asked::Runs(_) => Cancel::Asked,
@@ -110,7 +110,7 @@ impl Runner {
         }
     }
 
-    /// Asks the list that has the job, if one has.
+    /// Asks the list that has the job, if any.
     fn ask(&self, id: JobId, though_queued: bool) -> Option<(Arc<JobList>, Asked)> {
         self.engine.lists().into_iter().find_map(|list| {
             let asked = list.cancel_job(id, though_queued)?;
@@ -118,7 +118,7 @@ impl Runner {
         })
     }
 
-    /// Asks the queue, if it can be looked into.
+    /// Asks the queue, if it can be inspected.
     async fn ask_queue(&self, id: JobId) -> Option<Result<Cancel, BoxError>> {
         Some(self.queue()?.inspect()?.cancel(id).await)
     }

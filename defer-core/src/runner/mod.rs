@@ -1,13 +1,13 @@
-//! The runner: how it is built, asked and shut down.
+//! The runner: how it is built, used and shut down.
 //!
 //! | file | hides |
 //! |---|---|
 //! | `runner` | where the runner's parts are |
 //! | `watch` | whether a watched job is here or on the queue |
 //! | `cancel` | where a job is, to cancel it |
-//! | `open` | where jobs are that have not ended |
-//! | `load` | nothing: how much of its bounds a runner uses |
-//! | `builder` | what a runner is made from |
+//! | `open` | where the jobs are that have not ended |
+//! | `load` | nothing: the usage of a runner's limits |
+//! | `builder` | what a runner consists of |
 //! | `shutdown` | how a shutdown waits, stops and hands over |
 //! | `resume` | how a job from a queue becomes one of a list |
 //! | `worker` | the interface to a queue's worker, for a server |

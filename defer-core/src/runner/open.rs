@@ -1,4 +1,4 @@
-//! Looking at the jobs that have not ended.
+//! Inspects the jobs that have not ended.
 
 use std::time::Duration;
 
@@ -9,7 +9,8 @@ use crate::{
 };
 
 impl Runner {
-    /// Returns a job that has not ended, by its id. `None` if this runner has none with this id: it has ended, or the queue has it.
+    /// Returns a job that has not ended, by its id. `None` if this runner has no such job, because it has ended or the queue has
+    /// it.
     ///
     /// Looks at every request that has jobs.
     pub fn open_job(&self, id: JobId) -> Option<OpenJob> {
@@ -28,8 +29,8 @@ impl Runner {
         Some(job)
     }
 
-    /// Returns the jobs of a request that have not ended, by its id: its header `x-request-id`, which the layer was told to
-    /// capture.
+    /// Returns the jobs of a request that have not ended, by the id in its `x-request-id` header. The layer must be told to
+    /// capture that header.
     ///
     /// Looks at every request that has jobs.
     pub fn open_jobs_of_request(&self, request_id: &str) -> Vec<OpenJob> {
@@ -40,13 +41,13 @@ impl Runner {
         found
     }
 
-    /// Returns at most so many of the jobs that are not due, because they are delayed or wait for their next attempt: the next
-    /// first.
+    /// Returns at most `limit` of the jobs that are not due, because they are delayed or wait for their next attempt. The next
+    /// one to be due comes first.
     ///
     /// Looks at every request that has jobs, so call it from time to time rather than for each request.
     pub fn delayed(&self, limit: usize) -> Vec<OpenJob> {
         let mut delayed = Vec::new();
-        // Of many only the next are kept meanwhile, and none is looked at that comes after all of those.
+        // Only the next jobs are kept, and jobs that are due after all of them are skipped.
         let mut latest = Duration::MAX;
         for list in self.engine.lists() {
             list.add_open(|_, state| state.due_in().is_some_and(|due_in| due_in <= latest), &mut delayed);

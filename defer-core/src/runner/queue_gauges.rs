@@ -1,4 +1,4 @@
-//! What the queue of a runner has, as gauges.
+//! Sets the gauges of a runner's queue.
 
 use std::{
     collections::BTreeSet,
@@ -19,12 +19,12 @@ use crate::{
     store::{Holder, InspectQueue, NameCounts, Queue},
 };
 
-/// The queue is asked no more often than this.
+/// The least time between two questions to the queue.
 const EVERY: Duration = Duration::from_secs(1);
-/// How long a scrape waits for an answer. One that comes later is there for the next.
+/// The time that a scrape waits for an answer. A later answer is used for the next scrape.
 const PATIENCE: Duration = Duration::from_millis(250);
 
-/// Asks the queue, one question at a time for all who scrape.
+/// Asks the queue one question at a time, on behalf of all scrapes.
 pub(super) struct QueueGauges {
     types: Arc<Types>,
     asked: Mutex<Asked>,
@@ -35,7 +35,7 @@ pub(super) struct QueueGauges {
 struct Asked {
     last: Option<Instant>,
     is_open: bool,
-    /// The names that have gauges. Those that the queue has no jobs of are zero.
+    /// The names that have gauges. A name without jobs in the queue has gauges of zero.
     names: BTreeSet<String>,
 }
 
@@ -44,12 +44,12 @@ impl QueueGauges {
         Self { types, asked: Mutex::default(), answered: watch::Sender::new(()) }
     }
 
-    /// Sets the gauges to what the queue has now, unless that was done a moment ago. The queue is asked in a task, which is not waited for
-    /// if it takes long.
+    /// Sets the gauges to the current counts of the queue, unless that was done a moment ago. Asks the queue in a task, and does
+    /// not wait for that if it takes long.
     pub(super) async fn refresh(self: &Arc<Self>, queue: &Arc<dyn Queue>) {
         let mut answered = self.answered.subscribe();
         let Some(patience) = self.ask(queue) else { return };
-        // Where there is no timer nobody waits.
+        // Without a timer, do not wait.
         let Ok(mut late) = timer(patience) else { return };
         let mut answer = pin!(answered.changed());
         poll_fn(|cx| match answer.as_mut().poll(cx) {
@@ -59,7 +59,7 @@ impl QueueGauges {
         .await;
     }
 
-    /// Asks the queue, if it is time. Returns for how long an answer is worth to be waited for, if one is to come.
+    /// Asks the queue, if it is time. Returns how long to wait for the answer, if one will come.
     fn ask(self: &Arc<Self>, queue: &Arc<dyn Queue>) -> Option<Duration> {
         let runtime = Handle::try_current().ok()?;
         let mut asked = lock(&self.asked);
@@ -119,7 +119,7 @@ fn float(count: u64) -> f64 {
     count as f64
 }
 
-/// A question that is not answered yet. A queue may panic.
+/// A question that has not been answered. The queue may panic.
 struct Question(Arc<QueueGauges>);
 
 impl Drop for Question {

@@ -1,4 +1,4 @@
-//! Running a job that comes from a queue, for the queue's worker.
+//! Runs a job from a queue, for the queue's worker.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -35,11 +35,11 @@ use crate::{
 pub struct Resume {
     /// The job's id.
     pub id: JobId,
-    /// How many attempts it has had.
+    /// The number of attempts it has had.
     pub attempts: u32,
     /// The metadata of its request.
     pub metadata: Metadata,
-    /// How the response of its request ended, if that is known.
+    /// How the response of its request ended, if known.
     pub response: Option<ResponseInfo>,
     /// How long the job has been due.
     pub waited: Duration,
@@ -105,7 +105,7 @@ impl Runner {
         if let Some(key) = serial {
             entry.set_serial(key.into(), false);
         }
-        // Never shed: a list that was created for a queue takes room beyond the bound.
+        // This list never sheds jobs: a list for a queue takes room beyond the bound.
         let _index = add(&list, entry, job);
         list.release(response);
         Ok(list)
@@ -117,7 +117,7 @@ impl Runner {
 pub struct Resumed {
     list: Arc<JobList>,
     ran: Option<oneshot::Receiver<JobEventKind>>,
-    /// How it ended, while its jobs are on their way to the queue.
+    /// How it ended. Set while its jobs are being stored.
     ended: Option<Ran>,
 }
 
@@ -130,7 +130,7 @@ impl Resumed {
     /// Cancel safe: if dropped before it completes, it can be called again.
     pub async fn ran(&mut self) -> Ran {
         let Some(ran) = &mut self.ran else { return Ran::Unfinished };
-        // An error means that it was stopped.
+        // An error means that the job was stopped.
         let ran = match &self.ended {
             Some(ended) => ended.clone(),
             None => self.ended.insert(ran.await.map_or(Ran::Unfinished, |event| Ran::from(&event))).clone(),
@@ -180,7 +180,7 @@ pub enum Ran {
     /// It [snoozed](JobError::snooze), which does not use up an attempt.
     #[non_exhaustive]
     Snoozed {
-        /// How long until then.
+        /// The delay until it runs again.
         delay: Duration,
     },
     /// It was stopped before it ended: run it again.

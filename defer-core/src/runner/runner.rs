@@ -1,4 +1,4 @@
-//! The runner, as users see it.
+//! The runner.
 
 use std::{
     collections::BTreeMap,
@@ -24,7 +24,7 @@ use crate::{
 
 /// Runs deferred jobs. Bounds how many run, isolates them from each other's errors and panics, and accounts for each of them.
 ///
-/// The jobs of one request run one after another, in the order in which they were deferred, apart from concurrent ones. Jobs of
+/// The jobs of one request run one after another, in the order in which they were deferred, except for concurrent ones. Jobs of
 /// different requests run at the same time, up to [`max_running`](crate::RunnerBuilder::max_running). Jobs run on the Tokio
 /// runtime of the request that deferred them. An idle runner has no tasks, and no thread except the one of
 /// [`stuck_after`](crate::RunnerBuilder::stuck_after).
@@ -90,7 +90,7 @@ impl Runner {
         GLOBAL.get().cloned()
     }
 
-    /// Makes this the global runner. Returns whether there was none.
+    /// Makes this the global runner. Returns false if there already is one.
     pub(super) fn install(&self) -> bool {
         GLOBAL.set(self.clone()).is_ok()
     }
@@ -105,7 +105,7 @@ impl Runner {
         Arc::as_ptr(&self.engine).addr()
     }
 
-    /// Returns how many jobs are pending and running, and how the others ended.
+    /// Returns the numbers of pending and running jobs, and the outcomes of the others.
     pub fn stats(&self) -> Stats {
         self.engine.counters.snapshot()
     }
@@ -226,7 +226,7 @@ impl Runner {
         self.engine.counters.idle().await;
     }
 
-    /// Lets no batch wait for more jobs, until this is dropped: for a worker that can take none.
+    /// Keeps batches from waiting for more jobs until this is dropped. For a worker that cannot take any more.
     #[doc(hidden)]
     pub fn hurry(&self) -> Hurry {
         Hurry::new(&self.engine)

@@ -1,4 +1,4 @@
-//! Shutting a runner down: waits for its jobs, then stops and reports the rest.
+//! Shuts a runner down: waits for its jobs, then stops and reports the rest.
 
 use std::{
     sync::{Arc, Weak},
@@ -39,7 +39,7 @@ pub struct UnfinishedJob {
     pub name: String,
 }
 
-/// How long the queue may take, after the deadline, to store how jobs ended.
+/// The time that the queue may take, after the deadline, to store how jobs ended.
 const SETTLE_WITHIN: Duration = Duration::from_secs(2);
 
 impl From<JobRef> for UnfinishedJob {
@@ -79,7 +79,8 @@ impl Runner {
         let mut report = ShutdownReport::default();
         if drained.is_err() {
             let given_back = self.stop(&mut report).await;
-            // Ends that are being stored, and what others are to run. What is not stored by then they find out.
+            // Waits for ends that are being stored, and for jobs that others are to run. Other processes recover the jobs that
+            // are not stored by then.
             let _ = tokio::time::timeout(SETTLE_WITHIN, self.settled(given_back)).await;
         }
         let completed = self.engine.counters.completed_so_far() - before;
@@ -87,10 +88,10 @@ impl Runner {
         report
     }
 
-    /// Waits until the ends of all jobs are stored, and what was given back to the queue.
+    /// Waits until the ends of all jobs are stored, and the jobs that were given back to the queue.
     async fn settled(&self, mut given_back: Vec<Weak<dyn Lease>>) {
         self.idle().await;
-        // A task that was aborted drops its job, and with it the lease, when its runtime comes to it. Polled: that tells nobody.
+        // An aborted task drops its job and the job's lease when its runtime gets to it. Polls, because nothing notifies of that.
         loop {
             given_back.retain(|lease| lease.strong_count() > 0);
             if given_back.is_empty() {
@@ -103,7 +104,8 @@ impl Runner {
         }
     }
 
-    /// Stops every job that has not ended, and pushes to the queue those that it can take. Returns the leases of those that it has.
+    /// Stops every job that has not ended, and pushes the remaining durable ones to the queue. Returns the leases of those that
+    /// the queue has already stored.
     async fn stop(&self, report: &mut ShutdownReport) -> Vec<Weak<dyn Lease>> {
         let mut given_back = Vec::new();
         let mut handover = Handover(Vec::new());

@@ -1,4 +1,4 @@
-//! Following a job from the outside.
+//! Follows a job from outside.
 
 use std::{
     future::{Future, pending, poll_fn},
@@ -18,12 +18,12 @@ use crate::{
     primitives::{BoxFuture, timer::timer},
 };
 
-/// How long between two questions to the queue about a job.
+/// The time between two questions to the queue about a job.
 const ASKS_EVERY: Duration = Duration::from_secs(1);
 
 impl Runner {
-    /// Returns a stream of the job's status: first the current one, then each change, up to a final status. The stream is empty
-    /// if neither this runner nor the queue knows the job.
+    /// Returns a stream of the job's status: first the current status, then each change, up to a final status. The stream is
+    /// empty if neither this runner nor the queue knows the job.
     ///
     /// A slow reader gets the latest status, and nothing piles up. The last progress always arrives before the end, even if the
     /// job reports it right before; for a job in another process it may be missed. Changes of jobs in this process wake the
@@ -78,7 +78,7 @@ impl Runner {
     }
 }
 
-/// Says that nothing is known of jobs in memory, though somebody asks for them: once.
+/// Warns once that nothing is known about jobs in memory although a caller asks about them.
 #[cold]
 fn warn_once() {
     static WARNED: Once = Once::new();
@@ -110,32 +110,32 @@ impl Stream for Watch {
     }
 }
 
-/// Who follows a job.
+/// Follows a job.
 struct Follower {
     runner: Runner,
     id: JobId,
-    /// What is known here, if the runner keeps that.
+    /// The status in this process, if the runner keeps it.
     watched: Option<Watched>,
-    /// When the queue was asked last.
+    /// When the queue was last asked.
     asked: Option<Instant>,
-    /// What was told last.
+    /// The last status that was returned.
     last: Option<JobStatus>,
-    /// That the job is a duplicate, to be told if nothing is known of the other.
+    /// The status of a duplicate, which is returned if nothing is known about the other job.
     duplicate: Option<JobStatus>,
     hops: Hops,
-    /// Nothing more will be known.
+    /// No further status will be known.
     is_over: bool,
 }
 
-/// How many duplicates were followed, one after another: as many as there are, but a queue might lead in circles.
+/// Counts the duplicates followed so far. There may be any number, but a queue might lead in circles.
 struct Hops {
     count: u32,
-    /// The job that was reached when the count was last a power of two. A walk in a circle reaches it again.
+    /// The job at which the count last was a power of two. Following a circle reaches it again.
     seen: JobId,
 }
 
 impl Hops {
-    /// Goes on to another job. Returns whether that is the way in a circle.
+    /// Counts a step to another job. Returns whether it is part of a circle.
     fn is_circle(&mut self, to: JobId) -> bool {
         if to == self.seen {
             return true;
@@ -164,7 +164,7 @@ impl Follower {
         follower
     }
 
-    /// Follows this job from here on.
+    /// Follows this job from now on.
     fn follow(&mut self, id: JobId) {
         self.id = id;
         self.asked = None;
@@ -208,7 +208,7 @@ impl Follower {
         None
     }
 
-    /// Waits until what is known here changes.
+    /// Waits until the status in this process changes.
     async fn changed(&mut self) {
         match &mut self.watched {
             Some(watched) => watched.changed().await,
@@ -216,7 +216,8 @@ impl Follower {
         }
     }
 
-    /// Waits until the queue may be asked again. Returns false if what is known here changes before, and if it can never be asked.
+    /// Waits until the queue may be asked again. Returns false if the status in this process changes first, or if the queue can
+    /// never be asked.
     async fn may_ask(&mut self) -> bool {
         let Some(asked) = self.asked else { return true };
         let Ok(mut wait) = timer(ASKS_EVERY.saturating_sub(asked.elapsed())) else {
@@ -233,14 +234,14 @@ impl Follower {
         .await
     }
 
-    /// Asks the queue. It is over if that does not know the job.
+    /// Asks the queue. The stream is over if the queue does not know the job.
     async fn ask(&mut self) -> Option<JobStatus> {
         self.asked = Some(Instant::now());
         let Some(queue) = self.runner.queue().and_then(|queue| queue.inspect()) else {
             self.is_over = true;
             return None;
         };
-        // An error is an outage, which may end.
+        // An error is an outage, which may pass.
         let status = queue.status(self.id).await.ok()?;
         self.is_over = status.is_none();
         status

@@ -22,7 +22,7 @@ pub trait Queued: Serialize {}
 
 impl<J: Serialize> Queued for J {}
 
-/// An argument of a function that is a durable job.
+/// An argument of a job function whose job is durable.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be an argument of a durable job: it does not implement `Serialize` and `Deserialize`",
     label = "the queue stores all arguments, and `{Self}` is one",
@@ -33,19 +33,19 @@ pub trait Stored: Serialize + DeserializeOwned {}
 #[diagnostic::do_not_recommend]
 impl<T: Serialize + DeserializeOwned> Stored for T {}
 
-/// How a job type is deserialized, if it can be: the inherent constant takes precedence over the trait's. Used by the
-/// derive.
+/// Holds the function that deserializes a job type, if there is one: the inherent constant takes precedence over the trait's.
+/// Used by the derive.
 #[derive(Debug)]
 pub struct Decoded<J>(PhantomData<J>);
 
 impl<J: DeserializeOwned> Decoded<J> {
-    /// How it is deserialized.
+    /// The function that deserializes the type.
     pub const DECODE: Option<Decode<J>> = Some(|payload| Ok(decode(payload)?));
 }
 
 /// The fallback for a job type that cannot be deserialized.
 pub trait Undecoded<J> {
-    /// How it is deserialized.
+    /// No function: the type cannot be deserialized.
     const DECODE: Option<Decode<J>> = None;
 }
 

@@ -16,23 +16,23 @@ use crate::model::{
 pub struct Envelope {
     /// The job's id.
     pub id: JobId,
-    /// The name of the job type, by which a worker finds it.
+    /// The name of the job type. A worker looks up the type by it.
     pub name: String,
     /// The policy of the job type.
     pub policy: Policy,
     /// The job as JSON, written by `serde_json`.
     pub payload: Vec<u8>,
-    /// The metadata of the request that it comes from.
+    /// The metadata of the request that deferred it.
     pub metadata: Metadata,
-    /// How long it has to wait from now.
+    /// The delay from now.
     pub delay: Duration,
     /// Its serial key.
     pub serial: Option<String>,
     /// Its unique key.
     pub unique: Option<String>,
-    /// Whether it takes the place of that one instead.
+    /// Set if it replaces a job with the same unique key.
     pub replace: Option<Replace>,
-    /// It is dropped if another job with this key started too short a time before.
+    /// Drops it if another job with this key has started too recently.
     pub at_most: Option<AtMostEvery>,
     /// Its condition, if it has not been decided yet.
     pub condition: Condition,
@@ -60,28 +60,28 @@ impl Envelope {
     }
 }
 
-/// When a job starts that takes the place of the one with its unique key that waits.
+/// When a job starts that replaces the waiting job with the same unique key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Replace {
-    /// When that one would have started.
+    /// When the replaced job would have started.
     AtItsTime,
-    /// After its own delay, but no later than this long after the first of those that have replaced each other was ready.
+    /// After its own delay, but no later than this long after the first job in the chain of replacements was ready.
     Within(Duration),
 }
 
-/// How often jobs with a key may start.
+/// A limit on how often jobs with a key start.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct AtMostEvery {
     /// The key.
     pub key: String,
-    /// How long no other starts after one has.
+    /// The minimum time between two starts.
     pub every: Duration,
 }
 
 impl AtMostEvery {
-    /// Creates one.
+    /// Creates a limit.
     pub fn new(key: impl Into<String>, every: Duration) -> Self {
         Self { key: key.into(), every }
     }

@@ -19,7 +19,7 @@ use crate::{
 ///
 /// None of the methods may block: they are called while jobs are deferred, started and ended.
 pub trait HoldJobs: Send + Sync {
-    /// Begins to store jobs that this process holds, in one commit.
+    /// Starts storing jobs that this process holds, in one commit.
     fn hold(&self, jobs: Vec<Envelope>) -> Hold;
 
     /// Returns whether a job of this type may run in this process, on the runner with this [key](crate::Runner::key): a worker
@@ -48,10 +48,10 @@ impl fmt::Debug for Hold {
     }
 }
 
-/// The right to run one stored job. A lease that is dropped before it is [settled](Self::settle) is given back: the job is made
-/// ready for others, and no attempt is counted. If the job was never stored, nothing happens.
+/// The right to run one stored job. A lease that is dropped before it is [settled](Self::settle) is given back: other processes
+/// may run the job, and no attempt is counted. If the job was never stored, nothing happens.
 pub trait Lease: Send + Sync {
-    /// Waits until the job may start, which is when it is known that others respect the lease.
+    /// Waits until the job may start, which is when the queue is sure that others respect the lease.
     fn poll_start(&self, cx: &mut Context<'_>) -> Poll<Start>;
 
     /// Completes when a running attempt has to be stopped. Stays pending otherwise.
@@ -73,23 +73,23 @@ pub trait Lease: Send + Sync {
         let _ = json;
     }
 
-    /// Begins to store how the job or its attempt ended. Only the first call has an effect.
+    /// Starts storing how the job or its attempt ended. Only the first call has an effect.
     fn settle(&self, end: End, children: Vec<Envelope>) -> Settle;
 }
 
 /// Whether a job may start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// It may.
+    /// It may start.
     Now,
-    /// It may not.
+    /// It may not start.
     Not(Stop),
 }
 
 /// Why a job must not run here, or must stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// The lease is lost: others run the job.
+    /// The lease is lost: another process runs the job.
     Lost,
     /// The job is cancelled. [Settle](Lease::settle) it with [`End::Cancelled`].
     Cancelled,
@@ -109,36 +109,36 @@ pub enum End {
     Retry {
         /// The error.
         error: String,
-        /// How long until then.
+        /// The delay until the next attempt.
         delay: Duration,
     },
     /// It snoozed, which does not use up an attempt.
     Snoozed {
-        /// How long until then.
+        /// The delay until it runs again.
         delay: Duration,
     },
     /// Its condition was false.
     Skipped,
     /// It was cancelled.
     Cancelled,
-    /// It did not run here: others may run it.
+    /// It did not run here: any process may run it.
     Ready(Ready),
 }
 
-/// A job that others may run.
+/// A job that any process may run.
 #[derive(Clone, Debug, Default)]
 pub struct Ready {
-    /// How long it has to wait from now.
+    /// The delay from now.
     pub delay: Duration,
     /// Its serial key.
     pub serial: Option<String>,
     /// Its unique key.
     pub unique: Option<String>,
-    /// Whether it takes the place of that one instead.
+    /// Set if it replaces a job with the same unique key.
     pub replace: Option<Replace>,
-    /// It is left out if another with this key started too short a time before.
+    /// Drops it if another job with this key has started too recently.
     pub at_most: Option<AtMostEvery>,
-    /// How the response of its request ended, if that is known.
+    /// How the response of its request ended, if known.
     pub response: Option<ResponseInfo>,
 }
 

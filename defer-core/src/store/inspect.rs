@@ -10,7 +10,7 @@ use crate::{
 
 /// A queue whose jobs can be inspected. The dashboard uses this.
 pub trait InspectQueue: Send + Sync {
-    /// Returns how many jobs the queue has.
+    /// Returns the number of jobs in the queue.
     ///
     /// # Errors
     ///
@@ -24,9 +24,7 @@ pub trait InspectQueue: Send + Sync {
     /// If the queue cannot be reached.
     fn failed(&self, limit: usize) -> BoxFuture<'_, Result<Vec<FailedJob>, BoxError>>;
 
-    /// Returns the status of a job: [`Pending`](JobStatus::Pending), [`Running`](JobStatus::Running),
-    /// [`InProgress`](JobStatus::InProgress), [`Succeeded`](JobStatus::Succeeded) or [`Failed`](JobStatus::Failed). `None` if
-    /// the queue does not have it, or does no longer.
+    /// Returns the [status](JobStatus) of a job. `None` if the queue does not have it, or no longer has it.
     ///
     /// # Errors
     ///
@@ -44,8 +42,8 @@ pub trait InspectQueue: Send + Sync {
     /// If the queue cannot be reached.
     fn retry(&self, id: JobId) -> BoxFuture<'_, Result<bool, BoxError>>;
 
-    /// Returns what has been due for a minute without any process taking it: names of job types, and `queue NAME` for other
-    /// queues in the same place. Returns nothing by default.
+    /// Returns what no process has taken although it has been due for a minute: the names of job types, and `queue NAME` for
+    /// other queues in the same place. Returns nothing by default.
     ///
     /// # Errors
     ///
@@ -186,7 +184,7 @@ pub trait InspectQueue: Send + Sync {
     }
 }
 
-/// The answer of a queue that was written without this.
+/// Returns the error of a queue that does not implement an optional method.
 fn cannot<'a, T: Send + 'a>(what: &str) -> BoxFuture<'a, Result<T, BoxError>> {
     Box::pin(ready(Err(format!("this queue cannot {what}").into())))
 }
@@ -202,13 +200,13 @@ pub enum Cancel {
     Asked,
     /// The job had ended already.
     Ended,
-    /// There is no such job, or not anymore.
+    /// There is no such job, or it is no longer kept.
     Unknown,
     /// The queue that may have the job could not be reached, or cannot cancel jobs. The job may be cancelled or not.
     Failed,
 }
 
-/// How many jobs a queue has.
+/// The number of jobs in a queue.
 ///
 /// `defer-sqlx` stops counting at 10,000, so that the cost does not grow with the number of jobs: read 10,000 as "at least".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -234,7 +232,7 @@ pub struct FailedJob {
     pub id: JobId,
     /// The job's name.
     pub name: String,
-    /// How many attempts it has had.
+    /// The number of attempts it has had.
     pub attempts: u32,
     /// The error of the last attempt.
     pub error: String,

@@ -3,9 +3,9 @@
 //! | file | has |
 //! |---|---|
 //! | `queue` | the interface that a queue implements |
-//! | `hold` | the interface to one that holds jobs for this process |
-//! | `inspect` | the interface to look into one |
-//! | `queued` | what it tells of jobs and of the processes that have them |
+//! | `hold` | the interface of a queue that holds jobs for this process |
+//! | `inspect` | the interface of a queue that can be inspected |
+//! | `queued` | a queue's reports about its jobs and the processes that have them |
 //! | `envelope` | a job as a queue stores it |
 //! | `codec` | how a job is written and read |
 

@@ -1,4 +1,4 @@
-//! What a queue reports about its jobs and the processes that have them.
+//! A queue's reports about its jobs and the processes that have them.
 
 use std::time::Duration;
 
@@ -14,9 +14,9 @@ pub struct QueuedJob {
     pub id: JobId,
     /// The job's name.
     pub name: String,
-    /// How far it has got.
+    /// Its state.
     pub state: QueuedState,
-    /// How many attempts it has had, without one that is running.
+    /// The number of attempts it has had, without one that is running.
     pub attempts: u32,
     /// How long until it is due. `None` if it is due, or does not wait.
     pub due_in: Option<Duration>,
@@ -30,7 +30,7 @@ pub struct QueuedJob {
     pub error: Option<String>,
     /// The progress of its attempt.
     pub progress: Option<Progress>,
-    /// The method and the route's pattern of the request that it comes from, such as `POST /signup`.
+    /// The method and the route's pattern of the request that deferred it, such as `POST /signup`.
     pub route: Option<String>,
     /// The id of that request.
     pub request_id: Option<String>,
@@ -45,7 +45,7 @@ pub struct QueuedJob {
 }
 
 impl QueuedJob {
-    /// Creates a job about which nothing else is known.
+    /// Creates a job with no other known data.
     pub fn new(id: JobId, name: impl Into<String>, state: QueuedState) -> Self {
         Self {
             id,
@@ -92,7 +92,7 @@ pub enum QueuedState {
     Skipped,
     /// It was cancelled.
     Cancelled,
-    /// It was dropped because another job with its unique key was pending.
+    /// It was dropped as a duplicate of another job.
     Duplicate,
 }
 
@@ -115,11 +115,11 @@ impl QueuedState {
     }
 }
 
-/// Which jobs to list.
+/// The jobs to list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum JobFilter {
-    /// Jobs that are due and wait, the longest due first.
+    /// Jobs that are due and waiting, the longest due first.
     Ready,
     /// Jobs that are not due yet, because they are delayed or wait for their next attempt. The next one comes first.
     Delayed,
@@ -160,12 +160,12 @@ pub struct Holder {
     pub last_seen: Duration,
     /// The names of the jobs that it runs.
     pub names: Vec<String>,
-    /// How many jobs it holds or runs.
+    /// The number of jobs that it holds or runs.
     pub jobs: u64,
 }
 
 impl Holder {
-    /// How long a process may be silent.
+    /// A holder that has been silent for longer than this is dead or cut off.
     const SILENCE: Duration = Duration::from_secs(9);
 
     /// Returns whether it has sent no heartbeat for more than nine seconds: it is dead, or cut off from the queue.
@@ -195,7 +195,7 @@ pub struct FailureGroup {
     pub name: String,
     /// The first line of their errors, which may be truncated.
     pub error: String,
-    /// How many there are among the jobs that the queue looked at.
+    /// The number of such jobs among those that the queue looked at.
     pub count: u64,
     /// How long ago the first of them failed.
     pub first: Duration,
@@ -219,7 +219,7 @@ impl FailureGroup {
     }
 }
 
-/// How many jobs of one name a queue has, without successful ones.
+/// The number of jobs of one name in a queue, without successful ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NameCounts {
@@ -238,7 +238,7 @@ pub struct NameCounts {
 }
 
 impl NameCounts {
-    /// Creates counts of no jobs.
+    /// Creates counts that are all zero.
     pub fn new(name: impl Into<String>) -> Self {
         Self { name: name.into(), ready: 0, delayed: 0, running: 0, failed: 0, oldest_due: None }
     }

@@ -140,20 +140,20 @@ impl Recorder {
         }
     }
 
-    /// Says what was deferred, here and where it is perhaps not expected.
+    /// Collects the recorded jobs and the number of jobs deferred elsewhere, for a message.
     fn tell<'a>(&self, recorded: &'a [Recorded]) -> Deferrals<'a> {
         Deferrals { recorded, elsewhere: deferred_on_global().saturating_sub(self.elsewhere) }
     }
 }
 
-/// Returns how many of these are of type `J` and satisfy `predicate`.
+/// Returns the number of these that are of type `J` and satisfy `predicate`.
 fn matching<J: Deferrable>(recorded: &[Recorded], predicate: impl Fn(&J, &Recorded) -> bool) -> usize {
     recorded.iter().filter(|recorded| recorded.job().is_some_and(|job| predicate(job, recorded))).count()
 }
 
 struct Deferrals<'a> {
     recorded: &'a [Recorded],
-    /// How many jobs were deferred on the global runner meanwhile.
+    /// The number of jobs deferred on the global runner meanwhile.
     elsewhere: u64,
 }
 

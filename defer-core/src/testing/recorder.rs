@@ -55,9 +55,9 @@ use crate::{
 pub struct Recorder {
     pub(super) runner: Runner,
     pub(super) recording: Arc<Recording>,
-    /// How the jobs ended that failed, were shed or were abandoned.
+    /// The final events of jobs that failed, were shed or were abandoned.
     pub(super) failures: Arc<Mutex<Vec<JobEvent>>>,
-    /// How many jobs were deferred on the global runner before.
+    /// The number of jobs that had been deferred on the global runner before.
     pub(super) elsewhere: u64,
 }
 
@@ -110,7 +110,7 @@ impl Recorder {
     /// let recorder = Recorder::new();
     /// recorder.fake::<ChargeCard>();
     /// scope(recorder.runner(), async { defer(CloseOrder) }).await;
-    /// recorder.run_all_ok().await; // closes the order, which charges no card
+    /// recorder.run_all_ok().await; // closes the order, but charges no card
     /// recorder.assert_order(&["ChargeCard"]);
     /// # }
     /// ```
@@ -155,7 +155,7 @@ impl Recorder {
         self.recording.jobs().into_iter().map(Recorded::new).collect()
     }
 
-    /// Returns what `see` picks from the recorded jobs of type `J`.
+    /// Returns the values that `see` returns for recorded jobs of type `J`.
     pub(super) fn pick<J: Deferrable, T>(&self, see: impl Fn(&J) -> Option<T>) -> Vec<T> {
         self.recorded().iter().filter_map(|recorded| see(recorded.job()?)).collect()
     }
@@ -187,7 +187,7 @@ impl fmt::Debug for Recorder {
     }
 }
 
-/// Returns how many jobs were deferred on the global runner.
+/// Returns the number of jobs deferred on the global runner.
 pub(super) fn deferred_on_global() -> u64 {
     Runner::global_if_used().map_or(0, |global| global.stats().deferred)
 }

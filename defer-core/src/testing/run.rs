@@ -63,8 +63,8 @@ impl Recorder {
     ///
     /// Delays and backoffs take their time, unless you [skip them](Self::skip_waits).
     ///
-    /// Jobs of a type that runs in [batches](crate::BatchJob) run in batches, and none waits for more than there are. On a runtime of
-    /// several threads what joins before a batch starts is chance; a job runs by itself while you keep a
+    /// Jobs of a [batch](crate::BatchJob) type run in batches, and no batch waits for jobs that do not exist. On a multi-threaded
+    /// runtime, it is a matter of chance which jobs join a batch before it starts. A job runs by itself while you keep a
     /// [`Recorded`](crate::testing::Recorded) of it.
     ///
     /// # Panics
@@ -205,9 +205,9 @@ impl Recorder {
                      {asked}); deferred: {self:?}"
                 );
             };
-            // By itself, if it is of a type that runs in batches: none of the others runs.
+            // A job of a batch type runs by itself: none of the others runs.
             let _hurry = self.runner.hurry();
-            // An error means that it was stopped.
+            // An error means that the job was stopped.
             ended.await.unwrap_or(JobEventKind::Abandoned)
         }
     }

@@ -12,13 +12,13 @@ use std::{
 use super::{engine::Engine, identity::DEAD_AFTER};
 use crate::store::{Beat, StoreError};
 
-/// The time from the start of one beat to the start of the next. A little less than three seconds: a count has to stay
-/// unchanged through four of them, and the jobs of a dead process have to be ready within fifteen seconds.
+/// The time from the start of one beat to the start of the next. A little less than three seconds, because a count has to stay
+/// unchanged through four beats, and the jobs of a dead process have to be ready within fifteen seconds.
 const EVERY: Duration = Duration::from_millis(2_900);
-/// How long jobs of a type may be due before a warning says that no process takes them.
+/// A type whose jobs have been due this long without a process that takes them is reported by a warning.
 const UNCLAIMED_AFTER: Duration = Duration::from_secs(60);
 
-/// Beats, forever. Only beats and recoveries run here: everything else is asked on the queue's runtime.
+/// Sends beats forever. This task runs only beats and recoveries: everything else is asked on the queue's runtime.
 pub(super) async fn beat(engine: Arc<Engine>) {
     loop {
         let next = tokio::time::Instant::now() + EVERY;
@@ -41,11 +41,11 @@ async fn beat_once(engine: &Arc<Engine>) {
     let Beat { is_alive, others: counts, own, paused, has_orphans } = beat;
     engine.workers.set_paused(paused);
     if is_alive {
-        // Lost jobs first, then those that may start.
+        // Stop lost jobs before letting others start.
         engine.compare(sent, own);
         engine.beaten(sent);
     } else if registered.is_some() && registered == engine.identity.registered() {
-        // A holder that was registered meanwhile is a different one.
+        // If the holder was registered meanwhile, it has another name by now.
         engine.died();
     }
     let dead = engine.others.judge(engine.clock.now(), counts);
@@ -59,7 +59,7 @@ async fn beat_once(engine: &Arc<Engine>) {
             Ok(false) => {}
             Err(error) => {
                 tracing::warn!(target: "defer", %error, "the queue did not answer");
-                // The next beat must not wait for many of these.
+                // Stop here, so that the next beat does not wait for many recoveries.
                 break;
             }
         }
@@ -82,10 +82,10 @@ fn register(engine: &Arc<Engine>) {
             match answer.await {
                 Ok(()) => of_task.identity.set_registered(holder),
                 Err(error) => {
-                    // It is tried again after the next beat.
+                    // The next beat tries again.
                     tracing::warn!(target: "defer", %error, "the queue could not register this process");
                     if is_new && matches!(error, StoreError::InDoubt(_)) {
-                        // A late registration would bring it back from the dead one day, so it takes another name.
+                        // If the registration arrived later, it would bring a dead holder back. Take another name instead.
                         of_task.died();
                     }
                 }
@@ -140,12 +140,12 @@ fn once(
 pub(super) async fn tidy(engine: Arc<Engine>) {
     let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 2);
     let (done, failed) = (millis(engine.settings().keep_done), millis(engine.settings().keep_failed));
-    // Not before its own workers are known.
+    // Wait until this process's own workers are known.
     let mut next_look = engine.clock.now() + DEAD_AFTER;
     loop {
         tokio::time::sleep(EVERY).await;
         while let Ok(true) = engine.store.prune(done, failed).await {
-            // Writes go first.
+            // Let writes go first.
             tokio::task::yield_now().await;
         }
         if engine.clock.now() < next_look {

@@ -1,15 +1,15 @@
-//! The clock that measures the age of an answer.
+//! The clock that measures how old an answer is.
 
 use std::time::Instant;
 
-/// A monotonic clock. Not Tokio's: that of a user's runtime may be paused.
+/// A monotonic clock. Not Tokio's, because a user may pause that of their runtime.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock(fn() -> Instant);
 
 impl Clock {
     pub(crate) const SYSTEM: Self = Self(Instant::now);
 
-    /// The clock of the runtime that asks, which a test pauses.
+    /// The clock of the calling runtime, which a test can pause.
     #[cfg(test)]
     pub(crate) const TOKIO: Self = Self(|| tokio::time::Instant::now().into_std());
 

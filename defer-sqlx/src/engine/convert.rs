@@ -13,14 +13,14 @@ use crate::{
     store::{NewJob, Replace, Throttle},
 };
 
-/// How many bytes of an error are stored.
+/// The number of bytes of an error that are stored.
 const MAX_ERROR: usize = 4096;
 
-/// Returns a job as a row.
+/// Converts a job to a row.
 ///
 /// # Errors
 ///
-/// If it is larger than a job may be, or no text.
+/// If it is larger than a job may be, or is not text.
 pub(crate) fn new_job(job: Envelope, max_payload: usize) -> Result<NewJob, Error> {
     let size = job.payload.len();
     if size > max_payload {
@@ -49,7 +49,7 @@ pub(crate) fn new_job(job: Envelope, max_payload: usize) -> Result<NewJob, Error
     })
 }
 
-/// Returns when a job is due that takes the place of another.
+/// Converts the time at which a replacing job is due.
 pub(crate) fn replace(replace: queue::Replace) -> Replace {
     match replace {
         queue::Replace::Within(longest) => Replace::Within(millis(longest)),
@@ -61,26 +61,26 @@ pub(crate) fn throttle(at_most: &AtMostEvery) -> Throttle {
     Throttle { key: text(&at_most.key), every: millis(at_most.every) }
 }
 
-/// The longest delay in milliseconds: with the time it is still a number that a row may have.
+/// The longest delay, in milliseconds. Added to the current time, it still fits into a row.
 const LONGEST_DELAY: i64 = 1 << 52;
 
-/// Returns a duration in milliseconds, rounded up: a job does not start early.
+/// Returns a duration in milliseconds, rounded up so that a job does not start early.
 pub(crate) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(i64::MAX).min(LONGEST_DELAY)
 }
 
-/// Returns a text that every database stores: Postgres has no NUL.
+/// Returns a text that every database can store: Postgres does not allow NUL.
 pub(crate) fn text(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
 
-/// Returns an error's text as it is stored.
+/// Returns an error's text in the form that is stored.
 pub(super) fn error(error: &str) -> String {
     let end = (0..=error.len().min(MAX_ERROR)).rev().find(|at| error.is_char_boundary(*at));
     text(&error[..end.unwrap_or_default()])
 }
 
-/// How a response ended, as a row has it.
+/// How a response ended, in the form that a row has.
 #[derive(Serialize, Deserialize)]
 struct Outcome {
     status: Option<u16>,
@@ -111,7 +111,7 @@ pub(super) fn outcome(response: &ResponseInfo) -> Option<String> {
     serde_json::to_string(&outcome).ok()
 }
 
-/// Returns how a response ended, from what a row has of it. If its process died before, the status may be known.
+/// Reads how a response ended from a row. If its process died before that, only the status may be known.
 pub(crate) fn response(outcome: Option<&str>, status: Option<u16>) -> Option<ResponseInfo> {
     let Some(outcome) = outcome.and_then(|outcome| serde_json::from_str::<Outcome>(outcome).ok()) else {
         let status = status?.try_into().ok();

@@ -1,4 +1,4 @@
-//! The times at which jobs that this process postponed are due.
+//! The times at which jobs that this process delayed become due.
 
 use std::{
     collections::BTreeSet,
@@ -7,24 +7,26 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The longest delay of which the end is noted. Workers look every second, and a second late is little after a longer one.
+/// The longest delay whose end is noted. Workers look every second anyway, and one second late does not matter after a longer
+/// delay.
 const LONGEST: Duration = Duration::from_secs(10);
-/// The least time between two looks, and half of how late a job may be for that: many jobs cost no more looks and no more memory.
+/// The least time between two looks. A job may be late by up to twice this, so that many jobs cost no more looks and no more
+/// memory.
 const STEP: Duration = Duration::from_millis(5);
 
-/// The times at which a worker finds a job that was not due before.
+/// The times at which workers should look again because a delayed job is due.
 #[derive(Default)]
 pub(super) struct Due(Mutex<BTreeSet<Instant>>);
 
 impl Due {
-    /// Notes that a job is due after this long.
+    /// Notes that a job becomes due after this long.
     pub(super) fn add(&self, now: Instant, delay: Duration) {
         if delay.is_zero() || delay > LONGEST {
             return;
         }
         let due = now + delay;
         self.with(|times| {
-            // By now every worker has looked.
+            // Every worker has looked by now.
             while times.first().is_some_and(|first| now.saturating_duration_since(*first) > LONGEST) {
                 times.pop_first();
             }
@@ -34,7 +36,7 @@ impl Due {
         });
     }
 
-    /// Returns when a worker that has looked at this moment should look again.
+    /// Returns when a worker that looked at this moment should look again.
     pub(super) fn next_after(&self, looked: Instant) -> Option<Instant> {
         self.with(|times| times.range((Bound::Excluded(looked), Bound::Unbounded)).next().copied())
     }

@@ -54,17 +54,17 @@ pub(crate) struct Engine {
     pub(super) ops: Ops,
     pub(super) identity: Identity,
     pub(super) others: Others,
-    /// The jobs that this process has, or is about to get.
+    /// The jobs that this process has or is about to have.
     held: Mutex<BTreeMap<JobId, Arc<Held>>>,
     pub(crate) workers: Arc<Workers>,
-    /// Jobs wait for a beat to be answered.
+    /// Set while jobs wait for a beat to be answered.
     beat_is_awaited: AtomicBool,
-    /// Takes that have not been answered.
+    /// The number of takes that have not been answered.
     takes: AtomicUsize,
-    /// Jobs were made ready in this process.
+    /// Notified when jobs were made ready in this process.
     ready: Notify,
     due: Due,
-    /// The requests to the database on behalf of the beats, at most one of each kind.
+    /// Set while the beats have a request of this kind in progress: at most one of each.
     pub(super) registering: AtomicBool,
     pub(super) recovering: AtomicBool,
 }
@@ -125,8 +125,8 @@ impl Engine {
         rows::holder(holder, last_seen)
     }
 
-    /// A beat sent at this moment was answered: until [`DEAD_AFTER`](super::identity::DEAD_AFTER) after it, no process takes
-    /// over the jobs of this one.
+    /// Records that a beat sent at this moment was answered. No process takes over the jobs of this one until
+    /// [`DEAD_AFTER`](super::identity::DEAD_AFTER) has passed since then.
     pub(super) fn beaten(&self, sent: Instant) {
         self.identity.beaten(sent);
         if self.beat_is_awaited.swap(false, Ordering::AcqRel) {
@@ -136,7 +136,7 @@ impl Engine {
         }
     }
 
-    /// Others have judged this holder dead and taken over its jobs. It takes a new name.
+    /// Takes a new name, because others have judged this holder dead and taken over its jobs.
     pub(super) fn died(&self) {
         let jobs = self.lose_all();
         tracing::warn!(
@@ -145,7 +145,7 @@ impl Engine {
         );
     }
 
-    /// This process stops writing, and leaves its jobs to others. Returns the holder that it was.
+    /// Stops writing, and leaves this process's jobs to others. Returns the holder that it was.
     pub(super) fn leave(&self) -> HolderId {
         let holder = self.holder();
         self.ops.close();
@@ -153,7 +153,7 @@ impl Engine {
         holder
     }
 
-    /// Stops all jobs of this process, and gives it a new name. Returns how many there were.
+    /// Stops all jobs of this process, and takes a new name. Returns the number of jobs.
     fn lose_all(&self) -> usize {
         self.identity.renew();
         let lost: Vec<Arc<Held>> = std::mem::take(&mut *lock(&self.held)).into_values().collect();
@@ -163,7 +163,7 @@ impl Engine {
         lost.len()
     }
 
-    /// A job waits for the next answered beat.
+    /// Notes that a job waits for the next answered beat.
     pub(super) fn waits_for_beat(&self) {
         self.beat_is_awaited.store(true, Ordering::Release);
     }
@@ -201,8 +201,8 @@ impl Engine {
     /// Cancels a job, wherever it is.
     pub(crate) async fn cancel(&self, id: JobId) -> Result<Cancelling, StoreError> {
         let (held, holder) = (self.known(id), self.holder());
-        // Only a job that will not start may be cancelled in its row. An unknown job may belong to a take whose answer is on
-        // its way: it is asked to stop, and the next beat learns of that.
+        // Cancel the row only of a job that will not start. An unknown job may belong to a take whose answer has not arrived yet:
+        // the row then asks it to stop, and the next beat learns of that.
         let will_not_start = held.as_ref().is_some_and(|held| held.cancel());
         let cancelling = self.store.cancel(id, &holder, !will_not_start).await?;
         Ok(match (cancelling, held) {
@@ -210,19 +210,19 @@ impl Engine {
                 if let Some(held) = held.filter(|_| will_not_start) {
                     held.set_cancelled();
                 }
-                // Another job with its key may have waited for it.
+                // Another job may have waited for this one's key.
                 self.made_ready();
                 Cancelling::Cancelled
             }
-            // Its end was on its way.
+            // Its end was about to be written.
             (Cancelling::Ended, Some(_)) if will_not_start => Cancelling::Cancelled,
-            // It is not stored yet.
+            // It has not been stored yet.
             (Cancelling::Unknown, Some(_)) => Cancelling::Asked,
             (cancelling, _) => cancelling,
         })
     }
 
-    /// Stops the jobs that occupy these places, and leaves them to others.
+    /// Stops the jobs that occupy these places, so that others can run them.
     pub(crate) fn stop_in_places(&self, places: &Arc<Semaphore>) {
         let held: Vec<Arc<Held>> =
             lock(&self.held).values().filter(|held| held.is_in(places)).cloned().collect();
@@ -231,7 +231,7 @@ impl Engine {
         }
     }
 
-    /// This process no longer has a job.
+    /// Removes a job that this process no longer has.
     pub(super) fn forget(&self, held: &Arc<Held>) {
         held.give_up_place();
         let mut known = lock(&self.held);
@@ -248,8 +248,7 @@ impl Engine {
         self.ops.add_all(ops);
     }
 
-    /// Stores jobs that any process may take, all of them or none. For each, returns the job of which it is a duplicate, if
-    /// any.
+    /// Stores jobs that any process may take: all of them or none. For each, returns the job that it duplicates, if any.
     pub(crate) async fn push(&self, jobs: Vec<NewJob>) -> Result<Vec<Option<JobId>>, Error> {
         let (done, answer) = oneshot::channel();
         self.enqueue(Op::Push { jobs, done });
@@ -259,7 +258,8 @@ impl Engine {
 
     /// Takes up to `limit` due jobs with these names, and registers them. Skips jobs whose id is invalid.
     pub(crate) async fn take(&self, names: &[String], limit: usize) -> Result<Vec<Taken>, StoreError> {
-        /// An abandoned answer may still arrive unread: the next beat then gives the jobs back.
+        /// If this future is dropped, its answer may still arrive with nobody to read it. The next beat then gives those jobs
+        /// back.
         struct InFlight<'a>(&'a AtomicUsize);
         impl Drop for InFlight<'_> {
             fn drop(&mut self) {
@@ -271,7 +271,7 @@ impl Engine {
         let Some(holder) = self.identity.registered() else { return Ok(Vec::new()) };
         let taken = self.store.take(holder.clone(), names.to_vec(), limit).await?;
         if self.holder() != holder {
-            // Judged dead meanwhile: other processes have them.
+            // This holder was judged dead meanwhile, so other processes have these jobs.
             return Ok(Vec::new());
         }
         for job in &taken {
@@ -286,10 +286,9 @@ impl Engine {
         lock(&self.held).get(&id).cloned()
     }
 
-    /// Compares the jobs of this process with those that it had according to the database when a beat was sent.
+    /// Compares the jobs that this process knows with those that it had according to the database when the beat was sent.
     pub(super) fn compare(&self, sent: Instant, own: Vec<Own>) {
-        // The answer of a take in flight may contain these jobs. Checked now, so that a take that began after the beat counts
-        // too.
+        // The answer of a take in flight may contain these jobs. Checked only now, to include a take that began after the beat.
         let gives_back = self.takes.load(Ordering::Acquire) == 0;
         let mut listed = HashMap::with_capacity(own.len());
         for row in own {
@@ -313,13 +312,13 @@ impl Engine {
         }
     }
 
-    /// Gives back a job that this process has without knowing it, because an answer was lost.
+    /// Gives back a job that the table says this process has but that it does not know, because an answer was lost.
     fn give_back(&self, id: JobId, claim: i64) {
         let held = Arc::new(Held::new(id, claim, self.holder(), 0, Stored::Yes(self.clock.now())));
         held.settles();
-        // It may have ended since the beat was sent. Then nothing changes.
+        // It may have ended since the beat was sent. Nothing changes then.
         held.stop(Stop::Lost);
-        // Known from here on, so that the next beat does not give it back again.
+        // Register it, so that the next beat does not give it back again.
         lock(&self.held).insert(id, held.clone());
         let ready = ChangeKind::Ready {
             delay: 0,
@@ -341,12 +340,12 @@ impl Engine {
         self.ready.notify_waiters();
     }
 
-    /// A job was postponed by this many milliseconds. Wake the workers with [`made_ready`](Self::made_ready).
+    /// Notes that a job was delayed by this many milliseconds. Wake the workers with [`made_ready`](Self::made_ready).
     pub(super) fn put_off(&self, delay: i64) {
         self.due.add(self.clock.now(), Duration::from_millis(u64::try_from(delay).unwrap_or_default()));
     }
 
-    /// Waits until a worker should look again, as far as this process knows.
+    /// Waits until a worker should look again for a job that this process delayed.
     pub(crate) fn due(&self) -> impl Future<Output = ()> + use<'_> {
         let looked = self.clock.now();
         async move {

@@ -22,27 +22,27 @@ pub(super) struct Held {
     /// The claim under which this process has it.
     pub(super) claim: i64,
     pub(super) holder: HolderId,
-    /// How many attempts it has had before.
+    /// The number of attempts before this one.
     attempts: i64,
-    /// A worker took it. Otherwise it was deferred in this process.
+    /// A worker took it. If false, this process deferred it.
     pub(super) was_taken: bool,
-    /// Another job may wait for its end.
+    /// Another job may be waiting for its end.
     pub(super) is_serial: bool,
     state: Mutex<State>,
 }
 
 struct State {
     stored: Stored,
-    /// Its end is written or pending.
+    /// Its end has been written or is pending.
     is_settled: bool,
-    /// Others have the job.
+    /// Other processes have the job.
     is_lost: bool,
     /// It may have started.
     is_started: bool,
     /// This process has cancelled its row, so no end has to be written.
     is_cancelled: bool,
     stop: Option<Stop>,
-    /// The wakers of the tasks that wait for the start and for a stop.
+    /// The wakers of the tasks that wait for the start or for a stop.
     start_waker: Option<Waker>,
     stop_waker: Option<Waker>,
     /// Changes that wait until the job is stored with the end of its parent.
@@ -67,18 +67,18 @@ struct Progress {
 /// The minimum time between two writes of a job's progress.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
-/// Whether the database has a job.
+/// Whether the database has a job, as far as this process knows.
 #[derive(Clone, Debug)]
 pub(super) enum Stored {
-    /// It has not answered.
+    /// The database has not answered yet.
     Asked(Box<NewJob>),
-    /// It is stored with the end of the job that deferred it, and only with that.
+    /// It will be stored with the end of the job that deferred it, and only then.
     WithParent,
-    /// It has the job, at least since this moment.
+    /// The database has the job, and has had it since this moment at the latest.
     Yes(Instant),
-    /// It does not have it.
+    /// The database does not have the job.
     No,
-    /// It may have the job, or may still get it.
+    /// The database may have the job, or may still receive it.
     InDoubt(Box<NewJob>),
 }
 
@@ -87,7 +87,8 @@ pub(super) struct Settling {
     pub(super) kind: ChangeKind,
     /// Jobs to be stored with it.
     pub(super) children: Vec<Child>,
-    /// The child that is left out for now, with its position: the database refused all of them, and this one may be the cause.
+    /// The child that is left out for now, with its position: the database refused the children together, and this one may be the
+    /// cause.
     pub(super) aside: Option<Box<(usize, Child)>>,
     pub(super) done: oneshot::Sender<Settled>,
 }
@@ -100,8 +101,8 @@ impl Settling {
         Self { kind, children, aside: None, done }
     }
 
-    /// Leaves out another child, one after the other, and then all. Returns those that are left out permanently; `None` if
-    /// there was none to leave out.
+    /// Leaves out the next child, or all of them once each has been tried. Returns the children that are left out permanently;
+    /// `None` if there are none to leave out.
     pub(super) fn leave_out_child(&mut self) -> Option<Vec<Child>> {
         let next = match self.aside.take() {
             None => 0,
@@ -151,7 +152,7 @@ impl Held {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps the job's place in its worker until its end is stored.
+    /// Keeps the job's place in its worker until the job's end is stored.
     pub(super) fn keep_place(&self, place: OwnedSemaphorePermit) {
         self.lock().place = Some(place);
     }
@@ -165,7 +166,7 @@ impl Held {
         drop(place);
     }
 
-    /// Sets whether the database has the job. Returns the changes that have waited for that.
+    /// Sets whether the database has the job. Returns the changes that waited for this.
     pub(super) fn set_stored(&self, stored: Stored) -> Vec<Settling> {
         let mut state = self.lock();
         state.stored = stored;
@@ -176,12 +177,12 @@ impl Held {
         self.lock().stored.clone()
     }
 
-    /// Whether the database has the job, may have it, or is being asked.
+    /// Returns whether the database has the job, may have it, or is being asked.
     pub(super) fn may_be_stored(&self) -> bool {
         !matches!(self.lock().stored, Stored::No)
     }
 
-    /// Keeps a change until the job is stored with the end of its parent. Returns it if there is nothing to wait for.
+    /// Keeps a change until the job is stored with the end of its parent. Returns the change if it does not have to wait.
     pub(super) fn park(&self, settling: Settling) -> Option<Settling> {
         let mut state = self.lock();
         if matches!(state.stored, Stored::WithParent) {
@@ -191,7 +192,7 @@ impl Held {
         Some(settling)
     }
 
-    /// The job may be stored, or will be.
+    /// Notes that the job may be stored, now or later.
     pub(super) fn in_doubt(&self) {
         let mut state = self.lock();
         state.stored = match mem::replace(&mut state.stored, Stored::No) {
@@ -204,13 +205,13 @@ impl Held {
         self.lock().is_lost
     }
 
-    /// Others have the job, or may take it.
+    /// Notes that other processes have the job, or may take it.
     pub(super) fn lose(&self) {
         self.lock().is_lost = true;
         self.stop(Stop::Lost);
     }
 
-    /// Whether the row was there before this moment, and its end is not on its way.
+    /// Returns whether the row existed before this moment and the job's end is not being written.
     pub(super) fn should_be_there(&self, at: Instant) -> bool {
         let state = self.lock();
         let is_open = !state.is_settled && state.stop != Some(Stop::Cancelled);
@@ -250,14 +251,14 @@ impl Held {
         self.lock().start_waker.take()
     }
 
-    /// Cancels the job here. Returns whether that keeps it from starting: a job whose write failed, or is in doubt, still runs.
+    /// Cancels the job here. Returns whether that keeps it from starting: a job whose write failed or is in doubt still runs.
     pub(super) fn cancel(&self) -> bool {
         self.stop(Stop::Cancelled);
         let state = self.lock();
         !state.is_started && state.stop == Some(Stop::Cancelled) && matches!(state.stored, Stored::Yes(_))
     }
 
-    /// Its row was cancelled by this process.
+    /// Notes that this process cancelled the row.
     pub(super) fn set_cancelled(&self) {
         self.lock().is_cancelled = true;
     }
@@ -271,7 +272,7 @@ impl Held {
         self.lock().stop
     }
 
-    /// Returns whether this is its first end.
+    /// Marks the job as settled. Returns false if it was settled before.
     pub(super) fn settles(&self) -> bool {
         !mem::replace(&mut self.lock().is_settled, true)
     }
@@ -326,7 +327,7 @@ impl Held {
         progress.json.take().filter(|_| is_open)
     }
 
-    /// Waits until the job is to be stopped.
+    /// Waits until the job has to stop.
     pub(super) fn poll_stopped(&self, waker: &Waker) -> Poll<Stop> {
         let mut state = self.lock();
         if let Some(stop) = state.stop {

@@ -9,21 +9,20 @@ use tokio::sync::Notify;
 
 use crate::store::{Holder, HolderId};
 
-/// How long others wait before they judge a holder dead. A job starts here only within this time of the last beat that was
-/// answered.
+/// A holder is judged dead after this long. A job starts here only if the last answered beat was sent less than this ago.
 pub(super) const DEAD_AFTER: Duration = Duration::from_secs(9);
 
-/// The holder that represents this process until others judge it dead.
+/// The holder that stands for this process until others judge it dead.
 pub(super) struct Identity {
     current: Mutex<Current>,
-    /// The database knows the holder.
+    /// Notified when the database knows the holder.
     registered: Notify,
 }
 
-/// How the database knows this process now.
+/// The name under which the database knows this process now.
 struct Current {
     id: HolderId,
-    /// The job names with which it is registered. `None` until the database has answered: others take over the jobs of an
+    /// The job names under which it is registered. `None` until the database has answered: others take over the jobs of an
     /// unknown holder.
     names: Option<Vec<String>>,
     /// When the last answered beat was sent.
@@ -65,7 +64,7 @@ impl Identity {
         }
     }
 
-    /// The database knows this holder.
+    /// Notes that the database knows this holder.
     pub(super) fn set_registered(&self, holder: Holder) {
         let mut current = self.lock();
         if current.id == holder.id {
@@ -97,13 +96,13 @@ impl Identity {
         }
     }
 
-    /// A beat sent at this moment was answered.
+    /// Records that a beat sent at this moment was answered.
     pub(super) fn beaten(&self, sent: Instant) {
         let mut current = self.lock();
         current.fresh = current.fresh.max(Some(sent));
     }
 
-    /// Returns when the last answered beat was sent, if this process is this holder.
+    /// Returns when the last answered beat was sent. `None` if this process is no longer this holder.
     pub(super) fn fresh_as(&self, holder: &str) -> Option<Instant> {
         let current = self.lock();
         current.fresh.filter(|_| current.id == holder)
@@ -114,7 +113,7 @@ impl Identity {
         *self.lock() = Current { id: new_id(), names: None, fresh: None };
     }
 
-    /// Returns whether this process still is this holder, once an answered beat is recent enough.
+    /// Returns whether this process still is this holder. `None` if the last answered beat is too old to tell.
     pub(super) fn is_respected(&self, holder: &str, now: Instant) -> Option<bool> {
         let current = self.lock();
         if current.id != holder {

@@ -21,7 +21,7 @@ use super::{
 use crate::store::{ChangeKind, NewJob, Taken};
 
 impl Owner {
-    /// Begins to store jobs, held by this process.
+    /// Starts storing jobs, held by this process.
     pub(crate) fn hold(self: &Arc<Self>, jobs: Vec<Envelope>) -> Hold {
         let mut leases: Vec<Arc<dyn Lease>> = Vec::with_capacity(jobs.len());
         let mut answers = Vec::with_capacity(jobs.len());
@@ -82,7 +82,7 @@ impl JobLease {
         self.owner.engine()
     }
 
-    /// Begins to write a change. A child's change waits until its parent's end is stored.
+    /// Starts writing a change. A child's change waits until its parent's end is stored.
     fn write(&self, kind: ChangeKind, children: Vec<(NewJob, Arc<Held>)>) -> oneshot::Receiver<Settled> {
         let (done, settled) = oneshot::channel();
         if let Some(settling) = self.held.park(Settling::new(kind, children, done)) {
@@ -108,7 +108,7 @@ impl Lease for JobLease {
         }
         self.held.wait_for_start(cx.waker().clone());
         engine.waits_for_beat();
-        // A beat may have been answered since, or the job stopped.
+        // A beat may have been answered since then, or the job may have been stopped.
         match (self.held.stopped(), engine.identity.is_respected(holder, engine.clock.now())) {
             (Some(stop), _) => Poll::Ready(Start::Not(stop)),
             (None, Some(is_ours)) => Poll::Ready(start(is_ours)),

@@ -1,4 +1,4 @@
-//! Pending writes, and when they are tried.
+//! Pending writes, and when to try them.
 
 use std::{
     collections::VecDeque,
@@ -12,23 +12,23 @@ use tokio::sync::{Notify, oneshot};
 use super::held::{Held, Settling};
 use crate::store::{ChangeKind, NewJob};
 
-/// How many jobs are written in one transaction.
+/// The most jobs in one transaction.
 const MOST_JOBS: usize = 1_000;
-/// How many bytes of payloads are written in one transaction, unless one job has more.
+/// The most bytes of payloads in one transaction, unless one job has more.
 const MOST_BYTES: usize = 4 << 20;
-/// How long ends wait after the database did not answer: at first, and at most.
+/// The delay before ends are tried again after the database did not answer: at first, and at most.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
-/// How long writes for which a response waits are delayed in that case.
+/// The same delay for writes that a response waits for.
 const SHORT_PAUSE: Duration = Duration::from_millis(10);
-/// How long an op that would delay others is postponed: at first, and at most.
+/// The delay before an op that would hold up others is tried again: at first, and at most.
 const SLOW: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-/// How long ends of jobs that ran here wait for something to share a commit with. Otherwise their client's next request would wait
-/// until they are committed, and then for a commit of its own.
+/// The time for which ends of jobs that ran here wait to share a commit. If they were committed at once, their client's next
+/// request would wait for that commit, and then for its own.
 const GATHER: Duration = Duration::from_millis(4);
-/// How many of them justify a separate commit.
+/// This many ends are worth a commit of their own.
 const GATHERED: usize = 64;
 
-/// A job to be stored, or a change, with the task that waits for it.
+/// A write, and the task that waits for it.
 pub(super) enum Op {
     /// A job to be stored, held by this process.
     Hold { job: Box<NewJob>, held: Arc<Held>, done: oneshot::Sender<Result<(), String>> },
@@ -38,13 +38,12 @@ pub(super) enum Op {
         settling: Settling,
         /// An earlier try may have been stored.
         again: bool,
-        /// It would delay others, so it is tried alone, after this time.
+        /// Set if it would hold up others: it is then tried alone, after this time.
         slow: Option<Duration>,
     },
     /// The progress of a job: written together with other ops, and not retried.
     Progress { held: Arc<Held> },
-    /// Jobs to be stored for any process, all of them or none. The answer names, for each, the job of which it is a duplicate,
-    /// if any.
+    /// Jobs to be stored for any process: all of them or none. The answer has, for each, the job that it duplicates, if any.
     Push { jobs: Vec<NewJob>, done: oneshot::Sender<Result<Vec<Option<JobId>>, String>> },
 }
 
@@ -72,7 +71,7 @@ impl Op {
         matches!(self, Self::Hold { .. })
     }
 
-    /// Whether it may gather with others: the end of a job that ran here, which nothing waits for.
+    /// Returns whether it may wait to share a commit: true for the end of a job that ran here, because nothing waits for it.
     fn may_gather(&self) -> bool {
         match self {
             Self::Change { held, settling, again: false, slow: None } => {
@@ -83,7 +82,7 @@ impl Op {
         }
     }
 
-    /// Makes it be tried alone, and less and less often.
+    /// Has it tried alone, with a longer delay each time.
     pub(super) fn slower(self) -> Self {
         match self {
             Self::Change { held, settling, again, slow } => {
@@ -106,30 +105,30 @@ pub(super) struct Ops {
 
 #[derive(Default)]
 struct Waiting {
-    /// Jobs to be held and changes, in their order.
+    /// Jobs to be held and changes, in order.
     writes: VecDeque<Op>,
     pushes: VecDeque<Op>,
-    /// Jobs whose progress is to be written, and when at the earliest.
+    /// Jobs whose progress is to be written, and the earliest time for it.
     progress: Vec<(Instant, Arc<Held>)>,
-    /// Ops that are tried alone, and when.
+    /// Ops that are tried alone, and the time for each.
     slow: Vec<(Instant, Op)>,
-    /// How many of the writes are jobs to be held, and how many may gather.
+    /// The number of writes that store held jobs, and of those that may gather.
     holds: usize,
     gathering: usize,
-    /// Since when all of the writes may gather.
+    /// The time since which all writes may gather.
     since: Option<Instant>,
     /// The number of ops that were taken and have not landed.
     in_flight: usize,
     last: Last,
-    /// How many transactions have failed in a row, and when the last did.
+    /// The number of transactions that failed in a row, and the time of the last failure.
     failures: u32,
     failed_at: Option<Instant>,
-    /// How many tasks wait until all is written.
+    /// The number of tasks that wait until everything is written.
     waiters: usize,
     is_closed: bool,
 }
 
-/// The kind of the last transaction: the kinds take turns.
+/// The kind of the last transaction. The kinds take turns.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Last {
     #[default]
@@ -140,9 +139,9 @@ enum Last {
 
 /// The next action of the writer.
 pub(super) enum Next {
-    /// Write these in one transaction: pushes alone, or none.
+    /// Write these in one transaction: only pushes, or no pushes.
     Write(Vec<Op>),
-    /// Wait until something is added, or until then.
+    /// Wait until something is added, or until this moment.
     Wait(Option<Instant>),
 }
 
@@ -155,16 +154,16 @@ impl Ops {
         self.add_all(vec![op]);
     }
 
-    /// Adds ops that go into one commit, if they fit.
+    /// Adds ops, in one commit if they fit.
     pub(super) fn add_all(&self, ops: Vec<Op>) {
         let mut waiting = self.lock();
         if waiting.is_closed {
             drop(waiting);
-            // Tasks that wait for them learn that there will be no answer.
+            // Dropping them tells the waiting tasks that no answer will come.
             return drop(ops);
         }
         ops.into_iter().for_each(|op| waiting.add(op));
-        // The writer knows until when it waits for those that gather.
+        // The writer already knows how long to wait for writes that gather.
         let gathers = waiting.gathers() && waiting.writes.len() > 1;
         drop(waiting);
         if !gathers {
@@ -172,7 +171,7 @@ impl Ops {
         }
     }
 
-    /// Writes the progress of a job no earlier than this moment, together with other writes.
+    /// Writes a job's progress with other writes, at this moment at the earliest.
     pub(super) fn add_progress(&self, at: Instant, held: &Arc<Held>) {
         let mut waiting = self.lock();
         if waiting.is_closed {
@@ -192,13 +191,13 @@ impl Ops {
         self.lock().next(now)
     }
 
-    /// The taken ops are written, except for those that are left.
+    /// Notes that the taken ops were written, except for those that are left.
     pub(super) fn landed(&self, left: Vec<Op>, has_failed: bool, now: Instant) {
         let mut waiting = self.lock();
         waiting.in_flight = 0;
         if waiting.is_closed {
             drop(waiting);
-            // Nobody writes it any more.
+            // No task writes them any more.
             return drop(left);
         }
         waiting.failures = if has_failed { waiting.failures.saturating_add(1) } else { 0 };
@@ -211,16 +210,16 @@ impl Ops {
         }
     }
 
-    /// Stops writing: drops pending ops, and those that are added later.
+    /// Stops writing: drops pending ops, and all that are added later.
     pub(super) fn close(&self) {
         let left = std::mem::replace(&mut *self.lock(), Waiting { is_closed: true, ..Waiting::default() });
         drop(left);
         self.written.notify_waiters();
     }
 
-    /// Waits until nothing is left to be written.
+    /// Waits until nothing is left to write.
     pub(super) async fn written(&self) {
-        /// While somebody waits, nothing gathers.
+        /// Nothing gathers while a task waits.
         struct Waits<'a>(&'a Ops);
         impl Drop for Waits<'_> {
             fn drop(&mut self) {
@@ -272,7 +271,7 @@ impl Waiting {
         self.writes.is_empty() && self.pushes.is_empty() && self.slow.is_empty() && self.in_flight == 0
     }
 
-    /// Whether the writes wait for others to share their commit.
+    /// Returns whether the writes wait for others to share their commit.
     fn gathers(&self) -> bool {
         self.gathering == self.writes.len() && self.gathering < GATHERED && self.waiters == 0
     }
@@ -299,7 +298,7 @@ impl Waiting {
         Next::Write(ops)
     }
 
-    /// Returns when the writes are to be tried.
+    /// Returns when to try the writes.
     fn writes_at(&mut self, now: Instant, short: Instant, long: Instant) -> Instant {
         if self.holds > 0 {
             return short;
@@ -332,7 +331,7 @@ impl Waiting {
         ops
     }
 
-    /// Puts jobs to be held before failed ends, for which no response waits. A job only has to precede its own changes.
+    /// Puts jobs to be held before failed ends, because no response waits for those. A job only has to precede its own changes.
     fn put_jobs_first(&mut self) {
         let (mut writes, changes): (VecDeque<Op>, VecDeque<Op>) =
             self.writes.drain(..).partition(Op::is_hold);
@@ -352,7 +351,7 @@ impl Waiting {
     }
 }
 
-/// Takes as much as goes into one transaction.
+/// Takes as many ops as fit into one transaction.
 fn take(waiting: &mut VecDeque<Op>) -> Vec<Op> {
     let (mut jobs, mut bytes) = (0, 0);
     let mut fits = |op: &Op| {

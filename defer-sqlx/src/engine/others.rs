@@ -1,4 +1,4 @@
-//! The other holders of the queue, as this process has seen them.
+//! The other holders of the queue, as seen by this process.
 
 use std::{
     collections::HashMap,
@@ -9,10 +9,10 @@ use std::{
 use super::identity::DEAD_AFTER;
 use crate::store::HolderId;
 
-/// For how many answered beats of the judge a count has to stay unchanged.
+/// The number of the judge's answered beats through which a count has to stay unchanged.
 const BEATS: u32 = 4;
 
-/// The other holders, as this process's own beats have shown them.
+/// The other holders, as seen by this process's own beats.
 #[derive(Default)]
 pub(super) struct Others(Mutex<HashMap<HolderId, Seen>>);
 
@@ -24,7 +24,7 @@ struct Seen {
 }
 
 impl Others {
-    /// Records the counts that a beat returned. Returns the holders that are dead, judged by the beats of this process.
+    /// Records the counts that a beat returned. Returns the holders that are dead by the beats of this process.
     pub(super) fn judge(&self, now: Instant, counts: Vec<(HolderId, i64)>) -> Vec<(HolderId, i64)> {
         let mut others = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         others.retain(|holder, _| counts.iter().any(|(known, _)| known == holder));
@@ -35,7 +35,7 @@ impl Others {
                 *seen = Seen { count, since: now, beats: 0 };
             }
             seen.beats += 1;
-            // The first beat saw the count, and the others that it stayed unchanged.
+            // The first beat saw the count. Each later one saw that it had not changed.
             if seen.beats > BEATS && now.saturating_duration_since(seen.since) >= DEAD_AFTER {
                 dead.push((holder, count));
             }
@@ -43,7 +43,7 @@ impl Others {
         dead
     }
 
-    /// Returns how long the count of a holder has stayed at this value, as far as it was observed.
+    /// Returns how long this process has seen a holder's count at this value.
     pub(super) fn silent_for(&self, now: Instant, holder: &str, count: i64) -> Duration {
         let others = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let seen = others.get(holder).filter(|seen| seen.count == count);

@@ -1,4 +1,4 @@
-//! Keeps a holder alive as long as it is needed.
+//! Keeps a holder alive as long as it is used.
 
 use std::{
     fmt,
@@ -11,17 +11,17 @@ use tokio::sync::{oneshot, watch};
 use super::engine::Engine;
 use crate::error::Error;
 
-/// Shared by the clones of a queue, its leases and its workers. The holder ends when the last of them is gone, or when one
+/// Shared by the clones of a queue, its leases and its workers. The holder ends when the last of them is dropped, or when one
 /// closes it.
 pub(crate) struct Owner {
     engine: Arc<Engine>,
-    /// Dropped with this.
+    /// Dropped with this owner.
     end: Mutex<Option<oneshot::Sender<()>>>,
     ended: watch::Receiver<bool>,
 }
 
 impl Owner {
-    /// `end` is dropped with the last owner, and `ended` reports that the holder has ended.
+    /// The holder ends when `end` is dropped, and reports that through `ended`.
     pub(super) fn new(engine: Arc<Engine>, end: oneshot::Sender<()>, ended: watch::Receiver<bool>) -> Self {
         Self { engine, end: Mutex::new(Some(end)), ended }
     }
@@ -30,19 +30,19 @@ impl Owner {
         &self.engine
     }
 
-    /// Ends the holder, even if others own it too, and waits for that.
+    /// Ends the holder, even if it has other owners, and waits until it has ended.
     pub(crate) async fn close(&self) {
         drop(self.end.lock().unwrap_or_else(PoisonError::into_inner).take());
-        // An error means that it has ended.
+        // An error also means that it has ended.
         let _ = self.ended.clone().wait_for(|ended| *ended).await;
     }
 
-    /// Runs work of the queue where nothing stops it.
+    /// Runs the queue's work where nothing can stop it.
     pub(crate) async fn run<T: Send + 'static>(&self, work: BoxFuture<'static, T>) -> Result<T, Error> {
         self.engine.runtime.spawn(work).await.map_err(|_| Error::Store("the queue was closed".into()))
     }
 
-    /// Waits until all writes that are pending now are done.
+    /// Waits until all writes that are pending now are finished.
     pub(crate) async fn written(&self) {
         self.engine.ops.written().await;
     }

@@ -1,4 +1,4 @@
-//! Shows a row to callers that inspect the queue.
+//! Converts rows for callers that inspect the queue.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use defer_core::{
 use super::convert::response;
 use crate::store::{HolderRow, JobRow, state};
 
-/// Returns a job. `None` if its state is one of a later version.
+/// Converts a job. `None` if a later version wrote its state.
 pub(crate) fn queued_job(row: JobRow) -> Option<QueuedJob> {
     let mut job = QueuedJob::new(row.id, &*row.name, queued_state(&row)?);
     let (waits, has_ended) = (row.state == state::READY, row.state > state::TAKEN);
@@ -22,7 +22,7 @@ pub(crate) fn queued_job(row: JobRow) -> Option<QueuedJob> {
     job.progress =
         state::progress_json(row.state, row.claim, row.progress.as_deref()).and_then(Progress::from_json);
     job.error = row.error;
-    // A table that was changed may have something else there.
+    // Another client may have changed the table.
     let mut metadata: Metadata = serde_json::from_str(&row.metadata).unwrap_or_default();
     job.route = metadata.remove("route");
     job.request_id = metadata.remove("request_id");
@@ -54,7 +54,7 @@ fn queued_state(row: &JobRow) -> Option<QueuedState> {
     })
 }
 
-/// Returns the trace's id in a `traceparent`, as W3C's Trace Context writes it: version, trace, span and flags.
+/// Returns the trace id in a `traceparent`, which W3C Trace Context defines as version, trace, span and flags.
 fn trace_id(parent: &str) -> Option<String> {
     let id = parent.split('-').nth(1)?;
     let is_id = id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit());

@@ -16,10 +16,10 @@ use super::{
 };
 use crate::{error::Error, store::Store};
 
-/// How long the last writes of a process, and its sign-off, may take.
+/// The time limit for a process's last writes and its sign-off.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
-/// Connects on a thread of the queue's own, and keeps the queue alive there.
+/// Connects on the queue's own thread, and keeps the queue alive there.
 pub(crate) async fn start<F>(
     connect: impl FnOnce() -> F + Send + 'static,
     settings: Settings,
@@ -38,11 +38,11 @@ where
             Err(error) => return drop(started.send(Err(error))),
         };
         let engine = owner.engine().clone();
-        // Its own thread, so that nothing keeps it from beating.
+        // On a thread of its own, so that nothing keeps it from beating.
         if let Err(error) = spawn("defer-beats", running.beats(engine)) {
             return drop(started.send(Err(Error::Store(error.into()))));
         }
-        // Nothing waits for it anymore: dropped here, it ends.
+        // If the caller no longer waits, the owner is dropped here, and the queue ends.
         drop(started.send(Ok(owner)));
         running.until_the_end().await;
     })
@@ -50,7 +50,7 @@ where
     owner.await.unwrap_or_else(|_| Err(Error::Store("the queue's thread is gone".into())))
 }
 
-/// Starts on the runtime of the caller, who spawns the two tasks of the queue: what it does, and its beats.
+/// Starts on the caller's runtime. The caller spawns the queue's two tasks: its work, and its beats.
 #[cfg(test)]
 pub(crate) async fn start_here(
     store: Arc<dyn Store>,
@@ -68,11 +68,11 @@ fn spawn(name: &str, work: impl Future<Output = ()> + Send + 'static) -> std::io
     thread::Builder::new().name(name.to_owned()).spawn(move || runtime.block_on(work)).map(drop)
 }
 
-/// The tasks that run until the owner is gone.
+/// The tasks that run until the owner is dropped.
 struct Running {
     engine: Arc<Engine>,
     end: oneshot::Receiver<()>,
-    /// The beats end before the holder takes leave: they would take it for dead.
+    /// Ends the beats before the holder signs off. Otherwise they would find it missing and take it for dead.
     ends: watch::Sender<bool>,
     ended: watch::Sender<bool>,
 }
@@ -95,7 +95,7 @@ async fn begin(
 }
 
 impl Running {
-    /// Beats until the holder takes leave.
+    /// Sends beats until the holder signs off.
     fn beats(&self, engine: Arc<Engine>) -> impl Future<Output = ()> + Send + use<> {
         let mut ends = self.ends.subscribe();
         async move {
@@ -113,7 +113,7 @@ impl Running {
         tokio::pin!(writer);
         tokio::select! {
             biased;
-            // An error is what tells that the owner is gone, or closes it.
+            // An error means that the owner was dropped or closed.
             _ = end => {}
             () = &mut writer => {}
             () = beats::tidy(engine.clone()) => {}

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// The workers of this process, and what is paused.
+/// The workers of this process, and the paused types.
 #[derive(Default)]
 pub(crate) struct Workers {
     state: Mutex<State>,
@@ -13,7 +13,7 @@ pub(crate) struct Workers {
 
 #[derive(Default)]
 struct State {
-    /// The workers that run, by their runner's key, with the names that they take.
+    /// The running workers, by their runner's key, with the names that they take.
     running: Vec<(usize, Arc<[String]>)>,
     paused: HashSet<String>,
 }
@@ -23,13 +23,13 @@ impl Workers {
         work(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Notes a worker that takes jobs, until the guard is dropped.
+    /// Registers a worker that takes jobs, until the guard is dropped.
     pub(crate) fn add(self: &Arc<Self>, runner: usize, names: Arc<[String]>) -> Working {
         self.with(|state| state.running.push((runner, names.clone())));
         Working { workers: self.clone(), runner, names }
     }
 
-    /// Returns the names that some worker takes.
+    /// Returns the names that at least one worker takes.
     pub(super) fn names(&self) -> Vec<String> {
         let mut names: Vec<String> =
             self.with(|state| state.running.iter().flat_map(|(_, names)| names.to_vec()).collect());
@@ -57,7 +57,7 @@ impl Workers {
     }
 }
 
-/// A worker takes jobs until this is dropped.
+/// A worker that takes jobs until this is dropped.
 pub(crate) struct Working {
     workers: Arc<Workers>,
     runner: usize,

@@ -1,4 +1,4 @@
-//! Commits pending writes, splits batches and repeats them.
+//! Commits pending writes, splits batches and retries them.
 
 use std::{sync::Arc, time::Instant};
 
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::store::{Change, ChangeKind, Changed, NewJob, StoreError, StoredEnd};
 
-/// Writes pending changes, forever.
+/// Writes pending changes forever.
 pub(super) async fn write(engine: Arc<Engine>) {
     loop {
         let holder = engine.identity.wait_registered().await;
@@ -32,7 +32,7 @@ pub(super) async fn write(engine: Arc<Engine>) {
     }
 }
 
-/// Waits until this moment; forever without one.
+/// Waits until this moment, or forever if there is none.
 async fn reached(moment: Option<Instant>) {
     match moment {
         Some(moment) => sleep_until(moment.into()).await,
@@ -40,7 +40,7 @@ async fn reached(moment: Option<Instant>) {
     }
 }
 
-/// The rest of a batch.
+/// The part of a batch that was not written.
 #[derive(Default)]
 struct Left {
     /// The ops to retry.
@@ -52,7 +52,7 @@ struct Left {
 /// Writes ops in as few transactions as their data allow.
 async fn commit(engine: &Arc<Engine>, holder: &str, ops: Vec<Op>) -> Left {
     let mut left = Left::default();
-    // A stack instead of recursion: halves of a batch whose data the database refused.
+    // A stack instead of recursion. It has the halves of batches whose data the database refused.
     let mut batches = vec![ops];
     while let Some(ops) = batches.pop() {
         let batch = Batch::new(engine, holder, ops);
@@ -88,7 +88,7 @@ async fn commit(engine: &Arc<Engine>, holder: &str, ops: Vec<Op>) -> Left {
             }
         }
         if left.failed {
-            // The other parts would fail too, and each could take as long.
+            // The other parts would fail too, and each might take as long.
             left.again.extend(batches.drain(..).rev().flatten());
         }
     }
@@ -103,7 +103,7 @@ struct Batch {
 }
 
 impl Batch {
-    /// Skips ops that no longer have to be written, and answers them.
+    /// Skips ops that no longer need to be written, and answers them.
     fn new(engine: &Engine, holder: &str, ops: Vec<Op>) -> Self {
         let mut batch = Self { ops: Vec::with_capacity(ops.len()), held: Vec::new(), changes: Vec::new() };
         for op in ops {
@@ -113,7 +113,7 @@ impl Batch {
                     let _ = done.send(Err("this process was judged dead".to_owned()));
                 }
                 Op::Change { held, settling, again, .. } if held.is_lost() || held.holder != holder => {
-                    // Others have the job, unless an earlier try was stored.
+                    // Other processes have the job, unless an earlier try was stored.
                     let settled = if again { Settled::Unknown } else { Settled::Refused };
                     answer(engine, &held, settling, settled);
                 }
@@ -148,7 +148,7 @@ impl Batch {
             Op::Hold { job, .. } => self.held.push((**job).clone()),
             Op::Push { jobs, .. } => self.held.extend(jobs.iter().cloned()),
             Op::Change { held, settling: Settling { kind, children, .. }, again, .. } => {
-                // A job whose own insert waits in the same batch is as good as one in doubt: the change comes first there.
+                // A job whose own insert is in the same batch is treated like one in doubt, because the change comes first there.
                 let insert = match held.stored() {
                     Stored::Asked(job) | Stored::InDoubt(job) => Some(*job),
                     Stored::WithParent | Stored::Yes(_) | Stored::No => None,
@@ -201,7 +201,7 @@ impl Batch {
                         }
                         Op::Change { held, settling, again, .. } => {
                             let settled = settled(changed.next());
-                            // A cancellation may have been faster.
+                            // Not if a cancellation was faster.
                             if settled == Settled::Refused && !again && held.stopped().is_none() {
                                 tracing::warn!(
                                     target: "defer", id = %held.id,
@@ -210,7 +210,7 @@ impl Batch {
                             }
                             answer(engine, &held, settling, settled);
                         }
-                        // Refused, it came too late.
+                        // If it was refused, it came too late.
                         Op::Progress { .. } => drop(changed.next()),
                         Op::Push { .. } => {}
                     }
@@ -233,7 +233,7 @@ fn settled(changed: Option<Changed>) -> Settled {
     }
 }
 
-/// Whether a worker may find something to do after an op.
+/// Returns whether a worker may have something to do after an op.
 fn makes_ready(op: &Op) -> bool {
     match op {
         Op::Change { held, settling, .. } => {
@@ -248,14 +248,14 @@ fn answer(engine: &Engine, held: &Arc<Held>, settling: Settling, settled: Settle
     let Settling { kind, children, aside, done } = settling;
     if let Some(aside) = aside {
         let (_, (_, child)) = *aside;
-        // It runs in this process only, if at all.
+        // It runs in this process only, if it runs.
         void(engine, &child);
     }
     for (_, child) in &children {
         if settled == Settled::Done {
             is_stored(engine, child, Stored::Yes(engine.clock.now()));
         } else {
-            // It was never deferred.
+            // The job was never deferred.
             void(engine, child);
         }
     }
@@ -265,7 +265,7 @@ fn answer(engine: &Engine, held: &Arc<Held>, settling: Settling, settled: Settle
     let _ = done.send(settled);
 }
 
-/// Answers a change of a job that is not stored: nobody else has it. Its children are stored by themselves.
+/// Answers a change of a job that is not stored, so no other process has it. Its children are stored by themselves.
 fn nothing(engine: &Engine, held: &Arc<Held>, settling: Settling) {
     let Settling { kind, children, aside, done } = settling;
     for (job, child) in children.into_iter().chain(aside.map(|aside| aside.1)) {
@@ -276,7 +276,7 @@ fn nothing(engine: &Engine, held: &Arc<Held>, settling: Settling) {
     answer(engine, held, Settling::new(kind, Vec::new(), done), Settled::Done);
 }
 
-/// The database did not store an op, or may not have. Returns it if it is to be tried again.
+/// Handles an op that the database did not store, or may not have stored. Returns the op if it has to be tried again.
 fn fail(engine: &Engine, op: Op, error: &str, in_doubt: bool) -> Option<Op> {
     match op {
         Op::Hold { held, done, .. } => {
@@ -288,7 +288,7 @@ fn fail(engine: &Engine, op: Op, error: &str, in_doubt: bool) -> Option<Op> {
             let _ = done.send(Err(error.to_owned()));
             None
         }
-        // A later value replaces it.
+        // A later value replaces this one.
         Op::Progress { .. } => None,
         Op::Push { done, .. } => {
             let _ = done.send(Err(error.to_owned()));
@@ -303,11 +303,11 @@ fn fail(engine: &Engine, op: Op, error: &str, in_doubt: bool) -> Option<Op> {
     }
 }
 
-/// The rest of an op whose data the database refused.
+/// The part of an op that is left after the database refused its data.
 enum Simpler {
     None,
     Some(Op),
-    /// Nothing can be left out. It is repeated, because given up the job would run again and again.
+    /// Nothing can be left out. It is tried again, because a job whose end is given up would run again and again.
     Same(Op),
 }
 
@@ -327,7 +327,7 @@ fn simpler(engine: &Engine, op: Op, error: String) -> Simpler {
             (*outcome, *serial, *unique, *replace, *throttle) = (None, None, None, None, None);
         }
         _ => match settling.leave_out_child() {
-            // They run in this process only.
+            // These run in this process only.
             Some(left_out) => left_out.iter().for_each(|(_, child)| void(engine, child)),
             None => is_same = true,
         },
@@ -336,7 +336,7 @@ fn simpler(engine: &Engine, op: Op, error: String) -> Simpler {
         return Simpler::Some(Op::Change { held, settling, again, slow });
     }
     if matches!(held.stored(), Stored::InDoubt(_)) {
-        // It is the job itself that is refused: it never was stored.
+        // The database refuses the job itself, so it was never stored.
         void(engine, &held);
         nothing(engine, &held, settling);
         return Simpler::None;
@@ -348,14 +348,14 @@ fn simpler(engine: &Engine, op: Op, error: String) -> Simpler {
     Simpler::Same(Op::Change { held, settling, again, slow })
 }
 
-/// It is known by now whether a job is stored.
+/// Sets whether a job is stored, now that this is known.
 fn is_stored(engine: &Engine, held: &Arc<Held>, stored: Stored) {
     for settling in held.set_stored(stored) {
         engine.enqueue(Op::change(held, settling));
     }
 }
 
-/// The database does not have a job, and will not.
+/// Notes that the database does not have a job and never will.
 fn void(engine: &Engine, held: &Arc<Held>) {
     is_stored(engine, held, Stored::No);
     engine.forget(held);

@@ -1,4 +1,4 @@
-//! Keys, delays, priorities and pauses: which job runs next, and which does not run.
+//! Keys, delays, priorities and pauses: control which job runs next, and which does not run.
 //!
 //! | you want to | for a deferred job | for a pushed job |
 //! |---|---|---|
@@ -14,16 +14,17 @@
 //!   change that arrives while the job runs is therefore not missed. A job whose key is already claimed ends as a duplicate: see
 //!   [`Deferred::is_duplicate`](defer_core::Deferred::is_duplicate), and from any process, [`status`](crate::SqlxQueue::status).
 //!   Two transactions that are open at the same time do not wait for each other, so both jobs run.
-//! - **Replace.** When a job that replaces becomes ready, the job that has claimed its key ends as a duplicate of it, unless a worker
-//!   has taken that one, and the new job takes its place: it is due when the old one was. With `replace_within` it is due after its
-//!   own delay, but at most that long after the first. The [`status`](crate::SqlxQueue::status) of each leads to the last. Replacing
-//!   changes another job, so deferred and pushed jobs can do it, and `push_in` and `insert` cannot.
-//! - **At most every.** When a worker takes a job, and another with its key was taken less than that long before, the job ends as a
-//!   duplicate of the other. Its retries are not checked again.
+//! - **Replace.** A job with `replace` takes the place of the job that has claimed its key. This happens when the new job becomes
+//!   ready, unless a worker has taken the old one. The old job ends as a duplicate of the new one, which is due when the old one
+//!   was. With `replace_within` it is due after its own delay, but at most that long after the first. The
+//!   [`status`](crate::SqlxQueue::status) of each replaced job leads to the last one. Replacing changes another job, so deferred
+//!   and pushed jobs can do it, and `push_in` and `insert` cannot.
+//! - **At most every.** If another job with the same key was taken less than that long ago when a worker takes a job, the job
+//!   ends as a duplicate of the other. Its retries are not checked again.
 //! - **Serial.** Jobs run in the order in which they became ready, across all processes. An index in the database ensures that no
-//!   two run at the same time. A job keeps its turn while it waits for a retry. A delayed or paused job lets others pass.
-//! - **Delay.** It counts from the end of the response, or from the push, by the database's clock.
-//! - **Priority.** From -32768 to 32767, 0 by default. It orders the jobs that workers take. A job that runs in its own process
-//!   keeps its place in its request's line.
-//! - **Pause.** It applies to every process and survives restarts. Other processes learn of it within three seconds. Running jobs
-//!   go on.
+//!   two run at the same time. A job keeps its turn while it waits for a retry. Other jobs pass a delayed or paused job.
+//! - **Delay.** Counts from the end of the response, or from the push, by the database's clock.
+//! - **Priority.** From -32768 to 32767, 0 by default. Workers take ready jobs with a higher priority first. A job that runs in
+//!   its own process keeps its place in its request's line.
+//! - **Pause.** Applies to every process and survives restarts. Other processes learn of it within three seconds. Running jobs
+//!   continue.

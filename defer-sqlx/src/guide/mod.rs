@@ -16,7 +16,7 @@
 //!   every run.
 //! - **Order through the queue.** Jobs in the queue run when a worker has room. Use a serial key if order matters.
 //! - **Your row and a deferred job in one commit.** Only [`push_in`](pushing#in-your-own-transaction) guarantees that. If the
-//!   process dies between your commit and the handler's answer, a deferred job was not stored yet.
+//!   process dies between your commit and the handler's answer, a deferred job is not stored.
 //! - **The children of a deferred job after a crash.** They are stored with their parent's end, or with its next run.
 //! - **Durability beyond your server's settings.** Commits wait for the disk whatever the role's `synchronous_commit` is, but a
 //!   Postgres server with `fsync = off` can lose the last ones.

@@ -14,7 +14,8 @@
 //! ```
 //!
 //! [`retry`](crate::SqlxQueue::retry) gives a failed job all its attempts again, and [`discard`](crate::SqlxQueue::discard) deletes
-//! it. [`status`](crate::SqlxQueue::status) returns what became of any job. [`cancel`](crate::SqlxQueue::cancel) cancels a job that
+//! it. [`status`](crate::SqlxQueue::status) returns the status of any job. [`cancel`](crate::SqlxQueue::cancel) cancels a job
+//! that
 //! has not ended; a process that is running it learns of that within three seconds.
 //!
 //! `status` also returns a job's progress, as set with `cx.set_progress(..)`, to every process. Progress is written at most once a
@@ -22,7 +23,7 @@
 //! that they do not know, so a client can ask any process.
 //!
 //! The [dashboard](https://docs.rs/defer-axum/latest/defer_axum/dashboard/) shows the counts and the failed jobs, with a button to
-//! retry one if you enable it. Each count stops at 10,000, so a look costs the same however many jobs there are.
+//! retry one if you enable it. Each count stops at 10,000, so the cost does not grow with the number of jobs.
 //!
 //! Finished jobs are kept for ten minutes, and failed ones for thirty days. The [builder](crate::SqlxQueueBuilder) changes both,
 //! and the queue's name. If several services share a database, give their queues different names.

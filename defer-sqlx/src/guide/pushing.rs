@@ -43,10 +43,10 @@
 //! ```
 //!
 //! The queue has to be in the same database. [`SqlxQueue::sqlite(&pool)`](crate::SqlxQueue::sqlite) and
-//! [`SqlxQueue::postgres(&pool)`](crate::SqlxQueue::postgres) connect to the database of the pool. They use the pool's options but
-//! none of its connections, so the queue and the pool never wait for each other.
+//! [`SqlxQueue::postgres(&pool)`](crate::SqlxQueue::postgres) connect to the database of the pool. They use the pool's options
+//! but none of its connections, so the queue and the pool never wait for each other's connections.
 //!
-//! A feature for each other client follows. [`QueueTransaction`](crate::QueueTransaction) lists the types and versions.
+//! Each of the other clients has a feature. [`QueueTransaction`](crate::QueueTransaction) lists the types and versions.
 //!
 //! SeaORM, with `sea-orm` or `sea-orm-2`:
 //!

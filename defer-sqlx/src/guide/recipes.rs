@@ -351,7 +351,7 @@
 //! ```
 //!
 //! The second user and its mail were rolled back together. With SeaORM 1.1, use the feature `sea-orm` and see [which clients can be
-//! combined](crate::QueueTransaction#what-resolves-together). For a client without a feature, execute the statement of
+//! combined](crate::QueueTransaction#which-versions-resolve-together). For a client without a feature, execute the statement of
 //! [`insert`](crate::SqlxQueue::insert) in your transaction.
 //!
 //! # Encrypted fields

@@ -50,8 +50,8 @@
 //! The client gets 503 Service Unavailable, and none of the request's durable jobs runs. Its other jobs do. This covers jobs that
 //! were deferred before the handler answered.
 //!
-//! Everything else waits and tries again: the ends of jobs are stored once the database answers, and workers start to take jobs
-//! again. Each transaction has a deadline, and a connection in doubt is closed. You never need to restart the service, however the
+//! Everything else waits and tries again: when the database answers, the ends of jobs are stored, and workers take jobs again.
+//! Each transaction has a deadline, and a connection in doubt is closed. You never need to restart the service, however the
 //! database went away. A write that arrives late or twice changes nothing.
 //!
 //! # After a crash

@@ -1,4 +1,4 @@
-//! A job to be stored, by the queue or in a transaction.
+//! A job that the queue or a transaction is about to store.
 
 use std::{
     fmt,
@@ -19,9 +19,9 @@ use crate::{
     store::{NewJob, Replace, Throttle},
 };
 
-/// Stores jobs that anyone may take.
+/// Stores jobs that any process may take.
 pub(crate) trait PushJobs: Send + Sync {
-    /// Begins to store a job. It is stored, or not, whether or not the future is dropped.
+    /// Starts storing a job. Dropping the future does not stop it.
     fn push(&self, job: NewJob) -> BoxFuture<'static, Result<(), Error>>;
 }
 
@@ -102,17 +102,18 @@ impl<'a> Push<'a> {
         self.with(|job| job.unique = Some(text(&key.into())))
     }
 
-    /// Takes the place of the job with the same [unique](Self::unique) key that waits to be taken, instead of being left out for it:
-    /// it is due when that one was, which ends as a duplicate of this one. A job that was taken is not replaced.
+    /// Replaces the job with the same [unique](Self::unique) key that is waiting to be taken, instead of being dropped as its
+    /// duplicate. This job is due when the other one was, and the other one ends as its duplicate. A job that was taken is not
+    /// replaced.
     ///
-    /// Only with [`push`](crate::SqlxQueue::push): it changes another job, which a transaction of yours would keep locked.
+    /// Only [`push`](crate::SqlxQueue::push) can do this: it changes another job, which your transaction would keep locked.
     pub fn replace(self) -> Self {
         self.with(|job| job.replace = Some(Replace::AtItsTime))
     }
 
-    /// Takes the place of the job with the same [unique](Self::unique) key that waits to be taken, and starts its own
-    /// [`delay`](Self::delay) anew, but is due no later than `longest` after the first of those that have replaced each other was
-    /// pushed. Otherwise as [`replace`](Self::replace).
+    /// Replaces the job with the same [unique](Self::unique) key that is waiting to be taken, and starts its own
+    /// [`delay`](Self::delay) from now. It is due no later than `longest` after the first job in the chain of replacements was
+    /// pushed. See [`replace`](Self::replace).
     ///
     /// ```
     /// # use defer_sqlx::SqlxQueue;
@@ -140,8 +141,8 @@ impl<'a> Push<'a> {
         self.with(|job| job.replace = Some(Replace::Within(millis(longest))))
     }
 
-    /// Leaves the job out if another with this key started less than this long before it would be taken, in whichever process: it
-    /// ends as a duplicate of that one. Only with [`push`](crate::SqlxQueue::push).
+    /// Drops the job if, when it would be taken, another job with this key has started less than this long ago in any process. It
+    /// then ends as a duplicate of the other job. Only [`push`](crate::SqlxQueue::push) can do this.
     ///
     /// ```
     /// # use defer_sqlx::SqlxQueue;

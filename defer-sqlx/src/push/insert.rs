@@ -19,7 +19,7 @@ use crate::{
     store::NewJob,
 };
 
-/// The table into which a queue's jobs are inserted.
+/// The table that a queue's jobs are inserted into.
 pub(crate) struct Table {
     pub(super) database: Database,
     queue: String,
@@ -29,7 +29,7 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Creates the table of a queue. Without a schema its name is not qualified.
+    /// Creates the table of a queue. Without a schema, its name is not qualified.
     pub(crate) fn new(database: Database, schema: Option<&str>, queue: &str, max_payload: usize) -> Self {
         let table = match schema {
             Some(schema) => format!("\"{}\".defer_jobs", schema.replace('"', "\"\"")),
@@ -44,7 +44,7 @@ impl Table {
         }
     }
 
-    /// Creates the job that stores this one.
+    /// Converts a job to the row that stores it.
     pub(crate) fn job<J: Deferrable + Serialize>(&self, job: &J) -> Result<NewJob, Error> {
         new_job(Envelope::of(job).map_err(Error::Encode)?, self.max_payload)
     }
@@ -102,7 +102,7 @@ pub struct Insert {
     values: [Value; 9],
 }
 
-/// Where values are.
+/// The positions of the values.
 const PRIORITY: usize = 5;
 const DELAY: usize = 6;
 const SERIAL: usize = 7;
@@ -187,11 +187,11 @@ impl Insert {
     }
 }
 
-/// Keeps notifications apart: a commit that notifies waits for others that do, also for the disk. A worker that is not notified
-/// looks within a second.
+/// Limits how often commits notify: a commit that notifies waits for others that do, including their wait for the disk. A worker
+/// that is not notified looks within a second.
 struct Notifications {
     since: Instant,
-    /// The earliest time of the next one, in milliseconds since then.
+    /// The earliest time of the next notification, in milliseconds after `since`.
     next: AtomicU64,
 }
 

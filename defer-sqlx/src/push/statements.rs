@@ -1,6 +1,6 @@
 //! The statements that insert one job, for any client of a database.
 //!
-//! All of a database's take the same nine values, so that a client binds them in the same way whatever the job has: `id`, `queue`,
+//! All statements of a database take the same nine values, so a client binds them the same way for every job: `id`, `queue`,
 //! `name`, `payload`, `metadata`, `priority`, the delay in milliseconds, `serial_key`, `unique_key`. Integers are 64-bit.
 
 use std::{fmt, sync::Arc};
@@ -22,14 +22,14 @@ impl Database {
     }
 }
 
-/// The parts of the statement that a job needs. A job without any of them is one plain insert.
+/// The parts of the statement that a job needs. A job that needs none is a plain insert.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Needs {
-    /// It has a serial key, and so a turn.
+    /// The job has a serial key, and therefore a turn.
     pub(super) serial: bool,
-    /// It has a unique key, which it claims unless another has it.
+    /// The job has a unique key, which it claims unless another job has claimed it.
     pub(super) unique: bool,
-    /// It wakes the workers of other processes, on a database that can.
+    /// Wakes the workers of other processes, if the database can.
     pub(super) notify: bool,
 }
 
@@ -64,10 +64,10 @@ fn joined(lines: &str) -> String {
     lines.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// SQLite has one writer at a time: nobody can claim a key, or take the job that has it, between this statement and the end of its
-/// transaction.
+/// SQLite has one writer at a time: between this statement and the end of its transaction, nobody can claim the key or take the
+/// job that has it.
 fn sqlite(table: &str, needs: Needs) -> String {
-    // Known to every SQLite, unlike `unixepoch('subsec')`, and the same throughout a statement.
+    // Every SQLite version has this function, unlike `unixepoch('subsec')`. It returns the same time throughout a statement.
     let now = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)";
     let turn = match needs.serial {
         true => format!(
@@ -90,17 +90,18 @@ fn sqlite(table: &str, needs: Needs) -> String {
     ))
 }
 
-/// A job with a unique key is stored by the first insert unless another has the key, and otherwise, as a duplicate, by the second.
-/// Nobody waits for a transaction of a user's, which may stay open for long:
+/// The first insert stores a job with a unique key if the key is free. Otherwise, the second one stores it as a duplicate. No
+/// transaction waits for a user's transaction, which may stay open for long:
 ///
-/// - One that claims a key holds a lock of that key. Another that does not get it stores its job without a claim: both jobs run.
-/// - A job that others were left out for stays locked until their transactions have ended. Taken before, it would not see what they
-///   changed. They share that lock.
+/// - A transaction that claims a key holds a lock on it. Another one that does not get the lock stores its job without a claim,
+///   and both jobs run.
+/// - A job that has duplicates stays locked until their transactions have ended. If it were taken earlier, it would not see what
+///   they changed. These transactions share the lock.
 ///
-/// The claim may have been committed since the statement began. The conflict locks and names its job.
+/// The claim may have been committed after the statement began. The conflict then locks that job and names it.
 fn postgres(table: &str, needs: Needs) -> String {
     let now = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now";
-    // A volatile function below a select stays there, and is called once.
+    // Postgres keeps a volatile function below a select where it is, and calls it once.
     let at = match needs.notify {
         true => format!("SELECT {now}, pg_notify('defer_jobs', $2::text)"),
         false => format!("SELECT {now}"),
@@ -112,7 +113,7 @@ fn postgres(table: &str, needs: Needs) -> String {
         false => "now".to_owned(),
     };
     let columns = "id, queue, name, payload, metadata, priority, due, serial_key, unique_key, created, turn";
-    // With casts, because a client that asks for the types has to hear of 64 bits.
+    // The casts are for a client that asks for the types of the parameters: it has to learn that these are 64-bit.
     let values = "$1::text, $2::text, $3::text, $4::text, $5::text, $6::bigint, now + $7::bigint, $8::text, $9::text, now";
     if !needs.unique {
         return joined(&format!("INSERT INTO {table} ({columns}) SELECT {values}, {turn} FROM ({at}) AS at"));
@@ -136,6 +137,6 @@ fn postgres(table: &str, needs: Needs) -> String {
     ))
 }
 
-/// Whether this transaction may claim a key: it has the lock of that key, which is released at its end.
+/// Tests whether this transaction may claim a key. If so, it has locked the key, until it ends.
 const POSTGRES_CLAIM: &str =
     "pg_try_advisory_xact_lock(hashtextextended('defer_jobs ' || $2::text || ' ' || $9::text, 0))";

@@ -22,7 +22,7 @@ use super::{insert::Insert, statements::Database};
 /// The role needs the privilege to `INSERT` into `defer_jobs`. Jobs with a serial key also need `SELECT`, and jobs with a
 /// unique key `SELECT` and `UPDATE`.
 ///
-/// # What resolves together
+/// # Which versions resolve together
 ///
 /// A program can link only one libsqlite3. sqlx 0.9 works with libsqlite3-sys 0.30 to 0.37, sqlx 0.8 for SQLite (and so SeaORM
 /// 1.1) only with 0.30, and Diesel 2.3 with all of these, so these clients can be combined. If `Cargo.lock` already has a newer
@@ -42,7 +42,7 @@ pub(super) mod sealed {
     use super::{BoxError, BoxFuture, Database, Insert};
 
     pub trait Sealed {
-        /// The kind of database that it is on. `None`: none that a queue can be on.
+        /// Returns the kind of database that the connection is on. `None` if a queue cannot be on that kind.
         fn database(&self) -> Option<Database>;
 
         /// Executes the statement.

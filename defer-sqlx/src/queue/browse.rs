@@ -106,7 +106,7 @@ impl SqlxQueue {
         self.of_group(name, error, |store, failures| store.discard_some(failures)).await
     }
 
-    /// Does something with a group of failed jobs, until no more are found. Returns with how many.
+    /// Applies an operation to a group of failed jobs until no more are found. Returns the number of jobs.
     async fn of_group(
         &self,
         name: &str,
@@ -115,7 +115,7 @@ impl SqlxQueue {
     ) -> Result<u64, Error> {
         let (name, error) = (name.to_owned(), error.to_owned());
         let all = async move |store: Arc<dyn Store>| {
-            // Jobs that fail again meanwhile are left alone.
+            // Leaves out jobs that fail again meanwhile.
             let failures = Failures { name, error, until: store.now().await? };
             let mut all = 0;
             loop {

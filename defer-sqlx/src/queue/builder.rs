@@ -71,7 +71,7 @@ impl SqlxQueue {
     }
 }
 
-/// Builds a [`SqlxQueue`].
+/// Configures and connects a [`SqlxQueue`].
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it connects"]
 pub struct SqlxQueueBuilder {
@@ -158,7 +158,7 @@ impl SqlxQueueBuilder {
     #[cfg(feature = "sqlite")]
     pub async fn sqlite(self, pool: &sqlx::SqlitePool) -> Result<SqlxQueue, Error> {
         let options = pool.connect_options();
-        // Told by nothing else: as a URL such options are a panic (sqlx 0.9).
+        // Nothing else shows this. Converting such options to a URL panics (sqlx 0.9).
         let in_memory = format!("{options:?}").contains("in_memory: true");
         if in_memory || is_in_memory(&options.get_filename().to_string_lossy()) {
             let reason = "the pool's database is in memory, where no other connection finds it: use a file, or \

@@ -20,7 +20,7 @@ impl SqlxQueue {
     ///
     /// # Errors
     ///
-    /// As [`Push`] says.
+    /// See [`Push`].
     ///
     /// ```
     /// # use defer_sqlx::SqlxQueue;
@@ -51,7 +51,7 @@ impl SqlxQueue {
     ///
     /// # Errors
     ///
-    /// As [`Push`] says.
+    /// See [`Push`].
     ///
     /// ```
     /// # #[cfg(feature = "sqlite")]

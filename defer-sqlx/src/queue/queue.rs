@@ -41,7 +41,7 @@ impl SqlxQueue {
         self.owner.clone()
     }
 
-    /// Asks the database, on the queue's own runtime.
+    /// Asks the database something, on the queue's own runtime.
     pub(super) async fn ask<T: Send + 'static>(&self, ask: impl AsyncFnOnceSend<T>) -> Result<T, Error> {
         let store = self.owner.engine().store().clone();
         let answer = self.owner.run(ask.call(store)).await?;
@@ -66,8 +66,8 @@ impl SqlxQueue {
         self.ask(move |store: Arc<dyn Store>| async move { store.failed(limit).await }).await
     }
 
-    /// Returns what has been due for a minute without any process taking it: names of job types that no worker takes, and
-    /// `queue NAME` for other queues in the same database that have no process.
+    /// Returns what no process has taken although it has been due for a minute: the names of job types, and `queue NAME` for
+    /// other queues in the same database that have no process.
     ///
     /// # Errors
     ///
@@ -158,8 +158,8 @@ impl SqlxQueue {
     /// down](defer_core::Runner::shutdown) the runner first. After this, durable jobs of the runner run in this process only,
     /// as if the database were unreachable. Workers of the queue end with an error, and other calls on the queue return errors.
     ///
-    /// You do not have to call it: a queue does the same on its own when its last clone and its last job are dropped. Call it
-    /// to know when that is done.
+    /// You do not have to call it: the queue also closes when its last clone and its last job are dropped. Call it to know when
+    /// it has closed.
     ///
     /// # Cancel safety
     ///
@@ -169,7 +169,7 @@ impl SqlxQueue {
     }
 }
 
-/// Something to ask of a store, as a future that owns it.
+/// A question to a store, as a future that owns the store.
 pub(super) trait AsyncFnOnceSend<T>: Send + 'static {
     fn call(self, store: Arc<dyn Store>) -> BoxFuture<'static, Result<T, StoreError>>;
 }

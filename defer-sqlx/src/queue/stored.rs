@@ -28,7 +28,7 @@ pub struct StoredJob<J> {
     pub due_in: Duration,
 }
 
-/// Without the job, whose fields may be secret.
+/// Omits the job, because its fields may be secret.
 impl<J> fmt::Debug for StoredJob<J> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StoredJob")

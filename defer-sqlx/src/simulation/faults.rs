@@ -1,4 +1,4 @@
-//! Faults: of a process as a whole, and of each of its transactions.
+//! Injects faults: in a whole process, and in each of its transactions.
 
 use std::{
     future::Future,
@@ -20,14 +20,14 @@ use crate::store::{
     Beat, Cancelling, Change, Changed, Holder, HolderId, NewJob, Store, StoreError, Stored, Taken,
 };
 
-/// How long a process waits for a transaction.
+/// The time limit of a process for a transaction.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// One process: whether it lives, and whether it moves.
+/// One process: whether it is alive, and whether it is stalled.
 #[derive(Debug)]
 pub(super) struct Gate {
     pub(super) name: String,
-    /// Told when it closes its queue.
+    /// Notified when the process closes its queue.
     pub(super) leaves: Notify,
     state: Mutex<State>,
 }
@@ -36,13 +36,13 @@ pub(super) struct Gate {
 struct State {
     is_dead: bool,
     has_left: bool,
-    /// The holder that it registered last.
+    /// The holder that the process registered last.
     holder: HolderId,
-    /// It ends in good order.
+    /// The process is shutting down normally.
     is_closing: bool,
     stalled_until: Instant,
     cut_off_until: Instant,
-    /// When something last kept it from beating, in milliseconds.
+    /// The last time at which something kept it from beating, in milliseconds.
     troubled: i64,
     /// The tasks of its jobs and requests, and those of its queue.
     tasks: [Vec<AbortHandle>; 2],
@@ -91,7 +91,7 @@ impl Gate {
         tasks.push(task.abort_handle());
     }
 
-    /// Ends the process at whatever its tasks are waiting for.
+    /// Kills the process, wherever its tasks are waiting.
     pub(super) fn kill(&self) {
         let tasks = {
             let mut state = self.lock();
@@ -117,7 +117,7 @@ impl Gate {
         self.leaves.notify_one();
     }
 
-    /// Whether it was killed, ends, or has closed its queue.
+    /// Returns whether it was killed, is shutting down, or has closed its queue.
     pub(super) fn is_gone(&self) -> bool {
         let state = self.lock();
         state.is_dead || state.is_closing || state.has_left
@@ -145,7 +145,7 @@ impl Gate {
         self.trouble(now, time);
     }
 
-    /// Notes trouble that lasts so long, and a while longer for transactions that are on their way.
+    /// Notes trouble that lasts this long, plus some time for transactions in flight.
     fn trouble(&self, now: i64, time: Duration) {
         let until = now + i64::try_from(time.as_millis()).unwrap_or_default() + 5_000;
         let mut state = self.lock();
@@ -160,7 +160,7 @@ impl Gate {
         Some(self.lock().stalled_until).filter(|until| Instant::now() < *until)
     }
 
-    /// Waits until the process moves. For ever if it is dead.
+    /// Waits until the process runs. Never completes if it is dead.
     async fn moves(&self) {
         while let Some(until) = self.stalled_until() {
             sleep_until(until.min(Instant::now() + Duration::from_millis(500))).await;
@@ -170,13 +170,13 @@ impl Gate {
         }
     }
 
-    /// Returns when something last kept it from beating.
+    /// Returns the last time at which something kept it from beating.
     pub(super) fn troubled(&self) -> i64 {
         self.lock().troubled
     }
 }
 
-/// A task that stands still with its process.
+/// A task that stalls with its process.
 struct Gated {
     gate: Arc<Gate>,
     task: BoxFuture<'static, ()>,
@@ -213,14 +213,14 @@ enum Fault {
     Twice,
 }
 
-/// The store as one process has it.
+/// The store as seen by one process.
 pub(super) struct Link {
     pub(super) gate: Arc<Gate>,
     pub(super) world: Arc<World>,
 }
 
 impl Link {
-    /// Runs a transaction, in which anything may go wrong.
+    /// Runs a transaction, in which anything can go wrong.
     async fn run<T: Send + 'static>(
         &self,
         kind: &'static str,
@@ -239,12 +239,12 @@ impl Link {
         let name = gate.name.clone();
         tokio::spawn(async move {
             sleep(before).await;
-            // A transaction that was on its way when the process died has arrived or not.
+            // A transaction that was in flight when the process died has arrived or has not.
             if gate.is_dead() && world.one_in(2) {
                 return;
             }
             let done = world.transact(&name, kind, &work);
-            // A refused transaction is rolled back, and never comes again.
+            // A refused transaction is rolled back, and never arrives later.
             let is_done = done.is_ok();
             let _ = answer.send(done);
             if fault == Fault::Twice && is_done {
@@ -265,7 +265,7 @@ impl Link {
         answer.unwrap_or_else(|_| Err(StoreError::InDoubt("no answer".to_owned())))
     }
 
-    /// Returns what goes wrong, and how long the way there and back takes.
+    /// Returns the fault, and the delays of the request and of the answer.
     fn fault(&self, kind: &'static str) -> (Fault, Duration, Duration) {
         let world = &self.world;
         let quick = || world.millis(1..20);
@@ -373,7 +373,7 @@ impl Store for Link {
         Box::pin(std::future::pending())
     }
 
-    /// Nothing is pruned: the oracle wants to see it.
+    /// Prunes nothing, because the oracle needs all rows.
     fn prune(&self, _done: i64, _failed: i64) -> Stored<'_, bool> {
         Box::pin(async { Ok(false) })
     }

@@ -10,9 +10,9 @@ use crate::store::{
     state::{CANCELLED, DONE, DUPLICATE, Found, HELD, READY, TAKEN, of_end},
 };
 
-/// How many jobs are recovered in one transaction: few, so that there are several.
+/// The number of jobs recovered in one transaction: small, so that recoveries take several.
 const BATCH: usize = 4;
-/// A text that no row may hold.
+/// A text that the database refuses.
 pub(super) const BAD: &str = "bad";
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -52,13 +52,13 @@ impl Row {
         self.holder.as_deref() == Some(holder)
     }
 
-    /// Whether a holder has the row under this claim.
+    /// Returns whether a holder has the row under this claim.
     pub(super) fn is_had_by(&self, holder: &str, claim: i64) -> bool {
         self.is_had() && self.is_of(holder) && self.claim == claim
     }
 }
 
-/// A holder's row, and what the oracle wants to know of it.
+/// A holder's row, and facts about it for the oracle.
 #[derive(Debug, Default)]
 pub(super) struct Known {
     pub(super) count: i64,
@@ -68,17 +68,17 @@ pub(super) struct Known {
 /// The tables.
 #[derive(Debug, Default)]
 pub(super) struct Tables {
-    /// Every holder that ever was.
+    /// Every holder that was ever registered.
     pub(super) registered: std::collections::HashSet<HolderId>,
     /// The clock of the database, in milliseconds.
     pub(super) now: i64,
     pub(super) jobs: BTreeMap<JobId, Row>,
     pub(super) holders: BTreeMap<HolderId, Known>,
-    /// Holders that were judged dead, or have taken leave.
+    /// Holders that were judged dead or have signed off.
     pub(super) gone: BTreeSet<HolderId>,
-    /// The jobs and claims of which an end or a retry was stored.
+    /// The jobs and claims for which an end or a retry was stored.
     pub(super) settled: BTreeSet<(JobId, i64)>,
-    /// Ends that were replaced.
+    /// Jobs whose stored end was replaced by another.
     pub(super) replaced: Vec<JobId>,
 }
 
@@ -93,7 +93,7 @@ fn data() -> StoreError {
 /// Holders.
 impl Tables {
     pub(super) fn register(&mut self, holder: &Holder) {
-        // A repeated request brings back a process that is gone, and that is no sign of life.
+        // A repeated request brings back a process that is gone. That is not a sign of life.
         let beaten = if self.registered.insert(holder.id.clone()) { self.now } else { 0 };
         self.holders.entry(holder.id.clone()).or_insert(Known { count: 0, beaten });
     }
@@ -147,7 +147,7 @@ impl Tables {
         let own = self.jobs.iter().filter(|(_, row)| row.is_had() && row.is_of(holder));
         let own: Vec<JobId> = own.map(|(id, _)| *id).take(BATCH).collect();
         self.free(&own, false);
-        // Jobs that the first batch gives away stay given away.
+        // Set with the first batch, because the jobs that it gives away do not come back.
         self.gone.insert(holder.to_owned());
         if own.len() < BATCH {
             self.forget(holder);
@@ -212,7 +212,7 @@ impl Tables {
         Ok(changed)
     }
 
-    /// In the order of the statements: missing jobs, changes by their kinds, children, jobs.
+    /// Follows the order of the statements: missing jobs, changes by kind, children, jobs.
     fn write_all(&mut self, holder: &str, held: &[NewJob], changes: &[Change]) -> Result<Vec<Changed>> {
         for job in changes.iter().filter_map(|change| change.insert.as_ref()) {
             self.hold(holder, job)?;

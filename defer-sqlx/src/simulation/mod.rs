@@ -1,4 +1,4 @@
-//! Simulates processes that share a queue, with everything that can go wrong, in virtual time.
+//! Simulates processes that share a queue, in virtual time, with everything that can go wrong.
 //!
 //! | file | hides |
 //! |---|---|
@@ -6,14 +6,14 @@
 //! | `faults` | what goes wrong |
 //! | `process` | what a process does: requests, a worker, jobs |
 //! | `oracle` | what was promised |
-//! | `scenarios` | interleavings that went wrong once |
-//! | `scripted` | a database whose answers a test holds back or replaces |
+//! | `scenarios` | interleavings that once went wrong |
+//! | `scripted` | a database whose answers a test can delay or replace |
 //!
-//! `DEFER_SIM_SEEDS` sets how many schedules are run, and `DEFER_SIM_SEED` runs one and prints what happened.
+//! `DEFER_SIM_SEEDS` sets the number of schedules to run. `DEFER_SIM_SEED` runs one schedule and prints what happened.
 
 #![allow(clippy::unwrap_used, clippy::unimplemented, clippy::unit_arg, reason = "these are tests")]
 
-/// Operations that only a person asks for. No schedule does, so a call is a mistake of the test.
+/// Operations that only a person asks for. No schedule does so, so a call is a mistake in the test.
 macro_rules! not_simulated {
     () => {
         not_simulated! {
@@ -75,7 +75,7 @@ use crate::store::{HolderId, StoreError};
 
 /// The names of the jobs.
 const NAMES: [&str; 2] = ["one", "two"];
-/// How long it may take until everything has ended, once nothing goes wrong any more: some deaths of a job delay it.
+/// The longest time until everything has ended after the last fault. It is long because a job that died several times is delayed.
 const MOST: Duration = Duration::from_secs(900);
 
 /// Everything that the processes of a schedule share.
@@ -91,7 +91,7 @@ struct State {
     oracle: Oracle,
     random: fastrand::Rng,
     is_faulty: bool,
-    /// One transaction in this many goes wrong.
+    /// One in this many transactions goes wrong.
     fault_in: usize,
     ids: u128,
     processes: BTreeMap<HolderId, Arc<Gate>>,
@@ -198,7 +198,7 @@ impl World {
         state.transactions += 1;
         state.tables.now = now;
         let before = state.log.is_some().then(|| state.tables.jobs.clone());
-        // Borrowed out of the lock: a burial looks at the processes too.
+        // Taken out of the lock, because a burial looks at the processes too.
         let mut tables = std::mem::take(&mut state.tables);
         drop(state);
         let done = work(&mut tables);
@@ -220,7 +220,7 @@ impl World {
         self.lock().processes.insert(holder.to_owned(), process.clone());
     }
 
-    /// Judges who judges.
+    /// Checks that a holder was rightly judged dead.
     fn bury(&self, tables: &mut Tables, holder: &str, count: i64) -> bool {
         let now = tables.now;
         let beaten = tables.holders.get(holder).map(|known| known.beaten);
@@ -228,7 +228,7 @@ impl World {
         let (Some(beaten), true) = (beaten, dies) else { return dies };
         self.log(|| format!("{holder} is judged dead, and its last beat was at {beaten}"));
         let state = &mut *self.lock();
-        // A process that never heard of its registration has taken another name.
+        // A process that never received the answer to its registration has taken another name.
         let process = state.processes.get(holder).filter(|process| process.is_known_as(holder));
         let was_well =
             process.is_some_and(|process| !process.is_gone() && process.troubled() < beaten - 1_000);
@@ -281,7 +281,7 @@ async fn schedule(seed: u64, logs: bool) -> Arc<World> {
         let at = world.below(count);
         strike(&world, &mut processes[at]).await;
     }
-    // Nothing new goes wrong. Who is stalled or cut off by now is so for up to 30 s more.
+    // Nothing new goes wrong. A process that is stalled or cut off by now remains so for up to 30 s more.
     world.lock().is_faulty = false;
     for process in &mut processes {
         if process.is_gone() {
@@ -299,7 +299,7 @@ async fn schedule(seed: u64, logs: bool) -> Arc<World> {
     world
 }
 
-/// Something happens to a process as a whole, or to a job.
+/// Injects a fault into a process as a whole, or into a job.
 async fn strike(world: &Arc<World>, process: &mut Arc<Gate>) {
     let long = if world.one_in(2) { 30_000 } else { 5_000 };
     let (time, name) = (world.millis(500..long), process.name.clone());

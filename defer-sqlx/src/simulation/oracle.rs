@@ -1,4 +1,4 @@
-//! The promises, and whether each was kept.
+//! The promises, and checks that each was kept.
 
 use std::collections::BTreeMap;
 
@@ -12,29 +12,29 @@ use crate::store::HolderId;
 pub(super) struct Job {
     /// The holder that deferred it. `None` if it was pushed.
     pub(super) deferred_by: Option<HolderId>,
-    /// The database takes no job like it.
+    /// The database refuses the job.
     pub(super) is_bad: bool,
-    /// Somebody was told that it is stored.
+    /// Its storage was acknowledged.
     pub(super) is_acknowledged: bool,
     /// Its response is over.
     pub(super) is_over: bool,
-    /// The job whose end it is stored with, and the claim of that.
+    /// The job with whose end it is stored, and the claim of that end.
     pub(super) parent: Option<(JobId, i64)>,
     /// The end of its parent was refused.
     pub(super) is_refused: bool,
-    /// The attempts that run now: their numbers and holders.
+    /// The attempts that are running: their numbers and holders.
     pub(super) running: Vec<(u64, HolderId)>,
     /// The holders of the attempts that succeeded.
     pub(super) succeeded: Vec<HolderId>,
 }
 
-/// The right to run a job, as its process has it.
+/// A process's right to run a job.
 #[derive(Clone, Debug)]
 pub(super) struct Ticket {
     pub(super) id: JobId,
     pub(super) holder: HolderId,
     pub(super) claim: i64,
-    /// The write was not acknowledged: it runs from memory.
+    /// The write was not acknowledged, so the job runs from memory.
     pub(super) from_memory: bool,
 }
 
@@ -58,8 +58,8 @@ impl Oracle {
         self.broken.push(what);
     }
 
-    /// An attempt starts. `is_gone` tells whether a holder was judged dead, has died or has taken leave; `knows` the id under
-    /// which the process knows itself. Returns the attempt's number.
+    /// Records that an attempt starts. `is_gone` tells whether a holder was judged dead, has died or has signed off. `knows` is
+    /// the id under which the process knows itself. Returns the attempt's number.
     pub(super) fn started(
         &mut self,
         ticket: &Ticket,
@@ -71,7 +71,7 @@ impl Oracle {
         let (id, number) = (ticket.id, self.attempts);
         let mut broken = Vec::new();
         let job = self.jobs.entry(id).or_default();
-        // A process that was cut off for so long has lost its jobs, and what it ran from memory it may run still.
+        // A process that was cut off for so long has lost its jobs. It may still be running those that it started from memory.
         let may_run_again = is_gone(&ticket.holder);
         let in_the_way = |other: &&HolderId| !may_run_again && !is_gone(other);
         if let Some(other) = job.running.iter().map(|(_, other)| other).find(in_the_way) {
@@ -89,7 +89,7 @@ impl Oracle {
             }
             let row = tables.jobs.get(&id);
             let is_ours = row.is_some_and(|row| row.is_had_by(&ticket.holder, ticket.claim));
-            // Even if it is cut off: nobody judges it before it has waited for its own beats.
+            // True even if the process is cut off: no other process judges it dead before several beats of its own were answered.
             if !is_ours {
                 broken.push(format!("starts, and is not its process's: {row:?}"));
             }
@@ -112,7 +112,7 @@ impl Oracle {
         }
     }
 
-    /// An attempt has these children, which are stored with its end.
+    /// Records an attempt's children, which are stored with its end.
     pub(super) fn bears(&mut self, ticket: &Ticket, children: &[(JobId, bool)]) {
         for (id, is_bad) in children {
             let job = Job {
@@ -126,7 +126,7 @@ impl Oracle {
         }
     }
 
-    /// The end of an attempt was refused.
+    /// Records that the end of an attempt was refused.
     pub(super) fn refused(&mut self, children: &[JobId], tables: &Tables) {
         for child in children {
             self.job(*child).is_refused = true;
@@ -136,12 +136,12 @@ impl Oracle {
         }
     }
 
-    /// Whether everything has ended that is to end.
+    /// Returns whether every job has ended that should end.
     pub(super) fn has_ended(&self, tables: &Tables, names: &[&str]) -> bool {
         tables.jobs.values().all(|row| row.has_ended() || !names.contains(&&*row.name))
     }
 
-    /// Judges what there is at the end.
+    /// Checks the final state.
     pub(super) fn judge(&mut self, tables: &Tables, names: &[&str]) {
         let mut broken = Vec::new();
         for id in &tables.replaced {
@@ -169,7 +169,7 @@ impl Oracle {
         self.broken.append(&mut broken);
     }
 
-    /// The children of an end are left out one after another until the database takes the others.
+    /// Returns whether a sibling is refused: children are left out one by one until the database accepts the rest.
     fn has_bad_sibling(&self, parent: (JobId, i64)) -> bool {
         self.jobs.values().any(|job| job.parent == Some(parent) && job.is_bad)
     }

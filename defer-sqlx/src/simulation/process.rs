@@ -1,4 +1,4 @@
-//! A process: requests that defer jobs, a worker that takes them, and what runs them, as `defer-core` and `worker` do.
+//! A process: requests that defer jobs, a worker that takes them, and tasks that run them as `defer-core` and `worker` do.
 
 use std::{future::poll_fn, sync::Arc, time::Duration};
 
@@ -19,11 +19,11 @@ use super::{
 };
 use crate::engine::{Owner, Settings, new_job, start_here};
 
-/// How long a request waits until its jobs are stored.
+/// The time limit of a request for storing its jobs.
 const PUSH_TIMEOUT: Duration = Duration::from_secs(5);
 const CONCURRENCY: usize = 4;
 
-/// Starts a process, and returns what ends it.
+/// Starts a process, and returns a handle that can end it.
 pub(super) fn start(world: &Arc<World>, name: String) -> Arc<Gate> {
     let gate = Gate::new(name);
     let process = Process { world: world.clone(), gate: gate.clone() };
@@ -66,7 +66,7 @@ impl Process {
     }
 }
 
-/// A process with its queue.
+/// A process and its queue.
 #[derive(Clone)]
 struct Of {
     process: Process,
@@ -89,7 +89,7 @@ impl Of {
         self.process.gate.spawn(task);
     }
 
-    /// Returns a job, and whether the database takes it.
+    /// Returns a job, and whether the database accepts it.
     fn envelope(&self) -> (Envelope, bool) {
         let world = self.world();
         let is_bad = world.one_in(16);
@@ -98,7 +98,7 @@ impl Of {
         (Envelope::new(world.next_id(), name, Policy::new(), payload.into()), is_bad)
     }
 
-    /// Requests come until the faults are over.
+    /// Makes requests until the faults are over.
     async fn requests(self) {
         while self.world().is_faulty() {
             sleep(self.world().millis(1..3_000)).await;
@@ -109,7 +109,7 @@ impl Of {
                 self.spawn(of.request());
             }
         }
-        // The queue is this process's until it ends.
+        // The queue belongs to this process until the process ends.
         std::future::pending().await
     }
 
@@ -164,7 +164,7 @@ impl Of {
         }
     }
 
-    /// The response is over: a job runs here, or goes to the queue, or is left to it.
+    /// Handles a job whose response is over: runs it here, makes it ready in the queue, or drops its lease.
     fn part(self, job: Deferred) -> BoxFuture<'static, ()> {
         Box::pin(self.go_one_way(job))
     }
@@ -190,7 +190,7 @@ impl Of {
         }
     }
 
-    /// Runs an attempt of a job, and settles how it ended.
+    /// Runs an attempt of a job, and stores how it ended.
     async fn run(self, ticket: Ticket, lease: Arc<dyn Lease>) {
         let world = self.world().clone();
         if !ticket.from_memory {
@@ -271,7 +271,7 @@ impl Of {
             }
             let holder = engine.holder();
             let take = engine.take(&names, free);
-            // Now and then a worker is dropped while it takes, and another begins.
+            // Occasionally a worker is dropped during a take, and another starts.
             let patience = self.world().one_in(20).then(|| self.world().millis(0..30));
             let taken = match patience {
                 Some(patience) => timeout(patience, take).await.unwrap_or_else(|_| Ok(Vec::new())),
@@ -300,7 +300,7 @@ impl Of {
     }
 }
 
-/// An attempt that runs.
+/// A running attempt.
 struct Running {
     world: Arc<World>,
     ticket: Ticket,

@@ -1,4 +1,4 @@
-//! Interleavings that went wrong once, each by itself.
+//! Interleavings that once went wrong, each on its own.
 
 use std::{future::poll_fn, sync::Arc, time::Duration};
 
@@ -33,7 +33,7 @@ fn names() -> Arc<[String]> {
     Arc::new(["one".to_owned()])
 }
 
-/// Takes one job, as a worker does.
+/// Takes one job, like a worker.
 async fn taken(owner: &Arc<Owner>) -> Arc<dyn defer_core::queue::Lease> {
     let taken = owner.engine().take(&names(), 1).await.unwrap();
     let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
@@ -54,7 +54,7 @@ async fn a_job_whose_take_is_not_answered_is_asked_to_stop() {
     assert_eq!(owner.engine().cancel(id).await.unwrap(), Cancelling::Asked);
     store.let_go();
     let lease = take.await.unwrap();
-    // It may start. The next beat stops it.
+    // It may start. The next beat then stops it.
     let stop = timeout(4 * SECOND, poll_fn(|cx| lease.poll_stopped(cx))).await;
     assert_eq!(stop.unwrap(), Stop::Cancelled);
     assert_eq!(lease.settle(End::Cancelled, Vec::new()).settled.await, Settled::Done);
@@ -75,7 +75,7 @@ async fn a_job_that_cannot_be_stored_takes_no_other_from_the_end_that_they_are_s
             leases[0].settle(End::Succeeded, (2..5).map(child).collect());
         assert_eq!(settled.await, Settled::Done);
         assert_eq!(store.state(JobId::from(1)), Some(DONE));
-        // With two jobs that cannot be stored, nobody knows which they are.
+        // With two jobs that cannot be stored, the writer cannot find out which they are.
         let left_out = if bad.len() > 1 { vec![2, 3, 4] } else { bad };
         for (id, lease) in (2..).zip(children) {
             let is_stored = !left_out.contains(&id);
@@ -134,7 +134,7 @@ async fn a_child_that_is_dropped_waits_for_the_end_of_its_parent_however_long_th
     store.answer_next("write", StoreError::Away("refused".to_owned()));
     let Settle { leases: children, settled } = leases[0].settle(End::Succeeded, vec![envelope(2)]);
     drop(children);
-    // The writer must let others have their turn.
+    // The writer must yield to others.
     assert_eq!(timeout(60 * SECOND, settled).await.unwrap(), Settled::Done);
     owner.written().await;
     assert_eq!((store.state(JobId::from(1)), store.state(JobId::from(2))), (Some(DONE), Some(READY)));
@@ -190,7 +190,7 @@ async fn a_process_that_was_judged_dead_stops_what_it_runs_and_goes_on_under_ano
     assert_eq!(leases[0].settle(End::Succeeded, Vec::new()).settled.await, Settled::Refused);
     sleep(4 * SECOND).await;
     assert_ne!(owner.engine().holder(), holder);
-    // Its own jobs are recovered as others' are.
+    // The holder's own jobs are recovered like those of others.
     assert_eq!(store.state(JobId::from(1)), Some(READY));
     let Hold { leases, stored } = owner.hold(vec![envelope(2)]);
     assert!(stored.await[0].is_ok());
@@ -200,7 +200,7 @@ async fn a_process_that_was_judged_dead_stops_what_it_runs_and_goes_on_under_ano
 #[tokio::test(start_paused = true)]
 async fn a_job_that_the_database_refuses_is_parted_from_the_others_of_its_commit() {
     let (store, owner) = Scripted::start().await;
-    // Together, the first half, and its first job.
+    // All together, then the first half, then its first job.
     for _ in 0..3 {
         store.answer_next("write", StoreError::Data("refused".to_owned()));
     }
@@ -229,7 +229,7 @@ async fn a_queue_that_is_closed_answers_what_still_waits_to_be_written() {
     store.hold_back("write");
     let first = owner.hold(vec![envelope(1)]);
     sleep(SECOND).await;
-    // Behind the one that is being written.
+    // Waits behind the one that is being written.
     let second = owner.hold(vec![envelope(2)]);
     owner.close().await;
     for Hold { stored, .. } in [first, second] {
@@ -237,7 +237,7 @@ async fn a_queue_that_is_closed_answers_what_still_waits_to_be_written() {
     }
 }
 
-/// A job that fails once, and tells when it is tried.
+/// A job that fails once, and reports each attempt.
 struct One;
 
 impl Job for One {
@@ -263,7 +263,7 @@ async fn a_worker_looks_when_what_its_process_put_off_is_due() {
     let runner = Runner::builder().state(times).queue(queue.clone()).build();
     let worker = queue.worker(runner).job::<One>();
     tokio::spawn(worker.run_until(std::future::pending()));
-    // It has found nothing, and waits.
+    // The worker has found nothing, and is waiting.
     sleep(DELAY).await;
     let mut delayed = new_job(envelope(1), 100).unwrap();
     delayed.delay = 40;
@@ -273,7 +273,7 @@ async fn a_worker_looks_when_what_its_process_put_off_is_due() {
     let second = tried.recv().await.unwrap();
     for (from, to) in [(pushed, first), (first, second)] {
         let waited = to - from;
-        // A worker that only looked every second would be later.
+        // A worker that only looks every second would be later.
         assert!((DELAY..2 * DELAY).contains(&waited), "{waited:?}");
     }
 }

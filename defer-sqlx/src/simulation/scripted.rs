@@ -1,4 +1,4 @@
-//! A database whose answers a test holds back or replaces, one by one.
+//! A database whose answers a test can delay or replace, one by one.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -14,14 +14,14 @@ use crate::{
     store::{Beat, Cancelling, Change, Changed, Holder, HolderId, NewJob, Store, StoreError, Stored, Taken},
 };
 
-/// A database whose answers a test holds back or replaces.
+/// A database whose answers a test can delay or replace.
 #[derive(Debug)]
 pub(super) struct Scripted {
     start: Instant,
     tables: Mutex<Tables>,
     /// The errors that the next transactions of a kind return.
     errors: Mutex<BTreeMap<&'static str, VecDeque<StoreError>>>,
-    /// The kinds whose answers are held back.
+    /// The kinds whose answers are delayed.
     held_back: watch::Sender<Vec<&'static str>>,
 }
 
@@ -52,7 +52,7 @@ impl Scripted {
         self.tables().jobs.get(&id).map(|row| row.state)
     }
 
-    /// Lets the next transaction of a kind answer so.
+    /// Makes the next transaction of a kind return this error.
     pub(super) fn answer_next(&self, kind: &'static str, error: StoreError) {
         self.errors.lock().unwrap().entry(kind).or_default().push_back(error);
     }
@@ -71,7 +71,7 @@ impl Scripted {
         work: impl FnOnce(&mut Tables) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let error = self.errors.lock().unwrap().get_mut(kind).and_then(VecDeque::pop_front);
-        // A transaction in doubt is stored.
+        // A transaction in doubt is stored anyway.
         let is_done = error.as_ref().is_none_or(|error| matches!(error, StoreError::InDoubt(_)));
         let done = is_done.then(|| {
             let mut tables = self.tables();

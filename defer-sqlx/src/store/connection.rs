@@ -1,6 +1,7 @@
-//! A connection of the store's own: one transaction after another, each in a task that is never dropped, within a deadline.
+//! A connection of the store's own. It runs one transaction after another, each in a task that is never dropped and within a
+//! deadline.
 //!
-//! A connection is closed after whatever leaves it in doubt, and opened again for the next transaction.
+//! After an error that leaves it in doubt, a connection is closed, and the next transaction opens a new one.
 
 use std::{
     fmt,
@@ -16,9 +17,9 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::interface::StoreError;
 
-/// How long a transaction may take, with the connection that it may have to open.
+/// The time limit of a transaction, including opening a connection if necessary.
 pub(super) const DEADLINE: Duration = Duration::from_secs(5);
-/// How long a transaction waits for those of other connections of this process, before it competes with them.
+/// A transaction waits this long for those of other connections of this process before it competes with them.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A kind of database.
@@ -35,25 +36,26 @@ pub(super) trait Database: fmt::Debug + Send + Sync + 'static {
         statement: Control,
     ) -> BoxFuture<'a, Result<(), sqlx::Error>>;
 
-    /// Returns whether the database refused something for what it is: a value or a constraint.
+    /// Returns whether the database refused a value or violated constraint in the transaction.
     fn is_data(&self, error: &sqlx::Error) -> bool;
 
-    /// Returns whether the database refused something because somebody else has locked it.
+    /// Returns whether the database refused something because another connection has locked it.
     fn is_locked(&self, _: &sqlx::Error) -> bool {
         false
     }
 
-    /// Returns whether a commit, or something that commits by itself, has certainly stored nothing if it failed so.
+    /// Returns whether a commit, or a statement that commits by itself, has certainly stored nothing if it failed with this
+    /// error.
     fn is_refused(&self, error: &sqlx::Error) -> bool {
         self.is_data(error)
     }
 
-    /// Returns whether a connection must not be closed, because the database lives in it.
+    /// Returns whether a connection must not be closed, because the database exists only in it.
     fn is_only_connection(&self) -> bool {
         false
     }
 
-    /// Returns what the writing transactions of this process take turns by, if the database lets only one of all connections write.
+    /// Returns the lock with which writing transactions of this process take turns, if the database has a single writer.
     fn turn(&self) -> Option<Arc<Mutex<()>>> {
         None
     }
@@ -63,20 +65,20 @@ pub(super) trait Database: fmt::Debug + Send + Sync + 'static {
 pub(super) enum Control {
     /// Begins a transaction that writes.
     Begin,
-    /// Begins a transaction that only looks.
+    /// Begins a transaction that only reads.
     Look,
     Commit,
     Rollback,
 }
 
-/// Runs a transaction on a line, with values that it takes with it.
+/// Runs a transaction on a line, and moves values into it.
 macro_rules! run {
     ($line:expr, |$connection:ident| $work:expr) => {
         Box::pin(async move { $line.run(move |$connection| Box::pin(async move { $work.await })).await })
     };
 }
 
-/// The same, of a transaction that only looks.
+/// Like `run!`, for a transaction that only reads.
 macro_rules! look {
     ($line:expr, |$connection:ident| $work:expr) => {
         Box::pin(async move { $line.look(move |$connection| Box::pin(async move { $work.await })).await })
@@ -96,7 +98,7 @@ impl<D: Database> Line<D> {
         Self { database: database.clone(), connection: Arc::new(Mutex::new(None)) }
     }
 
-    /// Runs a transaction that may write. It goes on if this is dropped.
+    /// Runs a transaction that may write. Dropping this does not stop it.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         work: impl for<'a> FnOnce(&'a mut D::Connection) -> BoxFuture<'a, Result<T, sqlx::Error>> + Send + 'static,
@@ -104,7 +106,7 @@ impl<D: Database> Line<D> {
         self.transact(Control::Begin, Box::new(work)).await
     }
 
-    /// Runs a transaction that only looks. It goes on if this is dropped.
+    /// Runs a transaction that only reads. Dropping this does not stop it.
     pub(super) async fn look<T: Send + 'static>(
         &self,
         work: impl for<'a> FnOnce(&'a mut D::Connection) -> BoxFuture<'a, Result<T, sqlx::Error>> + Send + 'static,
@@ -112,9 +114,9 @@ impl<D: Database> Line<D> {
         self.transact(Control::Look, Box::new(work)).await
     }
 
-    /// Runs what begins and commits its transaction by itself, and leaves the connection in none, in one trip to the database instead of
-    /// three. It goes on if this is dropped. If the connection broke meanwhile, `again` does the same in a transaction, within a deadline
-    /// of its own.
+    /// Runs work that begins and commits its own transaction, in one trip to the database instead of three, and leaves the
+    /// connection in none. Dropping this does not stop it. If the connection broke meanwhile, `again` does the same in a
+    /// transaction, within a deadline of its own.
     pub(super) async fn run_at_once<T: Send + 'static>(
         &self,
         at_once: impl for<'a> FnOnce(&'a mut D::Connection) -> BoxFuture<'a, Result<T, sqlx::Error>>
@@ -126,7 +128,7 @@ impl<D: Database> Line<D> {
             Ok(value) => Ok(value),
             Err(AloneError::Failed(error)) => Err(error),
             Err(AloneError::Broken) => match again().await {
-                // The first may be committed, or be about to: then it is what has locked the rows.
+                // The first try may be committed, or is about to be. In that case it has locked the rows.
                 Err(StoreError::Away(error) | StoreError::Locked(error)) => Err(StoreError::InDoubt(error)),
                 answered => answered,
             },
@@ -152,12 +154,12 @@ impl<D: Database> Line<D> {
         work: Work<D::Connection, T>,
     ) -> Result<T, StoreError> {
         let (database, connection) = (self.database.clone(), self.connection.clone());
-        // The deadline is the task's: dropped with this it would leave the connection in a transaction.
+        // The task has the deadline: if it were here, dropping this would leave the connection in a transaction.
         let task = tokio::spawn(async move {
             let commits = AtomicBool::new(false);
             let must_stay = database.is_only_connection();
             let transaction = transaction(&*database, connection, begin, &commits, work);
-            // A database in memory answers, and must not be closed.
+            // A database in memory always answers, and its connection must not be closed.
             let deadline = if must_stay { Duration::MAX } else { DEADLINE };
             match tokio::time::timeout(deadline, transaction).await {
                 Ok(result) => result,
@@ -211,7 +213,7 @@ async fn transaction<D: Database, T>(
     Err(error)
 }
 
-/// Waits for the turn of a transaction that writes.
+/// Waits for a writing transaction's turn.
 async fn turn(database: &impl Database) -> Option<OwnedMutexGuard<()>> {
     tokio::time::timeout(PATIENCE, database.turn()?.lock_owned()).await.ok()
 }
@@ -220,7 +222,7 @@ fn away(error: sqlx::Error) -> StoreError {
     StoreError::Away(error.to_string())
 }
 
-/// Returns what an error means that has stored nothing.
+/// Classifies an error of something that has stored nothing.
 fn refused(database: &impl Database, error: sqlx::Error) -> StoreError {
     match error {
         error if database.is_data(&error) => StoreError::Data(error.to_string()),
@@ -230,13 +232,13 @@ fn refused(database: &impl Database, error: sqlx::Error) -> StoreError {
 }
 
 impl StoreError {
-    /// Whether the connection is as good as before.
+    /// Returns whether the connection can be used again.
     fn leaves_connection(&self) -> bool {
         matches!(self, Self::Data(_) | Self::Locked(_))
     }
 }
 
-/// The deadline was missed, when something may have been committed or not.
+/// Returns the error of a missed deadline. Something may have been committed.
 fn late(may_be_committed: &AtomicBool) -> StoreError {
     let error = format!("no answer within {DEADLINE:?}");
     if may_be_committed.load(Ordering::Acquire) {
@@ -246,10 +248,10 @@ fn late(may_be_committed: &AtomicBool) -> StoreError {
     }
 }
 
-/// Why something that commits by itself failed.
+/// Why work that commits by itself failed.
 enum AloneError {
     Failed(StoreError),
-    /// The connection broke, maybe long ago. It may be committed.
+    /// The connection broke, perhaps long ago. The work may be committed.
     Broken,
 }
 
@@ -278,7 +280,7 @@ async fn alone<D: Database, T>(
     Err(AloneError::Failed(error))
 }
 
-/// A connection in a transaction. Unless it is given back, it is closed.
+/// A connection in a transaction. It is closed unless it is given back.
 struct Borrowed<C> {
     connection: Option<C>,
     place: OwnedMutexGuard<Option<C>>,
@@ -297,7 +299,7 @@ impl<C: Send> Borrowed<C> {
                 return Ok(borrowed);
             }
             if database.is_only_connection() {
-                // It may still be in the transaction before.
+                // It may still be in the previous transaction.
                 let _ = database.execute(connection, Control::Rollback).await;
                 let begun = database.execute(connection, begin).await;
                 if begun.is_err() {
@@ -305,7 +307,7 @@ impl<C: Send> Borrowed<C> {
                 }
                 return begun.map(|()| borrowed);
             }
-            // The server may have been restarted since. Nothing was sent on it but this.
+            // The server may have been restarted meanwhile. Only this was sent on the connection.
             borrowed.connection = None;
         }
         let connection = borrowed.connection.insert(database.open().await?);
@@ -313,7 +315,7 @@ impl<C: Send> Borrowed<C> {
         Ok(borrowed)
     }
 
-    /// Does not begin a transaction.
+    /// Takes the connection without beginning a transaction.
     async fn open<D: Database<Connection = C>>(
         database: &D,
         mut place: OwnedMutexGuard<Option<C>>,
@@ -334,7 +336,7 @@ impl<C: Send> Borrowed<C> {
         *self.place = self.connection.take();
     }
 
-    /// Ends a transaction that was refused.
+    /// Rolls back a transaction that was refused.
     async fn roll_back<D: Database<Connection = C>>(&mut self, database: &D) {
         let Some(connection) = &mut self.connection else { return };
         if database.execute(connection, Control::Rollback).await.is_ok() || database.is_only_connection() {
@@ -349,7 +351,7 @@ mod tests {
 
     use super::*;
 
-    /// A database that numbers its connections, and notes what is executed on each.
+    /// A database that numbers its connections and records the statements executed on each.
     #[derive(Debug, Default)]
     struct Numbered(StdMutex<(u32, Vec<(u32, Control)>)>);
 
@@ -420,7 +422,7 @@ mod tests {
         let away = async || Err(StoreError::Away("refused".to_owned()));
         let broken = line.run_at_once(fail(sqlx::Error::WorkerCrashed), away).await;
         assert!(matches!(broken, Err(StoreError::InDoubt(_))), "{broken:?}");
-        // The first try may be what has locked the rows.
+        // The first try may have locked the rows.
         let locked = async || Err(StoreError::Locked("refused".to_owned()));
         let broken = line.run_at_once(fail(sqlx::Error::WorkerCrashed), locked).await;
         assert!(matches!(broken, Err(StoreError::InDoubt(_))), "{broken:?}");

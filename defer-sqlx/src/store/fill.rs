@@ -1,9 +1,10 @@
-//! How free places are filled with jobs where some of those that are due are left out.
+//! Fills free places with jobs when some of the due jobs are dropped.
 
 use super::interface::{Stored, Taken};
 
-/// Takes jobs until so many are taken, or none is due. `take` takes up to so many in a transaction of its own, and says how many it has
-/// left out: others may be due behind those. Each transaction leaves some out permanently, so this ends.
+/// Takes jobs until `limit` are taken or none is due. `take` takes up to a number of jobs in a transaction of its own, and also
+/// returns how many it has dropped: if it dropped any, other jobs may be due behind them. Each such transaction drops some jobs
+/// permanently, so this ends.
 pub(super) fn fill<'a>(
     limit: usize,
     take: impl Fn(usize) -> Stored<'a, (Vec<Taken>, usize)> + Send + 'a,
@@ -18,7 +19,7 @@ pub(super) fn fill<'a>(
                         return Ok(taken);
                     }
                 }
-                // Those that were taken are the holder's, and have to run.
+                // The holder already has the jobs that were taken, so they have to run.
                 Err(_) if !taken.is_empty() => return Ok(taken),
                 Err(error) => return Err(error),
             }

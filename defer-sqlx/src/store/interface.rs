@@ -1,4 +1,4 @@
-//! The interface of a database to the engine.
+//! The interface between the engine and a database.
 
 use std::{fmt, sync::Arc};
 
@@ -9,21 +9,21 @@ use defer_core::{
 
 pub(crate) type Stored<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 
-/// Why a transaction did not happen, or may not have.
+/// Why a transaction failed, or may have failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
-    /// The database refused something in it for what it is: a value, a constraint. Nothing of it is stored, and the connection is
-    /// well. Without the bad part it may succeed.
+    /// The database refused a value, or a constraint was violated. Nothing is stored, and the connection is usable. Without the
+    /// bad part, the transaction may succeed.
     #[error("{0}")]
     Data(String),
-    /// A row in it is locked by somebody else for long. Nothing of it is stored, and the connection is well. Without that row it may
-    /// succeed.
+    /// Another connection has locked a row for long. Nothing is stored, and the connection is usable. Without that row, the
+    /// transaction may succeed.
     #[error("{0}")]
     Locked(String),
-    /// Nothing of it is stored: there was no connection, or the database refused before the commit. It may succeed later.
+    /// Nothing is stored: there was no connection, or the database refused before the commit. The transaction may succeed later.
     #[error("{0}")]
     Away(String),
-    /// The answer to the commit is lost, or late: it is stored or not, or will be yet.
+    /// The answer to the commit is lost or late: the transaction is stored, or not, or may be stored later.
     #[error("{0}")]
     InDoubt(String),
 }
@@ -42,21 +42,21 @@ pub(crate) struct Holder {
     pub(crate) names: Vec<String>,
 }
 
-/// A job that is to be stored.
+/// A job to be stored.
 #[derive(Clone, Debug)]
 pub(crate) struct NewJob {
     pub(crate) id: JobId,
     pub(crate) name: String,
     /// JSON.
     pub(crate) payload: String,
-    /// JSON: an object of texts.
+    /// A JSON object of strings.
     pub(crate) metadata: String,
     pub(crate) priority: i16,
-    /// 0: always, 1: after a success, 2: a predicate is to be asked.
+    /// 0: always, 1: on success, 2: a predicate decides.
     pub(crate) condition: i16,
-    /// The status of the response, if it is known.
+    /// The status of the response, if known.
     pub(crate) status: Option<u16>,
-    /// Milliseconds from now. Only for a job that is pushed; a held one's is in its `Ready`.
+    /// Milliseconds from now. Only for a pushed job; that of a held job is in its `Ready`.
     pub(crate) delay: i64,
     pub(crate) serial: Option<String>,
     pub(crate) unique: Option<String>,
@@ -64,12 +64,12 @@ pub(crate) struct NewJob {
     pub(crate) throttle: Option<Throttle>,
 }
 
-/// When a job is due that takes the place of the ready one with its unique key.
+/// When a job is due that replaces the ready job with its unique key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Replace {
-    /// When that one is.
+    /// When the replaced job was due.
     AtItsTime,
-    /// After its own delay, but no later than so many milliseconds after the first of those that have replaced each other became
+    /// After its own delay, but no later than this many milliseconds after the first job in the chain of replacements became
     /// ready.
     Within(i64),
 }
@@ -84,7 +84,7 @@ impl Replace {
     }
 }
 
-/// How often jobs with a key may start.
+/// A limit on how often jobs with a key start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Throttle {
     pub(crate) key: String,
@@ -94,7 +94,7 @@ pub(crate) struct Throttle {
 
 #[cfg(test)]
 impl NewJob {
-    /// A job of a type, with nothing special.
+    /// Returns a plain job of a type.
     pub(crate) fn of_type(name: &str) -> Self {
         Self {
             id: defer_core::JobId::unique(),
@@ -113,18 +113,18 @@ impl NewJob {
     }
 }
 
-/// A change of one job. Changes of one transaction are independent of each other.
+/// A change of one job. The changes in a transaction are independent of each other.
 #[derive(Clone, Debug)]
 pub(crate) struct Change {
     pub(crate) id: JobId,
-    /// The claim that the holder has: 1 for a job that it holds; that of [`Taken`] for one that it took.
+    /// The holder's claim: 1 for a job that it holds; that of [`Taken`] for a job that it took.
     pub(crate) claim: i64,
     pub(crate) kind: ChangeKind,
-    /// Jobs to be stored as held by the holder, if the change is made. Not if it is refused.
+    /// Jobs to be stored as held by the holder if the change is made. If it is refused, they are not.
     pub(crate) children: Vec<NewJob>,
-    /// Set if an earlier try of this very change was in doubt: it may have been made. Then it is not refused for that.
+    /// Set if an earlier try of this change was in doubt, so it may have been made. It is then not refused for that reason.
     pub(crate) again: bool,
-    /// The job itself, if its own insert is in doubt: a change inserts it, already changed, where it is missing.
+    /// The job itself, if its own insert is in doubt. If its row is missing, the change inserts it in its changed state.
     pub(crate) insert: Option<NewJob>,
 }
 
@@ -141,7 +141,7 @@ impl Write {
         Arc::new(Self { holder: holder.to_owned(), held: held.to_vec(), changes: changes.to_vec() })
     }
 
-    /// Returns the same, after a first try that may have been stored.
+    /// Returns the input for another try, when the first may have been stored.
     pub(crate) fn again(&self) -> Arc<Self> {
         let changes = self.changes.iter().map(|change| Change { again: true, ..change.clone() }).collect();
         Arc::new(Self { holder: self.holder.clone(), held: self.held.clone(), changes })
@@ -152,20 +152,20 @@ impl Write {
 pub(crate) enum ChangeKind {
     /// The condition was true.
     Pass,
-    /// The attempt says, as JSON, how far it is.
+    /// The attempt reported this progress, as JSON.
     Progress { json: String },
     /// The job ended.
     End(StoredEnd),
-    /// The attempt ended, and another follows after this many milliseconds. `attempts` is how many the job has had then.
+    /// The attempt ended, and the next one follows after this many milliseconds. `attempts` is the number of attempts so far.
     Retry { delay: i64, attempts: i64, error: Option<String> },
-    /// The job did not run, or not to its end: anyone may take it.
+    /// The job did not run, or did not finish: any process may take it.
     Ready {
         delay: i64,
         serial: Option<String>,
         unique: Option<String>,
         replace: Option<Replace>,
         throttle: Option<Throttle>,
-        /// JSON: how its response ended.
+        /// How its response ended, as JSON.
         outcome: Option<String>,
     },
 }
@@ -182,9 +182,9 @@ pub(crate) enum StoredEnd {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Changed {
     Made,
-    /// The row is missing, has ended, or is not the holder's under this claim. Nothing was changed.
+    /// The row is missing, has ended, or does not belong to the holder under this claim. Nothing was changed.
     Refused,
-    /// It is a duplicate of this job, and has ended so.
+    /// The job has ended as a duplicate of this one.
     Duplicate(JobId),
 }
 
@@ -197,20 +197,20 @@ pub(crate) struct Taken {
     pub(crate) payload: String,
     pub(crate) metadata: String,
     pub(crate) attempts: i64,
-    /// JSON: how its response ended.
+    /// How its response ended, as JSON.
     pub(crate) outcome: Option<String>,
     pub(crate) status: Option<u16>,
     /// How long it has been due, in milliseconds.
     pub(crate) waited: i64,
     /// How long ago it was stored, in milliseconds.
     pub(crate) age: i64,
-    /// Whether it has a serial key: another job may wait for its end.
+    /// Whether it has a serial key, so that another job may be waiting for its end.
     pub(crate) is_serial: bool,
-    /// Whether it may be left out because another has started. The store asks that.
+    /// Whether it may be dropped because another job has started. The store checks this.
     pub(crate) is_throttled: bool,
 }
 
-/// A job as it is stored.
+/// A stored job.
 #[derive(Clone, Debug)]
 pub(crate) struct StoredRow {
     pub(crate) id: JobId,
@@ -222,7 +222,7 @@ pub(crate) struct StoredRow {
     pub(crate) due_in: i64,
 }
 
-/// A job, for those who look. Times are in milliseconds, by the database's clock.
+/// A job, for callers that inspect the queue. Times are in milliseconds, by the database's clock.
 #[derive(Clone, Debug)]
 pub(crate) struct JobRow {
     pub(crate) id: JobId,
@@ -237,18 +237,18 @@ pub(crate) struct JobRow {
     pub(crate) claim: i64,
     pub(crate) error: Option<String>,
     pub(crate) progress: Option<String>,
-    /// JSON: an object of texts.
+    /// A JSON object of strings.
     pub(crate) metadata: String,
-    /// JSON: how its response ended.
+    /// How its response ended, as JSON.
     pub(crate) outcome: Option<String>,
     pub(crate) status: Option<i64>,
-    /// The process that has it, if it is known.
+    /// The process that has it, if known.
     pub(crate) host: Option<String>,
     pub(crate) pid: Option<i64>,
     pub(crate) is_paused: bool,
 }
 
-/// A holder, for those who look.
+/// A holder, for callers that inspect the queue.
 #[derive(Clone, Debug)]
 pub(crate) struct HolderRow {
     pub(crate) id: HolderId,
@@ -260,23 +260,24 @@ pub(crate) struct HolderRow {
     /// JSON.
     pub(crate) names: String,
     pub(crate) count: i64,
-    /// How many jobs it has, at most 10,000.
+    /// The number of its jobs, at most 10,000.
     pub(crate) jobs: i64,
 }
 
-/// Failed jobs of a name whose errors begin with this line.
+/// Failed jobs with this name whose errors begin with this line.
 #[derive(Clone, Debug)]
 pub(crate) struct Failures {
     pub(crate) name: String,
     pub(crate) error: String,
-    /// They failed no later than this, in milliseconds since 1970 by the database's clock: what fails again meanwhile is left.
+    /// The latest failure to include, in milliseconds since 1970 by the database's clock. Jobs that fail again meanwhile are left
+    /// alone.
     pub(crate) until: i64,
 }
 
 /// The answer to a beat.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Beat {
-    /// Whether the holder's own row was there. If not, it was judged dead.
+    /// Whether the holder's own row was found. If not, it was judged dead.
     pub(crate) is_alive: bool,
     /// The other holders of the queue, and their counts.
     pub(crate) others: Vec<(HolderId, i64)>,
@@ -284,7 +285,7 @@ pub(crate) struct Beat {
     pub(crate) own: Vec<Own>,
     /// The paused job names.
     pub(crate) paused: Vec<String>,
-    /// Whether jobs are held or taken by a holder that is not in the table.
+    /// Whether there are jobs held or taken by a holder that is not in the table.
     pub(crate) has_orphans: bool,
 }
 
@@ -295,36 +296,36 @@ pub(crate) struct Own {
     pub(crate) cancel: bool,
 }
 
-/// A queue's database. What a method changes, it changes in one transaction, on a connection of the store's own, in a task that goes on
-/// if the future is dropped, and within a deadline, after which the connection is closed. One that has more to do may do that in
-/// several transactions, and begins no further one once its future is dropped.
+/// A queue's database. A method that changes something does so in one transaction, on a connection of the store's own, and in a
+/// task that dropping the future does not stop. After a deadline, the connection is closed. A method with more work may use
+/// several transactions, and begins none after its future was dropped.
 pub(crate) trait Store: Send + Sync + fmt::Debug + 'static {
-    /// The schema of its tables, on a database that has some.
+    /// The schema of its tables, on a database with schemas.
     #[cfg(feature = "postgres")]
     fn schema(&self) -> Option<&str> {
         None
     }
 
-    /// Makes a holder known, with a count of 0.
+    /// Adds a holder, with a count of 0.
     fn register(&self, holder: Holder) -> Stored<'_, ()>;
 
-    /// Changes the job names of a holder that is known. One that was forgotten stays so, however late this comes.
+    /// Changes the job names of a known holder. A forgotten one stays forgotten, however late this arrives.
     fn rename(&self, holder: Holder) -> Stored<'_, ()>;
 
-    /// Raises a holder's count, and looks around. On a connection of its own.
+    /// Increments a holder's count, and returns what the tables say. Uses a connection of its own.
     fn beat(&self, holder: HolderId) -> Stored<'_, Beat>;
 
-    /// Forgets a holder whose count is still this. Returns whether it was there. Its jobs are orphans then.
+    /// Forgets a holder if its count is still this. Returns whether it did. The holder's jobs are then orphans.
     fn bury(&self, holder: HolderId, count: i64) -> Stored<'_, bool>;
 
-    /// Makes at most 1,000 orphans ready, or ends them. Returns whether there may be more.
+    /// Makes up to 1,000 orphans ready, or ends them. Returns whether there may be more.
     fn recover(&self) -> Stored<'_, bool>;
 
-    /// Forgets a holder at its end, after making ready what it still holds. That is no death.
+    /// Forgets a holder that ends, after making ready the jobs that it still holds. This does not count as a death.
     fn unregister(&self, holder: HolderId) -> Stored<'_, ()>;
 
-    /// Stores new jobs, held by the holder, and makes changes. All of it or nothing; but a change that is refused refuses no
-    /// other. A job whose id is stored already is left as it is. Returns what became of each change, in their order.
+    /// Stores new jobs, held by the holder, and makes changes: all or nothing, except that a refused change does not affect the
+    /// others. A job whose id is already stored is left unchanged. Returns the result of each change, in order.
     fn write<'a>(
         &'a self,
         holder: &'a str,
@@ -332,35 +333,35 @@ pub(crate) trait Store: Send + Sync + fmt::Debug + 'static {
         changes: &'a [Change],
     ) -> Stored<'a, Vec<Changed>>;
 
-    /// Stores new jobs that anyone may take once they are due. Returns for each of which job it is a duplicate, if it is: not for one
-    /// that another job of these replaces.
+    /// Stores new jobs that any process may take once they are due. For each, returns the job that it duplicates, if any. That
+    /// does not include a job that another one of these replaces.
     fn push<'a>(&'a self, jobs: &'a [NewJob]) -> Stored<'a, Vec<Option<JobId>>>;
 
-    /// Takes up to this many due jobs of these names, those with the highest priority first. Leaves those out that would start too soon
-    /// after another with their key.
+    /// Takes up to this many due jobs with these names, those with the highest priority first. Drops jobs that would start too
+    /// soon after another with their key.
     fn take(&self, holder: HolderId, names: Vec<String>, limit: usize) -> Stored<'_, Vec<Taken>>;
 
-    /// Returns how long until the next job of these names is due, in milliseconds: 0 if one is. `None` if none waits.
+    /// Returns the time until the next job with these names is due, in milliseconds: 0 if one is due, `None` if none is waiting.
     fn next_due(&self, names: Vec<String>) -> Stored<'_, Option<i64>>;
 
-    /// Waits until another process may have made jobs ready. Never completes on a database that does not notify.
+    /// Waits until another process may have made jobs ready. Never completes on a database without notifications.
     fn notified(&self) -> BoxFuture<'_, ()>;
 
-    /// Deletes up to 1,000 jobs that ended this long ago, in milliseconds. Returns whether there may be more.
+    /// Deletes up to 1,000 jobs that ended at least this many milliseconds ago. Returns whether there may be more.
     fn prune(&self, done: i64, failed: i64) -> Stored<'_, bool>;
 
-    /// Returns the names of jobs that have been due for longer than this, in milliseconds, and that no holder takes; and queue
-    /// names with jobs that have been due so long and without any holder.
+    /// Returns the names of jobs that have been due for longer than this many milliseconds and that no holder takes, and the
+    /// names of queues with jobs due that long but without a holder.
     fn unclaimed(&self, due: i64) -> Stored<'_, Vec<String>>;
 
-    /// Looks no further than 10,000 jobs of each kind.
+    /// Counts no further than 10,000 jobs of each kind.
     fn counts(&self) -> Stored<'_, QueueCounts>;
 
     fn failed(&self, limit: usize) -> Stored<'_, Vec<FailedJob>>;
 
     fn status(&self, id: JobId) -> Stored<'_, Option<JobStatus>>;
 
-    /// Returns at most so many jobs with these names, in the order of their ids.
+    /// Returns up to this many jobs with these names, in the order of their ids.
     fn stored(&self, names: Vec<String>, limit: usize) -> Stored<'_, Vec<StoredRow>>;
 
     /// Runs a failed job again, with all its attempts.
@@ -369,34 +370,35 @@ pub(crate) trait Store: Send + Sync + fmt::Debug + 'static {
     /// Deletes a failed job.
     fn discard(&self, id: JobId) -> Stored<'_, bool>;
 
-    /// Cancels a job that waits, or that `holder` holds and has not started (`started` false); asks the holder of any other.
+    /// Cancels a job that is waiting, or that `holder` holds and has not started (`started` is false). Asks the holder of any
+    /// other job to cancel it.
     fn cancel<'a>(&'a self, id: JobId, holder: &'a str, started: bool) -> Stored<'a, Cancelling>;
 
-    /// Pauses a type of jobs, or resumes it.
+    /// Pauses or resumes a job type.
     fn pause(&self, name: String, paused: bool) -> Stored<'_, ()>;
 
     fn paused(&self) -> Stored<'_, Vec<String>>;
 
     fn job(&self, id: JobId) -> Stored<'_, Option<JobRow>>;
 
-    /// Looks at no more than 1,000 jobs of a process.
+    /// Looks at up to 1,000 jobs of each process.
     fn jobs(&self, filter: JobFilter, limit: usize) -> Stored<'_, Vec<JobRow>>;
 
     /// Looks at the latest 10,000 failures.
     fn failures(&self, limit: usize) -> Stored<'_, Vec<FailureGroup>>;
 
-    /// Looks no further than 10,000 jobs of each kind and name, and less far if there are many names.
+    /// Counts no further than 10,000 jobs of each kind and name, and less far if there are many names.
     fn counts_by_name(&self) -> Stored<'_, Vec<NameCounts>>;
 
     fn holders(&self) -> Stored<'_, Vec<HolderRow>>;
 
-    /// Returns the time, in milliseconds since 1970 by the database's clock.
+    /// Returns the current time, in milliseconds since 1970 by the database's clock.
     fn now(&self) -> Stored<'_, i64>;
 
-    /// Runs up to 1,000 failed jobs again, with all their attempts. Returns how many.
+    /// Runs up to 1,000 failed jobs again, with all their attempts. Returns their number.
     fn retry_some(&self, failures: Failures) -> Stored<'_, usize>;
 
-    /// Deletes up to 1,000 failed jobs. Returns how many.
+    /// Deletes up to 1,000 failed jobs. Returns their number.
     fn discard_some(&self, failures: Failures) -> Stored<'_, usize>;
 }
 

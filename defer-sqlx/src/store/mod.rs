@@ -2,11 +2,11 @@
 //!
 //! | file | hides |
 //! |---|---|
-//! | `interface` | nothing: what the engine asks of a database |
+//! | `interface` | nothing: the engine's requests to a database |
 //! | `connection` | how a transaction runs, and when a connection is closed |
 //! | `state` | what the numbers in a row mean |
 //! | `fill` | how free places are filled, where jobs are left out |
-//! | `recovery` | what becomes of a job whose holder is gone |
+//! | `recovery` | the fate of a job whose holder is gone |
 //! | `sqlite`, `postgres` | the statements |
 
 mod connection;

@@ -1,12 +1,12 @@
-//! Decides what becomes of a job whose holder is gone.
+//! Decides the fate of a job whose holder is gone.
 
 use super::state::{CANCELLED, FAILED, READY, SKIPPED};
 
-/// How many deaths of its processes a job outlives.
+/// A job fails when this many of its processes have died.
 const MOST_DEATHS: i64 = 10;
-/// No row counts more of them.
+/// The most deaths that a row counts.
 const COUNTED_DEATHS: i64 = 1_000_000;
-/// The first wait after a second death, which doubles with each further one, in milliseconds.
+/// The longest wait after the second death, in milliseconds. It doubles with each further death.
 const FIRST_DELAY: i64 = 10_000;
 
 /// A job that a process held or ran.
@@ -29,7 +29,7 @@ pub(crate) struct Fate {
 }
 
 impl Orphan {
-    /// Returns what becomes of it after a death of its process, or at the end of one that leaves it behind.
+    /// Returns what becomes of the job when its process dies, or signs off and leaves it behind.
     pub(crate) fn fate(&self, died: bool) -> Fate {
         let deaths = (self.deaths + i64::from(died)).min(COUNTED_DEATHS);
         let end = |state, error| Fate { state, deaths, delay: 0, error };
@@ -47,12 +47,12 @@ impl Orphan {
     }
 }
 
-/// The first death is charged to nobody. Later ones part a job that kills its process from its neighbours.
+/// The first death causes no delay. Later delays separate a job that kills its process from the jobs around it.
 fn delay(deaths: i64) -> i64 {
     if deaths < 2 {
         return 0;
     }
-    // Nine at most: 21 minutes.
+    // The exponent is at most 7: 21 minutes.
     fastrand::i64(0..=FIRST_DELAY << (deaths - 2))
 }
 

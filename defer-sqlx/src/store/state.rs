@@ -1,4 +1,4 @@
-//! The meaning of the numbers in a row, and of a row after a change.
+//! The meaning of the numbers in a row, and of a row that a change has found.
 
 use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
@@ -18,41 +18,41 @@ pub(crate) const DUPLICATE: i16 = 7;
 /// The largest number in a row.
 const MOST: i64 = (1 << 53) - 1;
 
-/// Returns a delay that leaves room for the time that it is added to.
+/// Limits a delay, so that the time it is added to still fits into a row.
 pub(crate) fn delay(delay: i64) -> i64 {
     delay.clamp(0, MOST / 2)
 }
 
-/// Returns a number of attempts that fits into a row.
+/// Limits a number of attempts, so that it fits into a row.
 pub(crate) fn attempts(attempts: i64) -> i64 {
     attempts.clamp(0, i32::MAX.into())
 }
 
-/// How many failed jobs are run again, or deleted, in one transaction.
+/// The number of failed jobs that are run again or deleted in one transaction.
 pub(crate) const FAILURE_BATCH: usize = 1_000;
 
-/// Returns how far the jobs of each kind and name are counted, if there are so many groups of them: a look costs the same however many
-/// jobs there are.
+/// Returns how far to count the jobs of each kind and name, given the number of groups. The cost therefore does not grow with the
+/// number of jobs.
 pub(crate) fn count_limit(groups: usize) -> i64 {
     i64::try_from(20_000 / groups.max(1)).unwrap_or_default().clamp(100, 10_000)
 }
 
-/// Returns the counts of a name, which are zero at first.
+/// Returns the counts of a name. They begin at zero.
 pub(crate) fn of_name(names: &mut BTreeMap<String, NameCounts>, name: String) -> &mut NameCounts {
     names.entry(name.clone()).or_insert_with(|| NameCounts::new(name))
 }
 
-/// Returns a number of milliseconds; none if it is negative, as it is when a clock was put back.
+/// Converts milliseconds. They may be negative after a clock was set back, which returns zero.
 pub(crate) fn millis(millis: i64) -> Duration {
     Duration::from_millis(u64::try_from(millis).unwrap_or_default())
 }
 
-/// Returns how long something has been due, if it is.
+/// Returns how long something has been due. `None` if it is not due.
 pub(crate) fn waited(millis: i64) -> Option<Duration> {
     (millis > 0).then(|| self::millis(millis))
 }
 
-/// Returns a text without NULs, which no database stores.
+/// Removes NULs from a text, because not every database stores them.
 pub(crate) fn text(text: &str) -> Cow<'_, str> {
     match text.contains('\0') {
         true => text.replace('\0', "\u{fffd}").into(),
@@ -60,7 +60,7 @@ pub(crate) fn text(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Returns the state, the attempts and the error of a job that ended so.
+/// Returns the state, the attempts and the error of a job with this end.
 pub(crate) fn of_end(end: &StoredEnd) -> (i16, Option<i64>, Option<&str>) {
     match end {
         StoredEnd::Done { attempts } => (DONE, Some(*attempts), None),
@@ -73,26 +73,26 @@ pub(crate) fn of_end(end: &StoredEnd) -> (i16, Option<i64>, Option<&str>) {
 /// A row that a change did not change.
 pub(crate) struct Found {
     pub(crate) state: i16,
-    /// Whether the holder of the change has it, or had it last.
+    /// Whether the holder of the change has the row, or was the last to have it.
     pub(crate) is_ours: bool,
     pub(crate) claim: i64,
     pub(crate) duplicate_of: Option<String>,
 }
 
 impl Found {
-    /// Returns what an earlier try of this change did, if it did something.
+    /// Returns what an earlier try of this change did, if anything.
     pub(crate) fn made(&self, change: &Change) -> Option<Changed> {
         if !self.is_ours {
             return None;
         }
         if !change.children.is_empty() && self.state != DUPLICATE {
-            // They decide: another process may have changed the row.
+            // The children's rows decide, because another process may have changed this row.
             return None;
         }
         let same = self.claim == change.claim;
         let raised = self.claim == change.claim + 1;
         let made = match &change.kind {
-            // Others do not change a job that has ended, and this holder's changes of one claim are one.
+            // Other processes do not change a job that has ended, and this holder makes only one change under a claim.
             ChangeKind::End(StoredEnd::Cancelled) => self.state == CANCELLED,
             ChangeKind::End(end) => change.again && same && self.state == of_end(end).0,
             ChangeKind::Progress { .. } => false,
@@ -102,7 +102,7 @@ impl Found {
                 return Some(Changed::Duplicate(of));
             }
             ChangeKind::Retry { .. } | ChangeKind::Ready { .. } => {
-                // Another may have taken its place since.
+                // Another job may have replaced it since.
                 change.again && raised && matches!(self.state, READY | CANCELLED | DUPLICATE)
             }
         };
@@ -110,19 +110,19 @@ impl Found {
     }
 }
 
-/// Returns how far a job says that it is, as JSON, if an attempt runs under this claim and has said so. A held job that has is not
-/// waiting.
+/// Returns the progress of a job as JSON, if an attempt is running under this claim and has reported some. A held job with
+/// progress is not waiting.
 pub(crate) fn progress_json(state: i16, claim: i64, progress: Option<&str>) -> Option<&str> {
     let (of, json) = progress.filter(|_| matches!(state, HELD | TAKEN))?.split_once(' ')?;
     (of.parse() == Ok(claim)).then_some(json)
 }
 
-/// Returns the status of a job that says how far it is.
+/// Returns the status of a job that has reported progress.
 pub(crate) fn in_progress(state: i16, claim: i64, progress: Option<&str>) -> Option<JobStatus> {
     progress_json(state, claim, progress).and_then(Progress::from_json).map(JobStatus::in_progress)
 }
 
-/// Returns how far a job has got.
+/// Returns the status of a job.
 pub(crate) fn status(state: i16, error: Option<&str>, duplicate_of: Option<&str>) -> Option<JobStatus> {
     Some(match state {
         HELD | READY => JobStatus::Pending,

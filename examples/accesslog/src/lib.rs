@@ -15,18 +15,18 @@ use sqlx::{QueryBuilder, Sqlite, SqlitePool, sqlite::SqliteConnectOptions};
 const SCHEMA: &str =
     "CREATE TABLE IF NOT EXISTS requests (at_ms INTEGER NOT NULL, method TEXT NOT NULL, path TEXT NOT NULL)";
 
-/// Where the rows are.
+/// The database of the log.
 #[derive(Clone, Debug)]
 pub struct AccessLog {
     pool: SqlitePool,
 }
 
 impl AccessLog {
-    /// Opens the database, or creates it.
+    /// Opens the database, and creates it if it does not exist.
     ///
     /// # Errors
     ///
-    /// If there is no such folder, or the file is no database.
+    /// Returns an error if the folder does not exist, or the file is not a database.
     pub async fn open(url: &str) -> Result<Self, sqlx::Error> {
         let options: SqliteConnectOptions = url.parse()?;
         let pool = SqlitePool::connect_with(options.create_if_missing(true)).await?;
@@ -35,7 +35,7 @@ impl AccessLog {
         Ok(Self { pool })
     }
 
-    /// Returns how many rows there are.
+    /// Returns the number of rows.
     ///
     /// # Errors
     ///
@@ -57,7 +57,7 @@ impl AccessLog {
 /// A request.
 #[derive(Clone, Debug)]
 pub struct Row {
-    /// When it came, in milliseconds since the Unix epoch.
+    /// When it arrived, in milliseconds since the Unix epoch.
     pub at_ms: i64,
     /// Its method.
     pub method: String,
@@ -65,7 +65,7 @@ pub struct Row {
     pub path: String,
 }
 
-/// Logs a request, together with others. One batch at a time, because SQLite has one writer.
+/// Logs requests in batches. Only one batch runs at a time, because SQLite has a single writer.
 #[derive(Clone, Debug, Deferrable)]
 #[defer(batch = 50, within = "500ms", tries = 3, backoff = "100ms..1s", max_running = 1)]
 pub struct LogRequest(pub Row);
@@ -78,7 +78,7 @@ impl BatchJob for LogRequest {
     }
 }
 
-/// Logs a request by itself, to compare.
+/// Logs a single request, for comparison.
 #[derive(Clone, Debug, Deferrable)]
 #[defer(tries = 3, backoff = "100ms..1s", max_running = 1)]
 pub struct LogOne(pub Row);
@@ -100,7 +100,7 @@ async fn log(request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-/// The service. Its routes know nothing of the log.
+/// Creates the service. Its routes do not know about the log.
 pub fn app(runner: Runner) -> Router {
     Router::new().route("/", get(async || "hello\n")).layer(from_fn(log)).layer(DeferLayer::new(runner))
 }

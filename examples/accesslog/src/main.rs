@@ -14,7 +14,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let signal = async {
         let _ = tokio::signal::ctrl_c().await;
     };
-    // Rows that wait for their batch are written at once.
+    // Rows that are waiting for their batch are written now.
     defer_axum::serve(listener, app(runner)).with_graceful_shutdown(signal).await?;
     Ok(())
 }

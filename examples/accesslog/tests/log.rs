@@ -1,4 +1,4 @@
-//! Each request has its row.
+//! Every request has its row.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 

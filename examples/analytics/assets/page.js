@@ -1,6 +1,6 @@
 "use strict";
 
-// Everything can be read without this script. It makes traffic, and shows the counts as they grow.
+// The page works without this script, which only generates traffic and updates the counts.
 
 const traffic = document.getElementById("traffic");
 const button = traffic.querySelector("button");
@@ -30,7 +30,7 @@ async function makeTraffic(total) {
       try {
         await (await any(visits)()).arrayBuffer();
       } catch {
-        // Some of these are meant to break off.
+        // Some of these requests are aborted on purpose.
       }
     }
   };

@@ -7,7 +7,7 @@ use crate::visits::{Counts, Filter, Latency, Route};
 /// The height of the highest column, in pixels.
 const HIGHEST: f64 = 150.0;
 
-/// How far the page may look back, in minutes.
+/// The longest period that the page can show, in minutes.
 const SPANS: [(u32, &str); 4] = [
     (5, "the last 5 minutes"),
     (60, "the last hour"),

@@ -76,7 +76,7 @@ fn number(name: &str, text: &str, most: u32) -> Result<Option<u32>, Problem> {
     }
 }
 
-/// Why there are no statistics.
+/// The reason why there are no statistics.
 struct Problem {
     status: StatusCode,
     message: String,

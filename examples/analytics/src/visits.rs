@@ -38,7 +38,7 @@ CREATE TABLE IF NOT EXISTS visits (
 );
 CREATE INDEX IF NOT EXISTS visits_at ON visits (at)";
 
-/// Where one column of the histogram ends and the next begins, in microseconds.
+/// The boundaries between the columns of the histogram, in microseconds.
 const LATENCY_STEPS: [i64; 8] = [1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000, 3_000_000];
 
 /// The recorded visits. A clone is another handle to the same database.
@@ -51,7 +51,7 @@ pub(crate) struct Visits {
 pub(crate) struct Filter {
     pub(crate) minutes: Option<u32>,
     pub(crate) route: Option<String>,
-    /// How many of the latest to list.
+    /// The number of latest visits to list.
     pub(crate) recent: u32,
 }
 
@@ -82,7 +82,7 @@ pub(crate) struct Route {
     pub(crate) bytes: i64,
 }
 
-/// How many responses took a time within this span.
+/// The number of responses that took a time within this span.
 #[derive(Serialize)]
 pub(crate) struct Latency {
     pub(crate) from_us: i64,
@@ -108,7 +108,7 @@ pub(crate) struct Visit {
 }
 
 impl Visits {
-    /// Opens the database, and creates it if there is none.
+    /// Opens the database, and creates it if it does not exist.
     pub(crate) async fn open(url: &str) -> Result<Self, sqlx::Error> {
         // sqlx takes any text as a file name, even `postgres://..`.
         match url.strip_prefix("sqlite:") {

@@ -17,7 +17,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// How long a test waits for what must come. Only a failing test waits this long.
+/// How long a test waits before it fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test]
@@ -61,7 +61,7 @@ async fn a_stream_is_noted_when_its_last_line_was_sent() {
     let site = Site::start().await;
     let mut stream = site.get("/countdown").await;
     let mut lines = stream.chunk().await.unwrap().unwrap().to_vec();
-    // The stream is open: what is noted meanwhile is not it.
+    // The stream is still open, so it has not been recorded.
     site.get("/hello/ada").await;
     assert_eq!(site.visits(1).await[0]["route"], "/hello/{name}");
     while let Some(chunk) = stream.chunk().await.unwrap() {
@@ -91,7 +91,7 @@ async fn a_handler_that_panics_is_noted() {
     let visits = site.visits(1).await;
     assert_eq!(visits[0]["delivery"], "panicked");
     assert_eq!(visits[0]["status"], Value::Null);
-    // Not the first of the routes: asking for the statistics is a visit too, and may have been one more often.
+    // Skips the first route: requests for the statistics are visits too, and there may have been one more.
     let counts = site.counts("").await;
     let routes = counts["routes"].as_array().unwrap();
     let broken = routes.iter().find(|route| route["route"] == "/broken").expect("it was visited");
@@ -246,7 +246,7 @@ impl Site {
         response.json().await.unwrap()
     }
 
-    /// The latest visits but for those to the statistics, once there are so many.
+    /// Returns the latest visits, without those to the statistics, once there are this many.
     async fn visits(&self, so_many: usize) -> Vec<Value> {
         eventually("the visits", async || {
             let counts = self.counts("?recent=1000").await;
@@ -281,7 +281,7 @@ fn program(folder: &Path) -> Command {
     command
 }
 
-/// Asks until the answer is there.
+/// Polls until there is an answer.
 async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let answer = async {
         loop {

@@ -75,7 +75,7 @@ fn user(actor: &Actor) -> Result<&str, Refusal> {
     }
 }
 
-/// Why nothing was changed.
+/// The reason why nothing was changed.
 enum Refusal {
     WhoAreYou,
     NotYours,

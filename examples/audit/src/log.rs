@@ -63,7 +63,7 @@ impl AuditLog {
         Ok(Self { pool })
     }
 
-    /// Adds an entry, unless an earlier run of the same job has.
+    /// Adds an entry, unless an earlier run of the same job has already added it.
     pub(crate) async fn add(&self, job: JobId, entry: NewEntry<'_>) -> Result<(), sqlx::Error> {
         sqlx::query(
             "INSERT INTO entries (id, at_ms, user, method, route, path, status, request_id)

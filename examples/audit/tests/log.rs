@@ -1,4 +1,4 @@
-//! The audit log, also after a crash: the real program, over HTTP.
+//! The audit log, even after a crash: the real program, over HTTP.
 
 #![allow(clippy::unwrap_used, reason = "clippy takes the helpers of a test for no test")]
 
@@ -20,7 +20,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// How long a test waits for what must come. Only a failing test waits this long.
+/// How long a test waits before it fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const PLAN: &str = "/documents/plan";
@@ -102,7 +102,7 @@ async fn entries_are_written_even_while_the_queue_cannot_be_written() {
 #[tokio::test]
 async fn the_entries_of_answered_requests_survive_a_kill_before_they_are_written() {
     let service = Service::start().await;
-    // No entry can be written until this is dropped.
+    // Blocks every entry until this is dropped.
     let locked = lock(&service.folder.path().join("audit.db")).await;
     let mut expected = Vec::new();
     for number in 0..10 {
@@ -131,11 +131,11 @@ async fn the_entries_of_answered_requests_survive_a_kill_before_they_are_written
 async fn an_entry_that_was_written_before_the_kill_is_not_written_again() {
     let service = Service::start().await;
     assert_eq!(service.ask(Method::PUT, PLAN, "ada", "before").await, 201);
-    // From now on jobs run in the service itself.
+    // From here on, jobs run in the service itself.
     service.entries_once_the_queue_is_empty().await;
     let log = lock(&service.folder.path().join("audit.db")).await;
     assert_eq!(service.ask(Method::PUT, PLAN, "ada", "the request").await, 200);
-    // The entry can be written now, but that its job is done cannot.
+    // Now the entry can be written, but the end of its job cannot.
     let queue = lock(&service.folder.path().join("queue.db")).await;
     drop(log);
     let written = service.entries(2).await;
@@ -225,7 +225,7 @@ impl Service {
         format!("{}{path}", self.address)
     }
 
-    /// Sends a request as this user, or as nobody, and returns the status of its answer.
+    /// Sends a request as this user, or without one, and returns the status of the answer.
     async fn ask(&self, method: Method, path: &str, user: &str, id: &str) -> u16 {
         let mut request = self.client.request(method, self.url(path)).header("x-request-id", id);
         if !user.is_empty() {
@@ -243,7 +243,7 @@ impl Service {
         lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    /// All entries, once there are so many.
+    /// Returns all entries, once there are this many.
     async fn entries(&self, so_many: usize) -> Vec<Value> {
         eventually("the entries", async || {
             Some(self.all_entries().await).filter(|entries| entries.len() >= so_many)
@@ -251,7 +251,7 @@ impl Service {
         .await
     }
 
-    /// All entries, once no other can follow.
+    /// Returns all entries, once no more can follow.
     async fn entries_once_the_queue_is_empty(&self) -> Vec<Value> {
         let queue = self.queue().await;
         eventually("the queue is empty", async || {
@@ -306,12 +306,12 @@ async fn open(file: &Path) -> SqlitePool {
     SqlitePool::connect(&format!("sqlite:{}", file.display())).await.unwrap()
 }
 
-/// Keeps everybody else from writing to a database. They can still read it.
+/// Keeps all others from writing to a database. They can still read it.
 async fn lock(file: &Path) -> Transaction<'static, Sqlite> {
     open(file).await.begin_with("BEGIN IMMEDIATE").await.unwrap()
 }
 
-/// Asks until the answer is there.
+/// Polls until there is an answer.
 async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let answer = async {
         loop {

@@ -1,4 +1,4 @@
-//! The example, started and asked once: the real program, over a socket.
+//! Starts the example and requests it once: the real program, over a socket.
 
 #![allow(clippy::unwrap_used, reason = "clippy takes the helpers of a test for no test")]
 
@@ -11,7 +11,7 @@ use tokio::{
     time::timeout,
 };
 
-/// How long a test waits for what must come. Only a failing test waits this long.
+/// How long a test waits before it fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test]
@@ -63,7 +63,7 @@ impl Program {
         response
     }
 
-    /// Presses Ctrl-C.
+    /// Sends what Ctrl-C sends.
     async fn interrupt(&self) {
         let kill = format!("kill -INT {}", self.process.id().unwrap());
         assert!(Command::new("sh").args(["-c", &kill]).status().await.unwrap().success());

@@ -14,7 +14,7 @@ const words = {
 
 let events;
 
-/// Shows how far an import is, up to its end.
+/// Shows the progress of an import until it ends.
 function follow(id) {
   events?.close();
   section.hidden = false;
@@ -36,7 +36,7 @@ function follow(id) {
       status.textContent = (words[word] ?? word) + last;
     }
     if (final) {
-      // Otherwise the browser would connect again.
+      // Otherwise the browser would reconnect.
       events.close();
       cancel.disabled = true;
     }
@@ -54,7 +54,7 @@ form.addEventListener("submit", async (event) => {
   delete section.dataset.progress;
   const answer = await fetch("imports", { method: "POST", body: list.value });
   const id = await answer.json();
-  // A reload finds the import again.
+  // A reload shows the import again.
   location.hash = id;
   follow(id);
 });

@@ -5,10 +5,10 @@ use std::time::Duration;
 use defer_axum::{Deferrable, Job, JobContext, JobError, JobResult};
 use serde::Serialize;
 
-/// How long each line takes.
+/// The time that each line takes.
 pub(crate) struct Pace(pub(crate) Duration);
 
-/// Imports contacts, one on each line: a name, a comma and an address.
+/// Imports contacts, one per line: a name, a comma and an address.
 #[derive(Deferrable)]
 pub(crate) struct Import {
     lines: Vec<String>,
@@ -28,7 +28,7 @@ impl Job for Import {
         let mut progress = Progress { done: 0, of: self.lines.len(), refused: 0 };
         cx.set_progress(&progress)?;
         for line in &self.lines {
-            // If it is cancelled, the job is dropped here. A job that has to clean up also waits for `cx.cancelled()`.
+            // If the import is cancelled, the job is dropped here. To clean up, a job can wait for `cx.cancelled()` too.
             tokio::time::sleep(cx.state::<Pace>()?.0).await;
             progress.done += 1;
             progress.refused += usize::from(!is_contact(line));

@@ -36,7 +36,7 @@ async fn accept(list: String) -> (StatusCode, Json<JobId>) {
     (StatusCode::ACCEPTED, Json(Import::defer(lines).id()))
 }
 
-/// Server-sent events: the progress of an import, up to its end.
+/// Server-sent events: the progress of an import until it ends.
 async fn progress(State(runner): State<Runner>, Path(id): Path<JobId>) -> Response {
     watch_sse(&runner, id).await
 }
@@ -44,7 +44,7 @@ async fn progress(State(runner): State<Runner>, Path(id): Path<JobId>) -> Respon
 async fn cancel(State(runner): State<Runner>, Path(id): Path<JobId>) -> StatusCode {
     match runner.cancel(id).await {
         Cancel::Cancelled => StatusCode::NO_CONTENT,
-        // It is running and will end soon: the page will see that.
+        // The job is running and ends soon. The page learns of that from the events.
         Cancel::Asked => StatusCode::ACCEPTED,
         Cancel::Ended => StatusCode::CONFLICT,
         Cancel::Unknown => StatusCode::NOT_FOUND,

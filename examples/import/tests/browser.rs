@@ -23,7 +23,7 @@ async fn the_page_shows_how_far_the_import_is_and_how_it_ends() {
 
 #[tokio::test]
 async fn a_button_cancels_the_import() {
-    // The first line takes an hour, so this is not a matter of time.
+    // The first line takes an hour, so timing does not matter.
     let service = Service::start(3_600_000).await;
     let browser = Browser::start().await;
     browser.client.goto(&service.url).await.unwrap();

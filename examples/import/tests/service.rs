@@ -16,7 +16,7 @@ async fn a_client_hears_how_far_its_import_is_up_to_the_end() {
     let id = service.import("Ada, ada@example.com\n\nnobody\n").await;
     let heard = service.events(&id).await.all().await;
     assert_eq!(heard.last(), Some(&json!({"status": "succeeded", "final": true})));
-    // A later client sees the end.
+    // A client that connects later sees the end.
     assert_eq!(service.events(&id).await.all().await, [json!({"status": "succeeded", "final": true})]);
     assert_eq!(service.cancel(&id).await, StatusCode::CONFLICT);
 
@@ -29,7 +29,7 @@ async fn a_client_hears_how_far_its_import_is_up_to_the_end() {
 async fn a_client_hears_of_the_last_step_before_the_end() {
     let service = Service::start(5).await;
     let lines = "Ada, ada@example.com\nnobody\n";
-    // A short import may be over before the client listens. Then a longer one follows.
+    // A short import may be over before the client listens. If so, a longer one follows.
     for times in [10, 100, 1_000] {
         let id = service.import(lines.repeat(times)).await;
         let heard = service.events(&id).await.all().await;

@@ -1,8 +1,8 @@
-//! `cargo run -p search_index`: documents, and a search index that follows their edits. An editor saves at every key; the index is
-//! brought up to date once nobody has typed for a while, and now and then while somebody does.
+//! `cargo run -p search_index`: documents, and a search index that follows their edits. An editor saves on every keystroke. The
+//! index is updated once the typing pauses, and every now and then while it does not.
 //!
-//! It listens on `PORT` (3000). `QUEUE_URL` (`sqlite:queue.db`) has the jobs until they are done: also those of a process that was
-//! killed. `PAUSE_MS` (1000) and `LONGEST_MS` (5000) say when the index is brought up to date.
+//! It listens on `PORT` (3000). `QUEUE_URL` (`sqlite:queue.db`) stores the jobs until they are done, so they survive a killed
+//! process. `PAUSE_MS` (1000) and `LONGEST_MS` (5000) set when the index is updated.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,7 +21,7 @@ use defer_sqlx::SqlxQueue;
 use serde::{Deserialize, Serialize};
 use tokio::{net::TcpListener, signal};
 
-/// The documents, and which words are in which. A database and a search engine would be in their place.
+/// The documents, and the documents that contain each word. A real service has a database and a search engine instead.
 #[derive(Clone, Default)]
 struct Documents(Arc<Mutex<Tables>>);
 
@@ -37,7 +37,7 @@ impl Documents {
     }
 }
 
-/// Has the name alone: what it indexes is the document as it is when the job runs.
+/// Does not contain the text: the job indexes the document as it is when it runs.
 #[derive(Deferrable, Serialize, Deserialize)]
 #[defer(queue, tries = 5)]
 struct IndexDocument {
@@ -62,14 +62,14 @@ impl Job for IndexDocument {
     }
 }
 
-/// How long an editor pauses, and how long the index may lag behind one who does not.
+/// The pause that triggers an update, and the longest that the index may lag behind without one.
 #[derive(Clone, Copy)]
 struct Waits {
     pause: Duration,
     longest: Duration,
 }
 
-/// Saves a document. However often that happens, the last edit alone is indexed.
+/// Saves a document. However often that happens, only the last edit is indexed.
 async fn save(
     State((documents, waits)): State<(Documents, Waits)>,
     Path((name, edit)): Path<(String, u64)>,

@@ -23,7 +23,7 @@ impl Program {
 
 #[tokio::test]
 async fn the_last_of_many_edits_is_indexed_once() {
-    // A busy machine may take longer for the edits than a short pause lasts. Then a longer one follows.
+    // On a busy machine the edits may take longer than a short pause. If so, a longer one follows.
     for pause in ["1000", "30000"] {
         let folder = tempfile::tempdir().unwrap();
         let settings = [("PAUSE_MS", pause), ("LONGEST_MS", "3600000")];

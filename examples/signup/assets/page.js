@@ -1,7 +1,7 @@
 "use strict";
 
-// The page works without this script: the form posts itself, and a reload shows where the mails
-// are. The script keeps the page in place, and shows every change as it happens.
+// The page works without this script: the form submits itself, and a reload shows the state of
+// the mails. The script keeps the page in place, and shows every change as it happens.
 
 const byId = (id) => document.getElementById(id);
 const list = byId("signups");
@@ -11,7 +11,7 @@ const shown = new Map(); // what the server last sent of each row, by the row's 
 
 const number = (row) => Number(row.id.slice("signup-".length));
 
-// The HTML comes from the template the page itself is made of, which escapes what people typed.
+// The HTML comes from the page's own template, which escapes user input.
 function show(html) {
   const template = document.createElement("template");
   template.innerHTML = html;
@@ -40,7 +40,7 @@ function prepare(row) {
   time.textContent = date.toDateString() === new Date().toDateString()
     ? date.toLocaleTimeString()
     : date.toLocaleDateString();
-  // Counted from when the row arrived: the clocks of server and browser may differ.
+  // Counted from when the row arrived, because the clocks of server and browser may differ.
   const clock = row.querySelector(".clock");
   if (clock) clock.since = performance.now() - Number(clock.dataset.ms);
 }

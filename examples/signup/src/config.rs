@@ -11,30 +11,30 @@ use std::{
 use lettre::{AsyncSmtpTransport, Tokio1Executor, message::Mailbox};
 use sqlx::sqlite::SqliteConnectOptions;
 
-/// The longest time that `MAIL_DELAY_MS` and `DRAIN_TIMEOUT_SECS` accept.
+/// The largest value that `MAIL_DELAY_MS` and `DRAIN_TIMEOUT_SECS` accept.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The service's configuration, from the environment. Reading it opens and creates nothing.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where to listen: `HOST` (127.0.0.1) and `PORT` (3000; 0 takes a free one).
+    /// The address to listen on: `HOST` (127.0.0.1) and `PORT` (3000; 0 takes a free one).
     pub listen: SocketAddr,
     /// The SQLite database, `DATABASE_URL` (`sqlite:signup.db`); created if it is missing.
     pub database: SqliteConnectOptions,
     /// The queue of the mails, `QUEUE_URL`. Unset, it is in the database, and a sign-up and its mail are stored in one
     /// transaction.
     pub queue: Option<String>,
-    /// Where mail goes: `SMTP_URL` if it is set, otherwise the folder `OUTBOX` (`outbox`).
+    /// The destination of mails: `SMTP_URL` if it is set, otherwise the folder `OUTBOX` (`outbox`).
     pub mail_route: MailRoute,
     /// The sender of the mails, `MAIL_FROM`.
     pub mail_from: Mailbox,
-    /// How long each mail is delayed before it is sent, `MAIL_DELAY_MS` (0).
+    /// The delay of each mail before it is sent, `MAIL_DELAY_MS` (0).
     pub mail_delay: Duration,
-    /// How long the deferred jobs may take after a stop signal, `DRAIN_TIMEOUT_SECS` (10).
+    /// The time that deferred jobs have after a stop signal, `DRAIN_TIMEOUT_SECS` (10).
     pub drain_timeout: Duration,
 }
 
-/// Where mail goes.
+/// The destination of mails.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MailRoute {
     /// One `.eml` file per mail in this folder.

@@ -7,7 +7,7 @@ use crate::{
     signups::{Answer, Mail, SignUp},
 };
 
-/// How many sign-ups the page shows.
+/// The number of sign-ups on the page.
 pub(crate) const RECENT: u32 = 50;
 
 /// The whole page: the form, with what was typed and what is wrong with it, and the recent rows.

@@ -101,7 +101,7 @@ pub enum StoreError {
 }
 
 impl SignUps {
-    /// Opens the database, and creates its table if there is none.
+    /// Opens the database, and creates its table if it does not exist.
     ///
     /// # Errors
     ///

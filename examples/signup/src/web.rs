@@ -120,7 +120,7 @@ impl Site {
             }
         };
         let added = match &self.queue {
-            // Both or neither.
+            // Stores both or neither.
             Some(queue) => self.signups.add_with_mail(queue, &new.name, new.email.as_ref()).await,
             None => self.signups.add(&new.name, new.email.as_ref()).await.inspect(|id| {
                 SendWelcome::defer(*id, new.name, new.email.to_string());

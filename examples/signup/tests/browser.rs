@@ -40,7 +40,7 @@ async fn a_row_shows_the_answer_and_later_the_mail() {
     browser.type_in("email", "ada@example.com").await;
     browser.submit().await;
 
-    // The mail server has not answered yet, so this is not a matter of time.
+    // The mail server has not answered yet, so timing does not matter.
     let row = browser.text("#signup-1[data-mail=waiting]", "mail on its way").await;
     assert!(row.contains("answered in"), "{row}");
     assert!(row.contains("<i>Ada</i>"), "shown as it was typed: {row}");
@@ -89,7 +89,7 @@ async fn the_page_of_the_jobs_shows_runs_as_they_happen_and_tries_a_failed_one_a
         browser.client.execute("return getComputedStyle(document.querySelector('main')).display", vec![]);
     assert_eq!(styled.await.unwrap(), "grid", "the style is not refused");
 
-    // The mail server has not answered yet, so this is not a matter of time.
+    // The mail server has not answered yet, so timing does not matter.
     service.sign_up("Marker-4711", "marker@example.com").await;
     browser.text("#running li", "SendWelcome").await;
     browser.text("#types tr[data-key=SendWelcome]", "SendWelcome").await;

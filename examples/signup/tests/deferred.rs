@@ -1,4 +1,4 @@
-//! The jobs that the routes defer, without a server and without a mail: the recorder runs no job.
+//! Tests which jobs the routes defer, without a server or a mail: the recorder runs no jobs.
 
 #![allow(clippy::unwrap_used, reason = "clippy takes the helpers of a test for no test")]
 

@@ -1,4 +1,4 @@
-//! The service as someone who signs up sees it, and the mails when it stops.
+//! The service as its users see it, and the mails when it stops.
 
 #![allow(clippy::unwrap_used, reason = "clippy takes the helpers of a test for no test")]
 
@@ -202,7 +202,7 @@ async fn the_feed_shows_the_answer_and_then_the_mail() {
     let mut feed = service.feed().await;
 
     let id = service.sign_up("<i>Ada", "ada@example.com").await;
-    // The mail may be under way before the answer is noted.
+    // The mail may be sent before the answer is recorded.
     let row = loop {
         let row = feed.row().await.unwrap();
         if row.contains("answered in <b>") {
@@ -271,7 +271,7 @@ async fn a_stop_signal_loses_no_mail_and_repeats_none_and_ends_the_feed() {
 
     assert!(!stopped.log.contains("unfinished"), "{}", stopped.log);
 
-    // One that no worker had taken is sent by the next process, and none twice.
+    // A mail that no worker had taken is sent by the next process, and none is sent twice.
     let service = Service::start_in(stopped.folder, &[]).await;
     eventually("all mails", async || (service.mails().len() == 20).then_some(())).await;
     let mails = mails(service.folder.path());

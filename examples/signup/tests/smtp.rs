@@ -1,7 +1,7 @@
-//! The mails go through a real SMTP server, aiosmtpd.
+//! Sends the mails through a real SMTP server, aiosmtpd.
 //!
-//! `SIGNUP_SMTP_PYTHON` names a Python that has it: `python3 -m venv venv && venv/bin/pip install
-//! aiosmtpd`, and then `venv/bin/python`.
+//! `SIGNUP_SMTP_PYTHON` is a Python with aiosmtpd: run `python3 -m venv venv && venv/bin/pip install
+//! aiosmtpd`, and set it to `venv/bin/python`.
 
 #![allow(clippy::unwrap_used, reason = "clippy takes the helpers of a test for no test")]
 
@@ -16,7 +16,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-/// The server, which ends when it is dropped.
+/// The server. It stops when this is dropped.
 struct SmtpServer {
     url: String,
     folder: TempDir,
@@ -44,7 +44,7 @@ impl SmtpServer {
         Self { url: format!("smtp://127.0.0.1:{port}"), folder, _process: process }
     }
 
-    /// The mails it has taken: the recipients, one a line, an empty line, and the mail.
+    /// Returns the mails it has received: the recipients, one per line, an empty line, and the mail.
     fn mails(&self) -> Vec<String> {
         fs::read_dir(self.folder.path())
             .unwrap()
@@ -99,7 +99,7 @@ async fn a_stop_in_the_midst_of_it_sends_every_mail_once() {
     }
     let stopped = service.stop().await;
     assert_eq!(stopped.status.code(), Some(0), "{}", stopped.log);
-    // Those that no worker had taken are sent by the next process.
+    // Mails that no worker had taken are sent by the next process.
     let service = Service::start_in(stopped.folder, &vars).await;
     eventually("all mails", async || {
         let states = service.mail_states().await;

@@ -33,7 +33,7 @@ class Folder:
         self.taken += 1
         recipients = "".join(f"{address}\n" for address in envelope.rcpt_tos).encode()
         file = os.path.join(self.path, f"{self.taken}.eml")
-        # Under its name only when it is complete.
+        # The file gets its name only once it is complete.
         with open(file + ".part", "wb") as part:
             part.write(recipients + b"\n" + envelope.original_content)
         os.rename(file + ".part", file)

@@ -1,4 +1,4 @@
-//! The service as `curl` sees it, over either version of HTTP.
+//! The service as `curl` sees it, over both versions of HTTP.
 
 use std::process::Stdio;
 

@@ -1,8 +1,8 @@
 //! `cargo run -p webhook`: takes orders, tells a partner about each one *after* the response, and retries until the partner
 //! accepts.
 //!
-//! It listens on `PORT` (3000). `PARTNER_URL` is the partner's address. Without it, the example starts a partner of its
-//! own, which fails at first.
+//! It listens on `PORT` (3000). `PARTNER_URL` is the partner's address. Without it, the example starts its own partner,
+//! which fails at first.
 
 mod notify;
 mod orders;
@@ -54,7 +54,7 @@ async fn run() -> Result<ShutdownReport, Error> {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    // Without the library's own lines: `notify::follow` logs what becomes of each attempt.
+    // Leaves out the library's own lines: `notify::follow` logs the result of each attempt.
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,defer=off"));
     tracing_subscriber::fmt()
         .with_writer(io::stderr)

@@ -39,7 +39,7 @@ impl Job for NotifyPartner {
             .map_err(reqwest::Error::without_url)?; // it may hold a token
         match response.status() {
             status if status.is_success() => Ok(()),
-            // The partner read it, and will not like it better the next time.
+            // The partner has read it, and would reject it again.
             status if is_refusal(status) => Err(answered(status).fatal()),
             status => {
                 let error = answered(status);
@@ -87,7 +87,7 @@ impl Partner {
         if !matches!(url.scheme(), "http" | "https") {
             return Err(format!("it begins with {}:; {EXPECTED}", url.scheme()));
         }
-        // Redirected, a POST may arrive as a GET.
+        // A redirect could turn a POST into a GET.
         let mut client = Client::builder().redirect(redirect::Policy::none());
         if url.host_str() == Some("127.0.0.1") {
             client = client.no_proxy();

@@ -1,4 +1,4 @@
-//! The orders, and whether the partner knows each.
+//! The orders, and whether the partner knows about each.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -24,7 +24,7 @@ pub(crate) struct Order {
     job: Option<JobId>,
 }
 
-/// Whether the partner knows the order.
+/// The progress of telling the partner about the order.
 #[derive(Clone, Default, Serialize)]
 pub(crate) struct Delivery {
     pub(crate) state: State,
@@ -37,7 +37,7 @@ pub(crate) struct Delivery {
 #[derive(Clone, Copy, Default, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum State {
-    /// Before the first attempt, and between two.
+    /// Waiting for the first or the next attempt.
     #[default]
     Waiting,
     /// In an attempt.

@@ -1,4 +1,4 @@
-//! A partner to try the example with. It fails the first two calls for each order, and then accepts it.
+//! A partner for trying the example. It fails the first two calls for each order, and then accepts it.
 
 use std::{
     collections::HashMap,
@@ -15,7 +15,7 @@ use axum::{
 };
 use tokio::net::TcpListener;
 
-/// How many calls there were with each idempotency key.
+/// The number of calls with each idempotency key.
 #[derive(Clone, Default)]
 struct Calls(Arc<Mutex<HashMap<String, u32>>>);
 
@@ -24,7 +24,7 @@ pub(crate) async fn start() -> io::Result<String> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let url = format!("http://{}/orders", listener.local_addr()?);
     let app = Router::new().route("/orders", post(receive)).with_state(Calls::default());
-    // It goes on while the service drains its jobs, and ends with the process.
+    // It keeps running while the service drains its jobs, and ends with the process.
     tokio::spawn(async { axum::serve(listener, app).await });
     Ok(url)
 }

@@ -26,7 +26,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// How long a test waits for what must come. Only a failing test waits this long.
+/// How long a test waits before it fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test]
@@ -96,7 +96,7 @@ async fn a_partner_that_says_when_to_come_back_is_obeyed() {
     let mut partner = Partner::start().await;
     let service = Service::start(&[("PARTNER_URL", &partner.url)]).await;
     let order = service.order("tea", 2).await;
-    // The policy's own wait would be 200 to 400 ms.
+    // The policy's own delay would be 200 to 400 ms.
     partner.call().await.answer((StatusCode::TOO_MANY_REQUESTS, [("retry-after", "1")]));
     let date = httpdate::fmt_http_date(UNIX_EPOCH);
     partner.call().await.answer((StatusCode::SERVICE_UNAVAILABLE, [("retry-after", date)]));
@@ -112,7 +112,7 @@ async fn a_partner_that_says_when_to_come_back_is_obeyed() {
 
 #[tokio::test]
 async fn a_partner_that_cannot_be_reached_is_given_up_at_last() {
-    // It does not listen, and keeps the port from others that would.
+    // This socket does not listen, and keeps others from using the port.
     let nobody = TcpSocket::new_v4().unwrap();
     nobody.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let url = format!("http://{}/?token=secret", nobody.local_addr().unwrap());
@@ -244,7 +244,7 @@ impl Service {
         response.json().await.unwrap()
     }
 
-    /// Asks for the order until its delivery is in this state.
+    /// Polls the order until its delivery has this state.
     async fn order_in_state(&self, id: &Value, state: &str) -> Value {
         let reached = async {
             loop {
@@ -259,7 +259,7 @@ impl Service {
         timeout(PATIENCE, reached).await.unwrap_or_else(|_| panic!("waited in vain for {state}"))
     }
 
-    /// Asks the program to stop, as a service manager does, and returns how it ended and its log.
+    /// Asks the program to stop, as a service manager does. Returns its exit status and its log.
     async fn stop(mut self) -> (ExitStatus, String) {
         let kill = format!("kill -TERM {}", self.process.id().unwrap());
         assert!(Command::new("sh").args(["-c", &kill]).status().await.unwrap().success());
@@ -287,13 +287,13 @@ fn log(folder: &Path) -> String {
     std::fs::read_to_string(folder.join("log")).unwrap()
 }
 
-/// A partner in the hands of a test.
+/// A partner that a test controls.
 struct Partner {
     url: String,
     calls: mpsc::UnboundedReceiver<Call>,
 }
 
-/// A call that waits for its answer.
+/// A call that is waiting for its answer.
 struct Call {
     headers: HeaderMap,
     body: Value,

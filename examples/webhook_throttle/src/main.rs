@@ -1,8 +1,8 @@
-//! `cargo run -p webhook_throttle`: a bot that looks for merge conflicts whenever something is pushed. A busy repository sends a
-//! webhook a second; a scan takes long, and one a minute is enough.
+//! `cargo run -p webhook_throttle`: a bot that looks for merge conflicts after every push. A busy repository sends one
+//! webhook per second. A scan takes long, and one per minute is enough.
 //!
-//! It listens on `PORT` (3000). `QUEUE_URL` (`sqlite:queue.db`) has the jobs until they are done, and which scan started when: several
-//! processes may share it. `EVERY_MS` (60000) is how long no other scan of a repository starts after one has.
+//! It listens on `PORT` (3000). `QUEUE_URL` (`sqlite:queue.db`) stores the jobs until they are done, and when each scan started.
+//! Several processes may share it. `EVERY_MS` (60000) is the shortest time between the starts of two scans of a repository.
 
 use std::{env, io, time::Duration};
 
@@ -24,13 +24,13 @@ struct FindConflicts {
 
 impl Job for FindConflicts {
     async fn run(&self, cx: &JobContext) -> JobResult {
-        // A bot would ask for the open pull requests, and try to merge each.
+        // A real bot would fetch the open pull requests, and try to merge each.
         println!("scanning {} as {}", self.repository, cx.id());
         Ok(())
     }
 }
 
-/// Answers with the id of the job: of one that is left out it leads to the scan that ran in its place.
+/// Returns the job's id. If the job is left out, its id leads to the scan that ran in its place.
 async fn webhook(State(every): State<Duration>, Path(repository): Path<String>) -> String {
     let key = format!("scan:{repository}");
     let scan = FindConflicts::defer(repository).at_most_every(key, every);

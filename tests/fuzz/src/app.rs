@@ -1,4 +1,4 @@
-//! The app that is served.
+//! The app under test.
 
 use std::{future::pending, panic::resume_unwind, time::Duration};
 
@@ -22,7 +22,7 @@ use crate::{
     world::{Place, World},
 };
 
-/// How long a response may take, if there is a limit. A [`Step::Wait`](crate::Step::Wait) is longer.
+/// The limit on a response's time, if there is one. A [`Step::Wait`](crate::Step::Wait) is longer.
 const SOON: Duration = Duration::from_secs(1);
 
 /// The app of a case, around its handlers.
@@ -82,7 +82,7 @@ async fn handle(State(world): State<World>, request: Request) -> Response {
     response(&world, n)
 }
 
-/// Answers a request that is made in this process.
+/// Answers a request made within this process.
 async fn inner(State(world): State<World>, request: Request) -> Response {
     let n = number(&request);
     world.defer(n, Place::Inner);

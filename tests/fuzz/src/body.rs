@@ -58,20 +58,20 @@ pub(crate) fn response(world: &World, n: usize) -> Response {
     response.body(body).expect("a response")
 }
 
-/// A body that is polled chunk by chunk.
+/// A body that yields chunk by chunk.
 struct PlayedBody {
     world: World,
     n: usize,
     answer: Answer,
     left: Bytes,
-    /// How many chunks it has yielded.
+    /// The number of chunks yielded so far.
     chunks: usize,
-    /// It has deferred its job, or cannot.
+    /// The body has deferred its job, or has none to defer.
     deferred: bool,
     empty_is_next: bool,
-    /// It need not wait for the next chunk any more.
+    /// The next chunk no longer has to wait.
     passed: bool,
-    /// Trailers are to come.
+    /// The trailers have not been sent yet.
     trailers: bool,
 }
 
@@ -133,7 +133,7 @@ impl HttpBody for PlayedBody {
 }
 
 impl PlayedBody {
-    /// A body that is empty, or short and of known length, is taken for one that defers nothing.
+    /// The layer treats a body that is empty, or short and of known length, as one that defers nothing.
     fn that_may_defer(mut self) -> Self {
         let is_short = self.answer.shape == Shape::Sized && self.answer.size <= 16 * 1024;
         self.deferred = is_short || self.is_end_stream();

@@ -1,4 +1,4 @@
-//! A case: a connection, what is served on it, and the steps that are played.
+//! A case: a connection, the app that serves it, and the steps to play.
 
 /// The protocol of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,23 +9,23 @@ pub enum Protocol {
     Http2,
 }
 
-/// One run of a server. Equal cases have equal steps, on every machine.
+/// One run of a server. A case has the same steps on every machine.
 #[derive(Clone, Debug)]
 pub struct Case {
     /// The protocol of the connection.
     pub protocol: Protocol,
-    /// How the connection takes bytes.
+    /// Limits on the connection's reads and writes.
     pub transport: Transport,
-    /// How the client begins an HTTP/2 connection.
+    /// The client's initial HTTP/2 settings.
     pub settings: Settings,
     /// The layers around the handlers.
     pub app: App,
-    /// The steps, one after another. Between two steps everything comes to rest.
+    /// The steps, in order. Everything comes to rest between two steps.
     pub steps: Vec<Step>,
 }
 
 impl Case {
-    /// A connection of this protocol over which everything goes as it should, and that takes nothing until it is allowed to.
+    /// Creates a case without faults, whose connection accepts nothing until a step allows it.
     pub fn new(protocol: Protocol, steps: impl IntoIterator<Item = Step>) -> Self {
         Self {
             protocol,
@@ -57,27 +57,27 @@ impl Case {
     }
 }
 
-/// How a connection takes bytes.
+/// Limits on a connection's reads and writes.
 #[derive(Clone, Debug)]
 pub struct Transport {
-    /// How much one write takes at most.
+    /// The most bytes that one write accepts.
     pub per_write: usize,
-    /// How much one read gives at most.
+    /// The most bytes that one read returns.
     pub per_read: usize,
-    /// Whether writes may be vectored.
+    /// Allows vectored writes.
     pub vectored: bool,
-    /// Whether the next write and flush after each write are pending once.
+    /// Makes the next write and the next flush after each write pending once.
     pub stutters: bool,
 }
 
-/// How the client begins an HTTP/2 connection.
+/// The client's initial HTTP/2 settings.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// SETTINGS_INITIAL_WINDOW_SIZE.
     pub window: u32,
     /// SETTINGS_MAX_FRAME_SIZE.
     pub max_frame: u32,
-    /// Whether the client acknowledges the server's settings.
+    /// The client acknowledges the server's settings.
     pub acknowledges: bool,
 }
 
@@ -86,43 +86,43 @@ pub struct Settings {
 pub struct App {
     /// The layers outside the `DeferLayer`.
     pub outer: Outer,
-    /// Whether there is a second `DeferLayer` outside of that, and `outer` defers too.
+    /// Adds a second `DeferLayer` outside of `outer`, which then defers too.
     pub nested: bool,
-    /// The runner's `max_running`, if it is not the default.
+    /// The runner's `max_running`. `None` is the default.
     pub max_running: Option<usize>,
-    /// The runner's `max_pending`, if it is not the default.
+    /// The runner's `max_pending`. `None` is the default.
     pub max_pending: Option<usize>,
-    /// Whether jobs are released after a [`Step::Wait`] at the latest.
+    /// Sets `release_after`, to less time than a [`Step::Wait`] takes.
     pub releases_after: bool,
 }
 
 /// A layer outside the `DeferLayer`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outer {
-    /// There is none.
+    /// No layer.
     None,
-    /// Passes everything on.
+    /// Passes everything through.
     Passes,
-    /// Reads the whole body and answers with that, or with a 500 if that fails.
+    /// Collects the body and answers with it, or with a 500 if that fails.
     Buffers,
     /// Answers with a body of this many bytes instead.
     Replaces(usize),
-    /// Answers for a handler that panics.
+    /// Answers 500 when the handler panics.
     CatchesPanics,
 }
 
-/// The next step. The n-th request is counted among those of the case, from 0.
+/// A step. Requests are numbered from 0 within a case.
 #[derive(Clone, Debug)]
 pub enum Step {
-    /// The client has a request to send.
+    /// The client starts the next request.
     Request(Box<Exchange>),
-    /// The client sends this much of what it has.
+    /// The client sends this many of its unsent bytes.
     Send(usize),
     /// The server may write this many more bytes.
     Allow(usize),
-    /// Flushes are pending (`true`), or go through.
+    /// Makes flushes pending (`true`), or lets them through.
     BlockFlushes(bool),
-    /// Releases the handler, the body or the layer of the n-th request, this many times.
+    /// Releases the handler, the body or the layer of the n-th request this many times.
     Feed(usize, usize),
     /// HTTP/2: RST_STREAM of the n-th request.
     Reset(usize),
@@ -130,48 +130,48 @@ pub enum Step {
     Window(Option<usize>, u32),
     /// HTTP/2: SETTINGS with another initial window.
     InitialWindow(u32),
-    /// HTTP/2: SETTINGS with another maximum of a frame's size.
+    /// HTTP/2: SETTINGS with another maximum frame size.
     MaxFrame(u32),
     /// HTTP/2: PING.
     Ping,
     /// HTTP/2: PRIORITY of the n-th request's stream.
     Priority(usize),
-    /// HTTP/2: a frame of a type that nobody knows.
+    /// HTTP/2: a frame of an unknown type.
     Unknown,
-    /// HTTP/2: GOAWAY. The client takes no stream above the n-th that the server opens, and the server opens none.
+    /// HTTP/2: GOAWAY. It limits the streams that the server opens, and the server never opens any.
     GoAway(u32),
-    /// HTTP/2: what no client may send.
+    /// HTTP/2: a frame that clients must not send.
     Misuse(Misuse),
     /// The server is told to shut down gracefully.
     Shutdown,
-    /// More time passes than a response may take, or a shutdown waits for connections.
+    /// Lets more time pass than a response may take, or than a shutdown waits for connections.
     Wait,
     /// Writes and flushes fail from here on.
     BreakWrites,
     /// Reads fail from here on.
     BreakReads,
-    /// The client sends no more.
+    /// The client closes its side.
     Leave,
     /// The connection is lost.
     Vanish,
 }
 
-/// Frames that no HTTP/2 client may send.
+/// Frames that an HTTP/2 client must not send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Misuse {
-    /// A window of the n-th request's stream above the maximum.
+    /// A WINDOW_UPDATE that raises the window of the n-th request's stream above the maximum.
     OverflowStream(usize),
-    /// A window of the connection above the maximum.
+    /// A WINDOW_UPDATE that raises the connection's window above the maximum.
     OverflowConnection,
-    /// A WINDOW_UPDATE by nothing, of the n-th request's stream.
+    /// A WINDOW_UPDATE of zero on the n-th request's stream.
     ZeroWindow(usize),
-    /// DATA on the n-th request's stream, which the client has ended.
+    /// DATA on the n-th request's stream after the client has ended it.
     DataAfterEnd(usize),
-    /// Bytes that are no frame.
+    /// Bytes that are not a frame.
     Garbage,
 }
 
-/// A request, and how it is answered.
+/// A request and its answer.
 #[derive(Clone, Debug)]
 pub struct Exchange {
     /// The client's request.
@@ -181,7 +181,7 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// A GET request that is answered with so many bytes, and defers a job.
+    /// Creates a GET request whose handler defers a job and answers with this many bytes.
     pub fn of(size: usize) -> Self {
         let request = Request {
             method: Method::Get,
@@ -222,7 +222,7 @@ impl Exchange {
 pub struct Request {
     /// The method.
     pub method: Method,
-    /// HTTP/1.0, if it is HTTP/1.
+    /// `Connection: close` (`true`) or `keep-alive`. HTTP/1 only.
     pub old: bool,
     /// `Connection: close` or `keep-alive`, over HTTP/1.
     pub close: Option<bool>,
@@ -232,7 +232,7 @@ pub struct Request {
     pub expects: bool,
     /// `TE: trailers`.
     pub trailers: bool,
-    /// HTTP/2: the head is in a HEADERS and a CONTINUATION frame, and DATA are padded.
+    /// HTTP/2: splits the head into HEADERS and CONTINUATION, and pads DATA.
     pub splits: bool,
 }
 
@@ -245,20 +245,20 @@ pub enum Method {
     Head,
     /// POST.
     Post,
-    /// An upgrade over HTTP/2 (RFC 8441); over HTTP/1, GET.
+    /// An extended CONNECT over HTTP/2 (RFC 8441); a GET over HTTP/1.
     Connect,
 }
 
 /// The body of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestBody {
-    /// There is none.
+    /// No body.
     None,
-    /// So many bytes, with a `Content-Length`.
+    /// This many bytes, with a `Content-Length`.
     Length(usize),
-    /// So many bytes, in chunks or DATA frames of at most the second size.
+    /// This many bytes, in chunks or DATA frames of at most the second size.
     Chunked(usize, usize),
-    /// So many bytes, and the rest never comes.
+    /// This many bytes of a body that is never completed.
     Unfinished(usize),
 }
 
@@ -269,44 +269,44 @@ pub struct Answer {
     pub status: u16,
     /// The kind of body.
     pub shape: Shape,
-    /// Where its bytes lie.
+    /// The memory that holds its bytes.
     pub memory: Memory,
-    /// How many they are.
+    /// The body's length in bytes.
     pub size: usize,
-    /// How many are in a chunk at most.
+    /// The largest chunk, in bytes.
     pub chunk: usize,
-    /// Whether an empty chunk comes before each other.
+    /// Yields an empty chunk before each of the others.
     pub empty_chunks: bool,
-    /// Whether the body tells with its last chunk that it is at its end.
+    /// The body reports its end together with its last chunk.
     pub tells_end: bool,
-    /// Whether there are trailers.
+    /// Ends the body with trailers.
     pub trailers: bool,
-    /// The `Content-Length` of [`Shape::Announced`], if it is not the size.
+    /// The `Content-Length` of [`Shape::Announced`]. `None` is the size.
     pub announced: Option<usize>,
-    /// Whether each chunk, and the end, waits for [`Step::Feed`].
+    /// Every chunk and the end wait for [`Step::Feed`].
     pub pends: bool,
-    /// Whether the end does, or what fails at it.
+    /// The end, or the fault in its place, waits for [`Step::Feed`].
     pub ends_late: bool,
     /// The fault of the body.
     pub fault: Option<Fault>,
-    /// How much of the request's body the handler reads.
+    /// The part of the request's body that the handler reads.
     pub reads: Reads,
-    /// How the handler ends.
+    /// The way the handler ends.
     pub course: Course,
-    /// How many jobs the handler defers.
+    /// The number of jobs that the handler defers.
     pub jobs: usize,
-    /// How the jobs end.
+    /// The result of each job.
     pub outcome: Outcome,
-    /// Whether jobs have a condition, which is asked at the release.
+    /// Gives the jobs a condition, which the runner checks at the release.
     pub conditional: bool,
     /// The body defers a job before its n-th chunk.
     pub stream_job: Option<usize>,
-    /// How the handler uses the response of a request that it makes in this process.
+    /// The use of the response to a request that the handler makes within this process.
     pub inner: Option<Inner>,
 }
 
 impl Answer {
-    /// Whether the body is polled chunk by chunk.
+    /// Returns whether the body yields chunk by chunk.
     pub(crate) fn is_streamed(&self) -> bool {
         self.shape != Shape::Full
     }
@@ -315,7 +315,7 @@ impl Answer {
         self.fault.filter(|_| self.is_streamed())
     }
 
-    /// How many bytes the head announces.
+    /// Returns the number of bytes that the head announces.
     pub(crate) fn announces(&self) -> Option<usize> {
         match self.shape {
             Shape::Streamed => None,
@@ -324,7 +324,7 @@ impl Answer {
         }
     }
 
-    /// Whether the body ends before the length that was announced.
+    /// Returns whether the body ends before the announced length.
     pub(crate) fn is_short(&self) -> bool {
         let yields = match self.fault() {
             Some(Fault::Ends(at)) => at.saturating_mul(self.chunk).min(self.size),
@@ -341,20 +341,20 @@ pub enum Shape {
     Full,
     /// Chunk by chunk, of unknown length.
     Streamed,
-    /// Chunk by chunk, of a length that it knows.
+    /// Chunk by chunk, of a length that the body reports.
     Sized,
     /// Chunk by chunk, with a `Content-Length` that the handler sets.
     Announced,
 }
 
-/// Where the bytes of a body lie.
+/// The memory that holds the bytes of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Memory {
-    /// Nobody else has them.
+    /// A buffer of its own.
     Own,
-    /// In one buffer that all have.
+    /// A buffer that all responses share.
     Cached,
-    /// In a static, from here on.
+    /// A static, from this offset on.
     Static(usize),
 }
 
@@ -365,14 +365,14 @@ pub enum Fault {
     Fails(usize),
     /// It panics.
     Panics(usize),
-    /// It ends, whatever it has announced.
+    /// It ends, whatever length it has announced.
     Ends(usize),
 }
 
-/// How much of a request's body a handler reads.
+/// The part of a request's body that a handler reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reads {
-    /// Nothing; and it drops the body at once.
+    /// Nothing. Drops the body at once.
     Nothing,
     /// The first frame.
     First,
@@ -380,20 +380,20 @@ pub enum Reads {
     All,
 }
 
-/// How a handler ends.
+/// The way a handler ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Course {
     /// It answers.
     Answers,
     /// It answers after a [`Step::Feed`].
     Waits,
-    /// It never answers. After a [`Step::Feed`] a layer outside of everything drops it, and answers 503.
+    /// It never answers. After a [`Step::Feed`] the outermost layer drops it and answers 503.
     TimesOut,
     /// It panics.
     Panics,
 }
 
-/// How a job ends.
+/// The result of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It succeeds.
@@ -404,7 +404,7 @@ pub enum Outcome {
     Panics,
 }
 
-/// How a handler uses the response of a request that it makes in this process, which defers a job too.
+/// The use of the response to a request that a handler makes within this process. That request defers a job too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inner {
     /// Reads it.

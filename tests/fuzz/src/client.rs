@@ -1,4 +1,4 @@
-//! The client's end of a connection: what it has to send, and what it knows of what it has sent.
+//! The client's end of a connection: the bytes it has yet to send, and the state it keeps.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,17 +13,17 @@ use crate::{
 pub(crate) struct Client {
     protocol: Protocol,
     pipe: Pipe,
-    /// The bytes that were not sent yet.
+    /// The bytes that are not sent yet.
     held: Vec<u8>,
-    /// How many requests it has begun.
+    /// The number of requests started so far.
     pub(crate) requests: usize,
-    /// A request over HTTP/1 has a body that never ends, so no other follows.
+    /// An HTTP/1 request has a body that never ends, so no other can follow.
     stuck: bool,
-    /// The client has done what may end the connection before its responses.
+    /// The client did something that may end the connection before its responses.
     pub(crate) broke: bool,
-    /// Nothing more can be read from it or written to it.
+    /// The connection can no longer be read or written.
     pub(crate) over: bool,
-    /// The requests that it has taken back.
+    /// The requests that the client has reset.
     pub(crate) withdrawn: BTreeSet<usize>,
     windows: Windows,
     acknowledges: bool,
@@ -60,7 +60,7 @@ impl Client {
         client
     }
 
-    /// Sends this at once, or after what is held.
+    /// Sends these bytes: at once, or after those that are held back.
     fn say(&mut self, bytes: &[u8]) {
         let at_once = self.held.is_empty();
         self.held.extend_from_slice(bytes);
@@ -69,14 +69,14 @@ impl Client {
         }
     }
 
-    /// Sends this much of what is held.
+    /// Sends this many of the bytes that are held back.
     pub(crate) fn send(&mut self, bytes: usize) {
         let some = bytes.min(self.held.len());
         self.pipe.send(&self.held[..some]);
         self.held.drain(..some);
     }
 
-    /// Has the next request to send. Returns whether there can be one.
+    /// Starts the next request. Returns false if none can follow.
     pub(crate) fn request(&mut self, exchange: &Exchange) -> bool {
         if self.over || self.stuck {
             return false;
@@ -94,7 +94,7 @@ impl Client {
         true
     }
 
-    /// Does what only an HTTP/2 client can do.
+    /// Plays a step that only an HTTP/2 client can take.
     pub(crate) fn speak(&mut self, step: &Step, counts: &mut Counts) {
         if self.protocol != Protocol::Http2 {
             return;
@@ -150,7 +150,7 @@ impl Client {
         self.say(&bytes);
     }
 
-    /// Answers what the server wrote.
+    /// Reacts to what the server has written.
     pub(crate) fn react(&mut self, frames: &http2::Frames) {
         while self.acknowledges && self.acknowledged < frames.settings {
             self.acknowledged += 1;
@@ -162,7 +162,7 @@ impl Client {
         }
     }
 
-    /// Sends all that is held, and opens every window wide.
+    /// Sends everything that is held back, and opens every window wide.
     pub(crate) fn open(&mut self, frames: &http2::Frames) {
         const WIDE: u64 = 1 << 28;
         self.send(usize::MAX);

@@ -1,4 +1,4 @@
-//! Counts of what was played.
+//! Counts of the events that were played.
 
 use std::{
     fmt::{self, Display, Formatter},
@@ -7,7 +7,7 @@ use std::{
 
 macro_rules! counts {
     ($($name:ident $label:literal,)*) => {
-        /// Counts of what was played.
+        /// Counts of the events that were played.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct Counts {
@@ -64,7 +64,7 @@ pub struct ByProtocol {
     pub http2: Counts,
 }
 
-/// A table in Markdown.
+/// Formats the counts as a Markdown table.
 impl Display for ByProtocol {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "| {:30} | {:>15} | {:>15} |", "", "HTTP/1", "HTTP/2")?;

@@ -1,4 +1,4 @@
-//! Plays many cases, and makes one that fails small.
+//! Plays many cases, and shrinks one that fails.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -14,11 +14,11 @@ use crate::{
 /// A case that failed.
 #[derive(Debug)]
 pub struct Failure {
-    /// The seed that it came from.
+    /// The seed of the case.
     pub seed: u64,
-    /// The promise that was broken, and how.
+    /// The broken promise, and the reason.
     pub message: String,
-    /// The case, as small as it could be made.
+    /// The case, after shrinking.
     pub case: Case,
 }
 
@@ -42,7 +42,7 @@ impl Display for Case {
 ///
 /// # Errors
 ///
-/// The case, made small.
+/// Returns the shrunk case if it fails.
 pub fn play_seed(seed: u64, all: &mut ByProtocol) -> Result<(), Box<Failure>> {
     let case = Case::of_seed(seed);
     let counts = match case.protocol {
@@ -79,7 +79,7 @@ fn play_or_shrink(by: By, seed: u64, case: Case) -> Result<Counts, Box<Failure>>
     })
 }
 
-/// Leaves out steps, and makes others plain, as long as it fails.
+/// Leaves out and simplifies steps as long as the case still fails.
 fn shrink(by: By, mut case: Case, mut message: String) -> (Case, String) {
     loop {
         let smaller = smaller(&case).into_iter().find_map(|case| {
@@ -96,11 +96,11 @@ fn kind(failure: &str) -> Option<&str> {
     failure.split_once(": ").and_then(|(_, what)| what.split([':', ' ']).next())
 }
 
-/// The cases that are one step smaller.
+/// Returns the cases that are one step smaller.
 fn smaller(case: &Case) -> Vec<Case> {
     let mut all = Vec::new();
     let steps = case.steps.len();
-    // First many at once.
+    // Tries to leave out many steps at once first.
     for part in [steps / 2, steps / 4, 1] {
         for at in (0..steps).step_by(part.max(1)) {
             let mut smaller = case.clone();

@@ -5,31 +5,31 @@ use crate::case::{
     Reads, Request, RequestBody, Settings, Shape, Step, Transport,
 };
 
-/// How many bytes a body has at most.
+/// The largest size of a body, in bytes.
 pub(crate) const MAX_SIZE: usize = 40_000;
-/// From where on a body's bytes lie in the static, at most.
+/// The largest offset of a body in the static.
 pub(crate) const MAX_OFFSET: usize = 10_000;
 
 /// The features that cases may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Breadth {
-    /// Plain requests for full and streamed bodies, each with memory of its own.
+    /// Plain requests for full and streamed bodies, each in its own memory.
     Own,
     /// Plain requests, some without jobs, for bodies that share memory.
     Shared,
-    /// All there is.
+    /// All features.
     Everything,
 }
 
 impl Case {
-    /// The case of this seed, of either protocol.
+    /// Creates the case of this seed, of either protocol.
     pub fn of_seed(seed: u64) -> Self {
         let mut dice = Dice(fastrand::Rng::with_seed(seed));
         let protocol = dice.pick(&[Protocol::Http1, Protocol::Http2]);
         dice.case(protocol, Breadth::Everything)
     }
 
-    /// The case of this seed, of this kind.
+    /// Creates the case of this seed, protocol and breadth.
     pub fn random(seed: u64, protocol: Protocol, breadth: Breadth) -> Self {
         Dice(fastrand::Rng::with_seed(seed)).case(protocol, breadth)
     }
@@ -55,7 +55,7 @@ impl Dice {
         of[self.below(of.len())].clone()
     }
 
-    /// A number below this, of any order of magnitude.
+    /// Returns a number below this, of any order of magnitude.
     fn magnitude(&mut self, end: usize) -> usize {
         let bits = self.between(1, end.ilog2() as usize + 2);
         self.below(end.min(1 << bits))
@@ -212,7 +212,7 @@ impl Dice {
         let body = match self.below(6) {
             _ if method != Method::Post => RequestBody::None,
             0..3 => RequestBody::Length(size),
-            // h2 takes thousands of frames that hold next to nothing for an attack.
+            // h2 treats thousands of nearly empty frames as an attack.
             3..5 => RequestBody::Chunked(size, self.magnitude(2_000).max(size / 50) + 1),
             _ => RequestBody::Unfinished(size),
         };

@@ -1,8 +1,8 @@
-//! HTTP/1: requests, and what the server wrote.
+//! HTTP/1: writes requests, and parses the server's responses.
 
 use crate::case::{Method, Request, RequestBody};
 
-/// The n-th request.
+/// Encodes the n-th request.
 pub(crate) fn request(n: usize, request: &Request) -> Vec<u8> {
     let method = match request.method {
         Method::Get | Method::Connect => "GET",
@@ -47,23 +47,23 @@ pub(crate) fn request(n: usize, request: &Request) -> Vec<u8> {
     [head.into_bytes(), body].concat()
 }
 
-/// A response, as far as it was written.
+/// A response, as far as it has been written.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Written {
     pub(crate) status: u16,
-    /// How many bytes of the body there are, without its transfer coding.
+    /// The length of the body so far, without its transfer coding.
     pub(crate) body: usize,
-    /// Where it ends, if it does.
+    /// The offset of its end, if the end has been written.
     pub(crate) end: Option<usize>,
-    /// It ends with the connection, and `end` is how far it has come.
+    /// The response ends with the connection, and `end` is its end so far.
     pub(crate) until_close: bool,
 }
 
-/// The responses in these bytes, of which the n-th has no content but for its status if `is_head(n)`.
+/// Parses the responses. The n-th has no content, whatever its head says, if `is_head(n)`.
 ///
 /// # Errors
 ///
-/// The bytes that are no response.
+/// Returns a description of the bytes that are not a response.
 pub(crate) fn responses(bytes: &[u8], is_head: impl Fn(usize) -> bool) -> Result<Vec<Written>, String> {
     let mut responses = Vec::new();
     let mut at = 0;
@@ -109,7 +109,7 @@ fn status(line: &str) -> Option<u16> {
     line.get(..3)?.parse().ok()
 }
 
-/// How much content these chunks have, and where the last one ends with its trailers.
+/// Returns the length of the content, and the offset after the last chunk and its trailers.
 fn chunks(bytes: &[u8]) -> Result<(usize, Option<usize>), String> {
     let (mut body, mut at) = (0, 0);
     while let Some(line) = find(&bytes[at.min(bytes.len())..], b"\r\n") {

@@ -1,4 +1,4 @@
-//! HTTP/2: frames of a client (RFC 9113), and those that the server wrote.
+//! HTTP/2 (RFC 9113): writes a client's frames, and parses the server's.
 
 use std::collections::BTreeMap;
 
@@ -19,10 +19,10 @@ const ACK: u8 = 0x1;
 const END_HEADERS: u8 = 0x4;
 const PADDED: u8 = 0x8;
 
-/// A window's maximum.
+/// The largest window.
 pub(crate) const MAX_WINDOW: u32 = (1 << 31) - 1;
 
-/// The stream of the n-th request.
+/// Returns the stream of the n-th request.
 pub(crate) fn stream(n: usize) -> u32 {
     2 * n as u32 + 1
 }
@@ -32,7 +32,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// How a client begins.
+/// Encodes the client's connection preface.
 pub(crate) fn preface(settings: &Settings) -> Vec<u8> {
     const INITIAL_WINDOW_SIZE: u16 = 4;
     const MAX_FRAME_SIZE: u16 = 5;
@@ -71,7 +71,7 @@ pub(crate) fn reset(stream: u32) -> Vec<u8> {
     frame(RST_STREAM, 0, stream, &CANCEL.to_be_bytes())
 }
 
-/// Makes a stream depend on none, with a weight of 16.
+/// Makes a stream depend on no other, with a weight of 16.
 pub(crate) fn priority(stream: u32) -> Vec<u8> {
     frame(PRIORITY, 0, stream, &[0, 0, 0, 0, 15])
 }
@@ -80,7 +80,7 @@ pub(crate) fn goaway(last_stream: u32) -> Vec<u8> {
     frame(GOAWAY, 0, 0, &[last_stream.to_be_bytes(), 0_u32.to_be_bytes()].concat())
 }
 
-/// A frame of a type that nobody knows.
+/// Encodes a frame of an unknown type.
 pub(crate) fn unknown() -> Vec<u8> {
     frame(0xbe, 0xff, 0, b"what?")
 }
@@ -89,7 +89,7 @@ pub(crate) fn data(stream: u32, bytes: usize) -> Vec<u8> {
     frame(DATA, 0, stream, &vec![b'b'; bytes])
 }
 
-/// The n-th request.
+/// Encodes the n-th request.
 pub(crate) fn request(n: usize, request: &Request) -> Vec<u8> {
     let stream = stream(n);
     let head = head(n, request);
@@ -123,7 +123,7 @@ pub(crate) fn request(n: usize, request: &Request) -> Vec<u8> {
     frames
 }
 
-/// The fields, without compression but for the names of the static table (RFC 7541, appendix A).
+/// Encodes the fields without compression, except for names from the static table (RFC 7541, appendix A).
 fn head(n: usize, request: &Request) -> Vec<u8> {
     const AUTHORITY: u8 = 1;
     const METHOD: u8 = 2;
@@ -161,20 +161,20 @@ fn head(n: usize, request: &Request) -> Vec<u8> {
 /// The server's frames on one stream.
 #[derive(Debug, Default)]
 pub(crate) struct Written {
-    /// How many bytes of DATA there are.
+    /// The number of DATA bytes.
     pub(crate) body: usize,
-    /// Where the last whole DATA frame ends.
+    /// The offset of the end of the last whole DATA frame.
     pub(crate) data_end: Option<usize>,
-    /// Where the head ends, and each whole DATA frame, and how many bytes of DATA there are by then.
+    /// The end of the head and of each whole DATA frame, each with the number of DATA bytes up to there.
     ends: Vec<(usize, usize)>,
-    /// Where the frame ends that ends the stream.
+    /// The offset after the frame that ends the stream.
     pub(crate) end: Option<usize>,
     /// The server has reset it.
     pub(crate) reset: bool,
 }
 
 impl Written {
-    /// Where the frame ends that has the last of so many bytes.
+    /// Returns the end of the frame that completes this many bytes.
     pub(crate) fn end_of(&self, bytes: usize) -> Option<usize> {
         self.ends.iter().find(|(_, body)| *body >= bytes).map(|(end, _)| *end)
     }
@@ -184,19 +184,19 @@ impl Written {
 #[derive(Debug, Default)]
 pub(crate) struct Frames {
     pub(crate) streams: BTreeMap<u32, Written>,
-    /// How many SETTINGS of its own.
+    /// The number of SETTINGS frames, without acknowledgements.
     pub(crate) settings: usize,
-    /// How many PINGs of its own.
+    /// The number of PING frames, without acknowledgements.
     pub(crate) pings: usize,
-    /// How many GOAWAYs with an error.
+    /// The number of GOAWAY frames with an error.
     pub(crate) errors: usize,
 }
 
-/// The frames in these bytes.
+/// Parses the frames.
 ///
 /// # Errors
 ///
-/// The frame that no server may send.
+/// Returns a description of a frame that a server must not send.
 pub(crate) fn frames(bytes: &[u8]) -> Result<Frames, String> {
     let mut frames = Frames::default();
     let mut at = 0;

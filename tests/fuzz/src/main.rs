@@ -18,7 +18,7 @@ const USAGE: &str = "usage: defer-fuzz [--seconds S | --cases N] [--from SEED]
 Plays random cases against `defer_axum::serve`, with the seeds from SEED (0) on, for S seconds (60) or N of them.
 With --seed it plays that one case, and prints it.";
 
-/// How long one case may take.
+/// The longest that one case may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Options {
@@ -117,7 +117,7 @@ fn fuzz(options: &Options) -> ExitCode {
     }
 }
 
-/// The case that a thread plays, and since when.
+/// The case that a thread is playing, and when it started.
 #[derive(Default)]
 struct Now(Mutex<Option<(u64, Instant)>>);
 

@@ -1,4 +1,4 @@
-//! The promises that must hold, whatever was played.
+//! Checks the promises that must hold whatever is played.
 
 use std::{
     cell::{Cell, RefCell},
@@ -17,22 +17,23 @@ use crate::{
     world::{JobKey, Place, Told, World},
 };
 
-/// The part of a response that the connection has taken.
+/// The part of a response that the connection has accepted.
 #[derive(Debug)]
 pub(crate) struct Seen {
-    /// The status, over HTTP/1.
+    /// The status. HTTP/1 only.
     status: Option<u16>,
-    /// How many bytes of the body.
+    /// The number of body bytes.
     body: usize,
-    /// Where it ends, if that can be seen.
+    /// The offset of its end, if the end is visible.
     end: Option<usize>,
-    /// How much must have been flushed for the response to be sent. Over HTTP/2 trailers may be outstanding.
+    /// The offset up to which everything must be flushed before the response counts as sent. Over HTTP/2 trailers may still
+    /// be outstanding.
     sent_from: Option<usize>,
     /// The server has reset the stream.
     reset: bool,
 }
 
-/// By the number of their request.
+/// Keyed by the number of the request.
 type AllSeen = BTreeMap<usize, Seen>;
 
 pub(crate) struct Oracle<'a> {
@@ -41,7 +42,7 @@ pub(crate) struct Oracle<'a> {
     world: World,
     pipe: Pipe,
     stopped: RefCell<Option<JoinHandle<ShutdownReport>>>,
-    /// More time has passed than a response may take, where there is a limit.
+    /// A step let more time pass than a response may take. Only with a limit.
     pub(crate) waited: Cell<bool>,
 }
 
@@ -57,7 +58,7 @@ impl<'a> Oracle<'a> {
         }
     }
 
-    /// Shuts the server down, if that was not done before.
+    /// Shuts the server down, unless that has already happened.
     pub(crate) fn stops(&self, server: Option<Server<()>>) {
         if let Some(server) = server {
             self.stopped.replace(Some(tokio::spawn(server.stop())));
@@ -72,7 +73,7 @@ impl<'a> Oracle<'a> {
         &self.exchange(n).answer
     }
 
-    /// Parses what the server wrote.
+    /// Parses what the server has written.
     pub(crate) fn look(&self) -> Result<AllSeen, String> {
         match self.case.protocol {
             Protocol::Http1 => {
@@ -116,7 +117,7 @@ impl<'a> Oracle<'a> {
         }
     }
 
-    /// Each job was told the truth.
+    /// Checks what each job was told.
     pub(crate) fn check_told(&self, client: &Client, seen: &AllSeen) -> Result<(), String> {
         let state = self.world.state();
         for told in state.ran.iter().chain(&state.asked) {
@@ -156,7 +157,7 @@ impl<'a> Oracle<'a> {
             Delivery::Finished => self.by == By::Axum || self.is_upgrade(n),
             Delivery::Disconnected => {
                 let complete = seen.get(&n).is_some_and(|seen| seen.end.is_some());
-                // Over HTTP/1 the next handler may take the connection down with it, before this response was flushed.
+                // Over HTTP/1 a failure of the next handler may close the connection before this response is flushed.
                 let dragged = self.case.protocol == Protocol::Http1
                     && (n + 1..self.world.requests()).any(|later| {
                         let answer = self.answer(later);
@@ -168,7 +169,7 @@ impl<'a> Oracle<'a> {
             Delivery::Unfinished => self.case.app.releases_after && self.waited.get(),
             Delivery::Cancelled => gone || answer.course == Course::TimesOut,
             Delivery::Panicked => {
-                // h2 0.4.20 asserts when a connection ends that it has no streams left, and sometimes it has.
+                // h2 0.4.20 asserts at the end of a connection that it has no streams left, which is not always true.
                 let asserts = cfg!(debug_assertions) && self.case.protocol == Protocol::Http2 && client.broke;
                 answer.course == Course::Panics || matches!(fault, Some(Fault::Panics(_))) || asserts
             }
@@ -177,7 +178,7 @@ impl<'a> Oracle<'a> {
         if is_true { Ok(()) } else { Err(format!("untrue: {told:?}, of {:?}", seen.get(&n))) }
     }
 
-    /// Whether a response that was sent has this status.
+    /// Returns whether a response that was sent may have this status.
     fn is_status(&self, n: usize, status: Option<u16>, seen: &AllSeen) -> bool {
         let written = seen.get(&n).and_then(|seen| seen.status);
         let answer = self.answer(n);
@@ -195,7 +196,7 @@ impl<'a> Oracle<'a> {
         })
     }
 
-    /// Whether the response may be to an upgrade over HTTP/2, which has no end of its own.
+    /// Returns whether the response may belong to an upgrade over HTTP/2, which has no end of its own.
     fn is_upgrade(&self, n: usize) -> bool {
         self.case.protocol == Protocol::Http2 && self.exchange(n).request.method == Method::Connect
     }
@@ -214,7 +215,7 @@ impl<'a> Oracle<'a> {
         };
         let is_true = match self.case.protocol {
             _ if unanswered => told.bytes == 0,
-            // The response goes on, or hyper writes what it has.
+            // The response continues, or hyper still writes what it has.
             _ if told.delivery == Delivery::Unfinished
                 || told.delivery == Delivery::Failed && answer.is_short() =>
             {
@@ -234,7 +235,7 @@ impl<'a> Oracle<'a> {
         Ok(())
     }
 
-    /// The size of a response's body, if nothing changes it.
+    /// Returns the size of the body, unless something changes it.
     fn size_of(&self, n: usize) -> Option<usize> {
         let Exchange { request, answer } = self.exchange(n);
         let is_plain = matches!(self.case.app.outer, Outer::None | Outer::Passes | Outer::CatchesPanics)
@@ -245,7 +246,7 @@ impl<'a> Oracle<'a> {
         is_plain.then_some(answer.size.min(answer.announces().unwrap_or(usize::MAX)))
     }
 
-    /// How many bytes the head of the response that goes out announces, if that is the handler's.
+    /// Returns the length that the outgoing head announces, if the handler set it.
     fn announced(&self, n: usize) -> Option<usize> {
         let Exchange { request, answer } = self.exchange(n);
         let is_handlers = matches!(self.case.app.outer, Outer::None | Outer::Passes | Outer::CatchesPanics)
@@ -256,8 +257,8 @@ impl<'a> Oracle<'a> {
         }
     }
 
-    /// Every job of a response that was taken in full has been released, as sent. Everything is at rest, and nothing is
-    /// in the way.
+    /// Checks that every job of a completely accepted response was released as `Sent`. Call it only at rest, with nothing
+    /// blocked.
     pub(crate) fn check_released(&self, client: &Client, seen: &AllSeen) -> Result<(), String> {
         if self.by == By::Axum {
             return Ok(());
@@ -266,18 +267,18 @@ impl<'a> Oracle<'a> {
         let ran: BTreeMap<JobKey, Delivery> =
             state.ran.iter().map(|told| (told.job, told.delivery)).collect();
         for job in state.deferred.iter().filter(|job| job.place != Place::Inner) {
-            // Over HTTP/2 the end may come long after what was announced, unless the client leaves in between.
+            // Over HTTP/2 the end may come long after the announced length, unless the client leaves in between.
             let is_whole = self.case.protocol == Protocol::Http2
                 && self.announced(job.n).is_some()
                 && self.answer(job.n).fault().is_none()
-                // One that is deferred after all that was announced waits for the surplus that went before.
+                // A job deferred after the announced length waits until the surplus before it is written.
                 && job.place != Place::Stream
                 && !client.broke
                 && !client.withdrawn.contains(&job.n);
             let whole = |seen: &Seen| seen.end.or(seen.sent_from.filter(|_| is_whole));
             let Some(end) = seen.get(&job.n).and_then(whole) else { continue };
             let ended = ran.get(job).copied();
-            // The handler was over before the response that a layer gave instead of its own.
+            // The handler had ended before a layer answered in its place.
             let unanswered = match self.answer(job.n).course {
                 Course::TimesOut => ended == Some(Delivery::Cancelled),
                 Course::Panics => ended == Some(Delivery::Panicked) && job.place == Place::Handler,
@@ -287,7 +288,7 @@ impl<'a> Oracle<'a> {
             if ended.is_none() && self.may_be_late(job.n) {
                 continue;
             }
-            // The next handler has taken the connection down before the flush.
+            // The next handler closed the connection before the flush.
             if ended == Some(Delivery::Disconnected) && self.pipe.is_closed() && self.pipe.flushed() < end {
                 continue;
             }
@@ -295,7 +296,7 @@ impl<'a> Oracle<'a> {
                 || upgraded
                 || match ended {
                     Some(Delivery::Unfinished) => true,
-                    // Over HTTP/2 a stream may end short of what was announced.
+                    // Over HTTP/2 a stream may end short of the announced length.
                     Some(Delivery::Failed) => self.answer(job.n).is_short(),
                     _ => false,
                 };
@@ -309,19 +310,19 @@ impl<'a> Oracle<'a> {
         Ok(())
     }
 
-    /// Whether the flush that follows a response may wait for the next response too, while the pipe is full: hyper 1.12 reads
-    /// the rest of a request's body, and the next request, before it flushes. A next response without jobs is not held back.
+    /// Returns whether the flush after a response may have to wait for the next response, because the pipe is full: hyper 1.12
+    /// reads the rest of the request's body, and the next request, before it flushes. A next response without jobs is not held.
     fn may_be_late(&self, n: usize) -> bool {
         self.case.protocol == Protocol::Http1 && self.leaves_some(n) && !self.pipe.has_room()
     }
 
-    /// Whether the handler leaves some of the request's body unread.
+    /// Returns whether the handler leaves some of the request's body unread.
     fn leaves_some(&self, n: usize) -> bool {
         let Exchange { request, answer } = self.exchange(n);
         request.body != RequestBody::None && answer.reads != Reads::All
     }
 
-    /// The requests whose responses have not come to their end, though the client has let everything through, and waits.
+    /// Returns the requests whose responses have not ended although the client has let everything through.
     pub(crate) fn unanswered(&self, client: &Client, seen: &AllSeen) -> BTreeSet<usize> {
         if client.broke || self.stopped.borrow().is_some() {
             return BTreeSet::new();
@@ -331,8 +332,8 @@ impl<'a> Oracle<'a> {
             let answered = seen.is_some_and(|seen| seen.end.is_some() || seen.sent_from.is_some());
             let unfinished = matches!(self.exchange(*n).request.body, RequestBody::Unfinished(_));
             let excused = match self.case.protocol {
-                // hyper 1.12 forgets requests that follow one whose body was not read, until it is woken: which of them,
-                // under axum's server too, depends on when the response went out.
+                // hyper 1.12 forgets requests that follow one with an unread body until something wakes it. Under axum's server,
+                // too, the response's timing decides which ones.
                 Protocol::Http1 => self.pipe.is_closed() || (0..*n).any(|before| self.leaves_some(before)),
                 Protocol::Http2 => {
                     client.withdrawn.contains(n) || self.is_upgrade(*n) || seen.is_some_and(|seen| seen.reset)
@@ -343,12 +344,12 @@ impl<'a> Oracle<'a> {
         (0..client.requests).filter(is_held_up).collect()
     }
 
-    /// Whether the server is down.
+    /// Returns whether the server has stopped.
     pub(crate) fn has_stopped(&self) -> bool {
         self.stopped.borrow().as_ref().is_some_and(JoinHandle::is_finished)
     }
 
-    /// Every job has run once, and is counted once. The server is down.
+    /// Checks that every job ran once and was counted once. Call it once the server has stopped.
     pub(crate) fn check_ended(
         &self,
         runner: &Runner,

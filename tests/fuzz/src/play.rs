@@ -22,20 +22,20 @@ use crate::{
     world::World,
 };
 
-/// Plays a case under `defer_axum::serve`, and checks after each step that what jobs were told is true.
+/// Plays a case under `defer_axum::serve`. Checks after each step what jobs were told.
 ///
 /// # Errors
 ///
-/// The promise that was broken, and how.
+/// Returns the broken promise, and the reason.
 pub fn play(case: &Case) -> Result<Counts, String> {
     play_by(By::Defer, case)
 }
 
-/// Plays a case under this server. Under axum's, the checks are fewer, and made for [`Breadth::Shared`](crate::Breadth).
+/// Plays a case under this server. Under axum's there are fewer checks, made for [`Breadth::Shared`](crate::Breadth).
 ///
 /// # Errors
 ///
-/// The promise that was broken, and how.
+/// Returns the broken promise, and the reason.
 pub fn play_by(by: By, case: &Case) -> Result<Counts, String> {
     let (counts, stuck) = caught(|| {
         at_rest(|rest| async move {
@@ -68,15 +68,15 @@ pub fn play_by(by: By, case: &Case) -> Result<Counts, String> {
     Ok(counts)
 }
 
-/// The parts that do not go on.
+/// The parts that are stuck.
 struct Stuck {
-    /// The requests whose responses do not come to their end, and that should.
+    /// The requests whose responses should have ended.
     unanswered: BTreeSet<usize>,
-    /// Whether the server stops once its client has left.
+    /// The server stops once its client has left.
     stops: bool,
 }
 
-/// Returns what is stuck under axum's server, too: hyper 1.12 forgets some requests that follow one whose body was not read.
+/// Returns what gets stuck under axum's server too: hyper 1.12 forgets some requests that follow one with an unread body.
 fn stuck_under_axum(case: &Case) -> Result<Stuck, String> {
     caught(|| {
         at_rest(|rest| async move {
@@ -95,7 +95,7 @@ fn caught<T>(play: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(play)).unwrap_or_else(|_| Err("played: a panic".to_owned()))
 }
 
-/// Tells when nothing can go on.
+/// Signals that every task is waiting.
 struct Rest(Arc<Notify>);
 
 impl Rest {
@@ -104,13 +104,13 @@ impl Rest {
     }
 }
 
-/// Runs a future that can wait until every other task waits.
+/// Runs a future that can wait until all other tasks are waiting.
 fn at_rest<F: Future>(future: impl FnOnce(Rest) -> F) -> F::Output {
     let parks = Arc::new(Notify::new());
     let rest = Rest(parks.clone());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
-        // It is never idle, so no time passes but what a step lets pass.
+        // This runtime is never idle, so only steps let time pass.
         .start_paused(true)
         .on_thread_park(move || parks.notify_waiters())
         .build()
@@ -118,7 +118,7 @@ fn at_rest<F: Future>(future: impl FnOnce(Rest) -> F) -> F::Output {
     runtime.block_on(future(rest))
 }
 
-/// How long a server waits for its connections, by default.
+/// The default time that a server waits for its connections.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(15);
 
 struct Play<'a> {
@@ -222,7 +222,7 @@ impl<'a> Play<'a> {
         }
     }
 
-    /// Lets every task go on until nothing happens any more. The client answers what the server has to know.
+    /// Lets every task run until nothing changes any more. The client reacts to what it has to.
     async fn settle(&mut self) {
         self.rest.settle().await;
         if self.case.protocol == Protocol::Http1 || self.client.over {
@@ -235,8 +235,8 @@ impl<'a> Play<'a> {
     }
 
     fn check(&self) -> Result<(), String> {
-        // h2 puts the frames of several streams into one buffer, and flushes when all of that is written: while the pipe is
-        // full, a release may wait for the rest of it.
+        // h2 puts frames of several streams into one buffer, and flushes once all of it is written. While the pipe is full, a
+        // release may have to wait for the rest.
         let is_exact = self.case.protocol == Protocol::Http1 || self.pipe.has_room();
         let seen = self.oracle.look()?;
         self.oracle.check_told(&self.client, &seen)?;
@@ -246,7 +246,7 @@ impl<'a> Play<'a> {
         Ok(())
     }
 
-    /// Lets everything through. Returns the requests whose responses do not come to their end, and that should.
+    /// Lets everything through. Returns the requests whose responses should end and do not.
     async fn let_through(&mut self) -> BTreeSet<usize> {
         self.pipe.block_flushes(false);
         self.flushes_blocked = false;
@@ -254,7 +254,7 @@ impl<'a> Play<'a> {
         self.world.open();
         self.settle().await;
         if !self.client.over {
-            // Bytes that are no frame fail the check that follows.
+            // The next check reports bytes that are not a frame.
             let frames = match self.case.protocol {
                 Protocol::Http1 => http2::Frames::default(),
                 Protocol::Http2 => self.pipe.with_accepted(http2::frames).unwrap_or_default(),
@@ -277,7 +277,7 @@ impl<'a> Play<'a> {
         self.oracle.has_stopped()
     }
 
-    /// Checks what can only be known once the server is down.
+    /// Checks what is known only once the server has stopped.
     fn end(mut self, stopped: bool) -> Result<Counts, String> {
         let seen = self.oracle.look()?;
         self.oracle.check_told(&self.client, &seen)?;

@@ -17,7 +17,7 @@ use crate::{
     generate::MAX_SIZE,
 };
 
-/// The one buffer that all have.
+/// The buffer that responses share.
 static CACHED: LazyLock<Bytes> = LazyLock::new(|| vec![b'x'; MAX_SIZE].into());
 
 /// The origin of a job.
@@ -25,13 +25,13 @@ static CACHED: LazyLock<Bytes> = LazyLock::new(|| vec![b'x'; MAX_SIZE].into());
 pub(crate) enum Place {
     Handler,
     Stream,
-    /// The handler of a request made in this process.
+    /// The handler of a request made within this process.
     Inner,
     /// A layer outside the handler's `DeferLayer`, within another one.
     Outer,
 }
 
-/// A job: the number of its request, who deferred it, and its number among all.
+/// A job: the number of its request, where it was deferred, and its number among all jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct JobKey {
     pub(crate) n: usize,
@@ -39,18 +39,18 @@ pub(crate) struct JobKey {
     number: usize,
 }
 
-/// The response that a job saw, and when.
+/// The response as a job saw it, and when.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Told {
     pub(crate) job: JobKey,
     pub(crate) delivery: Delivery,
     pub(crate) status: Option<u16>,
     pub(crate) bytes: usize,
-    /// How many bytes the connection had taken and flushed.
+    /// The number of bytes that the connection had accepted and flushed.
     pub(crate) flushed: usize,
 }
 
-/// A clone is the same world.
+/// Clones share one world.
 #[derive(Clone, Debug)]
 pub(crate) struct World(Arc<Shared>);
 
@@ -65,13 +65,13 @@ struct Shared {
 #[derive(Debug, Default)]
 pub(crate) struct State {
     pub(crate) deferred: Vec<JobKey>,
-    /// The jobs whose condition was asked.
+    /// The jobs whose condition was checked.
     pub(crate) asked: Vec<Told>,
     /// The jobs that ran.
     pub(crate) ran: Vec<Told>,
-    /// How many jobs were told to fail, or to panic.
+    /// The number of jobs that were told to fail or to panic.
     pub(crate) failing: u64,
-    /// How often the n-th request may still pass its gate.
+    /// How many more times the n-th request may pass its gate.
     passes: Vec<usize>,
     open: bool,
     wakers: Vec<Waker>,
@@ -92,17 +92,17 @@ impl World {
         &self.0.exchanges[n]
     }
 
-    /// How many requests the case has.
+    /// Returns the number of requests in the case.
     pub(crate) fn requests(&self) -> usize {
         self.0.exchanges.len()
     }
 
-    /// The first bytes of the one buffer that all have.
+    /// Returns the first bytes of the shared buffer.
     pub(crate) fn cached(&self, size: usize) -> Bytes {
         CACHED.slice(..size)
     }
 
-    /// The router for requests that are made in this process. It has this world, so that has to lose it in the end.
+    /// The router for requests made within this process. It holds this world, so it is removed in the end.
     pub(crate) fn inner(&self) -> MutexGuard<'_, Option<Router>> {
         self.0.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -178,7 +178,7 @@ impl World {
         });
     }
 
-    /// Lets everything pass from here on.
+    /// Opens every gate from now on.
     pub(crate) fn open(&self) {
         self.change(|state| state.open = true);
     }

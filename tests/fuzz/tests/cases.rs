@@ -1,4 +1,4 @@
-//! A few seconds of the fuzzer, the same each time.
+//! Plays a few seconds of fuzzing, with the same seeds each time.
 
 use defer_fuzz::{Breadth, ByProtocol, Case, Protocol, check, play_seed};
 use defer_tests::By;
@@ -20,7 +20,7 @@ fn a_seed_is_the_same_case_each_time() {
     for seed in 0..100 {
         assert_eq!(format!("{}", Case::of_seed(seed)), format!("{}", Case::of_seed(seed)));
     }
-    // And on every machine: this is what the first steps of one were when this was written.
+    // The seeds give the same cases on every machine. These are the first steps of one, as of when this was written.
     let steps = Case::of_seed(1).steps;
     assert_eq!(format!("{:?}", &steps[..4]), "[Allow(27934), Allow(38477), BreakWrites, Allow(37)]");
 }
@@ -35,8 +35,8 @@ fn the_seeds_of_the_program_are_of_both_protocols() {
     assert!(all.http1.cases > 0 && all.http2.cases > 0, "{all}");
 }
 
-/// h2 answers a PING before it reads on. Where that has to wait for the socket, it handles the rest of what it has read, a
-/// reset too, once it has written.
+/// h2 answers a PING before it reads on. If the answer has to wait for the socket, h2 handles everything else it has read,
+/// including a reset, once it has written.
 #[test]
 fn a_response_that_is_reset_behind_a_ping_is_not_sent() {
     use defer_fuzz::{Exchange, Step, play};
@@ -59,7 +59,7 @@ fn a_response_that_is_reset_behind_a_ping_is_not_sent() {
     }
 }
 
-/// hyper 1.12 flushes after 16 pieces of a body, and asks for no more if that was all that was announced.
+/// hyper 1.12 flushes after 16 pieces of a body, and does not ask for more once it has the announced length.
 #[test]
 fn a_body_that_is_cut_off_at_a_flush_is_sent_with_that() {
     use defer_fuzz::{

@@ -1,5 +1,5 @@
-//! The hand-written concurrency of `defer-core`, compiled a second time against [loom]'s primitives, and explored in
-//! every order that a few threads can take: `cargo test -p defer-loom`.
+//! Compiles the hand-written concurrency of `defer-core` against [loom]'s primitives, and explores every order that a few
+//! threads can take: `cargo test -p defer-loom`.
 //!
 //! [loom]: https://docs.rs/loom
 

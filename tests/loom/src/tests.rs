@@ -17,14 +17,14 @@ use crate::{
     stats::{Counters, Final},
 };
 
-/// Every order of the threads' steps that has at most this many switches where a thread could have gone on.
+/// Explores every order of the threads' steps with at most this many preemptions.
 fn explore(switches: usize, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = Builder::new();
     builder.preemption_bound = Some(switches);
     builder.check(model);
 }
 
-/// Waits for room, as a response does that is held back.
+/// Waits for room, as a held response does.
 async fn admitted(capacity: &Capacity, jobs: usize) {
     let mut ticket = Ticket::default();
     poll_fn(|cx| {
@@ -35,7 +35,7 @@ async fn admitted(capacity: &Capacity, jobs: usize) {
     .await;
 }
 
-/// Does the work of the task that lets held responses through, at once.
+/// Lets held responses through right here, instead of in a task.
 fn refill(capacity: &Capacity, mut admitted: Admitted) {
     while admitted == Admitted::MoreSoon {
         admitted = capacity.admit();
@@ -71,7 +71,7 @@ fn two_responses_that_wait_are_both_let_through_whoever_is_first() {
             let capacity = capacity.clone();
             thread::spawn(move || {
                 block_on(admitted(&capacity, jobs));
-                // Its jobs are released, and start.
+                // The response's jobs are released, and start.
                 capacity.take(jobs);
                 give_back(&capacity, jobs);
             })
@@ -123,7 +123,7 @@ fn room_is_never_taken_twice_where_jobs_are_shed() {
     });
 }
 
-/// A list of jobs that runs one of them, on the thread that starts it.
+/// A list of jobs that runs one of them on the thread that starts it.
 #[derive(Clone)]
 struct List(Arc<Shared>);
 

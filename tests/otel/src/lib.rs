@@ -1,5 +1,5 @@
-//! Tests the data that OpenTelemetry gets about jobs. A crate of its own, because its features add fields to the spans of all
-//! others.
+//! Tests the data that OpenTelemetry gets about jobs. This is a separate crate because its features add fields to the spans
+//! of all others.
 
 #![cfg(test)]
 #![allow(clippy::unwrap_used, reason = "these are tests")]
@@ -135,7 +135,7 @@ async fn a_job_s_span_is_linked_to_its_request_s_which_has_ended_before() {
             };
             let server = by.serve_app(app, &runner).await;
             assert_eq!(Tcp::connect(server.addr).await.get("/hello").await.status, 200);
-            // The request's span ends while the job waits.
+            // The request's span ends while the job is waiting.
             let request = traces.until("request", 1).await.remove(0);
             assert!(traces.named("process SendWelcome").is_empty());
             turns.add_permits(2);
@@ -175,7 +175,7 @@ async fn a_queued_job_takes_its_request_s_trace_along_and_so_do_the_jobs_that_it
     let resume = async |envelope: &Envelope| {
         assert_eq!(envelope.metadata["traceparent"], parent);
         let resume = Resume::new(envelope.id, 0, envelope.metadata.clone());
-        // A worker's span is not where the job comes from.
+        // A job does not originate in a worker's span.
         let _worker = tracing::info_span!("worker").entered();
         if envelope.name == "Queued" { runner.resume(Queued, resume) } else { runner.resume(Parted, resume) }
     };
@@ -221,7 +221,7 @@ async fn a_job_s_span_is_a_part_of_its_request_s_trace_where_that_is_wanted() {
     server.stop().await;
 }
 
-/// Otherwise each line of the log would have them.
+/// Otherwise every log line would carry these fields.
 #[tokio::test]
 async fn what_only_opentelemetry_needs_is_no_field_of_the_span() {
     let (traced, logging) = defer_tests::Traced::start(tracing::Level::INFO);

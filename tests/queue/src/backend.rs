@@ -18,7 +18,7 @@ pub enum Backend {
 }
 
 impl Backend {
-    /// Those that the tests are run on.
+    /// The databases that the tests run on.
     pub const ALL: &[Self] =
         if cfg!(feature = "servers") { &[Self::Sqlite, Self::Postgres] } else { &[Self::Sqlite] };
 
@@ -41,9 +41,9 @@ impl Backend {
     }
 }
 
-/// Runs a scenario on each database, at the same time.
+/// Runs a scenario on every database at the same time.
 pub async fn on_each(scenario: impl AsyncFn(Backend)) {
-    /// Says which of them failed.
+    /// Names the databases on which it failed.
     struct On(Backend);
     impl Drop for On {
         fn drop(&mut self) {
@@ -84,17 +84,17 @@ impl Place {
         Log(self.folder.path().join(name))
     }
 
-    /// Writes an empty file, which a job waits for.
+    /// Creates an empty file that a job waits for.
     pub fn touch(&self, name: &str) {
         std::fs::write(self.folder.path().join(name), "").unwrap();
     }
 
-    /// Executes statements, as any client of the database.
+    /// Executes statements, as any client of the database can.
     pub async fn execute(&self, sql: &str) {
         self.try_execute(sql).await.unwrap();
     }
 
-    /// Executes a statement that the database may refuse.
+    /// Executes a statement that the database may reject.
     pub async fn try_execute(&self, sql: &str) -> Result<(), defer_sqlx::sqlx::Error> {
         let sql = AssertSqlSafe(sql.to_owned());
         match self.backend {
@@ -111,7 +111,7 @@ impl Place {
         }
     }
 
-    /// Returns a number that a query selects.
+    /// Returns the number that a query selects.
     pub async fn number(&self, sql: &str) -> i64 {
         let sql = AssertSqlSafe(format!("SELECT CAST(({sql}) AS BIGINT)"));
         match self.backend {
@@ -126,7 +126,7 @@ impl Place {
         }
     }
 
-    /// Returns the texts that a query selects.
+    /// Returns the strings that a query selects.
     pub async fn texts(&self, sql: &str) -> Vec<String> {
         let sql = AssertSqlSafe(sql.to_owned());
         match self.backend {
@@ -149,7 +149,7 @@ impl Place {
     }
 }
 
-/// A write of somebody else that holds up all others.
+/// Another client's write that blocks all others.
 pub enum Lock {
     Sqlite(SqliteConnection),
     Postgres(PgConnection),
@@ -172,7 +172,7 @@ impl Place {
         }
     }
 
-    /// Holds up the beats of all holders.
+    /// Blocks the heartbeats of all holders.
     pub async fn lock_holders(&self) -> Lock {
         let mut connection = PgConnection::connect(&self.url).await.unwrap();
         let lock = "BEGIN; LOCK TABLE defer_holders IN ACCESS EXCLUSIVE MODE";
@@ -180,7 +180,7 @@ impl Place {
         Lock::Postgres(connection)
     }
 
-    /// Makes the database refuse jobs with this in their payload.
+    /// Makes the database reject jobs with this text in their payload.
     pub async fn refuse(&self, text: &str) {
         self.execute(&match self.backend {
             Backend::Sqlite => format!(
@@ -194,7 +194,7 @@ impl Place {
         .await;
     }
 
-    /// Ends what [`refuse`](Self::refuse) began.
+    /// Undoes [`refuse`](Self::refuse).
     pub async fn refuse_nothing(&self) {
         self.execute(match self.backend {
             Backend::Sqlite => "DROP TRIGGER refuses",

@@ -1,4 +1,4 @@
-//! An HTTP client that sees the parts of a response as they come.
+//! An HTTP client that sees the parts of a response as they arrive.
 
 use std::{
     collections::BTreeSet,
@@ -36,7 +36,7 @@ impl Client {
         self.stream.write_all(request.as_bytes()).await
     }
 
-    /// Reads until the response has this, and forgets what was read by then.
+    /// Reads until the response contains this text, and discards everything read so far.
     pub async fn until(&mut self, text: &str) -> io::Result<String> {
         loop {
             let read = String::from_utf8_lossy(&self.read);
@@ -61,7 +61,7 @@ impl Client {
         }
     }
 
-    /// Reads so many bytes.
+    /// Reads this many bytes.
     pub async fn skip(&mut self, mut bytes: usize) -> io::Result<()> {
         let mut part = vec![0; 1 << 16];
         bytes -= self.read.len().min(bytes);
@@ -75,14 +75,14 @@ impl Client {
         Ok(())
     }
 
-    /// Returns whether nothing of a response is there, after a moment that would be enough.
+    /// Returns whether no part of a response has arrived. Waits a moment, in which it would.
     pub async fn has_nothing(&mut self) -> bool {
         let mut part = [0; 1];
         let moment = std::time::Duration::from_millis(100);
         self.read.is_empty() && tokio::time::timeout(moment, self.stream.peek(&mut part)).await.is_err()
     }
 
-    /// Makes a request. Returns the status of the response, once its head and a short body are there.
+    /// Sends a request. Returns the response's status once its head and a short body have arrived.
     pub async fn post(&mut self, path: &str) -> io::Result<u16> {
         self.send(path).await?;
         let head = self.until("\r\n\r\n").await?.to_lowercase();
@@ -99,7 +99,7 @@ impl Client {
     }
 }
 
-/// Clients that make requests with a note each, until there is no server any more.
+/// Clients that send requests with a different note each until the server is gone.
 #[derive(Debug)]
 pub struct Posts {
     acknowledged: Arc<Mutex<BTreeSet<u32>>>,
@@ -133,7 +133,7 @@ impl Posts {
         self.acknowledged.lock().unwrap().len()
     }
 
-    /// Waits until the clients have no server any more. Returns what was acknowledged.
+    /// Waits until the server is gone. Returns the notes that were acknowledged.
     pub async fn all(self) -> BTreeSet<u32> {
         for client in self.clients {
             client.await.unwrap();

@@ -1,10 +1,10 @@
-//! A Postgres of one test's own, which it stops and starts.
+//! A Postgres server that a test can stop and start.
 
 use std::{net::TcpListener, path::PathBuf, process::Command};
 
 use tempfile::TempDir;
 
-/// A server, which ends with this.
+/// A server that stops when this is dropped.
 #[derive(Debug)]
 pub struct Cluster {
     folder: TempDir,
@@ -13,13 +13,13 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Sets one up, and starts it.
+    /// Creates a server, and starts it.
     pub async fn start() -> Self {
         tokio::task::spawn_blocking(|| {
             let installed = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
             let programs = installed.map(|version| version.unwrap().path().join("bin")).max();
             let folder = tempfile::tempdir().unwrap();
-            // Nothing else listens there: it was free a moment ago.
+            // Nothing else should listen on this port: it was free a moment ago.
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
             let cluster = Self { folder, programs: programs.unwrap_or_default(), port };
             if is_root() {
@@ -42,7 +42,7 @@ impl Cluster {
         self.folder.path().join("data").display().to_string()
     }
 
-    /// Runs one of its programs. Postgres refuses to run as root.
+    /// Runs one of Postgres' programs. Postgres refuses to run as root.
     fn run(&self, program: &str, arguments: &[&str]) {
         let program = self.programs.join(program);
         let mut command = if is_root() {
@@ -72,12 +72,12 @@ impl Cluster {
         self.run("pg_ctl", &["-s", "-w", "-D", &self.data(), "-m", "fast", "stop"]);
     }
 
-    /// Makes it a replica from its next start on, which can only be read.
+    /// Makes the server a read-only replica from its next start on.
     pub fn make_replica(&self) {
         std::fs::write(self.folder.path().join("data/standby.signal"), "").unwrap();
     }
 
-    /// Makes a replica the server that can be written.
+    /// Promotes the replica to a server that accepts writes.
     pub fn promote(&self) {
         self.run("pg_ctl", &["-s", "-w", "-D", &self.data(), "promote"]);
     }
@@ -85,7 +85,7 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        // A test that failed may have stopped it.
+        // A failed test may have stopped it already.
         if std::path::Path::new(&self.data()).join("postmaster.pid").exists() {
             self.run("pg_ctl", &["-s", "-w", "-D", &self.data(), "-m", "immediate", "stop"]);
         }

@@ -1,4 +1,4 @@
-//! Job types that say in a file what they did.
+//! Job types that record in a file what they did.
 
 use std::{
     fs::OpenOptions,
@@ -10,13 +10,13 @@ use std::{
 use defer_axum::{BatchJob, Deferrable, Job, JobContext, JobError, JobResult};
 use serde::{Deserialize, Serialize};
 
-/// Where jobs say what they did. Part of a runner's state.
+/// The file in which jobs record what they did. It is part of a runner's state.
 #[derive(Clone, Debug)]
 pub struct Log(pub PathBuf);
 
 impl Log {
     pub fn note(&self, what: impl std::fmt::Display) {
-        // One write for each line, so that lines of several processes do not mix.
+        // One write per line, so that lines of several processes do not mix.
         let mut file = OpenOptions::new().create(true).append(true).open(&self.0).unwrap();
         file.write_all(format!("{what}\n").as_bytes()).unwrap();
     }
@@ -25,7 +25,7 @@ impl Log {
         lines(&self.0)
     }
 
-    /// Returns its lines in their alphabetical order.
+    /// Returns the lines in alphabetical order.
     pub fn sorted(&self) -> Vec<String> {
         let mut lines = self.lines();
         lines.sort();
@@ -39,7 +39,7 @@ impl Log {
 
 pub fn lines(path: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
-    // Another process may be in the midst of the last one.
+    // Another process may still be writing the last line.
     text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).map(str::to_owned).collect()
 }
 
@@ -57,7 +57,7 @@ impl Job for Note {
     }
 }
 
-/// Notes the numbers of its batch, on a line. None starts before there are twenty.
+/// Notes the numbers of its batch on one line. A batch needs twenty jobs to start.
 #[derive(Clone, Debug, Deferrable, Serialize, Deserialize)]
 #[defer(queue, batch = 20, within = "1h")]
 pub struct Together {
@@ -73,7 +73,7 @@ impl BatchJob for Together {
     }
 }
 
-/// Notes its number, and that of its outcome.
+/// Notes its number and the delivery of its response.
 #[derive(Clone, Debug, Deferrable, Serialize, Deserialize)]
 #[defer(queue)]
 pub struct Tells {
@@ -88,7 +88,7 @@ impl Job for Tells {
     }
 }
 
-/// Notes its begin, waits for a file, and notes its end.
+/// Notes its start, waits for a file, and notes its end.
 #[derive(Debug, Deferrable, Serialize, Deserialize)]
 #[defer(queue)]
 pub struct Waits {
@@ -101,7 +101,7 @@ impl Job for Waits {
         let log = cx.state::<Log>()?;
         log.note(format_args!("+{}", self.number));
         while !self.file.exists() {
-            // Another process writes the file, and tells nobody.
+            // Polled: another process creates the file.
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         log.note(format_args!("-{}", self.number));
@@ -121,7 +121,7 @@ impl Job for Crash {
     }
 }
 
-/// Fails with this text.
+/// Fails with this error.
 #[derive(Debug, Deferrable, Serialize, Deserialize)]
 #[defer(queue, tries = 1)]
 pub struct Fails {
@@ -135,7 +135,7 @@ impl Job for Fails {
     }
 }
 
-/// Fails in its first attempts, and notes each.
+/// Fails in its first attempts, and notes every attempt.
 #[derive(Debug, Deferrable, Serialize, Deserialize)]
 #[defer(queue, tries = 3, backoff = "1ms")]
 pub struct FailsFirst {
@@ -149,7 +149,7 @@ impl Job for FailsFirst {
     }
 }
 
-/// Notes its number. It is taken before others.
+/// Notes its number. Its priority lets it run before others.
 #[derive(Debug, Deferrable, Serialize, Deserialize)]
 #[defer(queue, priority = 9)]
 pub struct Urgent {
@@ -180,7 +180,7 @@ impl Job for ForTenant {
     }
 }
 
-/// Has a lot to store.
+/// Has a large payload.
 #[derive(Debug, Deferrable, Serialize, Deserialize)]
 #[defer(queue)]
 pub struct Big {
@@ -207,14 +207,14 @@ impl Job for DefersAndWaits {
         Note::defer(self.number);
         log.note("deferred");
         while !log.0.with_file_name("go").exists() {
-            // The test writes the file.
+            // Polled: the test creates the file.
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         Ok(())
     }
 }
 
-/// Has a name that no worker knows.
+/// A job whose name no worker knows.
 #[derive(Debug, Deferrable, Serialize, Deserialize)]
 #[defer(queue)]
 pub struct Unknown;
@@ -226,7 +226,7 @@ impl Job for Unknown {
     }
 }
 
-/// Is what [`Note`] will be: its payload is another's.
+/// A later version of [`Note`], with an incompatible payload.
 #[derive(Debug, Deferrable, Serialize, Deserialize)]
 #[defer(queue, name = "Note")]
 pub struct NewNote {
@@ -240,7 +240,7 @@ impl Job for NewNote {
     }
 }
 
-/// Was called `Unknown`.
+/// Formerly called `Unknown`.
 #[derive(Debug, Deferrable, Serialize, Deserialize)]
 #[defer(queue, alias = "Unknown")]
 pub struct Renamed;
@@ -252,7 +252,7 @@ impl Job for Renamed {
     }
 }
 
-/// Notes the begin of each of its runs, waits for the file of that run, and notes its end.
+/// Notes the start of each of its runs, waits for that run's file, and notes the end.
 #[derive(Debug, Deferrable, Serialize, Deserialize)]
 #[defer(queue)]
 pub struct Again;
@@ -264,7 +264,7 @@ impl Job for Again {
         log.note(format_args!("+{run}"));
         let file = log.0.with_file_name(format!("go-{run}"));
         while !file.exists() {
-            // The test writes the file.
+            // Polled: the test creates the file.
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         log.note(format_args!("-{run}"));
@@ -288,7 +288,7 @@ impl Job for Snoozes {
     }
 }
 
-/// Notes its begin and its end. One of four fails the first time that it is run.
+/// Notes its start and its end. Every fourth fails in its first attempt.
 #[derive(Debug, Deferrable, Serialize, Deserialize)]
 #[defer(queue, tries = 2, backoff = "1ms")]
 pub struct InTurn {
@@ -299,14 +299,14 @@ impl Job for InTurn {
     async fn run(&self, cx: &JobContext) -> JobResult {
         let log = cx.state::<Log>()?;
         log.note(format_args!("+{}", self.number));
-        // Long enough for another to come between, if there were nothing against it.
+        // Long enough for another job to interfere, if nothing prevented it.
         tokio::time::sleep(Duration::from_millis(3)).await;
         log.note(format_args!("-{}", self.number));
         if cx.attempt() == 1 && self.number.is_multiple_of(4) { Err(JobError::msg("once")) } else { Ok(()) }
     }
 }
 
-/// Notes everything that it sees of its request and response.
+/// Notes what it sees of its request and response.
 #[derive(Debug, Deferrable, Serialize, Deserialize)]
 #[defer(queue)]
 pub struct Sees;

@@ -11,7 +11,7 @@ pub mod proxy;
 pub mod service;
 pub mod waiting;
 
-/// The README's examples, compiled as doc tests here, where there is a queue.
+/// The README's examples, compiled here as doc tests because this crate has a queue.
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct ReadmeDoctests;

@@ -1,4 +1,4 @@
-//! Processes that are stopped and killed.
+//! Processes to stop and kill.
 
 use std::{
     io::{BufRead, BufReader},
@@ -8,7 +8,7 @@ use std::{
 
 use crate::{jobs::Log, waiting::until};
 
-/// A process of the program in `src/bin`. Dropped, it is killed with SIGKILL.
+/// A process that runs the program in `src/bin`. Dropping it kills it with SIGKILL.
 #[derive(Debug)]
 pub struct Program {
     child: Child,
@@ -16,7 +16,7 @@ pub struct Program {
 }
 
 impl Program {
-    /// Starts the program, and waits until it says that it works.
+    /// Starts the program, and waits until it reports that it is running.
     pub async fn start(program: &str, what: &str, url: &str, log: &Log) -> Self {
         let mut command = Command::new(program);
         command.arg(what).arg(url).arg(&log.0).stdout(Stdio::piped());
@@ -37,7 +37,7 @@ impl Program {
         line.trim().to_owned()
     }
 
-    /// Returns the address that it prints, if it serves.
+    /// Returns the address that the program prints, if it serves.
     pub fn address(&mut self) -> SocketAddr {
         self.line().parse().unwrap()
     }
@@ -58,7 +58,7 @@ impl Program {
         self.child.try_wait().unwrap().is_some()
     }
 
-    /// Waits for its end.
+    /// Waits until it has exited.
     pub async fn ended(&mut self) -> ExitStatus {
         let mut status = None;
         until("the program ends", async || {

@@ -1,4 +1,4 @@
-//! A TCP proxy that can be cut, silenced, slowed down and made to lose answers, as a network or a server that goes away.
+//! A TCP proxy that can be cut, silenced, slowed down and made to lose replies, like a failing network or server.
 
 use std::{
     future::pending,
@@ -18,7 +18,7 @@ use tokio::{
     task::JoinSet,
 };
 
-/// A way to a server.
+/// A proxy in front of a server.
 #[derive(Debug)]
 pub struct Proxy {
     pub address: SocketAddr,
@@ -29,20 +29,20 @@ pub struct Proxy {
 /// A task for each connection. `None` while the proxy is cut.
 type Connections = Arc<Mutex<Option<JoinSet<()>>>>;
 
-/// The fate of the bytes that pass.
+/// The treatment of the bytes that pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     Passes,
-    /// A connection on which something is said is silent for ever.
+    /// Drops every message. A connection that loses one stays silent.
     IsSilent,
-    /// Each word takes so long.
+    /// Delays each message this long.
     IsSlow(Duration),
-    /// Connections are cut between a commit and its answer. This many were.
+    /// Cuts a connection between a commit and its reply. Counts those it has cut.
     LosesCommits(u32),
 }
 
 impl Proxy {
-    /// A way to the server of this URL. Returns the URL by this way.
+    /// Starts a proxy in front of the server in this URL. Returns the URL through the proxy.
     pub async fn of(url: &str) -> (Self, String) {
         let after_scheme = url.split_once("://").unwrap().1;
         let authority = after_scheme.split('/').next().unwrap();
@@ -61,7 +61,7 @@ impl Proxy {
         tokio::spawn(async move {
             loop {
                 let (client, _) = listener.accept().await.unwrap();
-                // While the proxy is cut, the client is closed here.
+                // While the proxy is cut, this closes the client.
                 if let Some(connections) = &mut *open.lock().unwrap() {
                     connections.spawn(pass(client, server, of_each.clone()));
                 }
@@ -70,8 +70,8 @@ impl Proxy {
         Self { address, connections, way }
     }
 
-    /// Closes all connections, and every new one until [`mend`](Self::mend). Once this returns, nothing passes any more that
-    /// was on its way, in either direction.
+    /// Closes all connections, and every new one until [`mend`](Self::mend). Nothing that was in transit arrives after this
+    /// returns, in either direction.
     pub async fn cut(&self) {
         let connections = self.connections.lock().unwrap().take();
         if let Some(mut connections) = connections {
@@ -79,22 +79,22 @@ impl Proxy {
         }
     }
 
-    /// Lets nothing pass until [`mend`](Self::mend). A connection on which something was said meanwhile stays silent.
+    /// Lets nothing pass until [`mend`](Self::mend). A connection that loses a message meanwhile stays silent.
     pub fn silence(&self) {
         self.way.send_replace(Way::IsSilent);
     }
 
-    /// Lets all pass, each part after so long.
+    /// Lets everything pass, each message after this delay.
     pub fn slow_down(&self, delay: Duration) {
         self.way.send_replace(Way::IsSlow(delay));
     }
 
-    /// Lets the server commit, and cuts the connection before the answer has passed, until [`mend`](Self::mend).
+    /// Lets the server commit, but cuts the connection before its reply passes, until [`mend`](Self::mend).
     pub fn lose_commits(&self) {
         self.way.send_replace(Way::LosesCommits(0));
     }
 
-    /// Waits until this many answers of commits were lost.
+    /// Waits until this many replies to commits were lost.
     pub async fn has_lost(&self, commits: u32) {
         let mut way = self.way.subscribe();
         way.wait_for(|way| matches!(way, Way::LosesCommits(lost) if *lost >= commits)).await.unwrap();
@@ -106,14 +106,14 @@ impl Proxy {
     }
 }
 
-/// Passes on what a client and the server say, until either breaks off.
+/// Forwards messages between a client and the server until either side closes.
 async fn pass(client: TcpStream, server: SocketAddr, way: watch::Sender<Way>) {
-    // A server that is not there closes the client's connection, too.
+    // If the server is down, this closes the client's connection too.
     let Ok(server) = TcpStream::connect(server).await else { return };
     let (_, _) = (client.set_nodelay(true), server.set_nodelay(true));
     let (from_server, to_server) = server.into_split();
     let (from_client, to_client) = client.into_split();
-    // A broken connection is no error of the proxy: the other side sees its own connection end here, too.
+    // A broken connection is not an error of the proxy: it ends here for the other side, too.
     tokio::select! {
         _ = pass_words(from_client, to_server, &way, |_| true) => {}
         _ = pass_words(from_server, to_client, &way, |word| {
@@ -126,7 +126,7 @@ async fn pass(client: TcpStream, server: SocketAddr, way: watch::Sender<Way>) {
     }
 }
 
-/// Whether a server of Postgres answers what it has committed: something that writes, or a COMMIT, after which no transaction is open.
+/// Returns whether a message is a Postgres server's reply to a commit: a COMMIT or a write, after which no transaction is open.
 fn is_of_commit(word: &[u8]) -> bool {
     let has = |text: &[u8]| word.windows(text.len()).any(|part| part == text);
     word.ends_with(b"Z\0\0\0\x05I") && (has(b"COMMIT\0") || has(b"INSERT 0 ") || has(b"UPDATE "))

@@ -1,4 +1,4 @@
-//! A queue and a runner that uses it, as a service has them.
+//! A queue with a runner, as in a service.
 
 use std::{future::IntoFuture, net::SocketAddr};
 
@@ -37,7 +37,7 @@ impl Service {
         Self::at(&backend.place().await, "log").await
     }
 
-    /// One of several at a place, with a log of its own.
+    /// Creates one of several services on this database, with its own log.
     pub async fn at(place: &Place, log: &str) -> Self {
         Self::with(place, log, |queue| queue, |runner| runner).await
     }
@@ -66,7 +66,7 @@ impl Service {
         self.queue.status(id).await.unwrap()
     }
 
-    /// Waits until a job has ended well.
+    /// Waits until a job has succeeded.
     pub async fn until_succeeded(&self, id: JobId) {
         until(&format!("{id} has succeeded"), async || {
             self.queue.status(id).await.ok().flatten() == Some(JobStatus::Succeeded)
@@ -74,12 +74,12 @@ impl Service {
         .await;
     }
 
-    /// Waits until nothing waits and nothing runs.
+    /// Waits until no job is waiting or running.
     pub async fn until_idle(&self) {
         self.until_waiting(0).await;
     }
 
-    /// Waits until nothing runs, and only this many wait.
+    /// Waits until nothing is running and exactly this many jobs are waiting.
     pub async fn until_waiting(&self, count: u64) {
         until(&format!("only {count} wait"), async || {
             let counts = self.queue.counts().await.unwrap();
@@ -88,19 +88,19 @@ impl Service {
         .await;
     }
 
-    /// Returns how many jobs are pending, running, done and failed.
+    /// Returns the numbers of jobs that are pending, running, done and failed.
     pub async fn counts(&self) -> [u64; 4] {
         let counts = self.queue.counts().await.unwrap();
         [counts.pending, counts.running, counts.done, counts.failed]
     }
 
-    /// Stops, and waits until the queue has taken leave.
+    /// Stops, and waits until the queue has signed off.
     pub async fn close(self) {
         self.queue.close().await;
     }
 }
 
-/// A runner that is patient, however slow the machine is.
+/// Builds a runner with a long push timeout, for slow machines.
 pub fn runner(queue: &SqlxQueue, log: &Log) -> RunnerBuilder {
     Runner::builder().state(log.clone()).queue(queue.clone()).push_timeout(PATIENCE)
 }
@@ -117,7 +117,7 @@ pub fn all_types(worker: Worker) -> Worker {
         .job::<Together>()
 }
 
-/// A worker that runs.
+/// A running worker.
 #[derive(Debug)]
 pub struct Runs {
     stop: oneshot::Sender<()>,
@@ -137,7 +137,7 @@ impl Runs {
     }
 }
 
-/// A server that runs.
+/// A running server.
 #[derive(Debug)]
 pub struct Serves {
     pub address: SocketAddr,
@@ -146,12 +146,12 @@ pub struct Serves {
 }
 
 impl Serves {
-    /// Serves with a worker beside.
+    /// Serves with a worker in the same process.
     pub async fn new(service: &Service) -> Self {
         Self::app(service, app(&service.runner, &service.log), true).await
     }
 
-    /// Serves, and leaves durable jobs to others.
+    /// Serves, and leaves durable jobs to other processes.
     pub async fn without_worker(service: &Service) -> Self {
         Self::app(service, app(&service.runner, &service.log), false).await
     }
@@ -175,7 +175,7 @@ impl Serves {
     }
 }
 
-/// A service with a way to each kind of trouble.
+/// An app with a route for each kind of trouble.
 pub fn app(runner: &Runner, log: &Log) -> Router {
     let note = post(async |Path(number): Path<u32>| {
         Note::defer(number);
@@ -212,7 +212,7 @@ pub fn app(runner: &Runner, log: &Log) -> Router {
         "twelve bytes"
     });
     let plain = post(async || "ok");
-    // Its response ends when there is a file.
+    // The response ends once a file exists.
     let held = post(async |State(log): State<Log>, Path(number): Path<u32>| {
         Tells::defer(number);
         let parts = stream::unfold(0, move |part| {

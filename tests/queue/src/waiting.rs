@@ -1,14 +1,14 @@
-//! Waiting for what other tasks and processes do, however busy the machine is.
+//! Waits for other tasks and processes, however busy the machine is.
 
 use std::time::Duration;
 
 use crate::jobs::Log;
 
-/// How long a push and an answer may take here. After a shorter limit a queue would be taken to be away, only because the
-/// machine is busy.
+/// The longest that a push and a reply may take here. With a shorter limit, a busy machine would make the queue look
+/// unavailable.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Waits until something holds.
+/// Waits until a condition holds.
 pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let begun = std::time::Instant::now();
     while begun.elapsed() < PATIENCE {

@@ -1,4 +1,4 @@
-//! Databases that are away, slow, silent, read-only and full.
+//! Databases that are unavailable, slow, silent, read-only and full.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -22,10 +22,10 @@ use defer_queue_tests::{
     waiting::{until, until_line},
 };
 
-/// How long an answer waits for the queue here.
+/// How long a response waits for the queue here.
 const PUSH_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// A service that does not wait long for its queue, and counts the failures.
+/// A service that gives up on its queue quickly, and counts the failures.
 struct Hasty {
     service: Service,
     serves: Serves,
@@ -33,7 +33,7 @@ struct Hasty {
 }
 
 impl Hasty {
-    /// One that reaches its database by this URL.
+    /// Creates one that reaches its database through this URL.
     async fn at(place: &Place, url: &str) -> Self {
         let failures = Arc::new(AtomicU32::new(0));
         let counted = failures.clone();
@@ -60,12 +60,12 @@ impl Hasty {
     }
 }
 
-/// Takes the database away from a service that works, and gives it back. Every request is answered, every job runs once, and all
-/// ends are stored.
+/// Makes the database unavailable to a running service, and then available again. Every request is answered, every job runs
+/// once, and every end is stored.
 async fn goes_on(place: &Place, url: &str, goes: impl AsyncFnOnce(), comes: impl AsyncFnOnce()) {
     let hasty = Hasty::at(place, url).await;
     let log = &hasty.service.log;
-    // One runs meanwhile, one is held meanwhile, and one is due when it is over.
+    // One job runs meanwhile, one is held, and one is due afterwards.
     assert_eq!(hasty.post("/waits/1").await, 200);
     until_line(log, "+1").await;
     let mut held = Client::connect(hasty.serves.address).await.unwrap();
@@ -78,7 +78,7 @@ async fn goes_on(place: &Place, url: &str, goes: impl AsyncFnOnce(), comes: impl
     for number in 110..120 {
         assert_eq!(hasty.post(&format!("/note/{number}")).await, 200);
     }
-    // They run in this process.
+    // These jobs run in this process.
     for number in 110..120 {
         until_line(log, &number.to_string()).await;
     }
@@ -96,7 +96,7 @@ async fn goes_on(place: &Place, url: &str, goes: impl AsyncFnOnce(), comes: impl
     })
     .await;
     until_line(log, "2 sent").await;
-    // Others' jobs are taken again.
+    // The service takes jobs of other processes again.
     let insert = format!(
         "INSERT INTO defer_jobs (id, name, payload) VALUES ('{}', 'Note', '{{\"number\":200}}')",
         defer_axum::JobId::unique()
@@ -122,7 +122,7 @@ fn assert_all_once(lines: Vec<String>, numbers: impl Iterator<Item = u32>) {
     assert!(ran.iter().all(|(line, times)| *times == 1 || line == "fails"), "{ran:?}");
 }
 
-/// A user's transaction holds the lock of the file.
+/// A user's transaction holds the file's lock.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transaction_that_stays_open_for_longer_than_the_queue_waits() {
     let place = Backend::Sqlite.place().await;
@@ -132,7 +132,7 @@ async fn a_transaction_that_stays_open_for_longer_than_the_queue_waits() {
         &place.url.clone(),
         async || *lock.lock().await = Some(place.lock().await),
         async || {
-            // More than any of its deadlines.
+            // Longer than all of its timeouts.
             tokio::time::sleep(Duration::from_secs(6)).await;
             lock.lock().await.take().unwrap().release().await;
         },
@@ -154,7 +154,7 @@ async fn a_service_that_refuses_answers_503() {
         let serves = Serves::new(&service).await;
         let post =
             async |path: &str| Client::connect(serves.address).await.unwrap().post(path).await.unwrap();
-        // The database refuses one, and is slow then: nobody knows whether that one will be stored.
+        // The database rejects one job, and then is slow: whether that one will be stored is unknown.
         place.refuse("\"number\":1}").await;
         assert_eq!(post("/tells/1").await, 503);
         place.refuse_nothing().await;
@@ -185,10 +185,10 @@ async fn an_outage_makes_no_process_count_as_dead() {
             Backend::Sqlite => place.lock().await,
             Backend::Postgres => place.lock_holders().await,
         };
-        // Longer than it takes to find that somebody is dead.
+        // Longer than it takes to declare a holder dead.
         tokio::time::sleep(Duration::from_secs(16)).await;
         lock.release().await;
-        // All beat again.
+        // All holders send heartbeats again.
         let beats = place.number("SELECT sum(beat) FROM defer_holders").await;
         until("beats", async || place.number("SELECT sum(beat) FROM defer_holders").await >= beats + 6).await;
         place.touch("go");
@@ -202,7 +202,7 @@ async fn an_outage_makes_no_process_count_as_dead() {
     .await;
 }
 
-/// A small file system in memory, mounted as root.
+/// A small in-memory file system. Mounting it takes root.
 struct Disk(PathBuf);
 
 impl Disk {
@@ -215,7 +215,7 @@ impl Disk {
     }
 
     fn fill(&self) {
-        // Until nothing fits any more.
+        // Writes until the disk is full.
         let mut file = std::fs::File::create(self.0.join("fill")).unwrap();
         while std::io::Write::write_all(&mut file, &[0; 512]).is_ok() {}
     }
@@ -280,7 +280,7 @@ mod postgres {
         let (place, proxy, url) = by_proxy().await;
         let loses = async || {
             proxy.lose_commits();
-            // A worker does not learn of the jobs that it takes now.
+            // The worker is not notified of new jobs now.
             for number in 300..305 {
                 let id = defer_axum::JobId::unique();
                 let insert = "INSERT INTO defer_jobs (id, name, payload) VALUES";
@@ -331,7 +331,7 @@ mod postgres {
         goes_on(&place, &place.url, async || cluster.stop(), async || cluster.begin()).await;
     }
 
-    /// As after a failover to a replica that is not yet the primary.
+    /// The state after a failover to a replica that is not yet promoted.
     #[tokio::test(flavor = "multi_thread")]
     async fn a_database_that_is_read_only() {
         let cluster = Cluster::start().await;
@@ -344,12 +344,12 @@ mod postgres {
         goes_on(&place, &place.url, becomes, async || cluster.promote()).await;
     }
 
-    /// Settings that an administrator makes for all sessions are no outage.
+    /// Settings that an administrator makes for all sessions do not count as an outage.
     #[tokio::test(flavor = "multi_thread")]
     async fn settings_of_the_server_break_nothing() {
         let place = Backend::Postgres.place().await;
         let name = place.url.rsplit('/').next().unwrap();
-        // Whose own connection has none of them.
+        // This connection has none of those settings.
         let administrator = Place { url: format!("{}/postgres", server()), ..place.clone() };
         for setting in [
             "lock_timeout = 1",
@@ -370,7 +370,7 @@ mod postgres {
             until_line(&hasty.service.log, &number.to_string()).await;
         }
         hasty.service.until_idle().await;
-        // Nor does it on connections that were opened before.
+        // Nor do they affect connections that were opened before.
         administrator.execute(&format!("ALTER DATABASE {name} RESET ALL")).await;
         hasty.serves.stop().await;
         assert_eq!(place.number("SELECT count(*) FROM defer_jobs WHERE state <> 3").await, 0);

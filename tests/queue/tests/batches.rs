@@ -1,4 +1,4 @@
-//! Durable jobs that run together.
+//! Durable jobs that run in batches.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -32,7 +32,7 @@ async fn jobs_of_many_requests_run_together_and_their_ends_share_a_commit() {
         service.place.until_number("SELECT count(*) FROM defer_jobs WHERE state = 3", 20).await;
         assert_eq!(service.log.lines(), [numbers()]);
         let commits = match backend {
-            // The time of a statement.
+            // The time of the statement.
             Backend::Sqlite => "SELECT count(DISTINCT ended) FROM defer_jobs",
             Backend::Postgres => "SELECT count(DISTINCT xmin::text) FROM defer_jobs",
         };
@@ -79,7 +79,7 @@ async fn jobs_that_wait_for_their_batch_when_their_process_is_killed_run_in_anot
         for number in 15..20 {
             scope(&service.runner, async { defer(Together { number }) }).await;
         }
-        // Once the first process is judged dead.
+        // Once the first process has been declared dead.
         until_lines(&service.log, 1).await;
         assert_eq!(service.log.lines(), [numbers()]);
         assert!(killed_log.lines().is_empty());

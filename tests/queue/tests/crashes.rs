@@ -1,4 +1,4 @@
-//! Processes that are killed, and those that are stopped for so long that others take them for dead.
+//! Processes that are killed, and processes that are paused for so long that others declare them dead.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -16,7 +16,7 @@ use defer_queue_tests::{
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_defer-queue-program");
 
-/// Makes everybody take the holders for dead at once that live in another process, to save the time of the judgement.
+/// Makes all processes declare the holders of other processes dead at once, to save the time that this normally takes.
 async fn bury_others(place: &Place) {
     place.execute(&format!("DELETE FROM defer_holders WHERE pid <> {}", std::process::id())).await;
 }
@@ -28,7 +28,7 @@ async fn a_death_is_no_attempt_and_is_not_charged_to_what_waited() {
         let log = place.log_named("killed");
         let mut killed = Program::start(PROGRAM, "serve", &place.url, &log).await;
         let mut client = Client::connect(killed.address()).await.unwrap();
-        // One that runs, one that is held, one that waits.
+        // One job runs, one is held, and one is waiting.
         assert_eq!(client.post("/waits/1").await.unwrap(), 200);
         until_line(&log, "+1").await;
         client.send("/held/2").await.unwrap();
@@ -37,7 +37,7 @@ async fn a_death_is_no_attempt_and_is_not_charged_to_what_waited() {
         let waits = service.queue.push(Note { number: 3 }).delay(Duration::from_secs(3600)).await.unwrap();
         killed.kill();
         place.touch("go");
-        // The judgement of another process, by its own beats.
+        // The other process declares it dead by its own heartbeats.
         let works = service.works();
         until_lines(&service.log, 3).await;
         service.until_waiting(1).await;
@@ -93,11 +93,11 @@ async fn a_job_that_kills_its_process_fails_in_the_end_and_its_neighbours_run() 
             assert!(deaths < 10, "the neighbours never run");
             drop(program);
             bury_others(&place).await;
-            // From here on they could end, if it did not take them with it.
+            // From here on the neighbours could end, if the crash did not take them down.
             place.touch("go");
         }
         assert_eq!(place.number("SELECT max(attempts) FROM defer_jobs WHERE name = 'Waits'").await, 1);
-        // The other deaths, without the waits between them.
+        // Sets the other deaths by hand, to skip the waits between them.
         let looks = Service::at(&place, "other").await;
         place.until_number("SELECT state FROM defer_jobs WHERE name = 'Crash'", 1).await;
         place.execute("UPDATE defer_jobs SET due = 0, deaths = 9 WHERE name = 'Crash'").await;
@@ -149,7 +149,7 @@ async fn late_writes_of_a_process_that_was_stopped_change_nothing() {
         client.until("part").await.unwrap();
         let name = place.texts("SELECT id FROM defer_holders").await.remove(0);
         stopped.signal("STOP");
-        // Others judge it, and run what it had.
+        // Another process declares it dead, and runs its jobs.
         let service = Service::at(&place, "log").await;
         let works = service.works();
         until_line(&service.log, "+1").await;
@@ -163,18 +163,18 @@ async fn late_writes_of_a_process_that_was_stopped_change_nothing() {
         let before = place.texts(rows).await;
         works.stop().await;
         service.close().await;
-        // It ends its job and its response before it hears that neither is its own any more.
+        // It ends its job and its response before it learns that it no longer owns them.
         stopped.signal("CONT");
         client.until("0\r\n\r\n").await.unwrap();
         // Requests that it acknowledges before it notices are not lost.
         let mut client = Client::connect(address).await.unwrap();
         assert_eq!(client.post("/tells/3").await.unwrap(), 200);
         until("it has run", async || log.lines().iter().any(|line| line.starts_with("3 "))).await;
-        // It goes on under another name.
+        // It continues under another name.
         place.until_number(&format!("SELECT count(*) FROM defer_holders WHERE id <> '{name}'"), 1).await;
         assert_eq!(client.post("/tells/4").await.unwrap(), 200);
         until_line(&log, "4 sent").await;
-        // The third may be without a row: it was to be stored under the old name.
+        // The third job may have no row: it was to be stored under the old name.
         place.until_number("SELECT count(*) FROM defer_jobs WHERE state <> 3", 0).await;
         let after = place.texts(rows).await;
         assert_eq!(after[..2], before, "a late end changed something");
@@ -190,7 +190,7 @@ async fn a_late_end_changes_nothing_though_the_same_process_has_taken_the_job_ag
         let id = service.queue.push(Again).await.unwrap();
         let works = service.works();
         until_line(&service.log, "+1").await;
-        // It is given to others, and the same process takes it.
+        // The job is given back, and the same process takes it again.
         service.place.execute("UPDATE defer_jobs SET state = 1, claim = claim + 1 WHERE state = 2").await;
         until_line(&service.log, "+2").await;
         service.place.touch("go-1");
@@ -216,7 +216,7 @@ async fn acknowledged_jobs_survive_sigkill() {
         let log = place.log();
         let mut program = Program::start(PROGRAM, "serve", &place.url, &log).await;
         let posts = Posts::to(program.address());
-        // Another moment each time.
+        // A different moment in each run.
         let moment = 100 + std::process::id() as usize % 300;
         until("the moment", async || posts.count() >= moment).await;
         program.kill();
@@ -236,8 +236,8 @@ async fn acknowledged_jobs_survive_sigkill() {
     .await;
 }
 
-/// Asserts that no process has left a job without an end, but those that were given to others; runs these; and returns how often
-/// each note ran.
+/// Checks that every job has an end, except those that were given back. Runs those, and returns the number of each note
+/// that ran.
 async fn ran_after_the_end(place: &Place) -> Vec<u32> {
     let left = "SELECT id || ' ' || state FROM defer_jobs WHERE state NOT IN (1, 3)";
     assert_eq!(place.texts(left).await, Vec::<String>::new(), "an end is not stored");

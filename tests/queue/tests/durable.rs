@@ -43,7 +43,7 @@ async fn an_answer_waits_until_its_jobs_are_stored() {
         let mut waits = client(&serves).await;
         waits.send("/held/1").await.unwrap();
         until("it is deferred", async || service.runner.stats().deferred == 1).await;
-        // Others are answered meanwhile.
+        // Other requests are answered meanwhile.
         assert_eq!(client(&serves).await.post("/plain").await.unwrap(), 200);
         assert!(waits.has_nothing().await);
         lock.release().await;
@@ -73,7 +73,7 @@ async fn requests_at_the_same_time_share_a_commit() {
             client.until("200 OK").await.unwrap();
         }
         let commits = match backend {
-            // The time of a statement.
+            // The time of the statement.
             Backend::Sqlite => "SELECT count(DISTINCT created) FROM defer_jobs",
             Backend::Postgres => "SELECT count(DISTINCT xmin::text) FROM defer_jobs",
         };
@@ -198,7 +198,7 @@ async fn jobs_of_a_handler_that_panics_are_stored_and_run() {
 async fn a_job_starts_only_after_its_response_was_sent() {
     on_each(async |backend| {
         let service = Service::on(backend).await;
-        // More than the operating system takes while nobody reads.
+        // More than the operating system accepts while the client does not read.
         const SIZE: usize = 32 << 20;
         let large = post(async || {
             Tells::defer(1_u32);
@@ -210,7 +210,7 @@ async fn a_job_starts_only_after_its_response_was_sent() {
         let mut reads_late = client(&serves).await;
         reads_late.send("/").await.unwrap();
         reads_late.until("200 OK").await.unwrap();
-        // Another one's job runs meanwhile.
+        // Another request's job runs meanwhile.
         assert_eq!(client(&serves).await.post("/small").await.unwrap(), 200);
         until_line(&service.log, "2 sent").await;
         service.place.until_number("SELECT count(*) FROM defer_jobs WHERE state = 3", 1).await;
@@ -238,7 +238,7 @@ async fn a_delay_and_a_snooze_survive_a_restart_and_spend_no_attempt() {
         service.close().await;
         let service = Service::at(&place, "log").await;
         let works = service.works();
-        // Due jobs run, and these do not.
+        // Jobs that are due run, and these do not.
         service.queue.push(Note { number: 2 }).await.unwrap();
         until_line(&service.log, "2").await;
         for id in [delayed, snoozes] {
@@ -259,7 +259,7 @@ async fn workers_share_the_work_and_no_job_runs_twice() {
         let place = backend.place().await;
         let [one, other] = [Service::at(&place, "one").await, Service::at(&place, "other").await];
         let both = [one.log.0.clone(), other.log.0.clone()];
-        // Each has room for one job, and has one that waits for a file: neither can have both.
+        // Each process has room for one job, and one job waits for a file: no process can run both.
         for number in [1000, 1001] {
             one.queue.push(Waits { number, file: place.folder.path().join("go") }).await.unwrap();
         }
@@ -327,7 +327,7 @@ async fn a_job_that_cannot_be_read_is_put_aside_and_stops_nothing() {
         service.queue.push(Note { number: 1 }).await.unwrap();
         let works = service.works();
         until_line(&service.log, "1").await;
-        // One that nobody could read for a day has failed.
+        // A job that could not be read for a day has failed.
         until("one has failed", async || service.counts().await == [1, 0, 1, 1]).await;
         let failed = service.queue.failed(10).await.unwrap();
         assert_eq!(failed[0].id, newer);
@@ -338,7 +338,7 @@ async fn a_job_that_cannot_be_read_is_put_aside_and_stops_nothing() {
         assert_eq!(service.place.number(&attempts).await, 0);
         let waits = format!("SELECT due - created FROM defer_jobs WHERE id = '{new}'");
         assert!(service.place.number(&waits).await >= 30_000);
-        // A newer version of the program can read it.
+        // A newer version of the program can read the other.
         service.place.execute("UPDATE defer_jobs SET due = 0").await;
         service.queue.worker(service.runner.clone()).job::<NewNote>().run_until_empty().await.unwrap();
         assert_eq!(service.log.lines(), ["1", "new a"]);
@@ -365,7 +365,7 @@ async fn a_type_that_no_process_takes_is_named_in_the_log() {
         .init();
     on_each(async |backend| {
         let service = Service::on(backend).await;
-        // A type of its own for each database, as there is one log.
+        // A separate type for each database, because they share one log.
         let name = format!("On{backend:?}");
         let job = Envelope::new(JobId::unique(), name.clone(), Policy::new(), b"{}".to_vec());
         service.queue.push_envelopes(vec![job]).await;
@@ -441,7 +441,7 @@ async fn a_bad_text_row_or_payload_stops_nothing_else() {
     on_each(async |backend| {
         let service = Service::on(backend).await;
         let serves = Serves::new(&service).await;
-        // More than a job may have; a NUL in an error, and in what is stored of the request.
+        // A payload above the limit; a NUL in an error and in a captured extension.
         let bad = ["/big/2000000", "/fails/a%00b", "/tenant/a%00b"];
         let notes: Vec<String> = (0..30).map(|number| format!("/note/{number}")).collect();
         let paths = notes.iter().map(String::as_str).chain(bad);
@@ -452,7 +452,7 @@ async fn a_bad_text_row_or_payload_stops_nothing_else() {
         until("all others are done", async || service.counts().await == [0, 0, 31, 1]).await;
         let failed = service.queue.failed(1).await.unwrap();
         assert_eq!(&*failed[0].error, "a\u{fffd}b");
-        // Values that a foreign client may insert.
+        // Values that another client may insert.
         let most = i64::MAX;
         let [a, b, c, d, e, f, g, h, i] = std::array::from_fn(|_| JobId::unique());
         let rows = [
@@ -468,7 +468,7 @@ async fn a_bad_text_row_or_payload_stops_nothing_else() {
             format!("(id, name, payload, claim) VALUES ('{h}', 'Note', '{{\"number\":106}}', 9223372036854775807)"),
             format!("(id, name, payload, due) VALUES ('{i}', 'Note', '{{\"number\":107}}', 9223372036854775807)"),
         ];
-        // One that the table itself refuses is in nobody's way either.
+        // A row that the table itself rejects does no harm either.
         let mut taken = 0;
         for row in &rows {
             taken += i64::from(service.place.try_execute(&format!("INSERT INTO defer_jobs {row}")).await.is_ok());
@@ -477,11 +477,11 @@ async fn a_bad_text_row_or_payload_stops_nothing_else() {
         let good = service.queue.push(Note { number: 110 }).await.unwrap();
         service.until_succeeded(good).await;
         until_line(&service.log, "110").await;
-        // Those that can be read run, and none of them keeps others from it.
+        // The readable jobs run, and the others do not hold them up.
         for number in [101, 102, 103] {
             until_line(&service.log, &number.to_string()).await;
         }
-        // The process beats, takes and counts as before.
+        // The process sends heartbeats, takes jobs and counts as before.
         assert_eq!(client(&serves).await.post("/note/111").await.unwrap(), 200);
         until_line(&service.log, "111").await;
         service.queue.counts().await.unwrap();
@@ -508,12 +508,12 @@ async fn a_job_that_the_database_refuses_is_parted_from_the_others_of_its_commit
             lock.release()
         )
         .0;
-        // Its row could not be written: it is this process' alone.
+        // Its row could not be written, so it exists only in this process.
         until_line(&service.log, "13").await;
         assert_eq!(service.log.lines(), ["13"]);
         assert_eq!(service.place.number("SELECT count(*) FROM defer_jobs").await, 39);
         assert_eq!(service.status(ids[13]).await, None);
-        // The others are pushed in a batch too, and this one is refused.
+        // The others are pushed in a batch too, and only this one is rejected.
         let pushes =
             (40..80).chain([13]).map(async |number| service.queue.push(Note { number }).await.is_ok());
         let pushed = join_all(pushes).await;
@@ -567,7 +567,7 @@ impl PushEnvelopes for SqlxQueue {
     }
 }
 
-/// Polls a future so often, and drops it then.
+/// Polls a future at most this many times, and then drops it.
 async fn poll_at_most(mut future: Pin<Box<impl Future>>, polls: u32) {
     let mut left = polls;
     std::future::poll_fn(|cx| {
@@ -580,7 +580,7 @@ async fn poll_at_most(mut future: Pin<Box<impl Future>>, polls: u32) {
     .await;
 }
 
-/// Drops transactions of a pool at each of their polls, and pushes jobs on it and beside it, which others see at once.
+/// Drops transactions of a pool after each number of polls, and pushes jobs in them and outside, where they are visible at once.
 macro_rules! drop_transactions {
     ($place:expr, $pool:expr, $queue:expr) => {{
         let (pool, queue) = ($pool, $queue);
@@ -647,7 +647,7 @@ async fn workers_that_are_dropped_at_any_moment_strand_no_job() {
                 number += 1;
             }
             let worker = tokio::spawn(service.worker().run_until(std::future::pending()));
-            // Another moment each time.
+            // A different moment in each round.
             tokio::time::sleep(Duration::from_micros(round * 331 % 8_000)).await;
             worker.abort();
         }
@@ -664,13 +664,13 @@ async fn whoever_looks_is_held_up_by_nobody_and_counts_no_further_than_it_says()
     on_each(async |backend| {
         let service = Service::on(backend).await;
         let id = service.queue.push(Note { number: 1 }).await.unwrap();
-        // A user's write, which goes on.
+        // A user's write that stays open.
         let lock = service.place.lock().await;
         assert_eq!(service.counts().await[0], 1);
         assert!(service.queue.failed(10).await.unwrap().is_empty());
         assert_eq!(service.status(id).await, Some(JobStatus::Pending));
         lock.release().await;
-        // As many as a look counts at most, and more.
+        // More rows than one count reads.
         let values = match backend {
             Backend::Sqlite => {
                 "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 30000) \
@@ -835,7 +835,7 @@ async fn stored_jobs_are_read_back_with_their_payload_and_those_of_a_transaction
     .await;
 }
 
-/// Returns how many rows of the user others see, and ten times how many jobs.
+/// Returns the number of committed rows of the user, plus ten times the number of committed jobs.
 async fn seen(place: &Place) -> i64 {
     place.number("SELECT (SELECT count(*) FROM users) + 10 * (SELECT count(*) FROM defer_jobs)").await
 }

@@ -1,4 +1,4 @@
-//! The latest of many, and not too often, across processes.
+//! Debounced and throttled jobs across processes.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -15,7 +15,7 @@ use defer_sqlx::Error;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// Defers in a request of this service.
+/// Defers a job in a request of this service.
 async fn request(service: &Service, defers: impl FnOnce() -> Deferred) -> JobId {
     scope(&service.runner, async { defers().id() }).await
 }
@@ -37,7 +37,7 @@ async fn the_last_of_two_processes_runs_once_when_the_first_would_have() {
             let service = if number % 2 == 0 { &one } else { &other };
             let edit = || Note::defer(number).unique("index:42").replace().delay(Duration::from_secs(2));
             let id = request(service, edit).await;
-            // Whose response is over first is the first.
+            // The first response to end comes first.
             until("it is ready", async || service.runner.stats().queued == u64::from(number / 2 + 1)).await;
             ids.push(id);
         }
@@ -68,7 +68,7 @@ async fn a_pause_is_waited_for_but_not_longer_than_the_maximum() {
         let second = edit(&other, 2, HOUR * 2).await.unwrap();
         until_duplicate(&other, first, second).await;
         assert_eq!(one.status(second).await, Some(JobStatus::Pending), "it waits for an hour");
-        // The maximum counts from the first.
+        // The maximum counts from the first job.
         let third = edit(&other, 3, Duration::from_millis(1)).await.unwrap();
         until_line(&one.log, "3").await;
         other.until_succeeded(third).await;
@@ -90,7 +90,7 @@ async fn a_job_runs_in_one_of_two_processes_and_then_not_for_a_while() {
             let service = if number % 2 == 0 { &one } else { &other };
             ids.push(request(service, || Note::defer(number).at_most_every("scan", HOUR)).await);
         }
-        // Another type with the same key, and one with another.
+        // A job of another type with the same key, and one with another key.
         ids.push(request(&one, || Urgent::defer(10_u32).at_most_every("scan", HOUR)).await);
         let with_another_key = request(&one, || Note::defer(11).at_most_every("other", HOUR)).await;
         one.until_succeeded(with_another_key).await;

@@ -127,7 +127,7 @@ async fn ended_jobs_are_deleted_after_their_time() {
         };
         age(11).await;
         until("what is done is forgotten", async || service.counts().await == [0, 0, 0, 1]).await;
-        // One that is done now outlives the next look, which forgets what failed a month ago.
+        // A job that is done now survives the next cleanup, which removes those that failed a month ago.
         service.queue.push(Note { number: 2 }).await.unwrap();
         age(31 * 24 * 60).await;
         service.worker().run_until_empty().await.unwrap();
@@ -178,7 +178,7 @@ mod postgres {
 
     use super::*;
 
-    /// A role of this database, under its URL.
+    /// Creates a role in this database, and returns its URL.
     async fn role(place: &Place, name: &str) -> Place {
         let database = place.url.rsplit('/').next().unwrap();
         let role = format!("{name}_{database}");
@@ -222,7 +222,7 @@ mod postgres {
             .await;
         let service = Service::at(&role, "log").await;
         assert_eq!(place.number("SELECT count(*) FROM \"App's\".defer_jobs").await, 0);
-        // Wherever it leads later, they are found, and not created again.
+        // The tables are found wherever the search path leads later, and not created again.
         place
             .execute(&format!(
                 "GRANT ALL ON SCHEMA public TO {name}; ALTER ROLE {name} SET search_path = public, \"App's\""

@@ -1,13 +1,13 @@
-//! All of `defer-core`, compiled a second time against [shuttle]'s primitives, and run in random schedules of its threads and
-//! tasks: `cargo test -p defer-shuttle`. It covers the parts that are too large for `tests/loom`: the runner, nesting, retries
+//! Compiles all of `defer-core` against [shuttle]'s primitives, and runs it in random schedules of its threads and tasks:
+//! `cargo test -p defer-shuttle`. It covers the parts that are too large for `tests/loom`: the runner, nesting, retries
 //! and the shutdown.
 //!
-//! The sources name `std` and `tokio`. Here the one is `tests/shuttle/std`, with shuttle's locks, atomics and thread-locals, and
-//! the other `tests/shuttle/tokio`, with its tasks and with timers that may fire at any time.
+//! The sources name `std` and `tokio`. Here, `std` is `tests/shuttle/std`, with shuttle's locks, atomics and thread-locals, and
+//! `tokio` is `tests/shuttle/tokio`, with shuttle's tasks and with timers that may fire at any time.
 //!
 //! [shuttle]: https://docs.rs/shuttle
 
-// The tests and examples within the sources are for Tokio's own runtime.
+// The tests and examples in the sources need Tokio's own runtime.
 #![cfg(not(any(test, doctest)))]
 #![allow(dead_code, unused_imports, reason = "the scenarios use a part of the sources")]
 #![allow(
@@ -76,12 +76,12 @@ pub mod event {
     pub use crate::observe::event::{JobEvent, JobEventKind};
 }
 
-/// Wrappers of the attempts of jobs: for [`RunnerBuilder::around`].
+/// Wrappers of attempts: for [`RunnerBuilder::around`].
 pub mod middleware {
     pub use crate::job::middleware::Next;
 }
 
-/// Queues outside this process: for [`RunnerBuilder::queue`], and for those who write one.
+/// Queues outside this process: for [`RunnerBuilder::queue`], and for authors of queues.
 pub mod queue {
     pub use crate::{
         model::metadata::Metadata,

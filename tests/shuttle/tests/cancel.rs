@@ -1,4 +1,4 @@
-//! Jobs that are cancelled by their ids, at whatever moment: before they start, while they run or wait, and when they end.
+//! Jobs that are cancelled by their ids at any moment: before they start, while they run or wait, and when they end.
 
 mod support;
 

@@ -1,4 +1,4 @@
-//! Requests at the smallest bounds, nesting, retries, cancelling, and turns.
+//! Requests at the smallest limits, nesting, retries, cancelling, and turns.
 
 mod support;
 
@@ -99,8 +99,8 @@ fn a_job_that_opens_a_scope_on_its_own_runner_gets_on_at_the_smallest_bounds() {
     });
 }
 
-/// Held responses are let through a few at a time. One that leaves its place, or whose jobs are all cancelled once it has been
-/// let through, takes no room, and nobody behind it may wait for that.
+/// Held responses are let through a few at a time. One that gives up its place, or whose jobs are all cancelled once it was
+/// let through, takes no room, and those behind it must not wait for it.
 #[test]
 fn held_responses_that_leave_or_bring_nothing_keep_nobody_waiting() {
     explore(|| {
@@ -117,7 +117,7 @@ fn held_responses_that_leave_or_bring_nothing_keep_nobody_waiting() {
                     }
                 });
                 if n % 3 == 2 {
-                    // Dropped, its jobs are released.
+                    // Dropping this releases its jobs.
                     drop(tokio::time::timeout(SHORT, scope).await);
                 } else {
                     scope.await;

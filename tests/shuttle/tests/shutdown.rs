@@ -15,7 +15,7 @@ fn named(reports: &[ShutdownReport]) -> BTreeSet<JobId> {
     distinct
 }
 
-/// A request with a job that succeeds, one that has attempts, and one that never ends.
+/// A request with a job that succeeds, one that has several attempts, and one that never ends.
 async fn request(runner: Runner) {
     scope(&runner, async {
         defer_fn(|_| yield_now());
@@ -32,7 +32,7 @@ fn at_any_deadline_each_job_has_ended_or_is_named() {
     explore(|| {
         let record = Record::default();
         let runner = record.runner().max_running(2).build();
-        // The response of the second may be over after the deadline.
+        // The second response may end after the deadline.
         let requests = [on_thread(request(runner.clone())), on_thread(request(runner.clone()))];
         let shutdown = {
             let runner = runner.clone();
@@ -86,7 +86,7 @@ fn a_shutdown_with_time_waits_for_all_jobs_also_those_that_others_defer() {
                     }));
                 })
                 .await;
-                // The list exists: the shutdown finds its jobs.
+                // The list exists, so the shutdown finds its jobs.
                 runner.shutdown(LONG).await
             })
         };

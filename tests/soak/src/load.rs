@@ -1,4 +1,4 @@
-//! The load: connections that ask and ask again, and some that leave too early.
+//! The load: connections that send one request after another, some of which close too early.
 
 use std::{
     collections::BTreeMap,
@@ -21,13 +21,13 @@ use tokio::{
 
 use crate::{Failure, memory};
 
-/// How many connections are open at the same time.
+/// The number of open connections.
 const CONNECTIONS: usize = 64;
-/// How long all of it may take.
+/// The longest that the whole run may take.
 const LIMIT: Duration = Duration::from_secs(600);
-/// How much more memory the end may take than the first tenth.
+/// The largest ratio of the memory at the end to that after the first tenth.
 const GROWTH: f64 = 1.2;
-/// Differences that do not count: of a process of 8 MB, a fifth is a thread's first stack or two.
+/// Bytes of growth that do not count: of a process of 8 MB, a fifth is a thread's first stack or two.
 const NOISE: f64 = 1_000_000.0;
 
 pub(crate) async fn run(requests: u64) -> Result<(), Failure> {
@@ -97,7 +97,7 @@ fn megabytes(bytes: u64) -> String {
 struct Server {
     process: Child,
     addr: SocketAddr,
-    /// It stops when this is closed.
+    /// Closing this stops the server.
     stdin: Option<ChildStdin>,
     stdout: BufReader<ChildStdout>,
     cut: Arc<AtomicU64>,
@@ -152,7 +152,7 @@ impl Server {
         }
     }
 
-    /// Waits until the server has nothing to do.
+    /// Waits until the server is idle.
     async fn idle(&self) -> Result<(), Failure> {
         loop {
             let figures = self.figures().await?;
@@ -172,7 +172,7 @@ impl Server {
         Ok(parsed(body))
     }
 
-    /// Stops the server as a signal would, and returns what it counted.
+    /// Shuts the server down gracefully, and returns its counts.
     async fn stop(&mut self) -> Result<BTreeMap<String, u64>, Failure> {
         drop(self.stdin.take());
         let mut text = String::new();
@@ -196,7 +196,7 @@ fn parsed(text: &str) -> BTreeMap<String, u64> {
         .collect()
 }
 
-/// One that asks for something, time after time.
+/// A client that sends one request after another.
 struct Client {
     addr: SocketAddr,
     cut: Arc<AtomicU64>,
@@ -213,7 +213,7 @@ impl Client {
         (self.random >> 32) % below
     }
 
-    /// Asks, and reads the response or not.
+    /// Sends a request, and reads the response or leaves early.
     async fn request(&mut self) -> io::Result<()> {
         let mut stream = match self.stream.take() {
             Some(stream) => stream,
@@ -242,7 +242,7 @@ impl Client {
                     left -= stream.read(&mut buffer[..most]).await?;
                 }
                 if path != "/stream" {
-                    // The request is to arrive before it is taken back.
+                    // The request should arrive before it is aborted.
                     tokio::time::sleep(Duration::from_millis(self.random(3))).await;
                 }
                 stream.set_zero_linger()?;
@@ -252,7 +252,7 @@ impl Client {
     }
 }
 
-/// Reads a response of a known length or in chunks, to its end.
+/// Reads a response of a known length or in chunks.
 async fn read_response(stream: &mut TcpStream) -> io::Result<()> {
     let mut response = Vec::with_capacity(1024);
     let mut in_chunks = None;

@@ -1,15 +1,15 @@
-//! Long runs of a real server. They print figures at the end, and fail if these break a promise.
+//! Long runs of a real server. Each prints its figures at the end, and fails if they break a promise.
 //!
-//! - `soak load [REQUESTS]` starts a server as a process of its own, sends it requests that defer five jobs each over
-//!   connections that do not all live to see the response, and compares what the server, its jobs, its hook and its
-//!   runner counted; and its memory at the end with that after the first tenth.
-//! - `soak pending [JOBS]` measures the memory of a job that waits, and how long requests wait while so many jobs are
+//! - `soak load [REQUESTS]` starts a server in another process, and sends it requests that defer five jobs each, over connections
+//!   some of which close before the response. It compares the counts of the server, its jobs, its hook and its runner, and
+//!   the memory at the end with that after the first tenth.
+//! - `soak pending [JOBS]` measures the memory of a waiting job, and the latency of requests while that many jobs are
 //!   worked off.
-//! - `soak page [SECONDS]` defers a hundred thousand jobs a second under a dashboard, and compares its figures with the
-//!   runner's, and its memory at the end with that after a second. `scripts/soak_page.py` has a browser look at it.
-//! - `soak types` measures the memory that a dashboard takes for three hundred job types.
+//! - `soak page [SECONDS]` defers a hundred thousand jobs a second under a dashboard. It compares the dashboard's figures with
+//!   the runner's, and its memory at the end with that after a second. `scripts/soak_page.py` opens it in a browser.
+//! - `soak types` measures the memory that a dashboard uses for three hundred job types.
 //! - `soak scene NAME` serves a dashboard that is `empty`, `busy`, `failing`, has its queue `down`, shows three hundred
-//!   `types`, or `hostile` names, until the end of its input. `scripts/page.py` looks at them.
+//!   `types`, or `hostile` names. It runs until its input ends. `scripts/page.py` takes pictures of them.
 
 mod load;
 mod memory;

@@ -1,8 +1,8 @@
-//! How much memory a process has in use, by Linux's account.
+//! Reads a process's memory use from Linux.
 
 use std::{fs, io};
 
-/// The resident memory of a process, in bytes.
+/// Returns the resident memory of a process, in bytes.
 pub(crate) fn resident(process: u32) -> io::Result<u64> {
     let status = fs::read_to_string(format!("/proc/{process}/status"))?;
     status

@@ -2,12 +2,12 @@
 
 use defer_axum::{Deferrable, Job, JobContext, JobError, JobResult, Policy};
 
-/// How many there are.
+/// The number of types.
 pub(crate) const TYPES: usize = 300;
 
-/// A job of one of them. Some fail, with an error of their own each.
+/// A job of one of the types. Some fail, each with its own error.
 pub(crate) struct Numbered<const N: usize> {
-    /// The error that it fails with. It succeeds without one.
+    /// The error to fail with. `None` succeeds.
     error: Option<String>,
 }
 
@@ -50,7 +50,7 @@ macro_rules! defer_hundred {
     };
 }
 
-/// Defers a job of each type. `error` says what one fails with.
+/// Defers a job of each type. `error` returns the error that one fails with.
 pub(crate) fn defer_each(error: impl Fn(usize) -> Option<String>) {
     defer_hundred!(0, error, 0 1 2 3 4 5 6 7 8 9);
     defer_hundred!(1, error, 0 1 2 3 4 5 6 7 8 9);

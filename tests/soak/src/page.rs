@@ -1,4 +1,4 @@
-//! The dashboard under a hundred thousand jobs a second: its memory, and whether its figures are the runner's.
+//! The dashboard under a hundred thousand jobs a second: checks its memory, and its figures against the runner's.
 
 use std::{
     net::SocketAddr,
@@ -15,9 +15,9 @@ use tokio::{
 
 use crate::{Failure, memory};
 
-/// How many jobs are deferred each millisecond: some fail, with an error of their own each.
+/// The number of jobs deferred each millisecond. Some fail, each with its own error.
 const JOBS: u64 = 100;
-/// How much more memory the end may take than the first second.
+/// The largest ratio of the memory at the end to that after the first second.
 const GROWTH: f64 = 1.2;
 
 #[derive(Deferrable)]
@@ -43,7 +43,7 @@ impl Job for CountToo {
     }
 }
 
-/// Says where the page is, begins at a line of input, says what it counted, and stops at the end of its input.
+/// Prints the page's address, starts at a line of input, prints the counts, and stops at the end of its input.
 pub(crate) async fn run(seconds: u64) -> Result<(), Failure> {
     let runner = Runner::builder().max_pending(1 << 20).build();
     let app = Router::new().nest("/jobs", Dashboard::new(&runner).into());
@@ -56,7 +56,7 @@ pub(crate) async fn run(seconds: u64) -> Result<(), Failure> {
     input.read_line(&mut line).await?;
 
     let mut ticks = tokio::time::interval(Duration::from_millis(1));
-    // Late ones are made up for.
+    // Catches up on missed ticks.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let begun = Instant::now();
     let mut early = 0;
@@ -86,7 +86,7 @@ pub(crate) async fn run(seconds: u64) -> Result<(), Failure> {
     if stats.deferred != seconds * 1_000 * JOBS || !data.contains(&totals) {
         return Err(format!("{stats:?} and {data}").into());
     }
-    // Each type has half of them, and one of them the failures.
+    // Each type has half of the jobs, and one of them all failures.
     let half = stats.deferred / 2;
     for of_type in [
         format!(
@@ -116,7 +116,7 @@ pub(crate) async fn run(seconds: u64) -> Result<(), Failure> {
     if late as f64 > early as f64 * GROWTH {
         return Err("memory grew".into());
     }
-    // The viewer of the page decides how long it stays.
+    // The viewer of the page decides how long this runs.
     input.read_to_string(&mut line).await?;
     Ok(())
 }

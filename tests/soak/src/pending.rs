@@ -1,4 +1,4 @@
-//! Very many jobs that wait: how much memory each takes, and whether requests notice when they are worked off.
+//! A great many waiting jobs: measures the memory of each, and the latency of requests while they are worked off.
 
 use std::{
     net::SocketAddr,
@@ -21,11 +21,11 @@ use tokio::{
 
 use crate::{Failure, memory};
 
-/// The memory that a waiting job may take, and that its request may take besides.
+/// The most bytes that a waiting job may take, and the most that its request may take in addition.
 const JOB_BYTES: u64 = 128;
 const REQUEST_BYTES: u64 = 480;
 
-/// A job as small as they come.
+/// The smallest possible job.
 #[derive(Deferrable)]
 struct Small {
     _number: u64,
@@ -40,7 +40,7 @@ impl Job for Small {
     }
 }
 
-/// Measures in a process of its own each, because memory that was in use before would be taken again.
+/// Measures each case in a fresh process, because memory that was freed earlier would be reused.
 pub(crate) async fn run(jobs: u64) -> Result<(), Failure> {
     for per_request in [jobs, 10, 1] {
         let measuring = Command::new(std::env::current_exe()?)
@@ -54,7 +54,7 @@ pub(crate) async fn run(jobs: u64) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Measures with this many jobs to a request.
+/// Measures with this many jobs per request.
 pub(crate) async fn measure(jobs: u64, per_request: u64) -> Result<(), Failure> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let addr = listener.local_addr()?;
@@ -92,14 +92,14 @@ pub(crate) async fn measure(jobs: u64, per_request: u64) -> Result<(), Failure> 
     if bytes > JOB_BYTES + REQUEST_BYTES / per_request {
         return Err(format!("{bytes} bytes for each pending job").into());
     }
-    // How long one may wait is for the reader of the figures to judge: a busy machine would fail any limit here.
+    // The reader of the figures judges the longest wait: a busy machine would fail any limit here.
     if served == 0 {
         return Err("no request was served meanwhile".into());
     }
     Ok(())
 }
 
-/// Takes all of the runner's permits until the semaphore has some.
+/// Occupies all of the runner's permits until the returned semaphore has some.
 async fn hold(runner: &Runner) -> Arc<Semaphore> {
     let release = Arc::new(Semaphore::new(0));
     let started = Arc::new(Semaphore::new(0));
@@ -117,7 +117,7 @@ async fn hold(runner: &Runner) -> Arc<Semaphore> {
     release
 }
 
-/// A client on a thread of its own, which sends one request after another.
+/// A client on its own thread that sends one request after another.
 struct Probe {
     stop: Arc<AtomicBool>,
     thread: thread::JoinHandle<std::io::Result<Vec<(Instant, Instant)>>>,
@@ -146,7 +146,7 @@ impl Probe {
                         stream.read_buf(&mut response).await?;
                     }
                     requests.push((begun, Instant::now()));
-                    // One request after another, and not the load itself: it is their waits that are measured.
+                    // One request after another, so that the client measures latency and adds no load.
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }
                 Ok(requests)
@@ -155,7 +155,7 @@ impl Probe {
         Self { stop, thread }
     }
 
-    /// Stops the probe. Returns the figures since then, and before.
+    /// Stops the probe. Returns the figures after `since`, and the longest request before it.
     fn stop(self, since: Instant) -> Result<Probed, Failure> {
         self.stop.store(true, Ordering::Relaxed);
         let requests = self.thread.join().map_err(|_| "the client panicked")??;

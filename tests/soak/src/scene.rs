@@ -1,4 +1,4 @@
-//! The dashboard in states that an operator meets, to look at: `scripts/page.py` takes pictures of them.
+//! The dashboard in the states that an operator meets. `scripts/page.py` takes pictures of them.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use tokio::{io::AsyncReadExt, net::TcpListener};
 
 use crate::{Failure, numbered::defer_each};
 
-/// Takes as long as it is told, and fails with what it is told.
+/// Takes a given time, and fails with a given error.
 #[derive(Deferrable, Serialize, Deserialize)]
 #[defer(tries = 3, backoff = "40s", concurrent)]
 struct SendWelcome {
@@ -33,7 +33,7 @@ impl Job for SendWelcome {
     }
 }
 
-/// Takes as long as it is told.
+/// Takes a given time.
 #[derive(Deferrable)]
 #[defer(concurrent)]
 struct ResizeImage {
@@ -83,7 +83,7 @@ impl Job for LongName {
     }
 }
 
-/// A queue as an operator meets it.
+/// A queue in one of the states that an operator meets.
 struct Shown {
     is_down: bool,
     fails: bool,
@@ -146,7 +146,7 @@ async fn play(name: String, runner: Runner) {
             }
         })
         .await;
-        // The pace of the scene: somebody looks at it.
+        // Sets the pace of the scene for its viewer.
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }

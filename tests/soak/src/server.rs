@@ -1,4 +1,4 @@
-//! The server under load: each request defers five jobs, of which some go wrong in each of the ways there are.
+//! The server under load: each request defers five jobs, some of which fail in each of the possible ways.
 
 use std::{
     fmt::Write as _,
@@ -17,9 +17,9 @@ use tokio::io::AsyncReadExt;
 
 use crate::Failure;
 
-/// Serves until its standard input ends, drains, and tells what was counted.
+/// Serves until its standard input ends, drains, and prints the counts.
 pub(crate) async fn run() -> Result<(), Failure> {
-    // Ten thousand of them are on purpose.
+    // Ten thousand of them happen on purpose.
     std::panic::set_hook(Box::new(|_| ()));
     let runner = Runner::builder().on_event(count).build();
     let app = Router::new()
@@ -46,14 +46,14 @@ async fn plain() -> &'static str {
     "done"
 }
 
-/// A client may be gone before there is a response.
+/// A client may leave before there is a response.
 async fn slow() -> &'static str {
     defer_five();
     tokio::time::sleep(Duration::from_millis(2)).await;
     "done"
 }
 
-/// A client may be gone before it has all of the body.
+/// A client may leave before it has the whole body.
 async fn stream() -> Response {
     defer_five();
     static PART: [u8; 16 * 1024] = [b'.'; 16 * 1024];
@@ -61,19 +61,19 @@ async fn stream() -> Response {
     Response::new(Body::from_stream(parts))
 }
 
-/// The counts of handlers, jobs and the hook, each for itself.
+/// Separate counts of the handlers, the jobs and the hook.
 #[derive(Default)]
 struct Counted {
     requests: AtomicU64,
     deferred: AtomicU64,
-    /// By how the job is to end.
+    /// Keyed by the intended end of the job.
     to_succeed: AtomicU64,
     to_fail: AtomicU64,
     to_retry: AtomicU64,
-    /// By what the jobs did.
+    /// Keyed by what the jobs did.
     ok: AtomicU64,
     retries: AtomicU64,
-    /// By what the hook was told.
+    /// Keyed by what the hook received.
     told_deferred: AtomicU64,
     told_succeeded: AtomicU64,
     told_failed: AtomicU64,
@@ -113,7 +113,7 @@ fn count(event: &JobEvent) {
     });
 }
 
-/// Returns the counts, one a line.
+/// Returns the counts, one per line.
 fn figures(runner: &Runner) -> String {
     let stats = runner.stats();
     let of = |count: &AtomicU64| count.load(Ordering::Relaxed);

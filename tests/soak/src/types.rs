@@ -1,4 +1,4 @@
-//! The memory of a dashboard that has seen many job types, of which it keeps as much as it ever does.
+//! The memory of a dashboard that has seen many job types, and keeps as much about them as it ever does.
 
 use defer_axum::{Dashboard, Runner, scope};
 
@@ -7,15 +7,15 @@ use crate::{
     numbered::{TYPES, defer_each},
 };
 
-/// More than are kept of a type.
+/// More runs than the dashboard keeps for one type.
 const FAILURES: usize = 60;
 const SUCCESSES: usize = 60;
-/// How much memory they may take.
+/// The most memory that the dashboard may take, in bytes.
 const MOST: f64 = 15e6;
 
 pub(crate) async fn run() -> Result<(), Failure> {
     let runner = Runner::default();
-    // Fills what the allocator, the runtime and the runner keep.
+    // Fills the caches of the allocator, the runtime and the runner.
     fill(&runner).await;
     let before = memory::resident(std::process::id())?;
     let dashboard = Dashboard::new(&runner);
@@ -28,7 +28,7 @@ pub(crate) async fn run() -> Result<(), Failure> {
 
 async fn fill(runner: &Runner) {
     for round in 0..FAILURES {
-        // As long as any error that is kept.
+        // As long as the longest error that is kept.
         let error = |number| Some(format!("{number} failed in round {round}: {}", "x".repeat(500)));
         scope(runner, async { defer_each(error) }).await;
         runner.idle().await;

@@ -1,4 +1,4 @@
-//! A response that is held only for jobs that will no longer run goes out.
+//! A response that is held only for jobs that will no longer run is let through.
 
 use std::{future::poll_fn, pin::pin, sync::Arc};
 
@@ -9,11 +9,11 @@ use tokio::sync::{Semaphore, mpsc};
 
 use defer_tests::{ask, in_time};
 
-/// An app on a runner that has room for one job, and runs one.
+/// An app on a runner that has room for one waiting job, and runs one at a time.
 struct Setup {
     runner: Runner,
     routes: Router,
-    /// Lets jobs of `/waits` end.
+    /// Lets the jobs of `/waits` end.
     done: Arc<Semaphore>,
     log: Log,
     /// The jobs that `/cancelled` deferred.
@@ -76,7 +76,7 @@ async fn a_held_response_goes_out_when_the_last_of_its_jobs_is_cancelled() {
         drop(ask(&app, "/waits").await);
     }
     log.wait_for(1).await;
-    // The one that runs has left the room to the one that waits.
+    // The running job has left its room to the waiting one.
     let mut held = pin!(ask(&app, "/cancelled"));
     let mut is_held =
         async || poll_fn(|cx| std::task::Poll::Ready(held.as_mut().poll(cx).is_pending())).await;

@@ -1,4 +1,4 @@
-//! `Overflow::Wait` holds responses without deadlocks: nothing keeps room that others need while it waits.
+//! `Overflow::Wait` holds responses without deadlocks: no response keeps room that others need while it is waiting.
 
 use std::sync::Arc;
 
@@ -31,14 +31,14 @@ fn inner(runner: &Runner) -> Router {
 async fn between(request: Request, next: Next) -> Response {
     Note::defer("between");
     let response = next.run(request).await;
-    // The inner layers of the others come before the outer layer of this request.
+    // The inner layers of the other requests run before the outer layer of this one.
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }
     response
 }
 
-/// Asks for this path as many times at once, and waits until all is over. Returns how many jobs there were.
+/// Requests this path many times at once, and waits until all jobs have ended. Returns the number of jobs.
 async fn all_are_answered(by: By, app: Router, runner: &Runner, path: &'static str, times: usize) -> u64 {
     let server = by.serve_app(app, runner).await;
     let addr = server.addr;

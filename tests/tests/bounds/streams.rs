@@ -1,4 +1,4 @@
-//! Streams that defer for hours do not take room from others, nor from requests that they make.
+//! Streams that defer for hours take no room from other requests, nor from requests that they make.
 
 use axum::{Router, body::Body, routing::get};
 use defer_axum::{DeferLayer, Runner};
@@ -43,7 +43,7 @@ fn asking(body: &FedBody, router: Router) -> Body {
     Body::from_stream(events)
 }
 
-/// The client of a stream that is open.
+/// The client of an open stream.
 struct Stream {
     client: Tcp,
     feed: Feed,
@@ -52,18 +52,18 @@ struct Stream {
 impl Stream {
     async fn open(mut client: Tcp, feed: Feed) -> Self {
         client.send_get("/stream").await;
-        // No more than the head.
+        // Reads only the head.
         assert_eq!(in_time(client.reply("HEAD")).await.status, 200);
         Self { client, feed }
     }
 
-    /// Makes an event, and waits until it has come.
+    /// Sends an event, and waits until it has arrived.
     async fn event(&mut self) {
         self.feed.send("event");
         assert_eq!(in_time(self.client.exactly(10)).await, b"5\r\nevent\r\n");
     }
 
-    /// Ends the stream, and waits until that has come.
+    /// Ends the stream, and waits until the end has arrived.
     async fn end(mut self) {
         drop(self.feed);
         assert_eq!(in_time(self.client.exactly(5)).await, b"0\r\n\r\n");
@@ -121,7 +121,7 @@ async fn a_stream_that_defers_goes_on_while_others_fill_the_runner() {
         let routes =
             Router::new().route("/slow", get(handler)).route("/stream", get(async move || deferring(&body)));
         let server = by.serve(routes, &runner).await;
-        // It is under way, and so its job has its room until the body ends.
+        // This response is being sent, so its job keeps its room until the body ends.
         let mut slow = Tcp::connect(server.addr).await;
         slow.send_get("/slow").await;
         slow.reply("HEAD").await;

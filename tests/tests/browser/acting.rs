@@ -1,4 +1,4 @@
-//! Actions of an operator: each asks, says what it did, and keeps the focus.
+//! An operator's actions: each asks for confirmation, reports its result, and keeps the focus.
 
 use std::sync::Arc;
 
@@ -67,7 +67,7 @@ async fn a_type_is_paused_and_resumed_without_leaving_the_page() {
         browser.text("#said[data-state=done]", says).await;
         browser.text(&format!("#queue li button[value={other}]"), "").await;
         assert_eq!(queue.done().last(), Some(&format!("{verb} {NAME}")));
-        // It has become the other button, which has the focus.
+        // The button has turned into its opposite, and kept the focus.
         browser.until(&format!("document.activeElement.value === '{other}'")).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Where the page is, and what it says once somebody is no longer logged in.
+//! Where the page is mounted, and what it shows once the user is logged out.
 
 use std::sync::{
     Arc,
@@ -33,7 +33,7 @@ async fn with_and_without_a_slash_at_its_end_the_page_is_whole_and_live() {
     }
 }
 
-/// How an app refuses clients that are not logged in.
+/// The ways in which an app rejects clients that are not logged in.
 #[derive(Clone, Copy, Debug)]
 enum Refuses {
     WithAStatus,
@@ -68,12 +68,12 @@ async fn a_page_whose_login_expired_says_so_and_stops_asking() {
         browser.text("#said[data-state=failed]", "your login may have expired").await;
         assert_eq!(queue.done(), [""; 0], "{refuses:?}");
 
-        // It asks for changes anew, as it does every half minute.
+        // The page asks for changes again, as it does every half minute.
         browser.click("#pause").await;
         browser.click("#pause").await;
         browser.text("#live[data-state=ended]", "your login may have expired").await;
         let asked = refused.load(Ordering::SeqCst);
-        // Nothing says that a page will not ask: this is longer than it waits after any other failure.
+        // Nothing signals that a page will not ask again. This is longer than it waits after any other failure.
         tokio::time::sleep(std::time::Duration::from_secs(3)).await;
         assert_eq!(refused.load(Ordering::SeqCst), asked, "{refuses:?}");
     }

@@ -1,4 +1,4 @@
-//! The dashboard in a real browser: what an operator does there, and what the page says and where it leaves the focus.
+//! The dashboard in a real browser: an operator's actions, what the page says, and where it leaves the focus.
 
 #![allow(clippy::unwrap_used, reason = "clippy takes the helpers of a test for no test")]
 
@@ -21,7 +21,7 @@ use fantoccini::{Locator, key::Key};
 use support::eventually::eventually;
 use tokio::sync::Semaphore;
 
-/// Ends when its runner's semaphore lets it: with an error, if it has one.
+/// Ends when its runner's semaphore allows it: with the error, if there is one.
 #[derive(Deferrable)]
 #[defer(name = "SendWelcome", concurrent)]
 struct Waits {
@@ -45,13 +45,13 @@ impl Job for ResizeImage {
     }
 }
 
-/// A dashboard at `/jobs`, and a browser that shows it live.
+/// Opens a dashboard at `/jobs` in a browser, with live changes.
 async fn open(runner: &Runner, dashboard: Dashboard) -> (Server, Browser) {
     let routes = Router::new().nest_service("/jobs", dashboard.into_router::<()>());
     open_app(runner, routes, "/jobs").await
 }
 
-/// An app, and a browser that shows its dashboard live.
+/// Opens an app's dashboard in a browser, with live changes.
 async fn open_app(runner: &Runner, routes: Router, path: &str) -> (Server, Browser) {
     let app = routes.layer(DeferLayer::new(runner.clone()));
     let server = By::Defer.serve_app(app, runner).await;
@@ -67,18 +67,18 @@ impl Browser {
         self.text("#live[data-state=on]", "live").await;
     }
 
-    /// Returns what a script returns.
+    /// Returns the result of a script.
     async fn run<T: serde::de::DeserializeOwned>(&self, script: &str) -> T {
         let value = self.client.execute(&format!("return {script}"), vec![]).await.unwrap();
         serde_json::from_value(value).unwrap()
     }
 
-    /// Waits until this expression of a script is true.
+    /// Waits until this script expression is true.
     async fn until(&self, script: &str) {
         eventually(script, async || self.run::<bool>(script).await.then_some(())).await;
     }
 
-    /// Clicks on an element as soon as there is one.
+    /// Clicks an element as soon as it exists.
     async fn click_when_there(&self, css: &str) {
         self.text(css, "").await;
         self.click(css).await;
@@ -88,7 +88,7 @@ impl Browser {
         self.client.find_all(Locator::Css(css)).await.unwrap().len()
     }
 
-    /// Types into what has the focus.
+    /// Types into the focused element.
     async fn type_keys(&self, keys: &str) {
         self.client.active_element().await.unwrap().send_keys(keys).await.unwrap();
     }

@@ -1,4 +1,4 @@
-//! The actions of an operator, and who may not act.
+//! An operator's actions, and clients that are not allowed to act.
 
 use axum::Router;
 use defer_axum::{Dashboard, Deferrable, Job, JobContext, JobResult, Runner, scope};
@@ -19,7 +19,7 @@ async fn serve_with(queue: &Fake, dashboard: impl FnOnce(Dashboard) -> Dashboard
     serve(Router::new().nest("/jobs", dashboard.into()), &runner).await
 }
 
-/// Acts as the script does.
+/// Acts like the page's script.
 async fn act(server: &Server, form: &str) -> Reply {
     post(server, "/jobs", form, SCRIPT).await
 }
@@ -119,7 +119,7 @@ async fn another_site_cannot_act() {
             "{headers}"
         );
     }
-    // A link, an image or a form without a script can only send one of these.
+    // A link, an image or a form can send only these without a script.
     assert_eq!(Tcp::connect(server.addr).await.get(&format!("/jobs?{form}")).await.status, 200);
     assert_eq!(queue.done().len(), 0);
     for headers in [SAME_ORIGIN, "origin: http://test\r\n"] {

@@ -22,7 +22,7 @@ async fn serve_with(queue: &Fake, dashboard: impl FnOnce(Dashboard) -> Dashboard
     serve(Router::new().nest("/jobs", dashboard.into()), &runner).await
 }
 
-/// Returns what is said first, the worst first.
+/// Returns the facts at the top of the page, the worst first.
 async fn facts(server: &Server) -> Vec<String> {
     let data = data(server, "/jobs/data").await;
     let facts = data["health"]["facts"].as_array().expect("facts");
@@ -92,7 +92,7 @@ async fn failed_jobs_are_groups_and_what_comes_and_who_works_is_shown() {
     }
 }
 
-/// Goes to the queue.
+/// A job for the queue.
 #[derive(Deferrable, Serialize, Deserialize)]
 #[defer(queue)]
 struct Durable;

@@ -1,4 +1,4 @@
-//! One job, or those of a request.
+//! Finding one job, or the jobs of a request.
 
 use axum::{Router, http::StatusCode, routing::post};
 use defer_axum::{
@@ -13,7 +13,7 @@ use crate::{
     serve,
 };
 
-/// Fails, and is tried again in 40 s.
+/// Fails, and is retried after 40 s.
 #[derive(Deferrable)]
 #[defer(tries = 3)]
 struct Later;
@@ -24,7 +24,7 @@ impl Job for Later {
     }
 }
 
-/// Returns what is known of the job: the text of each fact.
+/// Returns the facts about a job.
 fn facts(job: &Value) -> Vec<(&str, &str)> {
     let facts = job["facts"].as_array().expect("facts");
     facts
@@ -84,7 +84,7 @@ async fn a_job_and_those_of_its_request_are_found_by_their_ids() {
     let failed = found("Fails").await;
     assert_eq!((&failed["state"], &failed["errors"][0]["error"]), (&json!("failed"), &json!("refused")));
 
-    // The page of one job has its facts, and leads to its request.
+    // The page of one job shows its facts and links to its request.
     let html = page(&server, &format!("/jobs?find={}", of("Later").as_str().expect("an id"))).await;
     assert!(html.contains("1 of 3") && html.contains("href=\"?find=r-17\""), "{html}");
     assert!(!html.contains("id=\"types\""), "and no other sections: {html}");

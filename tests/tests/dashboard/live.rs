@@ -1,4 +1,4 @@
-//! The changes of an open page.
+//! Live changes of an open page.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ impl Changes {
         Self(client)
     }
 
-    /// Returns what has changed next; `None` at the end.
+    /// Returns the next change, or `None` at the end.
     async fn next(&mut self) -> Option<Value> {
         let size = usize::from_str_radix(&self.0.line().await, 16).expect("a chunk size");
         let chunk = String::from_utf8(self.0.exactly(size).await).expect("UTF-8");
@@ -38,7 +38,7 @@ impl Changes {
         (size > 0).then(|| serde_json::from_str(&chunk).expect("a line of JSON"))
     }
 
-    /// Returns what is sent of a section as soon as that has this text.
+    /// Waits for a change of this section that contains this text.
     async fn section_with(&mut self, section: &str, text: &str) -> String {
         loop {
             let changed = self.next().await.expect("the stream has not ended");
@@ -68,7 +68,7 @@ async fn an_open_page_is_told_what_has_changed() {
     run_every_kind(&server).await;
     let runs = in_time(events.section_with("runs", "Fails")).await;
     assert!(runs.contains("refused") && !runs.contains(">Good<"), "only those of its view: {runs}");
-    // Another run of a type changes no more of its row than its figures. The next line may still tell of the first run.
+    // Another run of a type changes only the figures of its row. The next line may still report the first run.
     let mut types = Value::Null;
     for _ in 0..3 {
         run_every_kind(&server).await;
@@ -95,7 +95,7 @@ async fn an_open_page_keeps_no_server_from_its_end_and_tells_of_the_shutdown() {
         let mut events = in_time(Changes::open(&server, "")).await;
         in_time(events.next()).await.expect("an event");
         if by == By::Axum {
-            // Where nothing tells the runner of the signal.
+            // Under axum's server, nothing tells the runner about the signal.
             runner.announce_shutdown();
         }
         let last = async {
@@ -121,10 +121,10 @@ async fn a_stream_ends_at_an_announced_shutdown_and_after_half_a_minute() {
     assert!(defer_tests::read(response).await > 0);
     assert_eq!(began.elapsed().as_secs(), 30);
 
-    // And at once where something does.
+    // It ends at once when the runner is told.
     let response = defer_tests::ask(&router, "/jobs/events").await;
     let reading = tokio::spawn(defer_tests::read(response));
-    // The clock is paused: this only lets the stream send some events.
+    // The clock is paused, so this only lets the stream send some events.
     tokio::time::sleep(Duration::from_secs(3)).await;
     let began = tokio::time::Instant::now();
     runner.announce_shutdown();

@@ -62,7 +62,7 @@ impl Job for Panics {
     }
 }
 
-/// Takes longer than it may.
+/// Takes longer than its timeout.
 #[derive(Deferrable)]
 #[defer(timeout = "1ms")]
 struct Endless;
@@ -73,7 +73,7 @@ impl Job for Endless {
     }
 }
 
-/// A service with jobs of every kind behind `/jobs-of-every-kind`, and its dashboard at `/jobs`.
+/// Serves jobs of every kind at `/jobs-of-every-kind`, and the dashboard at `/jobs`.
 async fn every_kind(by: By, runner: &Runner, dashboard: Dashboard) -> Server {
     let handler = async || {
         Good::defer();
@@ -88,7 +88,7 @@ async fn every_kind(by: By, runner: &Runner, dashboard: Dashboard) -> Server {
     by.serve(routes, runner).await
 }
 
-/// Runs them once.
+/// Runs one job of every kind.
 async fn run_every_kind(server: &Server) {
     assert_eq!(Tcp::connect(server.addr).await.get("/jobs-of-every-kind").await.status, 200);
     in_time(server.runner.idle()).await;
@@ -125,5 +125,5 @@ async fn post(server: &Server, path: &str, form: &str, headers: &str) -> Reply {
     client.reply("POST").await
 }
 
-/// Long enough for what does not come, and no failure if it is too short.
+/// How long to wait for something that should not happen. Too short a wait cannot fail a test.
 const MOMENT: Duration = Duration::from_millis(50);

@@ -1,4 +1,4 @@
-//! The page itself: its path, its answers, and the data that it never shows.
+//! The page itself: its path, its replies, and the data that it never shows.
 
 use axum::{Router, routing::get};
 use defer_axum::{Dashboard, Deferrable, Job, JobContext, JobError, JobResult, Runner, scope};
@@ -81,13 +81,13 @@ async fn a_query_that_means_nothing_is_refused_with_a_reason() {
         assert_eq!(reply.status, 400);
         assert!(reply.text().contains("unknown variant"), "{}", reply.text());
     }
-    // Queries that a link of another page may have, and those of empty form fields.
+    // Queries from a link on another site, and from empty form fields.
     for path in ["/jobs?utm_source=mail", "/jobs?outcome=&sort=&name=&filter=&find="] {
         page(&server, path).await;
     }
 }
 
-/// Its name and its error are markup.
+/// Its name and its error contain markup.
 #[derive(Deferrable)]
 #[defer(name = "<b class=\"x\">'&")]
 struct Markup;
@@ -110,12 +110,12 @@ async fn the_text_of_jobs_is_escaped() {
     let html = page(&server, "/jobs?name=%3Cb%20class%3D%22x%22%3E'%26").await;
     assert!(html.contains("&#60;script&#62;alert(&#39;&#38;&#39;)"), "{html}");
     assert!(!html.contains("<b class=\"x\">") && !html.contains("<script>"), "{html}");
-    // The link to its runs leads to them.
+    // The link to its runs works.
     assert!(html.contains("?name=%3Cb%20class%3D%22x%22%3E%27%26"), "{html}");
     assert!(html.contains("Latest runs of <span class=\"name\">&#60;b"), "{html}");
 }
 
-/// Its field and its error hold what must not be shown.
+/// Its field and its error hold data that must not be shown.
 #[derive(Deferrable)]
 struct Secret(String);
 
@@ -157,7 +157,7 @@ async fn a_dashboard_that_is_gone_or_there_twice_disturbs_nothing() {
     }
     assert_eq!(one["now"]["totals"], two["now"]["totals"]);
     drop(server);
-    // A server that stops drops its router, while the runner goes on.
+    // A server that stops drops its router, while the runner keeps running.
     other.stop().await;
     scope(&runner, async { crate::Good::defer() }).await;
     in_time(runner.idle()).await;

@@ -1,4 +1,4 @@
-//! A queue that says what a test wants it to say.
+//! A queue whose replies a test controls.
 
 #![allow(dead_code, reason = "each test crate uses a part of this")]
 
@@ -15,7 +15,7 @@ use defer_axum::{
     },
 };
 
-/// How a queue answers.
+/// The ways in which a queue replies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answers {
     Well,
@@ -24,7 +24,7 @@ pub(crate) enum Answers {
     WithAPanicLater,
 }
 
-/// A queue that two processes share, with jobs that failed and one that comes.
+/// A queue that two processes share, with failed jobs and one upcoming job.
 #[derive(Clone)]
 pub(crate) struct Fake {
     pub(crate) failed: JobId,
@@ -34,16 +34,16 @@ pub(crate) struct Fake {
 
 struct State {
     answers: Answers,
-    /// The actions that it was asked for.
+    /// The actions that were requested.
     done: Vec<String>,
     paused: Vec<String>,
-    /// It has no failed jobs any more.
+    /// The queue no longer has failed jobs.
     is_clean: bool,
 }
 
-/// The error of its failed jobs.
+/// The error of the failed jobs.
 const ERROR: &str = "mailbox <full>";
-/// The name of its jobs.
+/// The name of the jobs.
 pub(crate) const NAME: &str = "Send<Mail>";
 
 impl Fake {
@@ -61,17 +61,17 @@ impl Fake {
         }
     }
 
-    /// Answers like this from now on.
+    /// Replies like this from now on.
     pub(crate) fn turn(&self, answers: Answers) {
         self.state().answers = answers;
     }
 
-    /// Has no groups of failed jobs from now on.
+    /// Reports no groups of failed jobs from now on.
     pub(crate) fn forget_failures(&self) {
         self.state().is_clean = true;
     }
 
-    /// Returns what it was asked to do.
+    /// Returns the requested actions.
     pub(crate) fn done(&self) -> Vec<String> {
         self.state().done.clone()
     }

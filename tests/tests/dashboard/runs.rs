@@ -1,4 +1,4 @@
-//! The jobs on the page.
+//! The runs on the page.
 
 use std::{error::Error, fmt, sync::Arc};
 
@@ -30,7 +30,7 @@ async fn its_figures_are_the_runners() {
         });
         assert_eq!(data["now"]["totals"], expected);
         assert_eq!((stats.deferred, stats.succeeded, stats.failed, stats.retried), (21, 6, 9, 6));
-        // The sums of the types' figures are the same.
+        // The figures of the types add up to the same.
         for (figure, total) in expected.as_object().expect("an object") {
             let types = data["types"].as_array().expect("an array");
             let of_types: u64 = types.iter().map(|row| row[figure].as_u64().expect("a number")).sum();
@@ -72,7 +72,7 @@ async fn a_run_has_its_attempts_errors_times_and_the_response_that_it_followed()
         assert_eq!(Tcp::connect(server.addr).await.get("/items/7").await.status, 201);
         in_time(runner.idle()).await;
         let data = data(&server, "/jobs/data").await;
-        // One run, however many attempts.
+        // Several attempts make one run.
         assert_eq!(names(&data["runs"]), ["Third"]);
         let run = &data["runs"][0];
         let delivery = if by.whole() == Delivery::Sent { "sent" } else { "finished" };
@@ -89,7 +89,7 @@ async fn a_run_has_its_attempts_errors_times_and_the_response_that_it_followed()
     }
 }
 
-/// Fails, and its queue tries it again.
+/// Fails, and its queue retries it.
 #[derive(Deferrable, Serialize, Deserialize)]
 #[defer(queue, tries = 3)]
 struct FailsInQueue;
@@ -106,7 +106,7 @@ async fn a_job_from_a_queue_is_one_run_with_the_errors_of_all_its_attempts() {
     let server = serve(Router::new().nest("/jobs", Dashboard::new(&runner).into()), &runner).await;
     let id = JobId::unique();
     for attempts in 0..3 {
-        // As a worker does, one attempt after another.
+        // Resumes one attempt after another, as a worker does.
         let metadata = [("route".to_owned(), "POST /items/{id}".to_owned())].into();
         let mut resume = Resume::new(id, attempts, metadata);
         let died = ResponseInfo::new(Delivery::Unknown).with_status(Some(StatusCode::CREATED));
@@ -169,7 +169,7 @@ async fn runs_are_chosen_by_type_and_outcome_and_types_are_sorted() {
     );
 }
 
-/// The error of a job that must not break the page.
+/// An error that must not break the page.
 struct Unprintable;
 
 impl fmt::Display for Unprintable {
@@ -203,7 +203,7 @@ async fn its_memory_is_bounded_and_a_rare_type_outlives_a_common_one() {
     for _ in 0..100 {
         let many = async {
             for _ in 0..10 {
-                // Longer than is kept, and not of one byte each.
+                // Longer than what is kept, with characters of more than one byte.
                 Fails::defer("ß".repeat(10_000));
                 Good::defer();
             }
@@ -235,7 +235,7 @@ async fn a_dashboard_that_came_later_counts_from_then_and_says_since_when() {
     assert!(now["since"].as_str() <= now["at"].as_str(), "{now}");
 }
 
-/// Runs until it may end.
+/// Runs until it is allowed to end.
 #[derive(Deferrable)]
 #[defer(name = "Long")]
 struct Long(Arc<Semaphore>);

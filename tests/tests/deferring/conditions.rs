@@ -7,7 +7,7 @@ use defer_axum::{Deferrable, Delivery, Job, JobContext, JobResult, Runner, defer
 use defer_tests::{By, Feed, Log, Note, Tcp, runner};
 use http::StatusCode;
 
-/// A note that is of interest only after a success.
+/// A note that is only written after a success.
 #[derive(Deferrable)]
 #[defer(on = "success")]
 struct Receipt {
@@ -21,7 +21,7 @@ impl Job for Receipt {
     }
 }
 
-/// Returns what a handler's jobs write for a response with this status, and how many were skipped.
+/// Returns what a handler's jobs write after a response with this status, and the number of skipped jobs.
 async fn log_and_skipped(by: By, handler: fn(), status: u16) -> (Vec<String>, u64) {
     let log = Log::new();
     let runner = runner(&log);

@@ -152,7 +152,7 @@ async fn what_is_pushed_after_the_response_runs_at_once() {
                 lines += 1;
                 assert_eq!(log.wait_for(lines).await, ["in time"]);
             }
-            // The end of a request without jobs shows in that of the next on its connection.
+            // The end of a request without jobs becomes visible with the next request on its connection.
             client.get("/nothing").await;
 
             let late = given.recv().await.expect("the handler sent it");

@@ -28,7 +28,7 @@ async fn the_list_knows_how_many_wait() {
         Note::defer("last");
     }
     for by in By::BOTH {
-        // In the third job, only the last waits.
+        // While the third job runs, only the last is waiting.
         assert_eq!(log(by, handler).await, ["second", "1 of 1", "last"], "{by:?}");
     }
 }
@@ -80,7 +80,7 @@ async fn a_job_that_has_run_cannot_be_cancelled() {
         let handler = async move || {
             let own = handles.clone();
             defer_fn(move |cx| async move {
-                // While it runs it is as good as having run.
+                // A running job counts as run.
                 let itself = Defer::current().expect("the request's scope");
                 cx.state::<Log>()?.add(format!("{} wait", itself.len()));
                 drop(own);

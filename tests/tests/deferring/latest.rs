@@ -1,4 +1,4 @@
-//! The latest of many requests, and not too often.
+//! Debounced and throttled jobs of many requests.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,7 +7,7 @@ use defer_axum::defer_fn;
 use defer_tests::{By, Log, Note, Tcp, in_time, runner};
 use tokio::sync::Notify;
 
-/// Scans once, and then indexes the last edit.
+/// Defers a scan that is throttled, and an index of the last edit.
 async fn edit(Path(number): Path<u32>) {
     Note::defer("scan").at_most_every("scan", Duration::from_secs(3600));
     Note::defer(format!("edit {number}")).unique("edit").replace().serial("index");
@@ -20,7 +20,7 @@ async fn of_many_requests_the_last_edit_is_indexed_and_one_scan_runs() {
         let runner = runner(&log);
         let gate = Arc::new(Notify::new());
         let held = gate.clone();
-        // The index is busy: edits wait for their turn.
+        // The index is busy, so edits wait for their turn.
         let busy = move || async move {
             defer_fn(move |_| async move { held.notified().await }).serial("index");
         };

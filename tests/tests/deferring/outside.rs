@@ -15,7 +15,7 @@ use defer_axum::{
 use defer_tests::{By, Tcp, Traced};
 use tokio::sync::mpsc;
 
-/// Says what it was told.
+/// Reports what it was told.
 #[derive(Deferrable)]
 struct Orphan {
     told: mpsc::UnboundedSender<String>,
@@ -34,7 +34,7 @@ fn orphan() -> (Orphan, mpsc::UnboundedReceiver<String>) {
     (Orphan { told }, tells)
 }
 
-/// The line of the log that warns.
+/// Returns the only warning in the log.
 fn warning(logged: &Traced) -> String {
     let text = logged.text();
     let mut warnings = text.lines().filter(|line| line.contains(" WARN "));

@@ -1,5 +1,5 @@
-//! Jobs for a queue, over a socket: however the request ends, they reach the queue, and do so before the answer if there is
-//! one.
+//! Jobs for a queue, over a socket: they reach the queue however the request ends. If there is an answer, they reach it
+//! first.
 
 use std::{
     sync::{Arc, Mutex},
@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 use tokio_stream::StreamExt;
 use tower_http::catch_panic::CatchPanicLayer;
 
-/// Keeps what is pushed, as fast as there are turns.
+/// Stores what is pushed, one push for each turn.
 #[derive(Clone)]
 struct Kept {
     jobs: Arc<Mutex<Vec<Envelope>>>,
@@ -107,7 +107,7 @@ async fn jobs_of_a_handler_that_panics_and_of_a_stream_reach_the_queue() {
                 "/stream",
                 get(async move || {
                     let list = Defer::current().expect("there is a layer");
-                    // Deferred by the stream, when the head is out.
+                    // The stream defers these after the head was sent.
                     Body::from_stream(body.take().into_data_stream().map(move |chunk| {
                         list.push(Queued);
                         chunk
@@ -126,7 +126,7 @@ async fn jobs_of_a_handler_that_panics_and_of_a_stream_reach_the_queue() {
     }
 }
 
-/// Nobody waits for ever for a queue that does not answer.
+/// No response waits forever for a queue that does not reply.
 #[tokio::test]
 async fn a_response_that_is_held_for_the_queue_does_not_keep_a_shutdown_from_ending() {
     let queue = Kept::new(0);

@@ -1,4 +1,4 @@
-//! Jobs and the body of their response: none starts before its end, and it may defer some itself.
+//! Jobs and the body of their response: none starts before its end, and a body may defer jobs too.
 
 use std::{
     collections::VecDeque,
@@ -26,10 +26,10 @@ use crate::{hello, other};
 struct Deferring {
     frames: VecDeque<Frame<Bytes>>,
     length: Option<u64>,
-    /// Defers a job with each frame, and with the end if that has a poll of its own.
+    /// Defers a job with each frame, and with the end if the end needs its own poll.
     when_polled: bool,
     when_dropped: bool,
-    /// Knows that it is at its end.
+    /// Reports its end together with its last frame.
     knows_its_end: bool,
 }
 
@@ -100,7 +100,7 @@ impl Drop for Deferring {
     }
 }
 
-/// The reply of a handler that returns this body, having deferred a job before or not, and what its jobs wrote.
+/// Returns the reply of a handler that returns this body, perhaps after deferring a job, and what the jobs wrote.
 async fn reply_and_log(
     by: By,
     job_before: bool,
@@ -118,7 +118,7 @@ async fn reply_and_log(
     let server = by.serve(Router::new().route("/", get(handler)), &runner).await;
     let reply = Tcp::connect(server.addr).await.get("/").await;
     log.wait_for(lines).await;
-    // A job too many would be found here.
+    // By now a superfluous job would have run.
     runner.idle().await;
     (reply, log.lines())
 }
@@ -139,7 +139,7 @@ async fn no_job_starts_while_the_body_is_open() {
         client.send_get("/").await;
         client.read_until("hello").await;
         log.add("the client has what there is");
-        // Another request from its beginning to the end of its job: enough for a job that does not wait.
+        // A whole request and its job: long enough for a job that does not wait.
         Tcp::connect(server.addr).await.get("/other").await;
         log.wait_for(2).await;
         feed.send(" world");
@@ -225,7 +225,7 @@ async fn a_long_body_of_known_length_may_defer() {
         for body in [long, || long().knows_its_end()] {
             let (reply, log) = reply_and_log(by, false, body, 1).await;
             assert_eq!(reply.body.len(), LENGTH, "{by:?}");
-            // The server asks no further when it has the length that was announced.
+            // The server stops polling once it has the announced length.
             assert_eq!(log, ["data"], "{by:?}");
         }
     }

@@ -1,4 +1,4 @@
-//! Values that are dropped during a request may defer in their `Drop`, and may panic: no job is lost.
+//! Values that are dropped during a request may defer in their `Drop`, and may panic. No job is lost.
 
 use std::{
     convert::Infallible,
@@ -40,7 +40,7 @@ impl Drop for Bomb {
     }
 }
 
-/// A body without an end, that holds something.
+/// An endless body that holds a value.
 struct Holding<T>(T);
 
 impl<T: Unpin> http_body::Body for Holding<T> {
@@ -55,7 +55,7 @@ impl<T: Unpin> http_body::Body for Holding<T> {
     }
 }
 
-/// A handler that holds something which outlives its panic.
+/// A handler that holds a value that outlives its panic.
 struct Panics {
     defers: bool,
     _guard: Guard,
@@ -82,7 +82,7 @@ fn panics(f: impl FnOnce()) -> bool {
     panicked
 }
 
-/// Begins a request that gets no answer, and drops it.
+/// Starts a request that gets no answer, and drops it.
 async fn cancel<F>(log: &Log, mut handler: impl FnMut() -> F + Clone) -> Runner
 where
     F: Future<Output = Result<Response, Infallible>>,
@@ -168,7 +168,7 @@ async fn what_a_handler_that_returns_an_error_defers_while_it_is_dropped_runs() 
     }));
     assert_eq!(app.oneshot(Request::default()).await.unwrap_err(), "the service's error");
     runner.idle().await;
-    // Nobody is known who answers.
+    // The layer cannot know who answers.
     assert_eq!(log.lines(), ["Cancelled 0 0"]);
 }
 

@@ -1,4 +1,4 @@
-//! A deferred job runs however the response ends, and the other jobs run however it ends.
+//! A deferred job runs however the response ends, and the other jobs run however a job ends.
 
 use std::{
     future::pending,

@@ -1,4 +1,4 @@
-//! The extensions that jobs take from their request.
+//! The extensions that jobs capture from their request.
 
 use axum::{
     Router,
@@ -14,11 +14,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Tenant(String);
 
-/// Set by the same layer, but not named.
+/// Set by the same layer, but not captured.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Secret(String);
 
-/// Takes the tenant from the host of the request, as a layer that authenticates would.
+/// Takes the tenant from the `x-tenant` header, as an authenticating layer would.
 async fn identify(mut request: Request, next: Next) -> Response {
     let name = request.headers()["x-tenant"].to_str().unwrap_or_default().to_owned();
     request.extensions_mut().insert(Secret(name.clone()));
@@ -46,7 +46,7 @@ async fn each_job_has_the_extension_of_its_own_request() {
         note_tenant();
         defer_fn(|cx: JobContext| async move {
             assert!(cx.extension::<Secret>().is_err(), "nothing but what was named");
-            // A job that a job defers is of the same request.
+            // A job that a job defers belongs to the same request.
             note_tenant();
             JobResult::Ok(())
         });
@@ -79,7 +79,7 @@ async fn an_extension_that_is_set_inside_of_the_layer_is_inserted_and_a_missing_
     for by in By::BOTH {
         let log = Log::new();
         let runner = runner(&log);
-        // It looks before the tenant is set.
+        // This layer captures before the tenant is set.
         let layer = DeferLayer::new(runner.clone()).capture_extension::<Tenant>();
         let app = Router::new().route("/", get(handler)).layer(from_fn(identify)).layer(layer);
         let server = by.serve_app(app, &runner).await;

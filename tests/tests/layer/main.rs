@@ -9,12 +9,12 @@ mod order;
 mod together;
 mod told;
 
-/// A handler whose job shows that the server and the runner have been at work meanwhile.
+/// A handler whose job shows that the server and the runner were active meanwhile.
 async fn other() {
     defer_tests::Note::defer("other");
 }
 
-/// A handler whose job says how the response ended.
+/// A handler whose job logs how the response ended.
 async fn hello() -> &'static str {
     defer_tests::NoteEnding::defer();
     "hello"

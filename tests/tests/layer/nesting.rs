@@ -13,7 +13,7 @@ use defer_axum::{Defer, DeferLayer, Deferrable, Job, JobContext, JobResult, Runn
 use defer_tests::{By, Feed, Log, Note, NoteEnding, Tcp, runner};
 use tokio::{sync::Barrier, task::JoinSet};
 
-/// A handler with a job that writes into the log of the runner that runs it.
+/// A handler with a job that writes to the log of the runner that runs it.
 async fn hello() -> &'static str {
     Note::defer("handler");
     NoteEnding::defer();
@@ -157,7 +157,7 @@ async fn a_middleware_that_answers_itself_may_defer() {
     }
 }
 
-/// A job that defers as many more as it says.
+/// A job that defers this many more jobs.
 #[derive(Deferrable)]
 struct Defers {
     more: usize,
@@ -202,7 +202,7 @@ async fn a_closure_deferred_by_a_closure_may_know_its_response_too() {
             defer_fn(|_| async {
                 NoteEnding::defer();
             });
-            // The list of the request is the list of its jobs.
+            // A job's list is that of its request.
             let defer = Defer::current().expect("the request's scope");
             defer.push(Note { line: format!("with {} before it", defer.len()) });
         });
@@ -227,7 +227,7 @@ impl Job for Blocks {
     async fn run(&self, cx: &JobContext) -> JobResult {
         let (written, wait) = std::sync::mpsc::channel();
         let (log, line) = (cx.state::<Log>()?.clone(), self.line.clone());
-        // On a worker thread of a runtime that has one, nobody would be left to run this task.
+        // On the only worker thread of a runtime, this task would never run.
         tokio::spawn(async move {
             log.add(line);
             written.send(())
@@ -255,7 +255,7 @@ async fn a_blocking_job_may_defer() {
     }
 }
 
-/// Requests that are in their handler at the same time, and what the jobs of each write.
+/// Runs requests whose handlers overlap, and checks what the jobs of each write.
 async fn requests_at_the_same_time(by: By) {
     const REQUESTS: usize = 16;
     let (log, barrier) = (Log::new(), Arc::new(Barrier::new(REQUESTS)));
@@ -321,7 +321,7 @@ async fn the_default_layer_has_the_global_runner() {
         let before = runner.stats().deferred;
         Tcp::connect(server.addr).await.get("/").await;
         assert_eq!(tells.recv().await, Some(true), "{by:?}");
-        // In this process nobody else uses it.
+        // Nothing else in this process uses this runner.
         assert_eq!(runner.stats().deferred, before + 1, "{by:?}");
     }
 }

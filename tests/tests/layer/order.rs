@@ -60,7 +60,7 @@ async fn jobs_of_several_types_run_in_the_order_deferred() {
         defer(Mail { to: "kurt".into() });
         let before = Defer::current().map(|defer| defer.len());
         defer_fn(move |cx| async move {
-            // A closure may return nothing, too.
+            // A closure may also return nothing.
             cx.state::<Log>().expect("the runner has a log").add(format!("{before:?} before this"));
         });
     }

@@ -4,7 +4,7 @@ use axum::{Router, extract::Path, routing::get};
 use defer_axum::{BatchJob, Deferrable, JobContext, JobResult, Runner};
 use defer_tests::{By, Feed, Log, Tcp, in_time, runner};
 
-/// Only a batch of three starts.
+/// Starts in batches of three.
 #[derive(Deferrable)]
 #[defer(batch = 3, within = "1h")]
 struct Visit {

@@ -16,7 +16,7 @@ use defer_axum::{DeferLayer, JobContext, JobResult, RequestInfo, ResponseInfo, R
 use defer_tests::{By, Log, Note, Tcp, runner};
 use http::{HeaderMap, StatusCode};
 
-/// A job that writes down what it picks.
+/// Defers a job that logs what `pick` returns.
 fn note_request(pick: impl FnOnce(&RequestInfo) -> String + Send + 'static) {
     defer_fn(move |cx: JobContext| async move {
         cx.state::<Log>()?.add(pick(cx.request().expect("a request's job")));

@@ -5,7 +5,7 @@ use http_body_util::BodyExt;
 
 use super::*;
 
-/// Notes what it sees of its response.
+/// Logs what it sees of its response.
 #[derive(Deferrable)]
 struct Told;
 

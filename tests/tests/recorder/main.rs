@@ -46,7 +46,7 @@ impl Job for SendWelcome {
     }
 }
 
-/// A job that nobody defers.
+/// A job that is never deferred.
 #[derive(Clone, Debug, PartialEq, Eq, Deferrable)]
 struct Refund;
 
@@ -75,7 +75,7 @@ fn post_to(path: &str) -> Request<Body> {
     Request::post(path).body(Body::empty()).expect("a valid path")
 }
 
-/// The message with which this panics.
+/// Returns the message of the panic.
 fn panic_of(panics: impl FnOnce()) -> String {
     let panic = catch_unwind(AssertUnwindSafe(panics)).expect_err("it panics");
     panic.downcast_ref::<String>().expect("a message").clone()
@@ -138,7 +138,7 @@ async fn it_runs_what_it_recorded_when_it_is_told_to() {
         let mut client = Tcp::connect(server.addr).await;
         client.send("POST /sign-up/ada HTTP/1.1\r\nhost: test\r\ncontent-length: 0\r\n\r\n").await;
         client.reply("POST").await;
-        // Enough for a job that does not wait to be told.
+        // A whole request: long enough for a job that does not wait to be run.
         client.get("/nothing").await;
         assert_eq!(log.lines().len(), 0, "{by:?}");
         recorder.run_all().await;
@@ -326,7 +326,7 @@ async fn more_may_be_recorded_than_there_is_room_for() {
     }
 }
 
-/// For a queue, and `kept` does not survive it.
+/// A job for a queue, in which `kept` does not survive.
 #[derive(Clone, Debug, PartialEq, Deferrable, serde::Serialize, serde::Deserialize)]
 #[defer(queue, on = "success")]
 struct Charge {
@@ -463,7 +463,7 @@ async fn it_asserts_what_was_deferred_in_which_order() {
     }
 }
 
-/// Ends as it is told, and notes what it sees.
+/// Ends as told, and logs what it sees.
 #[derive(Deferrable)]
 #[defer(tries = 3, backoff = "1h..1h", timeout = "1s")]
 struct Call {
@@ -500,7 +500,7 @@ async fn call(recorder: &Recorder, how: &'static str) -> JobId {
     scope(recorder.runner(), async { Call::defer(how).id() }).await
 }
 
-/// The message with which this panics.
+/// Returns the message of the panic.
 async fn panic_in<T: Send + 'static>(panics: impl Future<Output = T> + Send + 'static) -> String {
     let Err(error) = tokio::spawn(panics).await else { panic!("it does not panic") };
     let panic = error.into_panic();
@@ -523,7 +523,7 @@ fn in_short(ended: &JobEventKind) -> String {
     }
 }
 
-/// Removes the place of a panic, which moves with the lines of this file.
+/// Removes the location of a panic, which moves with the lines of this file.
 fn without_place(ended: &str) -> String {
     let Some((before, rest)) = ended.split_once("panicked at ") else { return ended.to_owned() };
     assert!(rest.starts_with(file!()), "{rest}");
@@ -558,7 +558,7 @@ async fn one_attempt_of_a_job_runs_and_says_how_it_ended() {
 
         recorder.assert_nothing_deferred();
         recorder.run_all().await;
-        // By the paused clock: long enough for another attempt, if one followed.
+        // The clock is paused. This is long enough for another attempt, if there were one.
         tokio::time::sleep(Duration::from_secs(24 * 3600)).await;
         assert_eq!(log.lines().iter().filter(|line| line.starts_with(how)).count(), 1, "no other follows");
         let stats = recorder.runner().stats();

@@ -101,12 +101,12 @@ async fn a_failed_assertion_names_closures_by_their_function() {
 #[tokio::test]
 async fn a_failed_assertion_counts_the_jobs_that_went_to_the_global_runner() {
     let recorder = Recorder::new();
-    // Without the recorder's layer.
+    // These run without the recorder's layer.
     for _ in 0..3 {
         Refund::defer();
     }
     let message = panic_of(|| recorder.assert_deferred::<Refund>(|_| true));
-    // Others may have done so, too, meanwhile.
+    // Other tests may have done so meanwhile, too.
     assert!(
         message.contains("jobs ran on the global runner: is the recorder's layer on this route?"),
         "{message}"

@@ -42,7 +42,7 @@ async fn a_job_with_a_unique_key_can_still_be_given_options_and_cancelled() {
     recorder.assert_deferred_times::<SendWelcome>(1);
 }
 
-/// Its queue knows, when it is asked to store the job.
+/// Its queue checks the key when it stores the job.
 #[derive(Deferrable, serde::Serialize, serde::Deserialize)]
 #[defer(queue)]
 struct Ship;

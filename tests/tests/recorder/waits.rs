@@ -6,7 +6,7 @@ use defer_tests::in_time;
 
 use super::*;
 
-/// Looks for something, and comes back in an hour.
+/// Polls, and snoozes for an hour.
 #[derive(Deferrable)]
 struct Polls {
     times: u32,

@@ -51,7 +51,7 @@ impl Service {
         Self { queue, runner, log, failures }
     }
 
-    /// Makes a request, and returns its response, which nobody has read.
+    /// Makes a request, and returns its unread response.
     async fn ask(&self, handler: fn()) -> axum::response::Response {
         let handler = async move || {
             handler();

@@ -29,7 +29,7 @@ pub(crate) enum Speaks {
     Http2 { send: SendRequest<Bytes>, connection: JoinHandle<()> },
 }
 
-/// A response that is not read yet.
+/// An unread response.
 pub(crate) enum Asked {
     Http1(Method),
     Http2(ResponseFuture),
@@ -39,7 +39,7 @@ impl Client {
     pub(crate) async fn connect(addr: SocketAddr, version: Version) -> Self {
         let (protocol, windows) = match version {
             Version::Http1 => ("http/1.1", None),
-            // Larger than any response: what holds one up is the socket.
+            // Larger than any response, so only the socket can hold one up.
             Version::Http2 => ("h2", Some(64 << 20)),
         };
         let (io, tap) = https::connect(addr, protocol).await;
@@ -88,7 +88,7 @@ impl Client {
         self.read(asked).await
     }
 
-    /// Waits until the server has answered that there is no response: by the end of the connection, or of the stream.
+    /// Waits until the server ends the connection or the stream without a response.
     pub(crate) async fn is_refused(&mut self, asked: Asked) {
         match (&mut self.speaks, asked) {
             (Speaks::Http1(tcp), _) => while tcp.fill().await {},
@@ -103,7 +103,7 @@ impl Client {
         }
     }
 
-    /// How much the server had written at least when it had written each of the responses that were read, in their order.
+    /// Returns, for each response read, the least that the server had written once it was complete. In order.
     pub(crate) fn ends(&self) -> Vec<usize> {
         let plain = self.tap.plain();
         let ends = match self.speaks {
@@ -113,8 +113,8 @@ impl Client {
         ends.into_iter().map(|end| self.tap.end_of_record(end)).collect()
     }
 
-    /// Checks that each of these jobs, of the responses in the order in which they were asked for, started when its response
-    /// had been accepted by the operating system.
+    /// Checks that each of these jobs started after the operating system had accepted its response. The jobs are in the order
+    /// of their requests.
     pub(crate) fn was_sent_before(&self, lines: &[String]) {
         let ends = self.ends();
         assert!(ends.len() >= lines.len(), "{lines:?}: {} responses were read", ends.len());
@@ -124,7 +124,7 @@ impl Client {
         }
     }
 
-    /// Closes the connection, with whatever has not been read.
+    /// Closes the connection and discards what has not been read.
     pub(crate) fn leave(self) {
         if let Speaks::Http2 { connection, .. } = self.speaks {
             connection.abort();

@@ -60,7 +60,7 @@ async fn a_stream_that_the_client_resets_is_disconnected_and_the_others_go_on() 
         assert_eq!(log.lines(), [""; 0], "{by:?}");
         let Asked::Http2(response) = asked else { unreachable!("it speaks HTTP/2") };
         drop(response);
-        // The server reads the reset though it cannot write.
+        // The server reads the reset even though it cannot write.
         let lines = log.wait_for(1).await;
         client.tap.go_on();
         assert!(lines[0].starts_with("full Disconnected "), "{by:?}: {lines:?}");

@@ -1,4 +1,4 @@
-//! hyper's `pipeline_flush`, which writes nothing while further requests are in the server's buffer.
+//! hyper's `pipeline_flush`, which does not write while the server has buffered requests.
 
 use std::time::Duration;
 
@@ -53,11 +53,11 @@ async fn responses_that_are_gathered_are_sent_in_order_and_so_are_their_jobs() {
     }
 }
 
-/// The first response is stuck when the others are asked for: hyper does not flush it then, and nothing may wait for that.
+/// The first response is stuck when the other requests arrive. hyper does not flush it then, and nothing may wait for that flush.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_response_waits_for_a_flush_that_waits_for_it() {
     for by in OTHERS {
-        // The others come together, or when one of them waits already.
+        // The others arrive together, or while one of them is already waiting.
         for parts in
             [vec![vec!["/full/5", "/full/6", "/full/7"]], vec![vec!["/full/5"], vec!["/full/6", "/full/7"]]]
         {
@@ -71,7 +71,7 @@ async fn no_response_waits_for_a_flush_that_waits_for_it() {
             };
             for paths in parts {
                 tcp.send(requests(&paths)).await;
-                // Nothing tells that the server has read them.
+                // Nothing signals that the server has read them.
                 tokio::time::sleep(Duration::from_millis(30)).await;
             }
             assert_eq!(log.lines(), [""; 0], "{by:?}");
@@ -88,7 +88,7 @@ async fn no_response_waits_for_a_flush_that_waits_for_it() {
     }
 }
 
-/// Which of the gathered bytes are whose is not known, and none are said to be.
+/// Which bytes belong to which of the gathered responses is unknown, so none are reported.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_gathered_responses_that_are_broken_off_no_byte_counts_that_was_not_taken() {
     for by in OTHERS {
@@ -96,7 +96,7 @@ async fn of_gathered_responses_that_are_broken_off_no_byte_counts_that_was_not_t
         let mut client = Client::connect(server.addr, Version::Http1).await;
         client.tap.hold();
         let crate::client::Speaks::Http1(tcp) = &mut client.speaks else { unreachable!("it speaks HTTP/1") };
-        // The first has no job.
+        // The first request defers no job.
         tcp.send(requests(&["/nothing/8000000", "/full/7000000", "/full/6000000"])).await;
         wire.blocked().await;
         client.leave();

@@ -34,7 +34,7 @@ async fn each_kind_of_response_releases_its_jobs_once_when_sent() {
             let row = format!("{by:?} {version:?} {method} {path}: {lines:?}");
             assert!(lines[0].starts_with(&format!("{expected} ")), "{row}");
             assert!(*method == Method::HEAD || expected.ends_with(&format!(" {read}")), "{row}: read {read}");
-            // Cases that the oracle cannot place: responses without content except by their method, and those after an HTTP/2 guard.
+            // The oracle cannot place these: HEAD responses, and responses with trailers over HTTP/2.
             if *method == Method::GET && !(version == Version::Http2 && *path == "/trailers") {
                 client.was_sent_before(&lines);
             }
@@ -74,7 +74,7 @@ async fn many_responses_on_one_connection_release_their_own_jobs() {
     }
 }
 
-/// Over HTTP/2 the streams of one connection, over HTTP/1 pipelined requests.
+/// Streams of one connection over HTTP/2, pipelined requests over HTTP/1.
 #[tokio::test]
 async fn responses_at_once_on_one_connection_release_their_own_jobs() {
     for (by, version) in all() {
@@ -88,7 +88,7 @@ async fn responses_at_once_on_one_connection_release_their_own_jobs() {
             client.read(asked).await;
         }
         let mut lines = log.wait_for(10).await;
-        // One task runs for each request: where sizes are told apart, order is not.
+        // Each request's jobs run in their own task, so the lines are in no particular order.
         lines.sort_by_key(|line| line.split(' ').nth(2).and_then(|bytes| bytes.parse::<usize>().ok()));
         for (n, line) in lines.iter().enumerate() {
             assert!(
@@ -110,7 +110,7 @@ async fn an_upgrade_over_http1_is_sent_when_its_head_is() {
         assert_eq!(tcp.reply("GET").await.status, 101, "{by:?}");
         let lines = log.wait_for(1).await;
         assert!(lines[0].starts_with("upgrade Sent 0 "), "{by:?}: {lines:?}");
-        // A masked text frame of one byte (RFC 6455, section 5.2), which comes back unmasked.
+        // A masked text frame of one byte (RFC 6455, section 5.2). It comes back unmasked.
         tcp.send([0x81, 0x81, 0, 0, 0, 0, b'x']).await;
         assert_eq!(tcp.exactly(3).await, [0x81, 1, b'x'], "{by:?}");
     }

@@ -1,4 +1,4 @@
-//! "Sent" means the same over TLS and under other servers: runs the table of `sent` for `serve` with a TLS listener, for
+//! "Sent" means the same over TLS and under other servers. Runs the table of `sent` for `serve` with a TLS listener, for
 //! `axum-server` and for a hyper-util loop, over HTTP/1 and HTTP/2.
 
 mod client;
@@ -28,7 +28,7 @@ use http_body_util::BodyExt;
 
 use self::client::Version;
 
-/// Defers a job that logs how its response ended, and how much of everything was accepted when it started.
+/// Defers a job that logs how its response ended, and how many bytes in total were accepted when the job started.
 fn defer_report(name: &str) {
     let name = name.to_owned();
     defer_fn(move |cx| async move {
@@ -145,7 +145,7 @@ async fn start(by: Https) -> Setup {
     start_with(by, Duration::from_secs(60)).await
 }
 
-/// With so long for open connections at a shutdown.
+/// Starts a server with this time for open connections at a shutdown.
 async fn start_with(by: Https, close_timeout: Duration) -> Setup {
     let (wire, log) = (Wire::new(), Log::new());
     let runner = Runner::builder().state(wire.clone()).state(log.clone()).build();
@@ -154,7 +154,7 @@ async fn start_with(by: Https, close_timeout: Duration) -> Setup {
     Setup { server, runner, wire, log }
 }
 
-/// Every server, over each version of HTTP.
+/// Returns every server with each version of HTTP.
 fn all() -> impl Iterator<Item = (Https, Version)> {
     Https::ALL.into_iter().flat_map(|by| [(by, Version::Http1), (by, Version::Http2)])
 }

@@ -1,4 +1,4 @@
-//! Over HTTP/1, `bytes_sent` is what the operating system has taken of a body, to the byte.
+//! Over HTTP/1, `bytes_sent` is exactly what the operating system has accepted of a body.
 
 use std::convert::Infallible;
 
@@ -9,7 +9,7 @@ use defer_tests::{By, Log, NoteEnding, Server, Tcp, Wire, WireListener};
 
 use defer_tests::in_time;
 
-/// More than the socket's buffers take.
+/// More than the socket's buffers hold.
 const LARGE: usize = 64 * 1024 * 1024;
 const SMALL: usize = 3_000_000;
 
@@ -53,7 +53,7 @@ async fn start() -> Setup {
     Setup { wire, log, server, client }
 }
 
-/// How many bytes of a body there are in this record of a response that may not be whole.
+/// Returns the number of body bytes in the record of a response that may be incomplete.
 fn body_bytes(response: &[u8]) -> usize {
     let head = find(response, b"\r\n\r\n").expect("a head") + 4;
     let text = String::from_utf8_lossy(&response[..head]);
@@ -76,7 +76,7 @@ fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
     bytes.windows(what.len()).position(|window| window == what)
 }
 
-/// A client that sends this, and leaves when the socket's buffers are full and it has read 50,000 bytes of the body.
+/// Runs a client that sends this, reads 50,000 bytes of the body, and leaves once the socket's buffers are full.
 async fn a_client_that_leaves(request: &str) {
     let Setup { wire, log, mut client, server: _server } = start().await;
     client.send(request).await;
@@ -158,7 +158,7 @@ async fn a_client_that_leaves_between_pipelined_responses_has_nothing_of_the_sec
     client.send(get("/full") + &get("/chunked")).await;
     in_time(wire.blocked()).await;
     drop(client);
-    // The second is not even handled.
+    // The second request never reaches its handler.
     let lines = log.wait_for(1).await;
     assert_eq!(lines, [format!("Disconnected 200 {}", body_bytes(&wire.accepted()))]);
 }

@@ -1,4 +1,4 @@
-//! Over HTTP/2, `bytes_sent` is exact for a response that was sent, and never more than was taken of another.
+//! Over HTTP/2, `bytes_sent` is exact for a response that was sent. For others it never exceeds what was accepted.
 
 use std::convert::Infallible;
 

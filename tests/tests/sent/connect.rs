@@ -66,7 +66,7 @@ async fn the_jobs_of_sockets_that_stay_idle_run() {
         let mut sockets = Vec::new();
         for n in 1..=SOCKETS {
             sockets.push(open(&mut client).await);
-            // Nothing more is sent by anybody until its job has run.
+            // Neither side sends anything more until the job has run.
             log.wait_for(n).await;
         }
         assert_eq!(log.lines(), vec!["Finished 200 0"; SOCKETS], "{by:?}");
@@ -100,7 +100,7 @@ async fn a_socket_goes_on_after_its_job_and_is_told_nothing_of_it() {
         let (mut send, mut receive) = open(&mut client).await;
         log.wait_for(1).await;
         for _ in 0..3 {
-            // A text frame, masked by zeros, and its echo, which is not masked.
+            // A text frame, masked with zeros. Its echo is not masked.
             send.send_data(Bytes::from_static(b"\x81\x82\0\0\0\0hi"), false).expect("the socket is open");
             let echo = in_time(receive.data()).await.expect("the socket is open").expect("an echo");
             assert_eq!(echo, b"\x81\x02hi"[..], "{by:?}");

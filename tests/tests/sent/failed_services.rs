@@ -1,4 +1,4 @@
-//! Errors of the service inside a layer, for which an outer layer answers.
+//! Errors of the service inside a layer that an outer layer turns into an answer.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use defer_tests::in_time;
 
 const PAGE: usize = 4 * 1024 * 1024;
 
-/// A handler that takes too long, and a layer between the limit and the page that says so.
+/// A handler that takes too long, with a layer between the timeout and the error page.
 fn app(runner: &Runner, defers: fn()) -> Router {
     let handler = async move || {
         defers();

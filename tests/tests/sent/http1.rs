@@ -1,4 +1,4 @@
-//! HTTP/1 under `serve`: a job starts when the operating system has accepted its response's last byte.
+//! HTTP/1 under `serve`: a job starts when the operating system has accepted the last byte of its response.
 
 use std::convert::Infallible;
 
@@ -10,7 +10,7 @@ use tokio::io::AsyncWriteExt;
 
 const LARGE: usize = 8 * 1024 * 1024;
 
-/// Defers a job that logs how its response ended, and how much of everything was accepted when it started.
+/// Defers a job that logs how its response ended, and how many bytes in total were accepted when the job started.
 fn defer_report(name: &str) {
     let name = name.to_owned();
     defer_fn(move |cx| async move {
@@ -181,7 +181,7 @@ async fn each_kind_of_response_releases_its_jobs_once_when_sent() {
             "/cut",
             get(|| async {
                 defer_report("cut");
-                // The body is longer than announced: hyper cuts it off.
+                // The body is longer than announced, so hyper cuts it off.
                 ([("content-length", "5")], chunks(10, 3)).into_response()
             }),
         );
@@ -228,7 +228,7 @@ async fn a_body_that_fails_is_failed() {
     let mut client = Tcp::connect(server.addr).await;
     client.send_get("/").await;
     while client.fill().await {}
-    // hyper throws away what it has not written by then.
+    // hyper discards what it has not written by then.
     let taken = if wire.accepted().ends_with(b"3\r\nabc\r\n") { 3 } else { 0 };
     let lines = log.wait_for(1).await;
     assert!(lines[0].starts_with(&format!("job Failed {taken} ")), "{lines:?}");

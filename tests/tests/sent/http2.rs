@@ -1,4 +1,4 @@
-//! HTTP/2 under `serve`: a job starts when the operating system has accepted its response's last frame.
+//! HTTP/2 under `serve`: a job starts when the operating system has accepted the last frame of its response.
 
 use std::{convert::Infallible, future::poll_fn};
 
@@ -121,7 +121,7 @@ async fn body_of(response: ResponseFuture) -> RecvStream {
     response.await.expect("a response").into_body()
 }
 
-/// Reads this many bytes, or to the end, without giving the window back.
+/// Reads this many bytes, or to the end, without releasing the window.
 async fn read(body: &mut RecvStream, bytes: usize) -> usize {
     let mut read = 0;
     while read < bytes {
@@ -133,7 +133,7 @@ async fn read(body: &mut RecvStream, bytes: usize) -> usize {
     read
 }
 
-/// Reads to the end, and gives the window back.
+/// Reads to the end, and releases the window.
 async fn drain(body: &mut RecvStream) {
     while let Some(data) = body.data().await {
         let data = data.expect("data");
@@ -148,9 +148,9 @@ async fn no_job_starts_while_the_window_is_not_given_back() {
         let Setup { wire, log, mut client, server: _server, .. } = start(None).await;
         let response = send(&mut client, Method::GET, path).await;
         let mut body = body_of(response).await;
-        // All that the default window of 65,535 bytes lets through.
+        // The default window of 65,535 bytes lets through no more.
         assert_eq!(read(&mut body, 65_535).await, 65_535, "{path}");
-        // The server is at a standstill: a second response goes all the way past the first.
+        // The server is stuck. A second response still overtakes the first.
         let second = send(&mut client, Method::GET, "/empty").await;
         drain(&mut body_of(second).await).await;
         let lines = log.wait_for(1).await;
@@ -166,7 +166,7 @@ async fn no_job_starts_while_the_window_is_not_given_back() {
     }
 }
 
-/// Each line's job started when what it reports as accepted held the end of its stream.
+/// Checks that each line's job started once the bytes that it saw accepted contained the end of its stream.
 fn check_order(lines: &[String], wire: &Wire, streams: &[u32]) {
     let ends = http2_ends(&wire.accepted());
     for (line, stream) in lines.iter().zip(streams) {
@@ -177,7 +177,7 @@ fn check_order(lines: &[String], wire: &Wire, streams: &[u32]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_job_starts_while_the_socket_is_full() {
-    // Windows that let everything through, and a client that does not read.
+    // The windows let everything through, but the client does not read.
     for path in ["/full/8000000", "/streamed/8000000"] {
         let (wire, log) = (Wire::new(), Log::new());
         let runner = Runner::builder().state(wire.clone()).state(log.clone()).build();
@@ -189,7 +189,7 @@ async fn no_job_starts_while_the_socket_is_full() {
         let (mut client, mut connection) = builder.handshake::<_, Bytes>(io).await.unwrap();
         let request = Request::builder().uri(format!("http://test{path}")).body(()).unwrap();
         let (response, _) = client.send_request(request, true).unwrap();
-        // One poll sends the request; then the connection is left alone.
+        // One poll sends the request. The connection is not polled again.
         poll_fn(|cx| {
             assert!(std::pin::Pin::new(&mut connection).poll(cx).is_pending());
             std::task::Poll::Ready(())
@@ -256,7 +256,7 @@ async fn each_kind_of_response_releases_its_jobs_once_when_sent() {
     }
 }
 
-/// h2 0.4.20 does not send these, and hyper 1.12 gives the stream up.
+/// h2 0.4.20 does not send these, and hyper 1.12 gives up the stream.
 #[tokio::test]
 async fn a_response_whose_trailers_cannot_be_sent_has_failed() {
     for (name, value) in [("connection", "close"), ("keep-alive", "1"), ("te", "gzip")] {
@@ -287,13 +287,13 @@ async fn a_stream_that_the_client_resets_is_disconnected() {
 
 #[tokio::test]
 async fn a_reset_that_comes_while_the_last_frame_waits_for_the_window_is_disconnected() {
-    // Within the stream's window and beyond the connection's: the frame is queued in h2, or still with hyper.
+    // Within the stream's window and beyond the connection's. The frame is queued in h2, or still in hyper.
     for size in [1, 200, 10_000, 65_535] {
         let Setup { log, mut client, server, .. } = start(None).await;
         let first = send(&mut client, Method::GET, "/full/300000").await;
         let mut first = body_of(first).await;
         assert_eq!(read(&mut first, 65_535).await, 65_535);
-        // The connection's window is used up: of this one nothing but the head comes.
+        // The connection's window is used up, so only the head of this response arrives.
         let second = send(&mut client, Method::GET, &format!("/full/{size}")).await;
         let second = body_of(second).await;
         drop(second);
@@ -333,8 +333,8 @@ async fn of_a_hundred_streams_each_tells_the_truth_though_some_are_reset() {
             let response = send(&mut client, Method::GET, &path).await;
             tasks.push(tokio::spawn(async move {
                 match n % 10 {
-                    // Reset before the head (h2 0.4 ends a connection at the 21st of these), or at some point of the
-                    // body's way.
+                    // Reset before the head (h2 0.4 ends a connection at the 21st of these), or somewhere in the
+                    // body.
                     0 => drop(response),
                     5 => drop(body_of(response).await),
                     6 => drop(read(&mut body_of(response).await, 10).await),
@@ -356,13 +356,13 @@ async fn of_a_hundred_streams_each_tells_the_truth_though_some_are_reset() {
         let lines = log.lines();
         let sent = lines.iter().filter(|line| line.contains(" Sent ")).count();
         assert!(sent >= complete, "round {round}: {sent} sent, {complete} received");
-        // Exactly the responses that were written in full were reported as sent.
+        // Exactly the responses that were fully written are reported as sent.
         assert_eq!(sent, http2_ends(&wire.accepted()).len(), "round {round}: {lines:#?}");
         assert_eq!(lines.len() as u64, stats.deferred, "round {round}");
     }
 }
 
-/// The empty frame behind a response's data needs no window of its own (hyper 1.12, h2 0.4.20).
+/// The empty frame after a response's data needs no window (hyper 1.12, h2 0.4.20).
 #[tokio::test]
 async fn a_response_that_uses_up_the_window_is_sent_without_a_further_one() {
     for (path, size) in [("/full/65535", 65_535), ("/streamed/60000", 60_000), ("/empty", 0), ("/204", 0)] {
@@ -372,7 +372,7 @@ async fn a_response_that_uses_up_the_window_is_sent_without_a_further_one() {
         assert_eq!(read(&mut first, 65_536).await, 65_535 - size);
         let response = send(&mut client, Method::GET, path).await;
         let mut body = body_of(response).await;
-        // Read to the end, and no part of the window is given back.
+        // Reads to the end without releasing the window.
         assert_eq!(read(&mut body, size + 1).await, size, "{path}");
         assert!(body.is_end_stream(), "{path}");
         let lines = log.wait_for(2).await;

@@ -1,4 +1,4 @@
-//! Bodies whose length was announced: a server stops asking for more when it has that much.
+//! Bodies with an announced length: a server stops polling once it has that much.
 
 use std::{convert::Infallible, io::Write, mem, task::Poll};
 
@@ -23,7 +23,7 @@ use tower_http::services::ServeFile;
 
 use defer_tests::{all_have_run, ask, http2};
 
-/// A stream that yields `size` bytes, and announces that.
+/// Returns a stream that yields `size` bytes and announces that length.
 async fn streamed(Path(size): Path<usize>) -> Response {
     const CHUNK: usize = 10_000;
     NoteEnding::defer();
@@ -90,7 +90,7 @@ async fn a_file_that_is_served_is_told_to_be_whole() {
     }
 }
 
-/// A response that announces ten bytes, with a body that the test holds open.
+/// A response that announces ten bytes, with a body that the test keeps open.
 fn ten(body: &FedBody) -> Router {
     let body = body.clone();
     let handler = async move || {
@@ -111,7 +111,7 @@ async fn a_client_that_leaves_with_all_bytes_before_the_end_has_the_response() {
         let mut body = http2::body_of(client.get("/").await).await;
         assert_eq!(http2::read(&mut body, 10).await, 10, "{by:?}");
         if by == By::Defer {
-            // Though the client is still there, and the body has not ended.
+            // The client is still connected, and the body has not ended.
             assert_eq!(log.wait_for(1).await, ["Sent 200 10"]);
         }
         drop(body);
@@ -157,7 +157,7 @@ fn ten_of(body: Body) -> Response {
 async fn a_job_that_is_deferred_after_the_announced_length_waits_for_no_end() {
     let log = Log::new();
     let handler = async || {
-        // It defers when it is asked for its end, and has not come to that.
+        // Defers when polled for its end, and is not at its end yet.
         let mut asked = false;
         let after = poll_fn(move |_| {
             if !mem::replace(&mut asked, true) {
@@ -186,7 +186,7 @@ async fn no_more_than_the_announced_length_counts() {
             drop(feed);
             if is_http2 {
                 let mut client = http2::connect(server.addr).await;
-                // h2 refuses what was not announced.
+                // h2 rejects data beyond the announced length.
                 let mut body = http2::body_of(client.get("/").await).await;
                 while let Some(Ok(_)) = body.data().await {}
             } else {
@@ -249,7 +249,7 @@ async fn a_body_that_ends_short_of_its_announced_length_has_failed() {
                 drop(feed);
                 log.wait_for(1).await;
             }
-            // h2 does not tell how much of a stream it has written that is broken off.
+            // h2 does not report how much of an aborted stream it has written.
             let bytes = if is_http2 && by == By::Defer { 0 } else { 5 };
             assert_eq!(log.lines(), [format!("Failed 200 {bytes}")], "{by:?}, HTTP/2: {is_http2}");
         }

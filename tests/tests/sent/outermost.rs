@@ -1,4 +1,4 @@
-//! Under `serve`, the outgoing response counts, whatever is between the layer and the server.
+//! Under `serve`, the outgoing response decides, whatever is between the layer and the server.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -53,7 +53,7 @@ async fn start(routes: Router, around: impl FnOnce(Router) -> Router) -> Setup {
     Setup { server, wire, log }
 }
 
-/// Collects the whole body and answers with it: the layer's body is long over when the response goes out.
+/// Collects the whole body and answers with it. The layer's body has ended long before the response is sent.
 async fn collect(request: Request, next: Next) -> Response {
     let (head, body) = next.run(request).await.into_parts();
     let body = to_bytes(body, usize::MAX).await.expect("the body does not fail");
@@ -233,7 +233,7 @@ async fn a_graceful_shutdown_finishes_open_requests_then_their_jobs() {
     entered.wait_for(1).await;
     let addr = server.addr;
     let stopping = tokio::spawn(server.stop());
-    // It accepts no more: the listener is gone as soon as connecting fails.
+    // Once connecting fails, the listener is gone.
     while tokio::net::TcpStream::connect(addr).await.is_ok() {
         tokio::task::yield_now().await;
     }

@@ -1,5 +1,5 @@
-//! A socket that becomes writable at a bad moment: between the two attempts that h2 makes to write in one poll, with frames left
-//! that it has read, or with requests that come in the same poll.
+//! A socket that becomes writable at a bad moment: between h2's two attempts to write in one poll, either with frames left that
+//! h2 has read, or with requests that arrive in the same poll.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -26,7 +26,7 @@ use tokio::{
     sync::Notify,
 };
 
-/// The server's end of a connection that takes as much as it has room for.
+/// The server's end of a connection that accepts as much as it has room for.
 struct Gated {
     io: DuplexStream,
     gate: Arc<Gate>,
@@ -34,7 +34,7 @@ struct Gated {
 
 struct Gate {
     room: AtomicUsize,
-    /// After this many further attempts to write, each of them pending, there is room.
+    /// The number of further attempts to write that are pending before there is room.
     attempts: AtomicUsize,
     opened: Notify,
     blocked: Mutex<Option<Waker>>,
@@ -62,7 +62,7 @@ impl Gate {
         self.blocked.lock().unwrap().take().into_iter().for_each(Waker::wake);
     }
 
-    /// Returns whether an attempt to write finds room.
+    /// Returns whether an attempt to write finds room. Counts the attempt.
     fn has_room(&self, cx: &Context<'_>) -> bool {
         if self.room.load(Ordering::Relaxed) > 0 {
             return true;
@@ -148,16 +148,16 @@ fn serve(app: Router, gate: &Arc<Gate>, builder: Builder<TokioExecutor>) -> Dupl
     client
 }
 
-/// Lets all tasks go on until nothing can.
+/// Lets all tasks run until none can.
 async fn settle() {
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }
 }
 
-/// One response is stuck in the middle. Another is reset in the same read as a PING, whose answer finds the socket full, and its
-/// handler answers when the socket has room, as does a third. Returns what their jobs were told, and how many bytes of them are on
-/// the wire.
+/// One response is stuck halfway. Another is reset in the same read as a PING, whose reply finds the socket full. Its
+/// handler, like a third one, answers when the socket has room again. Returns what the jobs were told, and the number of
+/// bytes of each response on the wire.
 async fn reset_behind_a_ping(attempts: usize) -> (Vec<String>, [usize; 3]) {
     const SMALL: usize = 50_000;
     const LARGE: usize = 100_000;
@@ -234,7 +234,7 @@ async fn a_response_that_a_reset_threw_away_is_not_sent_however_the_socket_opens
     assert!(thrown > 0, "each was sent");
 }
 
-/// With hyper's `pipeline_flush`, which flushes nothing once there are further requests: here they come just when the socket opens.
+/// hyper's `pipeline_flush` flushes nothing while there are further requests. Here they arrive just as the socket opens.
 #[tokio::test]
 async fn a_response_that_waits_for_a_flush_is_not_left_waiting_by_requests_that_come_with_the_room() {
     let (gate, log) = (Gate::new(), Log::new());

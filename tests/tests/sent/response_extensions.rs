@@ -1,4 +1,4 @@
-//! Jobs that the extensions of a response defer while they are dropped, which the server does once it has the head.
+//! Jobs deferred by a response's extensions while they are dropped. The server drops them once it has the head.
 
 use std::sync::Arc;
 

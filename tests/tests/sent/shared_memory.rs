@@ -1,4 +1,4 @@
-//! Bodies that share memory are distinguished: the end of one says nothing about another.
+//! Bodies that share memory are told apart: the end of one says nothing about another.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ use defer_tests::{
 const SIZE: usize = 100_000;
 const STREAMS: usize = 20;
 
-/// One round: the streams `n` of these bodies, every fourth of which is reset in its middle.
+/// Plays one round with the streams `n` of these bodies. Every fourth stream is reset halfway.
 async fn round(bodies: impl Fn(usize) -> Bytes + Clone + Send + Sync + 'static) {
     let (wire, log) = (Wire::new(), Log::new());
     let runner = Runner::builder().state(log.clone()).build();
@@ -41,7 +41,7 @@ async fn round(bodies: impl Fn(usize) -> Bytes + Clone + Send + Sync + 'static) 
         reading.spawn(async move {
             let mut body = body_of(response).await;
             if is_reset(n) {
-                // The window has let through at most 40,000 more: not all.
+                // The window lets at most 40,000 more through, which is not everything.
                 read(&mut body, SIZE / 2).await;
             } else {
                 assert_eq!(drain(&mut body).await, SIZE);
@@ -69,7 +69,7 @@ fn is_reset(n: usize) -> bool {
     n % 4 == 3
 }
 
-/// The id of the n-th stream.
+/// Returns the id of the n-th stream.
 fn stream(n: usize) -> u32 {
     u32::try_from(2 * n + 1).expect("few streams")
 }
@@ -96,7 +96,7 @@ async fn responses_of_one_cached_body_are_told_apart_on_one_thread() {
 async fn responses_of_slices_of_one_static_are_told_apart() {
     static PAGE: [u8; 2 * SIZE] = [b'x'; 2 * SIZE];
     for _ in 0..60 {
-        // Slices that overlap, and some that are the same.
+        // Overlapping slices, and some equal ones.
         round(|n| Bytes::from_static(&PAGE).slice(n / 2 * 5_000..n / 2 * 5_000 + SIZE)).await;
     }
 }

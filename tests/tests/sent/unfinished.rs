@@ -1,4 +1,4 @@
-//! `release_after`: a response that is not over in time no longer delays its jobs.
+//! `release_after`: a response that takes too long no longer delays its jobs.
 
 use std::{task::Poll, time::Duration};
 
@@ -8,7 +8,7 @@ use defer_axum::DeferLayer;
 use defer_tests::{By, Feed, Log, NoteEnding, Server, Tcp, Wire, WireListener, http2, runner};
 use futures_util::stream::poll_fn;
 
-/// How long a response may take here, at first: on a slow machine longer.
+/// The first limit on a response. A slow machine needs a longer one.
 const SOON: Duration = Duration::from_millis(50);
 const LARGE: usize = 8_000_000;
 
@@ -40,7 +40,7 @@ async fn a_client_that_does_not_read_withholds_no_job_for_longer() {
         let taken = wire.len() - head;
         assert!(taken > 0 && taken < LARGE);
         assert_eq!(lines, [format!("Unfinished 200 {taken}")]);
-        // And it goes on.
+        // The response continues.
         assert_eq!(client.reply("GET").await.body.len(), LARGE);
         server.runner.idle().await;
         assert_eq!(log.lines().len(), 1);
@@ -48,7 +48,7 @@ async fn a_client_that_does_not_read_withholds_no_job_for_longer() {
     }
 }
 
-/// Returns whether the job ran after the client had read what there is.
+/// Returns whether the job ran after the client had read everything sent so far.
 async fn does_not_end(by: By, is_http2: bool, after: Duration) -> bool {
     let (log, (feed, body)) = (Log::new(), Feed::new());
     let handler = async move || {
@@ -70,7 +70,7 @@ async fn does_not_end(by: By, is_http2: bool, after: Duration) -> bool {
     if !log.lines().is_empty() {
         return false;
     }
-    // h2 does not tell how far a stream has got.
+    // h2 does not report how far a stream has got.
     let bytes = if is_http2 && by == By::Defer { 0 } else { 5 };
     assert_eq!(log.wait_for(1).await, [format!("Unfinished 200 {bytes}")], "{by:?}, HTTP/2: {is_http2}");
     drop((feed, stream));

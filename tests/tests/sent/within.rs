@@ -110,7 +110,7 @@ async fn a_response_in_this_process_that_is_dropped_unread_is_disconnected_if_th
     }
 }
 
-/// Gives its own request, as it came, to the router.
+/// Passes its own request on to the router unchanged.
 async fn forward(State(router): State<Router>, request: Request) -> Response {
     Note::defer("forwarded");
     router.oneshot(request).await.into_response()

@@ -29,7 +29,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// How long open requests have here.
+/// The time that open requests have here.
 const SHORT: Duration = Duration::from_millis(50);
 
 /// Defers a job that logs how its response ended.
@@ -90,7 +90,7 @@ impl Serving {
     }
 }
 
-/// A service whose handlers defer, and say that they were reached.
+/// A service whose handlers defer, and log that they were reached.
 fn service(log: &Log, reached: &Log) -> Router {
     let route = |body: fn() -> Body| {
         let (log, reached) = (log.clone(), reached.clone());
@@ -130,12 +130,12 @@ async fn no_client_of_http1_keeps_a_server_from_its_end_and_its_jobs_run() {
         ("", None),
         ("GET / HT", None),
         ("GET /silent HTTP/1.1\r\nhost: x\r\n\r\n", Some("Disconnected")),
-        // Nobody reads it.
+        // The client does not read it.
         ("GET /endless HTTP/1.1\r\nhost: x\r\n\r\n", Some("Disconnected")),
         ("GET /never HTTP/1.1\r\nhost: x\r\n\r\n", Some("Cancelled")),
         // Neither side reads.
         ("POST /never HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nhalf", Some("Cancelled")),
-        // Its handler can still answer.
+        // The handler can still answer.
         ("POST /reads HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nhalf", Some("Sent")),
     ] {
         let (log, reached) = (Log::new(), Log::new());
@@ -164,7 +164,7 @@ async fn no_client_of_http2_keeps_a_server_from_its_end_and_its_jobs_run() {
         let (log, reached) = (Log::new(), Log::new());
         let serving = Serving::start(service(&log, &reached)).await;
         let mut client = http2::connect(serving.addr).await;
-        // Nobody reads it, or gives the window back.
+        // The client neither reads it nor releases the window.
         let response = client.get(path).await;
         in_time(reached.wait_for(1)).await;
         let report = serving.stop().await;
@@ -181,7 +181,7 @@ async fn no_client_over_tls_keeps_a_server_from_its_end_and_its_jobs_run() {
         let (log, reached) = (Log::new(), Log::new());
         let (listener, addr) = https::listen().await;
         let serving = Serving::on(listener, addr, service(&log, &reached));
-        // It never says hello.
+        // This client never sends its TLS hello.
         let _stranger = TcpStream::connect(addr).await.unwrap();
         let (io, _) = https::connect(addr, protocol).await;
         let mut client = Tcp::over(io);
@@ -202,11 +202,11 @@ async fn a_handler_that_blocks_its_thread_is_left_behind() {
     let blocks = async move || {
         enter.add("in");
         while !leave.load(Ordering::Acquire) {
-            // It blocks, on purpose.
+            // Blocks on purpose.
             std::thread::sleep(Duration::from_millis(1));
         }
     };
-    /// The runtime waits for its threads, also if the test fails.
+    /// Lets the blocking thread end even if the test fails, because the runtime waits for it.
     struct Leaves(Arc<AtomicBool>);
     impl Drop for Leaves {
         fn drop(&mut self) {
@@ -223,7 +223,7 @@ async fn a_handler_that_blocks_its_thread_is_left_behind() {
 
 #[tokio::test]
 async fn a_server_without_clients_ends_at_its_signal() {
-    // It would wait in vain otherwise.
+    // Otherwise this would wait forever.
     Serving::start(service(&Log::new(), &Log::new())).await.stop().await;
 }
 
@@ -248,12 +248,12 @@ async fn a_signal_that_panics_is_a_signal() {
     assert_eq!(log.lines(), ["Disconnected"]);
 }
 
-/// A handler that never answers, and takes a moment to be dropped before it defers.
+/// A handler that never answers, and whose drop takes a moment before it defers.
 fn lets_go_late(log: &Log, reached: &Log, runner: &Runner) -> Router {
     struct Defers(Log);
     impl Drop for Defers {
         fn drop(&mut self) {
-            // Meanwhile a server that does not wait would end. A longer moment changes nothing.
+            // A server that does not wait would end in this time. Waiting longer changes nothing.
             std::thread::sleep(SHORT * 2);
             let log = self.0.clone();
             defer_fn(move |_| async move { log.add("deferred late") });
@@ -319,7 +319,7 @@ async fn requests_that_end_in_time_are_finished() {
         "whole"
     };
     let app = Router::new().route("/", get(handler)).layer(DeferLayer::new(runner.clone()));
-    // The default: long enough for everything here.
+    // The default limit is long enough for everything here.
     let serve = defer_axum::serve(listener, app).with_graceful_shutdown(async { drop(stopped.await) });
     let serving = tokio::spawn(serve.into_future());
     let mut client = Tcp::connect(addr).await;
@@ -345,7 +345,7 @@ async fn a_shutdown_waits_for_the_jobs_of_every_layer_a_request_came_to() {
         let log = outer.clone();
         async move {
             let response = next.run(request).await;
-            // In no scope.
+            // Outside of any scope.
             defer_until_shutdown(&log, "outside");
             response
         }
@@ -395,7 +395,7 @@ async fn a_shutdown_waits_for_what_jobs_of_one_runner_defer_on_another() {
         async move || {
             defer_fn(move |cx| async move {
                 cx.shutting_down().await;
-                // The other runner has been idle meanwhile.
+                // The other runner is idle meanwhile.
                 tokio::time::sleep(SHORT).await;
                 let late = async move {
                     tokio::time::sleep(SHORT).await;

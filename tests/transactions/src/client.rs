@@ -1,4 +1,4 @@
-//! The clients that a service may have, each of which stores an order and its job in one transaction.
+//! The clients that a service may use. Each stores an order and its job in one transaction.
 
 use defer_core::{BoxError, JobId};
 use defer_sqlx::{Push, SqlxQueue, sqlx};
@@ -8,7 +8,7 @@ use crate::{
     place::{Backend, Place},
 };
 
-/// A client, and a kind of transaction of it.
+/// A client, with one of its kinds of transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Client {
     Sqlx,
@@ -19,7 +19,7 @@ pub enum Client {
     TokioPostgres,
 }
 
-/// Each client on each of its databases.
+/// Each client, on each of its databases.
 #[cfg(feature = "servers")]
 pub const ALL: &[(Client, Backend)] = &[
     (Client::Sqlx, Backend::Sqlite),
@@ -43,14 +43,14 @@ pub const ALL: &[(Client, Backend)] = &[
     (Client::Diesel, Backend::Sqlite),
 ];
 
-/// The jobs that a transaction stores, and how it ends.
+/// What a transaction stores, and how it ends.
 #[derive(Clone, Copy, Debug)]
 pub struct Order {
     pub id: &'static str,
     /// The options of the job.
     pub with: for<'a> fn(Push<'a>) -> Push<'a>,
     pub commits: bool,
-    /// Whether it stores more than the job.
+    /// Stores the order's row, too.
     pub has_row: bool,
 }
 
@@ -72,7 +72,7 @@ impl Order {
 }
 
 impl Client {
-    /// Stores an order, and its job by this queue.
+    /// Stores an order, and its job through this queue.
     pub async fn order(self, place: &Place, queue: &SqlxQueue, order: Order) -> Result<JobId, BoxError> {
         match (self, place.backend) {
             (Self::Sqlx, Backend::Sqlite) => sqlx_sqlite(place, queue, order).await,
@@ -158,7 +158,7 @@ macro_rules! with_diesel {
     };
 }
 
-// Dropped connections may still be closing.
+// Earlier connections may still be closing.
 with_diesel!(diesel_sqlite, DieselSqlite, place => place.file(), "PRAGMA busy_timeout = 60000; BEGIN");
 with_diesel!(diesel_postgres, diesel_async::AsyncPgConnection, place => &place.url, "BEGIN");
 

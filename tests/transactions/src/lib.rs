@@ -1,4 +1,4 @@
-//! Databases, jobs and clients for the tests of jobs in a user's own transaction.
+//! Databases, jobs and clients for the tests of jobs in a user's transaction.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::missing_panics_doc, reason = "these are tests")]
 
@@ -44,7 +44,7 @@ impl Ship {
     pub const NAME_IN_THE_QUEUE: &str = Self::NAME;
 }
 
-/// A job that is taken before others.
+/// A job that runs before others.
 #[derive(Clone, Debug, Deferrable, Serialize, Deserialize)]
 #[defer(queue, priority = 9)]
 pub struct Urgent;

@@ -1,10 +1,10 @@
-//! The contents of the tables.
+//! Reads the tables.
 
 use defer_sqlx::sqlx::{Row, query, query_scalar};
 
 use crate::place::{Backend, Place};
 
-/// A row of `defer_jobs`, as far as an insert decides it.
+/// The columns of `defer_jobs` that an insert sets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JobRow {
     pub id: String,
@@ -14,7 +14,7 @@ pub struct JobRow {
     pub metadata: String,
     pub state: i64,
     pub priority: i64,
-    /// From its creation until it is due.
+    /// The time from its creation until it is due.
     pub delay: i64,
     pub serial_key: Option<String>,
     pub unique_key: Option<String>,
@@ -54,7 +54,7 @@ macro_rules! rows {
 }
 
 impl Place {
-    /// The jobs, in the order in which they were created.
+    /// Returns the jobs in the order in which they were created.
     pub async fn jobs(&self) -> Vec<JobRow> {
         match self.backend {
             Backend::Sqlite => rows!(self.sqlite().await),
@@ -70,7 +70,7 @@ impl Place {
         }
     }
 
-    /// The turns of the jobs, in the order in which they were created.
+    /// Returns the turns of the jobs, in the order in which the jobs were created.
     pub async fn turns(&self) -> Vec<i64> {
         const TURNS: &str = "SELECT turn FROM defer_jobs ORDER BY id";
         match self.backend {

@@ -13,13 +13,13 @@ use defer_transactions_tests::{
     rows::JobRow,
 };
 
-/// Stores an order in a transaction of its own.
+/// Stores an order in its own transaction.
 async fn order(client: Client, place: &Place, order: Order) -> String {
     let id = client.order(place, &place.queue, order).await;
     id.unwrap_or_else(|error| panic!("{client:?} on {:?}: {error}", place.backend)).to_string()
 }
 
-/// A job that was stored without more.
+/// Returns the row of a job that was stored without options.
 fn job(id: &str, order: &str) -> JobRow {
     JobRow {
         id: id.to_owned(),
@@ -89,7 +89,7 @@ async fn a_worker_runs_the_jobs_of_a_transaction() {
         let shipped = Shipped::default();
         let runner = Runner::builder().state(shipped.clone()).build();
         place.queue.worker(runner).job::<Ship>().run_until_empty().await.unwrap();
-        // In their turns, whatever their priorities; and the second is a duplicate.
+        // They run in turn, whatever their priorities. The second is a duplicate.
         assert_eq!(shipped.orders(), ["one", "three"], "{client:?} {backend:?}");
     }
 }
@@ -274,7 +274,7 @@ async fn a_job_has_the_priority_of_its_type_unless_it_was_given_another() {
     assert_eq!(priorities, [9, 2]);
 }
 
-/// All types that the documentation names.
+/// Every type in the documentation.
 #[test]
 fn each_type_of_a_client_is_known() {
     fn knows<T: QueueTransaction>() {}
@@ -319,7 +319,7 @@ async fn the_closure_of_a_transaction_can_push() {
 
     let connection = <DieselSqlite as diesel_async::AsyncConnection>::establish(place.file());
     let mut connection = connection.await.unwrap();
-    // Diesel's has none of itself, and the queue writes too.
+    // Diesel sets no busy timeout, and the queue writes too.
     let waits =
         diesel_async::SimpleAsyncConnection::batch_execute(&mut connection, "PRAGMA busy_timeout = 60000");
     waits.await.unwrap();

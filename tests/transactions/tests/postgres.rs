@@ -1,4 +1,4 @@
-//! Transactions that are open at the same time, on Postgres: nobody waits for a user's, and no change is missed.
+//! Concurrent transactions on Postgres: nothing waits for a user's transaction, and no change is missed.
 
 #![cfg(feature = "servers")]
 #![allow(clippy::unwrap_used, reason = "these are tests")]
@@ -14,7 +14,7 @@ use defer_transactions_tests::{
     place::{Backend, Place},
 };
 
-/// A connection on which a statement that waits for another fails.
+/// Connects with a lock timeout, so that a statement that waits for another fails.
 async fn impatient(place: &Place) -> PgConnection {
     let mut connection = place.postgres().await;
     connection.execute("SET lock_timeout = '1s'").await.unwrap();
@@ -25,14 +25,14 @@ async fn push(place: &Place, connection: &mut PgConnection, key: &str) -> String
     place.queue.push_in(connection, Ship::order("one")).unique(key).await.unwrap().to_string()
 }
 
-/// State, claim and what it is a duplicate of.
+/// Returns the job's state, its claim, and the job it duplicates.
 async fn job(place: &Place, id: &str) -> (i64, Option<String>, Option<String>) {
     let jobs = place.jobs().await;
     let job = jobs.into_iter().find(|job| job.id == id).unwrap();
     (job.state, job.unique_claim, job.duplicate_of)
 }
 
-/// The jobs that a worker could take.
+/// Returns the jobs that a worker could take.
 async fn takeable(place: &Place) -> Vec<String> {
     let sql = "SELECT id FROM defer_jobs WHERE state = 1 ORDER BY id FOR UPDATE SKIP LOCKED";
     query_scalar(sql).fetch_all(&mut place.postgres().await).await.unwrap()
@@ -49,7 +49,7 @@ async fn transactions_with_the_same_unique_key_do_not_wait_for_each_other_and_bo
     one.commit().await.unwrap();
     assert_eq!(job(&place, &first).await, (1, Some("sync:1".to_owned()), None));
     assert_eq!(job(&place, &second).await, (1, None, None));
-    // Once both are there, others are left out again.
+    // Once both are committed, later ones are left out again.
     let third = push(&place, &mut impatient(&place).await, "sync:1").await;
     assert_eq!(job(&place, &third).await, (7, None, Some(first)));
 }
@@ -97,7 +97,7 @@ async fn a_job_is_not_taken_before_the_transactions_have_ended_whose_jobs_were_l
     assert_eq!(takeable(&place).await, std::slice::from_ref(&waits));
     let (mut one, mut other) = (impatient(&place).await, impatient(&place).await);
     let (mut one, mut other) = (one.begin().await.unwrap(), other.begin().await.unwrap());
-    // They share it, and do not wait for each other.
+    // They share the key, and do not wait for each other.
     push(&place, &mut one, "sync:1").await;
     push(&place, &mut other, "sync:1").await;
     assert_eq!(takeable(&place).await, [""; 0]);
@@ -107,17 +107,17 @@ async fn a_job_is_not_taken_before_the_transactions_have_ended_whose_jobs_were_l
     assert_eq!(takeable(&place).await, [waits]);
 }
 
-/// Waits until a connection waits for another.
+/// Waits until one connection is waiting for another.
 async fn blocked(place: &Place) {
     let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
     let mut connection = place.postgres().await;
     while query_scalar::<_, i64>(sql).fetch_one(&mut connection).await.unwrap() == 0 {
-        // Polled: nothing tells that it waits.
+        // Polled: Postgres does not notify anyone of a lock wait.
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
-/// An insert by a client of another kind, without the lock of the key: the claim is committed between the look and the insert.
+/// An insert by another kind of client, without the key's lock: the claim is committed between the check and the insert.
 #[tokio::test]
 async fn a_claim_that_is_committed_meanwhile_leaves_the_job_out() {
     let place = Backend::Postgres.place().await;
@@ -163,7 +163,7 @@ async fn workers_are_notified_of_the_commit() {
     listener.listen("defer_jobs").await.unwrap();
     let mut connection = place.postgres().await;
     for key in [None, Some("sync:1"), Some("sync:1")] {
-        // Not so soon after the one before that it is left out.
+        // Late enough after the previous one not to be left out.
         tokio::time::sleep(Duration::from_millis(20)).await;
         let mut tx = connection.begin().await.unwrap();
         let job = place.queue.push_in(&mut tx, Ship::order("one"));
@@ -171,7 +171,7 @@ async fn workers_are_notified_of_the_commit() {
             Some(key) => job.unique(key).await.unwrap(),
             None => job.await.unwrap(),
         };
-        // Sent after the push, and heard before its commit.
+        // Sent after the push, and received before its commit.
         place.execute("SELECT pg_notify('defer_jobs', 'before')").await;
         assert_eq!(listener.recv().await.unwrap().payload(), "before");
         tx.commit().await.unwrap();
@@ -236,7 +236,7 @@ async fn each_isolation_level_will_do() {
     }
 }
 
-/// A client that prepares a statement sees the types that the documentation names.
+/// A client that prepares a statement sees the documented types.
 #[tokio::test]
 async fn integers_are_bigint_and_all_others_are_text() {
     let place = Backend::Postgres.place().await;

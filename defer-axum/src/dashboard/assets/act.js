@@ -1,7 +1,7 @@
 "use strict";
 
-// What a button does is asked for in a dialog, and what came of it is said, without leaving the page. Without this script a
-// button leads to a page that asks.
+// A dialog asks before a button's action, and the result is shown without leaving the page. Without this script, a button leads
+// to a page that asks.
 
 const dialog = document.getElementById("ask");
 const said = document.getElementById("said");
@@ -12,7 +12,7 @@ document.querySelector("main").addEventListener("submit", async (event) => {
   event.preventDefault();
   const button = event.submitter;
   const section = form.closest("section");
-  // Before the button is disabled, which would leave it out.
+  // Before the button is disabled: a disabled one is not included.
   const body = new URLSearchParams(new FormData(form, button));
   if (!(await agrees(form.dataset.question, button.textContent))) return;
   button.disabled = true;
@@ -20,11 +20,11 @@ document.querySelector("main").addEventListener("submit", async (event) => {
   button.disabled = false;
   said.dataset.state = isDone ? "done" : "failed";
   said.textContent = text;
-  // Disabled, it has lost the focus. It may be gone, with what it was for.
+  // Disabling the button took its focus. It may also be gone, together with its row.
   keepFocus(section, button);
 });
 
-// Asks, and returns whether the answer is yes. The dialog gives the focus back to the button.
+// Asks, and returns whether the answer is yes. The dialog returns the focus to the button.
 function agrees(question, yes) {
   dialog.querySelector("p").textContent = question;
   dialog.querySelector("[value=yes]").textContent = yes;
@@ -40,7 +40,7 @@ async function post(body) {
     const headers = { "x-dashboard-script": "" };
     const answer = await fetch(location.pathname, { method: "POST", headers, body, redirect: "manual" });
     const isText = answer.headers.get("content-type")?.startsWith("text/plain");
-    // Of a proxy in front, which does not know what the service does.
+    // The error of a proxy in front, which does not know what the service did.
     if (answer.status >= 500 && !isText) throw new Error(`status ${answer.status}`);
     if (answer.type === "opaqueredirect" || answer.status === 401 || !isText) {
       return { isDone: false, text: "Nothing was done: your login may have expired. Reload the page." };

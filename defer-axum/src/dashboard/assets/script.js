@@ -1,7 +1,7 @@
 "use strict";
 
-// The page works without this script: links and forms choose what it shows, and a reload shows what has changed. The script
-// shows each change as it happens.
+// The page works without this script: links and forms choose what it shows, and a reload updates it. The script shows each
+// change as it happens.
 
 const byId = (id) => document.getElementById(id);
 const live = byId("live");
@@ -10,11 +10,11 @@ const source = new URL(document.currentScript.dataset.events, location.href);
 
 // -- sections ----------------------------------------------------------------------------------
 
-// What the server has sent of each section: what is around its rows, their order, and the parts of each.
+// The latest version of each section: the HTML around its rows, their order, and the parts of each.
 const known = new Map();
 
-// Takes note of a change, and shows it. The HTML comes from the templates that the page itself is made of, which escape what
-// they show.
+// Records a change, and shows it. The HTML comes from the page's own templates, which escape
+// user input.
 function take(id, { frame, order, rows = {} }) {
   const section = byId(id);
   if (!section) return;
@@ -47,19 +47,19 @@ function parsed(html) {
   return template.content;
 }
 
-// An element that has moved has lost the focus. What is gone leaves it to the title of its section.
+// An element that moved has lost the focus. If it is gone, the focus goes to the title of its section.
 function keepFocus(section, focused) {
   if (focused === document.activeElement || focused === document.body) return;
   if (focused.isConnected) return focused.focus({ preventScroll: true });
   const title = section.querySelector("h2");
   title.focus({ preventScroll: true });
-  // A section that there is nothing for is not shown, and its title takes no focus.
+  // An empty section is hidden, and its title takes no focus.
   if (document.activeElement !== title) document.querySelector("h1 a").focus({ preventScroll: true });
 }
 
 const keyOf = (node) => node.dataset?.key;
 
-// Returns the node that becomes the wanted one: this, or if that is an element, the next of its kind. Between them is what is gone.
+// Returns the node to turn into the wanted one: this node, or for an element the next of its kind. Skipped nodes are removed.
 function alike(node, wanted) {
   if (keyOf(wanted)) return null;
   const isElement = wanted.nodeType === Node.ELEMENT_NODE;
@@ -70,7 +70,7 @@ function alike(node, wanted) {
   return null;
 }
 
-// Makes the children of `old` those of `next`, and keeps each element that is in both, with its focus.
+// Makes the children of `old` those of `next`. Keeps elements that are in both, with their focus.
 function morph(old, next) {
   const kept = new Map();
   for (const child of old.children) if (keyOf(child)) kept.set(keyOf(child), child);
@@ -136,7 +136,7 @@ let isPaused = false;
 let again = 0;
 let failures = 0;
 
-// Whether changes are asked for, or will be. Otherwise another view has to be loaded.
+// Returns whether changes are requested, now or soon. Otherwise another view needs a new page.
 const isAsking = () => !["paused", "ended"].includes(live.dataset.state);
 
 function liveness(state, text) {
@@ -144,7 +144,7 @@ function liveness(state, text) {
   if (live.textContent !== text) live.textContent = text;
 }
 
-// Reads changes until the server ends the answer, which it does after a while, and then asks for more.
+// Reads changes until the server ends the response, which it does after a while, and then requests more.
 async function connect() {
   disconnect();
   if (document.hidden || isPaused) return;
@@ -155,18 +155,18 @@ async function connect() {
     if (!isOurs(answer)) return;
     await read(answer.body.getReader());
     failures = 0;
-    // While the service shuts down it ends each answer at once: this is no busy loop.
+    // A service that is shutting down ends each response at once. The delay prevents a busy loop.
     again = setTimeout(connect, 250);
   } catch {
     if (mine.signal.aborted) return;
     failures += 1;
     if (failures > 1) liveness("lost", "not connected, trying again");
-    // A service that is away is asked a second later each time, up to five, so that its return is seen soon.
+    // Each retry waits a second longer, up to five, so that the page soon notices when the service is back.
     again = setTimeout(connect, Math.min(failures, 5) * 1000);
   }
 }
 
-// Somebody whose login has expired is led elsewhere, or refused. Asking again would not help.
+// A user whose login has expired is redirected or refused. Retrying would not help.
 function isOurs(answer) {
   const isRefused = answer.type === "opaqueredirect" || [401, 403, 404].includes(answer.status);
   const isPage = answer.ok && !answer.headers.get("content-type")?.includes("ndjson");
@@ -224,7 +224,7 @@ document.querySelector("main").addEventListener("click", (event) => {
   const link = event.target.closest("a[href^='?']");
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0) return;
   const target = new URL(link.href);
-  // The page of one job has other sections.
+  // The page of one job has different sections.
   if (target.searchParams.has("find") || byId("found") || !isAsking()) return;
   event.preventDefault();
   show(target.search || "?");
@@ -236,7 +236,7 @@ document.querySelector("main").addEventListener("click", (event) => {
 });
 addEventListener("popstate", connect);
 
-// Filters while somebody types.
+// Filters while the user is typing.
 let typed = 0;
 function filter(form) {
   clearTimeout(typed);
@@ -249,7 +249,7 @@ function filter(form) {
 document.querySelector("main").addEventListener("input", ({ target }) => {
   if (target.id !== "filter-name" || !isAsking()) return;
   clearTimeout(typed);
-  // Each key would begin another stream: it waits for a pause between two.
+  // Each keystroke would start another stream, so this waits for a pause.
   typed = setTimeout(() => filter(target.form), 150);
 });
 document.querySelector("main").addEventListener("submit", (event) => {

@@ -1,4 +1,4 @@
-//! Texts of users, which may be of any length.
+//! User texts of any length, bounded.
 
 use std::{
     fmt::{self, Write as _},
@@ -6,22 +6,22 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-/// How many bytes of a text are kept.
+/// The number of bytes of a text to keep.
 const LENGTH: usize = 500;
 
-/// Writes something of a user's, up to some length.
+/// Formats a user's value, up to some length.
 pub(crate) fn bounded(what: impl fmt::Display) -> String {
     let mut text = Bounded(String::new());
     let written = catch_unwind(AssertUnwindSafe(|| write!(text, "{what}")));
     if let Err(panic) = written {
-        // Its `Drop` may panic too.
+        // Dropping it may panic too.
         mem::forget(panic);
         return "the error panicked while it was formatted".to_owned();
     }
     text.0
 }
 
-/// Text of a bounded length. Writing more is an error.
+/// Text of a bounded length. Writing more returns an error.
 struct Bounded(String);
 
 impl fmt::Write for Bounded {

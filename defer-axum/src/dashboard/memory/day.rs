@@ -1,20 +1,20 @@
-//! How many attempts there were in each minute of the last day.
+//! The number of attempts in each minute of the last day.
 
 use std::time::Duration;
 
 use super::window::Counts;
 
-/// How many minutes are kept.
+/// The number of minutes to keep.
 pub(crate) const MINUTES: usize = 24 * 60;
 
-/// The attempts of all types in the last day. What happened within five minutes is still in their windows.
+/// The attempts of all types in the last day. The latest five minutes may still be in the types' windows.
 pub(crate) struct Day {
     minutes: Box<[Minute]>,
 }
 
 #[derive(Clone, Copy, Default)]
 struct Minute {
-    /// Counted from the begin.
+    /// Counted from the start.
     number: u32,
     counts: Counts,
 }
@@ -24,20 +24,20 @@ impl Day {
         Self { minutes: vec![Minute::default(); MINUTES].into() }
     }
 
-    /// Adds what was counted from this time on, which is within a minute.
+    /// Adds the counts of a slot that starts at this time, and lies within a minute.
     pub(crate) fn add(&mut self, (at, counts): (Duration, Counts)) {
         let number = number(at);
         let minute = &mut self.minutes[number as usize % MINUTES];
         if minute.number < number {
             *minute = Minute { number, counts: Counts::default() };
         }
-        // One that is older than a day comes too late.
+        // Counts from more than a day ago come too late.
         if minute.number == number {
             minute.counts.add(counts);
         }
     }
 
-    /// Returns the counts of each minute, the latest last, with what is not here yet.
+    /// Returns the counts of each minute, the latest last. `latest` are those that are not in here yet.
     pub(crate) fn minutes(
         &self,
         now: Duration,
@@ -46,6 +46,7 @@ impl Day {
         let last = number(now);
         let back_of = |number: u32| Some(last.checked_sub(number)? as usize).filter(|back| *back < MINUTES);
         let here = self.minutes.iter().map(|minute| (minute.number, minute.counts));
+        let here = here.filter(|(_, counts)| *counts != Counts::default());
         let mut minutes = vec![Counts::default(); MINUTES];
         for (number, counts) in here.chain(latest.map(|(at, counts)| (number(at), counts))) {
             if let Some(back) = back_of(number) {

@@ -6,11 +6,11 @@ use defer_core::JobId;
 
 use super::outcome::{Group, Outcome};
 
-/// How many groups are kept.
+/// The number of groups to keep.
 const GROUPS: usize = 200;
-/// How many of them may be of one type: errors with a number in each make a group each.
+/// The number of groups per type. Errors that contain a number each form a group of their own.
 const OF_A_TYPE: usize = 20;
-/// How long a first line may be, in bytes.
+/// The longest first line, in bytes.
 const LINE: usize = 200;
 
 /// Failed attempts by their type and the first line of their error.
@@ -27,7 +27,7 @@ pub(crate) struct Failure {
     pub(crate) line: Option<Box<str>>,
     /// Jobs that failed permanently.
     pub(crate) failed: u64,
-    /// Attempts that another follows.
+    /// Attempts that were followed by another.
     pub(crate) retried: u64,
     pub(crate) first: SystemTime,
     pub(crate) last: SystemTime,
@@ -66,7 +66,7 @@ impl Failures {
         (group.last, group.example) = (now, id);
     }
 
-    /// Returns the groups, those with the latest failure first. Jobs that failed permanently come before those that are tried again.
+    /// Returns the groups, the latest failure first. Jobs that failed permanently come before those that are retried.
     pub(crate) fn latest(&self) -> Vec<Failure> {
         let mut groups = self.groups.clone();
         groups.sort_by_key(|group| (group.failed == 0, std::cmp::Reverse(group.last)));
@@ -77,7 +77,8 @@ impl Failures {
         self.groups.clear();
     }
 
-    /// Forgets the group that has not grown for longest, of this type if that has enough.
+    /// Makes room if there are too many groups, by removing the one whose last failure is the oldest: one of this type, if the
+    /// type has too many.
     fn make_room(&mut self, name: &'static str) {
         let of_type = self.groups.iter().filter(|group| group.name == name).count();
         if of_type < OF_A_TYPE && self.groups.len() < GROUPS {
@@ -91,7 +92,7 @@ impl Failures {
     }
 }
 
-/// Returns the first line that is not empty, cut after some bytes.
+/// Returns the first line that is not empty, cut to a number of bytes.
 pub(crate) fn first_line(error: &str) -> &str {
     let line = error.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
     let longest = line.len().min(LINE);

@@ -8,18 +8,19 @@ use super::{
     window::Window,
 };
 
-/// How many runs of each type are kept, of each [`Group`].
+/// The number of runs to keep for each type, by [`Group`].
 const KEPT: [usize; 4] = [20, 30, 10, 10];
-/// At most one successful run is kept within this time: more would only push each other out.
+/// In a full group, a run replaces the oldest only if that is older than this. More would only push each other out. Failed runs
+/// are always kept.
 const KEPT_WITHIN: Duration = Duration::from_secs(1);
 
 /// The figures and latest runs of a job type.
 pub(super) struct JobType {
     pub(super) name: &'static str,
-    /// `deferred` is as it was when somebody last looked. A job that is deferred is not noted: what has not ended is counted
-    /// then.
+    /// `deferred` is as of the last look. Deferred jobs are not recorded: a look counts the unfinished ones
+    /// instead.
     pub(super) totals: Totals,
-    /// How many had not ended then.
+    /// The number of unfinished jobs at the last look.
     pub(super) unfinished: u64,
     pub(super) window: Window,
     /// The latest runs of each [`Group`], the newest last.
@@ -37,13 +38,13 @@ impl JobType {
         }
     }
 
-    /// Returns whether a run is kept that ended like this in this attempt, or in none.
+    /// Returns whether a run with this outcome and attempt is kept.
     pub(super) fn keeps(&self, outcome: Outcome, attempt: u32, at: Duration) -> bool {
-        // A job that its queue has is not over.
+        // A job that its queue stores has not ended.
         if outcome == Outcome::Queued {
             return false;
         }
-        // One with earlier attempts takes the place of those.
+        // It replaces the runs of its earlier attempts.
         if attempt > 1 {
             return true;
         }
@@ -53,14 +54,14 @@ impl JobType {
         group == Group::Failed || !is_full || runs.front().is_none_or(|oldest| oldest.at + KEPT_WITHIN < at)
     }
 
-    /// Takes out the run of the job's earlier attempt, if that is still there, so that it has one run.
+    /// Removes the run of the job's earlier attempt, if it is still there, so that each job has one run.
     pub(super) fn take_earlier(&mut self, run: &Run) -> Option<Run> {
         let retried = &mut self.runs[Group::Retrying as usize];
         let earlier = retried.iter().rposition(|earlier| earlier.id == run.id)?;
         retried.remove(earlier)
     }
 
-    /// Keeps a run, in place of the oldest of its group if that is full.
+    /// Keeps a run. It replaces the oldest of its group if the group is full.
     pub(super) fn keep(&mut self, mut run: Run) {
         let group = run.outcome.group() as usize;
         let runs = &mut self.runs[group];
@@ -70,7 +71,7 @@ impl JobType {
         if let Some(before) = runs.back() {
             run.share(before);
         }
-        // Not twice as much as there may be.
+        // Doubling could reserve more than is ever kept.
         if runs.len() == runs.capacity() {
             runs.reserve_exact((KEPT[group] - runs.len()).min(runs.len().max(2)));
         }

@@ -27,7 +27,7 @@ use super::{
     window::{Counts, Percentiles},
 };
 
-/// Remembers the events of one runner since it was created.
+/// Records the events of one runner since this was created.
 pub(crate) struct Journal {
     begun: Timestamp,
     begun_at: SystemTime,
@@ -36,14 +36,14 @@ pub(crate) struct Journal {
 }
 
 struct Types {
-    /// By where a name is in memory, which is faster to look up than what it says. Two types may have the same name.
+    /// Keyed by the address of a name, which is faster to look up than its text. Two types may have the same name.
     by_address: FxHashMap<(usize, usize), usize>,
-    /// The one that was looked up last: often the next one too.
+    /// The last lookup. Often the next one is the same.
     latest: ((usize, usize), usize),
     types: Vec<JobType>,
-    /// How many runs were kept.
+    /// The number of runs kept so far.
     runs: u64,
-    /// The minutes that are older than the types' windows.
+    /// The minutes before the types' windows.
     day: Day,
     failures: Failures,
     refused: Option<Refused>,
@@ -60,7 +60,7 @@ pub(crate) struct Figures {
     pub(crate) counts: Vec<Counts>,
 }
 
-/// Notes events for as long as there is a dashboard: the runner keeps its hooks for ever.
+/// Records events as long as the dashboard exists: a runner keeps its hooks forever.
 pub(crate) struct Noting(pub(crate) Weak<Journal>);
 
 impl Journal {
@@ -73,7 +73,7 @@ impl Journal {
         }
     }
 
-    /// Forgets the errors so far, and keeps none from now on.
+    /// Forgets all errors so far, and keeps none from now on.
     pub(crate) fn hide_errors(&self) {
         self.hides_errors.store(true, Ordering::Relaxed);
         let mut types = self.lock();
@@ -87,24 +87,34 @@ impl Journal {
         self.hides_errors.load(Ordering::Relaxed)
     }
 
-    /// Returns when it was created.
+    /// Returns the time at which it was created.
     pub(crate) fn begun_at(&self) -> SystemTime {
         self.begun_at
     }
 
-    /// Returns for how long it has existed.
+    /// Returns the time since it was created.
     pub(crate) fn now(&self) -> Duration {
         Timestamp::now().since(self.begun)
     }
 
-    /// Remembers how an attempt or a job has ended, and counts a job that was taken from a queue.
+    /// Records how an attempt or a job ended, and counts a job that was taken from a queue.
     pub(crate) fn note(&self, report: &Report<'_>) {
-        if let JobEventKind::Taken = report.kind() {
-            self.lock().of(report.name()).totals.taken += 1;
-            return;
+        match report.kind() {
+            // Most events are these: with a known outcome, most of the work is decided when this is compiled.
+            JobEventKind::Succeeded { elapsed, .. } => {
+                self.count(report, Outcome::Succeeded, Some(*elapsed), None);
+            }
+            _ => self.note_other(report),
         }
+    }
+
+    #[cold]
+    fn note_other(&self, report: &Report<'_>) {
         let (outcome, elapsed, error) = match report.kind() {
-            JobEventKind::Succeeded { elapsed, .. } => (Outcome::Succeeded, Some(*elapsed), None),
+            JobEventKind::Taken => {
+                self.lock().of(report.name()).totals.taken += 1;
+                return;
+            }
             JobEventKind::Retrying { error, elapsed, .. } => (Outcome::Retrying, Some(*elapsed), Some(error)),
             JobEventKind::Failed { error, elapsed, .. } => (Outcome::Failed, Some(*elapsed), Some(error)),
             JobEventKind::Panicked { error, elapsed, .. } => (Outcome::Panicked, Some(*elapsed), Some(error)),
@@ -117,11 +127,16 @@ impl Journal {
             JobEventKind::Abandoned => (Outcome::Abandoned, None, None),
             _ => return,
         };
-        let at = report.at().unwrap_or_else(Timestamp::now).since(self.begun);
-        // Before the lock: a user's code writes it.
+        // Before the lock, because user code formats it.
         let error = error.filter(|_| !self.hides_errors()).map(bounded);
-        // A job can fail without an attempt, by its condition or for want of a timer. One that had started before there was a
-        // dashboard may not know for how long it ran.
+        self.count(report, outcome, elapsed, error);
+    }
+
+    #[inline(always)]
+    fn count(&self, report: &Report<'_>, outcome: Outcome, elapsed: Option<Duration>, error: Option<String>) {
+        let at = report.at().unwrap_or_else(Timestamp::now).since(self.begun);
+        // A job can fail without an attempt, because of its condition or without a timer. A job that started before the dashboard
+        // was created may have no run time.
         let ran = elapsed.filter(|_| report.attempt() > 0 && report.at().is_some());
         let mut types = self.lock();
         let index = types.index(report.name());
@@ -137,15 +152,15 @@ impl Journal {
         if !job_type.keeps(outcome, report.attempt(), at) && !outcome.is_failure() {
             return;
         }
-        // The errors may have been hidden meanwhile.
+        // Errors may have been hidden meanwhile.
         let error = error.filter(|_| !self.hides_errors());
         types.note_rare(report, &Ended { outcome, at, ran }, error);
     }
 
-    /// Returns the figures of every type that the runner had a job of.
+    /// Returns the figures of every type of which the runner had a job.
     pub(crate) fn figures(&self, now: Duration, runner: &Runner) -> Vec<Figures> {
         let ended: Vec<u64> = self.lock().types.iter().map(|job_type| job_type.totals.ended()).collect();
-        // After those that have ended: so no job is counted twice. Not under the lock, because it takes the runner's.
+        // After those that ended, so that no job is counted twice. Outside the lock, because this takes the runner's.
         let unfinished = runner.count_by_name();
         let mut types = self.lock();
         for (name, unfinished) in unfinished {
@@ -170,7 +185,7 @@ impl Journal {
         figures.collect()
     }
 
-    /// Returns the latest runs of a type, or of all, and of a group of outcomes, or of all. The newest comes first.
+    /// Returns the latest runs, of one type or all, and of one group of outcomes or all. The newest comes first.
     pub(crate) fn runs(&self, name: Option<&str>, group: Option<Group>, limit: usize) -> Vec<Run> {
         let types = self.lock();
         let of_types = types.types.iter().filter(|job_type| name.is_none_or(|name| name == job_type.name));
@@ -189,19 +204,19 @@ impl Journal {
         newest(self.lock().all_runs().filter(|run| run.request_id.as_deref() == Some(request_id)), limit)
     }
 
-    /// Returns what failed, by type and error.
+    /// Returns the failures, by type and error.
     pub(crate) fn failures(&self) -> Vec<Failure> {
         self.lock().failures.latest()
     }
 
-    /// Returns how many attempts there were in each minute of the last day, the latest last.
+    /// Returns the number of attempts in each minute of the last day, the latest last.
     pub(crate) fn day(&self, now: Duration) -> Vec<Counts> {
         let types = self.lock();
         let latest = types.types.iter().flat_map(|job_type| job_type.window.known());
         types.day.minutes(now, latest)
     }
 
-    /// Returns the latest outage of the queue, as its jobs noticed it.
+    /// Returns the latest outage of the queue, as seen by its jobs.
     pub(crate) fn refused(&self) -> Option<Refused> {
         self.lock().refused
     }
@@ -232,7 +247,7 @@ impl Types {
         }
     }
 
-    /// Returns the type of this name, which is new if none of its jobs had ended before.
+    /// Returns the type with this name. Creates it if it is new.
     fn of(&mut self, name: &'static str) -> &mut JobType {
         let index = self.index(name);
         &mut self.types[index]
@@ -258,7 +273,7 @@ impl Types {
         index
     }
 
-    /// Notes what is not counted only: why an attempt failed, and the run, if it is kept.
+    /// Records what is not only counted: the error of an attempt, and the run, if it is kept.
     #[cold]
     fn note_rare(&mut self, report: &Report<'_>, ended: &Ended, error: Option<String>) {
         let event = report.event();

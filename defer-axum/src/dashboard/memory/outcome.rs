@@ -1,8 +1,8 @@
-//! How runs end, and how many did.
+//! The outcomes of runs, and their counts.
 
 use serde::{Deserialize, Serialize};
 
-/// How a run ended.
+/// The outcome of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Outcome {
@@ -20,20 +20,20 @@ pub(crate) enum Outcome {
     Abandoned,
 }
 
-/// Outcomes that are kept and looked for together.
+/// Outcomes that are kept and searched together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Group {
     Succeeded,
     /// Jobs that failed permanently.
     Failed,
-    /// Failed attempts that are followed by another.
+    /// Failed attempts that were followed by another.
     Retrying,
-    /// Jobs that ended in another way, and those that the queue did not take.
+    /// Jobs that ended in another way, and jobs that the queue did not accept.
     Other,
 }
 
-/// How many jobs of a type there were, and how they ended, as in [`Stats`](defer_core::Stats).
+/// The number of a type's jobs, and their outcomes, as in [`Stats`](defer_core::Stats).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Totals {
     pub(crate) deferred: u64,
@@ -64,12 +64,12 @@ impl Totals {
         *count += 1;
     }
 
-    /// Takes note that there were at least so many, of which some were taken from a queue, and the others deferred.
+    /// Records that there were at least this many jobs. Those that were not taken from a queue were deferred.
     pub(crate) fn count(&mut self, all: u64) {
         self.deferred = self.deferred.max(all.saturating_sub(self.taken));
     }
 
-    /// Returns how many have ended.
+    /// Returns the number of jobs that have ended.
     pub(crate) fn ended(&self) -> u64 {
         self.succeeded
             + self.failed

@@ -1,14 +1,14 @@
-//! Jobs that the queue did not take, which ran in memory.
+//! Jobs that the queue did not accept, and that ran in memory.
 
 use std::time::{Duration, SystemTime};
 
-/// How long after the last refusal the next one belongs to another outage.
+/// The quiet time after which the next refusal starts another outage.
 const APART: Duration = Duration::from_secs(300);
 
-/// The latest outage of the queue, as its jobs noticed it.
+/// The latest outage of the queue, as seen by its jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Refused {
-    /// How many jobs ran in memory meanwhile.
+    /// The number of jobs that ran in memory meanwhile.
     pub(crate) jobs: u64,
     pub(crate) since: SystemTime,
     pub(crate) last: SystemTime,

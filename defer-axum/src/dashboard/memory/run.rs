@@ -1,4 +1,4 @@
-//! A job's latest attempt, as it is remembered.
+//! The record of a job's latest attempt.
 
 use std::{
     sync::Arc,
@@ -11,10 +11,10 @@ use serde::{Serialize, Serializer};
 
 use super::outcome::Outcome;
 
-/// How many errors of a run are kept: those of its latest attempts.
+/// The number of errors to keep for a run: those of its latest attempts.
 const ERRORS: usize = 5;
 
-/// A job's latest attempt, or how it ended without one. Small, because there are many.
+/// A job's latest attempt, or how it ended without one. Kept small, because there are many.
 #[derive(Clone)]
 pub(crate) struct Run {
     /// Later runs have higher numbers.
@@ -29,7 +29,7 @@ pub(crate) struct Run {
     pub(crate) ended_at: SystemTime,
     pub(crate) waited: Option<f32>,
     pub(crate) ran: Option<f32>,
-    /// Shared with the run before, if that is of the same.
+    /// Shared with the previous run, if that has the same route.
     pub(crate) route: Option<Arc<str>>,
     pub(crate) request_id: Option<Box<str>>,
     pub(crate) status: Option<StatusCode>,
@@ -41,7 +41,7 @@ pub(crate) struct Run {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct AttemptError {
     pub(crate) attempt: u32,
-    /// Shared by attempts that failed alike.
+    /// Shared by attempts with the same error.
     #[serde(serialize_with = "as_text")]
     pub(crate) error: Arc<str>,
 }
@@ -71,7 +71,7 @@ impl Run {
             outcome: *outcome,
             attempt: event.attempt(),
             at: *at,
-            // Not reckoned from when the journal was created: the clock may have been set since.
+            // Not computed from the journal's creation, because the clock may have been set since.
             ended_at: SystemTime::now(),
             waited: event.wait().map(|waited| waited.as_secs_f32()),
             ran: ran.map(|ran| ran.as_secs_f32()),
@@ -83,7 +83,7 @@ impl Run {
         }
     }
 
-    /// Takes over the errors of an earlier attempt.
+    /// Takes the errors of an earlier attempt.
     pub(super) fn follow(&mut self, earlier: Self) {
         self.errors = earlier.errors;
     }
@@ -97,7 +97,7 @@ impl Run {
         self.errors.push(AttemptError { attempt: self.attempt, error: same.unwrap_or_else(|| error.into()) });
     }
 
-    /// Shares what is the same in another run.
+    /// Shares equal texts with another run.
     pub(super) fn share(&mut self, other: &Self) {
         if self.route == other.route {
             self.route.clone_from(&other.route);

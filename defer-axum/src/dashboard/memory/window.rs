@@ -1,4 +1,4 @@
-//! How runs went in the last minutes.
+//! The runs of the last minutes.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use serde::Serialize;
 
 use super::{float::float, outcome::Group};
 
-/// The times of runs are kept by the minute, for this many minutes.
+/// The run times are kept by the minute, for this many minutes.
 const MINUTES: usize = 5;
-/// Runs are counted by slots of this many seconds, for as long.
+/// Runs are counted in slots of this many seconds, for the same time.
 const SLOT: u64 = 5;
 const SLOTS: usize = 60;
 
-/// Times are told apart to a sixteenth, up to 2^32 microseconds: an hour and eleven minutes.
+/// Times are exact to a sixteenth, up to 2^32 microseconds: an hour and eleven minutes.
 const SIXTEENTH: u8 = 4;
 const LONGEST: u8 = 32;
 
@@ -24,9 +24,9 @@ pub(crate) struct Window {
 }
 
 struct Minute {
-    /// Counted from the begin.
+    /// Counted from the start.
     number: u64,
-    /// `None` before the first run: many types have few.
+    /// `None` before the first run: many types have no runs.
     times: Option<Times>,
 }
 
@@ -37,22 +37,22 @@ struct Times {
 
 #[derive(Clone, Copy, Default)]
 struct Slot {
-    /// Counted from the begin.
+    /// Counted from the start.
     number: u32,
     counts: Counts,
 }
 
-/// How many attempts there were, and how they ended.
+/// The number of attempts, by how they ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Counts {
     pub(crate) succeeded: u32,
-    /// Attempts that failed with their jobs, permanently.
+    /// Attempts with which their jobs failed permanently.
     pub(crate) failed: u32,
     /// Attempts that failed and were followed by another.
     pub(crate) retried: u32,
 }
 
-/// How long runs took, or waited: half, 95 and 99 of 100 at most so many seconds.
+/// The run or wait times of half, 95% and 99% of runs, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct Percentiles {
     pub(crate) p50: f64,
@@ -61,7 +61,7 @@ pub(crate) struct Percentiles {
 }
 
 impl Counts {
-    /// Counts an attempt, if it was one.
+    /// Counts an attempt. Ends without an attempt do not count.
     fn count(&mut self, group: Group) {
         let count = match group {
             Group::Succeeded => &mut self.succeeded,
@@ -103,8 +103,7 @@ impl Window {
         }
     }
 
-    /// Counts an attempt that ended at this time. Returns what it takes the place of, which is older than five minutes, and when that
-    /// began.
+    /// Counts an attempt that ended at this time. Returns the slot it replaces, which is older than five minutes, with its start.
     pub(crate) fn count(&mut self, at: Duration, group: Group) -> Option<(Duration, Counts)> {
         let number = at.as_secs() / SLOT;
         let slot = &mut self.slots[index(number, SLOTS)];
@@ -117,7 +116,7 @@ impl Window {
         replaced
     }
 
-    /// Adds how long an attempt took that ended at this time, and how long it had waited.
+    /// Adds the run time and the wait of an attempt that ended at this time.
     pub(crate) fn time(&mut self, at: Duration, ran: Duration, waited: Option<Duration>) {
         let number = at.as_secs() / 60;
         let minute = &mut self.minutes[index(number, MINUTES)];
@@ -132,28 +131,28 @@ impl Window {
         }
     }
 
-    /// Returns how long runs took, if there were any.
+    /// Returns the run times, if there were any.
     pub(crate) fn ran(&self, now: Duration) -> Option<Percentiles> {
         self.percentiles(now, |times| &times.ran)
     }
 
-    /// Returns how long runs waited, if there were any.
+    /// Returns the wait times, if there were any.
     pub(crate) fn waited(&self, now: Duration) -> Option<Percentiles> {
         self.percentiles(now, |times| &times.waited)
     }
 
-    /// Returns how many attempts there were, in slots of five seconds, the latest last.
+    /// Returns the number of attempts, in slots of five seconds, the latest last.
     pub(crate) fn counts(&self, now: Duration) -> Vec<Counts> {
         let last = now.as_secs() / SLOT;
         (0..SLOTS as u64).rev().map(|back| self.slot(last.checked_sub(back))).collect()
     }
 
-    /// Returns all that it knows, in no order, and when each slot began.
+    /// Returns all slots with attempts, in no order, each with its start.
     pub(crate) fn known(&self) -> impl Iterator<Item = (Duration, Counts)> {
         self.slots.iter().filter_map(Slot::known)
     }
 
-    /// Returns how many attempts there were a second, of late.
+    /// Returns the recent number of attempts per second.
     pub(crate) fn rate(&self, now: Duration) -> f64 {
         let last = now.as_secs() / SLOT;
         let counts = [Some(last), last.checked_sub(1)].map(|number| self.slot(number));
@@ -172,7 +171,7 @@ impl Window {
         let last = now.as_secs() / 60;
         let recent = self.minutes.iter().filter(|minute| minute.number + MINUTES as u64 > last);
         let recent: Vec<_> = recent.filter_map(|minute| minute.times.as_ref()).map(of).collect();
-        // There are too many to count, or none.
+        // `None` if there are no times, or too many to count.
         let all = Histogram32::checked_sum(&recent).ok()?;
         let quantiles = all.quantiles(&[0.5, 0.95, 0.99]).ok()??;
         let at = |quantile| Some(float(quantiles.get(&Quantile::new(quantile).ok()?)?.end()) / 1e6);
@@ -181,7 +180,7 @@ impl Window {
 }
 
 impl Slot {
-    /// Returns what was counted, and when that began. `None` if nothing was.
+    /// Returns the counts of the slot, and its start. `None` if there are none.
     fn known(&self) -> Option<(Duration, Counts)> {
         let since = Duration::from_secs(u64::from(self.number) * SLOT);
         (self.counts != Counts::default()).then_some((since, self.counts))
@@ -194,7 +193,7 @@ fn index(number: u64, length: usize) -> usize {
 
 fn record(times: &mut Histogram32, time: Duration) {
     let micros = time.as_secs().saturating_mul(1_000_000).saturating_add(time.subsec_micros().into());
-    // There is no error up to the longest time.
+    // Cannot fail up to the longest time.
     let _ = times.increment(micros.min(u32::MAX.into()));
 }
 
@@ -231,7 +230,7 @@ mod tests {
         assert_eq!(window.waited(at(59)), None);
         assert!(window.ran(at(299)).is_some());
         assert_eq!(window.ran(at(300)), None);
-        // The minute's place is taken by a later one.
+        // A later minute replaces this one.
         window.time(at(300), MS, None);
         assert!(window.ran(at(300)).unwrap().p99 < 0.0011);
     }

@@ -1,11 +1,11 @@
-//! The actions of an operator.
+//! An operator's actions.
 
 use defer_core::{BoxError, Cancel, JobId, Runner};
 use serde::Deserialize;
 
 use super::answer::{answer_of, inspectable};
 
-/// An action of an operator.
+/// The kind of an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Verb {
@@ -18,7 +18,7 @@ pub(crate) enum Verb {
     Resume,
 }
 
-/// An action, and what it is done to.
+/// An action and its target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     Retry(JobId),
@@ -27,7 +27,7 @@ pub(crate) enum Action {
     /// Retries the failed jobs with this name whose error begins with this line.
     RetryGroup(Group),
     DiscardGroup(Group),
-    /// Of the jobs with this name.
+    /// Pauses the jobs with this name.
     Pause(String),
     Resume(String),
 }
@@ -42,7 +42,7 @@ pub(crate) struct Group {
 /// The result of an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Done {
-    /// It was done to so many jobs.
+    /// It affected this many jobs.
     Jobs(u64),
     Cancel(Cancel),
     Yes,
@@ -61,12 +61,12 @@ impl Action {
         }
     }
 
-    /// Acts and logs the action, even if the caller is dropped. Takes at most as long as the queue may. If that fails, returns what
-    /// to tell the operator.
+    /// Performs the action and logs it, even if the caller is dropped. Takes no longer than the queue may. On failure,
+    /// returns the text for the operator.
     pub(crate) async fn perform(&self, runner: &Runner, operator: String) -> Result<Done, &'static str> {
         let (action, asked, runner) = (self.clone(), self.clone(), runner.clone());
         let answer = answer_of(async move { asked.on(&runner).await });
-        // Also if the queue does not answer in time: it may do it nevertheless.
+        // Logs it even if the queue does not reply in time, because the queue may still perform it.
         let logged = async move {
             let done = answer.await;
             action.log(&operator, done.as_ref().ok());
@@ -75,7 +75,7 @@ impl Action {
         tokio::spawn(logged).await.unwrap_or(Err("It may be done or not: what logs it has panicked."))
     }
 
-    /// Logs who did what, and what came of it. Not the error of a group, which may hold personal data.
+    /// Logs the operator, the action and its result. Leaves out the error of a group, which may contain personal data.
     fn log(&self, operator: &str, done: Option<&Done>) {
         let verb = self.verb();
         match self {

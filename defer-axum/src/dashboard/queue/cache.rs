@@ -1,4 +1,4 @@
-//! The queue's contents. The queue is asked at most every two seconds, and the live page never waits for it.
+//! Caches the queue's contents. Asks the queue at most every two seconds. The live page never waits for it.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -12,30 +12,30 @@ use super::{
     inspected::{Inspected, age_job, bound_job},
 };
 
-/// How old what the page shows may be.
+/// The longest that an answer counts as new.
 const MAX_AGE: Duration = Duration::from_secs(2);
-/// How many jobs are remembered that somebody looks at.
+/// The number of viewed jobs to cache.
 const JOBS: usize = 32;
 
 /// The latest answers.
 #[derive(Default)]
 pub(crate) struct Cache {
     latest: Mutex<Latest>,
-    /// When it was last asked. Locked while it is: one asks, and the others wait.
+    /// The time of the last request to the queue. Locked during a request, so that only one is made and the others wait.
     asked: tokio::sync::Mutex<Option<Instant>>,
 }
 
 #[derive(Default)]
 struct Latest {
     inspected: Inspected,
-    /// When the queue answered that.
+    /// The time of that answer.
     answered: Option<Instant>,
-    /// Jobs that somebody looks at, the latest last.
+    /// The viewed jobs, the latest last.
     jobs: Vec<(JobId, Instant, Option<QueuedJob>)>,
 }
 
 impl Cache {
-    /// Returns the latest answer. `None` if the runner has no queue that can be looked into.
+    /// Returns the latest answer. `None` if the runner has no queue that can be inspected.
     pub(crate) fn get(&self, runner: &Runner) -> Option<Inspected> {
         inspectable(runner)?;
         let latest = self.latest();
@@ -44,7 +44,7 @@ impl Cache {
         Some(inspected)
     }
 
-    /// Asks the queue, unless the latest answer is new enough. Takes at most as long as the queue may.
+    /// Asks the queue, unless the latest answer is new enough. Takes no longer than the queue may.
     pub(crate) async fn refresh(&self, runner: &Runner) {
         let mut asked = self.asked.lock().await;
         if asked.is_some_and(|asked| asked.elapsed() < MAX_AGE) {
@@ -75,7 +75,7 @@ impl Cache {
         self.latest().jobs.clear();
     }
 
-    /// Returns what the queue said of a job. `None` if it does not know it, or was not asked.
+    /// Returns the queue's answer about a job. `None` if it does not know the job, or was not asked.
     pub(crate) fn job(&self, id: JobId) -> Option<QueuedJob> {
         let latest = self.latest();
         let (_, asked, job) = latest.jobs.iter().find(|(known, ..)| *known == id)?;
@@ -84,7 +84,7 @@ impl Cache {
         Some(job)
     }
 
-    /// Asks for a job, unless the latest answer is new enough. Takes at most as long as the queue may.
+    /// Asks the queue about a job, unless the latest answer is new enough. Takes no longer than the queue may.
     pub(crate) async fn refresh_job(&self, runner: &Runner, id: JobId) {
         let is_new = |(known, asked, _): &(JobId, Instant, _)| *known == id && asked.elapsed() < MAX_AGE;
         if self.latest().jobs.iter().any(is_new) {
@@ -97,7 +97,7 @@ impl Cache {
                 None => Ok(None),
             }
         });
-        // If it fails, the last answer stays, and the queue is not asked sooner.
+        // After a failure the last answer stays, and the queue is not asked sooner.
         let mut answer = answer.await.unwrap_or_else(|_| self.job(id));
         if let Some(job) = &mut answer {
             bound_job(job);

@@ -1,4 +1,4 @@
-//! The queue's contents when it was last asked.
+//! The queue's contents at the last inspection.
 
 use std::{
     mem,
@@ -12,19 +12,19 @@ use defer_core::{
 
 use crate::dashboard::memory::bounded::bounded;
 
-/// How many failed jobs are shown.
+/// The number of failed jobs to show.
 const FAILED: usize = 20;
-/// How many groups of failed jobs, job types, processes, and jobs to come are shown.
+/// The numbers of failure groups, job types, processes, and upcoming or running jobs to show.
 const GROUPS: usize = 50;
 const NAMES: usize = 300;
 const HOLDERS: usize = 50;
 const JOBS: usize = 50;
-/// How many names are shown of what nobody takes.
+/// The number of unclaimed names to show.
 const UNCLAIMED: usize = 20;
-/// How long the line of a group may be, in bytes: `defer-sqlx` has 200 characters of it.
+/// The longest line of a group, in bytes. `defer-sqlx` keeps 200 characters of it.
 const LINE: usize = 800;
 
-/// The queue's contents when it was last asked. Texts and lists are bounded, whatever the queue answers.
+/// The queue's contents at the last inspection. Texts and lists are bounded, whatever the queue returns.
 #[derive(Clone, Default)]
 pub(crate) struct Inspected {
     pub(crate) counts: QueueCounts,
@@ -32,15 +32,15 @@ pub(crate) struct Inspected {
     pub(crate) failures: Vec<FailureGroup>,
     pub(crate) names: Vec<NameCounts>,
     pub(crate) holders: Vec<Holder>,
-    /// Names of types that are paused.
+    /// The names of paused types.
     pub(crate) paused: Vec<String>,
     /// Types with due jobs that no worker takes.
     pub(crate) unclaimed: Vec<String>,
-    /// Those that are not due.
+    /// Jobs that are not due.
     pub(crate) delayed: Vec<QueuedJob>,
-    /// Those that a process has.
+    /// Jobs that a process is running.
     pub(crate) running: Vec<QueuedJob>,
-    /// Since when it could not be asked, and why.
+    /// Since when the queue cannot be reached, and why.
     pub(crate) unreachable: Option<(SystemTime, &'static str)>,
 }
 
@@ -53,7 +53,7 @@ impl Inspected {
             }),
             failures: some(queue.failures(GROUPS).await?, GROUPS, |group| {
                 bound(&mut group.name);
-                // As the queue has it: an action on the group tells it by this.
+                // Unchanged, because actions identify the group by it.
                 if group.error.len() > LINE {
                     bound(&mut group.error);
                 }
@@ -74,7 +74,7 @@ impl Inspected {
         })
     }
 
-    /// Lets this much time pass since it was asked, so that what happened at a time stays at that time.
+    /// Advances ages by the time since the inspection, so that events keep their time.
     pub(super) fn age(&mut self, by: Duration) {
         for group in &mut self.failures {
             group.first = group.first.saturating_add(by);
@@ -87,7 +87,7 @@ impl Inspected {
     }
 }
 
-/// Returns at most so many, each bounded.
+/// Returns at most this many items, each bounded.
 fn some<T>(mut all: Vec<T>, limit: usize, bound: impl FnMut(&mut T)) -> Vec<T> {
     all.truncate(limit);
     all.iter_mut().for_each(bound);
@@ -98,7 +98,7 @@ fn bound(text: &mut String) {
     *text = bounded(&text);
 }
 
-/// Lets this much time pass since the queue was asked for a job.
+/// Advances the times of a job by the time since the queue was asked about it.
 pub(super) fn age_job(job: &mut QueuedJob, by: Duration) {
     job.due_in = job.due_in.map(|due_in| due_in.saturating_sub(by));
     let since = [&mut job.ready_for, &mut job.age, &mut job.ended];

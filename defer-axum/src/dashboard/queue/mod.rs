@@ -3,9 +3,9 @@
 //! | file | hides |
 //! |---|---|
 //! | `answer` | that a queue may fail, panic or hang |
-//! | `inspected` | what is asked for at a look |
-//! | `cache` | how often the queue is asked, and for how long it has not answered |
-//! | `action` | which action asks for what |
+//! | `inspected` | what an inspection asks for |
+//! | `cache` | how often the queue is asked, and since when it has not answered |
+//! | `action` | which request an action makes |
 
 pub(super) mod action;
 mod answer;

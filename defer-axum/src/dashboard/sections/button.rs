@@ -1,11 +1,11 @@
-//! Buttons, and what they ask before anything is done.
+//! Buttons, and the questions they ask before an action.
 
 use askama::Template;
 
 use crate::dashboard::queue::action::{Action, Done, Group, Verb};
 use defer_core::Cancel;
 
-/// A button that leads to a question. Without a script that is a page of its own.
+/// A button that leads to a question. Without a script, the question is a separate page.
 #[derive(Clone, Template)]
 #[template(path = "dashboard/button.html")]
 pub(crate) struct Button {
@@ -28,12 +28,12 @@ impl Button {
         Self { verb, fields: vec![("group", key.to_owned())], about }
     }
 
-    /// Creates the button of all jobs with a name.
+    /// Creates the button of all jobs with this name.
     pub(super) fn of_type(verb: Verb, name: &str) -> Self {
         Self { verb, fields: vec![("name", name.to_owned())], about: format!("the jobs {name}") }
     }
 
-    /// Creates the button of an action, of which no more is known.
+    /// Creates the button of an action about which nothing more is known.
     pub(super) fn of(action: &Action, group_key: &str) -> Self {
         let verb = action.verb();
         match action {
@@ -95,7 +95,7 @@ impl Verb {
     }
 }
 
-/// Returns what to say of an action that was done. An error says why nothing was.
+/// Returns the text for an action that was performed. An error says why nothing was done.
 pub(crate) fn outcome(verb: Verb, done: Done) -> Result<String, &'static str> {
     const NONE: &str = "The queue has no such failed job. It may have been retried or discarded meanwhile.";
     let jobs = |count, what: &str| match count {

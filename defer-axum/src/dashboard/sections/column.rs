@@ -6,7 +6,7 @@ use serde::Deserialize;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Column {
-    /// Those that failed of late come first.
+    /// Types that failed recently come first.
     #[default]
     #[serde(alias = "")]
     Failing,
@@ -28,7 +28,7 @@ pub(crate) enum Column {
 }
 
 impl Column {
-    /// As in a query, where the usual is nothing.
+    /// Returns the name in a query, which is empty for the default.
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Failing => "",

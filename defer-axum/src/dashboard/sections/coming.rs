@@ -1,4 +1,4 @@
-//! Upcoming jobs: those that are delayed, or wait for their next attempt.
+//! Upcoming jobs: those that are delayed, or waiting for their next attempt.
 
 use std::time::{Duration, SystemTime};
 
@@ -15,20 +15,20 @@ use super::{
 };
 use crate::dashboard::queue::action::Verb;
 
-/// How many are shown: those that come next.
+/// The number of jobs to show: those that come next.
 pub(super) const COMING: usize = 15;
 
 #[derive(Serialize)]
 pub(crate) struct ComingRow {
     name: String,
     id: String,
-    /// The attempt that comes, of so many, if that is known.
+    /// The next attempt, and the number of attempts if it is known.
     attempt: u32,
     tries: Option<u32>,
     in_seconds: f64,
     at: Moment,
     route: Option<String>,
-    /// The queue has it, which any process may run it from.
+    /// The queue stores it, so any process may run it.
     is_stored: bool,
 }
 
@@ -46,7 +46,7 @@ struct RowHtml<'a> {
     button: Option<Button>,
 }
 
-/// Returns what comes in this process and from the queue, the next first.
+/// Returns the upcoming jobs of this process and of the queue, the next first.
 pub(super) fn rows(here: Vec<OpenJob>, stored: &[QueuedJob]) -> Vec<ComingRow> {
     let now = SystemTime::now();
     let here = here.into_iter().filter_map(|job| {
@@ -78,7 +78,7 @@ pub(super) fn rows(here: Vec<OpenJob>, stored: &[QueuedJob]) -> Vec<ComingRow> {
     });
     let mut rows: Vec<_> = here.chain(stored).collect();
     rows.sort_by(|a, b| a.in_seconds.total_cmp(&b.in_seconds));
-    // One that is held for this process is both here and in the queue.
+    // A job that is held for this process is both here and in the queue.
     let mut known = std::collections::HashSet::new();
     rows.retain(|row| known.insert(row.id.clone()));
     rows.truncate(COMING);

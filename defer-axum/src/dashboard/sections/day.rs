@@ -31,11 +31,10 @@ struct Frame;
 struct Html<'a> {
     day: &'a Day,
     plot: Plot,
-    most: u64,
 }
 
 impl Day {
-    /// `minutes`: of a day, the last first one that is not over, and how many of them there were at all.
+    /// `minutes` are those of a day, up to the current one. `known` is the number of minutes since the dashboard was created.
     pub(super) fn new(since: Moment, minutes: Vec<Counts>, known: usize) -> Self {
         let known = &minutes[minutes.len() - known.min(minutes.len())..];
         let of = |of: fn(&Counts) -> u32| known.iter().map(of).collect();
@@ -51,8 +50,7 @@ impl Day {
     pub(super) fn section(&self) -> askama::Result<Section> {
         // The current minute is left out: it would change every second.
         let over = &self.minutes[..self.minutes.len() - 1];
-        let most = over.iter().map(|counts| counts.all()).max().unwrap_or_default();
-        let html = Html { day: self, plot: Plot::of_day(over), most };
+        let html = Html { day: self, plot: Plot::of_day(over) };
         Section::new("day", &Frame, [Row::new("plot", &html)])
     }
 }

@@ -1,4 +1,4 @@
-//! Failures: which types, since when and why.
+//! Failures: the failing types, since when, and why.
 
 use std::{
     hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
@@ -21,13 +21,13 @@ use crate::dashboard::{
     queue::action::{Group, Verb},
 };
 
-/// How many groups are shown.
+/// The number of groups to show.
 const GROUPS: usize = 50;
 
 /// Failures of one type whose errors begin with the same line.
 #[derive(Serialize)]
 pub(crate) struct FailureRow {
-    /// Tells it from others.
+    /// Identifies the group.
     pub(crate) key: String,
     name: String,
     /// `None` if errors are hidden.
@@ -58,7 +58,7 @@ struct RowHtml<'a> {
     buttons: Vec<Button>,
 }
 
-/// Returns the groups of this process and of the queue, together where they are the same.
+/// Returns the groups of this process and of the queue. The same group appears once.
 pub(super) fn rows(here: Vec<Failure>, stored: &[FailureGroup], hides_errors: bool) -> Vec<FailureRow> {
     let mut rows: Vec<_> = here.into_iter().map(FailureRow::of_process).collect();
     for group in stored {
@@ -77,13 +77,13 @@ pub(super) fn rows(here: Vec<Failure>, stored: &[FailureGroup], hides_errors: bo
     rows
 }
 
-/// Returns what tells a group from others, the same in every process. A hash, because errors may be hidden.
+/// Returns the identity of a group, which is the same in every process. It is a hash, because errors may be hidden.
 fn key(name: &str, error: Option<&str>) -> String {
     let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one((name, error));
     format!("{hash:016x}")
 }
 
-/// Returns the key of a group of the queue: of its whole line, of which only the begin may be shown.
+/// Returns the key of a group of the queue. It covers the whole line, even if only its start is shown.
 fn key_of(group: &FailureGroup) -> String {
     key(&group.name, Some(&group.error))
 }
@@ -136,7 +136,7 @@ impl FailureRow {
         self.stored = Some(group.count);
         self.first = self.first.min(Moment::ago(group.first));
         self.last = self.last.max(Moment::ago(group.last));
-        // The queue still has this one.
+        // The queue still has this job.
         self.example = group.example.to_string();
     }
 
@@ -146,7 +146,7 @@ impl FailureRow {
         vec![of(Verb::RetryGroup), of(Verb::DiscardGroup)]
     }
 
-    /// Returns how many there are, in words.
+    /// Returns the counts in words.
     fn counts(&self) -> String {
         let mut counts = Vec::new();
         if let Some(stored) = self.stored {

@@ -1,4 +1,4 @@
-//! How numbers are written for people.
+//! Formats numbers for people.
 
 use std::fmt;
 
@@ -23,7 +23,7 @@ impl fmt::Display for Span {
     }
 }
 
-/// Formats percentiles: 12 / 43 ms / 1.5 s. A unit that follows anyway is left out.
+/// Formats percentiles: 12 / 43 ms / 1.5 s. Leaves out a unit that follows anyway.
 pub(crate) fn times(times: Option<Percentiles>) -> String {
     let Some(Percentiles { p50, p95, p99 }) = times else { return "–".to_owned() };
     let [p50, p95, p99] = [p50, p95, p99].map(|seconds| Span(seconds).to_string());
@@ -34,7 +34,7 @@ pub(crate) fn times(times: Option<Percentiles>) -> String {
     format!("{} / {} / {p99}", short(&p50, &p95), short(&p95, &p99))
 }
 
-/// Formats a whole number with its thousands apart: 1 234 567, with narrow spaces that do not break.
+/// Formats a whole number with separated thousands: 1 234 567, with narrow non-breaking spaces.
 pub(crate) struct Whole(u64);
 
 impl fmt::Display for Whole {
@@ -43,7 +43,7 @@ impl fmt::Display for Whole {
     }
 }
 
-/// Writes digits with the thousands apart.
+/// Writes digits with separated thousands.
 fn write_apart(f: &mut fmt::Formatter<'_>, digits: &str) -> fmt::Result {
     for (n, digit) in digits.char_indices() {
         if n > 0 && (digits.len() - n) % 3 == 0 {
@@ -54,11 +54,11 @@ fn write_apart(f: &mut fmt::Formatter<'_>, digits: &str) -> fmt::Result {
     Ok(())
 }
 
-/// Formats how many jobs a queue has: 17, 10 000+. It may count no further.
+/// Formats the number of jobs in a queue: 17, 10 000+. A queue may stop counting there.
 pub(crate) struct Counted(u64);
 
 impl Counted {
-    /// As far as queues count: see [`QueueCounts`](defer_core::queue::QueueCounts).
+    /// The largest number that queues count to: see [`QueueCounts`](defer_core::queue::QueueCounts).
     const MOST: u64 = 10_000;
 }
 
@@ -97,7 +97,7 @@ impl fmt::Display for Percent {
     }
 }
 
-/// How a template formats a number.
+/// Formats a number in a template.
 pub(crate) trait Formatted {
     fn number(&self) -> u64;
 
@@ -122,7 +122,7 @@ impl Formatted for usize {
     }
 }
 
-/// How a template formats a measure.
+/// Formats a measure in a template.
 pub(crate) trait Measured {
     fn span(&self) -> Span;
     fn rate(&self) -> Rate;

@@ -32,9 +32,9 @@ pub(crate) struct Found {
 struct FoundJob {
     id: String,
     name: String,
-    /// How it stands, in words.
+    /// Its state, in words.
     state: String,
-    /// How that looks.
+    /// The state's CSS class.
     kind: &'static str,
     facts: Vec<Fact>,
     errors: Vec<AttemptError>,
@@ -42,24 +42,24 @@ struct FoundJob {
     verbs: Vec<Verb>,
 }
 
-/// Something that is known of a job.
+/// A fact about a job.
 #[derive(Serialize)]
 struct Fact {
     what: &'static str,
     text: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     at: Option<Moment>,
-    /// The query of what it leads to.
+    /// The query that it links to.
     #[serde(skip)]
     link: Option<String>,
 }
 
-/// Where what is known of a job comes from.
+/// The sources of facts about a job.
 #[derive(Default)]
 pub(super) struct Sources {
     pub(super) open: Vec<OpenJob>,
     pub(super) stored: Option<QueuedJob>,
-    /// The newest first.
+    /// The runs, the newest first.
     pub(super) runs: Vec<RunRow>,
 }
 
@@ -166,7 +166,7 @@ impl FoundJob {
 
     fn of_run(run: &RunRow) -> Self {
         let label = if run.outcome == Outcome::Retrying {
-            // Another process, or a queue, has it now.
+            // Another process or a queue has the job now.
             "failed, to be retried"
         } else {
             run.outcome.label()
@@ -179,7 +179,7 @@ impl FoundJob {
         found
     }
 
-    /// Adds what only the queue knows.
+    /// Adds the facts that only the queue knows.
     fn add_stored(&mut self, job: &QueuedJob) {
         let span = |time: std::time::Duration| Span(time.as_secs_f64()).to_string();
         self.say("In the queue", job.state.as_str());
@@ -209,7 +209,7 @@ impl FoundJob {
         }
     }
 
-    /// Adds what was noted of its last attempt here.
+    /// Adds the record of its last attempt here.
     fn add_run(&mut self, run: &RunRow) {
         let what = if run.attempt > 0 { "Last attempt here" } else { "Ended here" };
         let attempt = if run.attempt > 0 { format!("{}, ", run.attempt) } else { String::new() };
@@ -260,7 +260,7 @@ impl FoundJob {
     }
 }
 
-/// Returns what a job waits for, in words.
+/// Returns the reason for which a job is waiting, in words.
 fn describe(state: OpenState) -> String {
     let span = |time: std::time::Duration| Span(time.as_secs_f64()).to_string();
     match state {

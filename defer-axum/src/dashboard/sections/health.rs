@@ -1,4 +1,4 @@
-//! Whether anything is wrong, in a few sentences.
+//! Says in a few sentences whether anything is wrong.
 
 use std::time::{Duration, SystemTime};
 
@@ -13,10 +13,10 @@ use super::{
 };
 use crate::dashboard::{memory::refused::Refused, queue::inspected::Inspected};
 
-/// How long a job may be due before that is worth a look, and before it is bad.
+/// The time for which a job may be due before that is a warning, and before it is a problem.
 const LATE: Duration = Duration::from_secs(10);
 const TOO_LATE: Duration = Duration::from_secs(60);
-/// How long an outage of the queue is still reported after its end.
+/// The time for which an outage of the queue is still reported after its end.
 const TOLD_FOR: Duration = Duration::from_secs(900);
 
 /// The most important findings, the worst first.
@@ -30,7 +30,7 @@ pub(crate) struct Health {
 struct Fact {
     level: Level,
     text: String,
-    /// Since when, or when last.
+    /// The start, or the last occurrence.
     #[serde(skip_serializing_if = "Option::is_none")]
     at: Option<Moment>,
 }
@@ -64,7 +64,7 @@ impl Health {
                 None => of_queue(queue, refused, &mut facts),
             }
         }
-        // Stable: what is equally bad stays in this order.
+        // The sort is stable, so equally bad facts stay in this order.
         facts.sort_by_key(|fact| fact.level);
         let level = facts.first().map_or(Level::Good, |fact| fact.level);
         Self { level, facts }
@@ -84,7 +84,7 @@ impl Level {
         }
     }
 
-    /// Returns what stands before a fact, so that its color is not needed.
+    /// Returns the word in front of a fact, for readers who cannot see its color.
     fn word(self) -> &'static str {
         match self {
             Self::Bad => "Problem",
@@ -172,9 +172,9 @@ fn of_workers(queue: &Inspected) -> Option<Fact> {
     })
 }
 
-/// Returns what to say of a queue that cannot be reached since then.
+/// Returns the facts about a queue that has been unreachable since then.
 fn of_outage(since: SystemTime, why: &'static str, refused: Option<Refused>) -> [Fact; 2] {
-    // Jobs may have noticed it before anybody looked.
+    // Jobs may have noticed it before the page did.
     let outage = refused.filter(|outage| outage.last + TOLD_FOR > since);
     let since = outage.map_or(since, |outage| since.min(outage.since));
     let meanwhile = match outage {
@@ -195,7 +195,7 @@ fn jobs(count: u64) -> String {
     if count == 1 { "1 job".to_owned() } else { format!("{} jobs", count.whole()) }
 }
 
-/// Returns the first names, and how many others there are.
+/// Returns the first names, and the number of others.
 fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
     const SHOWN: usize = 5;
     let names: Vec<_> = names.map(shortened).collect();
@@ -206,7 +206,7 @@ fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
     listed
 }
 
-/// Returns the begin of a long name. The table of types has all of it.
+/// Returns the start of a long name. The table of types has the whole name.
 fn shortened(name: &str) -> String {
     const LONGEST: usize = 60;
     match name.char_indices().nth(LONGEST) {

@@ -1,15 +1,15 @@
-//! The page, section by section: the figures of each, and how they are written.
+//! The page, section by section: the figures of each, and their HTML.
 //!
 //! | file | hides |
 //! |---|---|
 //! | `page` | which sections there are |
 //! | `snapshot` | where their figures come from |
 //! | `health`, `now`, `failures`, `types`, `runs`, `running`, `coming`, `queue`, `processes`, `day`, `found` | a section each |
-//! | `process` | what tells this process from others |
-//! | `button` | what is asked before an action, and said after it |
-//! | `view`, `column` | how a query says what is shown |
+//! | `process` | how this process is distinguished from others |
+//! | `button` | the question before an action, and the answer after it |
+//! | `view`, `column` | how a query selects what is shown |
 //! | `section` | which parts of a section can change |
-//! | `plot`, `format`, `moment` | how plots, numbers and times are written |
+//! | `plot`, `format`, `moment` | how plots, numbers and times are formatted |
 
 pub(super) mod button;
 mod column;

@@ -7,17 +7,17 @@ use std::{
 
 use serde::{Serialize, Serializer};
 
-/// A point in time, written as RFC 3339 has it, in UTC.
+/// A point in time, serialized as in RFC 3339, in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Moment(pub(crate) SystemTime);
 
 impl Moment {
-    /// Returns the moment so long ago.
+    /// Returns the moment that long ago.
     pub(super) fn ago(time: Duration) -> Self {
         Self(SystemTime::now().checked_sub(time).unwrap_or(SystemTime::UNIX_EPOCH))
     }
 
-    /// As a `time` element, which the script writes in the reader's own time.
+    /// Formats it as a `time` element. The script shows it in the reader's time zone.
     pub(super) fn html(self) -> String {
         let second = humantime::format_rfc3339_seconds(self.0);
         format!("<time datetime=\"{second}\">{second}</time>")

@@ -1,4 +1,4 @@
-//! How much of its bounds the runner uses, and its totals.
+//! The load of the runner, and its totals.
 
 use std::time::SystemTime;
 
@@ -17,7 +17,7 @@ use crate::dashboard::memory::{float::float, outcome::Totals, window::Counts};
 #[derive(Serialize)]
 pub(crate) struct Now {
     pub(crate) at: Moment,
-    /// Since when the types and runs are counted.
+    /// The time at which the counts of types and runs began.
     pub(crate) since: Moment,
     pub(crate) running: usize,
     pub(crate) max_running: usize,
@@ -26,12 +26,12 @@ pub(crate) struct Now {
     pub(crate) max_pending: usize,
     pub(crate) held_responses: usize,
     pub(crate) oldest_pending_seconds: Option<f64>,
-    /// Attempts that ended, of late.
+    /// The recent number of ended attempts per second.
     pub(crate) runs_per_second: f64,
-    /// How many jobs failed permanently in the last five minutes, of those that ran to an end.
+    /// The share of jobs that failed permanently in the last five minutes, among those that succeeded or failed.
     pub(crate) failed_ratio: Option<f64>,
     pub(crate) shutdown_announced: bool,
-    /// The totals of all jobs of the runner.
+    /// The totals of all of the runner's jobs.
     pub(crate) totals: Totals,
 }
 
@@ -87,12 +87,12 @@ impl Now {
         Section::new("now", &Html { now: self, totals }, [])
     }
 
-    /// Returns how much of `max_running` is used, from 0 to 100.
+    /// Returns the share of `max_running` in use, from 0 to 100.
     fn running_share(&self) -> f64 {
         share(self.running, self.max_running)
     }
 
-    /// Returns how much of `max_pending` is used, from 0 to 100.
+    /// Returns the share of `max_pending` in use, from 0 to 100.
     fn waiting_share(&self) -> f64 {
         share(self.waiting, self.max_pending)
     }

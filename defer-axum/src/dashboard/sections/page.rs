@@ -1,4 +1,4 @@
-//! The page, its sections, and the pages that ask and that say what was done.
+//! The page, its sections, and the pages that ask before an action and show its result.
 
 use askama::Template;
 
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::dashboard::queue::action::Action;
 
-/// The page at one moment. Its sections are sent again where they have changed.
+/// The page at one moment. Sections that have changed are sent again.
 pub(crate) struct Page {
     pub(crate) snapshot: Snapshot,
     pub(crate) view: View,
@@ -17,7 +17,7 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// Writes the whole page. `root` leads from it to what is under its path.
+    /// Renders the whole page. `root` leads from it to the paths below.
     pub(crate) fn whole(&self, root: &str) -> askama::Result<String> {
         let sections = self.sections()?;
         let sections = sections.iter().map(|section| (section.id, section.html())).collect();
@@ -25,7 +25,7 @@ impl Page {
         Document { root, find, process: &self.snapshot.process, sections }.render()
     }
 
-    /// Writes its sections.
+    /// Renders its sections.
     pub(crate) fn sections(&self) -> askama::Result<Vec<Section>> {
         let Self { snapshot, view, has_actions, hides_errors } = self;
         if let Some(found) = &snapshot.found {
@@ -51,13 +51,13 @@ impl Page {
     }
 }
 
-/// Writes a page that asks before an action is done. `group` is the key of a group.
+/// Renders a page that asks before an action. `group` is the key of a group.
 pub(crate) fn question(root: &str, back: &str, action: &Action, group: &str) -> askama::Result<String> {
     let button = Button::of(action, group);
     Question { root, back, button }.render()
 }
 
-/// Writes a page that says what was done, or why nothing was.
+/// Renders a page that says what was done, or why nothing was.
 pub(crate) fn answer(root: &str, back: &str, answer: Result<&str, &str>) -> askama::Result<String> {
     let (text, is_done) = match answer {
         Ok(text) => (text, true),

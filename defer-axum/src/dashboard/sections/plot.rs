@@ -1,33 +1,35 @@
-//! Plots of how attempts went: those that succeeded above a line, and failures below it.
+//! Plots of attempts: successes above a line, and failures below it.
 
 use std::fmt::Write as _;
 
 use crate::dashboard::memory::window::Counts;
 
-/// A plot, in its own units: above the line those that succeeded and, narrower and on top, those that were tried again; below it the
-/// jobs that failed permanently.
+/// A plot in its own units. Above the line are successes and, narrower and on top, retried attempts. Below it are jobs that
+/// failed permanently.
 pub(crate) struct Plot {
     columns: Vec<Counts>,
-    /// How many counts a column has.
+    scale: Scale,
+    most: u64,
+    /// The totals of all columns.
     succeeded: u64,
     failed: u64,
     retried: u64,
 }
 
-/// How wide a column is, and how much of that its bar.
+/// The width of a column, and of its bar.
 const COLUMN: usize = 4;
 const BAR: usize = 3;
-/// How high bars are above the line, and below it.
+/// The height of bars above the line, and below it.
 const ABOVE: u32 = 20;
 const BELOW: u32 = 8;
-/// How many columns the last minutes have.
+/// The number of columns for the last minutes.
 const COLUMNS: usize = 30;
-/// How high the plot of a day is.
+/// The height of a day's plot.
 const DAY_ABOVE: u32 = 60;
 const DAY_BELOW: u32 = 24;
 
 impl Plot {
-    /// Plots the last minutes. The current slot is left out: the plot of a busy type would change every second.
+    /// Plots the last minutes. Leaves out the current slot: otherwise the plot of a busy type would change every second.
     pub(super) fn of_minutes(slots: &[Counts]) -> Self {
         let together = (slots.len() / COLUMNS).max(1);
         let slots = slots.split_last().map_or(slots, |(_, over)| over);
@@ -36,25 +38,41 @@ impl Plot {
             slots.iter().for_each(|counts| sum.add(*counts));
             sum
         });
-        Self::new(columns.collect(), slots)
+        Self::new(columns.collect())
     }
 
     /// Plots each minute of a day.
     pub(super) fn of_day(minutes: &[Counts]) -> Self {
-        Self::new(minutes.to_vec(), minutes)
+        Self::new(minutes.to_vec())
     }
 
-    fn new(columns: Vec<Counts>, all: &[Counts]) -> Self {
-        let sum = |of: fn(&Counts) -> u32| all.iter().map(|counts| u64::from(of(counts))).sum();
-        Self {
+    fn new(columns: Vec<Counts>) -> Self {
+        let mut plot = Self {
             columns,
-            succeeded: sum(|counts| counts.succeeded),
-            failed: sum(|counts| counts.failed),
-            retried: sum(|counts| counts.retried),
+            scale: Scale { above: 1, below: 1 },
+            most: 0,
+            succeeded: 0,
+            failed: 0,
+            retried: 0,
+        };
+        let columns = plot.columns.iter().filter(|counts| **counts != Counts::default());
+        for counts in columns {
+            plot.most = plot.most.max(counts.all());
+            plot.succeeded += u64::from(counts.succeeded);
+            plot.failed += u64::from(counts.failed);
+            plot.retried += u64::from(counts.retried);
+            plot.scale.above = plot.scale.above.max(above(counts));
+            plot.scale.below = plot.scale.below.max(counts.failed);
         }
+        plot
     }
 
-    /// Says in words what it shows.
+    /// Returns how many attempts the column with the most has.
+    pub(super) fn most(&self) -> u64 {
+        self.most
+    }
+
+    /// Describes the plot in words.
     pub(super) fn label(&self) -> String {
         let Self { succeeded, failed, retried, .. } = self;
         format!("{succeeded} succeeded, {failed} failed and {retried} were retried")
@@ -62,33 +80,26 @@ impl Plot {
 
     /// Returns the bars of attempts that succeeded.
     pub(super) fn good(&self) -> String {
-        let scale = self.scale();
+        let scale = &self.scale;
         self.bars(|counts| (ABOVE, scale.above(counts.succeeded), BAR))
     }
 
-    /// Returns the bars of attempts that were tried again.
+    /// Returns the bars of attempts that were retried.
     pub(super) fn retried(&self) -> String {
-        let scale = self.scale();
+        let scale = &self.scale;
         self.bars(|counts| (ABOVE - scale.above(counts.succeeded), scale.above(counts.retried), 1))
     }
 
     /// Returns the bars of jobs that failed.
     pub(super) fn bad(&self) -> String {
-        let scale = self.scale();
+        let scale = &self.scale;
         self.bars(|counts| {
             let height = scale.below(counts.failed);
             (ABOVE + 1 + height, height, BAR)
         })
     }
 
-    fn scale(&self) -> Scale {
-        Scale {
-            above: self.columns.iter().map(above).max().unwrap_or_default().max(1),
-            below: self.columns.iter().map(|counts| counts.failed).max().unwrap_or_default().max(1),
-        }
-    }
-
-    /// Returns bars, each given by its lower end, its height and its width.
+    /// Returns bars. Each is given by its lower end, its height and its width.
     fn bars(&self, bar: impl Fn(&Counts) -> (u32, u32, usize)) -> String {
         let mut bars = String::new();
         for (n, counts) in self.columns.iter().enumerate() {
@@ -102,17 +113,17 @@ impl Plot {
 
     /// Returns the outline of a day's attempts that did not fail.
     pub(super) fn day_above(&self) -> String {
-        let most = self.scale().above;
+        let most = self.scale.above;
         self.outline(|counts| DAY_ABOVE - part(above(counts), most, DAY_ABOVE))
     }
 
     /// Returns the outline of a day's failed jobs, below the line.
     pub(super) fn day_below(&self) -> String {
-        let most = self.scale().below;
+        let most = self.scale.below;
         self.outline(|counts| DAY_ABOVE + part(counts.failed, most, DAY_BELOW))
     }
 
-    /// Returns an outline with a step for each column that differs from the one before.
+    /// Returns an outline with a step at each column that differs from the one before.
     fn outline(&self, height: impl Fn(&Counts) -> u32) -> String {
         let mut outline = format!("M0 {DAY_ABOVE}");
         let mut at = DAY_ABOVE;
@@ -128,7 +139,7 @@ impl Plot {
     }
 }
 
-/// How many attempts the highest bars stand for.
+/// The numbers of attempts at the full height, at least one.
 struct Scale {
     above: u32,
     below: u32,
@@ -144,15 +155,19 @@ impl Scale {
     }
 }
 
-/// Returns how many attempts are above the line.
+/// Returns the number of attempts above the line.
 fn above(counts: &Counts) -> u32 {
     counts.succeeded.saturating_add(counts.retried)
 }
 
-/// Returns how high this is, of the height of the most. A single one among many is still seen.
+/// Scales a count to a height. A single one among many stays visible.
 fn part(count: u32, most: u32, height: u32) -> u32 {
+    // Most minutes of a day are like this, and a division takes long.
+    if count == 0 {
+        return 0;
+    }
     let part = u64::from(count) * u64::from(height) / u64::from(most);
-    u32::try_from(part).unwrap_or(height).max(u32::from(count > 0)).min(height)
+    u32::try_from(part).unwrap_or(height).clamp(1, height)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Which process answers.
+//! The process that responds.
 
 use std::{process, sync::LazyLock, time::SystemTime};
 
@@ -6,14 +6,14 @@ use serde::Serialize;
 
 use super::moment::Moment;
 
-/// The process that answers, so that two behind one address can be told apart.
+/// The process that responds, to distinguish several behind one address.
 #[derive(Clone, Serialize)]
 pub(crate) struct Process {
     pub(super) host: &'static str,
     pub(super) pid: u32,
-    /// The version of the service, if it was set.
+    /// The service's version, if it was set.
     pub(super) version: Option<String>,
-    /// Since when the dashboard exists.
+    /// The time at which the dashboard was created.
     pub(super) since: Moment,
 }
 
@@ -28,7 +28,7 @@ impl Process {
     }
 }
 
-/// Returns whether a process of the queue is the one that answers. Containers share process ids, so hosts are compared too.
+/// Returns whether a process of the queue is this one. Containers may have equal process ids, so this compares hosts too.
 pub(super) fn is_this(of_queue: &defer_core::queue::Process) -> bool {
     of_queue.pid == process::id() && of_queue.host == *HOST
 }

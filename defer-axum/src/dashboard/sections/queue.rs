@@ -22,14 +22,14 @@ pub(crate) struct QueueState {
     oldest_due_seconds: Option<f64>,
     types: Vec<NameRow>,
     failed_jobs: Vec<FailedRow>,
-    /// Names of types that are due, and that no worker takes.
+    /// The names of types with due jobs that no worker takes.
     unclaimed: Vec<String>,
-    /// Why there are no figures, or old ones, and since when.
+    /// The reason why the figures are missing or old, and since when.
     error: Option<&'static str>,
     unreachable_since: Option<Moment>,
 }
 
-/// The jobs with one name that the queue has.
+/// The queue's jobs with one name.
 #[derive(Serialize)]
 struct NameRow {
     name: String,
@@ -98,7 +98,7 @@ impl QueueState {
         }
     }
 
-    /// Returns whether the queue has answered, or need not.
+    /// Returns whether there are figures to show.
     fn is_known(&self) -> bool {
         self.error.is_none() || self.pending + self.running + self.done + self.failed > 0
     }
@@ -125,7 +125,7 @@ impl QueueState {
     }
 }
 
-/// Returns the types that the queue has jobs of, and those that are paused.
+/// Returns the types of the queue's jobs, and paused types.
 fn names(inspected: &Inspected) -> Vec<NameRow> {
     let is_paused = |name: &str| inspected.paused.iter().any(|paused| paused == name);
     let unknown = inspected.paused.iter().filter(|name| inspected.names.iter().all(|of| of.name != **name));

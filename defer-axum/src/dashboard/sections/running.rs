@@ -1,4 +1,4 @@
-//! The jobs that run now, here and in other processes.
+//! The jobs that are running, here and in other processes.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::dashboard::{memory::journal::Figures, queue::action::Verb};
 
-/// How many running jobs are shown: those that have run longest.
+/// The number of running jobs to show: those that have run longest.
 const RUNNING: usize = 50;
 
 #[derive(Serialize)]
@@ -25,9 +25,9 @@ pub(crate) struct RunningRow {
     pub(crate) attempt: u32,
     pub(crate) seconds: Option<f64>,
     pub(crate) route: Option<String>,
-    /// It has run for much longer than most of its type do.
+    /// It has run much longer than most jobs of its type.
     pub(crate) is_long: bool,
-    /// The other process that has it.
+    /// The process that runs it, if it is another one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) process: Option<String>,
 }
@@ -47,7 +47,7 @@ struct RowHtml<'a> {
     button: Option<Button>,
 }
 
-/// Returns the jobs that have run longest, the longest first, and then those of other processes.
+/// Returns the running jobs of this process, the longest first, and then those of other processes.
 pub(super) fn rows(
     mut jobs: Vec<RunningJob>,
     figures: &[Figures],
@@ -96,12 +96,12 @@ pub(super) fn section(rows: &[RunningRow], running: usize, has_actions: bool) ->
     )
 }
 
-/// Returns whether a job has run for long, where 99 of 100 of its type take so many seconds.
+/// Returns whether a job has run long. `usual` is the time in seconds that 99% of its type's runs take at most.
 fn is_long(elapsed: Duration, usual: Option<f64>) -> bool {
     let seconds = elapsed.as_secs_f64();
     match usual {
         Some(usual) => seconds > (2.0 * usual).max(1.0),
-        // Nothing is known: no run of it ended of late.
+        // Its type has no recent runs to compare with.
         None => seconds > 60.0,
     }
 }

@@ -14,7 +14,7 @@ use crate::dashboard::memory::{
     run::{AttemptError, Run},
 };
 
-/// How many runs are looked up, and how many of them the page shows.
+/// The number of runs to look up, and the number to show.
 pub(super) const RUNS: usize = 50;
 const FIRST: usize = 25;
 
@@ -39,7 +39,7 @@ pub(crate) struct RunRow {
 struct Frame<'a> {
     view: &'a View,
     is_empty: bool,
-    /// There are more than these.
+    /// More runs exist than are shown.
     has_more: bool,
     hides_errors: bool,
 }
@@ -69,12 +69,12 @@ impl RunRow {
         }
     }
 
-    /// Returns the query of its job's page.
+    /// Returns the query of the job's page.
     fn page(&self) -> String {
         View::finding(&self.id)
     }
 
-    /// Returns whether its errors say which attempt each is of.
+    /// Returns whether each error needs the number of its attempt.
     fn numbers_errors(&self) -> bool {
         self.errors.len() > 1 || self.attempt > 1
     }
@@ -83,7 +83,7 @@ impl RunRow {
         self.route.is_some() || self.status.is_some() || self.delivery.is_some()
     }
 
-    /// Returns how its response ended.
+    /// Returns how the response ended.
     fn delivered(&self) -> Option<&'static str> {
         self.delivery.map(|delivery| if delivery == "unknown" { "(its process died)" } else { delivery })
     }
@@ -116,7 +116,7 @@ impl Outcome {
         }
     }
 
-    /// How it looks.
+    /// Returns the CSS class of the outcome.
     pub(super) fn kind(self) -> &'static str {
         match self {
             Self::Succeeded => "good",

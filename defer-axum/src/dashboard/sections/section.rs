@@ -1,15 +1,15 @@
-//! A section of the page, in parts: an open page is sent those that have changed.
+//! A section of the page, in parts. An open page receives only the parts that have changed.
 
 use std::mem;
 
 use askama::Template;
 
-/// Where a section's template has its rows.
+/// Marks the place of the rows in a section's template.
 const ROWS: &str = "<!--rows-->";
-/// Where a row's template begins another part.
+/// Marks the start of another part in a row's template.
 const PART: &str = "<!--part-->";
 
-/// A section of the page as HTML. The text of users is escaped, so it has none of the marks.
+/// A section of the page as HTML. User text is escaped, so it cannot contain the markers.
 pub(crate) struct Section {
     /// The id of its element.
     pub(crate) id: &'static str,
@@ -26,15 +26,15 @@ struct Absent {
     title: &'static str,
 }
 
-/// A row, in parts of which few change at a time.
+/// A row, in parts. Only few of them change at a time.
 pub(crate) struct Row {
-    /// Tells it from the others of its section. Its element has it as `data-key`.
+    /// Identifies the row within its section. It is the `data-key` of its element.
     pub(crate) key: String,
     pub(crate) parts: Vec<String>,
 }
 
 impl Section {
-    /// Creates a section of what these templates write.
+    /// Creates a section from these templates.
     pub(super) fn new(
         id: &'static str,
         frame: &impl Template,
@@ -49,12 +49,12 @@ impl Section {
         Ok(Self { id, frame: [before, behind.unwrap_or_default()], rows })
     }
 
-    /// Creates a section that there is nothing for, which is not seen.
+    /// Creates an empty section, which is not visible.
     pub(super) fn absent(id: &'static str, title: &'static str) -> askama::Result<Self> {
         Self::new(id, &Absent { id, title }, [])
     }
 
-    /// Returns all of it.
+    /// Returns the whole HTML.
     pub(crate) fn html(&self) -> String {
         let rows = self.rows.iter().flat_map(|row| &row.parts).map(|part| &**part);
         let [before, behind] = &self.frame;
@@ -63,7 +63,7 @@ impl Section {
 }
 
 impl Row {
-    /// Creates a row of what this template writes.
+    /// Creates a row from this template.
     pub(super) fn new(key: impl Into<String>, row: &impl Template) -> askama::Result<Self> {
         let mut rest = row.render()?;
         let mut parts = Vec::new();

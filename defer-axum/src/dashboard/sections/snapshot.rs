@@ -1,4 +1,4 @@
-//! The figures at one moment: what `/data` answers, and what the page is written from.
+//! The figures at one moment: the reply of `/data`, and the data of the page.
 
 use defer_core::{JobId, Runner};
 use serde::Serialize;
@@ -34,7 +34,7 @@ pub(crate) struct Snapshot {
     pub(crate) running: Vec<RunningRow>,
     pub(crate) coming: Vec<ComingRow>,
     pub(crate) runs: Vec<RunRow>,
-    /// `None` if the runner's queue cannot be looked into, or if it has none.
+    /// `None` if the runner has no queue that can be inspected.
     pub(crate) queue: Option<QueueState>,
     /// The processes that share the queue.
     pub(crate) processes: Vec<ProcessRow>,
@@ -43,7 +43,7 @@ pub(crate) struct Snapshot {
     pub(crate) found: Option<Found>,
 }
 
-/// Where the figures come from.
+/// The sources of the figures.
 pub(crate) struct Facts<'a> {
     pub(crate) process: Process,
     pub(crate) runner: &'a Runner,
@@ -84,7 +84,7 @@ impl Facts<'_> {
         }
     }
 
-    /// Returns what is known of a job, or of a request's jobs.
+    /// Returns the facts about a job, or about a request's jobs.
     fn find(&self, id: &str) -> Found {
         let Self { runner, journal, queue, .. } = self;
         let hides_errors = journal.hides_errors();

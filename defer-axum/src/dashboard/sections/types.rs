@@ -17,24 +17,24 @@ use crate::dashboard::memory::{
     window::{Counts, Percentiles},
 };
 
-/// How many are shown unless somebody asks for all.
+/// The number of types to show unless all are requested.
 const FIRST: usize = 50;
 
 #[derive(Serialize)]
 pub(crate) struct TypeRow {
     pub(crate) name: &'static str,
-    /// Those that wait and those that run.
+    /// Jobs that are waiting or running.
     pub(crate) unfinished: u64,
     #[serde(flatten)]
     pub(crate) totals: Totals,
     pub(crate) runs_per_second: f64,
     pub(crate) run_seconds: Option<Percentiles>,
     pub(crate) wait_seconds: Option<Percentiles>,
-    /// The attempts of the last five minutes, by five seconds.
+    /// The attempts of the last five minutes, in slots of five seconds.
     pub(crate) last_minutes: Vec<Counts>,
 }
 
-/// The columns: heading, and what it means.
+/// The columns: heading and explanation.
 const COLUMNS: [(Column, &str, &str); 14] = [
     (Column::Rate, "Rate", "Attempts a second, of late"),
     (Column::Failed, "Failed", "Failed for good: out of attempts, or the error was fatal"),
@@ -57,10 +57,10 @@ const COLUMNS: [(Column, &str, &str); 14] = [
 struct Frame<'a> {
     view: &'a View,
     columns: &'a [(Column, &'static str, &'static str)],
-    /// How many there are, shown or not.
+    /// The number of types, shown or not.
     all: usize,
     shown: usize,
-    /// How many the filter leaves.
+    /// The number of types that match the filter.
     found: usize,
 }
 
@@ -81,7 +81,7 @@ struct Cell {
     short: Option<String>,
 }
 
-/// Returns the rows as the view wants them.
+/// Returns the rows in the view's order.
 pub(super) fn rows(figures: Vec<Figures>, view: &View) -> Vec<TypeRow> {
     let mut rows: Vec<_> = figures.into_iter().map(TypeRow::from).collect();
     rows.sort_by_key(|row| row.name);
@@ -133,7 +133,7 @@ impl TypeRow {
 }
 
 impl Column {
-    /// Those that are usual, and the one that would come and go each second. The other counts only grow.
+    /// Returns whether the column is never hidden: the usual ones, and the one that would come and go. Other counts only grow.
     fn is_always_there(self) -> bool {
         matches!(
             self,
@@ -165,7 +165,7 @@ impl Column {
         }
     }
 
-    /// Returns what rows are sorted by; without a figure they are less than any other.
+    /// Returns the number to sort rows by. Rows without a figure sort lowest.
     fn number(self, row: &TypeRow) -> f64 {
         let p95 = |times: Option<Percentiles>| times.map_or(-1.0, |times| times.p95);
         match self {

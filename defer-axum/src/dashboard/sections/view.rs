@@ -1,4 +1,4 @@
-//! The view that the query string asks for: which jobs, and in which order.
+//! The view in the query string: which jobs to show, and in which order.
 
 use std::{borrow::Borrow, fmt};
 
@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::column::Column;
 use crate::dashboard::memory::outcome::Group;
 
-/// The view that the query string asks for.
+/// The view in the query string.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub(crate) struct View {
@@ -16,15 +16,15 @@ pub(crate) struct View {
     pub(crate) outcome: Shown,
     pub(crate) sort: Column,
     pub(crate) order: Option<Order>,
-    /// Only types whose names have this in them; empty for all.
+    /// Only types whose names contain this; empty for all.
     pub(crate) filter: String,
     /// All types, however many there are.
     pub(crate) all: bool,
-    /// Only the job with this id, or those of the request with this id; empty for the page of all.
+    /// Only the job with this id, or the jobs of the request with this id; empty for the main page.
     pub(crate) find: String,
 }
 
-/// Which runs are shown.
+/// The runs to show.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Shown {
@@ -45,12 +45,12 @@ pub(crate) enum Order {
 }
 
 impl View {
-    /// Returns what is to be found, if anything is.
+    /// Returns the id to search for, if there is one.
     pub(crate) fn find(&self) -> Option<&str> {
         Some(self.find.trim()).filter(|find| !find.is_empty())
     }
 
-    /// Returns whether a type of this name is shown.
+    /// Returns whether a type with this name is shown.
     pub(super) fn has(&self, name: &str) -> bool {
         let filter = self.filter.trim();
         filter.is_empty() || name.to_lowercase().contains(&filter.to_lowercase())
@@ -61,7 +61,7 @@ impl View {
         self.order.unwrap_or(if by_text { Order::Ascending } else { Order::Descending })
     }
 
-    /// Returns the query of the same view with the types sorted by this column, in the other order if they are already.
+    /// Returns the query of this view with the types sorted by this column. If they already are, reverses the order.
     pub(super) fn sorted_by(&self, column: impl Borrow<Column>) -> String {
         let sort = *column.borrow();
         let order = match (self.sort == sort, self.order()) {
@@ -72,22 +72,22 @@ impl View {
         Self { sort, order, ..self.clone() }.query()
     }
 
-    /// Returns the query of the same view with the runs of this type.
+    /// Returns the query of this view with the runs of this type.
     pub(super) fn of_type(&self, name: &str) -> String {
         Self { name: name.to_owned(), ..self.clone() }.query()
     }
 
-    /// Returns the query of the same view with the runs of this group.
+    /// Returns the query of this view with the runs of this group.
     pub(super) fn showing(&self, outcome: impl Borrow<Shown>) -> String {
         Self { outcome: *outcome.borrow(), ..self.clone() }.query()
     }
 
-    /// Returns the query of the same view with all types.
+    /// Returns the query of this view with all types.
     pub(super) fn with_all(&self) -> String {
         Self { all: true, ..self.clone() }.query()
     }
 
-    /// Returns the query of the page of a job, or of a request's.
+    /// Returns the query of the page of a job, or of a request's jobs.
     pub(super) fn finding(find: &str) -> String {
         Self { find: find.to_owned(), ..Self::default() }.query()
     }
@@ -96,7 +96,7 @@ impl View {
         self.outcome == *outcome.borrow()
     }
 
-    /// For `aria-sort`.
+    /// Returns the value of `aria-sort`.
     pub(super) fn sorting(&self, column: impl Borrow<Column>) -> &'static str {
         match (self.sort == *column.borrow(), self.order()) {
             (false, _) => "none",
@@ -105,7 +105,7 @@ impl View {
         }
     }
 
-    /// Returns what a form has to send along, so that only its own field changes.
+    /// Returns the fields that a form must include, so that it changes only its own field.
     pub(super) fn fields_but_filter(&self) -> Vec<(&'static str, String)> {
         Self { filter: String::new(), ..self.clone() }.fields()
     }
@@ -143,7 +143,7 @@ impl View {
     }
 }
 
-/// Encodes a value of a query.
+/// Encodes a value for a query.
 fn encoded(text: &str) -> String {
     use fmt::Write as _;
     let mut encoded = String::new();
@@ -170,7 +170,7 @@ impl Shown {
         }
     }
 
-    /// As in a query, where all is nothing.
+    /// Returns the name in a query, which is empty for all.
     fn as_str(self) -> &'static str {
         match self {
             Self::All => "",

@@ -1,4 +1,4 @@
-//! Questions and actions: what is asked for, whether it may be done, and what is answered.
+//! Questions and actions: parses a request, checks that it is allowed, and performs it.
 
 use axum::{
     extract::{Form, OriginalUri, State, rejection::FormRejection},
@@ -14,10 +14,10 @@ use crate::dashboard::{
     sections::{button::outcome, page},
 };
 
-/// Leads back to the page of all jobs.
+/// The query of the main page.
 const BACK: &str = "?";
 
-/// The requested action, as a form or a query has it.
+/// The requested action, from a form or a query.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Asked {
@@ -29,7 +29,7 @@ pub(super) struct Asked {
     group: String,
 }
 
-/// Why nothing is done.
+/// The reason why nothing is done.
 struct Refusal(StatusCode, &'static str);
 
 impl Asked {
@@ -56,7 +56,7 @@ impl Asked {
     }
 }
 
-/// Asks whether to do it.
+/// Asks whether to perform the action.
 pub(super) async fn ask(site: &Site, uri: &Uri, asked: &Asked) -> Response {
     if !site.has_actions() {
         return READ_ONLY.page(uri);
@@ -67,7 +67,7 @@ pub(super) async fn ask(site: &Site, uri: &Uri, asked: &Asked) -> Response {
     }
 }
 
-/// Does it, if the page itself asks for it.
+/// Performs the action, if the page itself requests it.
 pub(super) async fn act(
     State(site): State<Site>,
     OriginalUri(uri): OriginalUri,
@@ -80,7 +80,7 @@ pub(super) async fn act(
         Ok(text) => (StatusCode::OK, Ok(&**text)),
         Err(Refusal(status, why)) => (*status, Err(*why)),
     };
-    // The script has no use for a page, and could not tell it from that of a login.
+    // The script does not need a page, and could not distinguish one from a login page.
     if headers.contains_key("x-dashboard-script") {
         let (Ok(text) | Err(text)) = text;
         return (status, text.to_owned()).into_response();

@@ -1,4 +1,4 @@
-//! The answer if the dashboard itself fails.
+//! The response if the dashboard itself fails.
 
 use std::fmt;
 

@@ -3,11 +3,11 @@
 //! | file | hides |
 //! |---|---|
 //! | `router` | which paths there are, and the headers of all answers |
-//! | `act`, `operator` | what may be done, and by whom |
-//! | `origin` | how another site is told from the page itself |
-//! | `stream` | what an open page has already |
+//! | `act`, `operator` | which actions are allowed, and who performs them |
+//! | `origin` | how requests of another site are recognized |
+//! | `stream` | what an open page already has |
 //! | `site` | what all requests share |
-//! | `root`, `broken` | how the page links to its files; what is answered if it fails |
+//! | `root`, `broken` | how the page links to its files, and the response if it fails |
 
 mod act;
 mod broken;

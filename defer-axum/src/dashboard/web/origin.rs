@@ -1,12 +1,12 @@
-//! Whether a request was made by the page itself, and not by another site in the user's browser.
+//! Tells whether a request came from the page itself, rather than from another site in the user's browser.
 
 use http::{HeaderMap, Uri, header};
 
-/// Returns whether a browser says that the request is of the site that it goes to.
+/// Returns whether the browser reports that the request comes from the same site.
 ///
-/// `Sec-Fetch-Site` (W3C Fetch Metadata) says it where the connection is trusted: over TLS, and to the machine itself.
-/// Elsewhere `Origin` (RFC 6454) is compared with the host. A request with neither is refused, because an old browser sends
-/// neither.
+/// `Sec-Fetch-Site` (W3C Fetch Metadata) reports it on trusted connections: over TLS, and to the machine itself. Elsewhere
+/// this compares `Origin` (RFC 6454) with the host. A request with neither is refused, because it may come from an old
+/// browser.
 pub(super) fn is_same(headers: &HeaderMap, uri: &Uri) -> bool {
     if let Some(site) = headers.get("sec-fetch-site") {
         return site == "same-origin";
@@ -26,7 +26,7 @@ mod tests {
 
     use super::*;
 
-    /// A value of a header, as HTTP allows it.
+    /// Any header value that HTTP allows.
     fn values(near: &'static str) -> impl Strategy<Value = HeaderValue> {
         let bytes = prop_oneof![
             vec(prop_oneof![0x20..=0x7e_u8, 0x80..=0xff_u8], 0..30),
@@ -89,7 +89,7 @@ mod tests {
             (&[("sec-fetch-site", "same-site")], false),
             (&[("sec-fetch-site", "cross-site")], false),
             (&[("sec-fetch-site", "none")], false),
-            // It is asked first.
+            // A question comes first.
             (
                 &[("sec-fetch-site", "cross-site"), ("origin", "http://a.example"), ("host", "a.example")],
                 false,

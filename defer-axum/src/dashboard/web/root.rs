@@ -1,8 +1,8 @@
-//! How the page links to what is under its path.
+//! The links from the page to the paths below it.
 
 use http::Uri;
 
-/// Returns what leads from the page to what is under it: relative, because a proxy may have changed what is before.
+/// Returns the path from the page to those below it. It is relative, because a proxy may have changed the prefix.
 pub(super) fn root(page: &Uri) -> String {
     match page.path().rsplit_once('/') {
         Some((_, last)) if !last.is_empty() => format!("./{last}/"),
@@ -23,7 +23,7 @@ mod tests {
         fn what_is_below_the_page_is_below_it_whatever_its_path(path in "/[a-z/._%0-9-]{0,20}") {
             let Ok(uri) = path.parse::<Uri>() else { return Ok(()) };
             let root = root(&uri);
-            // Neither another host nor another scheme.
+            // It names neither another host nor another scheme.
             prop_assert!(root.starts_with("./") && root.ends_with('/') && !root[2..].starts_with('/'), "{}", root);
         }
     }

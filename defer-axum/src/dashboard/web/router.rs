@@ -1,4 +1,4 @@
-//! The dashboard, and what it answers.
+//! The dashboard and its routes.
 
 use std::{fmt, sync::Arc};
 
@@ -24,7 +24,7 @@ use crate::dashboard::{
     sections::view::View,
 };
 
-/// The page needs no more than this. Scripts and styles are files, because an inline one could be somebody else's.
+/// The page needs no more than this. Scripts and styles are files, because an inline one could have been injected.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
      form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -33,7 +33,7 @@ const POLICY: HeaderValue = HeaderValue::from_static(
 /// A live page of a runner's jobs. Requires the feature `dashboard`.
 ///
 /// Create it before the first job, and nest it at a path of your own, behind your own authentication. The
-/// [module](crate::dashboard) says what it shows, and to whom.
+/// [module](crate::dashboard) describes what it shows and who can see it.
 ///
 /// ```
 /// use axum::Router;
@@ -51,21 +51,21 @@ pub struct Dashboard {
 }
 
 impl Dashboard {
-    /// Creates a dashboard of this runner, and begins to remember its jobs.
+    /// Creates a dashboard of this runner, and starts recording its jobs.
     pub fn new(runner: &Runner) -> Self {
         let journal = Arc::new(Journal::new());
         runner.observe(Noting(Arc::downgrade(&journal)));
         Self { runner: runner.clone(), journal, version: None, has_actions: false }
     }
 
-    /// Leaves out the errors of jobs, which may hold personal data. It neither shows nor keeps them.
+    /// Leaves out the errors of jobs, which may contain personal data: they are neither shown nor kept.
     #[must_use]
     pub fn hide_errors(self) -> Self {
         self.journal.hide_errors();
         self
     }
 
-    /// Says which version of your service this is, beside its host and its process id.
+    /// Sets the version of your service, which is shown beside its host and process id.
     ///
     /// ```
     /// # use defer_axum::{Dashboard, Runner};
@@ -77,10 +77,10 @@ impl Dashboard {
         self
     }
 
-    /// Lets everyone who sees the page cancel jobs, run failed ones of the queue again or discard them, and pause job types of the queue
-    /// and resume them. Each is logged at INFO, with the name of the [`Operator`](crate::dashboard::Operator).
+    /// Lets everyone who can see the page cancel jobs, retry and discard failed jobs of the queue, and pause and resume its job
+    /// types. Each action is logged at INFO, with the name of the [`Operator`](crate::dashboard::Operator).
     ///
-    /// Without this the page is read-only.
+    /// Without this, the page is read-only.
     #[must_use]
     pub fn enable_actions(mut self) -> Self {
         self.has_actions = true;
@@ -89,8 +89,8 @@ impl Dashboard {
 
     /// Returns the routes, to nest at a path.
     ///
-    /// With `nest_service("/jobs", ..)` the page is at `/jobs` and at `/jobs/`; with `nest("/jobs", ..)`, as axum has it, it is at
-    /// `/jobs` alone.
+    /// With `nest_service("/jobs", ..)`, the page is at `/jobs` and at `/jobs/`. With `nest("/jobs", ..)`, axum serves it only at
+    /// `/jobs`.
     pub fn into_router<S: Clone + Send + Sync + 'static>(self) -> Router<S> {
         let Self { runner, journal, version, has_actions } = self;
         let site = Site::new(runner, journal, version, has_actions);
@@ -156,7 +156,7 @@ async fn show_data(State(site): State<Site>, view: Result<Query<View>, QueryReje
 async fn show_events(State(site): State<Site>, view: Result<Query<View>, QueryRejection>) -> Response {
     match view {
         Ok(Query(view)) => {
-            // nginx would keep lines back to send them together.
+            // nginx would buffer the lines.
             let headers = [("content-type", "application/x-ndjson"), ("x-accel-buffering", "no")];
             (headers, stream::changes(site, view)).into_response()
         }
@@ -180,14 +180,14 @@ async fn act_script() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], include_str!("../assets/act.js"))
 }
 
-/// Sets the headers that all answers have.
+/// Sets the headers of all responses.
 async fn with_headers(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_SECURITY_POLICY, POLICY);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert("x-robots-tag", HeaderValue::from_static("noindex, nofollow"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    // Not `no-referrer`: with that a form's `Origin` would be `null`.
+    // Not `no-referrer`, which would make a form's `Origin` `null`.
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     response
 }
@@ -208,8 +208,8 @@ mod tests {
     use super::*;
     use http::StatusCode;
 
-    /// Queries and forms that any client may send: anything that a URI can have, and what is near to
-    /// what the page has.
+    /// Queries and forms that any client may send: anything that a URI can contain, and variations
+    /// of the page's own.
     fn queries() -> impl Strategy<Value = String> {
         let pair = prop_oneof![
             "(name|outcome|sort|order|filter|find|do|id|group)=[a-z0-9%<>_+]{0,12}"
@@ -220,14 +220,14 @@ mod tests {
         vec(pair, 0..5).prop_map(|pairs| pairs.join("&"))
     }
 
-    /// Returns a dashboard's response: the status and the text.
+    /// Returns the status and the text of a dashboard's response.
     fn answer(request: Request) -> (StatusCode, String) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
             let router: Router = Dashboard::new(&Runner::default()).enable_actions().into_router();
             let response = router.oneshot(request).await.unwrap();
             let status = response.status();
-            // Changes have no end.
+            // The changes never end.
             let is_page = response.headers()[header::CONTENT_TYPE] != "application/x-ndjson";
             let body = if is_page { response.into_body() } else { Body::empty() };
             let body = to_bytes(body, usize::MAX).await.unwrap();

@@ -1,4 +1,4 @@
-//! The state that all requests to a dashboard share: the sources of its figures.
+//! The state shared by all requests to a dashboard: the sources of its figures.
 
 use std::sync::Arc;
 
@@ -49,7 +49,7 @@ impl Site {
         self.0.has_actions
     }
 
-    /// Returns the page as it is now, with the latest answer of the queue.
+    /// Returns the current page, with the latest answer of the queue.
     pub(super) fn page(&self, view: &View) -> Page {
         Page {
             snapshot: self.snapshot(view),
@@ -59,13 +59,13 @@ impl Site {
         }
     }
 
-    /// Returns the figures as they are now, with the latest answer of the queue.
+    /// Returns the current figures, with the latest answer of the queue.
     pub(super) fn snapshot(&self, view: &View) -> Snapshot {
         let Parts { runner, journal, process, queue, .. } = &*self.0;
         Facts { process: process.clone(), runner, journal, queue }.snapshot(view)
     }
 
-    /// Asks the queue for what this view shows, where the latest answer is old.
+    /// Asks the queue for what this view shows, unless the latest answer is new enough.
     pub(super) async fn refresh_queue(&self, view: &View) {
         let Parts { runner, queue, .. } = &*self.0;
         let job = view.find().and_then(|id| id.parse().ok());
@@ -77,14 +77,14 @@ impl Site {
         tokio::join!(queue.refresh(runner), ask_for_job);
     }
 
-    /// Returns the group of failed jobs of the queue with this key.
+    /// Returns the queue's group of failed jobs with this key.
     pub(super) async fn group(&self, key: &str) -> Option<Group> {
         let Parts { runner, queue, .. } = &*self.0;
         queue.refresh(runner).await;
         failures::group(&queue.get(runner)?.failures, key)
     }
 
-    /// Does what an operator asks for. Returns what came of it, or why nothing did.
+    /// Performs an operator's action. Returns its result, or why nothing was done.
     pub(super) async fn perform(&self, action: &Action, operator: String) -> Result<Done, &'static str> {
         let done = action.perform(&self.0.runner, operator).await;
         self.0.queue.forget().await;

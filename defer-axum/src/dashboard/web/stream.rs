@@ -1,7 +1,7 @@
-//! The changes of an open page: each second, the parts of its sections that have changed.
+//! The changes of an open page: every second, the parts of its sections that have changed.
 //!
-//! They are lines of JSON, which a layer that compresses what the app answers compresses too. It would leave server-sent events as
-//! they are.
+//! They are lines of JSON, because a compression layer of the app compresses those. It would leave server-sent events
+//! uncompressed.
 
 use std::{
     collections::BTreeMap,
@@ -18,14 +18,14 @@ use tokio::time::{Instant, sleep_until};
 use super::site::Site;
 use crate::dashboard::sections::{section::Section, view::View};
 
-/// How often an open page is told what has changed.
+/// The interval at which an open page receives changes.
 const EVERY: Duration = Duration::from_secs(1);
-/// When a stream ends and the page connects again, so that it holds no server for ever.
+/// The time after which a stream ends and the page reconnects, so that it does not hold up a shutdown forever.
 const LONGEST: Duration = Duration::from_secs(30);
-/// How long nothing may be said, in case that somebody in between ends a silent connection.
+/// The longest silence, in case that a proxy closes silent connections.
 const SILENT: Duration = Duration::from_secs(10);
 
-/// Returns the changes of a page with this view.
+/// Returns the changes for a page with this view.
 pub(super) fn changes(site: Site, view: View) -> Body {
     let now = Instant::now();
     let page = OpenPage {
@@ -47,18 +47,18 @@ pub(super) fn changes(site: Site, view: View) -> Body {
 struct OpenPage {
     site: Site,
     view: View,
-    /// The version of each section that the page has.
+    /// The version of each section on the page.
     sent: BTreeMap<&'static str, Sent>,
-    /// When to look again. `None` before the first time.
+    /// The time of the next check. `None` before the first.
     next: Option<Instant>,
-    /// When something was sent last.
+    /// The time at which something was last sent.
     spoken: Instant,
     ends: Instant,
-    /// The runner is closing, and the page was told.
+    /// The runner is shutting down, and the page was notified.
     is_last: bool,
 }
 
-/// The version of a section that a page has, as hashes.
+/// A section's version on the page, as hashes.
 #[derive(Default)]
 struct Sent {
     frame: u64,
@@ -69,19 +69,19 @@ struct Sent {
 /// The changes to a section.
 #[derive(Serialize)]
 struct Change {
-    /// The HTML before its rows, and the HTML after them.
+    /// The HTML before the rows, and the HTML after them.
     #[serde(skip_serializing_if = "Option::is_none")]
     frame: Option<[String; 2]>,
-    /// The keys of its rows.
+    /// The keys of the rows.
     #[serde(skip_serializing_if = "Option::is_none")]
     order: Option<Vec<String>>,
-    /// The parts of its rows, by their numbers.
+    /// The parts of the rows, by their numbers.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     rows: BTreeMap<String, BTreeMap<usize, String>>,
 }
 
 impl OpenPage {
-    /// Waits for the next line. `None` at the end.
+    /// Waits for the next line. Returns `None` at the end.
     async fn next(&mut self) -> Option<Bytes> {
         if self.is_last {
             return None;
@@ -95,7 +95,7 @@ impl OpenPage {
                     () = runner.shutdown_announced() => {}
                 }
             }
-            // The page sees the end, and reconnects after a while if the service is still there.
+            // The page sees the end of the stream, and reconnects if the service still exists.
             self.is_last = self.site.runner().load().shutdown_announced;
             let now = Instant::now();
             self.next = Some(now + EVERY);
@@ -105,20 +105,20 @@ impl OpenPage {
                 continue;
             }
             self.spoken = now;
-            // JSON has no line breaks.
+            // Serialized JSON contains no line breaks.
             let mut line = serde_json::to_vec(&changed).ok()?;
             line.push(b'\n');
             return Some(line.into());
         }
     }
 
-    /// Asks the queue meanwhile: the page does not wait for it.
+    /// Asks the queue in the background: the page does not wait for it.
     fn refresh_queue(&self) {
         let (site, view) = (self.site.clone(), self.view.clone());
         tokio::spawn(async move { site.refresh_queue(&view).await });
     }
 
-    /// Returns what has changed since it was sent. `None` if that cannot be written.
+    /// Returns what has changed since it was last sent. `None` if it cannot be rendered.
     fn changed(&mut self) -> Option<BTreeMap<&'static str, Change>> {
         let sections = self.site.page(&self.view).sections().ok()?;
         let changes = sections.into_iter().filter_map(|section| {
@@ -130,7 +130,7 @@ impl OpenPage {
 }
 
 impl Sent {
-    /// Takes note of a section. Returns what has changed of it, if anything has.
+    /// Records a section. Returns its changes, if there are any.
     fn take(&mut self, section: Section) -> Option<Change> {
         let mut change = Change { frame: None, order: None, rows: BTreeMap::new() };
         let order: Vec<_> = section.rows.iter().map(|row| row.key.clone()).collect();
@@ -158,7 +158,7 @@ impl Sent {
     }
 }
 
-/// Returns whether it was another.
+/// Returns whether the value has changed.
 fn replace(known: &mut u64, new: u64) -> bool {
     std::mem::replace(known, new) != new
 }

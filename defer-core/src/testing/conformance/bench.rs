@@ -1,4 +1,4 @@
-//! One queue in a fresh place, with what is needed to use it.
+//! One queue in a fresh place, with everything needed to use it.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -33,13 +33,13 @@ impl<P: Place> Bench<P> {
         Self { place, queue, runner, journal }
     }
 
-    /// Works in this process.
+    /// Runs jobs in this process.
     pub(super) async fn work(&self) {
         P::work(self.queue.clone(), self.runner.clone()).await;
         self.runner.idle().await;
     }
 
-    /// Works in another process, which writes in the same journal.
+    /// Runs jobs in another process, which writes to the same journal.
     pub(super) async fn work_elsewhere(&self) {
         let queue = self.place.connect().await;
         let runner = Runner::builder().state(self.journal.clone()).queue(queue.clone()).build();
@@ -53,7 +53,7 @@ impl<P: Place> Bench<P> {
         }
     }
 
-    /// Has the queue hold a job.
+    /// Makes the queue hold a job.
     pub(super) async fn hold(&self, job: Envelope) -> Arc<dyn Lease> {
         let mut held = holds(&self.queue).hold(vec![job]);
         let stored = held.stored.await;
@@ -62,13 +62,13 @@ impl<P: Place> Bench<P> {
         held.leases.remove(0)
     }
 
-    /// Gives every lease back, and waits until that is stored.
+    /// Gives all leases back, and waits until that is stored.
     pub(super) async fn give_back(&self, leases: Vec<Arc<dyn Lease>>) {
         drop(leases);
         holds(&self.queue).written().await;
     }
 
-    /// Stores the jobs of a request, and returns while its response is on its way.
+    /// Stores the jobs of a request, and returns while its response is being sent.
     pub(super) async fn answered(&self, handler: impl FnOnce()) -> Scope {
         let mut request = Scope::new(self.runner.clone());
         request.enter(handler);
@@ -100,7 +100,7 @@ impl<P: Place> Bench<P> {
     }
 }
 
-/// Waits for tasks, and panics as they do.
+/// Waits for tasks, and panics if one does.
 pub(super) async fn all<T>(tasks: Vec<tokio::task::JoinHandle<T>>) {
     for task in tasks {
         joined(task).await;
@@ -128,7 +128,7 @@ fn envelope<J: Deferrable>(job: &J) -> Envelope {
     Envelope::new(JobId::unique(), J::NAME, J::POLICY, payload)
 }
 
-/// Returns how a response with status 200 ended.
+/// Returns the end of a response with status 200.
 pub(super) fn sent() -> ResponseInfo {
     ResponseInfo::new(Delivery::Sent).with_status(Some(StatusCode::OK))
 }

@@ -1,4 +1,4 @@
-//! The promises of a queue that holds jobs.
+//! Checks the promises of a queue that holds jobs.
 
 use tokio::{sync::oneshot, task::JoinHandle};
 
@@ -14,14 +14,14 @@ use crate::{
     store::{End, Settled},
 };
 
-/// A worker that works beside the suite.
+/// A worker that runs beside the suite.
 struct Working {
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
 
 impl Working {
-    /// Returns none if the place has no such worker.
+    /// Returns `None` if the place has no such worker.
     async fn start<P: Place>(bench: &Bench<P>) -> Option<Self> {
         let (stop, stopped) = oneshot::channel::<()>();
         let stopped = Box::pin(async move { drop(stopped.await) });
@@ -45,7 +45,7 @@ impl Working {
 
 pub(super) async fn a_held_job_waits_for_its_response<P: Place>(bench: Bench<P>) {
     let request = bench.answered(|| drop(defer(Note::new("held")))).await;
-    // By the time that a job has run which came later, this one would have.
+    // When a later job has run, this one would have run too.
     bench.push(&[note("pushed")]).await;
     bench.work_elsewhere().await;
     assert_eq!(bench.journal.texts(), ["pushed"], "a job must not start before its response is over");
@@ -121,7 +121,7 @@ pub(super) async fn a_lease_that_is_dropped_gives_the_job_back<P: Place>(bench: 
 pub(super) async fn an_id_that_is_held_twice_runs_once<P: Place>(bench: Bench<P>) {
     let job = note("held twice");
     let lease = bench.hold(job.clone()).await;
-    // Whether it says that this one is stored is up to the queue.
+    // The queue may or may not report that this one is stored.
     let again = holds(&bench.queue).hold(vec![job]);
     let stored = again.stored.await;
     assert_eq!(

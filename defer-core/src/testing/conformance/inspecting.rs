@@ -1,4 +1,4 @@
-//! The promises of a queue that can be inspected.
+//! Checks the promises of a queue that can be inspected.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::{
     store::{Cancel, JobFilter, QueuedJob, QueuedState},
 };
 
-/// The answer of a method that is left at its default is none.
+/// Returns `None` if the method has its default, which returns an error.
 fn known<T>(answer: Result<T, BoxError>) -> Option<T> {
     match answer {
         Ok(answer) => Some(answer),
@@ -104,7 +104,7 @@ pub(super) async fn a_paused_type_waits_until_it_is_resumed<P: Place>(bench: Ben
     let mut jobs = vec![note("paused")];
     jobs.extend(others.iter().map(|text| retried(text, Does::Succeeds)));
     bench.push(&jobs).await;
-    // It works until none waits: it may have to be resumed for that.
+    // Runs until no job is waiting, so the type may have to be resumed first.
     let working = tokio::spawn(P::work(bench.queue.clone(), bench.runner.clone()));
     for text in &others {
         bench.journal.has(text).await;

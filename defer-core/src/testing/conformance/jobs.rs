@@ -1,4 +1,4 @@
-//! The suite's own jobs, and the journal in which they write.
+//! The suite's jobs, and the journal that they write to.
 
 use std::{
     sync::{
@@ -28,20 +28,20 @@ use crate::{
     store::codec::{Decode, Decoded, Encode},
 };
 
-/// How soon a job of the suite runs again.
+/// The delay until a job of the suite runs again.
 pub(super) const SOON: Duration = Duration::from_millis(20);
 
-/// What a job of the suite does after it has written in the journal.
+/// The behavior of a job of the suite, after it has written to the journal.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(super) enum Does {
     #[default]
     Succeeds,
     Fails,
-    /// Fails with another error, of two lines.
+    /// Fails with a different error, of two lines.
     FailsOtherwise,
     /// Snoozes the first time.
     Snoozes,
-    /// Succeeds, after it has let others run.
+    /// Succeeds, after it has let other tasks run.
     Yields,
     /// Succeeds, and defers [`Note::child_of`] this.
     Defers,
@@ -94,7 +94,7 @@ impl Note {
         Self { text: text.into(), does: Does::Succeeds }
     }
 
-    /// Returns the text of what a job with this text defers.
+    /// Returns the text of the child of a job with this text.
     pub(super) fn child_of(text: &str) -> String {
         format!("child of {text}")
     }
@@ -112,11 +112,11 @@ pub(super) struct Line {
     pub(super) has_ended: bool,
 }
 
-/// What has run, in its order.
+/// The attempts that were made, in order.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Journal {
     lines: Arc<Mutex<Vec<Line>>>,
-    /// How many jobs have run at once.
+    /// The number of jobs running at the same time.
     most_at_once: Arc<AtomicUsize>,
     changed: Arc<watch::Sender<()>>,
 }
@@ -126,17 +126,17 @@ impl Journal {
         lock(&self.lines).clone()
     }
 
-    /// Returns the texts of the jobs that were started, in their order.
+    /// Returns the texts of the jobs that were started, in order.
     pub(super) fn texts(&self) -> Vec<String> {
         self.lines().into_iter().map(|line| line.text).collect()
     }
 
-    /// Returns the attempts that were made, in their order.
+    /// Returns the attempts that were made, in order.
     pub(super) fn attempts(&self) -> Vec<u32> {
         self.lines().iter().map(|line| line.attempt).collect()
     }
 
-    /// Returns how many jobs have run at once, at most.
+    /// Returns the largest number of jobs that were running at the same time.
     pub(super) fn most_at_once(&self) -> usize {
         self.most_at_once.load(Relaxed)
     }
@@ -145,12 +145,12 @@ impl Journal {
     pub(super) async fn has(&self, text: &str) {
         let mut changed = self.changed.subscribe();
         while !self.lines().iter().any(|line| line.text == text && line.has_ended) {
-            // The sender is `self`'s own.
+            // This never fails, because `self` has the sender.
             let _ = changed.changed().await;
         }
     }
 
-    /// Notes what runs in memory.
+    /// Notes a job that runs in memory.
     pub(super) fn note(&self, text: &str) {
         self.start(Line {
             id: JobId::unique(),
@@ -163,7 +163,7 @@ impl Journal {
         });
     }
 
-    /// Returns the place of the line.
+    /// Returns the position of the line.
     fn start(&self, line: Line) -> usize {
         let mut lines = lock(&self.lines);
         lines.push(line);

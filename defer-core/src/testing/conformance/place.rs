@@ -38,7 +38,7 @@ pub trait Place: Send + Sync + 'static {
     }
 }
 
-/// Waits for a task of the suite, and panics as it does.
+/// Waits for a task of the suite, and panics if it does.
 pub(super) async fn joined<T>(task: tokio::task::JoinHandle<T>) -> T {
     match task.await {
         Ok(result) => result,
@@ -49,12 +49,12 @@ pub(super) async fn joined<T>(task: tokio::task::JoinHandle<T>) -> T {
     }
 }
 
-/// Returns what a queue that holds jobs has for that.
+/// Returns the interface of a queue that holds jobs.
 pub(super) fn holds<Q: Queue>(queue: &Q) -> &dyn HoldJobs {
     queue.hold().expect("`Queue::hold` is `Some` each time or never")
 }
 
-/// Returns what a queue that can be looked into has for that.
+/// Returns the interface of a queue that can be inspected.
 pub(super) fn inspects<Q: Queue>(queue: &Q) -> &dyn InspectQueue {
     queue.inspect().expect("`Queue::inspect` is `Some` each time or never")
 }

@@ -1,4 +1,4 @@
-//! The promises of every queue.
+//! Checks the promises of every queue.
 
 use std::future::poll_fn;
 
@@ -104,7 +104,7 @@ pub(super) async fn a_push_that_is_dropped_can_be_made_again<P: Place>(bench: Be
     for polls in 0..3 {
         let mut push = bench.queue.push(jobs.to_vec());
         for _ in 0..polls {
-            // Polled further than to its end, a future may panic.
+            // A future may panic if it is polled after its end.
             if poll_fn(|cx| std::task::Poll::Ready(push.as_mut().poll(cx))).await.is_ready() {
                 break;
             }
@@ -135,7 +135,7 @@ pub(super) async fn a_deferred_job_runs_once<P: Place>(bench: Bench<P>) {
 pub(super) async fn what_a_job_defers_runs_once_after_it<P: Place>(bench: Bench<P>) {
     bench.push(&[does("parent", Does::Defers)]).await;
     bench.work().await;
-    // It may have come when the worker had already found nothing.
+    // The job may have arrived after the worker had found nothing.
     bench.work().await;
     let texts = bench.journal.texts();
     assert_eq!(

@@ -1,4 +1,4 @@
-//! The promises of a queue that holds jobs about their ends.
+//! Checks the promises of a queue that holds jobs about their ends.
 
 use std::{sync::Arc, time::Duration};
 
@@ -88,7 +88,7 @@ pub(super) async fn a_job_that_replaces_takes_the_place_of_the_one_that_waits<P:
     let ends = [
         ready(HOUR, Replace::AtItsTime),
         ready(Duration::ZERO, Replace::AtItsTime),
-        // So long after the first was ready it is due.
+        // It is due this long after the first one was ready.
         ready(HOUR, Replace::Within(SOON)),
     ];
     for (job, end) in jobs.iter().zip(ends) {

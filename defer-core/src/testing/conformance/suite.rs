@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{bench::Bench, holding, inspecting, place::Place, pushing, settling};
 use crate::store::Queue;
 
-/// The suite never waits longer than this for one promise.
+/// The longest time that the suite waits for one promise.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Checks that a queue keeps the promises of [`Queue`], and of [`HoldJobs`](crate::queue::HoldJobs) and
@@ -115,7 +115,7 @@ pub async fn check_queue<P: Place>(make: impl AsyncFn() -> P) {
     assert!(left_out.is_empty(), "a promise is left out that the suite does not check: {left_out:?}");
 }
 
-/// Turns a hang into a message, and names the promise in every other one.
+/// Turns a hang into a panic, and adds the promise to the message of any other panic.
 async fn within(promise: &'static str, check: impl Future<Output = ()>) {
     let promise = promise.replace('_', " ");
     eprintln!("checking: {promise}");

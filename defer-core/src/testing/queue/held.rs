@@ -1,4 +1,4 @@
-//! The jobs of a runner, which the queue holds for it.
+//! Jobs that the queue holds for a runner.
 
 use std::{
     future::ready,
@@ -59,7 +59,7 @@ fn away() -> BoxError {
     "the test queue is away".into()
 }
 
-/// The right to run one job, whose row is in this state as long.
+/// The right to run one job, as long as its row is in this state.
 pub(super) struct Leased {
     table: Arc<Table>,
     id: JobId,

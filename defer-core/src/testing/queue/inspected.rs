@@ -1,4 +1,4 @@
-//! Looking into the queue.
+//! Inspects the queue.
 
 use std::{collections::BTreeMap, future::ready, time::Duration};
 
@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-/// Returns an answer that is there at once.
+/// Returns an answer that is available immediately.
 fn answer<'a, T: Send + 'a>(answer: T) -> BoxFuture<'a, Result<T, BoxError>> {
     Box::pin(ready(Ok(answer)))
 }
@@ -39,7 +39,7 @@ fn first_line(error: &str) -> &str {
 }
 
 impl TestQueue {
-    /// Returns a row as it is shown.
+    /// Converts a row for callers that inspect the queue.
     fn shown(&self, row: &Row, paused: &[String], now: Instant) -> QueuedJob {
         let is_paused = paused.contains(&row.job.name);
         let state = match &row.state {
@@ -75,7 +75,7 @@ impl TestQueue {
         job
     }
 
-    /// Returns whether a row is among the failures of a group.
+    /// Returns whether a row belongs to a group of failures.
     fn is_of_group(&self, row: &Row, name: &str, first: &str) -> bool {
         let is_of_line = |error| self.table.has(Fault::MixesFailures) || first_line(error) == first;
         row.job.name == name && error(row).is_some_and(is_of_line)
@@ -139,7 +139,7 @@ impl InspectQueue for TestQueue {
                 return answer(Cancel::Ended);
             }
             if self.table.has(Fault::RunsWhatIsCancelled) {
-                // Until somebody asks again.
+                // Lasts until the status is asked for again.
                 row.attempts += 1;
                 return answer(if row.attempts > 1 { Cancel::Ended } else { Cancel::Cancelled });
             }

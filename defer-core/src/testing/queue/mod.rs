@@ -2,11 +2,11 @@
 //!
 //! | file | hides |
 //! |---|---|
-//! | `table` | where jobs are, and what becomes of one |
-//! | `queue` | nothing: what a test sees of it |
-//! | `held` | how a runner's own jobs get into the table and out of it |
-//! | `inspected` | how it is looked into |
-//! | `worker` | who takes jobs that are due |
+//! | `table` | where jobs are stored, and how they change |
+//! | `queue` | nothing: the part that a test uses |
+//! | `held` | how a runner's own jobs enter and leave the table |
+//! | `inspected` | how the queue is inspected |
+//! | `worker` | how due jobs are taken and run |
 
 mod held;
 mod inspected;

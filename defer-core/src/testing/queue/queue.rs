@@ -91,7 +91,7 @@ impl TestQueue {
         read.collect()
     }
 
-    /// Makes every write fail from now on, as if the database were unreachable, or stops doing so.
+    /// Makes every write fail from now on, as if the database were unreachable, or lets writes succeed again.
     pub fn set_away(&self, is_away: bool) {
         self.table.set_away(is_away);
     }
@@ -102,7 +102,7 @@ impl TestQueue {
     }
 }
 
-/// Lists the names of the jobs, and how far they have got.
+/// Lists the names of the jobs and their states.
 impl fmt::Debug for TestQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.table.all().iter().map(|(job, status)| (&*job.name, status))).finish()

@@ -1,4 +1,4 @@
-//! Where the jobs are.
+//! The table with all jobs.
 
 use std::{
     collections::HashMap,
@@ -41,14 +41,14 @@ pub enum Fault {
     StartsTooOften,
 }
 
-/// All jobs of a queue. Rows that are ready are in the order in which they became so.
+/// All jobs of a queue. Rows that are ready are in the order in which they became ready.
 pub(super) struct Table {
     rows: Mutex<Vec<Row>>,
     /// The names of the types that are paused.
     paused: Mutex<Vec<String>>,
     /// The names of the types that a worker takes, and the key of its runner.
     taken: Mutex<Vec<(usize, &'static str)>>,
-    /// Wakes what is to stop when its job is cancelled.
+    /// Wakes the task that has to stop when its job is cancelled.
     stopped: Mutex<HashMap<JobId, Waker>>,
     changed: watch::Sender<()>,
     is_away: AtomicBool,
@@ -79,18 +79,18 @@ pub(super) struct Row {
     pub(super) state: RowState,
     pub(super) response: Option<ResponseInfo>,
     pub(super) created: Instant,
-    /// When it became what it is.
+    /// When it got its state.
     pub(super) since: Instant,
-    /// When the first of those became ready whose place it has.
+    /// When the first job in its chain of replacements became ready.
     began: Option<Instant>,
-    /// Whether it may start whatever else has started, because it has before.
+    /// Whether it may start no matter what else has started, because it started before.
     has_started: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum RowState {
     Held,
-    /// From then on.
+    /// Ready from this moment on.
     Ready(Instant),
     Taken,
     Ended(JobStatus),
@@ -106,12 +106,12 @@ impl Row {
     }
 }
 
-/// What a worker finds.
+/// The result of a worker's search.
 pub(super) enum Found {
     Due(Box<Envelope>, Resume),
-    /// Nothing before this, or before something changes.
+    /// No job is due before this moment, or before something changes.
     At(Option<Instant>),
-    /// None of its types waits or runs.
+    /// No job of its types waits or runs.
     Nothing,
 }
 
@@ -142,7 +142,7 @@ impl Table {
         self.changed.send_replace(());
     }
 
-    /// Tells when something changes from here on.
+    /// Returns a receiver that reports every change from here on.
     pub(super) fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
@@ -158,7 +158,7 @@ impl Table {
     pub(super) fn ready_after(&self, delay: Duration) -> RowState {
         let delay = if self.skips_waits.load(Ordering::Relaxed) { Duration::ZERO } else { delay };
         let now = Instant::now();
-        // A delay too long for the clock is a year.
+        // If a delay is too long for the clock, it becomes a year.
         RowState::Ready(now.checked_add(delay).unwrap_or(now + Duration::from_secs(365 * 86_400)))
     }
 
@@ -185,7 +185,7 @@ impl Table {
         self.changed.send_replace(());
     }
 
-    /// Changes a row that is in this state.
+    /// Changes a row, if it is in this state.
     pub(super) fn end(&self, id: JobId, from: &RowState, end: End) -> Settled {
         let settled = self.end_row(&mut self.rows(), id, from, end);
         self.changed.send_replace(());
@@ -234,13 +234,14 @@ impl Table {
                 }
             }
         };
-        // Rows that became ready later are behind those that did before.
+        // A row that became ready later is behind those that were ready before.
         let at = if matches!(from, RowState::Held) { rows.len() } else { at };
         rows.insert(at, row);
         settled
     }
 
-    /// Returns how a row becomes ready that may have a unique key, or the job that it is a duplicate of.
+    /// Returns the state in which a row becomes ready, after claiming its unique key if it has one. Otherwise returns the job
+    /// that it duplicates.
     fn claim(&self, rows: &mut [Row], row: &mut Row, delay: Duration) -> Result<RowState, JobId> {
         let is_other = |other: &&mut Row| {
             matches!(other.state, RowState::Ready(_)) && other.job.unique == row.job.unique
@@ -268,7 +269,7 @@ impl Table {
         })
     }
 
-    /// Returns the job that started too short a time before this one, which is about to start.
+    /// Returns the job that started too recently for this one, which is about to start.
     fn too_soon(&self, row: &mut Row) -> Option<JobId> {
         if std::mem::replace(&mut row.has_started, true) || self.has(Fault::StartsTooOften) {
             return None;
@@ -278,7 +279,7 @@ impl Table {
         at_most.start(row.job.id)
     }
 
-    /// Returns how far a job has got. That of a duplicate names the last of those that have replaced each other.
+    /// Returns the status of a job. That of a duplicate names the last job in its chain of replacements.
     pub(super) fn status(&self, id: JobId) -> Option<JobStatus> {
         let rows = self.rows();
         let mut status = rows.iter().find(|row| row.job.id == id)?.status();
@@ -292,7 +293,7 @@ impl Table {
         Some(status)
     }
 
-    /// Takes a job of these types that is due.
+    /// Takes a due job of these types.
     pub(super) fn take(&self, takes: impl Fn(&str) -> bool) -> Found {
         loop {
             if let Some(found) = self.take_next(&takes) {
@@ -301,7 +302,7 @@ impl Table {
         }
     }
 
-    /// Takes a job of these types that is due. `None` if that was left out instead.
+    /// Takes a due job of these types. `None` if that job was dropped instead.
     fn take_next(&self, takes: impl Fn(&str) -> bool) -> Option<Found> {
         let (mut rows, paused) = (self.rows(), lock(&self.paused));
         let now = Instant::now();
@@ -346,7 +347,7 @@ impl Table {
         Some(Found::Due(Box::new(row.job.clone()), resume))
     }
 
-    /// A worker takes this type, and runs it on the runner with this key.
+    /// Registers a type that a worker takes, with the key of the worker's runner.
     pub(super) fn add_type(&self, runner: usize, name: &'static str) {
         lock(&self.taken).push((runner, name));
     }
@@ -385,7 +386,8 @@ impl Table {
         self.changed.send_replace(());
     }
 
-    /// Returns whether the row has left this state, and whether by being cancelled. Otherwise the waker is woken if it is cancelled.
+    /// Returns whether the row has left this state, and if so, whether it was cancelled. Otherwise the waker is woken when it is
+    /// cancelled.
     pub(super) fn poll_cancelled(&self, id: JobId, from: &RowState, waker: &Waker) -> Option<bool> {
         let waker = waker.clone();
         let rows = self.rows();
@@ -400,7 +402,7 @@ impl Table {
         is_cancelled
     }
 
-    /// A job was cancelled, or its lease is gone.
+    /// Wakes the task to stop, because the job was cancelled or its lease is gone.
     pub(super) fn wake_stopped(&self, id: JobId) {
         let waker = lock(&self.stopped).remove(&id);
         waker.into_iter().for_each(Waker::wake);

@@ -76,7 +76,7 @@ impl TestWorker {
         self.work(pin!(std::future::pending())).await;
     }
 
-    /// Takes jobs until none waits or runs, or this completes. Returns whether that was so.
+    /// Takes jobs until no job waits or runs, or until `stop` completes. Returns whether no job waits or runs.
     async fn work(&self, mut stop: Pin<&mut (dyn Future<Output = ()> + Send)>) -> bool {
         let mut changes = self.queue.table.changes();
         loop {
@@ -153,14 +153,14 @@ impl RunWorker for TestWorker {
                     break;
                 }
             }
-            // Those that it took.
+            // The jobs that it took.
             let is_taken = || self.queue.table.rows().iter().any(|row| row.state == RowState::Taken);
             loop {
                 changes.mark_unchanged();
                 if !is_taken() {
                     return Ok(());
                 }
-                // The queue keeps the other end.
+                // This never fails, because the queue has the sender.
                 let _ = changes.changed().await;
             }
         })

@@ -1,4 +1,4 @@
-//! Tests when pending writes are tried.
+//! Tests of when pending writes are tried.
 
 use super::*;
 use crate::{engine::held::Stored, store::StoredEnd};

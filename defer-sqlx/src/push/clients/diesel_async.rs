@@ -1,4 +1,4 @@
-//! Diesel, by diesel-async.
+//! Diesel, through diesel-async.
 
 use defer_core::{BoxError, BoxFuture};
 use diesel::sql_types::{BigInt, Nullable, Text};

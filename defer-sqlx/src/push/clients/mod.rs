@@ -1,4 +1,4 @@
-//! Executes the statement with each client.
+//! The supported database clients, and how each executes the statement.
 
 #[cfg(any(feature = "diesel-async-postgres", feature = "diesel-async-sqlite"))]
 mod diesel_async;

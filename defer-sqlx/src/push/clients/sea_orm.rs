@@ -1,4 +1,4 @@
-//! SeaORM, in each version that is known. It is the user's program that chooses the databases.
+//! SeaORM, in each supported version. The user's program chooses the databases.
 
 use defer_core::{BoxError, BoxFuture};
 
@@ -8,7 +8,7 @@ use crate::push::{
     transaction::{QueueTransaction, sealed::Sealed},
 };
 
-/// Implements it for one version of SeaORM, in which this method executes a statement.
+/// Implements the trait for one version of SeaORM, whose method for executing a statement is given.
 macro_rules! transactions {
     ($feature:literal, $orm:ident, $execute:ident) => {
         transactions!($feature, $orm, $execute, $orm::DatabaseTransaction, $orm::DatabaseTransaction);

@@ -1,4 +1,4 @@
-//! sqlx, in each version that is known.
+//! sqlx, in each supported version.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::push::{
     transaction::{QueueTransaction, sealed::Sealed},
 };
 
-/// Implements it for one version of sqlx and one database, whose connections take statements as this function makes them.
+/// Implements the trait for one version of sqlx and one database. The given function makes a statement for its connections.
 macro_rules! transactions {
     ($feature:literal, $sqlx:ident, $driver:ident, $connection:ident, $database:expr, $statement:expr) => {
         #[cfg(feature = $feature)]
@@ -42,7 +42,7 @@ macro_rules! transactions {
         transactions!($feature, $sqlx::Transaction<'_, $sqlx::$driver>, $database);
         transactions!($feature, $sqlx::pool::PoolConnection<$sqlx::$driver>, $database);
     };
-    // Types that are a connection behind a `DerefMut`.
+    // For types that contain a connection behind `DerefMut`.
     ($feature:literal, $type:ty, $database:expr) => {
         #[cfg(feature = $feature)]
         impl Sealed for $type {
@@ -60,7 +60,7 @@ macro_rules! transactions {
     };
 }
 
-/// The statement has nothing of a user's in it.
+/// Marks the statement as safe: it contains nothing from a user.
 fn safe(statement: &Arc<str>) -> sqlx::AssertSqlSafe<Arc<str>> {
     sqlx::AssertSqlSafe(statement.clone())
 }

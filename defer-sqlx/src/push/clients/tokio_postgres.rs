@@ -12,7 +12,7 @@ use crate::push::{
     transaction::{QueueTransaction, sealed::Sealed},
 };
 
-/// In one round trip, and without a named statement, which not every PgBouncer keeps.
+/// Takes one round trip, and no named statement, which not every PgBouncer keeps.
 async fn execute(client: &impl GenericClient, insert: &Insert) -> Result<(), BoxError> {
     let values = insert.values().iter().map(|value| -> (&(dyn ToSql + Sync), Type) {
         match value {

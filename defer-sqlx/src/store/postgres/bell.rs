@@ -1,4 +1,4 @@
-//! Tells other processes that jobs are ready, and listens for them.
+//! Notifies other processes of ready jobs, and listens for their notifications.
 
 use std::{
     fmt,
@@ -16,28 +16,28 @@ use crate::store::{connection::Line, interface::StoreError};
 
 use super::database::Server;
 
-/// The channel. What is sent is the queue's name.
+/// The channel. The payload is the queue's name.
 const CHANNEL: &str = "defer_jobs";
-/// How often a process notifies at most: the commits of those that do wait for each other (Postgres 15).
+/// The least time between two notifications of a process, because commits that notify wait for each other (Postgres 15).
 const PAUSE: Duration = Duration::from_millis(10);
-/// How long a connection that hears nothing is trusted.
+/// A connection is trusted for this long without hearing anything.
 const PING: Duration = Duration::from_secs(30);
-/// How long to wait after a connection was lost.
+/// The wait after a connection was lost.
 const RECONNECT: Duration = Duration::from_secs(1);
 
-/// Tells other processes that jobs are ready.
+/// Notifies other processes of ready jobs.
 #[derive(Debug, Default)]
 pub(super) struct Bell(Mutex<Rung>);
 
 #[derive(Debug, Default)]
 struct Rung {
     at: Option<Instant>,
-    /// Whether it will be rung once the pause is over.
+    /// Whether it will ring when the pause is over.
     is_owed: bool,
 }
 
 impl Bell {
-    /// Notifies at the end of this transaction. Returns false if it is too early for that.
+    /// Notifies when this transaction commits. Returns false if it is too early for that.
     pub(super) async fn ring(&self, connection: &mut PgConnection, queue: &str) -> Result<bool, sqlx::Error> {
         let may_ring = {
             let mut rung = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -58,7 +58,8 @@ impl Bell {
         Ok(may_ring)
     }
 
-    /// Notifies once the pause is over, for all that did not meanwhile. Others find the jobs later if this fails.
+    /// Notifies once the pause is over, on behalf of all transactions that could not. If this fails, other processes find the
+    /// jobs later.
     pub(super) fn ring_later(self: &Arc<Self>, line: &Line<Server>, queue: &str) {
         {
             let mut rung = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -78,8 +79,8 @@ impl Bell {
     }
 }
 
-/// Hears of other processes, on a connection of its own, from the first call on. Behind a pooler it hears nothing: what listens would
-/// be a connection that others have in turn, to whom notifications are errors (sqlx 0.9).
+/// Listens for other processes from the first call on, on a connection of its own. Behind a pooler it hears nothing: it would
+/// listen on a connection that others use in turn, and for them a notification is an error (sqlx 0.9).
 pub(super) struct Ear {
     pool: Option<PgPool>,
     queue: String,
@@ -121,7 +122,7 @@ impl Drop for Ear {
     }
 }
 
-/// Its listener needs a runtime when it is dropped (sqlx 0.9): it lives in a task.
+/// Runs in a task, because the listener needs a runtime when it is dropped (sqlx 0.9).
 async fn listen(pool: PgPool, queue: String, heard: Arc<Notify>) {
     loop {
         if let Err(error) = hear(&pool, &queue, &heard).await {
@@ -139,7 +140,7 @@ async fn hear(pool: &PgPool, queue: &str, heard: &Notify) -> Result<(), sqlx::Er
     listener.eager_reconnect(false);
     listener.listen(CHANNEL).await?;
     loop {
-        // Some may have been missed before.
+        // Notifications may have been missed until now.
         heard.notify_one();
         loop {
             match tokio::time::timeout(PING, listener.try_recv()).await {

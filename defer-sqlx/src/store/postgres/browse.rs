@@ -39,7 +39,7 @@ pub(super) async fn jobs(
 }
 
 fn job_row(row: &PgRow) -> Result<JobRow> {
-    // The table refuses others.
+    // The table allows no other ids.
     let id = row.try_get::<String, _>(0)?.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
     Ok(JobRow {
         id,

@@ -1,4 +1,4 @@
-//! How a connection is opened.
+//! Opens connections.
 
 use defer_core::BoxFuture;
 use sqlx::{
@@ -12,7 +12,7 @@ use crate::{
     store::connection::{Control, Database},
 };
 
-/// The migrations, in their order. Later ones only add.
+/// The migrations, in order. Later ones only add.
 const MIGRATIONS: [(i64, &str); 4] = [
     (1, include_str!("../../../migrations/postgres/0001_jobs.sql")),
     (2, include_str!("../../../migrations/postgres/0002_progress.sql")),
@@ -20,11 +20,11 @@ const MIGRATIONS: [(i64, &str); 4] = [
     (4, include_str!("../../../migrations/postgres/0004_replace.sql")),
 ];
 
-/// `MATERIALIZED` came with 12.
+/// The first version with `MATERIALIZED`.
 const OLDEST_VERSION: u32 = 120_000;
 
-/// Settings are our own, so that none of the role's or the server's breaks a statement. Each statement walks an index in its order,
-/// whatever the statistics say of a table that was just filled, and is planned once.
+/// Sets everything that statements depend on, so that no setting of the role or the server breaks them. Each statement walks an
+/// index in its order, whatever the statistics of a newly filled table say, and is planned once.
 macro_rules! settings {
     ($set:literal) => {
         concat!(
@@ -75,13 +75,14 @@ macro_rules! synchronous {
     };
 }
 
-/// Begins a transaction behind a pooler. Settings are the transaction's own there, so that none stays behind in a server's connection.
+/// Begins a transaction behind a pooler. The settings are local to the transaction, so that none remains on the server's
+/// connection.
 pub(super) const BEGIN: &str = concat!(begin!(), "; ", settings!("SET LOCAL"), "; ", synchronous!("true"));
 
-/// The same, of a transaction that only looks.
+/// Like [`BEGIN`], for a transaction that only reads.
 const LOOK: &str = concat!(look!(), "; ", settings!("SET LOCAL"));
 
-/// Sets up a connection of the server itself, once.
+/// Sets up a direct connection to the server, once.
 const SETTINGS: &str = concat!(
     settings!("SET"),
     "; SET default_transaction_isolation = 'read committed'; SET default_transaction_read_only = off; \
@@ -89,10 +90,10 @@ const SETTINGS: &str = concat!(
     synchronous!("false")
 );
 
-/// A setting of ours that a server takes with the connection, and a pooler does not.
+/// A setting of our own that a server accepts with the connection, and a pooler does not.
 const IS_DIRECT: &str = "defer.is_direct";
 
-/// Settings that a server takes with the connection: its own limits may be too short for a statement that sets others.
+/// Settings that a server accepts with the connection. Its own limits may be too short for a statement that changes them.
 const DIRECT: [(&str, &str); 4] = [
     (IS_DIRECT, "yes"),
     ("statement_timeout", "4000"),
@@ -102,9 +103,9 @@ const DIRECT: [(&str, &str); 4] = [
 
 #[derive(Debug)]
 pub(super) struct Server {
-    /// With [`DIRECT`], once it is known that the server itself answers.
+    /// Includes [`DIRECT`] once the server itself is known to answer.
     options: PgConnectOptions,
-    /// Whether the server itself answers, and not a pooler, which may give each transaction another server connection.
+    /// Whether the server itself answers. A pooler may give each transaction a different server connection.
     is_direct: bool,
 }
 
@@ -112,7 +113,7 @@ impl Server {
     pub(super) fn new(options: PgConnectOptions) -> Self {
         let options = options
             .application_name("defer")
-            // A pooler refuses it.
+            // A pooler refuses this setting.
             .extra_float_digits(None)
             .disable_statement_logging();
         Self { options, is_direct: false }
@@ -131,7 +132,7 @@ impl Server {
                 }
                 Ok(connection)
             }
-            // A pooler may refuse what it does not know.
+            // A pooler may refuse settings that it does not know.
             Err(sqlx::Error::Database(_) | sqlx::Error::Protocol(_)) => self.open().await,
             Err(error) => Err(error),
         }
@@ -141,13 +142,13 @@ impl Server {
         self.is_direct
     }
 
-    /// A pool of one connection for what listens. It opens none yet.
+    /// Returns a pool of one connection for the listener. It does not connect yet.
     pub(super) fn listener_pool(&self) -> PgPool {
         let options = PgPoolOptions::new().max_connections(1).max_lifetime(None).idle_timeout(None);
         options.connect_lazy_with(self.options.clone())
     }
 
-    /// Returns the schema of the tables, after creating the tables that are missing. Locks nothing if none is.
+    /// Creates missing tables, and returns their schema. Locks nothing if none is missing.
     pub(super) async fn prepare(
         &self,
         connection: &mut PgConnection,
@@ -177,7 +178,7 @@ fn unusable(reason: &str) -> Error {
     Error::Unusable { reason: reason.to_owned() }
 }
 
-/// Returns the schema, and how many migrations were applied.
+/// Returns the schema, and the number of applied migrations.
 async fn look(connection: &mut PgConnection) -> Result<Option<(Schema, usize)>, sqlx::Error> {
     sqlx::raw_sql(BEGIN).execute(&mut *connection).await?;
     let Some(schema) = schema(connection).await? else { return Ok(None) };
@@ -186,16 +187,16 @@ async fn look(connection: &mut PgConnection) -> Result<Option<(Schema, usize)>, 
     Ok(Some((schema, done)))
 }
 
-/// Runs those that are missing, in one transaction. Returns the schema.
+/// Runs missing migrations, in one transaction. Returns the schema.
 async fn run_migrations(connection: &mut PgConnection) -> Result<Option<String>, sqlx::Error> {
-    // A process that is cut off in the midst of it does not keep the lock.
+    // With the timeout, a process that is cut off during this does not keep the lock.
     let begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL statement_timeout = 60000; \
                  SET LOCAL lock_timeout = 60000; SET LOCAL idle_in_transaction_session_timeout = 10000";
     sqlx::raw_sql(begin).execute(&mut *connection).await?;
     sqlx::raw_sql("SELECT pg_advisory_xact_lock(hashtextextended('defer_migrations', 0))")
         .execute(&mut *connection)
         .await?;
-    // Another process may have been quicker.
+    // Another process may have been faster.
     let Some(Schema { name, .. }) = schema(connection).await? else { return Ok(None) };
     let done = applied(connection, &name).await?;
     let prepare = format!(
@@ -218,7 +219,7 @@ struct Schema {
     has_tables: bool,
 }
 
-/// Returns the first schema of the search path that has the tables, or else the one in which tables are created.
+/// Returns the first schema of the search path that has the tables. If none has, returns the schema for new tables.
 async fn schema(connection: &mut PgConnection) -> Result<Option<Schema>, sqlx::Error> {
     let sql = "SELECT s.name::text, EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n \
                ON n.oid = c.relnamespace WHERE n.nspname = s.name AND c.relname = 'defer_jobs' AND c.relkind IN ('r', 'p')) \
@@ -227,7 +228,7 @@ async fn schema(connection: &mut PgConnection) -> Result<Option<Schema>, sqlx::E
     row.map(|row| Ok(Schema { name: row.try_get(0)?, has_tables: row.try_get(1)? })).transpose()
 }
 
-/// Returns how many migrations were applied. A newer version of this crate may have applied more.
+/// Returns the number of applied migrations. A newer version of this crate may have applied more.
 async fn applied(connection: &mut PgConnection, schema: &str) -> Result<usize, sqlx::Error> {
     let table = format!("{}.defer_migrations", quoted(schema));
     let exists: bool = sqlx::query("SELECT to_regclass($1) IS NOT NULL")
@@ -278,14 +279,14 @@ impl Database for Server {
     }
 
     fn is_refused(&self, error: &sqlx::Error) -> bool {
-        // Another error may have come after the commit: of a connection, an operator or the system.
+        // Other errors may come after the commit: those of a connection, an operator or the system.
         let is_about_it = |code: &str| !["08", "57", "58", "XX"].iter().any(|class| code.starts_with(class));
         matches!(error, sqlx::Error::Database(error) if error.code().is_some_and(|code| is_about_it(&code)))
     }
 
     fn is_data(&self, error: &sqlx::Error) -> bool {
         match error {
-            // A value, a constraint, a limit.
+            // Errors about a value, a constraint or a limit.
             sqlx::Error::Database(error) => error
                 .code()
                 .is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class))),

@@ -1,4 +1,4 @@
-//! The statements of groups of failed jobs.
+//! Runs the statements about groups of failed jobs.
 
 use defer_core::queue::FailureGroup;
 use sqlx::{PgConnection, Row};
@@ -14,7 +14,7 @@ use crate::store::{
 
 type Result<T> = std::result::Result<T, sqlx::Error>;
 
-/// Returns the time, in milliseconds.
+/// Returns the current time, in milliseconds.
 pub(super) async fn time(connection: &mut PgConnection, tables: &Tables) -> Result<i64> {
     query(&tables.failures.time).fetch_one(connection).await?.try_get(0)
 }
@@ -28,7 +28,7 @@ pub(super) async fn groups(
     let rows = query(&tables.failures.groups).bind(&tables.queue).bind(limit).fetch_all(connection).await?;
     let mut groups = Vec::with_capacity(rows.len());
     for row in &rows {
-        // The table refuses others.
+        // The table allows no other ids.
         let Ok(example) = row.try_get::<String, _>(5)?.parse() else { continue };
         let (name, error): (String, String) = (row.try_get(0)?, row.try_get(1)?);
         let mut group = FailureGroup::new(name, error, example);
@@ -39,7 +39,7 @@ pub(super) async fn groups(
     Ok(groups)
 }
 
-/// Runs a batch of a group again. Returns how many those were, and whether there were any.
+/// Runs a batch of a group again. Returns the number of jobs, and whether there were any.
 pub(super) async fn retry(
     connection: &mut PgConnection,
     tables: &Tables,
@@ -58,7 +58,7 @@ pub(super) async fn retry(
     Ok((rows.len(), !rows.is_empty()))
 }
 
-/// Deletes a batch of a group. Returns how many those were.
+/// Deletes a batch of a group. Returns the number of jobs.
 pub(super) async fn discard(
     connection: &mut PgConnection,
     tables: &Tables,

@@ -1,4 +1,4 @@
-//! The statements of holders, and of recovery.
+//! Runs the statements about holders and recovery.
 
 use sqlx::{PgConnection, Row, postgres::PgRow};
 
@@ -15,7 +15,7 @@ use crate::store::{
 
 type Result<T> = std::result::Result<T, sqlx::Error>;
 
-/// How many jobs are recovered in one transaction.
+/// The number of jobs recovered in one transaction.
 const BATCH: usize = 1_000;
 
 pub(super) async fn register(connection: &mut PgConnection, tables: &Tables, holder: &Holder) -> Result<()> {
@@ -67,14 +67,14 @@ pub(super) async fn bury(
     Ok(buried.rows_affected() > 0)
 }
 
-/// Recovers jobs whose holder is not known. Returns whether there may be more.
+/// Recovers jobs of unknown holders. Returns whether there may be more.
 pub(super) async fn recover(connection: &mut PgConnection, tables: &Tables) -> Result<(bool, bool)> {
     let rows = query(&tables.holders.orphans).bind(BATCH as i64).fetch_all(&mut *connection).await?;
     free(connection, tables, &rows, None).await?;
     Ok((rows.len() >= BATCH, !rows.is_empty()))
 }
 
-/// Makes ready what a holder that ends has left. Returns whether there may be more; if not, the holder is forgotten.
+/// Makes ready the jobs that an ending holder has left. Returns whether there may be more. If not, the holder is forgotten.
 pub(super) async fn unregister(
     connection: &mut PgConnection,
     tables: &Tables,
@@ -90,7 +90,7 @@ pub(super) async fn unregister(
     Ok((may_be_more, !rows.is_empty()))
 }
 
-/// Makes jobs ready, or ends them, that their holders left. `leaves` is the holder if it has not died.
+/// Makes jobs ready that their holders left, or ends them. `leaves` is the holder if it signs off, and `None` after a death.
 async fn free(
     connection: &mut PgConnection,
     tables: &Tables,

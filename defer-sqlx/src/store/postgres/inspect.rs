@@ -1,4 +1,4 @@
-//! The statements that look, and those that a person asks for.
+//! Runs the statements that read, and those that a person asks for.
 
 use std::collections::HashSet;
 
@@ -22,7 +22,7 @@ type Result<T> = std::result::Result<T, sqlx::Error>;
 /// A name that has ready jobs.
 struct Waiting {
     name: String,
-    /// How long the first has been due, in milliseconds.
+    /// The time since the first became due, in milliseconds.
     waited: i64,
     is_paused: bool,
 }
@@ -89,7 +89,7 @@ pub(super) async fn failed(
     let rows = query(&tables.inspect.failed).bind(&tables.queue).bind(limit).fetch_all(connection).await?;
     let mut failed = Vec::with_capacity(rows.len());
     for row in &rows {
-        // The table refuses others.
+        // The table allows no other ids.
         let Ok(id) = row.try_get::<String, _>(0)?.parse::<JobId>() else { continue };
         let attempts = u32::try_from(row.try_get::<i64, _>(2)?).unwrap_or(u32::MAX);
         let error: Option<String> = row.try_get(3)?;
@@ -130,7 +130,7 @@ pub(super) async fn stored(
     let mut stored = Vec::new();
     for row in &sql.fetch_all(connection).await? {
         let (error, of): (Option<String>, Option<String>) = (row.try_get(3)?, row.try_get(4)?);
-        // The table refuses others.
+        // The table allows no other ids.
         let Ok(id) = row.try_get::<String, _>(0)?.parse() else { continue };
         let Some(status) = state::status(row.try_get(2)?, error.as_deref(), of.as_deref()) else { continue };
         let (payload, due_in) = (row.try_get(1)?, row.try_get(7)?);
@@ -175,7 +175,7 @@ pub(super) async fn cancel(
         _ => return Ok((Cancelling::Ended, false)),
     };
     query(sql).bind(id.to_string()).execute(connection).await?;
-    // The next of its serial key may run.
+    // The next job with its serial key may run.
     Ok((cancelled, cancelled == Cancelling::Cancelled))
 }
 

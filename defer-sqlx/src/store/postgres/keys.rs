@@ -1,8 +1,8 @@
-//! The statements that claim unique keys, without waiting for a user.
+//! Claims unique keys without waiting for a user's transaction.
 //!
-//! A transaction that claims a key holds its lock until it has ended. A user's transaction may stay open for long: one that does not
-//! get the lock within a moment leaves its job without a claim, and both jobs run. Processes of this crate claim keys in turn, so that
-//! none of them finds a key locked by another that waits for one of its own. A claim that is seen after the lock was had is the only
+//! A transaction that claims a key holds the key's lock until it ends. A user's transaction may stay open for long: a transaction
+//! that does not get the lock within a moment leaves its job without a claim, and both jobs run. Processes of this crate take
+//! turns to claim keys, so that they cannot deadlock over them. A claim that is visible once the lock was acquired is the only
 //! one.
 
 use std::{
@@ -15,32 +15,32 @@ use sqlx::{PgConnection, Row};
 use super::tables::{Tables, query};
 use crate::store::{interface::Replace, state};
 
-/// How often a key is asked for that a user's transaction is claiming, and how long the pause between is.
+/// The number of tries for a key that a user's transaction is claiming, and the pause between two tries.
 const TRIES: usize = 5;
 const PAUSE: Duration = Duration::from_millis(5);
 
 type Result<T> = std::result::Result<T, sqlx::Error>;
 
-/// Whose keys are.
+/// The owners of some keys.
 pub(super) struct Keys {
-    /// Those that this transaction may claim.
+    /// Keys that this transaction may claim.
     free: BTreeSet<String>,
-    /// Those that a job has.
+    /// Keys that another job has claimed, with its id.
     twins: HashMap<String, String>,
 }
 
-/// The key's effect on a job that is ready.
+/// What a unique key means for a ready job.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Claim {
     Free,
-    /// Another has it.
+    /// Another job has the key.
     Twin(String),
-    /// Another may have it.
+    /// Another job may have the key.
     Busy,
 }
 
 impl Keys {
-    /// Finds out whose these keys are.
+    /// Finds the owners of these keys.
     pub(super) async fn find(
         connection: &mut PgConnection,
         tables: &Tables,
@@ -66,7 +66,7 @@ impl Keys {
                 found.free.insert(row.try_get(0)?);
             }
         }
-        // A statement of its own: it sees what was committed before the locks were had.
+        // In a separate statement, to see everything that was committed before the locks were acquired.
         let twins = query(&tables.keys.twins).bind(&tables.queue).bind(&keys).fetch_all(connection).await?;
         for row in twins {
             let key: String = row.try_get(0)?;
@@ -78,7 +78,7 @@ impl Keys {
         Ok(found)
     }
 
-    /// Lets a job have a key that is not another transaction's. Returns the one that had it.
+    /// Gives a key to a job, unless another transaction is claiming it. Returns the replacement that has to be made.
     pub(super) fn replace(&mut self, key: &str, id: &str) -> Option<Replacement> {
         let is_free = self.free.remove(key);
         let twin = match self.twins.get(key) {
@@ -106,13 +106,13 @@ impl Keys {
     }
 }
 
-/// A job that takes the place of another, its twin, or one of its own.
+/// A job that takes the place of its twin, or gets a place of its own.
 pub(super) struct Replacement {
     id: String,
     twin: Option<String>,
 }
 
-/// Lets a job that is ready, without a claim, take a place.
+/// Gives a place to a ready job without a claim.
 pub(super) async fn take_place(
     connection: &mut PgConnection,
     tables: &Tables,
@@ -134,12 +134,12 @@ pub(super) async fn take_place(
 pub(super) struct Claimant {
     pub(super) id: String,
     pub(super) key: String,
-    /// Whether it becomes a duplicate if another has its key. If not, it is ready without a claim.
+    /// Whether it becomes a duplicate if another job has its key. If not, it is ready without a claim.
     pub(super) may_be_duplicate: bool,
     pub(super) replace: Option<Replace>,
 }
 
-/// Claims keys for jobs that this transaction has made ready. Returns of which jobs others are duplicates.
+/// Claims keys for jobs that this transaction has made ready. Returns the jobs that others duplicate.
 pub(super) async fn claim(
     connection: &mut PgConnection,
     tables: &Tables,
@@ -170,7 +170,7 @@ pub(super) async fn claim(
     if !ids.is_empty() {
         query(&tables.keys.claim).bind(&ids).bind(&of).bind(&twins).execute(&mut *connection).await?;
     }
-    // After the claims: one of those may be replaced.
+    // After the claims, because a job that has just claimed a key may be replaced.
     for (replacement, replace) in replacements {
         take_place(connection, tables, &replacement, replace).await?;
     }

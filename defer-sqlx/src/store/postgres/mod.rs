@@ -5,16 +5,16 @@
 //! | `database` | how a connection is opened |
 //! | `tables` | the tables' names in statements |
 //! | `store` | which transaction runs on which connection |
-//! | `bell` | tells other processes that jobs are ready, and listens for them |
-//! | `push` | the statements that store jobs that anyone may take |
+//! | `bell` | how other processes are notified of ready jobs |
+//! | `push` | the statements that store jobs for any worker |
 //! | `write` | the statements that store and change the jobs of a holder |
-//! | `keys` | the statements that claim unique keys, without waiting for anyone |
+//! | `keys` | the statements that claim unique keys without waiting for a user's transaction |
 //! | `take` | the statements that find due jobs |
-//! | `starts` | the statements of jobs that may start only so often |
-//! | `holders` | the statements of holders, and of recovery |
-//! | `inspect` | the statements that look, and those that a person asks for |
+//! | `starts` | the statements about jobs whose starts are limited |
+//! | `holders` | the statements about holders and recovery |
+//! | `inspect` | the statements that read, and those that a person asks for |
 //! | `browse` | the statements that list jobs, counts and holders |
-//! | `failures` | the statements of groups of failed jobs |
+//! | `failures` | the statements about groups of failed jobs |
 
 mod bell;
 mod browse;

@@ -1,4 +1,4 @@
-//! The statements that store jobs that anyone may take.
+//! Runs the statements that store jobs for any worker.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -16,7 +16,7 @@ use crate::store::{
 
 type Result<T> = std::result::Result<T, sqlx::Error>;
 
-/// Stores jobs that anyone may take.
+/// Stores jobs for any worker.
 pub(super) async fn push(
     connection: &mut PgConnection,
     tables: &Tables,
@@ -80,18 +80,18 @@ pub(super) async fn push(
         .await?;
     let mut duplicates =
         duplicates(&mut *connection, tables, &ids, unique.iter().any(Option::is_some)).await?;
-    // One that was pushed before may have been replaced since.
+    // A job that was pushed earlier may have been replaced since.
     for (duplicate, _) in duplicates.iter_mut().zip(jobs).filter(|(_, job)| job.replace.is_some()) {
         *duplicate = None;
     }
-    // After the inserts, and after those were told: one of those may be replaced.
+    // After the inserts and their results, because a job that was just inserted may be replaced.
     for (replacement, replace) in replacements {
         take_place(connection, tables, &replacement, replace).await?;
     }
     Ok((duplicates, true))
 }
 
-/// Returns of which jobs these are duplicates, as they are stored: an earlier try may have stored them.
+/// Returns which jobs these duplicate, as stored: an earlier try may have stored them.
 async fn duplicates(
     connection: &mut PgConnection,
     tables: &Tables,

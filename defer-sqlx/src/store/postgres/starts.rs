@@ -1,4 +1,4 @@
-//! The statements of jobs that may start only so often.
+//! Runs the statements about jobs whose starts are limited.
 
 use std::collections::HashSet;
 
@@ -9,7 +9,7 @@ use crate::store::{interface::Taken, state::DUPLICATE};
 
 type Result<T> = std::result::Result<T, sqlx::Error>;
 
-/// Leaves those of the jobs out that were just taken and would start too soon after another.
+/// Drops those of the just taken jobs that would start too soon after another.
 pub(super) async fn leave_out(
     connection: &mut PgConnection,
     tables: &Tables,
@@ -33,7 +33,7 @@ pub(super) async fn leave_out(
     Ok(taken)
 }
 
-/// Forgets starts that no job counts any more. Returns whether there may be more.
+/// Forgets starts that no longer matter. Returns whether there may be more.
 pub(super) async fn forget(connection: &mut PgConnection, tables: &Tables, limit: i64) -> Result<bool> {
     let forgotten = query(&tables.starts.forget).bind(&tables.queue).bind(limit).execute(connection).await?;
     Ok(i64::try_from(forgotten.rows_affected()).unwrap_or(limit) >= limit)

@@ -1,4 +1,4 @@
-//! Which transaction runs on which connection.
+//! Runs each transaction on one of the connections.
 
 use std::{
     fmt,
@@ -36,17 +36,17 @@ pub(crate) struct Postgres {
     tables: Arc<Tables>,
     server: Arc<Server>,
     writer: Line<Server>,
-    /// Looks and takes, so that nobody who does holds up what is written.
+    /// For reads and takes, so that they do not delay writes.
     reader: Line<Server>,
     beats: Line<Server>,
     bell: Arc<Bell>,
     ear: Ear,
-    /// From which serial key on the next look behind a crowd goes.
+    /// The serial key from which the next search behind a crowd starts.
     from_key: Arc<Mutex<String>>,
 }
 
 impl Postgres {
-    /// Connects to a server, and creates the tables that are missing.
+    /// Connects to a server, and creates missing tables.
     pub(crate) async fn connect(
         options: PgConnectOptions,
         queue: String,
@@ -58,7 +58,7 @@ impl Postgres {
         let mut connection = opened.map_err(|error| Error::Store(error.into()))?;
         let server = Arc::new(server);
         let schema = server.prepare(&mut connection, migrate).await?;
-        // Its runtime may be another than that of the lines.
+        // Its runtime may not be that of the lines.
         drop(connection);
         let ear = Ear::new(&server, &queue);
         Ok(Self {
@@ -73,7 +73,7 @@ impl Postgres {
         })
     }
 
-    /// Tells other processes later what a transaction was too early to tell.
+    /// Notifies other processes later if it was too early to do so in the transaction.
     fn ring_if_owed<T>(&self, (value, has_rung): (T, bool)) -> T {
         if !has_rung {
             self.bell.ring_later(&self.reader, &self.tables.queue);
@@ -82,7 +82,8 @@ impl Postgres {
     }
 }
 
-/// Runs one on the writer's line, which returns also whether jobs are ready now that were not, and tells other processes.
+/// Runs a transaction on the writer's line, and notifies other processes if it made jobs ready. The work also returns whether it
+/// did.
 macro_rules! run_and_ring {
     ($store:expr, |$connection:ident, $tables:ident| $work:expr) => {{
         let ($tables, bell) = ($store.tables.clone(), $store.bell.clone());

@@ -1,4 +1,4 @@
-//! The statements of a queue, with the tables' names in them.
+//! The statements of a queue, with the names of its tables.
 
 use std::sync::Arc;
 
@@ -23,12 +23,12 @@ pub(super) struct Tables {
 }
 
 impl Tables {
-    /// `prepares` tells whether the server keeps the statements.
+    /// `prepares` tells whether the server keeps prepared statements.
     pub(super) fn new(queue: String, schema: String, prepares: bool) -> Self {
         let schema_quoted = quoted(&schema);
         let fill = |sql: &str| {
             let table = |name| format!("{schema_quoted}.{name}");
-            // Stable, so that it can be looked up in an index; and the same throughout a statement.
+            // A stable function, so that an index can be searched for it. It is the same throughout a statement.
             let sql = sql.replace("{now}", "(extract(epoch FROM statement_timestamp()) * 1000)::bigint");
             let sql =
                 sql.replace("{jobs}", &table("defer_jobs")).replace("{holders}", &table("defer_holders"));
@@ -80,7 +80,7 @@ impl Statement {
     }
 }
 
-/// Returns an identifier as it is written in a statement.
+/// Quotes an identifier for a statement.
 pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
@@ -89,12 +89,12 @@ pub(super) fn quoted(name: &str) -> String {
 #[derive(Debug)]
 pub(super) struct Statement {
     sql: Arc<str>,
-    /// Whether the server keeps it, and how it executes it. Behind a pooler the next transaction may be another server connection's,
-    /// which does not have it, or has another under its name.
+    /// Whether the server keeps the prepared statement. Behind a pooler, the next transaction may be on another server
+    /// connection, which does not have it, or has another one under its name.
     prepares: bool,
 }
 
-/// Returns a statement to be executed.
+/// Returns a statement that can be executed.
 pub(super) fn query(statement: &Statement) -> Query<'static, Postgres, PgArguments> {
     sqlx::query(AssertSqlSafe(statement.sql.clone())).persistent(statement.prepares)
 }

@@ -1,4 +1,4 @@
-//! The statements that find due jobs.
+//! Runs the statements that find due jobs.
 
 use std::{
     collections::HashMap,
@@ -15,8 +15,8 @@ use crate::store::interface::Taken;
 
 type Result<T> = std::result::Result<T, sqlx::Error>;
 
-/// Takes up to this many due jobs of these names. Looks for those behind a crowd from this serial key on, and then sets it to where
-/// the next look goes on. Returns how many were left out, too: others may be due behind those.
+/// Takes up to this many due jobs with these names. A search behind a crowd starts at this serial key, and sets it to where the
+/// next search starts. Also returns how many jobs were dropped: others may be due behind those.
 pub(super) async fn take(
     connection: &mut PgConnection,
     tables: &Tables,
@@ -47,8 +47,8 @@ fn limit_of(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
-/// Returns the jobs that a statement has locked, those with the highest priority first and then the longest due, and what it tells
-/// beside them.
+/// Returns the jobs that a statement has locked, those with the highest priority first and then those that have been due longest,
+/// and the other value that the statement returned.
 fn found<'r, T>(rows: &'r [PgRow]) -> Result<(Vec<String>, Option<T>)>
 where
     T: Decode<'r, sqlx::Postgres> + Type<sqlx::Postgres>,
@@ -67,7 +67,7 @@ where
     Ok((found.into_iter().map(|(.., id)| id).collect(), told))
 }
 
-/// Takes these jobs. Returns how many were left out, too.
+/// Takes these jobs. Also returns how many were dropped.
 async fn take_found(
     connection: &mut PgConnection,
     tables: &Tables,

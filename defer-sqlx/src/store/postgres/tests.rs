@@ -17,7 +17,7 @@ use crate::{
     store::{Change, ChangeKind, Changed, NewJob, Store, StoreError, StoredEnd, Taken, connection::Database},
 };
 
-/// Returns the URL of a database of its own.
+/// Creates a database, and returns its URL.
 async fn database() -> String {
     let server = std::env::var("DEFER_TEST_POSTGRES").expect("run this by scripts/with-servers.sh");
     let name = format!("test_{}", JobId::unique()).to_lowercase();
@@ -49,7 +49,7 @@ async fn a_claim_of_an_open_transaction_holds_nobody_up() {
     let id = JobId::unique();
     let mut open = user.begin().await.unwrap();
     sqlx::query(statement).bind(id.to_string()).execute(&mut *open).await.unwrap();
-    // By a push, and by a job that is ready.
+    // By a push, and by making a job ready.
     let (pushed, held) = (job(Some("k")), job(Some("k")));
     assert_eq!(store.push(&[pushed]).await.unwrap(), [None]);
     store.write("a", std::slice::from_ref(&held), &[]).await.unwrap();
@@ -84,7 +84,7 @@ async fn processes_claim_keys_in_turn_however_long_one_takes() {
     let mut look = PgConnection::connect(&url).await.unwrap();
     while !push.is_finished() && sqlx::query_scalar::<_, i64>(waits).fetch_one(&mut look).await.unwrap() == 0
     {
-        // Polled: nothing tells that it waits.
+        // Polls, because nothing reports that it waits.
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     open.commit().await.unwrap();
@@ -137,14 +137,14 @@ async fn no_statement_looks_at_all_jobs() {
         for (at, line) in lines.iter().enumerate() {
             let is_scan = line.contains(" Scan ") && line.contains(" on defer_jobs");
             let condition = lines.get(at + 1).is_some_and(|line| line.trim().starts_with("Index Cond"));
-            // By its predicate alone, this index has only what processes have.
+            // Only by its predicate does this index have just the jobs that processes have.
             let of_holders =
                 line.contains("defer_jobs_holder") && matches!(name, "has_orphans" | "orphans" | "counts");
-            // For tests and commands, as its documentation says.
+            // It is for tests and commands, as its documentation says.
             let may_look_at_all = name == "stored";
             assert!(!is_scan || condition || of_holders || may_look_at_all, "{name}: {line}");
         }
-        // Not all that a holder has, or all that waits, for each change.
+        // A change must not walk over all jobs that a holder has, or all that wait.
         if let Some(update) = lines.iter().position(|line| line.contains("Update on defer_jobs")) {
             let by_id = lines[update..].iter().any(|line| line.contains("defer_jobs_pkey on defer_jobs"));
             assert!(by_id, "{name}: {lines:?}");
@@ -204,7 +204,7 @@ async fn a_row_that_a_stranger_has_locked_fails_its_transaction_soon_and_a_lost_
     let mut user = PgConnection::connect(&url).await.unwrap();
     let mut open = user.begin().await.unwrap();
     open.execute("SELECT id FROM defer_jobs FOR UPDATE").await.unwrap();
-    // In a transaction, and by a statement of its own.
+    // In a transaction, and in a statement of its own.
     let retry = ChangeKind::Retry { delay: 0, attempts: 1, error: None };
     for kind in [retry.clone(), ChangeKind::End(StoredEnd::Done { attempts: 1 })] {
         let change = Change { id: held.id, claim: 1, kind, children: Vec::new(), again: false, insert: None };
@@ -222,7 +222,7 @@ async fn a_row_that_a_stranger_has_locked_fails_its_transaction_soon_and_a_lost_
     user.execute(others).await.unwrap();
     let left = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
     while sqlx::query_scalar::<_, i64>(left).fetch_one(&mut user).await.unwrap() > 0 {
-        // Polled: the server ends them in its own time.
+        // Polls, because the server ends them in its own time.
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     store.push(&[job(None)]).await.unwrap();
@@ -245,7 +245,7 @@ async fn settings_of_a_role_change_nothing() {
     assert_eq!(store.take("a".into(), vec!["Mail".into()], 9).await.unwrap().len(), 2);
 }
 
-/// Not even the one that would lift them.
+/// This includes the setting that would lift the others.
 #[tokio::test]
 async fn no_statement_runs_under_a_limit_of_the_server() {
     let url = database().await;
@@ -253,7 +253,7 @@ async fn no_statement_runs_under_a_limit_of_the_server() {
     let first = server.open_first().await.unwrap();
     let later = server.open().await.unwrap();
     for mut connection in [first, later] {
-        // The values that the session began with.
+        // The values at the start of the session.
         let ask = "SELECT reset_val FROM pg_settings WHERE name IN ('statement_timeout', 'lock_timeout') ORDER BY name";
         let limits: Vec<String> = sqlx::query_scalar(ask).fetch_all(&mut connection).await.unwrap();
         assert_eq!(limits, ["1000", "4000"]);
@@ -281,9 +281,9 @@ async fn a_role_that_may_only_change_rows_uses_tables_of_any_schema() {
 async fn other_processes_are_told_of_each_job_though_a_process_notifies_only_once_in_a_while() {
     let url = database().await;
     let (store, other) = (connect(&url).await.unwrap(), connect(&url).await.unwrap());
-    // The first tells that it listens.
+    // Hearing the first shows that it listens.
     other.notified().await;
-    // Most of these come too early to be told at once.
+    // Most of these are too early to notify at once.
     for _ in 0..8 {
         store.push(&[job(None)]).await.unwrap();
         tokio::time::timeout(Duration::from_secs(60), other.notified()).await.unwrap();

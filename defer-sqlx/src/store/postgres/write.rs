@@ -1,4 +1,4 @@
-//! The statements that store and change jobs.
+//! Runs the statements that store and change jobs.
 
 use std::{borrow::Cow, collections::HashMap};
 
@@ -21,7 +21,7 @@ use crate::store::{
 type Result<T> = std::result::Result<T, sqlx::Error>;
 type Sql = Query<'static, Postgres, PgArguments>;
 
-/// Stores jobs that a holder holds, and makes changes. Returns also whether jobs are ready now that were not.
+/// Stores held jobs of a holder, and makes changes. Also returns whether jobs became ready.
 pub(super) async fn write(
     connection: &mut PgConnection,
     tables: &Tables,
@@ -35,7 +35,7 @@ pub(super) async fn write(
     Ok((changed, made_ready))
 }
 
-/// Whether changes are ends alone, which need nothing but [one statement](write_at_once).
+/// Returns whether all changes are ends that need only [one statement](write_at_once).
 pub(super) fn is_one_statement(changes: &[Change]) -> bool {
     let is_end = |change: &Change| {
         matches!(change.kind, ChangeKind::End(_)) && change.children.is_empty() && change.insert.is_none()
@@ -43,7 +43,7 @@ pub(super) fn is_one_statement(changes: &[Change]) -> bool {
     changes.iter().all(is_end)
 }
 
-/// Does what [`write`] does in a statement that is its own transaction.
+/// Does the same as [`write`], in a statement that is its own transaction.
 pub(super) async fn write_at_once(
     connection: &mut PgConnection,
     tables: &Tables,
@@ -63,7 +63,7 @@ pub(super) async fn write_at_once(
     };
     let mut changes =
         Changes { connection, tables, holder, changes, made: HashMap::new(), made_ready: false };
-    // From here on all is committed, and what fails must not look as if it were not.
+    // Everything is committed from here on, so an error must not look as if it were not.
     let broken = |error: sqlx::Error| sqlx::Error::Protocol(error.to_string());
     changes.note_ended(&rows).map_err(broken)?;
     changes.find_made().await.map_err(broken)?;
@@ -78,7 +78,7 @@ async fn hold(connection: &mut PgConnection, tables: &Tables, holder: &str, jobs
     sql.execute(connection).await.map(drop)
 }
 
-/// Binds the values of rows that are stored.
+/// Binds the values of rows to be stored.
 fn bind_held(sql: Sql, queue: &str, holder: &str, jobs: &[&NewJob]) -> Sql {
     let texts = |of: fn(&NewJob) -> &str| jobs.iter().map(|job| text(of(job))).collect::<Vec<_>>();
     let keys = |of: fn(&NewJob) -> &Option<String>| -> Vec<_> {
@@ -98,7 +98,7 @@ fn bind_held(sql: Sql, queue: &str, holder: &str, jobs: &[&NewJob]) -> Sql {
         .bind(keys(|job| &job.unique))
 }
 
-/// The values of rows that end.
+/// The values of rows to be ended.
 #[derive(Default)]
 struct Ends<'a> {
     ids: Vec<String>,
@@ -150,13 +150,13 @@ impl Changes<'_> {
         Ok(self.results())
     }
 
-    /// Returns what became of each change, and whether jobs are ready now that were not.
+    /// Returns the result of each change, and whether jobs became ready.
     fn results(&self) -> (Vec<Changed>, bool) {
         let of = |change: &Change| self.made.get(&change.id.to_string()).copied().unwrap_or(Changed::Refused);
         (self.changes.iter().map(of).collect(), self.made_ready)
     }
 
-    /// Stores jobs whose own insert is in doubt: a change then finds them, and an insert that arrives late does not.
+    /// Stores jobs whose own insert is in doubt: a change then finds them, and an insert that arrives later changes nothing.
     async fn insert_missing(&mut self) -> Result<()> {
         let missing: Vec<&NewJob> = self.changes.iter().filter_map(|change| change.insert.as_ref()).collect();
         hold(self.connection, self.tables, self.holder, &missing).await
@@ -175,7 +175,7 @@ impl Changes<'_> {
     fn note_ended(&mut self, rows: &[PgRow]) -> Result<()> {
         for row in rows {
             self.made.insert(row.try_get(0)?, Changed::Made);
-            // The next of its serial key may run.
+            // The next job with its serial key may run.
             self.made_ready |= row.try_get::<bool, _>(1)?;
         }
         Ok(())
@@ -290,7 +290,7 @@ impl Changes<'_> {
         Ok(())
     }
 
-    /// Notes changes that found nothing to change because an earlier try has made them.
+    /// Marks changes that found nothing to change because an earlier try has made them.
     async fn find_made(&mut self) -> Result<()> {
         if self.made.len() == self.changes.len() {
             return Ok(());

@@ -1,5 +1,5 @@
-//! A transaction in one trip to the connection's thread. Each trip is two switches of threads (sqlx 0.9), which cost a process of
-//! few requests as much as the statements.
+//! Runs a transaction in one trip to the connection's thread. Each trip switches threads twice (sqlx 0.9), which costs a process
+//! with few requests as much as the statements do.
 
 use std::{
     collections::HashSet,
@@ -19,11 +19,12 @@ use crate::store::interface::{Change, ChangeKind, Changed, Write};
 
 type Result<T> = std::result::Result<T, sqlx::Error>;
 
-/// How long others may be in the way: somewhat less than a transaction may take.
+/// The time limit while others are in the way. It is somewhat less than that of a transaction.
 const BUSY_FOR: Duration = Duration::from_secs(3);
 
-/// The statements of [`STATEMENTS`], and the one that claims keys. The first two parameters are the queue and the holder, the third
-/// the jobs to be held, and each of these has one more. They are named `$4`, because sqlx 0.9 counts what is between `?2` and `?4`, too.
+/// The statements of [`STATEMENTS`], and the one that claims keys. The first two parameters are the queue and the holder, the
+/// third the jobs to be held, and each of these statements has one more. They are named `$4` and so on, because sqlx 0.9 also
+/// counts the numbers between `?2` and `?4`.
 static CHANGES: LazyLock<Vec<String>> = LazyLock::new(|| {
     let statements = STATEMENTS.iter().map(|(sql, _)| *sql).chain([keys::CLAIM]);
     statements
@@ -32,14 +33,14 @@ static CHANGES: LazyLock<Vec<String>> = LazyLock::new(|| {
         .collect()
 });
 
-/// Whether changes can be made in one trip: what one of them finds decides nothing about another statement.
+/// Returns whether changes can be made in one trip: no statement depends on what another one finds.
 pub(super) fn is_one_trip(changes: &[Change]) -> bool {
     changes
         .iter()
         .all(|change| change.children.is_empty() && change.insert.is_none() && !write::has_keys(&change.kind))
 }
 
-/// Does what [`write`](write::write) does. The statements begin and commit the transaction.
+/// Does the same as [`write`](write::write), with statements that begin and commit the transaction themselves.
 pub(super) async fn write_at_once(
     connection: &mut SqliteConnection,
     queue: &str,
@@ -79,14 +80,14 @@ pub(super) async fn write_at_once(
         };
         // An error means that there is no transaction.
         let _ = sqlx::query("ROLLBACK").execute(&mut *connection).await;
-        // It could not begin, or the commit was in the way of others, where the journal is not a WAL. The deadline would not know that
-        // nothing is stored.
+        // The transaction could not begin, or others were in the way of its commit (where the journal is not a WAL). Retry here,
+        // because the deadline could not tell that nothing is stored.
         if !is_busy(&error) || begun.elapsed() > BUSY_FOR {
             return Err(error);
         }
         pause().await;
     };
-    // From here on all is committed, and what fails must not look as if it were not.
+    // Everything is committed from here on, so an error must not look as if it were not.
     let broken = |error: sqlx::Error| sqlx::Error::Protocol(error.to_string());
     let made = rows.iter().map(|row| row.try_get(0)).collect::<Result<HashSet<String>>>().map_err(broken)?;
     let mut changed = Vec::with_capacity(changes.len());

@@ -1,4 +1,4 @@
-//! The statements that list jobs, counts and holders.
+//! Lists jobs, counts and holders.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ use crate::store::{
 
 type Result<T> = std::result::Result<T, sqlx::Error>;
 
-/// The columns of a job, for those who look.
+/// The columns of a job, for callers that inspect the queue.
 macro_rules! columns {
     () => {
         concat!(
@@ -36,7 +36,7 @@ macro_rules! columns {
     };
 }
 
-/// The holder of a job that has one.
+/// The holder of a job, if it has one.
 macro_rules! holder {
     () => {
         " LEFT JOIN defer_holders h ON h.id = j.holder AND j.state IN (0, 2)"
@@ -119,7 +119,7 @@ pub(super) async fn jobs(
     rows.iter().filter_map(|row| job_row(row).transpose()).collect()
 }
 
-/// Returns what a row has. `None` if its id is none: a table that was changed may have such.
+/// Reads a row. `None` if its id is invalid, which is possible if another client has changed the table.
 fn job_row(row: &SqliteRow) -> Result<Option<JobRow>> {
     let bytes = |at: usize| Ok::<_, sqlx::Error>(row.try_get::<Option<Vec<u8>>, _>(at)?.map(text));
     let Ok(id) = row.try_get::<String, _>(0)?.parse() else { return Ok(None) };
@@ -143,7 +143,7 @@ fn job_row(row: &SqliteRow) -> Result<Option<JobRow>> {
     }))
 }
 
-/// How many jobs of each group are due, and how many are not, up to as many as are looked for; and when the first is due.
+/// For each group, counts the jobs that are due and those that are not, up to a limit, and returns when the first is due.
 macro_rules! waiting_of {
     ($of:literal) => {
         concat!(

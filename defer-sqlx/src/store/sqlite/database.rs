@@ -1,4 +1,4 @@
-//! How a connection is opened, and how it begins and ends a transaction.
+//! Opens connections, and begins and ends their transactions.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,10 +11,11 @@ use tokio::sync::Mutex;
 
 use crate::store::connection::{Control, Database};
 
-/// How long SQLite itself waits for a lock. It looks ever more rarely, up to ten times a second, and where others write one
-/// transaction after another it would seldom find the moment between two. So it begins anew, again and again.
+/// The time for which SQLite itself waits for a lock. It tries less and less often, down to ten times a second, so where others
+/// write one transaction after another, it would seldom hit the moment between two. Therefore it gets little time, and is asked
+/// again and again.
 const BUSY_TIMEOUT: Duration = Duration::from_millis(20);
-/// The longest wait between two such tries.
+/// The longest pause between two such tries.
 const LONGEST_PAUSE: Duration = Duration::from_millis(4);
 
 #[derive(Debug)]
@@ -25,13 +26,13 @@ pub(super) struct File {
 }
 
 impl File {
-    /// Creates the database. Its commits survive a power cut.
+    /// Creates the database. Its commits survive a power failure.
     pub(super) fn new(options: SqliteConnectOptions, in_memory: bool) -> Self {
         let options = options
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
-            // In pages: four times SQLite's default, because each checkpoint holds up the commits that wait for it.
+            // In pages. Four times SQLite's default, because each checkpoint delays the commits that wait for it.
             .pragma("wal_autocheckpoint", "4000")
             .busy_timeout(BUSY_TIMEOUT)
             .disable_statement_logging();
@@ -46,7 +47,7 @@ impl Database for File {
         Box::pin(async {
             loop {
                 match SqliteConnection::connect_with(&self.options).await {
-                    // Another process creates the file, or recovers it.
+                    // Another process is creating or recovering the file.
                     Err(error) if is_busy(&error) => pause().await,
                     opened => return opened,
                 }
@@ -60,10 +61,10 @@ impl Database for File {
         statement: Control,
     ) -> BoxFuture<'a, Result<(), sqlx::Error>> {
         let (statement, waits) = match statement {
-            // One that began to read could no longer write once another has written.
+            // A transaction that began with a read could no longer write once another one has written.
             Control::Begin => ("BEGIN IMMEDIATE", true),
             Control::Look => ("BEGIN", false),
-            // Busy only where the journal is not a WAL. The transaction goes on then.
+            // Busy only where the journal is not a WAL. The transaction then continues.
             Control::Commit => ("COMMIT", true),
             Control::Rollback => ("ROLLBACK", false),
         };
@@ -105,12 +106,12 @@ pub(super) async fn pause() {
     tokio::time::sleep(Duration::from_micros(fastrand::u64(0..longest))).await;
 }
 
-/// Returns whether another connection is in the way: `SQLITE_BUSY`, or `SQLITE_LOCKED` where a cache is shared.
+/// Returns whether another connection is in the way: `SQLITE_BUSY`, or `SQLITE_LOCKED` with a shared cache.
 pub(super) fn is_busy(error: &sqlx::Error) -> bool {
     matches!(code(error), 5 | 6)
 }
 
-/// Returns the primary code of an error of SQLite's, and 0 for any other.
+/// Returns the primary code of a SQLite error, and 0 for any other error.
 fn code(error: &sqlx::Error) -> i32 {
     let code = error.as_database_error().and_then(|error| error.code());
     code.and_then(|code| code.parse::<i32>().ok()).unwrap_or_default() & 0xff
@@ -125,7 +126,7 @@ mod tests {
     #[tokio::test]
     async fn commits_are_on_the_disk() -> Result<(), Box<dyn std::error::Error>> {
         let folder = tempfile::tempdir()?;
-        // Whatever the user's options say.
+        // Independent of the user's options.
         let url = format!("sqlite:{}", folder.path().join("jobs.db").display());
         let options = SqliteConnectOptions::from_str(&url)?.synchronous(SqliteSynchronous::Off);
         let mut connection = File::new(options, false).open().await?;

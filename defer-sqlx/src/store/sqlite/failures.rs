@@ -1,4 +1,4 @@
-//! The statements of groups of failed jobs.
+//! Runs the statements about groups of failed jobs.
 
 use defer_core::queue::FailureGroup;
 use sqlx::{Row, SqliteConnection};
@@ -11,7 +11,7 @@ use crate::store::{
 
 type Result<T> = std::result::Result<T, sqlx::Error>;
 
-/// The first line of an error, in the words of the index.
+/// The first line of an error, exactly as the index has it.
 macro_rules! first_line {
     () => {
         "substr(coalesce(error, ''), 1, min(200, instr(coalesce(error, '') || char(10), char(10)) - 1))"
@@ -47,7 +47,7 @@ pub(super) async fn groups(
     Ok(groups)
 }
 
-/// A batch of a group.
+/// A batch of jobs of a group.
 macro_rules! batch {
     () => {
         concat!(
@@ -70,7 +70,7 @@ pub(super) const RETRY: &str = concat!(
     " RETURNING id"
 );
 
-/// Runs a batch of a group again. Returns how many those were.
+/// Runs a batch of a group again. Returns the number of jobs.
 pub(super) async fn retry(
     connection: &mut SqliteConnection,
     queue: &str,
@@ -85,7 +85,7 @@ pub(super) async fn retry(
 
 pub(super) const DISCARD: &str = concat!("DELETE FROM defer_jobs WHERE ", batch!());
 
-/// Deletes a batch of a group. Returns how many those were.
+/// Deletes a batch of a group. Returns the number of jobs.
 pub(super) async fn discard(
     connection: &mut SqliteConnection,
     queue: &str,

@@ -1,4 +1,4 @@
-//! The statements of holders, and of recovery.
+//! Runs the statements about holders and recovery.
 
 use std::collections::HashSet;
 
@@ -13,9 +13,9 @@ use crate::store::{
 
 type Result<T> = std::result::Result<T, sqlx::Error>;
 
-/// How many jobs are recovered in one transaction.
+/// The number of jobs recovered in one transaction.
 const BATCH: usize = 1_000;
-/// The most holders that are listed.
+/// The most holders in a list.
 const MOST_HOLDERS: usize = 100;
 
 pub(super) async fn register(connection: &mut SqliteConnection, queue: &str, holder: &Holder) -> Result<()> {
@@ -43,17 +43,17 @@ pub(super) const OWN: &str = "SELECT id, claim, cancel FROM defer_jobs WHERE sta
 pub(super) const NEXT_HOLDER: &str =
     "SELECT holder FROM defer_jobs WHERE state IN (0, 2) AND holder > ?1 ORDER BY holder LIMIT 1";
 
-/// The condition counts while nobody knows the outcome of the response.
+/// The condition matters as long as the outcome of the response is unknown.
 pub(super) const LEFT: &str = "SELECT id, deaths, CASE WHEN state = 0 AND outcome IS NULL THEN condition ELSE 0 END, status, cancel \
     FROM defer_jobs WHERE state IN (0, 2) AND holder = ?1 LIMIT ?2";
 
-/// Counts a holder up. Returns whether it was there.
+/// Increments a holder's count. Returns whether the holder was found.
 pub(super) async fn count(connection: &mut SqliteConnection, holder: &str) -> Result<bool> {
     let beaten = sqlx::query("UPDATE defer_holders SET beat = beat + 1 WHERE id = ?1").bind(holder);
     Ok(beaten.execute(connection).await?.rows_affected() > 0)
 }
 
-/// Looks around for a holder that has been counted up.
+/// Reads what the tables say, for a holder whose count was incremented.
 pub(super) async fn look(
     connection: &mut SqliteConnection,
     queue: &str,
@@ -80,12 +80,12 @@ pub(super) async fn look(
     Ok(Beat { is_alive, others, own, paused, has_orphans })
 }
 
-/// Returns whether jobs are had by a holder that is not known.
+/// Returns whether an unknown holder has jobs.
 async fn has_orphans(connection: &mut SqliteConnection) -> Result<bool> {
     Ok(!unknown_holders(connection, 1).await?.is_empty())
 }
 
-/// Returns up to so many holders that are not known and have jobs: a step in the index for each that has jobs.
+/// Returns up to `limit` unknown holders that have jobs. Takes one step in the index for each holder that has jobs.
 async fn unknown_holders(connection: &mut SqliteConnection, limit: usize) -> Result<Vec<String>> {
     let known = sqlx::query_scalar("SELECT id FROM defer_holders").fetch_all(&mut *connection).await?;
     let known: HashSet<String> = known.into_iter().collect();
@@ -108,7 +108,7 @@ pub(super) async fn bury(connection: &mut SqliteConnection, holder: &str, count:
     Ok(buried.rows_affected() > 0)
 }
 
-/// Recovers jobs whose holder is not known. Returns whether there may be more.
+/// Recovers jobs of unknown holders. Returns whether there may be more.
 pub(super) async fn recover(connection: &mut SqliteConnection) -> Result<bool> {
     let unknown = unknown_holders(connection, MOST_HOLDERS).await?;
     let mut rows = Vec::new();
@@ -119,7 +119,7 @@ pub(super) async fn recover(connection: &mut SqliteConnection) -> Result<bool> {
     Ok(rows.len() >= BATCH || unknown.len() >= MOST_HOLDERS)
 }
 
-/// Makes ready what a holder that ends has left. Returns whether there may be more; if not, the holder is forgotten.
+/// Makes ready the jobs that an ending holder has left. Returns whether there may be more. If not, the holder is forgotten.
 pub(super) async fn unregister(connection: &mut SqliteConnection, holder: &str) -> Result<bool> {
     let rows = left(connection, holder, BATCH).await?;
     free(connection, &rows, false).await?;
@@ -135,7 +135,7 @@ async fn left(connection: &mut SqliteConnection, holder: &str, limit: usize) -> 
     sqlx::query(LEFT).bind(holder).bind(limit).fetch_all(connection).await
 }
 
-/// Without its holder, so that what that may still say of a job is refused. A job that waits for the first time gets its turn.
+/// Removes the holder, so that its later changes of the job are refused. A job that waits for the first time gets its turn.
 pub(super) const FREE: &str = concat!(
     "UPDATE defer_jobs SET state = c.value ->> 1, deaths = c.value ->> 2, claim = ",
     raised!(),

@@ -1,4 +1,4 @@
-//! The statements that look, and those that a person asks for.
+//! Runs the statements that read, and those that a person asks for.
 
 use std::collections::HashSet;
 
@@ -125,7 +125,7 @@ pub(super) async fn failed(
 
 pub(super) const STATUS: &str = "SELECT state, CAST(error AS BLOB), duplicate_of, claim, CAST(progress AS BLOB) FROM defer_jobs WHERE id = ?1 AND +queue = ?2";
 
-/// The last of those that have replaced each other, from a job (`?1`) on. Nothing if they lead in a circle.
+/// The last job in a chain of replacements that starts with a job (`?1`). No row if the chain is a circle.
 pub(super) const LAST: &str = "WITH RECURSIVE chain (id) AS (SELECT ?1 UNION SELECT j.duplicate_of FROM chain c \
     CROSS JOIN defer_jobs j ON j.id = c.id WHERE +j.queue = ?2 AND j.duplicate_of IS NOT NULL) \
     SELECT c.id FROM chain c WHERE NOT EXISTS (SELECT 1 FROM defer_jobs j WHERE j.id = c.id AND +j.queue = ?2 \
@@ -231,7 +231,7 @@ pub(super) async fn cancel(
     Ok(cancelled)
 }
 
-/// The holder stays: if it says so too, that is no late result.
+/// Keeps the holder: if it reports the cancellation as well, that is not a late result.
 pub(super) const CANCEL: &str = concat!(
     "UPDATE defer_jobs SET state = 6, claim = ",
     raised!(),

@@ -1,4 +1,4 @@
-//! How rows are handed to a statement.
+//! Passes rows to a statement as JSON.
 
 use serde::Serialize;
 

@@ -1,4 +1,4 @@
-//! The statements of unique keys.
+//! The statements about unique keys.
 
 use sqlx::SqliteConnection;
 
@@ -12,7 +12,7 @@ pub(super) const TWIN: &str = "SELECT id FROM defer_jobs WHERE queue = ?1 AND un
 pub(super) const CLAIM: &str = "UPDATE OR IGNORE defer_jobs SET unique_claim = unique_key FROM json_each(?1) AS c \
     WHERE defer_jobs.id = c.value AND +state = 1 AND +unique_key IS NOT NULL AND attempts = 0";
 
-/// Ends the ready job that has claimed a key (`?2`), because another (`?3`), which is ready without a claim, takes its place.
+/// Ends the ready job that has claimed a key (`?2`), because another (`?3`), which is ready without a claim, replaces it.
 pub(super) const REPLACE: &str = concat!(
     "UPDATE defer_jobs SET state = 7, duplicate_of = ?3, unique_claim = NULL, ended = ",
     now!(),
@@ -21,8 +21,8 @@ pub(super) const REPLACE: &str = concat!(
     RETURNING due, coalesce(since, created)"
 );
 
-/// Gives a job (`?1`) the place of one that was due (`?2`) and whose first became ready (`?3`) then, or one of its own. `?4`: how long
-/// a place lasts.
+/// Gives a job (`?1`) the place of a job that was due at `?2` and whose chain of replacements began at `?3`, or a place of its
+/// own if these are `NULL`. `?4` limits how long a place lasts.
 pub(super) const PLACE: &str = concat!(
     "UPDATE defer_jobs SET unique_claim = unique_key, since = coalesce(?3, ",
     now!(),
@@ -31,7 +31,7 @@ pub(super) const PLACE: &str = concat!(
     ") + ?4) END WHERE id = ?1 AND +state = 1 AND unique_claim IS NULL AND attempts = 0"
 );
 
-/// Lets a job that is ready, without a claim, take the place of the one that has claimed its key, if there is one.
+/// Lets a ready job without a claim replace the job that has claimed its key, if there is one.
 pub(super) async fn take_place(
     connection: &mut SqliteConnection,
     queue: &str,
@@ -46,7 +46,7 @@ pub(super) async fn take_place(
     place.execute(connection).await.map(drop)
 }
 
-/// Returns the job that has claimed a key, if that is another than this.
+/// Returns the job that has claimed a key, if it is not this one.
 pub(super) async fn twin(
     connection: &mut SqliteConnection,
     queue: &str,
@@ -56,7 +56,8 @@ pub(super) async fn twin(
     sqlx::query_scalar(TWIN).bind(queue).bind(key).bind(id).fetch_optional(connection).await
 }
 
-/// Lets ready jobs claim their keys. A key that another has claimed stays with that, and a job that had an attempt claims none.
+/// Lets ready jobs claim their keys. A key that another job has claimed stays with that job, and a job that has had an attempt
+/// claims none.
 pub(super) async fn claim_where_free(connection: &mut SqliteConnection, ids: &[String]) -> Result<()> {
     if ids.is_empty() {
         return Ok(());

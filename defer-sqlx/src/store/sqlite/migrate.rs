@@ -1,11 +1,11 @@
-//! How the tables are created.
+//! Creates the tables.
 
 use sqlx::{Row, SqliteConnection};
 
 use super::database::File;
 use crate::{error::Error, store::connection::Line};
 
-/// The migrations, in their order. Later ones only add.
+/// The migrations, in order. Later ones only add.
 const MIGRATIONS: [(i64, &str); 4] = [
     (1, include_str!("../../../migrations/sqlite/0001_jobs.sql")),
     (2, include_str!("../../../migrations/sqlite/0002_progress.sql")),
@@ -13,7 +13,7 @@ const MIGRATIONS: [(i64, &str); 4] = [
     (4, include_str!("../../../migrations/sqlite/0004_replace.sql")),
 ];
 
-/// Creates the tables that are missing, in one transaction. Locks nothing if none is.
+/// Creates missing tables, in one transaction. Locks nothing if none is missing.
 pub(super) async fn migrate(line: &Line<File>, migrate: bool) -> Result<(), Error> {
     let store = |error: crate::store::StoreError| Error::Store(error.into());
     let applied = line.look(|connection| Box::pin(applied(connection))).await.map_err(store)?;
@@ -32,7 +32,7 @@ async fn apply(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     let sql = "CREATE TABLE IF NOT EXISTS defer_migrations (version INTEGER PRIMARY KEY, \
                applied TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP) STRICT";
     sqlx::raw_sql(sql).execute(&mut *connection).await?;
-    // Another process may have been quicker.
+    // Another process may have been faster.
     let done = applied(connection).await?;
     for (version, sql) in MIGRATIONS.into_iter().skip(done) {
         sqlx::raw_sql(sql).execute(&mut *connection).await?;
@@ -42,7 +42,7 @@ async fn apply(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
-/// Returns how many migrations were applied. A newer version of this crate may have applied more.
+/// Returns the number of applied migrations. A newer version of this crate may have applied more.
 async fn applied(connection: &mut SqliteConnection) -> Result<usize, sqlx::Error> {
     let exists = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'defer_migrations'";
     let exists: i64 = sqlx::query(exists).fetch_one(&mut *connection).await?.try_get(0)?;

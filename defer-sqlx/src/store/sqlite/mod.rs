@@ -6,15 +6,15 @@
 //! | `migrate` | how the tables are created |
 //! | `store` | which transaction runs on which connection |
 //! | `write` | the statements that hold and change jobs |
-//! | `at_once` | that these are one trip to the connection's thread |
-//! | `push` | the statements that store jobs which anyone may take |
-//! | `keys` | the statements of unique keys |
+//! | `at_once` | how these take one trip to the connection's thread |
+//! | `push` | the statements that store jobs for any worker |
+//! | `keys` | the statements about unique keys |
 //! | `take` | the statements that find due jobs |
-//! | `starts` | the statements of jobs that may start only so often |
-//! | `holders` | the statements of holders, and of recovery |
-//! | `inspect` | the statements that look, and those that a person asks for |
+//! | `starts` | the statements about jobs whose starts are limited |
+//! | `holders` | the statements about holders and recovery |
+//! | `inspect` | the statements that read, and those that a person asks for |
 //! | `browse` | the statements that list jobs, counts and holders |
-//! | `failures` | the statements of groups of failed jobs |
+//! | `failures` | the statements about groups of failed jobs |
 
 mod at_once;
 mod browse;
@@ -33,7 +33,8 @@ mod write;
 
 pub(crate) use self::store::Sqlite;
 
-/// The time, in milliseconds. Known to every SQLite, unlike `unixepoch('subsec')`, and the same throughout a statement.
+/// The current time, in milliseconds. Every SQLite version has this function, unlike `unixepoch('subsec')`. It returns the same
+/// time throughout a statement.
 macro_rules! now {
     () => {
         "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
@@ -41,7 +42,7 @@ macro_rules! now {
 }
 use now;
 
-/// A claim that is raised, though a stranger may have stored the highest one.
+/// An incremented claim, which does not overflow even if another client has stored the highest one.
 macro_rules! raised {
     () => {
         "min(claim + 1, 9007199254740991)"
@@ -49,7 +50,7 @@ macro_rules! raised {
 }
 use raised;
 
-/// The turn of a row that becomes ready now, with this serial key in this queue: behind all that are there. `now` is a column.
+/// The turn of a row that becomes ready now, with this serial key in this queue: behind all existing ones. `now` is a column.
 macro_rules! turn {
     ($queue:literal, $key:literal) => {
         concat!(

@@ -1,4 +1,4 @@
-//! The statements that store jobs which anyone may take.
+//! The statements that store jobs for any worker.
 
 use defer_core::JobId;
 use sqlx::SqliteConnection;
@@ -19,7 +19,8 @@ pub(super) const PUSH: &str = concat!(
     " AS now) WHERE true ON CONFLICT (id) DO NOTHING"
 );
 
-/// A job that is stored already stays as it is, and is told again of its twin. One that will take another's place (`?10`) has none.
+/// Leaves a job that is already stored unchanged, and returns its twin again. A job that will replace another (`?10`) has no
+/// twin.
 pub(super) const PUSH_WITH_KEYS: &str = concat!(
     "INSERT INTO defer_jobs (id, queue, name, payload, metadata, priority, due, serial_key, unique_key, turn, ",
     "created, unique_claim, state, duplicate_of, ended, throttle_key, throttle_every) ",
@@ -32,7 +33,7 @@ pub(super) const PUSH_WITH_KEYS: &str = concat!(
     "ON CONFLICT (id) DO UPDATE SET id = id RETURNING duplicate_of"
 );
 
-/// Stores jobs that anyone may take. Those without keys by one statement, and the others one by one, in their order.
+/// Stores jobs for any worker: those without keys with one statement, and the others one by one, in order.
 pub(super) async fn push(
     connection: &mut SqliteConnection,
     queue: &str,

@@ -1,4 +1,4 @@
-//! The statements of jobs that may start only so often.
+//! The statements about jobs whose starts are limited.
 
 use std::collections::HashSet;
 
@@ -9,8 +9,8 @@ use crate::store::{interface::Taken, state::DUPLICATE};
 
 type Result<T> = std::result::Result<T, sqlx::Error>;
 
-/// Whether a job (`excluded`) may start, as far as the last start of its key goes. Where the clock was put back, that may be in the
-/// future.
+/// Tests whether the last start with the key of a job (`excluded`) allows it to start. After the clock was set back, the last
+/// start may be in the future.
 macro_rules! may_start {
     () => {
         "(id = excluded.id OR until <= excluded.started \
@@ -18,7 +18,7 @@ macro_rules! may_start {
     };
 }
 
-/// Notes the start of these jobs (`?2`, a JSON array in their order), where it may be: the first of each key.
+/// Notes the start of these jobs (`?2`, a JSON array, in order) where it is allowed: the first job of each key.
 pub(super) const START: &str = concat!(
     "INSERT INTO defer_starts (queue, key, id, started, until) SELECT j.queue, j.throttle_key, j.id, ",
     now!(),
@@ -34,7 +34,7 @@ pub(super) const START: &str = concat!(
     " THEN max(until, excluded.until) ELSE until END"
 );
 
-/// Ends those of these jobs (`?2`) that may not start, as duplicates of the one that did.
+/// Ends those of these jobs (`?2`) that may not start, as duplicates of the job that did.
 pub(super) const LEAVE_OUT: &str = concat!(
     "UPDATE defer_jobs SET throttle_key = NULL, state = CASE WHEN s.id = defer_jobs.id THEN state ELSE 7 END, ",
     "duplicate_of = CASE WHEN s.id = defer_jobs.id THEN duplicate_of ELSE s.id END, ended = CASE WHEN s.id = defer_jobs.id ",
@@ -50,7 +50,7 @@ pub(super) const FORGET: &str = concat!(
     " LIMIT ?2)"
 );
 
-/// Leaves those of the jobs out that were just taken and would start too soon after another.
+/// Drops those of the just taken jobs that would start too soon after another.
 pub(super) async fn leave_out(
     connection: &mut SqliteConnection,
     queue: &str,
@@ -71,7 +71,7 @@ pub(super) async fn leave_out(
     Ok(taken)
 }
 
-/// Forgets starts that no job counts any more. Returns whether there may be more.
+/// Forgets starts that no longer matter. Returns whether there may be more.
 pub(super) async fn forget(connection: &mut SqliteConnection, queue: &str, limit: i64) -> Result<bool> {
     let forgotten = sqlx::query(FORGET).bind(queue).bind(limit).execute(connection).await?;
     Ok(i64::try_from(forgotten.rows_affected()).unwrap_or(limit) >= limit)

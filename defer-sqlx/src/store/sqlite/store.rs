@@ -1,4 +1,4 @@
-//! Which transaction runs on which connection.
+//! Runs each transaction on one of the connections.
 
 use std::{
     fmt,
@@ -27,23 +27,23 @@ use crate::{
     },
 };
 
-/// Jobs in an SQLite file, or in memory.
+/// Jobs in a SQLite file, or in memory.
 pub(crate) struct Sqlite {
     queue: Arc<str>,
     file: Arc<File>,
     writer: Line<File>,
-    /// Looks, so that nobody who looks holds up what is written.
+    /// For reads, so that they do not delay writes.
     reader: Line<File>,
     beats: Line<File>,
-    /// The last look for due jobs found as many as it was for.
+    /// The last search for due jobs found as many as it asked for.
     has_more: AtomicBool,
-    /// From which serial key on the next look behind a crowd goes.
+    /// The serial key from which the next search behind a crowd starts.
     from_key: Arc<Mutex<String>>,
 }
 
 impl Sqlite {
-    /// Opens a file, and creates it and the tables where they are missing. `in_memory` tells that there is no file: all
-    /// transactions then share one connection.
+    /// Opens a file, and creates the file and the tables where they are missing. With `in_memory` there is no file, and all
+    /// transactions share one connection.
     pub(crate) async fn connect(
         options: SqliteConnectOptions,
         in_memory: bool,
@@ -108,7 +108,7 @@ impl Store for Sqlite {
             let is_alive: Stored<'_, bool> =
                 run!(self.beats, |connection| holders::count(connection, &beaten));
             let is_alive = is_alive.await?;
-            // On a connection of its own, so that writers do not wait for it.
+            // On a connection of its own, so that writers do not have to wait for it.
             let around: Stored<'_, Beat> =
                 look!(self.beats, |connection| holders::look(connection, &queue, &holder, is_alive));
             around.await
@@ -132,7 +132,7 @@ impl Store for Sqlite {
                 match more.await {
                     Ok(true) => {}
                     Ok(false) => return Ok(()),
-                    // The only connection is gone, perhaps with the holder's last beat, and with it all jobs.
+                    // The only connection is gone, perhaps with the holder's last beat, and all jobs with it.
                     Err(_) if self.file.is_only_connection() => return Ok(()),
                     Err(error) => return Err(error),
                 }
@@ -147,7 +147,7 @@ impl Store for Sqlite {
         changes: &'a [Change],
     ) -> Stored<'a, Vec<Changed>> {
         let input = Write::new(holder, held, changes);
-        // A database in memory has one connection, which nothing may leave in a transaction.
+        // A database in memory has only one connection, which must never be left in a transaction.
         if self.file.is_only_connection() || !at_once::is_one_trip(&input.changes) {
             return self.write_in_transaction(input);
         }
@@ -173,7 +173,7 @@ impl Store for Sqlite {
         Box::pin(async move {
             let (looked_for, from) = (names.clone(), self.from_key.clone());
             if !self.has_more.swap(false, Ordering::Relaxed) {
-                // A worker that waits must not be in the way of those that write.
+                // A waiting worker must not get in the way of writers.
                 let is_due: Stored<'_, bool> =
                     look!(self.reader, |connection| take::is_due(connection, &of, &looked_for));
                 if !is_due.await? {

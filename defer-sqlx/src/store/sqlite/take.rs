@@ -9,8 +9,8 @@ use crate::store::interface::Taken;
 
 type Result<T> = std::result::Result<T, sqlx::Error>;
 
-/// The groups of the jobs of one name and priority that wait, of these names (`?2`, a JSON array) without those that are paused:
-/// a step in an index for each, however many jobs it has.
+/// The groups of waiting jobs with one name and priority, for these names (`?2`, a JSON array) without the paused ones. Finding a
+/// group takes one step in an index, however many jobs it has.
 macro_rules! groups {
     ($table:literal, $of:literal) => {
         concat!(
@@ -29,8 +29,8 @@ macro_rules! groups {
     };
 }
 
-/// The due jobs of each group, the longest due first, and no more than are looked for. Of those with a serial key only the first of
-/// each key among the first thousand of a group, and only if nothing of its key is in its way.
+/// The due jobs of each group, longest due first, up to the limit. Of the jobs with a serial key, only the first of each key
+/// among the first thousand of a group, and only if no other job with its key is in the way.
 macro_rules! due {
     () => {
         concat!(
@@ -58,8 +58,8 @@ macro_rules! due {
     };
 }
 
-/// Whether nothing of its serial key is in the way of a row of this table: one that runs, or that became ready before and is due or
-/// between two attempts, unless it is paused.
+/// Tests whether a row of this table may run, as far as its serial key goes: no other row with that key runs, or became ready
+/// earlier and is due or between two attempts, unless it is paused.
 macro_rules! in_turn {
     ($row:literal) => {
         concat!(
@@ -103,7 +103,7 @@ macro_rules! take {
 
 pub(super) const TAKE: &str = take!(due!(), "SELECT id FROM due ORDER BY priority DESC, due, id LIMIT ?3");
 
-/// Whether a group has a thousand due jobs with serial keys: what can be taken may be behind those.
+/// Tests whether a group has a thousand due jobs with serial keys, because jobs that can be taken may be behind those.
 macro_rules! is_crowded {
     () => {
         concat!(
@@ -121,7 +121,7 @@ pub(super) const IS_CROWDED: &str =
 pub(super) const IS_DUE: &str =
     concat!("WITH RECURSIVE ", due!(), " SELECT EXISTS (SELECT 1 FROM due) OR ", is_crowded!());
 
-/// When the first job of each group is due.
+/// The time at which the first job of each group is due.
 macro_rules! first_of {
     ($table:literal, $of:literal) => {
         concat!(
@@ -148,7 +148,7 @@ pub(super) const NEXT_DUE: &str = concat!(
     ")"
 );
 
-/// A thousand serial keys of jobs that wait or run, from one (`?5`) on.
+/// A thousand serial keys of waiting or running jobs, after a given one (`?5`).
 macro_rules! keys {
     () => {
         concat!(
@@ -160,7 +160,7 @@ macro_rules! keys {
     };
 }
 
-/// The last of these keys, or nothing if there are no more.
+/// The last of these keys, or nothing if there are fewer than a thousand.
 pub(super) const LAST_KEY: &str = concat!(
     "WITH RECURSIVE ",
     keys!(),
@@ -181,8 +181,8 @@ pub(super) const TAKE_OF_KEYS: &str = take!(
     concat!("SELECT id FROM head h WHERE ", in_turn!("h"), " ORDER BY priority DESC, due, id LIMIT ?3")
 );
 
-/// Takes up to this many due jobs of these names. Looks for those behind a crowd from this serial key on, and then sets it to where
-/// the next look goes on. Returns how many were left out, too: others may be due behind those.
+/// Takes up to this many due jobs with these names. A search behind a crowd starts at this serial key, and sets it to where the
+/// next search starts. Also returns how many jobs were dropped: others may be due behind those.
 pub(super) async fn take(
     connection: &mut SqliteConnection,
     queue: &str,
@@ -212,7 +212,7 @@ async fn is_crowded(connection: &mut SqliteConnection, queue: &str, names: &str)
     sqlx::query_scalar(IS_CROWDED).bind(queue).bind(names).fetch_one(connection).await
 }
 
-/// Takes jobs by a statement. Returns how many were left out, too.
+/// Takes jobs with a statement. Also returns how many were dropped.
 async fn take_with(
     sql: &'static str,
     connection: &mut SqliteConnection,
@@ -236,13 +236,13 @@ async fn take_with(
     Ok((taken, left_out))
 }
 
-/// Returns whether a job of these names can be taken, or may be.
+/// Returns whether a job with one of these names can be taken, or may be.
 pub(super) async fn is_due(connection: &mut SqliteConnection, queue: &str, names: &[String]) -> Result<bool> {
     let names = json(&names)?;
     sqlx::query_scalar(IS_DUE).bind(queue).bind(names).bind(1_i64).fetch_one(connection).await
 }
 
-/// Returns how long until the next job of these names is due, in milliseconds.
+/// Returns the time until the next job with one of these names is due, in milliseconds.
 pub(super) async fn next_due(
     connection: &mut SqliteConnection,
     queue: &str,
@@ -251,7 +251,7 @@ pub(super) async fn next_due(
     sqlx::query_scalar(NEXT_DUE).bind(queue).bind(json(&names)?).fetch_one(connection).await
 }
 
-/// Returns what a row has, and its place among others: the highest priority first, and then the longest due.
+/// Reads a row, and its position among others: by the highest priority, and then by the longest time due.
 fn taken(row: &SqliteRow) -> Result<((i64, i64), Taken)> {
     let order: (i64, i64) = (-row.try_get::<i64, _>(10)?, row.try_get(11)?);
     let status: Option<i64> = row.try_get(7)?;
@@ -272,18 +272,19 @@ fn taken(row: &SqliteRow) -> Result<((i64, i64), Taken)> {
     Ok((order, taken))
 }
 
-/// Returns a text. Another client may have stored bytes that are none: SQLite does not check.
+/// Converts bytes to text. They may be invalid if another client has stored them, because SQLite does not check.
 pub(super) fn text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
-/// Jobs of one name that are ready, and when the first is due.
+/// Ready jobs with one name, and when the first is due.
 pub(super) struct Group {
     pub(super) name: String,
     pub(super) due: i64,
 }
 
-/// The groups of the jobs of one name and priority that wait, of all names: a step in an index for each, however many jobs it has.
+/// The groups of waiting jobs with one name and priority, for all names. Finding a group takes one step in an index, however many
+/// jobs it has.
 macro_rules! all_groups {
     ($names:literal, $table:literal, $of:literal) => {
         concat!(
@@ -329,7 +330,8 @@ macro_rules! groups_of {
 /// For jobs without and with a serial key.
 pub(super) const GROUPS: [&str; 2] = [groups_of!("serial_key IS NULL"), groups_of!("serial_key IS NOT NULL")];
 
-/// Returns the groups of ready jobs of a queue: some steps in an index for each, however many jobs it has. One name may have two.
+/// Returns the groups of ready jobs of a queue. Finding a group takes a few steps in an index, however many jobs it has. A name
+/// may have two groups.
 pub(super) async fn groups(connection: &mut SqliteConnection, queue: &str) -> Result<Vec<Group>> {
     let mut groups = Vec::new();
     for sql in GROUPS {

@@ -13,7 +13,7 @@ use crate::store::{
 
 type Result<T> = std::result::Result<T, sqlx::Error>;
 
-/// `WHERE true` tells the conflict clause from a join's.
+/// `WHERE true` keeps SQLite from reading the conflict clause as that of a join.
 pub(super) const HOLD: &str = concat!(
     "INSERT INTO defer_jobs (queue, holder, state, claim, due, turn, created, id, name, payload, metadata, priority, ",
     "condition, status, serial_key, unique_key) SELECT ?1, ?2, 0, 1, now, now, now, value ->> 0, value ->> 1, ",
@@ -23,8 +23,8 @@ pub(super) const HOLD: &str = concat!(
     " AS now) WHERE true ON CONFLICT (id) DO NOTHING"
 );
 
-/// A statement that changes those jobs of a JSON array (`?1`) that a holder (`?2`) has under their claims. Its `+` keep SQLite from
-/// looking at all that the holder has for each of them.
+/// A statement that changes the jobs of a JSON array (`?1`) that a holder (`?2`) has under their claims. Each `+` keeps SQLite
+/// from looking at all of the holder's jobs for each of them.
 macro_rules! change {
     ($set:expr) => {
         concat!(
@@ -54,7 +54,8 @@ pub(super) const RETRY: &str = change!(concat!(
     "ended = CASE cancel WHEN 0 THEN NULL ELSE now END"
 ));
 
-/// The new state of a job that is given back: cancelled if that was asked for; if its condition was not asked, its status decides.
+/// The new state of a job that is given back: cancelled if that was asked for. If its condition was not evaluated, its status
+/// decides.
 macro_rules! given_back {
     ($outcome:literal) => {
         concat!(
@@ -65,7 +66,7 @@ macro_rules! given_back {
     };
 }
 
-/// The error of a job that becomes that.
+/// The error of a job that gets this state.
 macro_rules! error_of_given_back {
     ($outcome:literal) => {
         concat!(
@@ -88,7 +89,7 @@ pub(super) const READY: &str = change!(concat!(
     " WHEN 1 THEN NULL ELSE now END"
 ));
 
-/// Changes one job, which has a twin (`?5`) or not, or will take its place (`?10`). A job that a worker gives back keeps its turn.
+/// Changes one job, which may have a twin (`?5`) or may replace its twin (`?10`). A job that a worker gives back keeps its turn.
 pub(super) const READY_WITH_KEYS: &str = concat!(
     "UPDATE defer_jobs SET state = CASE WHEN becomes = 1 AND ?5 IS NOT NULL THEN 7 ELSE becomes END, ",
     "duplicate_of = CASE becomes WHEN 1 THEN ?5 END, claim = CASE WHEN becomes = 1 AND ?5 IS NOT NULL THEN claim ELSE ",
@@ -110,7 +111,7 @@ pub(super) const READY_WITH_KEYS: &str = concat!(
 
 pub(super) const FIND: &str = "SELECT state, holder, claim, duplicate_of FROM defer_jobs WHERE id = ?1";
 
-/// Stores jobs that a holder holds, and makes changes.
+/// Stores held jobs of a holder, and makes changes.
 pub(super) async fn write(
     connection: &mut SqliteConnection,
     queue: &str,
@@ -123,7 +124,7 @@ pub(super) async fn write(
     Ok(changed)
 }
 
-/// One statement, however many jobs there are: each is a trip to the connection's thread (sqlx 0.9).
+/// Uses one statement for all jobs, because each statement is a trip to the connection's thread (sqlx 0.9).
 async fn hold(connection: &mut SqliteConnection, queue: &str, holder: &str, jobs: &[&NewJob]) -> Result<()> {
     if jobs.is_empty() {
         return Ok(());
@@ -132,7 +133,7 @@ async fn hold(connection: &mut SqliteConnection, queue: &str, holder: &str, jobs
     sqlx::query(HOLD).bind(queue).bind(holder).bind(rows).execute(connection).await.map(drop)
 }
 
-/// Returns what [`HOLD`] takes of jobs.
+/// Converts jobs to the parameter of [`HOLD`].
 pub(super) fn rows_of<'a>(jobs: impl Iterator<Item = &'a NewJob>) -> Result<String> {
     let row = |job: &NewJob| {
         let NewJob { id, priority, condition, status, serial, unique, .. } = job;
@@ -159,7 +160,7 @@ impl Changes<'_> {
         for (sql, row) in STATEMENTS {
             self.make_with(sql, row, &mut changed).await?;
         }
-        // Those with keys one by one, in their order.
+        // Changes with keys are made one by one, in order.
         for (change, changed) in self.changes.iter().zip(&mut changed) {
             if has_keys(&change.kind) {
                 *changed = self.make_ready(change).await?;
@@ -175,13 +176,13 @@ impl Changes<'_> {
         Ok(all)
     }
 
-    /// Stores jobs whose own insert is in doubt: a change then finds them, and an insert that arrives late does not.
+    /// Stores jobs whose own insert is in doubt: a change then finds them, and an insert that arrives later changes nothing.
     async fn insert_missing(&mut self) -> Result<()> {
         let missing: Vec<&NewJob> = self.changes.iter().filter_map(|change| change.insert.as_ref()).collect();
         hold(self.connection, self.queue, self.holder, &missing).await
     }
 
-    /// Makes those changes that a statement is for.
+    /// Makes the changes that a statement is for.
     async fn make_with(
         &mut self,
         sql: &'static str,
@@ -255,7 +256,7 @@ impl Changes<'_> {
         }))
     }
 
-    /// Returns what became of a change that found nothing to change: an earlier try may have made it.
+    /// Returns the result of a change that found nothing to change. An earlier try may have made it.
     pub(super) async fn found(&mut self, change: &Change) -> Result<Changed> {
         if let Some(row) = self.find(change.id).await? {
             let found = state::Found {
@@ -280,10 +281,10 @@ impl Changes<'_> {
     }
 }
 
-/// Returns what a statement takes of a change that it is for, as JSON.
+/// Converts a change to the parameter of a statement, as JSON. `None` if the statement is not for that change.
 pub(super) type Parameters = fn(&Change) -> Option<Result<String>>;
 
-/// Statements for changes of many jobs, and what they take of those that they are for.
+/// Statements that change many jobs, each with the parameters of the changes that it is for.
 pub(super) const STATEMENTS: [(&str, Parameters); 5] = [
     (END, |change| {
         let ChangeKind::End(end) = &change.kind else { return None };
@@ -314,7 +315,7 @@ pub(super) fn has_keys(kind: &ChangeKind) -> bool {
     serial.is_some() || unique.is_some() || throttle.is_some()
 }
 
-/// Joins values to a JSON array.
+/// Joins values into a JSON array.
 pub(super) fn array(values: impl Iterator<Item = Result<String>>) -> Result<String> {
     let mut array = String::from("[");
     for value in values {

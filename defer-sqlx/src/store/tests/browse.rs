@@ -1,4 +1,4 @@
-//! The views of a person.
+//! Tests of the views that a person looks at.
 
 use std::collections::BTreeMap;
 
@@ -109,7 +109,7 @@ pub(crate) async fn jobs_are_listed_by_when_they_are_due(Place { a, b, other }: 
     assert_eq!(list(&b, JobFilter::Delayed, 3).await, in_order[..3]);
     assert_eq!(list(&b, JobFilter::Running, 9).await, []);
 
-    // Those of every process.
+    // Includes those of every process.
     let second = register(&b).await;
     let held = job("Mail");
     b.write(&second, std::slice::from_ref(&held), &[]).await.unwrap();
@@ -121,7 +121,7 @@ pub(crate) async fn jobs_are_listed_by_when_they_are_due(Place { a, b, other }: 
     assert_eq!(list(&other, JobFilter::Running, 9).await, []);
 }
 
-/// Ends jobs of a name with an error each.
+/// Takes and fails jobs with a name, one for each error.
 async fn fail(store: &Arc<dyn Store>, holder: &HolderId, name: &str, errors: &[&str]) -> Vec<NewJob> {
     let jobs: Vec<NewJob> = errors.iter().map(|_| job(name)).collect();
     store.write(holder, &jobs, &[]).await.unwrap();
@@ -157,7 +157,7 @@ pub(crate) async fn failures_are_grouped_by_name_and_first_line(Place { a, b, ot
     assert_eq!(other.failures(9).await.unwrap(), []);
 }
 
-/// All that failed so far.
+/// All jobs that have failed so far.
 async fn failures(store: &Arc<dyn Store>, name: &str, error: &str) -> Failures {
     Failures { name: name.to_owned(), error: error.to_owned(), until: store.now().await.unwrap() }
 }
@@ -182,7 +182,7 @@ pub(crate) async fn a_group_of_failures_is_run_again_and_no_other(Place { a, b, 
     assert_eq!(b.retry_some(failures(&b, "Mail", "").await).await.unwrap(), 1, "one without an error");
     assert_eq!(look(&b, &late[0]).await.state, QueuedState::Failed);
 
-    // Keys are claimed where they are free.
+    // A key is claimed only if it is free.
     let keyed = NewJob { unique: Some("k".to_owned()), ..job("Key") };
     a.push(std::slice::from_ref(&keyed)).await.unwrap();
     let taken = take_one(&a, &holder, "Key").await;

@@ -1,4 +1,4 @@
-//! Holding jobs, and changing them.
+//! Tests of holding and changing jobs.
 
 use defer_core::JobStatus;
 
@@ -121,7 +121,7 @@ pub(crate) async fn a_repeated_end_is_made_once(Place { a, .. }: Place) {
     for _ in 0..2 {
         assert_eq!(write_one(&a, &holder, again(&end)).await, Changed::Made);
     }
-    // Another end is another change.
+    // A different end is a different change.
     let other = Change { again: true, ..change(&job, 1, done()) };
     assert_eq!(write_one(&a, &holder, other).await, Changed::Refused);
     assert_eq!(a.status(job.id).await.unwrap(), Some(JobStatus::failed("x")));
@@ -140,7 +140,7 @@ pub(crate) async fn a_repeated_retry_is_made_once(Place { a, .. }: Place) {
         (3, 1),
         "the claim was raised once by the retry, and once by the take"
     );
-    // The job is this holder's again, under another claim.
+    // This holder has the job again, under another claim.
     assert_eq!(write_one(&a, &holder, change(&job, 1, done())).await, Changed::Refused);
     assert_eq!(write_one(&a, &holder, change(&job, 3, done())).await, Changed::Made);
 }
@@ -162,7 +162,7 @@ pub(crate) async fn a_repeated_ready_is_made_once(Place { a, .. }: Place) {
 pub(crate) async fn a_repeated_change_is_refused_once_others_recovered_the_job(place: Place) {
     let (a, b) = (&place.a, &place.b);
     let other = register(b).await;
-    // The job waits, or another has it, or it has ended there: the first try was never stored.
+    // The job is waiting, another process has it, or it has ended there: the first try was never stored.
     for stage in 0..3 {
         let stalled = register(a).await;
         let jobs: Vec<NewJob> = (0..2).map(|_| job("Mail")).collect();
@@ -217,7 +217,7 @@ pub(crate) async fn a_job_whose_insert_is_in_doubt_is_stored_by_its_change(Place
         assert_eq!(write_one(&a, &holder, in_doubt.clone()).await, Changed::Made);
         assert_eq!(a.status(job.id).await.unwrap(), Some(status.clone()));
         assert!(a.status(child.id).await.unwrap().is_some());
-        // The insert comes late, and the change is repeated.
+        // The insert arrives late, and the change is repeated.
         a.write(&holder, std::slice::from_ref(&job), &[]).await.unwrap();
         assert_eq!(write_one(&a, &holder, again(&in_doubt)).await, Changed::Made);
         assert_eq!(a.status(job.id).await.unwrap(), Some(status));
@@ -255,7 +255,7 @@ pub(crate) async fn children_are_stored_with_the_change_and_only_with_it(Place {
     assert_eq!(own.len(), 3);
     assert!(own.iter().all(|own| own.claim == 1));
     assert_eq!(a.status(children[1].id).await.unwrap(), None, "its change was refused");
-    // They are this holder's.
+    // This holder has the children.
     assert_eq!(write_one(&a, &holder, change(&children[0], 1, done())).await, Changed::Made);
 }
 
@@ -265,7 +265,7 @@ pub(crate) async fn children_of_a_repeated_change_tell_that_it_was_made(Place { 
     a.write(&holder, std::slice::from_ref(&job), &[]).await.unwrap();
     let made = Change { children: vec![child.clone()], ..change(&job, 1, retry(0)) };
     assert_eq!(write_one(&a, &holder, made.clone()).await, Changed::Made);
-    // Others have taken the job since.
+    // Another process has taken the job since.
     take_one(&b, &other, "Mail").await;
     assert_eq!(write_one(&a, &holder, again(&made)).await, Changed::Made);
     let own = a.beat(holder).await.unwrap().own;
@@ -319,7 +319,7 @@ pub(crate) async fn a_job_that_is_given_back_has_no_attempt_more(Place { a, b, .
     assert_eq!(write_one(&a, &holder, change(&job, taken.claim, kind)).await, Changed::Made);
     let taken = take_one(&b, &other, "Mail").await;
     assert_eq!((taken.attempts, taken.outcome.as_deref()), (0, Some(&*outcome)));
-    // The next holder to give it back does not know the response.
+    // The next holder that gives it back does not know the response.
     assert_eq!(write_one(&b, &other, change(&job, taken.claim, ready(0))).await, Changed::Made);
     assert_eq!(take_one(&a, &holder, "Mail").await.outcome, Some(outcome));
 }
@@ -354,7 +354,7 @@ pub(crate) async fn a_job_that_is_given_back_before_its_condition_was_asked_is_j
         with(2, None),
     ];
     a.write(&holder, &jobs, &[]).await.unwrap();
-    // A holder that knows the outcome has asked.
+    // A holder that knows the outcome has evaluated the condition.
     let asked = ChangeKind::Ready {
         delay: 0,
         serial: None,
@@ -391,7 +391,7 @@ pub(crate) async fn a_job_that_was_asked_to_stop_does_not_wait_for_another_attem
         assert_eq!(write_one(&a, &holder, again(&made)).await, Changed::Made);
     }
     take_none(&b, &holder, "Mail").await;
-    // It claims no key.
+    // It has not claimed a key.
     assert_eq!(b.push(&[unique("Mail", "k"), serial("Mail", "k")]).await.unwrap(), [None, None]);
     assert_eq!(take(&b, &holder, &["Mail"], 9).await.len(), 2);
 }

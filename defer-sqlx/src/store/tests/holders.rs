@@ -1,4 +1,4 @@
-//! Holders, their deaths, and what becomes of their jobs.
+//! Tests of holders, their deaths, and the fate of their jobs.
 
 use std::collections::HashSet;
 
@@ -115,7 +115,7 @@ pub(crate) async fn after_a_crash_the_status_judges_the_condition(place: Place) 
 
 pub(crate) async fn a_second_death_delays_a_job(place: Place) {
     let (a, b) = (&place.a, &place.b);
-    // By chance some delays are short: of many jobs some wait.
+    // Some delays are short by chance, but among many jobs some have to wait.
     let jobs: Vec<NewJob> = (0..20).map(|_| job("Mail")).collect();
     a.push(&jobs).await.unwrap();
     let other = register(b).await;
@@ -147,7 +147,7 @@ pub(crate) async fn two_processes_recover_each_job_once(Place { a, b, .. }: Plac
     assert!(b.bury(holder, 0).await.unwrap());
     let recover = |store: Arc<dyn Store>| async move { while store.recover().await.unwrap() {} };
     tokio::join!(recover(a.clone()), recover(b.clone()), recover(a.clone()), recover(b.clone()));
-    // One that was skipped because another recovered it is recovered by now.
+    // A job that was skipped because another process was recovering it is recovered by now.
     while a.recover().await.unwrap() {}
     let other = register(&b).await;
     let taken = take(&b, &other, &["Mail"], 1_000).await;
@@ -162,7 +162,7 @@ pub(crate) async fn a_holder_that_leaves_gives_back_what_it_has(Place { a, b, ..
     a.write(&holder, &held, &[]).await.unwrap();
     let pushed = job("Mail");
     for _ in 0..3 {
-        // No death: each time it is due at once.
+        // This is not a death, so the job is due immediately each time.
         a.push(std::slice::from_ref(&pushed)).await.unwrap();
         let leaves = register(&a).await;
         take_one(&a, &leaves, "Mail").await;

@@ -1,4 +1,4 @@
-//! The operations that a person asks for.
+//! Tests of the operations that a person asks for.
 
 use defer_core::JobStatus;
 
@@ -43,13 +43,13 @@ pub(crate) async fn progress_is_that_of_the_attempt_that_has_the_job(Place { a, 
     assert_eq!(write_one(&a, &holder, change(&job("Mail"), 1, says("2"))).await, Changed::Refused);
     assert_eq!(status(&pushed).await, is(json));
 
-    // Between two attempts, and at the next, there is none.
+    // There is no progress between two attempts, nor at the start of the next one.
     write_one(&a, &holder, change(&pushed, taken.claim, retry(0))).await;
     assert_eq!(status(&pushed).await, JobStatus::Pending);
     let again = take_one(&a, &holder, "Mail").await;
     assert_eq!(status(&pushed).await, JobStatus::Running);
     assert_eq!(write_one(&a, &holder, change(&pushed, taken.claim, says("3"))).await, Changed::Refused);
-    // With its end in one commit.
+    // In one commit with its end.
     let last = [change(&held, 1, says("4")), change(&pushed, again.claim, done())];
     a.write(&holder, &[], &last).await.unwrap();
     assert_eq!((status(&held).await, status(&pushed).await), (is("4"), JobStatus::Succeeded));
@@ -71,7 +71,7 @@ pub(crate) async fn counts_tell_of_each_state(Place { a, b, .. }: Place) {
     a.write(&holder, &[], &changes).await.unwrap();
     a.push(&[job("Sync"), NewJob { priority: 9, ..job("Sync") }]).await.unwrap();
     take_one(&a, &holder, "Sync").await;
-    // Waiting jobs have then been due for a while.
+    // Afterwards, waiting jobs have been due for a while.
     tokio::time::sleep(Duration::from_millis(20)).await;
     let counts = b.counts().await.unwrap();
     assert_eq!((counts.pending, counts.running, counts.done, counts.failed), (3, 2, 1, 1));
@@ -107,13 +107,13 @@ pub(crate) async fn a_failed_job_can_be_run_again_with_all_its_attempts(Place { 
     let end = ChangeKind::End(StoredEnd::Failed { attempts: 5, error: "x".to_owned() });
     let end = change(&job, taken.claim, end);
     write_one(&a, &holder, end.clone()).await;
-    // Both keys are in use meanwhile.
+    // Other jobs use both keys by now.
     let twin = NewJob { id: JobId::unique(), ..job.clone() };
     assert_eq!(a.push(std::slice::from_ref(&twin)).await.unwrap(), [None]);
     assert!(b.retry(job.id).await.unwrap());
     assert!(!b.retry(job.id).await.unwrap());
     assert!(b.failed(9).await.unwrap().is_empty());
-    // Its last holder's change comes too late.
+    // The change of its last holder arrives too late.
     assert_eq!(write_one(&a, &holder, again(&end)).await, Changed::Refused);
     let first = take_one(&b, &holder, "Mail").await;
     assert_eq!(first.id, twin.id.to_string(), "a job that is run again goes behind those that wait");
@@ -182,7 +182,7 @@ pub(crate) async fn a_cancelled_job_is_cancelled_for_its_holder_too(Place { a, .
     let job = job("Mail");
     a.write(&holder, std::slice::from_ref(&job), &[]).await.unwrap();
     assert_eq!(a.cancel(job.id, &holder, false).await.unwrap(), Cancelling::Cancelled);
-    // The lease says so as well: that is no late result.
+    // The lease reports the cancellation as well. That is not a late result.
     let end = change(&job, 1, ChangeKind::End(StoredEnd::Cancelled));
     assert_eq!(write_one(&a, &holder, end).await, Changed::Made);
 }

@@ -1,4 +1,4 @@
-//! Unique and serial keys.
+//! Tests of unique and serial keys.
 
 use std::collections::HashMap;
 
@@ -20,7 +20,7 @@ pub(crate) async fn a_taken_job_gives_up_its_key(Place { a, b, .. }: Place) {
     let jobs = [unique("Mail", "k"), unique("Mail", "k"), unique("Mail", "k")];
     a.push(&jobs[..1]).await.unwrap();
     take_one(&b, &holder, "Mail").await;
-    // Rows that it read before may have changed since.
+    // Rows that the transaction has read before may have changed since.
     assert_eq!(a.push(&jobs[1..2]).await.unwrap(), [None]);
     assert_eq!(a.push(&jobs[2..]).await.unwrap(), [Some(jobs[1].id)]);
     assert_eq!(write_one(&b, &holder, change(&jobs[0], 1, done())).await, Changed::Made);
@@ -167,7 +167,7 @@ pub(crate) async fn keys_of_different_queues_are_different(Place { a, other, .. 
 
 pub(crate) async fn jobs_with_a_serial_key_are_taken_one_at_a_time_in_their_order(Place { a, b, .. }: Place) {
     let holder = register(&b).await;
-    // Two types and priorities; the order in which they became ready decides.
+    // With two types and priorities, the order in which they became ready decides.
     let mut jobs = vec![serial("Mail", "k"), serial("Sync", "k"), serial("Mail", "k")];
     jobs[2].priority = 7;
     for job in &jobs {
@@ -222,7 +222,7 @@ pub(crate) async fn a_held_job_does_not_hold_up_those_of_its_key(Place { a, b, .
     let (held, due) = (serial("Mail", "k"), serial("Mail", "k"));
     a.write(&holder, std::slice::from_ref(&held), &[]).await.unwrap();
     b.push(std::slice::from_ref(&due)).await.unwrap();
-    // It goes after those that became ready before.
+    // It comes after the jobs that became ready earlier.
     assert_eq!(write_one(&a, &holder, change(&held, 1, ready_serial("k"))).await, Changed::Made);
     assert_eq!(ids(&take(&b, &other, &["Mail"], 9).await), [due.id]);
     assert_eq!(write_one(&b, &other, change(&due, 1, done())).await, Changed::Made);
@@ -259,7 +259,7 @@ pub(crate) async fn jobs_that_become_ready_in_one_commit_keep_their_order(Place 
     let (holder, other) = (register(&a).await, register(&b).await);
     let mut jobs: Vec<NewJob> = (0..6).map(|_| job("Mail")).collect();
     a.write(&holder, &jobs, &[]).await.unwrap();
-    // Not the order of their ids.
+    // The order is not that of their ids.
     jobs.reverse();
     let changes: Vec<_> = jobs.iter().map(|job| change(job, 1, ready_serial("k"))).collect();
     assert_eq!(a.write(&holder, &[], &changes).await.unwrap(), [Changed::Made; 6]);
@@ -313,7 +313,7 @@ pub(crate) async fn many_jobs_that_wait_for_their_turn_do_not_hide_others(Place 
         a.push(&many).await.unwrap();
     }
     assert_eq!(ids(&take(&b, &holder, &["Mail"], 9).await), [first.id]);
-    // They are due later than those that wait.
+    // They are due later than the waiting ones.
     tick().await;
     let others = [
         serial("Mail", "l"),

@@ -1,6 +1,6 @@
-//! The promises of every [`Store`], on each database.
+//! Tests what every [`Store`] promises, on each database.
 //!
-//! A scenario is a function of a [`Place`]. [`every_scenario`] names them all: each store runs all of them.
+//! A scenario is a function of a [`Place`]. [`every_scenario`] lists all of them, and each store runs them.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -41,7 +41,8 @@ pub(crate) struct Place {
 /// Runs `$run!(name, path)` for each scenario.
 macro_rules! every_scenario {
     ($($room:ident { $($name:ident)* })*) => {
-        /// Defines a test for each scenario: `scenarios!(place)`, where `place().await` is a [`Place`] and what keeps it.
+        /// Defines a test for each scenario. In `scenarios!(place)`, `place().await` returns a [`Place`] and a value that keeps
+        /// it alive.
         macro_rules! scenarios {
             ($place:expr) => {
                 $($(
@@ -255,7 +256,7 @@ async fn register(store: &Arc<dyn Store>) -> HolderId {
     register_for(store, &[]).await
 }
 
-/// Ends a holder as a crash does, and recovers its jobs.
+/// Ends a holder like a crash, and recovers its jobs.
 async fn die(place: &Place, holder: &HolderId) {
     assert!(place.b.bury(holder.clone(), 0).await.unwrap(), "it did not beat");
     while place.b.recover().await.unwrap() {}
@@ -290,7 +291,7 @@ async fn write_one(store: &Arc<dyn Store>, holder: &HolderId, change: Change) ->
     changed[0]
 }
 
-/// Waits until something is true that comes true by itself.
+/// Waits until something becomes true.
 async fn eventually<T, F: Future<Output = Option<T>>>(mut look: impl FnMut() -> F) -> T {
     let start = Instant::now();
     loop {
@@ -298,12 +299,13 @@ async fn eventually<T, F: Future<Output = Option<T>>>(mut look: impl FnMut() -> 
             return found;
         }
         assert!(start.elapsed() < Duration::from_secs(20), "it did not come true");
-        // Polled: a database tells nobody.
+        // Polls, because a database notifies nobody.
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
-/// Lets the database's clock go on, whose times are whole milliseconds: what is stored after this is later than what was before.
+/// Lets the database's clock advance. Its times are whole milliseconds, so anything stored after this is later than anything
+/// stored before.
 async fn tick() {
     tokio::time::sleep(Duration::from_millis(3)).await;
 }

@@ -1,4 +1,4 @@
-//! On the Postgres server of `DEFER_TEST_POSTGRES`.
+//! Runs the scenarios on the Postgres server of `DEFER_TEST_POSTGRES`.
 
 use std::sync::Arc;
 

@@ -1,11 +1,11 @@
-//! Jobs that take the place of another, and jobs that may start only so often.
+//! Tests of jobs that replace others, and of jobs whose starts are limited.
 
 use defer_core::JobStatus;
 
 use super::*;
 use crate::store::interface::{Replace, Throttle};
 
-/// A job with a unique key that replaces.
+/// A job that replaces the one with its unique key.
 fn replaces(key: &str, replace: Replace, delay: i64) -> NewJob {
     NewJob { replace: Some(replace), delay, ..unique("Mail", key) }
 }
@@ -18,7 +18,7 @@ async fn push(store: &Arc<dyn Store>, job: &NewJob) {
     assert_eq!(store.push(std::slice::from_ref(job)).await.unwrap(), [None]);
 }
 
-/// How long until the only job that waits is due, in seconds.
+/// Returns the time until the only waiting job is due, in seconds.
 async fn due_in(store: &Arc<dyn Store>) -> i64 {
     let due = store.next_due(vec!["Mail".to_owned()]).await.unwrap().expect("one waits");
     (due + 500) / 1_000
@@ -84,7 +84,7 @@ pub(crate) async fn a_held_job_replaces_when_it_is_made_ready(Place { a, b, .. }
     assert_eq!(status(&b, &jobs[1]).await, JobStatus::duplicate(jobs[2].id));
     assert_eq!(status(&b, &jobs[2]).await, JobStatus::Pending);
     assert_eq!(due_in(&a).await, 100);
-    // One that is refused replaces nothing.
+    // A change that is refused replaces nothing.
     let stranger = change(&jobs[0], 1, kind());
     assert_eq!(write_one(&b, &other, stranger).await, Changed::Refused);
     assert_eq!(status(&b, &jobs[2]).await, JobStatus::Pending);
@@ -158,7 +158,7 @@ pub(crate) async fn processes_that_replace_at_once_leave_one(Place { a, b, .. }:
     for task in tasks {
         task.await.unwrap();
     }
-    // A process that did not get a key in time has none: both jobs run.
+    // A process that did not get the key in time leaves its job without one: both jobs run.
     let holder = register(&a).await;
     let left = take(&a, &holder, &["Mail"], 99).await.len();
     assert!((2..=16).contains(&left), "{left}");
@@ -179,7 +179,7 @@ pub(crate) async fn a_job_that_starts_too_soon_is_left_out(Place { a, b, .. }: P
     assert_eq!(ids(&take(&a, &one, &["Mail"], 1).await), [jobs[0].id]);
     a.push(&jobs[2..]).await.unwrap();
     a.push(&others).await.unwrap();
-    // Others are taken in their place.
+    // Others are taken instead.
     let mut taken = ids(&take(&b, &other, &["Mail"], 3).await);
     taken.sort();
     assert_eq!(taken, ids_of(&others));
@@ -219,7 +219,7 @@ pub(crate) async fn an_attempt_that_follows_is_not_asked_again(place: Place) {
     let first = throttled("k", HOUR);
     push(a, &first).await;
     let taken = take_one(a, &one, "Mail").await;
-    // It snoozes, which spends no attempt, and another starts meanwhile.
+    // It snoozes, which does not use up an attempt, and another job starts meanwhile.
     let snooze = ChangeKind::Retry { delay: 0, attempts: 0, error: None };
     assert_eq!(write_one(a, &one, change(&first, taken.claim, snooze)).await, Changed::Made);
     tick().await;

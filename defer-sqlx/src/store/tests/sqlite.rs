@@ -1,4 +1,4 @@
-//! On SQLite, in a file and in memory.
+//! Runs the scenarios on SQLite, in a file and in memory.
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,7 +25,7 @@ async fn connect(folder: &TempDir, queue: &str, migrate: bool) -> Result<Arc<dyn
 
 async fn file() -> (Place, TempDir) {
     let folder = tempfile::tempdir().unwrap();
-    // All at once, as processes that are started together.
+    // All at once, like processes that are started together.
     let (a, b, other) = tokio::join!(
         connect(&folder, "jobs", true),
         connect(&folder, "jobs", true),
@@ -163,7 +163,7 @@ async fn tables_are_created_only_if_they_may_and_nothing_is_locked_if_they_are_t
     execute(&mut connection, "INSERT INTO defer_migrations (version) VALUES (99); BEGIN IMMEDIATE").await;
     for migrate in [true, false] {
         let store = connect(&folder, "jobs", migrate).await.unwrap();
-        // Looking is in nobody's way, and nobody is in its way.
+        // Reads block nobody, and nobody blocks them.
         store.counts().await.unwrap();
         assert_eq!(store.status(JobId::unique()).await.unwrap(), None);
         assert_eq!(take(&store, &"holder".to_owned(), &["Mail"], 9).await.len(), 0);
@@ -179,7 +179,7 @@ async fn a_write_waits_for_a_transaction_of_another_client_but_not_for_ever() {
     let (writer, of, first) = (a.clone(), holder.clone(), job("Mail"));
     let held = first.clone();
     let write = tokio::spawn(async move { writer.write(&of, &[held], &[]).await });
-    // Long enough to be written, if nothing were in its way.
+    // Long enough for the write, if nothing blocked it.
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(!write.is_finished());
     execute(&mut connection, "COMMIT").await;

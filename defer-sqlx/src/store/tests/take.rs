@@ -1,4 +1,4 @@
-//! Pushing and taking.
+//! Tests of pushing and taking.
 
 use std::collections::HashSet;
 
@@ -74,7 +74,7 @@ pub(crate) async fn a_limit_is_kept(Place { a, b, .. }: Place) {
 pub(crate) async fn the_highest_priority_goes_first_and_then_the_longest_due(Place { a, b, .. }: Place) {
     let holder = register(&b).await;
     let mut jobs = Vec::new();
-    // Each a commit, so that they are due in this order.
+    // One commit each, so that they are due in this order.
     for (name, priority) in [
         ("Mail", 0),
         ("Sync", 0),

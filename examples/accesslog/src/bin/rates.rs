@@ -1,4 +1,4 @@
-//! `cargo run --release -p accesslog --bin rates`: measures how many rows a second are written one by one, and in batches.
+//! `cargo run --release -p accesslog --bin rates`: measures how many rows per second are written one by one, and in batches.
 
 use std::time::Instant;
 
@@ -18,7 +18,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let began = Instant::now();
         for number in 0..rows {
             let row = Row { at_ms: 0, method: "GET".to_owned(), path: format!("/{number}") };
-            // Each is a request of its own.
+            // Each is a separate request.
             scope(&runner, async {
                 if is_together {
                     defer(LogRequest(row));

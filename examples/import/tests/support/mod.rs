@@ -1,4 +1,4 @@
-//! The service as its user meets it: the real program, over HTTP.
+//! The service as its users see it: the real program, over HTTP.
 
 #![allow(dead_code, reason = "each test crate uses a part of this")]
 
@@ -26,7 +26,7 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// Starts one whose imports take this long for each line.
+    /// Starts a service whose imports take this long per line.
     pub(crate) async fn start(line_ms: u64) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_import"))
             .env_remove("RUST_LOG")
@@ -44,7 +44,7 @@ impl Service {
         Self { url, process, _stdout: lines }
     }
 
-    /// Begins an import, and returns its id.
+    /// Starts an import, and returns its id.
     pub(crate) async fn import(&self, list: impl Into<reqwest::Body>) -> String {
         let answer = client().post(format!("{}/imports", self.url)).body(list).send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::ACCEPTED);
@@ -81,7 +81,7 @@ pub(crate) struct Events {
 }
 
 impl Events {
-    /// The data of the next event; `None` when the stream has ended, as it should.
+    /// Returns the data of the next event, or `None` once the stream has ended properly.
     pub(crate) async fn next(&mut self) -> Option<Value> {
         loop {
             if let Some(end) = self.received.windows(2).position(|two| two == b"\n\n") {

@@ -1,4 +1,4 @@
-//! An example with a queue, as its user meets it: the real program, over HTTP.
+//! An example with a queue, as its users see it: the real program, over HTTP.
 
 #![allow(dead_code, reason = "each test crate uses a part of this")]
 
@@ -41,7 +41,7 @@ impl Program {
         program
     }
 
-    /// Waits for the next line that begins so, and returns the rest of it.
+    /// Waits for the next line with this prefix, and returns the rest of it.
     pub(crate) async fn line(&mut self, begins: &str) -> String {
         loop {
             let line = timeout(PATIENCE, self.lines.next_line()).await.expect("a line").unwrap();

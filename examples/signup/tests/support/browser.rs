@@ -1,6 +1,6 @@
 //! A real browser: headless Chromium, driven by chromedriver.
 //!
-//! `chromedriver` must be in `PATH`, or `CHROMEDRIVER` names it.
+//! `chromedriver` must be in `PATH`, or `CHROMEDRIVER` must name it.
 
 use std::{env, process::Stdio};
 
@@ -41,7 +41,7 @@ impl Browser {
                 break port.trim_end_matches('.').to_owned();
             }
         };
-        // It goes on writing, and would stop if nobody read.
+        // chromedriver keeps writing, and would block if nothing read its output.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
 
         let profile = TempDir::new().unwrap();
@@ -67,11 +67,11 @@ impl Browser {
         self.client.find(Locator::Css(css)).await.unwrap().click().await.unwrap();
     }
 
-    /// The text of the first element that matches, as soon as there is one with that text in it.
+    /// Returns the text of the first matching element, once it contains this text.
     pub(crate) async fn text(&self, css: &str, part: &str) -> String {
         eventually(&format!("{part:?} in {css}"), async || {
             let element = self.client.find(Locator::Css(css)).await.ok()?;
-            // The row may be replaced between the two.
+            // The row may be replaced between the two calls.
             element.text().await.ok().filter(|text| text.contains(part))
         })
         .await
@@ -79,7 +79,7 @@ impl Browser {
 }
 
 impl Drop for Browser {
-    /// A driver that is killed leaves its browser running, so the whole group is.
+    /// Killing the driver leaves its browser running, so this kills the whole process group.
     fn drop(&mut self) {
         if let Some(group) = self.driver.id() {
             let kill = format!("kill -KILL -{group}");

@@ -1,13 +1,13 @@
-//! Waiting for what others do.
+//! Waits for other processes.
 
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-/// How long a test waits for what must come. Only a failing test waits this long.
+/// How long a test waits before it fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Asks until the answer is there.
+/// Polls until there is an answer.
 pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let answer = async {
         loop {

@@ -1,4 +1,4 @@
-//! A mail server that answers when and what the test wants.
+//! A mail server whose answers the test controls.
 
 use std::sync::Arc;
 
@@ -12,12 +12,12 @@ pub(crate) struct MailServer {
     pub(crate) url: String,
     answers: mpsc::UnboundedSender<&'static str>,
     mails: mpsc::UnboundedReceiver<String>,
-    /// Somebody has named a recipient.
+    /// A client has named a recipient.
     asked: Arc<Notify>,
 }
 
 impl MailServer {
-    /// Starts a server that keeps each client that names a recipient waiting for [`answer`](Self::answer).
+    /// Starts a server that makes every client that names a recipient wait for [`answer`](Self::answer).
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("smtp://{}", listener.local_addr().unwrap());
@@ -30,7 +30,7 @@ impl MailServer {
             while let Ok((connection, _)) = listener.accept().await {
                 let (next_answer, received, asked) = (next_answer.clone(), received.clone(), told.clone());
                 tokio::spawn(async move {
-                    // The client may leave whenever it likes.
+                    // A client may disconnect at any time.
                     let _ = converse(connection, &asked, &next_answer, &received).await;
                 });
             }
@@ -38,17 +38,17 @@ impl MailServer {
         Self { url, answers, mails, asked }
     }
 
-    /// Waits until somebody has named a recipient, and waits for an answer.
+    /// Waits until a client has named a recipient and is waiting for an answer.
     pub(crate) async fn is_asked(&self) {
         self.asked.notified().await;
     }
 
-    /// Answers one recipient, who waits already or comes later.
+    /// Answers one recipient: one that is waiting, or the next to come.
     pub(crate) fn answer(&self, answer: &'static str) {
         self.answers.send(answer).unwrap();
     }
 
-    /// The next mail it took.
+    /// Returns the next mail that was accepted.
     pub(crate) async fn mail(&mut self) -> String {
         self.mails.recv().await.unwrap()
     }
@@ -87,7 +87,7 @@ async fn converse(
                     mail.push_str(&line);
                     mail.push('\n');
                 }
-                // The error says that the test has ended.
+                // An error means that the test has ended.
                 let _ = received.send(mail);
                 "250 taken"
             }

@@ -1,4 +1,4 @@
-//! The service as its user meets it: the real program, in a folder of its own, over HTTP.
+//! The service as its users see it: the real program, in its own folder, over HTTP.
 
 #![allow(dead_code, reason = "each test crate uses a part of this")]
 
@@ -25,14 +25,14 @@ use eventually::PATIENCE;
 /// A running service. Dropping it kills it.
 pub(crate) struct Service {
     pub(crate) url: String,
-    /// Where it runs, with its database, its outbox and its log.
+    /// The folder with its database, its outbox and its log.
     pub(crate) folder: TempDir,
     process: Child,
     // Kept open: the service may still write to it.
     _stdout: Lines<BufReader<ChildStdout>>,
 }
 
-/// The files that a stopped service leaves.
+/// The files that a stopped service leaves behind.
 pub(crate) struct Stopped {
     pub(crate) status: ExitStatus,
     pub(crate) log: String,
@@ -77,7 +77,7 @@ impl Service {
         response.text().await.unwrap()
     }
 
-    /// The state of each mail on the page, that of the latest sign-up first.
+    /// Returns the state of each mail on the page, the latest sign-up first.
     pub(crate) async fn mail_states(&self) -> Vec<String> {
         let page = self.page().await;
         let rows = page.split("data-mail=\"").skip(1);
@@ -90,7 +90,7 @@ impl Service {
         Feed { response, received: Vec::new() }
     }
 
-    /// The mails in the outbox that are written to their end.
+    /// Returns the complete mails in the outbox.
     pub(crate) fn mails(&self) -> Vec<String> {
         mails(self.folder.path())
     }
@@ -104,7 +104,7 @@ impl Service {
         self.end().await
     }
 
-    /// Ends the service as a power cut would.
+    /// Kills the service as a power cut would.
     pub(crate) async fn crash(mut self) -> Stopped {
         self.process.start_kill().unwrap();
         self.end().await
@@ -120,7 +120,7 @@ impl Service {
     }
 }
 
-/// The program with these variables and none of the test's own, its log in the folder.
+/// Creates the program's command with only these variables, and its log in the folder.
 pub(crate) fn program(folder: &Path, vars: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_signup"));
     for own in [
@@ -155,8 +155,8 @@ pub(crate) fn client() -> reqwest::Client {
     reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(PATIENCE).build().unwrap()
 }
 
-/// The mails in a folder's outbox. lettre does not write a file in one step, so one without the
-/// last line of the text is left out: it is still being written.
+/// Returns the mails in a folder's outbox. lettre does not write a file in one step, so this leaves out those
+/// without the last line of the text: they are still being written.
 pub(crate) fn mails(folder: &Path) -> Vec<String> {
     let Ok(files) = fs::read_dir(folder.join("outbox")) else {
         return Vec::new();
@@ -174,13 +174,13 @@ pub(crate) struct Feed {
 }
 
 impl Feed {
-    /// The next row; `None` when the stream has ended, as it should and not by a broken connection.
+    /// Returns the next row, or `None` once the stream has ended properly.
     pub(crate) async fn row(&mut self) -> Option<String> {
         loop {
             if let Some(end) = self.received.windows(2).position(|two| two == b"\n\n") {
                 let event: Vec<u8> = self.received.drain(..end + 2).collect();
                 let event = String::from_utf8(event).unwrap();
-                // A line that begins with a colon only keeps the connection alive.
+                // Lines that begin with a colon only keep the connection alive.
                 if let Some(data) = event.trim().strip_prefix("data:") {
                     return Some(serde_json::from_str(data).unwrap());
                 }
@@ -189,7 +189,7 @@ impl Feed {
             self.received.extend(self.response.chunk().await.unwrap()?);
         }
     }
-    /// The next row whose mail has this state.
+    /// Returns the next row whose mail has this state.
     pub(crate) async fn row_in_state(&mut self, state: &str) -> String {
         let state = format!("data-mail=\"{state}\"");
         loop {

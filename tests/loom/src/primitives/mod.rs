@@ -1,3 +1,3 @@
-//! The primitives of loom.
+//! Loom's primitives.
 
 pub(crate) mod sync;

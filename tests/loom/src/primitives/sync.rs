@@ -1,4 +1,4 @@
-//! The items of `defer-core/src/sync.rs`, by loom.
+//! The items of `defer-core/src/sync.rs`, built on loom.
 
 use std::{
     future::Future,
@@ -18,7 +18,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().expect("no thread of a model panics")
 }
 
-/// Tokio's `oneshot`, as far as it is used.
+/// The part of Tokio's `oneshot` that the sources use.
 pub(crate) mod oneshot {
     use super::{Context, Future, Mutex, Pin, Poll, Waker, lock};
     use loom::sync::Arc;
@@ -77,13 +77,13 @@ pub(crate) mod oneshot {
                 state.closed = true;
                 state.value.take()
             };
-            // Not under the lock: what was sent may send again.
+            // Outside the lock: dropping what was sent may send again.
             drop(value);
         }
     }
 }
 
-/// Tokio's `Notify`, as far as it is used: a future that was created receives each later notification, polled or not.
+/// The part of Tokio's `Notify` that the sources use. A future receives each notification sent after its creation, polled or not.
 #[derive(Debug, Default)]
 pub(crate) struct Notify(Mutex<Notifications>);
 

@@ -1,4 +1,4 @@
-//! A service that is stopped and killed: `defer-queue-program WHAT URL LOG`.
+//! A service for tests to stop and kill: `defer-queue-program WHAT URL LOG`.
 
 #![allow(clippy::unwrap_used, reason = "this is a test")]
 
@@ -37,7 +37,7 @@ async fn main() {
             println!("works\n{address}");
             serve.await.unwrap();
             log.note("ended");
-            // A job that is not stored by now never is.
+            // A job that is not stored by now never will be.
             std::process::exit(0);
         }
         "work" => {

@@ -1,21 +1,21 @@
-//! The standard library, with shuttle's locks, atomics and thread-locals instead of its own. A crate that names this one
-//! `std` has its sources compiled against it.
+//! The standard library with shuttle's locks, atomics and thread-locals. A crate that depends on this one as `std` is compiled
+//! against it.
 
 pub use ::std::*;
 
-/// `std::sync`, by shuttle where threads meet.
+/// `std::sync`, with shuttle's types where threads synchronize.
 pub mod sync {
     pub use ::std::sync::*;
     pub use shuttle::sync::{Mutex, MutexGuard};
 
-    /// `std::sync::atomic`, by shuttle.
+    /// `std::sync::atomic`, from shuttle.
     pub mod atomic {
         pub use ::std::sync::atomic::*;
         pub use shuttle::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
     }
 }
 
-/// `std::thread`, with thread-locals that each thread and task of a schedule has for itself.
+/// `std::thread`, with thread-locals that are separate for each thread and task of a schedule.
 pub mod thread {
     pub use ::std::thread::*;
 
@@ -26,12 +26,12 @@ pub mod thread {
     );
 
     impl<T> LocalKey<T> {
-        /// Replaces what is in the cell.
+        /// Replaces the contents of the cell.
         pub fn replace(&'static self, value: T) -> T {
             self.0.with(|cell| cell.replace(value))
         }
 
-        /// Puts this in the cell.
+        /// Sets the contents of the cell.
         pub fn set(&'static self, value: T) {
             self.0.with(|cell| cell.set(value));
         }
@@ -44,7 +44,7 @@ pub mod thread {
             self.0.with(::std::cell::Cell::get)
         }
 
-        /// Calls a function with the cell, unless the thread has dropped it.
+        /// Calls a function with the cell, unless the thread has destroyed it.
         pub fn try_with<R>(
             &'static self,
             with: impl FnOnce(&::std::cell::Cell<T>) -> R,

@@ -1,4 +1,4 @@
-//! Shared by the scenarios: their exploration, and the record of what happened to each job.
+//! Shared by the scenarios: exploring schedules, and recording what happened to each job.
 
 #![allow(dead_code, reason = "no file uses all of it")]
 
@@ -16,19 +16,19 @@ use defer_shuttle::{
 };
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 
-/// A grace that may be over at any time.
+/// A grace period that may end at any time.
 pub(crate) const SHORT: Duration = Duration::from_secs(1);
-/// A grace that is never over.
+/// A grace period that never ends.
 pub(crate) const LONG: Duration = Duration::from_secs(100_000);
 
-/// Plays a scenario in random schedules: half of them any, and half with threads of random priorities that change a few times
-/// (PCT). They are the same ones each time.
+/// Plays a scenario in random schedules. Half of them are uniformly random, and half give threads random priorities that
+/// change a few times (PCT). They are the same ones each time.
 ///
-/// `SHUTTLE_ITERATIONS` sets how many, and `SHUTTLE_RANDOM_SEED` which. A failure prints its schedule: with that in
-/// `SHUTTLE_SCHEDULE`, and the test's name, it is played again.
+/// `SHUTTLE_ITERATIONS` sets their number, and `SHUTTLE_RANDOM_SEED` the seed. A failure prints its schedule. To replay it, run
+/// the test by name with that in `SHUTTLE_SCHEDULE`.
 pub(crate) fn explore(scenario: impl Fn() + Send + Sync + 'static) {
     const SEED: u64 = 17;
-    /// The sources have statics, which belong to one schedule at a time.
+    /// The sources have statics, and each belongs to one schedule at a time.
     static ONE: Mutex<()> = Mutex::new(());
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     if let Ok(schedule) = std::env::var("SHUTTLE_SCHEDULE") {
@@ -81,7 +81,7 @@ struct Recorded {
 }
 
 impl Record {
-    /// A runner that this is the record of.
+    /// Returns a builder of a runner whose events go into this record.
     pub(crate) fn runner(&self) -> RunnerBuilder {
         let record = self.clone();
         Runner::builder().on_event(move |event| {
@@ -116,18 +116,18 @@ impl Record {
         })
     }
 
-    /// The jobs that ended so.
+    /// Returns the jobs that ended this way.
     pub(crate) fn ended(&self, how: &str) -> BTreeSet<JobId> {
         let record = self.0.lock().expect("no hook panics");
         record.ended.iter().filter(|(_, ends)| ends[..] == [how]).map(|(id, _)| *id).collect()
     }
 
-    /// How many attempts of a job have started.
+    /// Returns the number of attempts that a job has started.
     pub(crate) fn attempts(&self, id: JobId) -> u32 {
         self.0.lock().expect("no hook panics").started.get(&id).copied().unwrap_or(0)
     }
 
-    /// Nothing is left, each job has ended once, and the runner's counts are those of the events.
+    /// Checks that nothing is left, that each job ended once, and that the runner's counts match the events.
     pub(crate) fn check(&self, runner: &Runner, jobs: usize) -> Stats {
         let stats = runner.stats();
         let record = self.0.lock().expect("no hook panics");
@@ -147,7 +147,7 @@ impl Record {
         expected.abandoned = count("abandoned");
         assert_eq!(stats, expected);
         drop(record);
-        // A task that has ended its job, or that was stopped, gives back what it has a little later.
+        // A task that has ended its job, or was stopped, returns what it holds a little later.
         while tokio::task::alive() > 0 {
             shuttle::thread::yield_now();
         }
@@ -156,7 +156,7 @@ impl Record {
     }
 }
 
-/// How many jobs run, and in which order they began.
+/// The number of running jobs, and the order in which jobs started.
 #[derive(Clone, Default)]
 pub(crate) struct Running(Arc<Mutex<Ran>>);
 
@@ -164,12 +164,12 @@ pub(crate) struct Running(Arc<Mutex<Ran>>);
 struct Ran {
     now: usize,
     most: usize,
-    /// The jobs that began, by the numbers of their request and their own.
+    /// The jobs that started, each by the numbers of its request and of the job.
     began: Vec<(usize, usize)>,
 }
 
 impl Running {
-    /// Runs a job of a request, and lets others go on meanwhile.
+    /// Runs a job of a request, and yields to others meanwhile.
     pub(crate) async fn run(&self, request: usize, job: usize) {
         {
             let mut ran = self.ran();
@@ -181,12 +181,12 @@ impl Running {
         self.ran().now -= 1;
     }
 
-    /// How many ran at once, at most.
+    /// Returns the largest number of jobs that ran at once.
     pub(crate) fn most(&self) -> usize {
         self.ran().most
     }
 
-    /// The jobs of a request, in the order in which they began.
+    /// Returns the jobs of a request in the order in which they started.
     pub(crate) fn of(&self, request: usize) -> Vec<usize> {
         self.ran().began.iter().filter(|(of, _)| *of == request).map(|(_, job)| *job).collect()
     }
@@ -204,7 +204,7 @@ macro_rules! kinds {
         pub(crate) struct $name(Work);
 
         impl $name {
-            /// A job that does this.
+            /// Defines a job with this body.
             pub(crate) fn job<F>(work: impl Fn(JobContext) -> F + Send + Sync + 'static) -> Self
             where
                 F: Future<Output = JobResult> + Send + 'static,
@@ -237,16 +237,16 @@ kinds! {
     Queued = Policy::new().with_queue();
     /// Runs alone among its type.
     Alone = Policy::new().with_max_running(1);
-    /// Runs beside the others of its request.
+    /// Runs concurrently with the others of its request.
     Beside = Policy::new().with_concurrent();
 }
 
-/// A queue that takes a push or fails, sooner or later. It stores each job once, though it may be pushed again.
+/// A queue whose pushes succeed or fail after a while. It stores each job once, even if it is pushed again.
 #[derive(Clone, Default)]
 pub(crate) struct Pushes(Arc<Mutex<BTreeSet<JobId>>>);
 
 impl Pushes {
-    /// The jobs that it has.
+    /// Returns the stored jobs.
     pub(crate) fn taken(&self) -> BTreeSet<JobId> {
         self.0.lock().expect("no push panics").clone()
     }

@@ -1,30 +1,30 @@
-//! As much of Tokio as `defer-core` uses, on shuttle's scheduler. A crate that names this one `tokio` has its sources compiled
+//! The part of Tokio that `defer-core` uses, on shuttle's scheduler. A crate that depends on this one as `tokio` is compiled
 //! against it.
 //!
-//! Tasks are shuttle's. What is in `sync` is Tokio's own, and each call of it is one step. Time does not pass: a timer of less
-//! than an hour fires after a random number of steps, so that each may fire before or after anything else, and a longer one
-//! never.
+//! Tasks are shuttle's. `sync` is Tokio's own, and each call of it is one step. Time does not pass: a timer of less than
+//! an hour fires after a random number of steps, so it may fire before or after anything else. A longer timer never
+//! fires.
 
 /// Tokio's own.
 pub mod sync {
     pub use ::tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 }
 
-/// The one runtime there is.
+/// The only runtime.
 pub mod runtime {
     use std::future::Future;
 
     use crate::task::JoinHandle;
 
-    /// A handle to it.
+    /// A handle to the runtime.
     #[derive(Clone, Debug)]
     pub struct Handle(());
 
-    /// Its id.
+    /// The runtime's id.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
     pub struct Id(());
 
-    /// There is always one.
+    /// Returns the handle. It always exists.
     #[derive(Debug)]
     pub enum TryCurrentError {}
 
@@ -38,7 +38,7 @@ pub mod runtime {
         ///
         /// # Errors
         ///
-        /// None.
+        /// Never fails.
         pub fn try_current() -> Result<Self, TryCurrentError> {
             Ok(Self(()))
         }
@@ -101,12 +101,12 @@ pub mod task {
         }
     }
 
-    /// The task was stopped. One that panics fails the whole schedule.
+    /// The task was stopped. A panic fails the whole schedule instead.
     #[derive(Debug)]
     pub struct JoinError(());
 
     impl JoinError {
-        /// It has not panicked.
+        /// Returns false: a panic fails the whole schedule.
         pub fn is_panic(&self) -> bool {
             false
         }
@@ -125,8 +125,8 @@ pub mod task {
 
     impl Error for JoinError {}
 
-    /// How many tasks there are. A schedule waits for them: its end drops what is left, and cannot do that to one that holds a
-    /// lock.
+    /// Returns the number of tasks. A schedule waits for them before its end, which drops what is left and cannot drop a task
+    /// that holds a lock.
     pub fn alive() -> usize {
         ALIVE.load(Ordering::Relaxed)
     }
@@ -161,7 +161,7 @@ pub mod task {
         }))
     }
 
-    /// Spawns a task for it.
+    /// Spawns a task that does the work.
     pub fn spawn_blocking<F, T>(work: F) -> JoinHandle<T>
     where
         F: FnOnce() -> T + Send + 'static,
@@ -170,12 +170,12 @@ pub mod task {
         spawn(async { work() })
     }
 
-    /// The same future: nothing is constrained here.
+    /// Returns the future unchanged: nothing is constrained here.
     pub fn unconstrained<F: Future>(future: F) -> F {
         future
     }
 
-    /// Lets others go first.
+    /// Lets others run first.
     pub async fn consume_budget() {
         yield_now().await;
     }
@@ -202,7 +202,7 @@ pub mod time {
         steps: Option<usize>,
     }
 
-    /// A timer of this length.
+    /// Creates a timer of this length.
     pub fn sleep(duration: Duration) -> Sleep {
         const NEVER: Duration = Duration::from_secs(3600);
         Sleep { steps: (duration < NEVER).then(|| thread_rng().gen_range(0..40)) }

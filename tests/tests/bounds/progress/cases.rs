@@ -1,4 +1,4 @@
-//! Random cases, in memory on one thread and over sockets on several.
+//! Random cases: in memory on one thread, and over sockets on several threads.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -13,7 +13,7 @@ use super::{
     world::{World, app},
 };
 
-/// A runner, an app on it, and requests to it at the same time.
+/// A runner, an app on it, and simultaneous requests to it.
 #[derive(Clone, Debug)]
 struct Case {
     by: By,
@@ -53,7 +53,7 @@ impl Case {
         self.by.serve_on(listener, app(world), &world.runner).detach();
     }
 
-    /// Over connections in memory. With a paused clock what waits for ever is seen at once.
+    /// In-memory connections. With a paused clock, an endless wait is detected at once.
     async fn play_in_memory(self) -> Result<(), TestCaseError> {
         let world = self.world();
         let (connect, listener) = PipeListener::new();
@@ -91,7 +91,7 @@ impl Case {
         self.check(&world.runner).await
     }
 
-    /// Checks the state that must hold once all requests were answered.
+    /// Checks the state that must hold once every request was answered.
     async fn check(&self, runner: &Runner) -> Result<(), TestCaseError> {
         runner.idle().await;
         let stats = runner.stats();
@@ -104,14 +104,14 @@ impl Case {
         if self.overflow == Overflow::Wait {
             prop_assert_eq!((stats.deferred, stats.failed, stats.shed), (expected, failing, 0));
         } else {
-            // A job that is shed defers no others.
+            // A job that is shed does not defer others.
             prop_assert!(stats.deferred <= expected && stats.failed <= failing, "{:?}", stats);
         }
         Ok(())
     }
 }
 
-/// A deadlock makes this fail rather than hang.
+/// Makes a deadlock fail instead of hanging.
 async fn in_time(play: impl Future<Output = Result<(), TestCaseError>>) -> Result<(), TestCaseError> {
     let played = tokio::time::timeout(Duration::from_secs(120), play).await;
     played.unwrap_or_else(|_| Err(TestCaseError::fail("somebody waits for ever")))
@@ -133,7 +133,7 @@ fn everything_goes_on_at_every_bound_on_one_thread() {
 
 #[test]
 fn everything_goes_on_at_every_bound_on_several_threads() {
-    // A failure takes its time here, and may not come again: it is not made smaller.
+    // A failure takes long here, and may not recur, so it is not shrunk.
     let config = ProptestConfig { max_shrink_iters: 0, ..ProptestConfig::with_cases(400) };
     check(config, |case| {
         let runtime = Builder::new_multi_thread().worker_threads(3).enable_all().build();

@@ -1,4 +1,4 @@
-//! At every limit, in any nesting of deferring, calling and waiting: every request is answered, the runner becomes idle, and
+//! At every limit, with any nesting of deferring, calling and waiting: every request is answered, the runner becomes idle, and
 //! every job is counted once.
 
 mod cases;

@@ -1,4 +1,4 @@
-//! Random plans of what a request does.
+//! Random plans of a request's behavior.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use proptest::prelude::*;
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub(super) jobs: Vec<Work>,
-    /// The requests that it makes in this process, one after another.
+    /// The requests that it makes within this process, one after another.
     pub(super) asks: Vec<Ask>,
     pub(super) answer: Answer,
 }
@@ -18,44 +18,44 @@ pub(super) struct Plan {
 pub(super) enum Work {
     Nothing,
     Yields,
-    /// Fails, is tried again, and fails permanently.
+    /// Fails, is retried, and fails permanently.
     Fails,
-    /// Defers this many further jobs.
+    /// Defers this many more jobs.
     Defers(usize),
-    /// Opens this many scopes on its own runner, one after another, each of which defers this many jobs.
+    /// Opens this many scopes on its own runner, one after another. Each defers this many jobs.
     Scopes(usize, usize),
     Asks(Ask),
 }
 
-/// A request made in this process.
+/// A request made within this process.
 #[derive(Clone, Debug)]
 pub(super) struct Ask {
     pub(super) plan: Arc<Plan>,
     pub(super) then: Then,
 }
 
-/// The fate of an answer.
+/// The use of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Then {
     Read,
     Drop,
-    /// Dropped when the client has done everything else.
+    /// Dropped once the client has done everything else.
     Keep,
 }
 
-/// How a request is answered.
+/// The source of a request's answer.
 #[derive(Clone, Debug)]
 pub(super) enum Answer {
     Whole,
-    /// By a stream of this many events, each of which defers a job.
+    /// A stream of this many events, each of which defers a job.
     Events(usize),
-    /// By a stream that makes this request with each of this many events.
+    /// A stream of this many events, each of which makes this request.
     AskingEvents(usize, Ask),
-    /// By another handler, which gets the very request.
+    /// Another handler, which gets the same request.
     Forwarded(Arc<Plan>),
 }
 
-/// A plan in which requests are made within requests, at most this deep.
+/// Generates a plan with nested requests, at most this deep.
 pub(super) fn plan(depth: usize) -> BoxedStrategy<Arc<Plan>> {
     let plain = prop_oneof![
         4 => Just(Work::Nothing),
@@ -85,7 +85,7 @@ pub(super) fn plan(depth: usize) -> BoxedStrategy<Arc<Plan>> {
 }
 
 impl Plan {
-    /// How many jobs there are if all of them run. Between two layers there is a middleware that defers one.
+    /// Returns the number of jobs if all of them run. Between two layers there is a middleware that defers one.
     pub(super) fn jobs_in_all(&self, then: Then, layers: usize) -> u64 {
         let between = layers as u64 - 1;
         let jobs: u64 = self.jobs.iter().map(|work| 1 + work.further_jobs(layers)).sum();
@@ -101,7 +101,7 @@ impl Plan {
         between + jobs + asks + answer
     }
 
-    /// How many of them fail.
+    /// Returns the number of those that fail.
     pub(super) fn failing_in_all(&self, then: Then) -> u64 {
         let jobs: u64 = self.jobs.iter().map(Work::failing_in_all).sum();
         let asks: u64 = self.asks.iter().map(Ask::failing_in_all).sum();

@@ -1,4 +1,4 @@
-//! An app that does what plans say.
+//! An app that follows plans.
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -17,16 +17,16 @@ use tower::ServiceExt;
 
 use super::plan::{Answer, Ask, Plan, Then, Work};
 
-/// The state that everything in a case shares.
+/// The state shared by everything in a case.
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) runner: Runner,
     pub(super) layers: usize,
-    /// The plans for `/0`, `/1`, and so on.
+    /// The plans of `/0`, `/1`, and so on.
     pub(super) requests: Vec<Arc<Plan>>,
 }
 
-/// The app, under as many layers as the world has, all of them on one runner.
+/// Creates the app, under as many layers as the world has, all of them on one runner.
 pub(super) fn app(world: &Arc<World>) -> Router {
     let handled = world.clone();
     let mut app = Router::new().fallback(async move |request| answer(&handled, request).await);
@@ -46,7 +46,7 @@ async fn between(request: Request, next: Next) -> Response {
     response
 }
 
-/// Does what the request's plan says: the one it was given in this process, or the one of its path.
+/// Follows the request's plan: the one attached to it in this process, or the one of its path.
 async fn answer(world: &Arc<World>, mut request: Request) -> Response {
     let plan = request.extensions().get::<Arc<Plan>>().cloned().unwrap_or_else(|| {
         let n: usize = request.uri().path()[1..].parse().expect("the number of a request");
@@ -84,7 +84,7 @@ async fn answer(world: &Arc<World>, mut request: Request) -> Response {
     }
 }
 
-/// Makes a request in this process, and returns the answer if that is to be kept.
+/// Makes a request within this process. Returns the answer if it should be kept.
 fn ask<'a>(world: &'a Arc<World>, ask: &'a Ask) -> BoxFuture<'a, Option<Response>> {
     Box::pin(async move {
         let request = Request::get("/inner").extension(ask.plan.clone()).body(Body::empty());
@@ -132,7 +132,7 @@ fn defer(world: &Arc<World>, work: &Work) {
     }
 }
 
-/// A job without success.
+/// A job that fails.
 #[derive(Deferrable)]
 #[defer(tries = 2, backoff = "1ms")]
 struct Fails;

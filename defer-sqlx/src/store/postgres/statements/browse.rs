@@ -1,6 +1,6 @@
 //! Statements that list jobs, counts and holders.
 
-/// Names that have ready jobs, with both kinds of groups of them.
+/// The names of ready jobs, with both kinds of groups.
 macro_rules! waiting {
     () => {
         concat!(
@@ -17,7 +17,7 @@ macro_rules! waiting {
     };
 }
 
-/// The columns of a job and of its holder, for those who look.
+/// The columns of a job and of its holder, for callers that inspect the queue.
 macro_rules! job {
     ($from:expr) => {
         concat!(
@@ -61,7 +61,7 @@ macro_rules! waiting_jobs {
     };
 }
 
-/// How many jobs of each group are due, and how many are not, up to as many as are looked for; and when the first is due.
+/// For each group, counts the jobs that are due and those that are not, up to a limit, and returns when the first is due.
 macro_rules! counts_of {
     ($table:literal, $of:literal) => {
         concat!(
@@ -85,7 +85,7 @@ statements! {
     job = concat!(job!("{jobs} j"), " WHERE j.id = $2::text AND j.queue = $1::text");
     ready = waiting_jobs!("<=");
     delayed = waiting_jobs!(">");
-    // Those of a process are not in order in any index.
+    // No index has the jobs of a process in order.
     running = concat!("WITH had AS MATERIALIZED (SELECT c.id FROM (SELECT id FROM {holders} WHERE queue = $1::text LIMIT 1000) o \
               CROSS JOIN LATERAL (SELECT j.id FROM {jobs} j WHERE j.holder = o.id AND j.state IN (0, 2) LIMIT 1000) AS c \
               ORDER BY c.id LIMIT $2::bigint) ", job!("had CROSS JOIN LATERAL (SELECT * FROM {jobs} f WHERE f.id = had.id LIMIT 1) AS j"), " ORDER BY j.id");

@@ -1,6 +1,6 @@
-//! Statements about holders, and for recovery.
+//! Statements about holders and recovery.
 
-/// The condition counts while nobody knows the outcome of the response.
+/// The condition matters as long as the outcome of the response is unknown.
 macro_rules! orphan {
     () => {
         "SELECT j.id, j.deaths, CASE WHEN j.state = 0 AND j.outcome IS NULL THEN j.condition ELSE 0::smallint END, j.status, j.cancel <> 0 \
@@ -16,7 +16,7 @@ statements! {
     others = "SELECT id, beat FROM {holders} WHERE queue = $1::text AND id <> $2::text";
     own = "SELECT id, claim, cancel <> 0 FROM {jobs} WHERE state IN (0, 2) AND holder = $1::text";
     paused = "SELECT name FROM {pauses} WHERE queue = $1::text";
-    // A step in the index for each holder.
+    // Takes one step in the index for each holder.
     has_orphans = "WITH RECURSIVE found AS (SELECT (SELECT holder FROM {jobs} WHERE state IN (0, 2) ORDER BY holder LIMIT 1) AS holder UNION ALL \
                    SELECT (SELECT j.holder FROM {jobs} j WHERE j.state IN (0, 2) AND j.holder > f.holder \
                    ORDER BY j.holder LIMIT 1) FROM found f \
@@ -26,7 +26,7 @@ statements! {
     bury = "DELETE FROM {holders} WHERE id = $1::text AND beat = $2::bigint";
     orphans = concat!(orphan!(), "NOT EXISTS (SELECT FROM {holders} h WHERE h.id = j.holder) LIMIT $1::bigint FOR UPDATE OF j SKIP LOCKED");
     left = concat!(orphan!(), "j.holder = $2::text LIMIT $1::bigint FOR UPDATE OF j SKIP LOCKED");
-    // A row that another process recovered meanwhile may be somebody's again, of whom the statement before did not know.
+    // After another process has recovered a row, a new holder may have it that the previous statement did not know.
     free = concat!("UPDATE {jobs} j SET state = c.state, deaths = c.deaths, claim = {raised}, holder = NULL, condition = 0, \
             due = {now} + c.delay, error = coalesce(c.error, j.error), ended = CASE c.state WHEN 1 THEN NULL ELSE {now} END, \
             unique_claim = NULL, turn = CASE WHEN j.state = 0 AND j.serial_key IS NOT NULL THEN ",

@@ -1,10 +1,11 @@
-//! Statements that claim unique keys, without waiting for a user.
+//! Statements that claim unique keys without waiting for a user's transaction.
 
 statements! {
     turn = "SELECT pg_advisory_xact_lock(hashtextextended('defer_jobs claims ' || $1::text, 0))";
     lock = "SELECT key FROM unnest($2::text[]) AS k (key) \
             WHERE pg_try_advisory_xact_lock(hashtextextended('defer_jobs ' || $1::text || ' ' || key, 0))";
-    // A job that others are left out for is locked until they are committed: taken before, it would not see what they stand for.
+    // A job that has duplicates is locked until these are committed: if it were taken earlier, it would not see what they stand
+    // for.
     twins = "WITH twins AS MATERIALIZED (SELECT id, unique_claim FROM {jobs} WHERE queue = $1::text AND unique_claim = ANY ($2::text[]) \
              FOR SHARE SKIP LOCKED) \
              SELECT j.unique_claim, t.id FROM {jobs} j LEFT JOIN twins t ON t.id = j.id \
@@ -14,7 +15,7 @@ statements! {
              claim = CASE WHEN c.twin IS NULL THEN j.claim ELSE j.claim - 1 END, \
              ended = CASE WHEN c.twin IS NULL THEN j.ended ELSE {now} END \
              FROM unnest($1::text[], $2::text[], $3::text[]) AS c (id, key, twin) WHERE j.id = c.id AND j.state + 0 = 1";
-    // One that somebody has locked, to take it or to be left out for it, stays.
+    // A job that another transaction has locked, to take it or to be its duplicate, stays.
     replace = "WITH twin AS MATERIALIZED (SELECT id FROM {jobs} WHERE id = $1::text AND state + 0 = 1 FOR UPDATE SKIP LOCKED) \
                UPDATE {jobs} j SET state = 7, duplicate_of = $2::text, unique_claim = NULL, ended = {now} FROM twin \
                WHERE j.id = twin.id AND j.state + 0 = 1 AND j.unique_claim IS NOT NULL \

@@ -1,11 +1,12 @@
-//! The statements, with `{jobs}`, `{holders}`, `{pauses}` and `{now}` in them.
+//! The statements, which contain `{jobs}`, `{holders}`, `{pauses}` and `{now}`.
 
-/// Defines a file's statements. In them are also `{raised}`, which is the claim of a row `j`, raised, though a stranger may have
-/// stored the highest one; and `{limit}`, the largest number of a row.
+/// Defines the statements of a file. They may also contain `{raised}`, the incremented claim of a row `j`, which does not
+/// overflow even if another client has stored the highest claim, and `{limit}`, the largest number in a row.
 ///
-/// Postgres makes a plan once, maybe when the table was empty, and keeps it. So no statement leaves it a way that is bad once jobs are
-/// many: `ORDER BY .. LIMIT 1` and not `max`, which walks over all; a subquery that is `NULL` and not `NOT EXISTS`, of which it may make
-/// a join with all; `state + 0` where jobs are found by their ids, and not by what a holder has or what waits.
+/// Postgres plans a statement once, perhaps while the table is empty, and keeps the plan. No statement may therefore allow a plan
+/// that is slow for many jobs. So use `ORDER BY .. LIMIT 1` and not `max`, which may walk over all rows; a subquery that is
+/// `NULL` and not `NOT EXISTS`, which may become a join with all rows; and `state + 0` where jobs are found by their ids, to
+/// avoid the indexes of what a holder has or what waits.
 macro_rules! statements {
     ($($name:ident = $sql:expr;)+) => {
         #[derive(Debug)]
@@ -28,8 +29,8 @@ macro_rules! statements {
     };
 }
 
-/// The groups of ready jobs of one name and priority, with or without serial keys, found by a step in the index for each, however many
-/// jobs it has. At most 1,000 of a name.
+/// The groups of ready jobs with one name and priority, with or without serial keys: at most 1,000 for a name. Finding a group
+/// takes one step in the index, however many jobs it has.
 macro_rules! groups {
     ($table:literal, $of:literal) => {
         concat!(
@@ -47,7 +48,7 @@ macro_rules! groups {
     };
 }
 
-/// When the first job of each group is due.
+/// The time at which the first job of each group is due.
 macro_rules! first_of {
     ($table:literal, $of:literal) => {
         concat!(
@@ -61,7 +62,7 @@ macro_rules! first_of {
     };
 }
 
-/// Names that have ready jobs: a step in the index for each.
+/// The names of ready jobs. Each takes one step in the index.
 macro_rules! names {
     ($table:literal, $of:literal) => {
         concat!(
@@ -78,7 +79,7 @@ macro_rules! names {
     };
 }
 
-/// The turn of a row that becomes ready, the nth with its serial key in this statement: behind all that are there.
+/// The turn of a row that becomes ready, the nth with its serial key in this statement: behind all existing ones.
 macro_rules! turn {
     ($nth:literal, $queue:literal, $key:literal) => {
         concat!(

@@ -1,6 +1,6 @@
-//! Statements about jobs that may start only so often.
+//! Statements about jobs whose starts are limited.
 
-/// The key as it is stored: an index has no room for a long one.
+/// The key in its stored form: an index has no room for a long one.
 macro_rules! short {
     ($key:literal) => {
         concat!(
@@ -15,7 +15,8 @@ macro_rules! short {
     };
 }
 
-/// Whether a job may start, as far as the last start of its key goes. Where the clock was put back, that may be in the future.
+/// Tests whether the last start with a job's key allows it to start. After the clock was set back, the last start may be in the
+/// future.
 macro_rules! may_start {
     () => {
         "(s.id = excluded.id OR s.until <= excluded.started \
@@ -24,10 +25,10 @@ macro_rules! may_start {
 }
 
 statements! {
-    // One take goes on with more keys in place of the jobs that it leaves out. So takes note starts in turn: none waits for a key of
-    // another that waits for one of its own.
+    // A take goes on with more keys, instead of those of the jobs that it drops. Takes therefore note starts in turn, so that
+    // they cannot deadlock over keys.
     turn = "SELECT pg_advisory_xact_lock(hashtextextended('defer_jobs starts ' || $1::text, 0))";
-    // The first of each key.
+    // Notes the first job of each key.
     start = concat!("INSERT INTO {starts} AS s (queue, key, id, started, until) SELECT DISTINCT ON (key) $1::text, ",
             short!("j.throttle_key"), " AS key, j.id, {now}, {now} + least(j.throttle_every, 4503599627370496) \
             FROM unnest($2::text[]) WITH ORDINALITY AS c (id, nth) JOIN {jobs} j ON j.id = c.id ORDER BY key, c.nth \

@@ -1,6 +1,6 @@
 //! Statements that find due jobs.
 
-/// Names that were asked for and are not paused.
+/// The requested names that are not paused.
 macro_rules! asked {
     () => {
         "names AS MATERIALIZED (SELECT DISTINCT n.name FROM unnest($2::text[]) AS n (name) \
@@ -8,8 +8,8 @@ macro_rules! asked {
     };
 }
 
-/// Whether nothing of its serial key is in the way of a row: one that runs, or that became ready before and is due or between two
-/// attempts, unless it is paused.
+/// Tests whether a row may run, as far as its serial key goes: no other row with that key runs, or became ready earlier and is
+/// due or between two attempts, unless it is paused.
 macro_rules! in_turn {
     () => {
         "(SELECT true FROM {jobs} o WHERE o.queue = $1::text AND o.serial_key = h.serial_key AND o.state = 2 LIMIT 1) IS NULL \
@@ -20,8 +20,8 @@ macro_rules! in_turn {
     };
 }
 
-/// Those of some rows with serial keys that nobody else has locked. The lock of a key is held until its taker has committed: the
-/// statement that takes the row then sees whether another of its key was taken.
+/// Those of some rows with serial keys that no other transaction has locked. The lock of a key is held until its taker has
+/// committed, so the statement that takes the row sees whether another row with its key was taken.
 macro_rules! locked_of_keys {
     ($table:literal) => {
         concat!(
@@ -35,9 +35,9 @@ macro_rules! locked_of_keys {
 }
 
 statements! {
-    // First what would be taken if nobody else took anything; of jobs with a serial key, the first of each key among the first
-    // thousand of a group. Then as many of each group as that are locked, past those that others have locked. The row without an id
-    // tells whether a group has a thousand due jobs with serial keys: what can be taken may be behind those.
+    // First finds what would be taken if nobody else took anything; of jobs with a serial key, the first of each key among the
+    // first thousand of a group. Then locks as many rows of each group, skipping those that others have locked. The row without
+    // an id tells whether a group has a thousand due jobs with serial keys, because jobs that can be taken may be behind those.
     find = concat!("WITH RECURSIVE ", asked!(), ", ", groups!("plain", "IS NULL"), ", ", groups!("serial", "IS NOT NULL"), ", \
             near AS MATERIALIZED (SELECT c.* FROM serial g CROSS JOIN LATERAL (SELECT j.id, j.name, j.priority, j.due, j.serial_key, \
             j.turn FROM {jobs} j WHERE j.queue = $1::text AND j.name = g.name AND j.priority = g.priority AND j.state = 1 \
@@ -56,7 +56,7 @@ statements! {
             FOR UPDATE OF j SKIP LOCKED) AS l) AS plain_ones \
             UNION ALL SELECT id, priority, due, false FROM (", locked_of_keys!("of_keys"), ") AS serial_ones \
             UNION ALL SELECT NULL, NULL, NULL, EXISTS (SELECT FROM near GROUP BY name, priority HAVING count(*) >= 1000)");
-    // The first due job of each of a thousand serial keys, from one on. The row without an id has the last of these keys.
+    // The first due job of each of a thousand serial keys after a given one. The row without an id has the last of these keys.
     find_of_keys = concat!("WITH RECURSIVE ", asked!(), ", keys AS (SELECT (SELECT j.serial_key FROM {jobs} j \
             WHERE j.queue = $1::text AND j.serial_key > $4::text AND j.state IN (1, 2) ORDER BY j.serial_key LIMIT 1) AS key, 1 AS nth \
             UNION ALL SELECT (SELECT j.serial_key FROM {jobs} j WHERE j.queue = $1::text AND j.serial_key > k.key AND j.state IN (1, 2) \

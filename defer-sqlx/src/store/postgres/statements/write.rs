@@ -1,6 +1,6 @@
 //! Statements that store and change jobs.
 
-/// The new state of a job that is given back: if its condition was not asked, its status decides.
+/// The new state of a job that is given back. If its condition was not evaluated, its status decides.
 macro_rules! given_back {
     () => {
         "CASE WHEN j.cancel <> 0 THEN 6 WHEN j.state <> 0 OR j.outcome IS NOT NULL OR c.outcome IS NOT NULL THEN 1 \
@@ -8,7 +8,7 @@ macro_rules! given_back {
     };
 }
 
-/// Stores rows that a holder holds, of these arrays.
+/// Stores held rows of a holder, from these arrays.
 macro_rules! hold {
     ($queue:literal, $holder:literal, $rows:literal) => {
         concat!(
@@ -24,7 +24,7 @@ macro_rules! hold {
     };
 }
 
-/// Ends rows of a holder, of these arrays.
+/// Ends rows of a holder, from these arrays.
 macro_rules! end {
     ($holder:literal, $rows:literal) => {
         concat!(

@@ -1,0 +1,289 @@
+//! What is promised on Redis: the one of `DEFER_TEST_REDIS`.
+
+#![cfg(feature = "_servers")]
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+mod support;
+
+use std::{
+    collections::BTreeMap,
+    io::{BufRead as _, BufReader},
+    process::{Command, Stdio},
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use apalis_core::backend::{TaskSink as _, Vacuum as _};
+use apalis_redis::{Config, RedisStorage};
+use defer_apalis::{ApalisQueue, ApalisWorker, JobHandler};
+use defer_core::{
+    Deferrable, JobId, Runner, defer,
+    queue::{Envelope, Queue, RunWorker},
+    scope,
+};
+use support::{
+    Does, Journal, Note,
+    memory::{Fault, Memory},
+    redis::{Place, Server},
+    runner,
+};
+use tokio::sync::{Notify, oneshot};
+
+/// One process on a place.
+struct Process {
+    place: Place,
+    queue: ApalisQueue,
+    runner: Runner,
+    journal: Journal,
+}
+
+impl Process {
+    async fn on(place: &Place) -> Self {
+        let (queue, journal) = (ApalisQueue::new(place.storage().await), Journal::default());
+        let runner = runner(queue.clone(), &journal);
+        Self { place: place.clone(), queue, runner, journal }
+    }
+
+    fn handler(&self) -> JobHandler {
+        self.queue.handler(self.runner.clone()).job::<Note>()
+    }
+
+    async fn push(&self, text: &str, does: Does) -> JobId {
+        self.push_after(Duration::ZERO, text, does).await
+    }
+
+    async fn push_after(&self, delay: Duration, text: &str, does: Does) -> JobId {
+        let payload = Note::ENCODE.unwrap()(&Note::new(text, does)).unwrap();
+        let mut job = Envelope::new(JobId::unique(), Note::NAME, Note::POLICY, payload);
+        job.delay = delay;
+        let id = job.id;
+        self.queue.push(vec![job]).await.unwrap();
+        id
+    }
+
+    /// Begins to work, until the sender is used or dropped.
+    fn work(&self) -> (oneshot::Sender<()>, tokio::task::JoinHandle<()>) {
+        let (stop, stopped) = oneshot::channel();
+        let (place, handler) = (self.place.clone(), self.handler());
+        let task =
+            tokio::spawn(async move { place.work_until(handler, async { drop(stopped.await) }).await });
+        (stop, task)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn however_attempts_end_no_task_stays_running_and_none_is_lost() {
+    let process = Process::on(&Place::new()).await;
+    for does in [Does::Succeeds, Does::Fails, Does::FailsFatally, Does::Panics, Does::Snoozes] {
+        process.push(&format!("{does:?}"), does).await;
+    }
+    process.place.work(process.handler()).await;
+    let mut attempts: BTreeMap<String, Vec<u32>> = BTreeMap::new();
+    for line in process.journal.lines() {
+        attempts.entry(line.text).or_default().push(line.attempt);
+    }
+    let expected = [
+        ("Fails", vec![1, 2, 3]),
+        ("FailsFatally", vec![1]),
+        ("Panics", vec![1, 2, 3]),
+        ("Snoozes", vec![1, 1]),
+        ("Succeeds", vec![1]),
+    ];
+    assert_eq!(attempts, expected.map(|(text, attempts)| (text.to_owned(), attempts)).into());
+    // Each attempt and snooze is a task of its own. Those that end a failed job are killed.
+    let statuses = [("Done".to_owned(), 7), ("Killed".to_owned(), 3)];
+    assert_eq!(process.place.statuses().await, statuses.into());
+    // They stay until somebody deletes them.
+    assert_eq!(process.place.storage().await.vacuum().await.unwrap(), 10);
+    assert_eq!(process.place.statuses().await, BTreeMap::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_of_another_program_ends_as_killed_and_the_worker_goes_on() {
+    let place = Place::new();
+    let mut foreign = RedisStorage::<String>::new(place.connection().await)
+        .with_config(Config::default().queue(place.name()));
+    foreign.push("hello".to_owned()).await.unwrap();
+    let process = Process::on(&place).await;
+    process.push("job", Does::Succeeds).await;
+    place.work(process.handler()).await;
+    assert_eq!(process.journal.texts(), ["job"]);
+    assert_eq!(place.statuses().await, [("Done".to_owned(), 1), ("Killed".to_owned(), 1)].into());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_workers_share_the_jobs_and_each_runs_once() {
+    let place = Place::new();
+    let (one, other) = (Process::on(&place).await, Process::on(&place).await);
+    let (working, works) = (one.work(), other.work());
+    let mut texts = Vec::new();
+    // Whichever worker asks first gets a job: this ends once each has had one.
+    while one.journal.lines().is_empty() || other.journal.lines().is_empty() {
+        for _ in 0..10 {
+            texts.push(format!("job {}", texts.len()));
+            one.push(texts.last().unwrap(), Does::Succeeds).await;
+        }
+        place.until_empty().await;
+    }
+    for (stop, task) in [working, works] {
+        stop.send(()).unwrap();
+        task.await.unwrap();
+    }
+    let mut ran = [one.journal.texts(), other.journal.texts()].concat();
+    ran.sort();
+    texts.sort();
+    assert_eq!(ran, texts);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_keeps_a_delay_and_no_job_starts_before_it_is_due() {
+    let process = Process::on(&Place::new()).await;
+    let delay = Duration::from_millis(1500);
+    let before = SystemTime::now();
+    process.push_after(delay, "delayed", Does::Succeeds).await;
+    let scheduled = process.place.scheduled().await;
+    assert!(scheduled[0] >= (before + delay).duration_since(UNIX_EPOCH).unwrap().as_secs(), "{scheduled:?}");
+    process.place.work(process.handler()).await;
+    let lines = process.journal.lines();
+    assert!(lines[0].at.duration_since(before).unwrap() >= delay, "Redis counts whole seconds");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_shutdown_stops_runs_in_another_process() {
+    let place = Place::new();
+    let (stopped, other) = (Process::on(&place).await, Process::on(&place).await);
+    stopped.push("job", Does::Hangs).await;
+    let (stop, task) = stopped.work();
+    stopped.journal.until(1).await;
+    stop.send(()).unwrap();
+    stopped.runner.shutdown(Duration::ZERO).await;
+    task.await.unwrap();
+    let (_stop, working) = other.work();
+    other.journal.until(1).await;
+    assert_eq!(other.journal.attempts(), [1], "a shutdown is no attempt");
+    working.abort();
+}
+
+/// On one thread, so that the worker hears of its end before the runner does, as beside a server.
+#[tokio::test]
+async fn a_worker_that_stops_with_many_jobs_hands_all_back_and_ends() {
+    let place = Place::new();
+    let (mut stopped, other) = (Process::on(&place).await, Process::on(&place).await);
+    stopped.runner = Runner::builder()
+        .state(stopped.journal.clone())
+        .queue(stopped.queue.clone())
+        .max_running(1000)
+        .build();
+    // Ten times as many as apalis-redis takes at once by default.
+    for number in 0..100 {
+        stopped.push(&format!("job {number}"), Does::Waits).await;
+    }
+    let of_worker = place.clone();
+    let worker = ApalisWorker::new(stopped.handler(), move |handler, stop| {
+        let place = of_worker.clone();
+        async move { place.try_work_until(handler, stop).await }
+    });
+    let (journal, runner) = (stopped.journal.clone(), stopped.runner.clone());
+    let stop = async move {
+        journal.until(100).await;
+        tokio::spawn(async move { runner.shutdown(Duration::ZERO).await });
+    };
+    Box::new(worker).run(Box::pin(stop)).await.unwrap();
+    let statuses = place.statuses().await;
+    assert_eq!(statuses.get("Running"), None, "{statuses:?}");
+    other.journal.let_go();
+    place.work(other.handler()).await;
+    let (mut ran, mut again) = (stopped.journal.texts(), other.journal.texts());
+    ran.sort();
+    again.sort();
+    assert_eq!(again, ran, "each runs again in the other process, once");
+    assert_eq!(other.journal.attempts(), [1; 100]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_whose_next_attempt_could_not_be_pushed_is_run_again_by_redis() {
+    let process = Process::on(&Place::new()).await;
+    process.push("job", Does::Snoozes).await;
+    let away = Memory::new();
+    away.set_fault(Fault::Fails(5));
+    let handler = ApalisQueue::new(away.clone()).handler(process.runner.clone()).job::<Note>();
+    process.place.work(handler).await;
+    assert_eq!(process.journal.attempts(), [1, 1]);
+    assert_eq!((away.left(), process.place.statuses().await), (0, [("Done".to_owned(), 1)].into()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_is_killed_loses_no_job_and_the_worker_starts_again() {
+    let mut server = Server::start().await;
+    let process = Process::on(&server.place()).await;
+    process.push("before", Does::Succeeds).await;
+    server.kill();
+    scope(&process.runner, async { drop(defer(Note::new("meanwhile", Does::Succeeds))) }).await;
+    process.runner.idle().await;
+    assert_eq!(process.journal.texts(), ["meanwhile"], "it runs here");
+
+    let place = server.place();
+    let failed = Arc::new(Notify::new());
+    let of_worker = failed.clone();
+    let worker = ApalisWorker::new(process.handler(), move |handler, stop| {
+        let (place, failed) = (place.clone(), of_worker.clone());
+        async move {
+            let ended = place.try_work_until(handler, stop).await;
+            if ended.is_err() {
+                failed.notify_one();
+            }
+            ended
+        }
+    });
+    let (stop, stopped) = oneshot::channel::<()>();
+    let working = tokio::spawn(Box::new(worker).run(Box::pin(async { drop(stopped.await) })));
+    failed.notified().await;
+    server.restart().await;
+    process.journal.until(2).await;
+    server.kill();
+    failed.notified().await;
+    server.restart().await;
+    // Its own connection may not have noticed yet.
+    Process::on(&server.place()).await.push("after", Does::Succeeds).await;
+    process.journal.until(3).await;
+    assert_eq!(process.journal.texts()[1..], ["before", "after"]);
+    stop.send(()).unwrap();
+    working.await.unwrap().unwrap();
+}
+
+/// The name of the queue at which [`works_until_it_is_killed`] works.
+const QUEUE: &str = "DEFER_TEST_KILLED_QUEUE";
+const RUNNING: &str = "the job runs";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_whose_worker_is_killed_runs_in_another_and_a_death_is_no_attempt() {
+    let place = Place::new().judging_soon();
+    let process = Process::on(&place).await;
+    process.push("job", Does::Hangs).await;
+    let mut killed = Command::new(std::env::current_exe().unwrap())
+        .args(["works_until_it_is_killed", "--exact", "--nocapture"])
+        .env(QUEUE, place.name())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(killed.stdout.take().unwrap()).lines();
+    assert!(lines.map(Result::unwrap).any(|line| line.contains(RUNNING)), "it ended before its job ran");
+    // With SIGKILL.
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let (_stop, working) = process.work();
+    process.journal.until(1).await;
+    assert_eq!(process.journal.attempts(), [1]);
+    working.abort();
+}
+
+/// The other process of the test above; by itself it has nothing to do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn works_until_it_is_killed() {
+    let Ok(queue) = std::env::var(QUEUE) else { return };
+    let process = Process::on(&Place::named(&queue).judging_soon()).await;
+    let (_stop, working) = process.work();
+    process.journal.until(1).await;
+    println!("{RUNNING}");
+    working.await.unwrap();
+}
