@@ -17,7 +17,7 @@ import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-CRATES = ["defer-core", "defer-macros", "defer-axum", "defer-sqlx", "defer-apalis"]
+CRATES = ["defer-core", "defer-macros", "defer-axum", "defer-sqlx", "defer-river", "defer-apalis"]
 # rustdoc treats a block as Rust unless it says otherwise.
 RUST = {"", "rust", "no_run", "test_harness"}
 FENCE = re.compile(r"^```(\w*)([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)

@@ -19,7 +19,7 @@ AT_ONCE = 3
 SERVERS = "defer-queue-tests"
 TURN = threading.Lock()
 # These wait longer than others, so they start first.
-SLOW = ["defer-queue-tests", "audit", "signup", "defer-macros", "defer-fuzz"]
+SLOW = ["defer-queue-tests", "audit", "defer-river", "signup", "defer-macros", "defer-fuzz"]
 BUILD = ["cargo", "test", "--workspace", "--all-features", "--no-run", "--message-format", "json-render-diagnostics"]
 
 

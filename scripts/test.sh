@@ -77,7 +77,7 @@ step "meanwhile: doc tests"
 cargo test --workspace --all-features --doc --quiet
 
 step "meanwhile: documentation, warnings denied, and links"
-RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --all-features --quiet -p defer-core -p defer-macros -p defer-axum -p defer-sqlx -p defer-apalis
+RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --all-features --quiet -p defer-core -p defer-macros -p defer-axum -p defer-sqlx -p defer-river -p defer-apalis
 scripts/links.py "$target/doc"
 
 step "meanwhile: features on their own"
@@ -87,7 +87,7 @@ for features in axum-server,metrics,testing dashboard,http2,opentelemetry; do
   cargo check --quiet -p defer-axum --features "$features"
 done
 for feature in sqlite postgres; do
-  cargo check --quiet -p defer-sqlx --no-default-features --features "$feature"
+  cargo check --quiet -p defer-sqlx -p defer-river --no-default-features --features "$feature"
 done
 
 step "meanwhile: database clients that resolve together"
@@ -95,7 +95,7 @@ scripts/resolves.sh
 
 step "meanwhile: packages"
 # `scripts/new_user.py` checks that the packages build.
-cargo package --quiet --no-verify --allow-dirty -p defer-core -p defer-macros -p defer-axum -p defer-sqlx -p defer-apalis
+cargo package --quiet --no-verify --allow-dirty -p defer-core -p defer-macros -p defer-axum -p defer-sqlx -p defer-river -p defer-apalis
 
 step "meanwhile: building the benchmark and the soak"
 cargo bench --quiet -p defer-benches --bench per_request --no-run

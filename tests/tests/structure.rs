@@ -443,7 +443,7 @@ fn published(name: &str) -> Crate {
 
 #[test]
 fn no_circle_among_the_files_of_a_crate() {
-    for name in ["defer-core", "defer-axum", "defer-macros", "defer-sqlx", "defer-apalis"] {
+    for name in ["defer-core", "defer-axum", "defer-macros", "defer-sqlx", "defer-river", "defer-apalis"] {
         let krate = published(name);
         assert!(krate.edges().len() > 3, "the imports of {name} are not seen");
         let circles = circles(&krate.edges());
@@ -478,6 +478,11 @@ fn no_circle_among_the_folders_of_defer_macros() {
 #[test]
 fn no_circle_among_the_folders_of_defer_sqlx() {
     assert_no_circle_among_folders("defer-sqlx");
+}
+
+#[test]
+fn no_circle_among_the_folders_of_defer_river() {
+    assert_no_circle_among_folders("defer-river");
 }
 
 fn in_memory(files: &[(&str, &str)]) -> Crate {

@@ -5,12 +5,13 @@
 //! ```
 //!
 //! With the name of a database as an argument, `SQLite` or `Postgres`, it measures only that one. With `rates`, `waits`, `rows`,
-//! `looks` or `idle` it prints only that table.
+//! `looks`, `idle` or `river` it prints only that table.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark")]
 
 mod client;
 mod place;
+mod river;
 mod service;
 
 use std::time::{Duration, Instant};
@@ -30,7 +31,7 @@ const BACKLOG: u32 = 50_000;
 
 #[tokio::main]
 async fn main() {
-    let measures = |table| wants(&["rates", "waits", "rows", "looks", "idle"], table);
+    let measures = |table| wants(&["rates", "waits", "rows", "looks", "idle", "river"], table);
     if measures("rates") {
         print_rates().await;
     }
@@ -45,6 +46,9 @@ async fn main() {
     }
     if measures("idle") {
         print_idle().await;
+    }
+    if measures("river") {
+        print_river().await;
     }
 }
 
@@ -121,6 +125,31 @@ async fn print_idle() {
     for place in &places().await {
         idle(place).await;
     }
+}
+
+async fn print_river() {
+    println!(
+        "\n| database | connections | `defer-sqlx`, here, 1/s | `defer-sqlx`, through the queue, 1/s | `defer-river`, 1/s |"
+    );
+    println!("|---|--:|--:|--:|--:|");
+    for place in &places().await {
+        for connections in [1, 32, 128] {
+            beside_river(place, connections).await;
+        }
+    }
+}
+
+/// Measures how many requests are answered in a second, with their jobs run and settled, by each queue in turn.
+async fn beside_river(place: &Place, connections: usize) {
+    let (service, on_river) = (Service::start(place).await, river::Service::start(place).await);
+    let mut rates = [const { Vec::new() }; 3];
+    for _ in 0..ROUNDS {
+        rates[0].push(service.rate(Path::Here, connections).await);
+        rates[1].push(service.rate(Path::Through, connections).await);
+        rates[2].push(on_river.rate(connections).await);
+    }
+    let [here, through, river] = rates.map(median);
+    println!("| {} | {connections} | {here:.0} | {through:.0} | {river:.0} |", place.name());
 }
 
 /// Creates an empty database of each wanted kind that is available.

@@ -24,7 +24,7 @@ use crate::{
     place::{Floor, Place},
 };
 
-const LASTS: Duration = Duration::from_secs(4);
+pub(crate) const LASTS: Duration = Duration::from_secs(4);
 
 /// The work of a request.
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +54,7 @@ impl Job for Here {
 #[derive(Deferrable, Serialize, Deserialize)]
 #[defer(queue)]
 pub(crate) struct Through {
-    number: u64,
+    pub(crate) number: u64,
 }
 
 impl Job for Through {
@@ -151,7 +151,7 @@ async fn here(extract::Path(number): extract::Path<u64>) -> &'static str {
     "ok"
 }
 
-async fn through_the_queue(extract::Path(number): extract::Path<u64>) -> &'static str {
+pub(crate) async fn through_the_queue(extract::Path(number): extract::Path<u64>) -> &'static str {
     Through::defer(number);
     "ok"
 }

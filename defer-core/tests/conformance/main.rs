@@ -65,6 +65,37 @@ async fn the_queue_for_tests_conforms() {
     check_holding(None).await;
 }
 
+/// A queue that breaks its promise of how often a job starts, and says that it makes none; or that leaves out what the suite does not have.
+struct LeavesOut<const IS_KNOWN: bool>(TestQueue);
+
+impl<const IS_KNOWN: bool> Place for LeavesOut<IS_KNOWN> {
+    type Queue = TestQueue;
+
+    const LEFT_OUT: &'static [&'static str] = match IS_KNOWN {
+        true => &["a_job_starts_no_more_often_than_it_may"],
+        false => &["a_job_starts_no_more_often_than_it_may", "no such promise"],
+    };
+
+    async fn connect(&self) -> TestQueue {
+        self.0.clone()
+    }
+
+    async fn work(queue: TestQueue, runner: Runner) {
+        worker(&queue, runner).run_until_empty().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_queue_does_not_promise_is_not_checked() {
+    check_queue(async || LeavesOut::<true>(TestQueue::with_fault(Fault::StartsTooOften))).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[should_panic(expected = "a promise is left out that the suite does not check: [\"no such promise\"]")]
+async fn only_promises_of_the_suite_can_be_left_out() {
+    check_queue(async || LeavesOut::<false>(TestQueue::with_fault(Fault::StartsTooOften))).await;
+}
+
 /// Its time is paused, so that it does not take the 60 s.
 #[tokio::test(start_paused = true)]
 #[should_panic(expected = "each job runs once with what it was pushed with: but after 60s")]

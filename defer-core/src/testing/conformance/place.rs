@@ -14,6 +14,10 @@ pub trait Place: Send + Sync + 'static {
     /// A connection to the place.
     type Queue: Queue + Clone;
 
+    /// The promises that the queue does not make, by their names in the suite's output, with `_` for spaces. They are not
+    /// checked. Say in the documentation of the queue what it does instead.
+    const LEFT_OUT: &'static [&'static str] = &[];
+
     /// Connects to the place. Each call stands for another process, which shares nothing with the others except the place.
     fn connect(&self) -> impl Future<Output = Self::Queue> + Send;
 

@@ -1,0 +1,19 @@
+//! What happens between the queue and the database, on threads of its own: the user's runtimes may be busy or gone.
+//!
+//! | file | hides |
+//! |---|---|
+//! | `engine` | how the threads are started and ended |
+//! | `writer` | how writes of many requests share a transaction, and wait for a database that is away |
+//! | `beats` | how the jobs of a dead process are found |
+//! | `held` | what a runner may do with a job that is held for it |
+
+mod beats;
+#[allow(clippy::module_inception, reason = "the file of the type")]
+mod engine;
+mod held;
+mod writer;
+
+pub(crate) use self::{
+    engine::{Engine, Settings, start},
+    held::Held,
+};

@@ -1,0 +1,14 @@
+//! The queue, as a user sees it.
+
+mod builder;
+mod inspect;
+mod push;
+#[allow(clippy::module_inception, reason = "the file of the type")]
+mod queue;
+mod shown;
+
+pub use self::{
+    builder::RiverQueueBuilder,
+    push::{Push, QueueTransaction},
+    queue::RiverQueue,
+};
