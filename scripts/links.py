@@ -15,9 +15,9 @@ import sys
 
 REPOSITORY = "https://github.com/defer-axum/defer-axum/"
 HOSTS = {"docs.rs", "github.com", "keepachangelog.com", "semver.org", "www.rfc-editor.org", "www.w3.org", "kubernetes.io",
-         "docs.docker.com", "fastapi.tiangolo.com", "laravel.com", "img.shields.io"}
-CRATES = ["defer_core", "defer_macros", "defer_axum", "defer_sqlx", "defer_river"]
-OURS = re.compile(r"https://docs\.rs/(defer-(?:core|macros|axum|sqlx))(?:/[^/]+/?(.*))?$")
+         "docs.docker.com", "fastapi.tiangolo.com", "laravel.com", "img.shields.io", "riverqueue.com"}
+CRATES = ["defer_core", "defer_macros", "defer_axum", "defer_sqlx", "defer_river", "defer_apalis"]
+OURS = re.compile(r"https://docs\.rs/(defer-(?:core|macros|axum|sqlx|river|apalis))(?:/[^/]+/?(.*))?$")
 
 
 def anchors(page: pathlib.Path) -> set[str]:

@@ -320,10 +320,10 @@
 //! | run work that must start before the response, or that lives as long as the process | `tokio::spawn`, with a `TaskTracker` of `tokio-util` |
 //! | run a cron schedule | `tokio-cron-scheduler` or a Kubernetes CronJob that [pushes a job][Jobs from a command]; for a schedule that the fleet shares, [the nightly report][A nightly report for the whole fleet] |
 //! | run workflows of many steps, with timers and signals | a workflow engine, such as Temporal or Restate |
-//! | run jobs by workers in other languages | [River](https://docs.rs/defer-river), to which the crate `defer-river` hands jobs; or another queue engine, such as Sidekiq or Celery; other languages can [store jobs](https://docs.rs/defer-sqlx/latest/defer_sqlx/guide/pushing/#in-another-language) |
+//! | run jobs by workers in other languages | River, to which [`defer-river`](super::queues) hands jobs; or another queue engine, such as Sidekiq or Celery; other languages can [store jobs](https://docs.rs/defer-sqlx/latest/defer_sqlx/guide/pushing/#in-another-language) |
 //! | send events to other services | a broker, such as Kafka, NATS or RabbitMQ |
 //! | run a job exactly once | your own idempotency key: durable jobs run [at least once](super::retries#make-it-safe-to-run-twice) |
-//! | keep jobs in MySQL or Redis | `apalis`; or implement [`Queue`](crate::queue::Queue) |
+//! | keep jobs in MySQL or Redis | [`defer-apalis`](super::queues), with a storage of apalis; or implement [`Queue`](crate::queue::Queue) |
 //! | spread one computation over all cores | `rayon`, in a [blocking](super::load#jobs-that-block) job |
 //! | authenticate the users of the [dashboard](super::seeing#a-page) | your own middleware in front of it |
 //!
