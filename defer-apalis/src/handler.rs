@@ -24,10 +24,15 @@ use futures_util::{
     FutureExt as _,
     future::{Either, select},
 };
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tower_service::Service;
 
-use crate::{drain::Drain, error::Error, message::Message, queue::ApalisQueue};
+use crate::{
+    drain::{Drain, Intake},
+    error::Error,
+    message::Message,
+    queue::ApalisQueue,
+};
 
 /// How long one push of the next message may take, and how often it is tried.
 const PUSH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -36,8 +41,9 @@ const PUSHES: u32 = 5;
 const PUSH_PAUSE: Duration = Duration::from_millis(100);
 /// How often a job that is not due looks whether its worker stops: apalis has nothing to wait for.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long a job stays away that a worker hands back before it stops: else it would take the job again.
-const AWAY: Duration = Duration::from_secs(2);
+/// How long a job stays away that a worker hands back because it stops or has no room: else it would take the job again. A storage that
+/// counts whole seconds may give it back one second earlier, and a worker needs about 1.5 s to stop.
+const AWAY: Duration = Duration::from_secs(4);
 /// How long a job that could not be read waits, at first and at most, and how often it may: for about a day.
 const UNREAD_PAUSE: Duration = Duration::from_secs(30);
 const MAX_UNREAD_PAUSE: Duration = Duration::from_secs(600);
@@ -55,6 +61,7 @@ const MAX_UNREAD: u32 = 150;
 #[derive(Clone)]
 pub struct JobHandler {
     shared: Arc<Shared>,
+    intake: Intake,
 }
 
 #[derive(Clone)]
@@ -76,7 +83,7 @@ impl ApalisQueue {
     /// `WorkerBuilder::build` of apalis.
     pub fn handler(&self, runner: Runner) -> JobHandler {
         let shared = Shared { queue: self.clone(), runner, types: BTreeMap::new(), drain: Arc::default() };
-        JobHandler { shared: Arc::new(shared) }
+        JobHandler { shared: Arc::new(shared), intake: Intake::default() }
     }
 }
 
@@ -119,12 +126,12 @@ impl Service<Task<Message>> for JobHandler {
     type Error = BoxDynError;
     type Future = BoxFuture<'static, Result<(), BoxDynError>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxDynError>> {
-        self.shared.drain.asked();
-        Poll::Ready(Ok(()))
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxDynError>> {
+        self.intake.poll_ready(cx, &self.shared.drain).map(Ok)
     }
 
     fn call(&mut self, task: Task<Message>) -> Self::Future {
+        self.intake.taken();
         let shared = Arc::clone(&self.shared);
         let worker = task.data().get::<WorkerContext>().cloned();
         // A panic would end the worker and leave its tasks running (apalis-core 1.0.0).
@@ -138,13 +145,7 @@ impl Service<Task<Message>> for JobHandler {
 impl Shared {
     /// Runs one attempt.
     async fn handle(&self, mut message: Message, worker: Option<WorkerContext>) -> Result<(), BoxDynError> {
-        let Some(_running) = self.drain.begin() else {
-            if let Some(left) = message.due_in() {
-                // Its storage knows no delays, and would give it back at once, again and again.
-                sleep(left.min(AWAY)).await;
-            }
-            return self.hand_back(message).await;
-        };
+        let Some(_counted) = self.drain.begin() else { return self.leave(message).await };
         if !self.until_due(&message, worker).await {
             return self.hand_back(message).await;
         }
@@ -152,6 +153,7 @@ impl Shared {
             tracing::error!(target: "defer", job = %message.name, "a task in the storage is not a job");
             return Err(AbortError::new("the task is not a job").into());
         };
+        let Some(_room) = self.drain.room() else { return self.push_next(message, AWAY).await };
         let mut resumed = match self.resume(id, &message) {
             Ok(resumed) => resumed,
             Err(why) => return self.put_back(message, &why).await,
@@ -183,6 +185,16 @@ impl Shared {
             }
         }
         true
+    }
+
+    /// Leaves a job that a closing worker has taken to another one.
+    async fn leave(&self, message: Message) -> Result<(), BoxDynError> {
+        if let Some(left) = message.due_in() {
+            // A storage that knows no delays would give it back at once, again and again.
+            select(pin!(sleep(left.min(AWAY))), pin!(self.drain.sealed())).await;
+        }
+        let _counted = self.drain.hand_back();
+        self.hand_back(message).await
     }
 
     /// Leaves a job to another worker, as the same attempt.
@@ -219,6 +231,7 @@ impl Shared {
     /// comes again, and the next one is a duplicate of that which was pushed.
     async fn push_next(&self, message: Message, delay: Duration) -> Result<(), BoxDynError> {
         let next = message.next(delay);
+        let start = Instant::now();
         let mut pause = PUSH_PAUSE;
         let mut tried = 0;
         loop {
@@ -229,7 +242,9 @@ impl Shared {
                 Err(_) => Error::TimedOut(PUSH_TIMEOUT),
             };
             tried += 1;
-            if tried == PUSHES {
+            // A worker that stops has no time for more.
+            let is_late = self.drain.is_closing() && start.elapsed() >= PUSH_TIMEOUT;
+            if tried == PUSHES || is_late {
                 let Message { id, name, .. } = &next;
                 tracing::warn!(target: "defer", job = %name, %id, %error, "a job could not be pushed again, and is left to apalis");
                 return Err(format!("the job could not be pushed again: {error}").into());

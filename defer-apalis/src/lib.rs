@@ -6,16 +6,17 @@
 //!
 //! # Example
 //!
-//! With `apalis-core = "1"` and `apalis-redis = "1"`:
+//! With `apalis-core = "1"`, `apalis-redis = "1"`, and `redis = "1"` with the features `connection-manager` and `tokio-comp`:
 //!
 //! ```no_run
 //! use std::time::Duration;
 //!
 //! use apalis_core::{backend::ext::BackendExt as _, error::WorkerError, worker::builder::WorkerBuilder};
-//! use apalis_redis::{Config, RedisStorage};
+//! use apalis_redis::{Client, Config, RedisStorage};
 //! use axum::{Router, routing::post};
 //! use defer_apalis::{ApalisQueue, ApalisWorker, Message};
 //! use defer_axum::{DeferLayer, Deferrable, Job, JobContext, JobId, JobResult, Runner};
+//! use redis::aio::ConnectionManagerConfig;
 //! use serde::{Deserialize, Serialize};
 //!
 //! #[derive(Deferrable, Serialize, Deserialize)]
@@ -44,7 +45,9 @@
 //!
 //! #[tokio::main]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//!     let redis = apalis_redis::connect("redis://127.0.0.1/").await?;
+//!     // By default, an answer that takes longer than 500 ms fails the worker.
+//!     let patient = ConnectionManagerConfig::new().set_response_timeout(Some(Duration::from_secs(10)));
+//!     let redis = Client::open("redis://127.0.0.1/")?.get_connection_manager_with_config(patient).await?;
 //!     let storage = RedisStorage::<Message>::new(redis).with_config(Config::default().queue("mail"));
 //!     let queue = ApalisQueue::new(storage.clone());
 //!     let runner = Runner::builder().queue(queue.clone()).build();
@@ -75,13 +78,13 @@
 //!
 //! | promise | by |
 //! |---|---|
-//! | A job is in the storage before its response goes out. If the storage fails or does not answer within the [push timeout](defer_core::RunnerBuilder::push_timeout), the job runs in the process that deferred it, with a warning | this crate |
+//! | A job is in the storage before its response goes out. If the storage fails or does not answer within the [push timeout](defer_core::RunnerBuilder::push_timeout), the job runs in the process that deferred it, with a warning. If the storage has stored it nevertheless, it runs twice | this crate |
 //! | A push survives a crash | the storage: for Redis, see its `appendonly` and `appendfsync` |
 //! | Attempts, backoff, timeouts, snoozes and fatal errors follow the job's policy in the process that runs it, with the runner's state, limits, spans, events and counts | this crate |
 //! | A job knows its route, request id, trace and captured extensions, and the status of its response. Nobody knows whether the client got it: [`Delivery::Unknown`](defer_core::Delivery::Unknown) | this crate |
 //! | No panic reaches apalis, which would end the worker and leave its tasks running (1.0.0), and no `RetryAfterError`, of which each storage makes something else | this crate |
 //! | A job that a shutdown stops is pushed again, and this is no attempt | this crate |
-//! | The tasks of a worker that dies go to another one | the storage: on Redis when the worker has been silent for [`orphaned_duration`](https://docs.rs/apalis-redis/1/apalis_redis/struct.Config.html), a minute by default. A death is no attempt |
+//! | The tasks of a worker that dies go to another one | the storage: on Redis when the worker has been silent for [`orphaned_duration`](https://docs.rs/apalis-redis/1/apalis_redis/struct.Config.html), five minutes by default (1.0.0: ten heartbeats of 30 s). A death is no attempt |
 //! | A job runs at least once. Use [`cx.id()`](defer_core::JobContext::id) as an idempotency key: it is the same each time | both |
 //!
 //! Each attempt and each snooze is a task of its own, which is pushed before the one before it is acknowledged. So apalis sees
@@ -93,9 +96,14 @@
 //!
 //! # What apalis does not keep
 //!
-//! - **Order.** A worker takes all due tasks, and its runner runs them side by side, up to
-//!   [`max_running`](defer_core::RunnerBuilder::max_running). Serial keys and `max_running` of a type hold in each process by
-//!   itself. Priorities have no effect.
+//! - **Running jobs whose worker fails.** When the storage fails or does not answer in time, apalis ends the worker and drops what
+//!   it was running. Those jobs are stopped, and run again when the storage takes the worker for dead.
+//! - **An exact end.** Nothing tells when apalis has taken an acknowledgement, or whether it fetches. If the storage takes more than
+//!   about a second to answer while a worker stops, jobs that it ran or handed back can run again. A job that comes due at the last
+//!   moment can wait until the storage takes the worker for dead.
+//! - **Order.** A worker takes all due tasks, up to 1,000 at a time, and its runner runs them side by side, up to
+//!   [`max_running`](defer_core::RunnerBuilder::max_running). One that has 1,000 fetches a batch every 10 s, and hands it back.
+//!   Serial keys and `max_running` of a type hold in each process by itself. Priorities have no effect.
 //! - **Unique keys, `replace` and `at_most_every`.** A push with such a job is an error, and all durable jobs of its request run in
 //!   the process that deferred them, with a warning.
 //! - **Looking into the queue.** [`Runner::status`](defer_core::Runner::status) and the dashboard do not see what is in the storage,
@@ -112,13 +120,18 @@
 //!
 //! On Redis (apalis-redis 1.0.0):
 //!
+//! - Give the connection a long response timeout, as in the example. By default, redis waits 500 ms (1.8.1): one later answer fails
+//!   the worker, and a later answer to a push is an error although the job is stored.
 //! - Use `poll_with_interval`, with an interval that is longer than Redis takes to answer. Otherwise an idle worker only looks for
-//!   tasks when it sends a heartbeat, by default each 30 s.
+//!   tasks each second.
 //! - Have a worker running. Once more than about 8,000 tasks are due that no worker has taken, each worker ends with "too many
-//!   results to unpack" (seen with 9,000; 7,000 are fine).
+//!   results to unpack" (seen with 9,000; 7,000 are fine), for as long as they are there. Workers that stop hand back what they
+//!   have: do not stop eight full ones in the same second.
 //! - A limit on the worker, such as apalis' `concurrency`, needs `Config::batch_size(1)`. Otherwise the worker sends no heartbeat
-//!   while fetched tasks wait for the limit, and after a minute others run what it is running.
-//! - Tasks that have ended stay, until you call `vacuum` of apalis' `Vacuum`.
+//!   while fetched tasks wait for the limit, and after `orphaned_duration` others run what it is running.
+//! - Tasks that have ended stay, until you call `vacuum_before` of apalis' `Vacuum`. Keep them for longer than `orphaned_duration`,
+//!   or set `Config::idempotency_ttl` to longer than that: Redis knows a second push of the same attempt only by the first task, or
+//!   by its key. `vacuum` deletes the tasks at once, and without a time to live, apalis-redis deletes the key at once.
 //! - Delays count whole seconds; this crate waits for the rest.
 //!
 //! # Compared with `defer-sqlx`
@@ -128,7 +141,7 @@
 //! | starts after the response | yes | yes | as soon as a worker takes it |
 //! | in the order deferred | yes | in its own process | no |
 //! | knows how the response ended | all of it | all of it | the status |
-//! | survives SIGKILL | no | runs within 15 s | the storage's: Redis, after a minute by default |
+//! | survives SIGKILL | no | runs within 15 s | the storage's: Redis, after five minutes by default |
 //! | several machines | no | Postgres | the storage's: Redis |
 //! | periodic jobs, other languages | no | any client can insert | apalis' |
 //! | keys (`unique`, `serial`) across processes | no | yes | no |

@@ -13,17 +13,23 @@ use crate::handler::JobHandler;
 
 /// How long after a failure the next worker starts.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long apalis may take to end a worker that has no tasks left.
+const END_WITHIN: Duration = Duration::from_secs(5);
 
 type Stop = Shared<BoxFuture<'static, ()>>;
 type Run = dyn Fn(JobHandler, Stop) -> BoxFuture<'static, Result<(), BoxError>> + Send + Sync;
 
 /// Lets `defer_axum::serve(..).with_worker(..)` run apalis workers: the server stops them, and drains their runner.
 ///
-/// A worker of apalis ends when its storage fails, for example because Redis restarts. Then another one starts after a second.
+/// A worker of apalis ends when its storage fails, for example because Redis restarts, or does not answer in time. apalis drops the
+/// tasks that the worker was running, so their jobs are stopped, and run again when the storage takes the worker for dead. Another
+/// worker starts after a second.
 ///
-/// At the server's signal, the worker hands back what it takes from then on, waits for the jobs that run here, and stops when they
-/// are acknowledged. `run_until` of apalis alone can wait forever (1.0.0, on Redis: if more than four times
-/// `Config::batch_size` tasks run by then).
+/// At the server's signal, the worker fetches only a few more tasks, which it hands back, and waits for the jobs that run here.
+/// About 1.5 s after the last has ended, when all should be acknowledged, it stops; after 5 s more it is dropped. Those whose
+/// acknowledgement took longer run again. A worker that fails after the signal is no error. It is logged, and others run its jobs.
+///
+/// `run_until` of apalis alone can wait forever (1.0.0, on Redis: if more than four times `Config::batch_size` tasks run by then).
 pub struct ApalisWorker {
     handler: JobHandler,
     run: Box<Run>,
@@ -67,9 +73,24 @@ impl RunWorker for ApalisWorker {
             });
             let drained = drained.shared();
             loop {
-                let error = match self.run_once(drained.clone()).await {
-                    Err(error) if stop.peek().is_none() => error,
-                    ended => return ended,
+                let overdue = async {
+                    drained.clone().await;
+                    sleep(END_WITHIN).await;
+                };
+                let ended = match select(pin!(self.run_once(drained.clone())), pin!(overdue)).await {
+                    Either::Left((ended, _)) => ended,
+                    Either::Right(_) => Err("it did not end in time".into()),
+                };
+                let has_stopped = stop.peek().is_some();
+                let error: BoxError = match ended {
+                    Ok(()) if has_stopped => return Ok(()),
+                    Err(error) if has_stopped => {
+                        let what = "an apalis worker failed while it stopped: others run what it has left";
+                        tracing::error!(target: "defer", %error, "{what}");
+                        return Ok(());
+                    }
+                    Ok(()) => "it ended by itself".into(),
+                    Err(error) => error,
                 };
                 tracing::warn!(target: "defer", %error, "an apalis worker failed, and another one starts");
                 if let Either::Left(_) = select(stop.clone(), pin!(sleep(PAUSE))).await {

@@ -6,7 +6,7 @@ mod support;
 
 use std::{
     collections::BTreeMap,
-    future::ready,
+    future::{pending, ready},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -34,7 +34,7 @@ use support::{
     memory::{Fault, Memory, Told, told},
     runner,
 };
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, task::JoinSet, time::timeout};
 use tower::ServiceExt as _;
 use tower_service::Service as _;
 
@@ -398,6 +398,8 @@ async fn a_server_runs_an_apalis_worker_and_stops_it_and_one_that_fails_is_follo
             match run {
                 0 => return Err("the storage is away"),
                 1 => panic!("on purpose"),
+                // It ends by itself.
+                2 => {}
                 _ => memory.work_until(handler, stop).await,
             }
             Ok(())
@@ -443,7 +445,7 @@ async fn before_a_worker_stops_it_begins_no_job_and_hands_back_those_that_wait()
     assert_eq!(back.len(), 3, "{back:?}");
     for message in &back {
         assert!(
-            message.attempts == 0 && message.delay >= 2000,
+            message.attempts == 0 && message.delay >= 4000,
             "it stays away from this worker: {message:?}"
         );
     }
@@ -460,13 +462,37 @@ async fn a_worker_that_keeps_failing_ends_when_it_is_told_to() {
     stop.send(()).unwrap();
     running.await.unwrap().unwrap();
 
-    // One that cannot end well says so.
+    // One that cannot end well is no error of the server either: others run its jobs.
     let fails = ApalisWorker::new(bench.handler(), |_, stop| async {
         stop.await;
         Err::<(), _>("the storage is away")
     });
-    let error = Box::new(fails).run(Box::pin(ready(()))).await.unwrap_err();
-    assert_eq!(error.to_string(), "the storage is away");
+    Box::new(fails).run(Box::pin(ready(()))).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_does_not_end_is_dropped() {
+    let bench = Bench::new();
+    let hangs = ApalisWorker::new(bench.handler(), |_, _| pending::<Result<(), BoxDynError>>());
+    let running = Box::new(hangs).run(Box::pin(ready(())));
+    timeout(Duration::from_secs(60), running).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_worker_with_a_thousand_jobs_leaves_the_next_to_others() {
+    let bench = Bench::new();
+    let (mut handler, mut calls) = (bench.handler(), JoinSet::new());
+    for _ in 0..1000 {
+        bench.push(Does::Hangs).await;
+        calls.spawn(handler.call(bench.memory.take().unwrap()));
+    }
+    while bench.runner.stats().taken < 1000 {
+        tokio::task::yield_now().await;
+    }
+    bench.push(Does::Hangs).await;
+    handler.call(bench.memory.take().unwrap()).await.unwrap();
+    let back = bench.memory.take_message().unwrap();
+    assert_eq!((back.attempts, back.delay), (0, 4000), "this is no attempt");
 }
 
 #[tokio::test]

@@ -9,67 +9,24 @@ use std::{
     collections::BTreeMap,
     io::{BufRead as _, BufReader},
     process::{Command, Stdio},
-    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use apalis_core::backend::{TaskSink as _, Vacuum as _};
 use apalis_redis::{Config, RedisStorage};
-use defer_apalis::{ApalisQueue, ApalisWorker, JobHandler};
+use defer_apalis::ApalisQueue;
 use defer_core::{
-    Deferrable, JobId, Runner, defer,
-    queue::{Envelope, Queue, RunWorker},
+    Runner, defer,
+    queue::{Queue, RunWorker},
     scope,
 };
 use support::{
-    Does, Journal, Note,
+    Does, Note,
     memory::{Fault, Memory},
+    process::{Process, envelope},
     redis::{Place, Server},
-    runner,
 };
-use tokio::sync::{Notify, oneshot};
-
-/// One process on a place.
-struct Process {
-    place: Place,
-    queue: ApalisQueue,
-    runner: Runner,
-    journal: Journal,
-}
-
-impl Process {
-    async fn on(place: &Place) -> Self {
-        let (queue, journal) = (ApalisQueue::new(place.storage().await), Journal::default());
-        let runner = runner(queue.clone(), &journal);
-        Self { place: place.clone(), queue, runner, journal }
-    }
-
-    fn handler(&self) -> JobHandler {
-        self.queue.handler(self.runner.clone()).job::<Note>()
-    }
-
-    async fn push(&self, text: &str, does: Does) -> JobId {
-        self.push_after(Duration::ZERO, text, does).await
-    }
-
-    async fn push_after(&self, delay: Duration, text: &str, does: Does) -> JobId {
-        let payload = Note::ENCODE.unwrap()(&Note::new(text, does)).unwrap();
-        let mut job = Envelope::new(JobId::unique(), Note::NAME, Note::POLICY, payload);
-        job.delay = delay;
-        let id = job.id;
-        self.queue.push(vec![job]).await.unwrap();
-        id
-    }
-
-    /// Begins to work, until the sender is used or dropped.
-    fn work(&self) -> (oneshot::Sender<()>, tokio::task::JoinHandle<()>) {
-        let (stop, stopped) = oneshot::channel();
-        let (place, handler) = (self.place.clone(), self.handler());
-        let task =
-            tokio::spawn(async move { place.work_until(handler, async { drop(stopped.await) }).await });
-        (stop, task)
-    }
-}
+use tokio::sync::oneshot;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn however_attempts_end_no_task_stays_running_and_none_is_lost() {
@@ -168,7 +125,19 @@ async fn what_a_shutdown_stops_runs_in_another_process() {
 #[tokio::test]
 async fn a_worker_that_stops_with_many_jobs_hands_all_back_and_ends() {
     let place = Place::new();
-    let (mut stopped, other) = (Process::on(&place).await, Process::on(&place).await);
+    stop_with_many_jobs(&place, &place).await;
+}
+
+/// A fetch is then under way when the last jobs are handed back, and meanwhile apalis takes no acknowledgements.
+#[tokio::test]
+async fn so_it_does_when_redis_answers_it_late() {
+    let place = Place::new();
+    let late = place.clone().late_for_workers(Duration::from_millis(100)).await;
+    stop_with_many_jobs(&late, &place).await;
+}
+
+async fn stop_with_many_jobs(of_stopped: &Place, place: &Place) {
+    let (mut stopped, other) = (Process::on(of_stopped).await, Process::on(place).await);
     stopped.runner = Runner::builder()
         .state(stopped.journal.clone())
         .queue(stopped.queue.clone())
@@ -178,19 +147,15 @@ async fn a_worker_that_stops_with_many_jobs_hands_all_back_and_ends() {
     for number in 0..100 {
         stopped.push(&format!("job {number}"), Does::Waits).await;
     }
-    let of_worker = place.clone();
-    let worker = ApalisWorker::new(stopped.handler(), move |handler, stop| {
-        let place = of_worker.clone();
-        async move { place.try_work_until(handler, stop).await }
-    });
     let (journal, runner) = (stopped.journal.clone(), stopped.runner.clone());
     let stop = async move {
         journal.until(100).await;
         tokio::spawn(async move { runner.shutdown(Duration::ZERO).await });
     };
-    Box::new(worker).run(Box::pin(stop)).await.unwrap();
+    Box::new(stopped.worker().0).run(Box::pin(stop)).await.unwrap();
     let statuses = place.statuses().await;
     assert_eq!(statuses.get("Running"), None, "{statuses:?}");
+    assert_eq!(place.left().await, (100, 0), "nothing waits for the worker's death");
     other.journal.let_go();
     place.work(other.handler()).await;
     let (mut ran, mut again) = (stopped.journal.texts(), other.journal.texts());
@@ -198,6 +163,35 @@ async fn a_worker_that_stops_with_many_jobs_hands_all_back_and_ends() {
     again.sort();
     assert_eq!(again, ran, "each runs again in the other process, once");
     assert_eq!(other.journal.attempts(), [1; 100]);
+}
+
+#[tokio::test]
+async fn a_worker_that_stops_takes_little_of_a_backlog_and_strands_nothing_of_it() {
+    let place = Place::new();
+    let (stopped, other) = (Process::on(&place).await, Process::on(&place).await);
+    stopped.push("job", Does::Waits).await;
+    let (journal, runner, queue) = (stopped.journal.clone(), stopped.runner.clone(), stopped.queue.clone());
+    let stop = async move {
+        journal.until(1).await;
+        // Once the worker stops.
+        tokio::spawn(async move {
+            let backlog = (0..1000).map(|number| envelope(&format!("job {number}"), Does::Succeeds));
+            queue.push(backlog.collect()).await.unwrap();
+            runner.shutdown(Duration::ZERO).await
+        });
+    };
+    Box::new(stopped.worker().0).run(Box::pin(stop)).await.unwrap();
+    assert_eq!(
+        place.left().await,
+        (1001, 0),
+        "the last fetch left nothing that waits for its worker's death"
+    );
+    // Ten each 200 ms, and so for ten seconds, if need be.
+    let statuses = place.statuses().await;
+    assert!(statuses["Done"] < 500, "it leaves them to others: {statuses:?}");
+    other.journal.let_go();
+    place.work(other.handler()).await;
+    assert_eq!(other.journal.attempts(), [1; 1001]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -222,32 +216,42 @@ async fn a_redis_that_is_killed_loses_no_job_and_the_worker_starts_again() {
     process.runner.idle().await;
     assert_eq!(process.journal.texts(), ["meanwhile"], "it runs here");
 
-    let place = server.place();
-    let failed = Arc::new(Notify::new());
-    let of_worker = failed.clone();
-    let worker = ApalisWorker::new(process.handler(), move |handler, stop| {
-        let (place, failed) = (place.clone(), of_worker.clone());
-        async move {
-            let ended = place.try_work_until(handler, stop).await;
-            if ended.is_err() {
-                failed.notify_one();
-            }
-            ended
-        }
-    });
+    let (worker, failures) = process.worker();
     let (stop, stopped) = oneshot::channel::<()>();
     let working = tokio::spawn(Box::new(worker).run(Box::pin(async { drop(stopped.await) })));
-    failed.notified().await;
+    let mut failed = failures.subscribe();
+    failed.wait_for(|failures| *failures > 0).await.unwrap();
     server.restart().await;
     process.journal.until(2).await;
+    let before = *failed.borrow();
     server.kill();
-    failed.notified().await;
+    failed.wait_for(|failures| *failures > before).await.unwrap();
     server.restart().await;
     // Its own connection may not have noticed yet.
     Process::on(&server.place()).await.push("after", Does::Succeeds).await;
     process.journal.until(3).await;
     assert_eq!(process.journal.texts()[1..], ["before", "after"]);
     stop.send(()).unwrap();
+    working.await.unwrap().unwrap();
+}
+
+/// By default, redis gives up an answer after 500 ms, and apalis the worker with all its jobs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_is_slow_to_answer_stops_no_job_of_a_connection_with_patience() {
+    let server = Server::start().await;
+    let process = Process::on(&server.place()).await;
+    process.push("job", Does::Hangs).await;
+    let (worker, failures) = process.worker();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let working = tokio::spawn(Box::new(worker).run(Box::pin(async { drop(stopped.await) })));
+    process.journal.until(1).await;
+    server.pause(Duration::from_secs(1)).await;
+    process.push("after", Does::Succeeds).await;
+    process.journal.until(2).await;
+    assert_eq!(process.journal.texts(), ["job", "after"]);
+    assert_eq!((*failures.borrow(), process.runner.stats().running), (0, 1));
+    stop.send(()).unwrap();
+    process.runner.shutdown(Duration::ZERO).await;
     working.await.unwrap().unwrap();
 }
 

@@ -752,12 +752,13 @@ async fn a_job_that_a_shutdown_hands_over_takes_the_same_along() {
         defer(Queued::job(|_| std::future::pending())).serial("account:7");
     });
     scope.list().unwrap().set_request(request);
-    scope.release(None);
+    scope.release(Some(ResponseInfo::new(Delivery::Unknown).with_status(Some(StatusCode::CREATED))));
     tokio::time::sleep(SECOND).await;
     assert_eq!(runner.stats().running, 1, "its push failed");
     let report = runner.shutdown(SECOND).await;
     assert_eq!(report.queued, 1);
     let envelope = queue.envelopes.lock().unwrap()[0].clone();
+    assert_eq!(envelope.status, Some(StatusCode::CREATED));
     let metadata = envelope.metadata;
     assert_eq!((&*metadata["route"], envelope.serial.as_deref()), ("GET", Some("account:7")));
     assert!(metadata.keys().any(|key| key.ends_with("Tenant")), "{metadata:?}");

@@ -4,6 +4,10 @@
 
 pub(crate) mod memory;
 #[cfg(feature = "_servers")]
+pub(crate) mod process;
+#[cfg(feature = "_servers")]
+mod proxy;
+#[cfg(feature = "_servers")]
 pub(crate) mod redis;
 
 use std::{

@@ -12,26 +12,38 @@ use apalis_core::{
     error::{BoxDynError, WorkerError},
     worker::builder::WorkerBuilder,
 };
-use apalis_redis::{Config, ConnectionManager, RedisStorage};
+use apalis_redis::{Client, Config, ConnectionManager, RedisError, RedisStorage};
 use defer_apalis::{JobHandler, Message};
 use defer_core::JobId;
-use redis::{Script, cmd};
+use redis::{Script, aio::ConnectionManagerConfig, cmd};
+
+use super::proxy;
 
 /// A queue with a name of its own.
 #[derive(Clone)]
 pub(crate) struct Place {
     url: String,
+    /// To which workers connect.
+    worker_url: String,
     config: Config,
 }
 
 /// Counts what waits and what workers have, in one step: else a task could be missed on its way.
 const LEFT: &str = "
-    local left = redis.call('zcard', KEYS[1]) + redis.call('llen', KEYS[2])
+    local taken = 0
     for _, inflight in ipairs(redis.call('keys', ARGV[1] .. ':inflight:*')) do
-        left = left + redis.call('scard', inflight)
+        taken = taken + redis.call('scard', inflight)
     end
-    return left
+    return {redis.call('zcard', KEYS[1]) + redis.call('llen', KEYS[2]), taken}
 ";
+
+/// Connects with time for a slow machine: by default an answer may take 500 ms, and a connection a second.
+async fn connect(url: &str) -> Result<ConnectionManager, RedisError> {
+    let patience = Some(Duration::from_secs(60));
+    let config =
+        ConnectionManagerConfig::new().set_response_timeout(patience).set_connection_timeout(patience);
+    Client::open(url)?.get_connection_manager_with_config(config).await
+}
 
 impl Place {
     pub(crate) fn new() -> Self {
@@ -45,9 +57,16 @@ impl Place {
 
     fn at(url: String, name: &str) -> Self {
         // When an answer of Redis takes longer than the interval, an idle worker waits for the next heartbeat (apalis-core 1.0.0).
-        // So that is soon. A worker is taken for dead after a minute without one, as by default.
+        // So that is soon. A worker is taken for dead after a minute without one.
         let beat = Duration::from_secs(1);
-        Self { url, config: Config::default().queue(name).heartbeat_interval(beat).missed_heartbeats(60) }
+        let config = Config::default().queue(name).heartbeat_interval(beat).missed_heartbeats(60);
+        Self { worker_url: url.clone(), url, config }
+    }
+
+    /// Lets its workers have each answer so much later.
+    pub(crate) async fn late_for_workers(mut self, by: Duration) -> Self {
+        self.worker_url = proxy::late(&self.url, by).await;
+        self
     }
 
     /// Takes workers for dead when they were silent for two seconds. Only for one worker at a time: a busy machine can silence
@@ -62,7 +81,7 @@ impl Place {
     }
 
     pub(crate) async fn connection(&self) -> ConnectionManager {
-        apalis_redis::connect(&*self.url).await.unwrap()
+        connect(&self.url).await.unwrap()
     }
 
     pub(crate) async fn storage(&self) -> RedisStorage<Message> {
@@ -75,8 +94,7 @@ impl Place {
         handler: JobHandler,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), BoxDynError> {
-        let storage =
-            RedisStorage::new(apalis_redis::connect(&*self.url).await?).with_config(self.config.clone());
+        let storage = RedisStorage::new(connect(&self.worker_url).await?).with_config(self.config.clone());
         // Each worker needs a name of its own.
         let worker = WorkerBuilder::new(format!("worker-{}", JobId::unique()))
             .backend(storage.poll_with_interval(Duration::from_millis(20)))
@@ -97,13 +115,17 @@ impl Place {
         self.try_work_until(handler, stop).await.unwrap();
     }
 
-    /// Waits until no task waits, and no worker has one.
-    pub(crate) async fn until_empty(&self) {
-        let mut redis = self.connection().await;
+    /// Returns how many tasks wait, and how many workers have taken.
+    pub(crate) async fn left(&self) -> (u64, u64) {
         let script = Script::new(LEFT);
         let mut count = script.key(self.config.scheduled_jobs_set());
         count.key(self.config.active_jobs_list()).arg(self.name());
-        while count.invoke_async::<u64>(&mut redis).await.unwrap() > 0 {
+        count.invoke_async(&mut self.connection().await).await.unwrap()
+    }
+
+    /// Waits until no task waits, and no worker has one.
+    pub(crate) async fn until_empty(&self) {
+        while self.left().await != (0, 0) {
             // Redis tells nobody.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -144,7 +166,8 @@ impl Place {
     }
 }
 
-/// A Redis server of one test, which writes each push to disk.
+/// A Redis server of one test, which writes each push to a file before it answers. A kill loses nothing that was written: only a
+/// crash of the machine could.
 pub(crate) struct Server {
     port: u16,
     folder: tempfile::TempDir,
@@ -164,7 +187,7 @@ impl Server {
     fn spawn(port: u16, folder: &tempfile::TempDir) -> Child {
         Command::new("redis-server")
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
-            .args(["--appendonly", "yes", "--appendfsync", "always", "--dir"])
+            .args(["--appendonly", "yes", "--appendfsync", "no", "--dir"])
             .arg(folder.path())
             .stdout(Stdio::null())
             .spawn()
@@ -172,7 +195,7 @@ impl Server {
     }
 
     async fn until_up(&self) {
-        while apalis_redis::connect(self.url()).await.is_err() {
+        while connect(&self.url()).await.is_err() {
             // It tells nobody.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -184,6 +207,15 @@ impl Server {
 
     pub(crate) fn place(&self) -> Place {
         Place::at(self.url(), "jobs")
+    }
+
+    /// Has it answer nobody for so long, and waits for that.
+    pub(crate) async fn pause(&self, time: Duration) {
+        let mut redis = self.place().connection().await;
+        let millis = u64::try_from(time.as_millis()).unwrap();
+        let pause = cmd("CLIENT").arg("PAUSE").arg(millis).exec_async(&mut redis).await;
+        pause.unwrap();
+        cmd("PING").exec_async(&mut redis).await.unwrap();
     }
 
     /// With SIGKILL.

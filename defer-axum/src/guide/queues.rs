@@ -23,7 +23,7 @@
 //! | order of a request's jobs | one after another | one after another, in the process that deferred them | start in order | none |
 //! | knows how the response ended | yes | yes | yes | its status |
 //! | its process is killed while the response is open | lost | runs within 15 s | runs within 15 s | the engine's: it is in the storage |
-//! | its process is killed while it runs | lost | runs within 15 s | the engine's: after its timeout and a minute | the engine's: on Redis after a minute |
+//! | its process is killed while it runs | lost | runs within 15 s | the engine's: after its timeout and a minute | the engine's: on Redis after five minutes |
 //! | several machines | no | on Postgres | on Postgres | the engine's: on Redis |
 //! | `unique` in all processes | no | yes | yes, until it has ended | no |
 //! | `serial`, `replace`, `at_most_every` in all processes | no | yes | no | no |

@@ -10,6 +10,7 @@ use crate::{
         error::JobError,
         metadata::{Metadata, REQUEST_ID, ROUTE},
         request::RequestInfo,
+        response::ResponseInfo,
     },
     observe::{event::JobEventKind, hooks::Times},
     store::{Envelope, Lease},
@@ -39,6 +40,12 @@ impl JobList {
         let mut envelope = self.lock().state.pushed_envelope(index)?;
         envelope.status = Some(status);
         self.described(index, envelope)
+    }
+
+    /// Returns the status of the response, if it is over, for a queue that does not hold jobs. Others learn it by their leases.
+    pub(crate) fn status_for_queue(&self) -> Option<StatusCode> {
+        let queue = self.engine.queue().filter(|queue| queue.hold().is_none());
+        queue.and(self.response()).and_then(ResponseInfo::status)
     }
 
     /// Adds what is known of the request. If that cannot be stored, the job runs here.

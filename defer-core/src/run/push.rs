@@ -24,7 +24,7 @@ use crate::{
     model::{
         error::{JobError, caught},
         policy::{Condition, Flags},
-        response::{ResponseInfo, is_success},
+        response::is_success,
     },
     observe::event::JobEventKind,
     primitives::timer::timer,
@@ -142,7 +142,7 @@ impl Push {
         if holds.is_none() {
             let known = match point {
                 PushPoint::Head(status) => Some(status),
-                PushPoint::End => list.response().and_then(ResponseInfo::status),
+                PushPoint::End => list.status_for_queue(),
             };
             envelopes.iter_mut().for_each(|envelope| envelope.status = known);
         }

@@ -23,7 +23,9 @@ pub(crate) fn stop(list: &JobList, has_queue: bool) -> Stopped {
         stopped.abandoned = effects.ended.iter().map(|ended| ended.job).collect();
     });
     for HandedOver { job, envelope, .. } in &mut stopped.handed_over {
-        if let Some(Err(error)) = envelope.as_mut().map(|envelope| list.add_metadata(envelope)) {
+        let Some(envelope) = envelope else { continue };
+        envelope.status = list.status_for_queue();
+        if let Err(error) = list.add_metadata(envelope) {
             // On the queue it asks in vain for the extensions of its request, and says so.
             list.report(*job, &JobEventKind::QueueFailed { error }, Times::default());
         }
