@@ -37,7 +37,10 @@ macro_rules! change {
                      WHEN r ->> 'to' = 'due' THEN now() + (r ->> 'after')::interval
                      ELSE scheduled_at
                  END,
-                 metadata = metadata || jsonb_build_object('defer',
+                 metadata = CASE
+                     WHEN (r ->> 'is_anew')::boolean THEN metadata - 'river:rescue_count'
+                     ELSE metadata
+                 END || jsonb_build_object('defer',
                      jsonb_strip_nulls(coalesce(metadata -> 'defer', '{}') || ((r ->> 'metadata')::jsonb -> 'defer'))),
                  unique_key = coalesce(decode(r ->> 'unique', 'hex'), unique_key),
                  unique_states = CASE WHEN r ->> 'unique' IS NULL THEN unique_states ELSE 241::bit(8) END

@@ -38,7 +38,13 @@ macro_rules! change {
                  scheduled_at = CASE WHEN r ->> '$.to' = 'due' THEN ",
             in_!("r ->> '$.after'"),
             " ELSE scheduled_at END,
-                 metadata = jsonb_patch(metadata, jsonb(r ->> '$.metadata')),
+                 metadata = jsonb_patch(
+                     CASE
+                         WHEN r ->> '$.is_anew' THEN jsonb_remove(metadata, '$.\"river:rescue_count\"')
+                         ELSE metadata
+                     END,
+                     jsonb(r ->> '$.metadata')
+                 ),
                  unique_key = coalesce(unhex(r ->> '$.unique'), unique_key),
                  unique_states = CASE WHEN r ->> '$.unique' IS NULL THEN unique_states ELSE 241 END
              FROM (SELECT value AS r FROM json_each(?1))
