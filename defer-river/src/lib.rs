@@ -98,6 +98,11 @@
 //!   and without retries, it does.
 //! - A job waits for the next time that River fetches, which is at most every 100 ms. So one worker process starts at most ten times
 //!   its [`concurrency`](Worker::concurrency) a second. `worker.river(|river| river.fetch_cooldown(..))` sets another time.
+//! - An attempt has a second to answer when it is stopped, at its [limit](#after-a-crash), by a worker that does not wait any
+//!   longer, or because it was cancelled. One that blocks its thread for longer cannot be stopped: the job may run again elsewhere
+//!   meanwhile, and the end of the first attempt is then left out.
+//! - A job that waits for its place on the runner until its limit is given back, as no attempt, and taken again. If there is
+//!   always more than the runner can run, give its worker a [`concurrency`](Worker::concurrency) that the runner can run.
 //! - The dashboard shows counts and jobs, and its actions on a job or a type work. It shows no processes and no groups of
 //!   failures.
 //! - Progress is known in the process that runs the job, and not stored.
@@ -106,7 +111,7 @@
 //!
 //! # After a crash
 //!
-//! **Held jobs**, whose response was open. Each process raises a number in the table `defer_river_holders` every three seconds, on
+//! **Held jobs**, whose response was open. Each process raises a number in the table `defer_river_holders` every 2.9 seconds, on
 //! a thread and a connection of its own, and looks at the others'. One whose number has stood still through four beats of the
 //! process that looks, over nine seconds of that process's clock, is dead, and its jobs are made available. No clock of two
 //! machines is compared, and an outage of the database kills nobody. A job with `on = "success"` is then judged by the status that
@@ -114,13 +119,18 @@
 //! and goes on has lost the jobs that it held, although their responses may still be open.
 //!
 //! **Running jobs** are found by River's rescuer, which the leader among River's clients runs. It has no beats to look at: it takes
-//! an attempt for dead when it has taken longer than its type's `timeout` and [a minute](Worker::margin), or longer than [an
+//! an attempt for dead five seconds after its limit: its type's `timeout` and [a minute](Worker::margin), or [an
 //! hour](Worker::job_timeout) for a type without a timeout. So **give each durable type a timeout**: it is how long a job waits
 //! after a crash. If the leader itself has died, add the time until there is a new one, about 20 s. A death is no attempt: the job
 //! runs again as the same `cx.attempt()`. Ten deaths are allowed, which is why `max_attempts` is ten more than `tries`.
 //!
 //! # Share a database
 //!
+//! - Services that share a database need queues with different [names](RiverQueueBuilder::name): a worker takes jobs of its queue
+//!   only. Counts, failed jobs, the dashboard and pauses are of all queues in the database.
+//! - On Postgres, a write waits for at most a second for a lock that another transaction has, such as the unique key of a job that
+//!   you store in an open one. It is put aside then, and tried again, and others are not held up. On SQLite, an open transaction
+//!   that writes holds up all.
 //! - A leader of River's **discards** stuck jobs whose type it does not know. If the workers on one database take different types,
 //!   or there are other programs' River clients, call
 //!   [`without_leader_election`](Worker::without_leader_election) on all that do not know every type, and let one lead that does.
@@ -152,8 +162,8 @@
 //! crate then, so [`status`](RiverQueue::status) and the dashboard do not know it. To run one, register a worker for its `kind`.
 //!
 //! Two tables are this crate's, `defer_river_holders` and `defer_river_paused`, and one index on `river_job`. They are created at
-//! the first start, after River's, or by [you](RiverQueueBuilder::migrate). On a large `river_job`, create the index beforehand and
-//! concurrently: [`RiverQueue::migrations`] has its statement.
+//! the first start, after River's, or by [you](RiverQueueBuilder::migrate). On a large `river_job` of Postgres, create the index
+//! beforehand and concurrently: `RiverQueue::postgres_migrations()` has its statement, and the first start adds what is missing.
 //!
 //! # Move from defer-sqlx
 //!

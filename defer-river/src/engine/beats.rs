@@ -7,21 +7,25 @@ use std::{collections::HashMap, time::Duration};
 
 use riverqueue::tokio_util::sync::CancellationToken;
 use serde_json::json;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::{
     error::Error,
-    store::{Change, Connection, Database, From, Stored, To, list, settle},
+    store::{Change, Connection, Database, From, Stored, To, list, notify, settle},
 };
 
-/// How often a process beats.
-const EVERY: Duration = Duration::from_secs(3);
+/// The time from the start of one beat to the start of the next. A little less than three seconds: a number has to stand still
+/// through four beats, and the jobs of a dead process have to be available within fifteen.
+const EVERY: Duration = Duration::from_millis(2_900);
 /// How many of its own beats must have been answered by the one who judges another.
 const BEATS: u32 = 4;
 /// How long the other must have been silent, by the clock of the one who judges.
 const DEAD_AFTER: Duration = Duration::from_secs(9);
-/// How long a beat may take.
-const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the database may take to answer a beat. Then it beats again, on another connection: two of them, and the next, are
+/// less than the silence of the dead.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// How often it beats at once if nothing answers.
+const TRIES: usize = 2;
 
 /// What is known of another process.
 struct Other {
@@ -57,26 +61,54 @@ pub(super) async fn take_leave(database: &Database, holder: &str, within: Durati
 
 /// Beats until told to stop.
 pub(super) async fn beat(database: Database, holder: String, queue: String, stop: CancellationToken) {
-    let mut beats = Beats { database, holder, queue, connection: None, others: Others::default() };
-    loop {
-        let beat = tokio::select! {
-            () = stop.cancelled() => return,
-            beat = timeout(TIMEOUT, beats.beat()) => beat,
-        };
-        match beat {
-            Ok(Ok(())) => {}
-            failed => {
-                // Closed, because nobody knows what it still waits for.
-                beats.connection = None;
-                let error = failed.map_or_else(|late| late.to_string(), |failed| format!("{failed:?}"));
-                tracing::warn!(target: "defer", error, "a beat of the queue failed");
-            }
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = sleep(EVERY) => {}
-        }
+    let beats = Beats { database, holder, queue, connection: None, others: Others::default() };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = on_schedule(beats) => {}
     }
+}
+
+/// What beats, and does between two beats what is left.
+trait Beat {
+    /// Says that this process lives.
+    async fn beat(&mut self) -> Result<(), sqlx::Error>;
+
+    /// Looks after the jobs of others.
+    async fn look_after(&mut self) -> Result<(), sqlx::Error>;
+
+    /// Closes the connection, because nobody knows what it still waits for.
+    fn close(&mut self);
+}
+
+/// Beats on a fixed schedule, which nothing that does not answer delays for long.
+async fn on_schedule(mut beats: impl Beat) {
+    loop {
+        let next = Instant::now() + EVERY;
+        let mut is_alive = false;
+        for _ in 0..TRIES {
+            is_alive = answered(timeout(TIMEOUT, beats.beat()).await);
+            if is_alive {
+                break;
+            }
+            beats.close();
+        }
+        let has_time = Instant::now() < next;
+        if is_alive && has_time && !answered(timeout_at(next, beats.look_after()).await) {
+            beats.close();
+        }
+        sleep_until(next).await;
+    }
+}
+
+/// Returns whether the database has answered in time.
+fn answered(answer: Result<Result<(), sqlx::Error>, tokio::time::error::Elapsed>) -> bool {
+    let error = match answer {
+        Ok(Ok(())) => return true,
+        Ok(Err(error)) => error.to_string(),
+        Err(late) => late.to_string(),
+    };
+    tracing::warn!(target: "defer", error, "a beat of the queue failed");
+    false
 }
 
 struct Beats {
@@ -91,36 +123,46 @@ struct Beats {
 #[derive(Default)]
 struct Others(HashMap<String, Other>);
 
-impl Beats {
+impl Beat for Beats {
     async fn beat(&mut self) -> Result<(), sqlx::Error> {
-        let statements = self.database.statements();
         let connection = match &mut self.connection {
             Some(connection) => connection,
             None => self.connection.insert(self.database.open().await?),
         };
         let me = json!({ "id": self.holder });
-        connection.target().ask(statements.beat, &me).await?;
+        connection.target().ask(self.database.statements().beat, &me).await.map(drop)
+    }
+
+    async fn look_after(&mut self) -> Result<(), sqlx::Error> {
+        let (statements, me) = (self.database.statements(), json!({ "id": self.holder }));
+        let connection = connection_of(&mut self.connection)?;
         let holders = connection.target().ask(statements.holders, &me).await?;
         for (id, beat) in self.others.look(&holders) {
             let dead = json!({ "id": id, "beat": beat });
-            if !connection_of(&mut self.connection)?.target().ask(statements.bury, &dead).await?.is_empty() {
+            if !connection.target().ask(statements.bury, &dead).await?.is_empty() {
                 tracing::warn!(target: "defer", holder = id, "a process of the queue is dead: its jobs go on");
             }
         }
-        let connection = connection_of(&mut self.connection)?;
-        if !connection.target().ask(statements.paused, &me).await?.is_empty() {
-            // What retried or snoozed while its type was being paused.
-            connection.target().ask(statements.park, &me).await?;
-        }
-        let orphans = list(&mut connection.target(), statements.orphans, me).await?;
-        let changes: Vec<_> = orphans.iter().filter_map(orphan).collect();
-        if !changes.is_empty() {
+        if !connection.target().ask(statements.orphans, &me).await?.is_empty() {
             connection.begin(statements).await?;
+            let orphans = list(&mut connection.target(), statements.orphans, me.clone()).await?;
+            let changes: Vec<_> = orphans.iter().filter_map(orphan).collect();
             let changes: Vec<_> = changes.iter().collect();
             settle(&mut connection.target(), statements, &changes, &self.queue).await?;
             connection.execute("COMMIT").await?;
         }
+        // What was retried, snoozed or stored while its type was being paused or resumed.
+        if !connection.target().ask(statements.paused, &me).await?.is_empty() {
+            connection.target().ask(statements.park, &me).await?;
+        }
+        if !connection.target().ask(statements.unpark, &me).await?.is_empty() {
+            notify(&mut connection.target(), statements, &self.queue).await?;
+        }
         Ok(())
+    }
+
+    fn close(&mut self) {
+        self.connection = None;
     }
 }
 
@@ -165,6 +207,8 @@ fn orphan(job: &Stored) -> Option<Change> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex, PoisonError};
+
     use super::*;
 
     fn holder(beat: i64) -> [String; 1] {
@@ -188,6 +232,38 @@ mod tests {
         }
         let after = died.elapsed();
         assert!(after > DEAD_AFTER && after <= Duration::from_secs(15), "{after:?}");
+    }
+
+    /// A database that does not answer one beat, and nothing else that is asked after it.
+    #[derive(Clone, Default)]
+    struct Silent(Arc<Mutex<Vec<Instant>>>);
+
+    impl Beat for Silent {
+        async fn beat(&mut self) -> Result<(), sqlx::Error> {
+            let beats = {
+                let mut beats = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                beats.push(Instant::now());
+                beats.len()
+            };
+            // Its answer is lost, or the database has not even heard of it.
+            if beats == 4 { std::future::pending().await } else { Ok(()) }
+        }
+
+        async fn look_after(&mut self) -> Result<(), sqlx::Error> {
+            std::future::pending().await
+        }
+
+        fn close(&mut self) {}
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_process_with_an_unanswered_beat_is_not_silent_for_long_enough_to_be_dead() {
+        let silent = Silent::default();
+        let _ = timeout(Duration::from_secs(60), on_schedule(silent.clone())).await;
+        let beats = silent.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        assert!(beats.len() >= 20, "what else is to be done delays no beat: {}", beats.len());
+        let pause = beats[4] - beats[2];
+        assert!(pause < Duration::from_secs(5), "the one between them was not answered: {pause:?}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -9,15 +9,17 @@ use std::{
 };
 
 use defer_core::queue::Envelope;
-use riverqueue::tokio_util::sync::CancellationToken;
+use riverqueue::tokio_util::sync::{CancellationToken, DropGuard};
 use tokio::{
     runtime::Builder,
     sync::{mpsc, oneshot},
+    time::sleep,
 };
 
 use super::{
     beats,
-    writer::{self, Op, Settlement, Stored},
+    ops::{Op, Settlement, Stored, Waiting},
+    writer,
 };
 use crate::{
     error::Error,
@@ -43,9 +45,9 @@ pub(crate) struct Engine {
     pub(crate) settings: Settings,
     /// This process, as the database knows it.
     pub(crate) holder: String,
-    /// Taken when the queue is closed.
-    ops: Mutex<Option<mpsc::UnboundedSender<Op>>>,
-    waiting: Arc<writer::Waiting>,
+    /// Taken when the queue is closed, which the guard tells.
+    ops: Mutex<Option<(mpsc::UnboundedSender<Op>, DropGuard)>>,
+    waiting: Arc<Waiting>,
     ended: CancellationToken,
 }
 
@@ -60,8 +62,9 @@ pub(crate) async fn start(
     let of_thread = database.clone();
     let queue = settings.queue.clone();
     let (holder, waiting) = (defer_core::JobId::unique().to_string(), Arc::default());
-    let ended = CancellationToken::new();
+    let (ended, closing) = (CancellationToken::new(), CancellationToken::new());
     let engine_of = {
+        let ops = (ops, closing.clone().drop_guard());
         let (database, holder, waiting, ended) =
             (database, holder.clone(), Arc::clone(&waiting), ended.clone());
         move || Engine { database, settings, holder, ops: Mutex::new(Some(ops)), waiting, ended }
@@ -90,7 +93,14 @@ pub(crate) async fn start(
         }
         // Nothing waits for it anymore: dropped here, it ends.
         drop(started.send(Ok(Arc::new(engine_of()))));
-        writer::write(of_thread.clone(), queue, receiver, waiting, CLOSE_WITHIN).await;
+        tokio::select! {
+            biased;
+            () = writer::write(of_thread.clone(), queue, receiver, waiting) => {}
+            () = async {
+                closing.cancelled().await;
+                sleep(CLOSE_WITHIN).await;
+            } => {}
+        }
         stop.cancel();
         // The beats end before the holder takes leave: they would register it again.
         let _ = has_stopped.await;
@@ -115,7 +125,7 @@ impl Engine {
     fn send(&self, op: Op) {
         let ops = self.ops.lock().unwrap_or_else(PoisonError::into_inner);
         // Of a closed queue it is dropped, and with it what tells the end.
-        if let Some(ops) = &*ops {
+        if let Some((ops, _)) = &*ops {
             let _ = ops.send(op);
         }
     }

@@ -16,7 +16,7 @@ use defer_core::{
 };
 use tokio::sync::oneshot;
 
-use super::{engine::Engine, writer::Settlement};
+use super::{engine::Engine, ops::Settlement};
 use crate::store::{Change, Changed, From, Response, Row, To, unique_key};
 
 /// A row that nobody takes until this process says so, or is dead.

@@ -3,7 +3,8 @@
 //! | file | hides |
 //! |---|---|
 //! | `engine` | how the threads are started and ended |
-//! | `writer` | how writes of many requests share a transaction, and wait for a database that is away |
+//! | `ops` | which writes share a transaction, and which wait for others |
+//! | `writer` | how they are written, and wait for a database that is away |
 //! | `beats` | how the jobs of a dead process are found |
 //! | `held` | what a runner may do with a job that is held for it |
 
@@ -11,6 +12,7 @@ mod beats;
 #[allow(clippy::module_inception, reason = "the file of the type")]
 mod engine;
 mod held;
+mod ops;
 mod writer;
 
 pub(crate) use self::{

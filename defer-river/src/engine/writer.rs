@@ -1,58 +1,23 @@
 //! Writes what the requests of this process have for the database, one transaction after another.
 
-use std::{
-    sync::Arc,
-    sync::atomic::{AtomicUsize, Ordering::Relaxed},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, oneshot},
-    time::{Instant, sleep, timeout},
+    time::{sleep, timeout},
 };
 
-use crate::store::{Change, Changed, Connection, Database, Row, insert, insert_waiting, is_data, settle};
+use super::ops::{Op, Ops, Settlement, Waiting, Write};
+use crate::store::{Changed, Connection, Database, Refusal, insert, insert_waiting, settle};
 
-/// How many writes share a transaction.
-const AT_ONCE: usize = 256;
 /// How long a transaction may take. Its connection is closed then, and it is made again.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long to wait after the database did not answer.
 const PAUSE: Duration = Duration::from_millis(500);
-
-/// For each row whether it is stored, or why not.
-pub(crate) type Stored = Vec<Result<(), String>>;
-
-/// What became of a change.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Settlement {
-    pub(crate) changed: Changed,
-    /// Whether the jobs that the job deferred are stored. The database may refuse them.
-    pub(crate) has_children: bool,
-}
-
-/// A write.
-pub(crate) enum Op {
-    Insert { rows: Vec<Row>, is_held: bool, size: usize, reply: oneshot::Sender<Stored> },
-    Settle { change: Box<Change>, children: Vec<Row>, reply: oneshot::Sender<Settlement> },
-    Flush { reply: oneshot::Sender<()> },
-}
-
-/// The bytes of the rows that wait to be stored.
-#[derive(Debug, Default)]
-pub(super) struct Waiting(AtomicUsize);
-
-impl Waiting {
-    /// Adds them, if there is room or nothing waits.
-    pub(super) fn add(&self, bytes: usize, max: usize) -> bool {
-        let add = |waiting: usize| (waiting == 0 || waiting + bytes <= max).then(|| waiting + bytes);
-        self.0.fetch_update(Relaxed, Relaxed, add).is_ok()
-    }
-
-    fn remove(&self, bytes: usize) {
-        self.0.fetch_sub(bytes, Relaxed);
-    }
-}
+/// How often a write is tried that others are always faster than. It counts as refused then.
+const CONTENDED_TRIES: u32 = 6;
+/// How many writes of a batch are looked for that wait for a lock. The rest is put aside with them: the whole table may be locked.
+const LOCKED_AT_ONCE: usize = 4;
 
 /// The answer to a write.
 #[derive(Clone, Copy)]
@@ -61,77 +26,81 @@ enum Answer {
     Settled(Changed),
 }
 
-/// Writes until nobody sends anymore, and then for at most `close_within`.
+type Answers = Result<Vec<Answer>, (Refusal, sqlx::Error)>;
+
+/// Writes until nobody sends anymore, and everything is written. Ops that are dropped with this tell by that that the queue was
+/// closed.
 pub(super) async fn write(
     database: Database,
     queue: String,
-    mut ops: mpsc::UnboundedReceiver<Op>,
+    ops: mpsc::UnboundedReceiver<Op>,
     waiting: Arc<Waiting>,
-    close_within: Duration,
 ) {
     let mut writer =
-        Writer { database, queue, connection: None, is_away: false, deadline: None, close_within };
-    let mut batch = Vec::new();
-    while ops.recv_many(&mut batch, AT_ONCE).await > 0 {
-        let batch = std::mem::take(&mut batch);
-        // Ops that are dropped tell by that that the queue was closed.
-        if writer.write_all(batch, &ops, &waiting).await.is_none() {
-            return;
-        }
+        Writer { database, queue, ops: Ops::new(ops), waiting, connection: None, is_away: false };
+    while let Some(writes) = writer.ops.next().await {
+        writer.write_all(writes).await;
     }
 }
 
 struct Writer {
     database: Database,
     queue: String,
+    ops: Ops,
+    waiting: Arc<Waiting>,
     connection: Option<Connection>,
     /// Whether that it is away has been said.
     is_away: bool,
-    /// When it gives up, once nobody can ask for more.
-    deadline: Option<Instant>,
-    close_within: Duration,
 }
 
-type Queued = mpsc::UnboundedReceiver<Op>;
-
 impl Writer {
-    /// Writes these together, or each alone if the database refuses something in them. `None` if the time is over.
-    async fn write_all(&mut self, ops: Vec<Op>, queued: &Queued, waiting: &Waiting) -> Option<()> {
-        match self.answered(&ops, queued).await? {
-            Ok(answers) => {
-                ops.into_iter().zip(answers).for_each(|(op, of_op)| answer(op, of_op, waiting));
+    /// Writes these together, or in parts if something is in the way of some of them.
+    async fn write_all(&mut self, writes: Vec<Write>) {
+        let mut hurries = writes.iter().any(|write| write.tries > 0);
+        // A stack instead of recursion.
+        let (mut parts, mut locked) = (vec![writes], 0);
+        while let Some(writes) = parts.pop() {
+            // Since they were taken, one that they follow may have been put aside.
+            let mut writes = self.ops.without_aside(writes);
+            if writes.is_empty() {
+                continue;
             }
-            Err(error) if ops.len() == 1 => {
-                for op in ops {
-                    self.refused(op, &error, queued, waiting).await?;
+            if locked == LOCKED_AT_ONCE {
+                writes.into_iter().for_each(|write| self.ops.put_aside(write));
+                continue;
+            }
+            let ops: Vec<_> = writes.iter().map(|write| &write.op).collect();
+            match self.answered(&ops, hurries).await {
+                Ok(answers) => {
+                    let ops = writes.into_iter().map(|write| write.op);
+                    ops.zip(answers).for_each(|(op, of_op)| answer(op, of_op, &self.waiting));
                 }
-            }
-            Err(_) => {
-                for op in ops {
-                    let op = [op];
-                    match self.answered(&op, queued).await? {
-                        Ok(answers) => {
-                            op.into_iter().zip(answers).for_each(|(op, of_op)| answer(op, of_op, waiting));
-                        }
-                        Err(error) => {
-                            let [op] = op;
-                            self.refused(op, &error, queued, waiting).await?;
-                        }
+                Err((refusal, _)) if writes.len() > 1 => {
+                    // To find the one that waits for a lock, each part of them would wait for it.
+                    hurries |= refusal == Refusal::Locked;
+                    let half = writes.split_off(writes.len() / 2);
+                    parts.extend([half, writes]);
+                }
+                Err((refusal, error)) => {
+                    locked += usize::from(refusal == Refusal::Locked);
+                    for write in writes {
+                        self.refused(write, refusal, &error).await;
                     }
                 }
             }
         }
-        Some(())
     }
 
-    /// Writes what the database does not refuse of this.
-    async fn refused(
-        &mut self,
-        op: Op,
-        error: &sqlx::Error,
-        queued: &Queued,
-        waiting: &Waiting,
-    ) -> Option<()> {
+    /// Puts a write aside, or writes what the database does not refuse of it.
+    async fn refused(&mut self, Write { op, tries }: Write, refusal: Refusal, error: &sqlx::Error) {
+        let is_data = match refusal {
+            Refusal::Contended => tries >= CONTENDED_TRIES,
+            refusal => refusal == Refusal::Data,
+        };
+        if !is_data {
+            tracing::debug!(target: "defer", %error, tries, "a write of the queue waits for another transaction");
+            return self.ops.put_aside(Write { op, tries });
+        }
         match op {
             Op::Insert { rows, is_held, size, reply } => {
                 let mut stored = Vec::with_capacity(rows.len());
@@ -139,30 +108,35 @@ impl Writer {
                     // What is pushed is stored whole or not at all.
                     let is_tried = is_held && size > row.size();
                     let (unused, _) = oneshot::channel();
-                    let alone = [Op::Insert { rows: vec![row], is_held, size: 0, reply: unused }];
+                    let alone = Op::Insert { rows: vec![row], is_held, size: 0, reply: unused };
                     stored.push(match is_tried {
                         true => {
-                            self.answered(&alone, queued).await?.map(drop).map_err(|error| error.to_string())
+                            let answers = self.answered(&[&alone], false).await;
+                            answers.map(drop).map_err(|(_, error)| error.to_string())
                         }
                         false => Err(error.to_string()),
                     });
                 }
-                waiting.remove(size);
+                self.waiting.remove(size);
                 // Nobody may wait for it anymore.
                 let _ = reply.send(stored);
             }
-            Op::Settle { mut change, reply, .. } => {
-                tracing::error!(target: "defer", %error, "the queue's database refuses the end of a job, or its jobs");
+            Op::Settle { mut change, children, reply } => {
                 let (unused, _) = oneshot::channel();
-                let alone = [Op::Settle { change: change.clone(), children: Vec::new(), reply: unused }];
-                let mut answers = self.answered(&alone, queued).await?;
-                if answers.is_err() {
+                let alone = Op::Settle { change: change.clone(), children: Vec::new(), reply: unused };
+                let mut answers = self.answered(&[&alone], false).await;
+                if let Err((Refusal::Data, _)) = answers {
                     // A row that stayed as it is would be held for as long as this process lives.
                     change.fail(&error.to_string());
                     let (unused, _) = oneshot::channel();
-                    let failed = [Op::Settle { change, children: Vec::new(), reply: unused }];
-                    answers = self.answered(&failed, queued).await?;
+                    let failed = Op::Settle { change: change.clone(), children: Vec::new(), reply: unused };
+                    answers = self.answered(&[&failed], false).await;
                 }
+                if let Err((Refusal::Locked | Refusal::Contended, _)) = answers {
+                    let op = Op::Settle { change, children, reply };
+                    return self.ops.put_aside(Write { op, tries });
+                }
+                tracing::error!(target: "defer", %error, "the queue's database refuses the end of a job, or its jobs");
                 let changed = match answers.ok().and_then(|answers| answers.first().copied()) {
                     Some(Answer::Settled(changed)) => changed,
                     _ => Changed::Refused,
@@ -173,41 +147,31 @@ impl Writer {
                 let _ = reply.send(());
             }
         }
-        Some(())
     }
 
-    /// Writes these, and returns the answers, or why the database refuses them. While it is away, this waits; `None` if nobody
-    /// asks for more, and the time for the last writes is over.
-    async fn answered(&mut self, ops: &[Op], queued: &Queued) -> Option<Result<Vec<Answer>, sqlx::Error>> {
+    /// Writes these, and returns the answers, or why the database does not do it. While it is away, this waits.
+    async fn answered(&mut self, ops: &[&Op], hurries: bool) -> Answers {
         loop {
-            match self.transaction(ops).await {
-                Ok(answers) => return Some(Ok(answers)),
-                Err(error) if is_data(&error) => return Some(Err(error)),
-                Err(error) => {
+            let error = match self.transaction(ops, hurries).await {
+                Ok(answers) => return Ok(answers),
+                Err(error) => error,
+            };
+            match Refusal::of(&error) {
+                Refusal::Away => {
                     if !self.is_away {
                         tracing::warn!(target: "defer", %error, "the queue's database does not answer");
                     }
                     self.is_away = true;
-                    if self.is_over(queued) {
-                        return None;
-                    }
                     sleep(PAUSE).await;
                 }
+                refusal => return Err((refusal, error)),
             }
         }
     }
 
-    /// Whether nobody asks for more, and the time for the last writes is over.
-    fn is_over(&mut self, queued: &Queued) -> bool {
-        if queued.sender_strong_count() > 0 {
-            return false;
-        }
-        Instant::now() >= *self.deadline.get_or_insert_with(|| Instant::now() + self.close_within)
-    }
-
     /// Writes in one transaction. After an error that leaves anything in doubt its connection is closed: a rollback on it
     /// might not be answered either.
-    async fn transaction(&mut self, ops: &[Op]) -> Result<Vec<Answer>, sqlx::Error> {
+    async fn transaction(&mut self, ops: &[&Op], hurries: bool) -> Result<Vec<Answer>, sqlx::Error> {
         let is_open = self.connection.is_some();
         let work = async {
             let mut connection = match self.connection.take() {
@@ -216,17 +180,20 @@ impl Writer {
             };
             let statements = self.database.statements();
             connection.begin(statements).await?;
+            if let Some(hurry) = statements.hurry.filter(|_| hurries) {
+                connection.execute(hurry).await?;
+            }
             let written = write_in(&mut connection, &self.database, ops, &self.queue).await;
             match written {
                 Ok(answers) => {
                     connection.execute("COMMIT").await?;
                     Ok((connection, Ok(answers)))
                 }
-                Err(error) if is_data(&error) => {
+                Err(error) if Refusal::of(&error) == Refusal::Away => Err(error),
+                Err(error) => {
                     connection.execute("ROLLBACK").await?;
                     Ok((connection, Err(error)))
                 }
-                Err(error) => Err(error),
             }
         };
         let (connection, answers) = timeout(TIMEOUT, work).await.unwrap_or_else(|_| {
@@ -241,7 +208,7 @@ impl Writer {
 async fn write_in(
     connection: &mut Connection,
     database: &Database,
-    ops: &[Op],
+    ops: &[&Op],
     queue: &str,
 ) -> Result<Vec<Answer>, sqlx::Error> {
     let (target, statements) = (&mut connection.target(), database.statements());

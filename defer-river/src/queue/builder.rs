@@ -96,7 +96,8 @@ impl RiverQueueBuilder {
     }
 
     /// Sets whether to create missing tables, for which the role needs the privilege: true by default. Otherwise run River's
-    /// migrations and [`RiverQueue::migrations`] yourself.
+    /// migrations yourself, and then those of this crate: `RiverQueue::sqlite_migrations()` or
+    /// `RiverQueue::postgres_migrations()`.
     pub fn migrate(mut self, migrate: bool) -> Self {
         self.migrate = migrate;
         self

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::{queue::RiverQueue, shown::duration};
 use crate::{
     error::Error,
-    store::{Change, Changed, Flag, From, Stored, To, list, settle},
+    store::{AT_ONCE, Change, Changed, Flag, From, Stored, To, list, settle},
 };
 
 /// The states of jobs that have not ended, and of those that can be looked at afterwards.
@@ -58,10 +58,17 @@ impl RiverQueue {
         .await
     }
 
+    /// Asks a statement that changes some jobs until it finds no more.
+    async fn ask_for_all(&self, statement: &'static str) -> Result<(), Error> {
+        while self.ask(statement, json!({})).await?.len() >= AT_ONCE {}
+        Ok(())
+    }
+
     /// Returns whether a job of these types waits or runs.
     pub(crate) async fn is_left(&self, names: &Value) -> Result<bool, Error> {
         let statement = self.engine.database.statements().is_left;
-        Ok(!self.ask(statement, names.clone()).await?.is_empty())
+        let asked = json!({ "names": names, "queue": self.engine.settings.queue });
+        Ok(!self.ask(statement, asked).await?.is_empty())
     }
 
     async fn stored_job(&self, id: JobId) -> Result<Option<Stored>, Error> {
@@ -84,7 +91,7 @@ impl RiverQueue {
         .await
     }
 
-    /// Returns how many jobs the queue has. Each count of a state stops at 10,000. Jobs that River has deleted do not count:
+    /// Returns how many jobs of this crate the database has, in queues of any name. Each count of a state stops at 10,000. Jobs that River has deleted do not count:
     /// by default it keeps completed ones for 24 hours, and discarded ones for 7 days.
     ///
     /// # Errors
@@ -107,7 +114,7 @@ impl RiverQueue {
         Ok(counts)
     }
 
-    /// Returns at most `limit` failed jobs, the latest first.
+    /// Returns at most `limit` failed jobs, the latest first, of queues of any name.
     ///
     /// # Errors
     ///
@@ -183,7 +190,8 @@ impl RiverQueue {
         })
     }
 
-    /// Pauses jobs with this name in every process, until they are [resumed](Self::resume). Running jobs go on.
+    /// Pauses jobs with this name in every process and every queue of the database, until they are [resumed](Self::resume).
+    /// Running jobs go on.
     ///
     /// River pauses queues, and not types: this parks the jobs of the type as River's `pending`. One that is retried or
     /// snoozes at this moment is parked within three seconds. To pause all, use
@@ -195,11 +203,10 @@ impl RiverQueue {
     pub async fn pause(&self, name: &str) -> Result<(), Error> {
         let statements = self.engine.database.statements();
         self.ask(statements.pause, json!({ "name": name })).await?;
-        self.ask(statements.park, json!({})).await?;
-        Ok(())
+        self.ask_for_all(statements.park).await
     }
 
-    /// Resumes jobs with this name.
+    /// Resumes jobs with this name. One that is being stored or parked at this moment is found within three seconds.
     ///
     /// # Errors
     ///
@@ -207,7 +214,7 @@ impl RiverQueue {
     pub async fn resume(&self, name: &str) -> Result<(), Error> {
         let statements = self.engine.database.statements();
         self.ask(statements.resume, json!({ "name": name })).await?;
-        self.ask(statements.unpark, json!({ "name": name })).await?;
+        self.ask_for_all(statements.unpark).await?;
         let payload = json!({ "queue": self.engine.settings.queue }).to_string();
         self.ask(statements.notify, json!({ "payload": payload })).await?;
         Ok(())

@@ -31,6 +31,9 @@ impl RiverQueue {
     /// with `pool.begin_with("BEGIN IMMEDIATE")`. While it is open, no other connection can write to that file: neither River,
     /// nor the requests of this service that have durable jobs.
     ///
+    /// On Postgres, a job with a [unique](Push::unique) key keeps others with this key waiting until your transaction is over. Jobs
+    /// with other keys go on.
+    ///
     /// # Errors
     ///
     /// As [`Push`] says.
@@ -60,7 +63,8 @@ impl RiverQueue {
 /// - [`Error::OtherDatabase`] if the transaction is on another kind of database than the queue.
 /// - [`Error::Store`] if the database refused it. On Postgres, you can then only roll your transaction back.
 ///
-/// While the database is away, [`push`](RiverQueue::push) waits for it.
+/// While the database is away, [`push`](RiverQueue::push) waits for it. It also waits for an open transaction that stores a job
+/// with the same unique key: await it outside of that transaction, which would otherwise wait for itself.
 ///
 /// # Cancel safety
 ///

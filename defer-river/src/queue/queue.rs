@@ -30,10 +30,21 @@ impl RiverQueue {
         &self.river
     }
 
-    /// Returns the statements that create the tables of this crate, and its index on `river_job`, for services that run their
-    /// migrations themselves. Run them after River's, each by itself. They change nothing where they have run.
-    pub fn migrations(&self) -> &'static [&'static str] {
-        self.engine.database.statements().migrations
+    /// Returns the statements that create the tables of this crate, and its index on `river_job`, on SQLite, for services that run
+    /// their migrations themselves. Run them after River's, each by itself. They change nothing where they have run.
+    #[cfg(feature = "sqlite")]
+    pub fn sqlite_migrations() -> &'static [&'static str] {
+        crate::store::SQLITE.migrations
+    }
+
+    /// Returns the statements that create the tables of this crate, and its index on `river_job`, on Postgres, for services that
+    /// run their migrations themselves. Run them after River's, each by itself. They change nothing where they have run.
+    ///
+    /// The last creates the index. On a large `river_job`, write it with `CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS`, and run
+    /// it outside of a transaction: so it keeps nobody from writing.
+    #[cfg(feature = "postgres")]
+    pub fn postgres_migrations() -> &'static [&'static str] {
+        crate::store::POSTGRES.migrations
     }
 
     /// Closes the queue and its clones: finishes pending writes, for at most two seconds, and takes leave of the database.

@@ -131,7 +131,7 @@ impl Database {
         let statements = self.statements();
         if let Some(lock) = statements.lock {
             // Held until the end of the transaction, and so through a PgBouncer too.
-            connection.begin(statements).await?;
+            connection.execute(statements.begin_migration).await?;
             connection.execute(lock).await?;
         }
         let mut tries = 1;
@@ -143,16 +143,23 @@ impl Database {
             tokio::time::sleep(MIGRATION_PAUSE).await;
         }
         if statements.lock.is_none() {
-            connection.begin(statements).await?;
+            connection.execute(statements.begin_migration).await?;
         }
         // To create what exists would wait for everybody who writes.
-        if connection.target().ask(statements.is_migrated, &serde_json::Value::Null).await?.is_empty() {
+        if !connection.is_migrated(statements).await? {
             for statement in statements.migrations {
                 connection.execute(statement).await?;
             }
         }
         connection.execute("COMMIT").await?;
-        connection.close().await
+        let is_migrated = connection.is_migrated(statements).await?;
+        connection.close().await?;
+        if is_migrated {
+            return Ok(());
+        }
+        // Only an index that is there and not valid is left out.
+        let reason = "the index `defer_river_job_id` is not valid, because its creation has failed: drop it, and create it again";
+        Err(Error::Unusable { reason: reason.to_owned() })
     }
 
     async fn migrate_river(&self) -> Result<(), Error> {
@@ -218,16 +225,21 @@ impl Connection {
         Ok(())
     }
 
+    /// Returns whether everything that is ours is there.
+    async fn is_migrated(&mut self, statements: &Statements) -> Result<bool, sqlx::Error> {
+        Ok(!self.target().ask(statements.is_migrated, &serde_json::Value::Null).await?.is_empty())
+    }
+
     pub(crate) async fn begin(&mut self, statements: &Statements) -> Result<(), sqlx::Error> {
         self.execute(statements.begin).await
     }
 
-    pub(crate) async fn execute(&mut self, statement: &'static str) -> Result<(), sqlx::Error> {
+    pub(crate) async fn execute(&mut self, statements: &'static str) -> Result<(), sqlx::Error> {
         match self {
             #[cfg(feature = "sqlite")]
-            Self::Sqlite(connection) => sqlx::query(statement).execute(connection).await.map(drop),
+            Self::Sqlite(connection) => sqlx::raw_sql(statements).execute(connection).await.map(drop),
             #[cfg(feature = "postgres")]
-            Self::Postgres(connection) => sqlx::query(statement).execute(connection).await.map(drop),
+            Self::Postgres(connection) => sqlx::raw_sql(statements).execute(connection).await.map(drop),
         }
     }
 }
@@ -250,20 +262,5 @@ impl Target<'_> {
                 sqlx::query_scalar(statement).bind(parameter).fetch_all(&mut **connection).await
             }
         }
-    }
-}
-
-/// Returns whether the database refused something for what it is, and not because it is away.
-pub(crate) fn is_data(error: &sqlx::Error) -> bool {
-    let code = || Some(error.as_database_error()?.code()?.into_owned());
-    match error {
-        sqlx::Error::Encode(_) | sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } => true,
-        // SQLite: ERROR (malformed JSON, among others), TOOBIG, CONSTRAINT, MISMATCH, RANGE. Postgres: data exceptions,
-        // violated constraints, and limits of the program.
-        sqlx::Error::Database(_) => code().is_some_and(|code| match code.parse::<i32>() {
-            Ok(number) if code.len() < 5 => matches!(number & 0xff, 1 | 18 | 19 | 20 | 25),
-            _ => ["22", "23", "54"].contains(&code.get(..2).unwrap_or_default()),
-        }),
-        _ => false,
     }
 }

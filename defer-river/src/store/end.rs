@@ -88,6 +88,14 @@ impl Change {
         (self.to, self.unique, self.response) = (To::Failed { error: error.to_owned() }, None, None);
     }
 
+    /// Returns the job. Of an attempt of River's, which is changed once, the change.
+    pub(crate) fn job(&self) -> JobId {
+        match self.from {
+            From::Held { id, .. } | From::Failed { id } => id,
+            From::Running { .. } => self.mark,
+        }
+    }
+
     pub(super) fn is_running(&self) -> bool {
         matches!(self.from, From::Running { .. })
     }

@@ -8,6 +8,7 @@
 //! | `interval` | how long a job waits |
 //! | `operations` | what is done in one transaction |
 //! | `database` | which database it is, and how its connections are opened |
+//! | `refusal` | why a database does not do something |
 //! | `statements` | which statements there are |
 //! | `sqlite`, `postgres` | their text |
 
@@ -17,16 +18,23 @@ mod interval;
 mod operations;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod refusal;
 mod row;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod statements;
 mod stored;
 
+#[cfg(feature = "postgres")]
+pub(crate) use self::postgres::STATEMENTS as POSTGRES;
+#[cfg(feature = "sqlite")]
+pub(crate) use self::sqlite::STATEMENTS as SQLITE;
 pub(crate) use self::{
-    database::{Connection, Database, Target, is_data},
+    database::{Connection, Database, Target},
     end::{Change, From, To},
-    operations::{Changed, insert, insert_waiting, list, settle},
+    operations::{Changed, insert, insert_waiting, list, notify, settle},
+    refusal::Refusal,
     row::{Row, payload, text, unique_key},
+    statements::AT_ONCE,
     stored::{Defer, Flag, Response, Stored},
 };

@@ -8,10 +8,14 @@ use serde_json::{Value, json};
 use super::{
     database::Target,
     end::{Change, To},
+    refusal::contended,
     row::Row,
     statements::Statements,
     stored::Stored,
 };
+
+/// How often a transaction asks who has a unique key.
+const KEY_TRIES: usize = 3;
 
 /// Inserts rows whose ids are new, in one statement.
 pub(crate) async fn insert(
@@ -35,14 +39,35 @@ pub(crate) async fn insert_waiting(
 ) -> Result<(), sqlx::Error> {
     let inserted = insert(target, statements, rows).await?;
     for row in rows.iter().filter(|row| !inserted.contains(&row.id.to_string())) {
-        let Some(unique) = &row.unique else { continue };
-        if let Some(other) = has_key(target, statements, unique).await?
-            && other != row.id.to_string()
-        {
-            insert(target, statements, &[&(*row).clone().duplicate_of(other)]).await?;
+        // One without a key was stored before: its answer was lost.
+        if row.unique.is_some() {
+            insert_or_leave_out(target, statements, row).await?;
         }
     }
     notify(target, statements, queue).await
+}
+
+/// Inserts a row whose unique key another job had a moment ago, or leaves it out.
+async fn insert_or_leave_out(
+    target: &mut Target<'_>,
+    statements: &Statements,
+    row: &Row,
+) -> Result<(), sqlx::Error> {
+    let Some(unique) = &row.unique else { return Ok(()) };
+    for _ in 0..KEY_TRIES {
+        let other = has_key(target, statements, unique).await?.filter(|other| *other != row.id.to_string());
+        if let Some(other) = other {
+            insert(target, statements, &[&row.clone().duplicate_of(other)]).await?;
+        } else {
+            // The other has ended meanwhile.
+            insert(target, statements, &[row]).await?;
+        }
+        // It may have been stored before, when its answer was lost.
+        if !target.ask(statements.find, &json!({ "id": row.id })).await?.is_empty() {
+            return Ok(());
+        }
+    }
+    Err(contended("jobs with this unique key come and go too fast"))
 }
 
 async fn has_key(
@@ -53,7 +78,12 @@ async fn has_key(
     Ok(target.ask(statements.has_key, &json!({ "unique": unique })).await?.pop())
 }
 
-async fn notify(target: &mut Target<'_>, statements: &Statements, queue: &str) -> Result<(), sqlx::Error> {
+/// Tells the workers of a queue that there are jobs.
+pub(crate) async fn notify(
+    target: &mut Target<'_>,
+    statements: &Statements,
+    queue: &str,
+) -> Result<(), sqlx::Error> {
     let payload = json!({ "queue": queue }).to_string();
     target.ask(statements.notify, &json!({ "payload": payload })).await.map(drop)
 }

@@ -37,7 +37,10 @@ macro_rules! change {
                      WHEN r ->> 'to' = 'due' THEN now() + (r ->> 'after')::interval
                      ELSE scheduled_at
                  END,
-                 metadata = metadata || jsonb_build_object('defer',
+                 metadata = CASE
+                     WHEN (r ->> 'is_anew')::boolean THEN metadata - 'river:rescue_count'
+                     ELSE metadata
+                 END || jsonb_build_object('defer',
                      jsonb_strip_nulls(coalesce(metadata -> 'defer', '{}') || ((r ->> 'metadata')::jsonb -> 'defer'))),
                  unique_key = coalesce(decode(r ->> 'unique', 'hex'), unique_key),
                  unique_states = CASE WHEN r ->> 'unique' IS NULL THEN unique_states ELSE 241::bit(8) END
@@ -74,22 +77,28 @@ macro_rules! jobs {
     };
 }
 
-pub(super) const STATEMENTS: Statements = Statements {
-    begin: "BEGIN",
+pub(crate) static STATEMENTS: Statements = Statements {
+    begin: "BEGIN; SET LOCAL lock_timeout = '1s'",
+    hurry: Some("SET LOCAL lock_timeout = '50ms'"),
+    begin_migration: "BEGIN",
     lock: Some("SELECT pg_advisory_xact_lock(8317283642)"),
-    is_migrated: "SELECT indexname::text FROM pg_indexes
-        WHERE schemaname = current_schema() AND indexname = 'defer_river_job_id' AND $1::json IS NOT NULL",
+    // An index whose concurrent creation has failed is there, and not valid.
+    is_migrated: "SELECT indexrelid::text FROM pg_index
+        WHERE indexrelid = to_regclass('defer_river_job_id') AND indrelid = to_regclass('river_job') AND indisvalid
+            AND to_regclass('defer_river_holders') IS NOT NULL AND to_regclass('defer_river_paused') IS NOT NULL
+            AND $1::json IS NOT NULL",
     migrations: &[
         "CREATE TABLE IF NOT EXISTS defer_river_holders (id text PRIMARY KEY, beat bigint NOT NULL)",
         "CREATE TABLE IF NOT EXISTS defer_river_paused (name text PRIMARY KEY)",
         "CREATE UNIQUE INDEX IF NOT EXISTS defer_river_job_id ON river_job ((metadata -> 'defer' ->> 'id'))",
     ],
+    // `now()` is when the transaction began, which may be the user's own, and long ago.
     insert: concat!(
         "INSERT INTO river_job (args, kind, queue, metadata, max_attempts, priority, tags, scheduled_at, finalized_at,
              state, unique_key, unique_states)
          SELECT (r ->> 'args')::jsonb, r ->> 'kind', r ->> 'queue', (r ->> 'metadata')::jsonb,
              (r ->> 'max_attempts')::smallint, (r ->> 'priority')::smallint, '{}',
-             now() + (r ->> 'after')::interval, CASE WHEN r ->> 'state' = 'cancelled' THEN now() END,
+             statement_timestamp() + (r ->> 'after')::interval, CASE WHEN r ->> 'state' = 'cancelled' THEN now() END,
              (CASE
                  WHEN r ->> 'state' IS NOT NULL THEN r ->> 'state'
                  WHEN r ->> 'kind' IN (SELECT name FROM defer_river_paused) THEN 'pending'
@@ -126,17 +135,25 @@ pub(super) const STATEMENTS: Statements = Statements {
     orphans: jobs!(
         "state = 'pending' AND metadata -> 'defer' ->> 'holder' IS NOT NULL
          AND metadata -> 'defer' ->> 'holder' NOT IN (SELECT id FROM defer_river_holders)
-         AND $1::json IS NOT NULL ORDER BY id LIMIT 1000"
+         AND $1::json IS NOT NULL ORDER BY id LIMIT 1000 FOR UPDATE OF river_job SKIP LOCKED"
     ),
-    park: "UPDATE river_job SET state = 'pending'
-        WHERE state IN ('available', 'retryable', 'scheduled') AND kind IN (SELECT name FROM defer_river_paused)
-            AND metadata -> 'defer' ->> 'id' IS NOT NULL AND $1::json IS NOT NULL
+    // What is locked is found by a later beat.
+    park: "UPDATE river_job SET state = 'pending' WHERE id IN (
+            SELECT id FROM river_job
+            WHERE state IN ('available', 'retryable', 'scheduled') AND kind IN (SELECT name FROM defer_river_paused)
+                AND metadata -> 'defer' ->> 'id' IS NOT NULL AND $1::json IS NOT NULL
+            LIMIT 1000 FOR UPDATE OF river_job SKIP LOCKED)
         RETURNING kind",
     pause: "INSERT INTO defer_river_paused (name) VALUES ($1::json ->> 'name') ON CONFLICT DO NOTHING RETURNING name",
     resume: "DELETE FROM defer_river_paused WHERE name = $1::json ->> 'name' RETURNING name",
-    unpark: "UPDATE river_job SET state = (CASE WHEN scheduled_at > now() THEN 'scheduled' ELSE 'available' END)::river_job_state
-        WHERE state = 'pending' AND kind = $1::json ->> 'name' AND metadata -> 'defer' ->> 'id' IS NOT NULL
-            AND metadata -> 'defer' ->> 'holder' IS NULL
+    unpark: "UPDATE river_job
+        SET state = (CASE WHEN scheduled_at > now() THEN 'scheduled' ELSE 'available' END)::river_job_state
+        WHERE id IN (
+            SELECT id FROM river_job
+            WHERE state = 'pending' AND kind NOT IN (SELECT name FROM defer_river_paused)
+                AND metadata -> 'defer' ->> 'id' IS NOT NULL AND metadata -> 'defer' ->> 'holder' IS NULL
+                AND $1::json IS NOT NULL
+            LIMIT 1000 FOR UPDATE OF river_job SKIP LOCKED)
         RETURNING kind",
     paused: "SELECT name FROM defer_river_paused WHERE $1::json IS NOT NULL ORDER BY name",
     find: jobs!("metadata -> 'defer' ->> 'id' = $1::json ->> 'id'"),
@@ -163,8 +180,12 @@ pub(super) const STATEMENTS: Statements = Statements {
          LIMIT 10000) AS counted
          GROUP BY kind, is_held, is_due"
     ),
-    is_left: "SELECT kind FROM river_job WHERE state IN ('available', 'retryable', 'running', 'scheduled')
-        AND kind IN (SELECT json_array_elements_text($1::json)) LIMIT 1",
+    is_left: "SELECT kind FROM river_job WHERE queue = $1::json ->> 'queue'
+        AND kind IN (SELECT json_array_elements_text($1::json -> 'names'))
+        AND (state IN ('available', 'retryable', 'running', 'scheduled')
+            OR state = 'pending' AND kind NOT IN (SELECT name FROM defer_river_paused)
+                AND metadata -> 'defer' ->> 'id' IS NOT NULL AND metadata -> 'defer' ->> 'holder' IS NULL)
+        LIMIT 1",
     discard: "DELETE FROM river_job WHERE metadata -> 'defer' ->> 'id' = $1::json ->> 'id' AND state = 'discarded'
         RETURNING kind",
 };

@@ -38,7 +38,13 @@ macro_rules! change {
                  scheduled_at = CASE WHEN r ->> '$.to' = 'due' THEN ",
             in_!("r ->> '$.after'"),
             " ELSE scheduled_at END,
-                 metadata = jsonb_patch(metadata, jsonb(r ->> '$.metadata')),
+                 metadata = jsonb_patch(
+                     CASE
+                         WHEN r ->> '$.is_anew' THEN jsonb_remove(metadata, '$.\"river:rescue_count\"')
+                         ELSE metadata
+                     END,
+                     jsonb(r ->> '$.metadata')
+                 ),
                  unique_key = coalesce(unhex(r ->> '$.unique'), unique_key),
                  unique_states = CASE WHEN r ->> '$.unique' IS NULL THEN unique_states ELSE 241 END
              FROM (SELECT value AS r FROM json_each(?1))
@@ -73,11 +79,14 @@ macro_rules! jobs {
     };
 }
 
-pub(super) const STATEMENTS: Statements = Statements {
+pub(crate) static STATEMENTS: Statements = Statements {
     // One that began to read could no longer write once another has written.
     begin: "BEGIN IMMEDIATE",
+    hurry: None,
+    begin_migration: "BEGIN IMMEDIATE",
     lock: None,
-    is_migrated: "SELECT name FROM sqlite_schema WHERE name = 'defer_river_job_id' AND ?1 IS NOT NULL",
+    is_migrated: "SELECT 'yes' WHERE ?1 IS NOT NULL AND 3 = (SELECT count(*) FROM sqlite_schema
+        WHERE name IN ('defer_river_job_id', 'defer_river_holders', 'defer_river_paused'))",
     migrations: &[
         "CREATE TABLE IF NOT EXISTS defer_river_holders (id TEXT PRIMARY KEY NOT NULL, beat INTEGER NOT NULL)",
         "CREATE TABLE IF NOT EXISTS defer_river_paused (name TEXT PRIMARY KEY NOT NULL)",
@@ -143,9 +152,11 @@ pub(super) const STATEMENTS: Statements = Statements {
          AND metadata ->> '$.defer.holder' NOT IN (SELECT id FROM defer_river_holders)
          AND ?1 IS NOT NULL ORDER BY id LIMIT 1000"
     ),
-    park: "UPDATE river_job SET state = 'pending'
-        WHERE state IN ('available', 'retryable', 'scheduled') AND kind IN (SELECT name FROM defer_river_paused)
-            AND metadata ->> '$.defer.id' IS NOT NULL AND ?1 IS NOT NULL
+    park: "UPDATE river_job SET state = 'pending' WHERE id IN (
+            SELECT id FROM river_job
+            WHERE state IN ('available', 'retryable', 'scheduled') AND kind IN (SELECT name FROM defer_river_paused)
+                AND metadata ->> '$.defer.id' IS NOT NULL AND ?1 IS NOT NULL
+            LIMIT 1000)
         RETURNING kind",
     pause: "INSERT INTO defer_river_paused (name) VALUES (?1 ->> '$.name') ON CONFLICT DO NOTHING RETURNING name",
     resume: "DELETE FROM defer_river_paused WHERE name = ?1 ->> '$.name' RETURNING name",
@@ -153,8 +164,12 @@ pub(super) const STATEMENTS: Statements = Statements {
         "UPDATE river_job SET state = CASE WHEN scheduled_at > ",
         in_!("'0 seconds'"),
         " THEN 'scheduled' ELSE 'available' END
-         WHERE state = 'pending' AND kind = ?1 ->> '$.name' AND metadata ->> '$.defer.id' IS NOT NULL
-             AND metadata ->> '$.defer.holder' IS NULL
+         WHERE id IN (
+             SELECT id FROM river_job
+             WHERE state = 'pending' AND kind NOT IN (SELECT name FROM defer_river_paused)
+                 AND metadata ->> '$.defer.id' IS NOT NULL AND metadata ->> '$.defer.holder' IS NULL
+                 AND ?1 IS NOT NULL
+             LIMIT 1000)
          RETURNING kind"
     ),
     paused: "SELECT name FROM defer_river_paused WHERE ?1 IS NOT NULL ORDER BY name",
@@ -187,8 +202,12 @@ pub(super) const STATEMENTS: Statements = Statements {
          WHERE state = ?1 ->> '$.state' AND metadata ->> '$.defer.id' IS NOT NULL LIMIT 10000)
          GROUP BY kind, is_held, is_due"
     ),
-    is_left: "SELECT kind FROM river_job WHERE state IN ('available', 'retryable', 'running', 'scheduled')
-        AND kind IN (SELECT value FROM json_each(?1)) LIMIT 1",
+    is_left: "SELECT kind FROM river_job WHERE queue = ?1 ->> '$.queue'
+        AND kind IN (SELECT value FROM json_each(?1, '$.names'))
+        AND (state IN ('available', 'retryable', 'running', 'scheduled')
+            OR state = 'pending' AND kind NOT IN (SELECT name FROM defer_river_paused)
+                AND metadata ->> '$.defer.id' IS NOT NULL AND metadata ->> '$.defer.holder' IS NULL)
+        LIMIT 1",
     discard: "DELETE FROM river_job WHERE metadata ->> '$.defer.id' = ?1 ->> '$.id' AND state = 'discarded'
         RETURNING kind",
 };

@@ -13,10 +13,11 @@ use defer_core::{
     queue::{End, Resume, Stop},
 };
 use riverqueue::{
-    Job, JobArgs, JobRow, METADATA_KEY_RESCUE_COUNT, WorkCancelled, WorkContext, WorkError, WorkOutcome,
-    WorkerTimeout, jiff::Timestamp, tokio_util::sync::CancellationToken,
+    Job, JobArgs, JobRow, METADATA_KEY_RESCUE_COUNT, WorkContext, WorkError, WorkOutcome, WorkerTimeout,
+    jiff::Timestamp, tokio_util::sync::CancellationToken,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::IgnoredAny};
+use tokio::time::{sleep, timeout};
 
 use super::lease::Running;
 use crate::{
@@ -28,6 +29,12 @@ use crate::{
 const UNREADABLE_FOR: Duration = Duration::from_secs(24 * 3600);
 /// How long a job waits that a runner gave back. The next one takes it.
 const GIVEN_BACK: Duration = Duration::from_secs(1);
+/// How long a job that is stopped may take to answer. A job that waits for its place on the runner does not answer before it has
+/// it. Less than River's threshold for stuck jobs: it counts those as an attempt.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
+/// How much longer than its limit an attempt may take by River's clocks. So it is this crate that stops one at its limit, and what
+/// River stops was cancelled, or its worker stops.
+pub(super) const SPARE: Duration = Duration::from_secs(5);
 
 /// The arguments of a job, for River: it only has to know their kind. They are read from the row.
 pub(super) struct Args<J>(PhantomData<fn() -> J>);
@@ -56,7 +63,7 @@ impl<J: Deferrable> JobArgs for Args<J> {
 pub(super) struct OfType<J> {
     pub(super) runner: Runner,
     pub(super) engine: Arc<Engine>,
-    /// When River takes an attempt for dead.
+    /// How long an attempt may take. A little later River takes it for dead.
     pub(super) limit: Duration,
     /// Cancelled before River's client is stopped without waiting for its jobs.
     pub(super) stopping: CancellationToken,
@@ -87,10 +94,12 @@ impl<J: Deferrable> riverqueue::Worker<Args<J>> for OfType<J> {
     }
 
     fn timeout(&self, _: &Job<Args<J>>) -> WorkerTimeout {
-        WorkerTimeout::After(self.limit)
+        WorkerTimeout::After(self.limit.saturating_add(SPARE))
     }
 
     async fn work(&self, context: WorkContext, job: Job<Args<J>>) -> Result<WorkOutcome, BoxError> {
+        // To read a job may take long.
+        let started = Instant::now();
         let Job { row, .. } = job;
         let job = match read::<J>(&row) {
             Ok(job) => job,
@@ -98,30 +107,52 @@ impl<J: Deferrable> riverqueue::Worker<Args<J>> for OfType<J> {
         };
         let of_river = context.cancellation_token().clone();
         let stop = of_river.child_token();
-        // River may drop this at any point. The runner then stops the job.
+        // River may drop this at any point. The runner then stops the job, or does not start it.
         let _stops = stop.clone().drop_guard();
-        let (stopping, limit, started) = (self.stopping.clone(), self.limit, Instant::now());
-        let why = move || {
-            let is_asked = of_river.is_cancelled() && !stopping.is_cancelled() && started.elapsed() < limit;
-            if is_asked { Stop::Cancelled } else { Stop::Lost }
+        let why = {
+            let (of_river, stopping, limit) = (of_river.clone(), self.stopping.clone(), self.limit);
+            // River does not say why. This decides nothing that is stored.
+            move || {
+                let is_stopped = stopping.is_cancelled() || started.elapsed() >= limit;
+                if of_river.is_cancelled() && !is_stopped { Stop::Cancelled } else { Stop::Lost }
+            }
         };
-        let (lease, ended) = Running::lease(self.engine.clone(), (row.id, row.attempt), stop, why);
+        let (lease, ended) = Running::lease(self.engine.clone(), (row.id, row.attempt), stop.clone(), why);
         self.runner.resume_leased(job, resume(&row), lease)?;
-        match ended.await {
-            Ok(End::Succeeded) => Ok(WorkOutcome::Complete),
-            Ok(End::Failed { .. }) => Ok(WorkOutcome::Discard),
-            Ok(End::Retry { error, delay }) => Err(Again { error: text(&error), delay }.into()),
-            Ok(End::Snoozed { delay }) => Ok(WorkOutcome::Snooze(delay)),
-            Ok(End::Skipped | End::Cancelled) => Ok(WorkOutcome::Cancel),
-            Ok(End::Ready(ready)) => Ok(WorkOutcome::Snooze(ready.delay)),
-            // The runner gave it back. That is no attempt.
-            Err(_) if self.stopping.is_cancelled() => Err(WorkCancelled.into()),
-            Err(_) => Ok(WorkOutcome::Snooze(GIVEN_BACK)),
+        let ended = tokio::select! {
+            biased;
+            ended = ended => ended.ok(),
+            () = unanswered(&stop, self.limit.saturating_sub(started.elapsed())) => None,
+        };
+        match ended {
+            Some(End::Succeeded) => Ok(WorkOutcome::Complete),
+            Some(End::Failed { .. }) => Ok(WorkOutcome::Discard),
+            Some(End::Retry { error, delay }) => Err(Again { error: text(&error), delay }.into()),
+            Some(End::Snoozed { delay }) => Ok(WorkOutcome::Snooze(delay)),
+            Some(End::Ready(ready)) => Ok(WorkOutcome::Snooze(ready.delay)),
+            Some(End::Skipped | End::Cancelled) if !of_river.is_cancelled() => Ok(WorkOutcome::Cancel),
+            // The runner gave it back, which is no attempt. If River has stopped it because somebody had cancelled it, River
+            // stores it as cancelled in spite of this, and of nothing else.
+            Some(End::Skipped | End::Cancelled) | None => Ok(WorkOutcome::Snooze(self.until_another())),
         }
     }
 }
 
+/// Stops a job at its limit. Completes when it has not answered in time, whoever has stopped it.
+async fn unanswered(stop: &CancellationToken, limit: Duration) {
+    if timeout(limit, stop.cancelled()).await.is_err() {
+        stop.cancel();
+    }
+    sleep(ANSWERS_WITHIN).await;
+}
+
 impl<J: Deferrable> OfType<J> {
+    /// Returns how long a job waits that was given back.
+    fn until_another(&self) -> Duration {
+        // A worker that stops does not take it again.
+        if self.stopping.is_cancelled() { Duration::ZERO } else { GIVEN_BACK }
+    }
+
     /// Leaves a job that cannot be read to a later version of the program. That is no attempt.
     async fn put_aside(&self, row: &JobRow, error: &str) -> WorkOutcome {
         let age = Duration::try_from(Timestamp::now().duration_since(row.created_at)).unwrap_or_default();

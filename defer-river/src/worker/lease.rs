@@ -26,6 +26,7 @@ pub(super) struct Running {
     attempt: i32,
     /// River's client wants it back, or somebody has cancelled the job.
     stop: Mutex<Pin<Box<WaitForCancellationFutureOwned>>>,
+    is_stopped: CancellationToken,
     why: Box<dyn Fn() -> Stop + Send + Sync>,
     ended: Mutex<Option<oneshot::Sender<End>>>,
 }
@@ -39,9 +40,10 @@ impl Running {
         why: impl Fn() -> Stop + Send + Sync + 'static,
     ) -> (Arc<Self>, oneshot::Receiver<End>) {
         let (ended, receiver) = oneshot::channel();
+        let is_stopped = stop.clone();
         let stop = Mutex::new(Box::pin(stop.cancelled_owned()));
         let ended = Mutex::new(Some(ended));
-        (Arc::new(Self { engine, row, attempt, stop, why: Box::new(why), ended }), receiver)
+        (Arc::new(Self { engine, row, attempt, stop, is_stopped, why: Box::new(why), ended }), receiver)
     }
 
     fn poll_stop(&self, cx: &mut Context<'_>) -> Poll<Stop> {
@@ -79,7 +81,8 @@ impl Lease for Running {
         let to = match &end {
             End::Failed { error } => Some(To::Failed { error: error.clone() }),
             End::Succeeded if !children.is_empty() => Some(To::Succeeded),
-            End::Cancelled if !children.is_empty() => Some(To::Cancelled),
+            // What River has stopped, River ends: only it knows whether somebody has cancelled the job.
+            End::Cancelled if !children.is_empty() && !self.is_stopped.is_cancelled() => Some(To::Cancelled),
             _ => None,
         };
         // River's client may be gone.

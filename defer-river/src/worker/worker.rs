@@ -10,7 +10,7 @@ use riverqueue::{
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
-use super::attempt::{Args, OfType};
+use super::attempt::{Args, OfType, SPARE};
 use crate::{error::Error, queue::RiverQueue};
 
 /// How often River's leader looks for attempts whose process died.
@@ -87,7 +87,8 @@ impl Worker {
     }
 
     /// Sets how many jobs it has at the same time (64 by default; at least 1, at most 10,000). The
-    /// [runner](defer_core::RunnerBuilder::max_running) decides how many of them run.
+    /// [runner](defer_core::RunnerBuilder::max_running) decides how many of them run. The others wait for a place there, where no
+    /// other process can take them, so have few more than can run.
     pub fn concurrency(mut self, jobs: usize) -> Self {
         self.concurrency = jobs.clamp(1, QUEUE_NUM_WORKERS_MAX);
         self
@@ -100,15 +101,16 @@ impl Worker {
         self
     }
 
-    /// Sets how long an attempt of a type without a timeout may take before River takes it for dead: an hour by default. If the
-    /// attempt goes on all the same, it is stopped then, and runs again.
+    /// Sets how long an attempt of a type without a timeout may take: an hour by default. One that takes longer is stopped, and
+    /// runs again. Five seconds later River takes it for dead.
     pub fn job_timeout(mut self, timeout: Duration) -> Self {
         self.job_timeout = timeout.max(Duration::from_secs(1));
         self
     }
 
-    /// Sets how much longer than its type's timeout an attempt may take before River takes it for dead (a minute by default): it
-    /// may have waited for a place on the runner. This much longer does a job wait after a crash.
+    /// Sets how much longer than its type's timeout an attempt may take (a minute by default): it may have waited for a place on
+    /// the runner. One that has waited for longer is given back and taken again, which is no attempt. This much longer does a job
+    /// wait after a crash, and five seconds.
     pub fn margin(mut self, margin: Duration) -> Self {
         self.margin = margin;
         self
@@ -197,7 +199,7 @@ impl Worker {
         }
         let maintenance = MaintenanceConfig::default()
             // The earliest at which any may be dead. Each type's own limit is asked then.
-            .with_rescue_after(soonest)
+            .with_rescue_after(soonest.saturating_add(SPARE))
             .with_rescuer_interval(RESCUE_EVERY);
         let mut river = self
             .queue

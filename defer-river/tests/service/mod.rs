@@ -149,6 +149,26 @@ impl Service {
         self.queue.worker(self.runner.clone()).job::<Mail>().job::<Sync>()
     }
 
+    /// Runs jobs until nothing is left.
+    pub(crate) async fn work_off(&self) {
+        let working = self.worker().run_until_empty();
+        tokio::time::timeout(PATIENCE, working).await.expect("nothing is left in time").unwrap();
+    }
+
+    /// Executes a statement by its text for SQLite, or by that for Postgres.
+    pub(crate) async fn execute(&self, sqlite: &str, postgres: &str) {
+        use defer_river::sqlx::{AssertSqlSafe, Connection, SqliteConnection, raw_sql};
+        #[cfg(feature = "_servers")]
+        if self.url.starts_with("postgres") {
+            let mut connection = defer_river::sqlx::PgConnection::connect(&self.url).await.unwrap();
+            raw_sql(AssertSqlSafe(postgres.to_owned())).execute(&mut connection).await.unwrap();
+            return;
+        }
+        let _ = postgres;
+        let mut connection = SqliteConnection::connect(&self.url).await.unwrap();
+        raw_sql(AssertSqlSafe(sqlite.to_owned())).execute(&mut connection).await.unwrap();
+    }
+
     pub(crate) fn lines(&self) -> Vec<String> {
         self.journal.lock().unwrap().clone()
     }
