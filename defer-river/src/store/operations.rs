@@ -221,7 +221,8 @@ mod tests {
         let mut connection = database.open().await?;
         let Target::Sqlite(connection) = connection.target() else { return Ok(()) };
         let all = database.statements();
-        for statement in [all.change, all.change_running, all.is_changed, all.has_key, all.find, all.orphans]
+        for statement in
+            [all.change, all.change_running, all.is_changed, all.has_key, all.find, all.orphans, all.unpark]
         {
             let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
             let plan: Vec<(i64, i64, i64, String)> =
@@ -253,7 +254,8 @@ mod tests {
         // As a statement that is prepared once is planned in the end.
         connection.execute("SET plan_cache_mode = force_generic_plan").await?;
         let all = database.statements();
-        for statement in [all.change, all.change_running, all.is_changed, all.has_key, all.find, all.orphans]
+        for statement in
+            [all.change, all.change_running, all.is_changed, all.has_key, all.find, all.orphans, all.unpark]
         {
             connection.execute(AssertSqlSafe(format!("PREPARE asked (text) AS {statement}"))).await?;
             let plan: Vec<String> =
