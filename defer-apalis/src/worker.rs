@@ -25,7 +25,8 @@ type Run = dyn Fn(JobHandler, Stop) -> BoxFuture<'static, Result<(), BoxError>> 
 /// tasks that the worker was running, so their jobs are stopped, and run again when the storage takes the worker for dead. Another
 /// worker starts after a second.
 ///
-/// At the server's signal, the worker fetches only a few more tasks, which it hands back, and waits for the jobs that run here.
+/// At the server's signal, the worker fetches only a few more tasks, which it hands back, and waits for the jobs that run here. What
+/// it hands back is due 4 s later, when it has stopped.
 /// About 1.5 s after the last has ended, when all should be acknowledged, it stops; after 5 s more it is dropped. Those whose
 /// acknowledgement took longer run again. A worker that fails after the signal is no error. It is logged, and others run its jobs.
 ///

@@ -56,8 +56,7 @@ impl Place {
     }
 
     fn at(url: String, name: &str) -> Self {
-        // When an answer of Redis takes longer than the interval, an idle worker waits for the next heartbeat (apalis-core 1.0.0).
-        // So that is soon. A worker is taken for dead after a minute without one.
+        // Others' deaths are noticed at a heartbeat, so that is soon. A worker is taken for dead after a minute without one.
         let beat = Duration::from_secs(1);
         let config = Config::default().queue(name).heartbeat_interval(beat).missed_heartbeats(60);
         Self { worker_url: url.clone(), url, config }
