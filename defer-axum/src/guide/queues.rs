@@ -34,8 +34,8 @@
 //! | Rust | 1.85 | 1.94 | 1.95 | 1.85 |
 //!
 //! Each cell [is a test](https://github.com/defer-axum/defer-axum/blob/main/docs/promises.md#four-ways-side-by-side), unless it says
-//! "the engine's": then it is what the engine promises. [What each costs](https://github.com/defer-axum/defer-axum/blob/main/benches/queue/RESULTS.md)
-//! has been measured.
+//! "no", "lost" or "the engine's", which is what the engine promises. The
+//! [rates](https://github.com/defer-axum/defer-axum/blob/main/benches/queue/RESULTS.md) of `defer-sqlx` and `defer-river` are measured.
 //!
 //! # Changing later
 //!
