@@ -32,6 +32,7 @@ redis-server --port "$port" --bind 127.0.0.1 --save '' --appendonly no --dir "$f
 redis=$!
 until redis-cli -p "$port" ping >/dev/null 2>&1; do
   kill -0 "$redis" 2>/dev/null || { cat "$folder/redis.log" >&2; exit 1; }
+  # Polled: the server notifies nobody that it listens.
   sleep 0.05
 done
 export DEFER_TEST_REDIS="redis://127.0.0.1:$port"

@@ -151,6 +151,7 @@ impl Drop for Counted {
     }
 }
 
+/// Waits so long, and wakes the task meanwhile: it runs the worker too, which takes acknowledgements only when it is polled.
 async fn ticks(time: Duration) {
     for _ in 0..time.as_millis() / TICK.as_millis() {
         sleep(TICK).await;
@@ -192,6 +193,7 @@ impl Intake {
 
     /// Has the worker polled again soon.
     fn look_again(&mut self, cx: &mut Context<'_>) {
+        // A timer that has fired wakes nobody again, so the next one is polled at once.
         while self.next_look.get_or_insert_with(|| Box::pin(sleep(LOOK_EVERY))).as_mut().poll(cx).is_ready() {
             self.next_look = None;
         }
@@ -200,6 +202,7 @@ impl Intake {
     fn poll_pause(&mut self, cx: &mut Context<'_>, pause: Duration) -> Poll<()> {
         let (_, sleeping) = match self.pause.take() {
             Some(same) if same.0 == pause => self.pause.insert(same),
+            // Asked for by the storage's load, so nothing but time ends it.
             _ => self.pause.insert((pause, Box::pin(sleep(pause)))),
         };
         sleeping.as_mut().poll(cx)

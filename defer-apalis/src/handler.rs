@@ -179,6 +179,7 @@ impl Shared {
             if worker.as_ref().is_some_and(WorkerContext::is_shutting_down) {
                 return false;
             }
+            // Looks now and then, because apalis does not wake a task when its worker shuts down.
             let pause = pin!(sleep(left.min(LOOK_EVERY)));
             if let Either::Right(_) = select(pause, pin!(self.drain.closing())).await {
                 return false;
@@ -249,6 +250,7 @@ impl Shared {
                 tracing::warn!(target: "defer", job = %name, %id, %error, "a job could not be pushed again, and is left to apalis");
                 return Err(format!("the job could not be pushed again: {error}").into());
             }
+            // The storage failed: give it time.
             sleep(pause).await;
             pause *= 2;
         }

@@ -76,6 +76,7 @@ impl RunWorker for ApalisWorker {
             loop {
                 let overdue = async {
                     drained.clone().await;
+                    // Without a limit, a worker that does not end would keep the server from its own end.
                     sleep(END_WITHIN).await;
                 };
                 let ended = match select(pin!(self.run_once(drained.clone())), pin!(overdue)).await {
@@ -94,6 +95,7 @@ impl RunWorker for ApalisWorker {
                     Err(error) => error,
                 };
                 tracing::warn!(target: "defer", %error, "an apalis worker failed, and another one starts");
+                // Not at once: the storage may be away.
                 if let Either::Left(_) = select(stop.clone(), pin!(sleep(PAUSE))).await {
                     return Ok(());
                 }

@@ -1,5 +1,6 @@
 //! The suite for queues, in memory and on the Redis of `DEFER_TEST_REDIS`.
 
+// Clippy allows `unwrap` in functions that are tests, but not in the helpers and jobs beside them.
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 mod support;

@@ -1,5 +1,6 @@
 //! What is promised, in apalis' own worker, on a storage in memory.
 
+// Clippy allows `unwrap` in functions that are tests, but not in the helpers and jobs beside them.
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 mod support;

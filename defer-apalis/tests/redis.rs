@@ -1,6 +1,7 @@
 //! What is promised on Redis: the one of `DEFER_TEST_REDIS`.
 
 #![cfg(feature = "_servers")]
+// Clippy allows `unwrap` in functions that are tests, but not in the helpers and jobs beside them.
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 mod support;
@@ -152,6 +153,7 @@ async fn stop_with_many_jobs(of_stopped: &Place, place: &Place, after: Duration)
     let stop = async move {
         journal.until(100).await;
         tokio::spawn(async move {
+            // Apalis shows nobody that it fetches. Each `after` passes; the late one only makes it likely that it does.
             tokio::time::sleep(after).await;
             runner.shutdown(Duration::ZERO).await
         });

@@ -1,6 +1,7 @@
 //! The suite for queues, on SQLite and on the Postgres of `DEFER_TEST_POSTGRES`.
 
 #![cfg(feature = "sqlite")]
+// Clippy allows `unwrap` in functions that are tests, but not in the helpers and jobs beside them.
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 use defer_core::{

@@ -1,8 +1,10 @@
 //! What other transactions do at the same time: on SQLite, and on the Postgres of `DEFER_TEST_POSTGRES` where that is set.
 
 #![cfg(feature = "sqlite")]
+// Clippy allows `unwrap` in functions that are tests, but not in the helpers and jobs beside them.
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
+#[macro_use]
 mod service;
 
 use std::time::{Duration, Instant};
@@ -36,30 +38,6 @@ async fn a_worker_of_one_queue_does_not_wait_for_the_jobs_of_another(service: Se
     service.queue.push(Mail::new("its own")).await.unwrap();
     service.work_off().await;
     assert_eq!(service.lines(), ["its own 1 none"]);
-}
-
-/// Each of these on each database.
-macro_rules! scenarios {
-    ($($name:ident,)+) => {
-        mod sqlite {
-            $(
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn $name() {
-                    super::$name(super::Service::on_sqlite().await).await;
-                }
-            )+
-        }
-
-        #[cfg(feature = "_servers")]
-        mod postgres {
-            $(
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn $name() {
-                    super::$name(super::Service::on_postgres().await).await;
-                }
-            )+
-        }
-    };
 }
 
 scenarios! {
@@ -137,6 +115,7 @@ mod on_postgres {
         let service = Service::on_postgres().await;
         let pool = PgPool::connect(&service.url).await.unwrap();
         let mut tx = pool.begin().await.unwrap();
+        // So long that `now()`, which is when the transaction began, is told from the time of the push. A slow machine only adds to it.
         query("SELECT pg_sleep(1.5)").execute(&mut *tx).await.unwrap();
         service.queue.push_in(&mut tx, Mail::new("late")).delay(Duration::from_secs(1)).await.unwrap();
         let is_late = "SELECT scheduled_at >= now() + interval '2.5 seconds' FROM river_job";

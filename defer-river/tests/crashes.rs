@@ -1,8 +1,10 @@
 //! Processes that are killed with SIGKILL, on SQLite and on the Postgres of `DEFER_TEST_POSTGRES`.
 
 #![cfg(feature = "sqlite")]
+// Clippy allows `unwrap` in functions that are tests, but not in the helpers and jobs beside them.
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
+#[macro_use]
 mod service;
 
 use std::{
@@ -95,30 +97,6 @@ async fn a_job_of_a_process_that_died_while_it_ran_runs_in_another_and_that_was_
     tokio::time::timeout(PATIENCE, worker.run_until_empty()).await.expect("River finds it").unwrap();
     assert_eq!(service.lines(), ["ends elsewhere 1 none"]);
     assert_eq!(service.queue.status(id).await.unwrap(), Some(JobStatus::Succeeded));
-}
-
-/// Each of these on each database.
-macro_rules! scenarios {
-    ($($name:ident,)+) => {
-        mod sqlite {
-            $(
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn $name() {
-                    super::$name(super::Service::on_sqlite().await).await;
-                }
-            )+
-        }
-
-        #[cfg(feature = "_servers")]
-        mod postgres {
-            $(
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn $name() {
-                    super::$name(super::Service::on_postgres().await).await;
-                }
-            )+
-        }
-    };
 }
 
 scenarios! {

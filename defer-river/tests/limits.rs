@@ -1,8 +1,10 @@
 //! What counts as an attempt, and what does not: on SQLite, and on the Postgres of `DEFER_TEST_POSTGRES` where that is set.
 
 #![cfg(feature = "sqlite")]
+// Clippy allows `unwrap` in functions that are tests, but not in the helpers and jobs beside them.
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
+#[macro_use]
 mod service;
 
 use std::{sync::Arc, time::Duration};
@@ -22,6 +24,7 @@ struct Slow {}
 
 impl<'de> Deserialize<'de> for Slow {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // Blocks, as reading a large payload does: long enough to be measured beside the limit.
         std::thread::sleep(Duration::from_millis(600));
         serde::de::IgnoredAny::deserialize(deserializer).map(|_| Self {})
     }
@@ -134,30 +137,6 @@ async fn a_job_that_was_rescued_and_is_retried_has_its_attempts_again_and_no_mor
     assert!(service.queue.retry(id).await.unwrap());
     service.worker().run_until_empty().await.unwrap();
     assert_eq!(service.lines()[2..], ["fails 1 none", "fails 2 none"]);
-}
-
-/// Each of these on each database.
-macro_rules! scenarios {
-    ($($name:ident,)+) => {
-        mod sqlite {
-            $(
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn $name() {
-                    super::$name(super::Service::on_sqlite().await).await;
-                }
-            )+
-        }
-
-        #[cfg(feature = "_servers")]
-        mod postgres {
-            $(
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn $name() {
-                    super::$name(super::Service::on_postgres().await).await;
-                }
-            )+
-        }
-    };
 }
 
 scenarios! {

@@ -1,8 +1,10 @@
 //! Durable jobs, from their deferral to their end: on SQLite, and on the Postgres of `DEFER_TEST_POSTGRES` where that is set.
 
 #![cfg(feature = "sqlite")]
+// Clippy allows `unwrap` in functions that are tests, but not in the helpers and jobs beside them.
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
+#[macro_use]
 mod service;
 
 use std::{
@@ -360,30 +362,6 @@ async fn any_number_of_processes_create_the_tables_at_once(service: Service) {
     for connect in connects {
         connect.await.unwrap().unwrap();
     }
-}
-
-/// Each of these on each database.
-macro_rules! scenarios {
-    ($($name:ident,)+) => {
-        mod sqlite {
-            $(
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn $name() {
-                    super::$name(super::Service::on_sqlite().await).await;
-                }
-            )+
-        }
-
-        #[cfg(feature = "_servers")]
-        mod postgres {
-            $(
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn $name() {
-                    super::$name(super::Service::on_postgres().await).await;
-                }
-            )+
-        }
-    };
 }
 
 scenarios! {

@@ -1,6 +1,7 @@
 //! Jobs in the caller's own transaction.
 
 #![cfg(feature = "sqlite")]
+// Clippy allows `unwrap` in functions that are tests, but not in the helpers and jobs beside them.
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 mod service;
@@ -19,28 +20,36 @@ async fn sqlite_pool(service: &Service) -> SqlitePool {
     pool
 }
 
+/// Stores a job in a transaction that is rolled back, and in one that is committed. A macro, because the two databases'
+/// transactions have no trait in common.
+macro_rules! assert_stored_with_its_rows {
+    ($service:ident, $queue:ident, $begin:expr) => {
+        for commits in [false, true] {
+            let mut tx = $begin.await.unwrap();
+            query("INSERT INTO users (name) VALUES ('ada')").execute(&mut *tx).await.unwrap();
+            let note = format!("commits: {commits}");
+            let id = $queue.push_in(&mut tx, Mail::new(&note)).unique("k").priority(1).await.unwrap();
+            let duplicate = $queue.push_in(&mut *tx, Mail::new("duplicate")).unique("k").await.unwrap();
+            if commits {
+                tx.commit().await.unwrap();
+                let status = $queue.status(duplicate).await.unwrap();
+                assert_eq!(status, Some(JobStatus::duplicate(id)));
+            } else {
+                tx.rollback().await.unwrap();
+                assert_eq!($queue.status(id).await.unwrap(), None);
+            }
+        }
+        $service.worker().run_until_empty().await.unwrap();
+        assert_eq!($service.lines(), ["commits: true 1 none"]);
+    };
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_is_stored_with_the_rows_of_its_transaction_or_not_at_all_on_sqlite() {
     let service = Service::on_sqlite().await;
     let pool = sqlite_pool(&service).await;
     let queue = RiverQueue::sqlite(&pool).await.unwrap();
-    for commits in [false, true] {
-        let mut tx = pool.begin_with("BEGIN IMMEDIATE").await.unwrap();
-        query("INSERT INTO users (name) VALUES ('ada')").execute(&mut *tx).await.unwrap();
-        let note = format!("commits: {commits}");
-        let id = queue.push_in(&mut tx, Mail::new(&note)).unique("k").priority(1).await.unwrap();
-        let duplicate = queue.push_in(&mut *tx, Mail::new("duplicate")).unique("k").await.unwrap();
-        if commits {
-            tx.commit().await.unwrap();
-            let status = queue.status(duplicate).await.unwrap();
-            assert_eq!(status, Some(JobStatus::duplicate(id)));
-        } else {
-            tx.rollback().await.unwrap();
-            assert_eq!(queue.status(id).await.unwrap(), None);
-        }
-    }
-    service.worker().run_until_empty().await.unwrap();
-    assert_eq!(service.lines(), ["commits: true 1 none"]);
+    assert_stored_with_its_rows!(service, queue, pool.begin_with("BEGIN IMMEDIATE"));
 }
 
 #[cfg(feature = "_servers")]
@@ -51,23 +60,7 @@ async fn a_job_is_stored_with_the_rows_of_its_transaction_or_not_at_all_on_postg
     let pool = PgPool::connect(&service.url).await.unwrap();
     query("CREATE TABLE users (name text)").execute(&pool).await.unwrap();
     let queue = RiverQueue::postgres(&pool).await.unwrap();
-    for commits in [false, true] {
-        let mut tx = pool.begin().await.unwrap();
-        query("INSERT INTO users (name) VALUES ('ada')").execute(&mut *tx).await.unwrap();
-        let note = format!("commits: {commits}");
-        let id = queue.push_in(&mut tx, Mail::new(&note)).unique("k").await.unwrap();
-        let duplicate = queue.push_in(&mut *tx, Mail::new("duplicate")).unique("k").await.unwrap();
-        if commits {
-            tx.commit().await.unwrap();
-            let status = queue.status(duplicate).await.unwrap();
-            assert_eq!(status, Some(JobStatus::duplicate(id)));
-        } else {
-            tx.rollback().await.unwrap();
-            assert_eq!(queue.status(id).await.unwrap(), None);
-        }
-    }
-    service.worker().run_until_empty().await.unwrap();
-    assert_eq!(service.lines(), ["commits: true 1 none"]);
+    assert_stored_with_its_rows!(service, queue, pool.begin());
 }
 
 #[cfg(feature = "_servers")]

@@ -8,7 +8,7 @@ use std::{
 };
 
 use syn::{
-    Attribute, File, ItemFn, ItemMacro, ItemMod,
+    Attribute, File, Item, ItemFn, ItemMacro, ItemMod,
     visit::{self, Visit},
 };
 
@@ -21,17 +21,29 @@ fn root() -> PathBuf {
 struct Tests {
     names: BTreeSet<String>,
     functions: BTreeSet<String>,
-    /// The macros of this file that create tests.
+    /// The macros that create tests, of this file and of the modules that it takes macros from.
     makers: BTreeSet<String>,
 }
 
 impl Tests {
-    fn of(text: &str) -> syn::Result<Self> {
+    /// `shared` returns the text of a module that the file takes macros from.
+    fn of(text: &str, shared: impl Fn(&str) -> Option<String>) -> syn::Result<Self> {
         let file: File = syn::parse_file(text)?;
         let mut tests = Self::default();
+        for item in &file.items {
+            let Item::Mod(module) = item else { continue };
+            if module.attrs.iter().any(|attribute| is(attribute, "macro_use")) {
+                let text = shared(&module.ident.to_string()).expect("a module with macros is a folder");
+                tests.makers.extend(Self::of(&text, no_module)?.makers);
+            }
+        }
         tests.visit_file(&file);
         Ok(tests)
     }
+}
+
+fn no_module(_: &str) -> Option<String> {
+    None
 }
 
 impl<'ast> Visit<'ast> for Tests {
@@ -83,7 +95,10 @@ impl Sources {
     fn tests(&mut self, file: &Path) -> Option<&Tests> {
         if !self.0.contains_key(file) {
             let text = fs::read_to_string(file).ok()?;
-            let tests = Tests::of(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+            let folder = file.parent().expect("a file is in a folder");
+            let shared = |module: &str| fs::read_to_string(folder.join(module).join("mod.rs")).ok();
+            let tests =
+                Tests::of(&text, shared).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
             self.0.insert(file.to_owned(), tests);
         }
         self.0.get(file)
@@ -278,8 +293,10 @@ fn a_cell_without_a_test_is_named() {
 
 #[test]
 fn a_test_that_is_ignored_is_none() {
-    let tests =
-        Tests::of("#[test] #[ignore] fn one() {} #[tokio::test(start_paused = true)] async fn two() {}");
+    let tests = Tests::of(
+        "#[test] #[ignore] fn one() {} #[tokio::test(start_paused = true)] async fn two() {}",
+        no_module,
+    );
     assert_eq!(tests.expect("it is Rust").names, BTreeSet::from(["two".to_owned()]));
 }
 

@@ -1,5 +1,6 @@
 //! What the tests share.
 
+// Cargo compiles this into each test program.
 #![allow(dead_code, reason = "each test program uses a part")]
 
 pub(crate) mod memory;

@@ -20,6 +20,7 @@ pub(crate) async fn late(url: &str, by: Duration) -> String {
             tokio::spawn(async move {
                 let mut buffer = vec![0; 1 << 16];
                 while let Ok(length @ 1..) = answers.read(&mut buffer).await {
+                    // This is what the proxy is for.
                     tokio::time::sleep(by).await;
                     if answered.write_all(&buffer[..length]).await.is_err() {
                         break;

@@ -125,7 +125,7 @@ impl Place {
     /// Waits until no task waits, and no worker has one.
     pub(crate) async fn until_empty(&self) {
         while self.left().await != (0, 0) {
-            // Redis tells nobody.
+            // Polled: Redis notifies nobody of its tasks.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -195,7 +195,7 @@ impl Server {
 
     async fn until_up(&self) {
         while connect(&self.url()).await.is_err() {
-            // It tells nobody.
+            // Polled: it notifies nobody that it listens.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

@@ -98,6 +98,7 @@ pub(crate) async fn start(
             () = writer::write(of_thread.clone(), queue, receiver, waiting) => {}
             () = async {
                 closing.cancelled().await;
+                // A database that does not answer keeps no process from its end.
                 sleep(CLOSE_WITHIN).await;
             } => {}
         }

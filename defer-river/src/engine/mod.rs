@@ -9,6 +9,7 @@
 //! | `held` | what a runner may do with a job that is held for it |
 
 mod beats;
+// A folder and the file of its main type have one name, as in the other crates.
 #[allow(clippy::module_inception, reason = "the file of the type")]
 mod engine;
 mod held;

@@ -162,6 +162,7 @@ impl Writer {
                         tracing::warn!(target: "defer", %error, "the queue's database does not answer");
                     }
                     self.is_away = true;
+                    // Nothing tells that the database is back.
                     sleep(PAUSE).await;
                 }
                 refusal => return Err((refusal, error)),

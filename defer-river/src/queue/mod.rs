@@ -3,6 +3,7 @@
 mod builder;
 mod inspect;
 mod push;
+// A folder and the file of its main type have one name, as in the other crates.
 #[allow(clippy::module_inception, reason = "the file of the type")]
 mod queue;
 mod shown;

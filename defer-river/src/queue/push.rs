@@ -158,17 +158,17 @@ pub trait QueueTransaction: Send + sealed::Sealed {}
 
 impl<T: Send + sealed::Sealed> QueueTransaction for T {}
 
+// The trait is public so that it can be a bound, but only this module can name it: nobody else sees the private type.
+#[allow(private_interfaces, reason = "nobody else can name the trait")]
 mod sealed {
     use super::Target;
 
     pub trait Sealed {
-        #[allow(private_interfaces, reason = "nobody else can name the trait")]
         fn target(&mut self) -> Target<'_>;
     }
 
     #[cfg(feature = "sqlite")]
     impl Sealed for sqlx::SqliteConnection {
-        #[allow(private_interfaces, reason = "nobody else can name the trait")]
         fn target(&mut self) -> Target<'_> {
             Target::Sqlite(self)
         }
@@ -176,7 +176,6 @@ mod sealed {
 
     #[cfg(feature = "sqlite")]
     impl Sealed for sqlx::Transaction<'_, sqlx::Sqlite> {
-        #[allow(private_interfaces, reason = "nobody else can name the trait")]
         fn target(&mut self) -> Target<'_> {
             Target::Sqlite(self)
         }
@@ -184,7 +183,6 @@ mod sealed {
 
     #[cfg(feature = "postgres")]
     impl Sealed for sqlx::PgConnection {
-        #[allow(private_interfaces, reason = "nobody else can name the trait")]
         fn target(&mut self) -> Target<'_> {
             Target::Postgres(self)
         }
@@ -192,7 +190,6 @@ mod sealed {
 
     #[cfg(feature = "postgres")]
     impl Sealed for sqlx::Transaction<'_, sqlx::Postgres> {
-        #[allow(private_interfaces, reason = "nobody else can name the trait")]
         fn target(&mut self) -> Target<'_> {
             Target::Postgres(self)
         }

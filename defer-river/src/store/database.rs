@@ -140,6 +140,7 @@ impl Database {
                 return Err(error);
             }
             tries += 1;
+            // Another process creates them at the same time: it is done soon.
             tokio::time::sleep(MIGRATION_PAUSE).await;
         }
         if statements.lock.is_none() {

@@ -170,6 +170,7 @@ pub(crate) async fn list(
 }
 
 #[cfg(all(test, feature = "sqlite"))]
+// With one database compiled in, the enum of databases has one variant.
 #[allow(irrefutable_let_patterns, reason = "without the other database")]
 mod tests {
     use defer_core::{Policy, queue::Envelope};

@@ -8,6 +8,7 @@
 
 mod attempt;
 mod lease;
+// A folder and the file of its main type have one name, as in the other crates.
 #[allow(clippy::module_inception, reason = "the file of the type")]
 mod worker;
 

@@ -178,6 +178,7 @@ impl Worker {
             }
             tokio::select! {
                 ended = working.handle.wait() => return Ok(ended?),
+                // Polled: other processes may end the last job, and notify nobody.
                 () = sleep(ASK_EVERY) => {}
             }
         }

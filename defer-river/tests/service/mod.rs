@@ -1,5 +1,6 @@
 //! A service with durable jobs, in a database of its own.
 
+// Cargo compiles this into each test program.
 #![allow(dead_code, reason = "each test file uses some of it")]
 
 use std::{
@@ -14,6 +15,31 @@ use defer_core::{
 };
 use defer_river::{RiverQueue, Worker};
 use serde::{Deserialize, Serialize};
+
+/// Makes two tests of each scenario: on SQLite and on Postgres.
+#[allow(unused_macros, reason = "each test program uses a part")]
+macro_rules! scenarios {
+    ($($name:ident,)+) => {
+        mod sqlite {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    super::$name(super::Service::on_sqlite().await).await;
+                }
+            )+
+        }
+
+        #[cfg(feature = "_servers")]
+        mod postgres {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    super::$name(super::Service::on_postgres().await).await;
+                }
+            )+
+        }
+    };
+}
 
 pub(crate) type Journal = Arc<Mutex<Vec<String>>>;
 
@@ -86,7 +112,7 @@ async fn run(note: &str, cx: &JobContext) -> JobResult {
             Err(JobError::msg("no"))
         }
         "slow" => {
-            // It still runs when its worker is told to stop.
+            // It still runs when its worker is told to stop. Nothing tests how long it takes.
             tokio::time::sleep(Duration::from_millis(300)).await;
             Ok(())
         }
@@ -204,7 +230,7 @@ pub(crate) async fn until(mut what: impl AsyncFnMut() -> bool) {
     let begun = Instant::now();
     while !what().await {
         assert!(begun.elapsed() < PATIENCE, "waited in vain");
-        // Polled: a queue tells nobody.
+        // Polled: a queue notifies nobody of its changes.
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

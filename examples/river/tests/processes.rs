@@ -1,5 +1,6 @@
 //! Several processes on one database, over HTTP: on SQLite, and on the Postgres of `DEFER_TEST_POSTGRES`.
 
+// The processes are started and asked by helpers.
 #![allow(clippy::unwrap_used, reason = "clippy takes the helpers of a test for no test")]
 
 use std::{
