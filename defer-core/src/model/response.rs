@@ -151,6 +151,21 @@ impl Delivery {
             Self::Unknown => "unknown",
         }
     }
+
+    /// Returns the delivery with this [name](Self::as_str), for a queue that has stored it. [`Unknown`](Self::Unknown) for any other
+    /// name: a later version may have stored it.
+    pub fn from_name(name: &str) -> Self {
+        let named = [
+            Self::Sent,
+            Self::Finished,
+            Self::Disconnected,
+            Self::Failed,
+            Self::Cancelled,
+            Self::Panicked,
+            Self::Unfinished,
+        ];
+        named.into_iter().find(|delivery| delivery.as_str() == name).unwrap_or(Self::Unknown)
+    }
 }
 
 impl std::fmt::Display for Delivery {

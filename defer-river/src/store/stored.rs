@@ -90,16 +90,6 @@ pub(crate) struct Response {
     elapsed_ms: u64,
 }
 
-const DELIVERIES: [Delivery; 7] = [
-    Delivery::Sent,
-    Delivery::Finished,
-    Delivery::Disconnected,
-    Delivery::Failed,
-    Delivery::Cancelled,
-    Delivery::Panicked,
-    Delivery::Unfinished,
-];
-
 impl Response {
     pub(crate) fn new(response: &ResponseInfo) -> Self {
         Self {
@@ -111,8 +101,7 @@ impl Response {
     }
 
     fn read(&self) -> ResponseInfo {
-        let delivery = DELIVERIES.into_iter().find(|delivery| delivery.as_str() == self.delivery);
-        ResponseInfo::new(delivery.unwrap_or(Delivery::Unknown))
+        ResponseInfo::new(Delivery::from_name(&self.delivery))
             .with_status(self.status.and_then(|status| status.try_into().ok()))
             .with_bytes_sent(self.bytes_sent)
             .with_elapsed(Duration::from_millis(self.elapsed_ms))

@@ -91,16 +91,6 @@ struct Outcome {
     elapsed_ms: u64,
 }
 
-const DELIVERIES: [Delivery; 7] = [
-    Delivery::Sent,
-    Delivery::Finished,
-    Delivery::Disconnected,
-    Delivery::Failed,
-    Delivery::Cancelled,
-    Delivery::Panicked,
-    Delivery::Unfinished,
-];
-
 pub(super) fn outcome(response: &ResponseInfo) -> Option<String> {
     let outcome = Outcome {
         status: response.status().map(|status| status.as_u16()),
@@ -117,8 +107,7 @@ pub(crate) fn response(outcome: Option<&str>, status: Option<u16>) -> Option<Res
         let status = status?.try_into().ok();
         return Some(ResponseInfo::new(Delivery::Unknown).with_status(status));
     };
-    let delivery = DELIVERIES.into_iter().find(|delivery| delivery.as_str() == outcome.delivery);
-    let response = ResponseInfo::new(delivery.unwrap_or(Delivery::Unknown))
+    let response = ResponseInfo::new(Delivery::from_name(&outcome.delivery))
         .with_status(outcome.status.and_then(|status| status.try_into().ok()))
         .with_bytes_sent(outcome.bytes_sent)
         .with_elapsed(Duration::from_millis(outcome.elapsed_ms));
