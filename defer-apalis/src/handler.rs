@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     iter::once,
-    panic::{AssertUnwindSafe, catch_unwind},
+    panic::AssertUnwindSafe,
     pin::pin,
     sync::Arc,
     task::{Context, Poll},
@@ -17,6 +17,7 @@ use apalis_core::{
     worker::context::WorkerContext,
 };
 use defer_core::{
+    __private::read_stored,
     BoxFuture, Deferrable, Delivery, JobId, ResponseInfo, Runner,
     queue::{Ran, Resume, Resumed},
 };
@@ -259,13 +260,7 @@ impl Shared {
 
 /// Reads a job and runs it.
 fn resume<J: Deferrable>(runner: &Runner, payload: &str, resume: Resume) -> Result<Resumed, String> {
-    let Some(decode) = J::DECODE else { return Err("it cannot be read".to_owned()) };
-    // The error is dropped, because it may repeat what the job holds.
-    let job = match catch_unwind(|| decode(payload.as_bytes()).map_err(drop)) {
-        Ok(Ok(job)) => job,
-        Ok(Err(())) => return Err(format!("the stored job is not a `{}`", J::NAME)),
-        Err(_) => return Err(format!("the stored job is not a `{}`: reading it panicked", J::NAME)),
-    };
+    let job = read_stored::<J>(payload.as_bytes())?;
     runner.resume(job, resume).map_err(|error| error.to_string())
 }
 

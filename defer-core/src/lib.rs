@@ -144,6 +144,7 @@ pub mod __private {
             batch::{Batched, Batching, batching},
             job::{cloned, job_result},
             show::{Show, Shown, Unshown},
+            stored::read_stored,
         },
         model::{extensions::Extensions, request::Captured},
         observe::hooks::{Observer, Report},

@@ -1,6 +1,6 @@
 //! Errors of a queue.
 
-use defer_core::{BoxError, Deferrable, JobId};
+use defer_core::{BoxError, JobId};
 
 /// An error of a queue.
 #[derive(Debug, thiserror::Error)]
@@ -56,22 +56,4 @@ pub enum Error {
     /// The database failed, or did not answer in time.
     #[error("the queue's database failed: {0}")]
     Store(#[source] BoxError),
-}
-
-/// Describes where reading a stored job failed, without any of its contents, which may be secret.
-pub(crate) fn unreadable<J: Deferrable>(error: &BoxError) -> String {
-    let why = match error.downcast_ref::<serde_json::Error>() {
-        Some(error) => {
-            let what = error.to_string();
-            let is_ours = what.starts_with("missing field") || error.is_syntax() || error.is_eof();
-            let (line, column) = (error.line(), error.column());
-            if is_ours {
-                what
-            } else {
-                format!("it does not fit the type at line {line} column {column} of its JSON")
-            }
-        }
-        None => "it does not fit the type".to_owned(),
-    };
-    format!("the stored job is not a `{}`: {why}", J::NAME)
 }

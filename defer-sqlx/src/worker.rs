@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fmt, future::Future, sync::Arc, time::Duration};
 
 use defer_core::{
+    __private::read_stored,
     BoxError, BoxFuture, Deferrable, JobId, Runner,
     queue::{End, Lease, Metadata, Ready, Resume, RunWorker},
 };
@@ -13,7 +14,7 @@ use tokio::{
 
 use crate::{
     engine::{Owner, response},
-    error::{Error, unreadable},
+    error::Error,
     queue::SqlxQueue,
     store::Taken,
 };
@@ -152,11 +153,9 @@ impl Worker {
 
 /// Reads a job and runs it.
 fn resume<J: Deferrable>(runner: &Runner, payload: &[u8], resume: Resume, lease: Arc<dyn Lease>) -> Resumed {
-    let Some(decode) = J::DECODE else { return Err(("it cannot be read".to_owned(), lease)) };
-    let job = match std::panic::catch_unwind(|| decode(payload)) {
-        Ok(Ok(job)) => job,
-        Ok(Err(error)) => return Err((unreadable::<J>(&error), lease)),
-        Err(_) => return Err((format!("the stored job is not a `{}`: reading it panicked", J::NAME), lease)),
+    let job = match read_stored::<J>(payload) {
+        Ok(job) => job,
+        Err(error) => return Err((error, lease)),
     };
     runner.resume_leased(job, resume, lease.clone()).map_err(|error| (error.to_string(), lease))
 }

@@ -6,6 +6,7 @@
 //! | `job` | nothing: the traits of a job |
 //! | `batch` | nothing: the trait of jobs that run together |
 //! | `show` | whether a job is `Debug` |
+//! | `stored` | what an error of reading a stored job may say |
 //! | `work` | what kinds of jobs there are: on the runtime, shared, and closures |
 //! | `blocking` | how a job gets onto the blocking pool |
 //! | `middleware` | what is wrapped around an attempt |
@@ -18,5 +19,6 @@ pub(crate) mod context;
 pub(crate) mod job;
 pub(crate) mod middleware;
 pub(crate) mod show;
+pub(crate) mod stored;
 pub(crate) mod watchdog;
 pub(crate) mod work;

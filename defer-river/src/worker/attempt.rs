@@ -3,12 +3,12 @@
 use std::{
     fmt,
     marker::PhantomData,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use defer_core::{
+    __private::read_stored,
     BoxError, Deferrable, JobId, Runner,
     queue::{End, Resume, Stop},
 };
@@ -101,7 +101,7 @@ impl<J: Deferrable> riverqueue::Worker<Args<J>> for OfType<J> {
         // To read a job may take long.
         let started = Instant::now();
         let Job { row, .. } = job;
-        let job = match read::<J>(&row) {
+        let job = match read_stored::<J>(&payload(row.encoded_args.get())) {
             Ok(job) => job,
             Err(error) => return Ok(self.put_aside(&row, &error).await),
         };
@@ -171,23 +171,6 @@ impl<J: Deferrable> OfType<J> {
         let _ = self.engine.settle(change, Vec::new()).await;
         WorkOutcome::Discard
     }
-}
-
-/// Reads a job. The error says where it does not fit, without any of its contents.
-fn read<J: Deferrable>(row: &JobRow) -> Result<J, String> {
-    let Some(decode) = J::DECODE else { return Err("its type cannot be read".to_owned()) };
-    let payload = payload(row.encoded_args.get());
-    match catch_unwind(AssertUnwindSafe(|| decode(&payload))) {
-        Ok(Ok(job)) => Ok(job),
-        Ok(Err(error)) => Err(unreadable::<J>(&error)),
-        Err(_) => Err(format!("the stored job is not a `{}`: reading it panicked", J::NAME)),
-    }
-}
-
-fn unreadable<J: Deferrable>(error: &BoxError) -> String {
-    let place = error.downcast_ref::<serde_json::Error>();
-    let place = place.map(|error| format!(": line {}, column {}", error.line(), error.column()));
-    format!("the stored job is not a `{}`{}", J::NAME, place.unwrap_or_default())
 }
 
 /// Returns what is known of a job: of its request, and of its earlier attempts.

@@ -2,11 +2,11 @@
 
 use std::{any::type_name, fmt, iter::once, sync::Arc, time::Duration};
 
-use defer_core::{Deferrable, JobId, JobStatus};
+use defer_core::{__private::read_stored, Deferrable, JobId, JobStatus};
 
 use super::SqlxQueue;
 use crate::{
-    error::{Error, unreadable},
+    error::Error,
     store::{Store, StoredRow},
 };
 
@@ -54,16 +54,18 @@ impl SqlxQueue {
     ///
     /// If the type cannot be read from a queue: derive `Deserialize`.
     pub async fn stored<J: Deferrable>(&self, limit: usize) -> Result<Vec<StoredJob<J>>, Error> {
-        let decode = J::DECODE.unwrap_or_else(|| {
-            panic!("`{}` cannot be read from a queue: derive `Deserialize` for it", J::NAME)
-        });
+        assert!(
+            J::DECODE.is_some(),
+            "`{}` cannot be read from a queue: derive `Deserialize` for it",
+            J::NAME
+        );
         let names: Vec<String> = once(&J::NAME).chain(J::ALIASES).map(|name| (*name).to_owned()).collect();
         let rows =
             self.ask(move |store: Arc<dyn Store>| async move { store.stored(names, limit).await }).await?;
         let read = |row: StoredRow| {
             let StoredRow { id, payload, status, serial, unique, due_in } = row;
-            let job = decode(payload.as_bytes())
-                .map_err(|error| Error::Unreadable { id, reason: unreadable::<J>(&error) })?;
+            let job =
+                read_stored::<J>(payload.as_bytes()).map_err(|reason| Error::Unreadable { id, reason })?;
             let due_in = Duration::from_millis(u64::try_from(due_in).unwrap_or_default());
             Ok(StoredJob { job, id, status, serial, unique, due_in })
         };
