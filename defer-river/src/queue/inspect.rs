@@ -91,8 +91,8 @@ impl RiverQueue {
         .await
     }
 
-    /// Returns how many jobs of this crate the database has, in queues of any name. Each count of a state stops at 10,000. Jobs that River has deleted do not count:
-    /// by default it keeps completed ones for 24 hours, and discarded ones for 7 days.
+    /// Returns how many jobs of this crate the database has, in queues of any name. Each count of a state stops at 10,000. Jobs
+    /// that River has deleted do not count: by default it keeps completed ones for 24 hours, and discarded ones for 7 days.
     ///
     /// # Errors
     ///

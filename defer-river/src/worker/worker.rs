@@ -138,8 +138,8 @@ impl Worker {
     ///
     /// # Errors
     ///
-    /// If a type's name is not a kind of River's, which has 1 to 127 bytes, or if River's client cannot go on. A database that is temporarily unreachable is not such
-    /// an error.
+    /// If a type's name is not a kind of River's, which has 1 to 127 bytes, or if River's client cannot go on. A database that is
+    /// temporarily unreachable is not such an error.
     ///
     /// # Cancel safety
     ///
