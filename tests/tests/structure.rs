@@ -4,9 +4,12 @@
 //! A name counts as imported from the file that defines it, whatever re-exports it. A method belongs to the folder of its
 //! `impl` or of its trait. The checks know names but not types: a call counts if exactly one folder has a method of that name
 //! and number of arguments, and no other crate is known to have one ([`AMBIGUOUS`]).
+//!
+//! Also checks that no file of a test program is forgotten.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
     fmt::Write as _,
     fs,
     path::Path,
@@ -483,6 +486,31 @@ fn no_circle_among_the_folders_of_defer_sqlx() {
 #[test]
 fn no_circle_among_the_folders_of_defer_river() {
     assert_no_circle_among_folders("defer-river");
+}
+
+/// The compiler ignores a file that no module names, and so do its tests.
+#[test]
+fn each_file_of_a_test_program_is_one_of_its_modules() {
+    let entries = |folder: &Path| {
+        fs::read_dir(folder).into_iter().flatten().map(|entry| entry.expect("an entry").path())
+    };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let (mut programs, mut forgotten) = (0, Vec::new());
+    for folder in entries(&root).flat_map(|package| entries(&package.join("tests"))) {
+        let Ok(main) = fs::read_to_string(folder.join("main.rs")) else { continue };
+        let main = syn::parse_file(&main).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        let modules = main.items.iter().filter_map(|item| match item {
+            Item::Mod(item) => Some(item.ident.to_string()),
+            _ => None,
+        });
+        let known: BTreeSet<_> = modules.chain(["main".to_owned()]).map(OsString::from).collect();
+        let sources =
+            entries(&folder).filter(|path| path.is_dir() || path.extension() == Some("rs".as_ref()));
+        forgotten.extend(sources.filter(|path| path.file_stem().is_some_and(|name| !known.contains(name))));
+        programs += 1;
+    }
+    assert!(programs > 10, "the test programs are not seen");
+    assert!(forgotten.is_empty(), "no module: {forgotten:?}");
 }
 
 fn in_memory(files: &[(&str, &str)]) -> Crate {

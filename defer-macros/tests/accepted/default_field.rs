@@ -44,7 +44,8 @@ impl<T: 'static> Job for Marker<T> {
     }
 }
 
-fn main() {
+#[test]
+fn a_field_with_a_default_is_no_argument() {
     let _ = || {
         Named::defer("ada@example.com");
         Tuple::defer("ada@example.com");

@@ -1,3 +1,5 @@
+#![allow(non_snake_case, non_upper_case_globals, reason = "a field and a parameter have the same name")]
+
 use defer_axum::{Deferrable, Job, JobContext, JobResult};
 
 #[derive(Deferrable)]
@@ -12,7 +14,6 @@ impl<const LEN: usize> Job for Digest<LEN> {
 }
 
 #[derive(Deferrable)]
-#[allow(non_snake_case)]
 struct SameName<const N: usize> {
     N: u32,
 }
@@ -24,7 +25,6 @@ impl<const N: usize> Job for SameName<N> {
 }
 
 #[derive(Deferrable)]
-#[allow(non_upper_case_globals)]
 struct SameArgument<const arg0: usize>(u32);
 
 impl<const LEN: usize> Job for SameArgument<LEN> {
@@ -33,7 +33,8 @@ impl<const LEN: usize> Job for SameArgument<LEN> {
     }
 }
 
-fn main() {
+#[test]
+fn a_const_parameter_may_have_the_name_of_a_field_or_an_argument() {
     let _ = || {
         Digest::<4>::defer([1, 2, 3, 4]);
         SameName::<1>::defer(7);

@@ -1,7 +1,7 @@
 use defer_axum::{Deferrable, Job, JobContext, JobResult};
 
 #[derive(Deferrable)]
-#[allow(non_camel_case_types)]
+#[allow(non_camel_case_types, reason = "a keyword is its name")]
 struct r#type {
     r#match: String,
     r#fn: u32,
@@ -13,7 +13,8 @@ impl Job for r#type {
     }
 }
 
-fn main() {
+#[test]
+fn raw_identifiers_may_name_the_struct_and_its_fields() {
     assert_eq!(r#type::NAME, "type");
     let _ = || r#type::defer("x", 7);
 }

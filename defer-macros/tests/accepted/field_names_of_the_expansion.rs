@@ -17,6 +17,7 @@ impl Job for Job1 {
     }
 }
 
-fn main() {
+#[test]
+fn fields_may_have_the_names_that_the_expansion_uses() {
     let _ = || Job1::defer("", "", "", "", "", "", "");
 }

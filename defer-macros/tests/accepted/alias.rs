@@ -13,7 +13,8 @@ impl Job for SendWelcome {
     }
 }
 
-fn main() {
+#[test]
+fn aliases_are_the_earlier_names_of_the_type() {
     assert_eq!(SendWelcome::NAME, "SendWelcome");
     assert_eq!(SendWelcome::ALIASES, ["SendMail", "SendGreeting"]);
     assert!(SendWelcome::DECODE.is_some());

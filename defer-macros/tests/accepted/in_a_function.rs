@@ -1,4 +1,5 @@
-fn main() {
+#[test]
+fn a_struct_in_a_function_is_a_job() {
     use defer_axum::{Deferrable, Job, JobContext, JobResult};
 
     #[derive(Deferrable)]

@@ -14,7 +14,8 @@ impl Job for SendWelcome {
     }
 }
 
-fn main() {
+#[test]
+fn a_named_field_takes_what_converts_into_it() {
     let _ = |to: String| {
         SendWelcome::defer("ada@example.com", None::<String>, "hello", "plain");
         SendWelcome::try_defer(to, String::from("bob@example.com"), "hello", "plain")

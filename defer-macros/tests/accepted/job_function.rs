@@ -1,6 +1,7 @@
 //! Functions that are jobs, where lints are strict.
 #![deny(warnings, dead_code, missing_docs, nonstandard_style, rust_2018_idioms, unused, unreachable_pub)]
 #![deny(clippy::all, clippy::pedantic)]
+#![allow(clippy::unused_async, reason = "a job is async even if it awaits nothing")]
 #![forbid(unsafe_code)]
 
 use std::sync::{
@@ -13,6 +14,10 @@ use defer_axum::{Deferrable, JobContext, JobError, JobResult, Runner};
 type Sum = Arc<AtomicU32>;
 
 /// Adds all of its arguments, at its second attempt.
+///
+/// # Errors
+///
+/// At its first.
 #[defer_axum::job(tries = 2, backoff = "1ms", name = "add-all")]
 pub async fn add_all(mut number: u32, text: String, others: Vec<u32>, cx: &JobContext) -> JobResult {
     if cx.attempt() == 1 {
@@ -43,7 +48,7 @@ mod inner {
 }
 
 /// Takes nothing.
-#[cfg(all())]
+#[cfg(test)]
 #[deprecated]
 #[defer_axum::job(crate = "defer_core")]
 async fn nothing() -> JobResult {
@@ -57,8 +62,8 @@ async fn other_system(what: Nowhere) -> JobResult {
     what.there_is_no_such_method()
 }
 
-#[tokio::main]
-async fn main() {
+#[tokio::test]
+async fn a_function_takes_the_attributes_of_a_struct() {
     #[defer_axum::job]
     async fn r#in(r#type: &'static str) -> JobResult {
         assert_eq!(r#type, "function");

@@ -1,6 +1,6 @@
-// Names that the expansion must not take from where the struct stands.
+//! Names that the expansion must not take from where the struct stands.
 #![no_implicit_prelude]
-#![allow(dead_code, non_camel_case_types)]
+#![allow(non_camel_case_types, reason = "the names of primitive types are shadowed, too")]
 
 mod core {}
 mod std {}
@@ -46,7 +46,8 @@ impl ::defer_axum::Job for Shadows {
     }
 }
 
-fn main() {
+#[test]
+fn the_expansion_takes_no_name_from_the_scope_of_the_struct() {
     let _ = || SendWelcome::defer("ada@example.com");
     let _ = || Shadows::defer(u8);
 }

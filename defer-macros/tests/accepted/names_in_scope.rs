@@ -1,5 +1,10 @@
 //! Fields that are named like a constant, a unit struct, a static or a function in scope.
-#![allow(non_camel_case_types, non_upper_case_globals, non_snake_case, dead_code)]
+#![allow(
+    non_camel_case_types,
+    non_upper_case_globals,
+    non_snake_case,
+    reason = "some of these names are those of fields"
+)]
 
 use defer_axum::{Deferrable, Job, JobContext, JobResult};
 
@@ -36,7 +41,8 @@ impl Job for Tuple {
     }
 }
 
-fn main() {
+#[test]
+fn fields_may_have_the_names_of_items_in_scope() {
     let _ = SendWelcome::try_defer("ada", "welcome", 1, "hello", 2, 3).is_err();
     let _ = Tuple::try_defer(1, "two").is_err();
 }

@@ -13,7 +13,8 @@ impl<T: Send + Sync + 'static> Job for Publish<T> {
     }
 }
 
-fn main() {
+#[test]
+fn a_generic_struct_may_be_durable() {
     assert!(Publish::<String>::POLICY.is_queued());
     let _ = || Publish::<String>::defer("created");
 }

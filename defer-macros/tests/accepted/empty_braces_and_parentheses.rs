@@ -18,6 +18,7 @@ impl Job for Parentheses {
     }
 }
 
-fn main() {
+#[test]
+fn empty_braces_and_parentheses_take_no_argument() {
     let _ = || (Braces::defer(), Parentheses::defer());
 }

@@ -1,3 +1,5 @@
+#![allow(unreachable_pub, reason = "the functions of a job are as public as it says")]
+
 use defer_axum::{Deferrable, Job, JobContext, JobResult};
 
 mod jobs {
@@ -49,7 +51,8 @@ mod jobs {
     }
 }
 
-fn main() {
+#[test]
+fn the_functions_are_as_visible_as_their_struct() {
     let _ = || {
         jobs::Crate::defer(1);
         jobs::Super::defer(1);

@@ -15,7 +15,8 @@ async fn handler() -> Result<(), defer_axum::DeferError> {
     Ok(())
 }
 
-fn main() {
+#[test]
+fn the_functions_return_a_handle_or_an_error() {
     assert_eq!(Tick::NAME, "Tick");
     let _ = handler;
 }

@@ -9,7 +9,8 @@ impl Job for Resize {
     }
 }
 
-fn main() {
+#[test]
+fn a_field_of_a_tuple_takes_what_converts_into_it() {
     let _ = || {
         Resize::defer("cat.png", 640);
         Resize::try_defer(String::from("cat.png"), 640)

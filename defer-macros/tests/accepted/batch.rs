@@ -29,7 +29,8 @@ impl BatchJob for Stored<u64> {
     }
 }
 
-fn main() {
+#[test]
+fn a_batch_takes_other_attributes_and_may_be_generic_and_durable() {
     let _ = (|| Visit::defer("/"), || Stored::<u64>::defer(7_u64));
     assert!(Visit::BATCH.is_some() && Stored::<u64>::BATCH.is_some());
 }

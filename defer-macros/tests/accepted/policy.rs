@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use defer_axum::{Deferrable, Job, JobContext, JobResult, Condition, Policy};
+use defer_axum::{Condition, Deferrable, Job, JobContext, JobResult, Policy};
 
 #[derive(Deferrable)]
 struct Plain;
@@ -73,7 +73,8 @@ macro_rules! prior {
 prior!(Before, 1i16);
 prior!(After, -1);
 
-fn main() {
+#[test]
+fn the_policy_is_what_the_attributes_say() {
     let default = Policy::new();
     let plain = Plain::POLICY;
     assert_eq!(Plain::NAME, "Plain");

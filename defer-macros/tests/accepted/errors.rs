@@ -23,7 +23,8 @@ impl<T: fmt::Debug> fmt::Display for Generic<T> {
 
 impl<T: fmt::Debug> Error for Generic<T> {}
 
-fn main() {
+#[test]
+fn the_question_mark_makes_the_error_of_a_job_from_any_other() {
     let boxed: Box<dyn Error + Send + Sync> = "boxed".into();
     for error in [
         of("a literal"),

@@ -51,8 +51,8 @@ async fn fatal() -> Result<(), Refused> {
     Err(Refused)
 }
 
-#[tokio::main]
-async fn main() {
+#[tokio::test]
+async fn a_function_returns_nothing_or_a_result() {
     let count = Count::default();
     let runner = Runner::builder().state(count.clone()).build();
     defer_axum::scope(&runner, async {

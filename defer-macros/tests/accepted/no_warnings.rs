@@ -15,11 +15,11 @@ mod private {
 /// Never deferred, and nothing of it is used.
 #[derive(Debug, Deferrable)]
 #[defer(tries = 3, backoff = "1s..2s", on = "success", blocking)]
-#[allow(non_snake_case)]
+#[allow(non_snake_case, reason = "the argument for this field must not be linted either")]
 pub struct Unused {
     _userId: u32,
     address: private::Address,
-    #[allow(dead_code)]
+    #[allow(dead_code, reason = "nobody reads it")]
     #[deprecated]
     old: u8,
     others: Vec<u8>,
@@ -37,7 +37,7 @@ impl Job for Unused {
 #[derive(Debug, Deferrable)]
 pub struct Old<T>(T);
 
-#[allow(deprecated)]
+#[allow(deprecated, reason = "a deprecated job is still a job")]
 impl<T: Send + Sync + 'static> Job for Old<T> {
     async fn run(&self, _cx: &JobContext) -> JobResult {
         let _ = &self.0;
@@ -45,6 +45,7 @@ impl<T: Send + Sync + 'static> Job for Old<T> {
     }
 }
 
-fn main() {
+#[test]
+fn the_derive_causes_no_warning() {
     let _ = private::Address(String::new());
 }

@@ -18,6 +18,7 @@ where
     }
 }
 
-fn main() {
+#[test]
+fn a_where_clause_holds_for_the_functions() {
     let _ = || Greet::<&'static str, 2>::defer(["ada", "bob"]);
 }

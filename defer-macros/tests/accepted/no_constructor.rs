@@ -29,8 +29,8 @@ impl Job for Transfer {
     }
 }
 
-#[tokio::main]
-async fn main() {
+#[tokio::test]
+async fn a_type_may_have_a_defer_of_its_own() {
     let runner = Runner::default();
     defer_axum::scope(&runner, async {
         let transfer = Transfer { from: 1, to: 2 };

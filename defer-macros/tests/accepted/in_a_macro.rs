@@ -16,7 +16,8 @@ macro_rules! job {
 
 job!(SendWelcome, 3, "10s", { to: String });
 
-fn main() {
+#[test]
+fn the_values_of_attributes_may_come_from_a_macro() {
     assert_eq!(SendWelcome::POLICY.tries(), 3);
     let _ = || SendWelcome::defer("ada@example.com");
 }

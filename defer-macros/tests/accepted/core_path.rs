@@ -2,7 +2,7 @@ use defer_axum::Deferrable;
 use defer_core::{Job, JobContext, JobResult};
 
 mod reexport {
-    pub use defer_core as engine;
+    pub(crate) use defer_core as engine;
 }
 
 #[derive(Deferrable)]
@@ -16,7 +16,7 @@ impl Job for Core {
 }
 
 #[derive(Deferrable)]
-#[defer(crate = "crate::reexport::engine")]
+#[defer(crate = "crate::core_path::reexport::engine")]
 struct Reexported(String);
 
 impl Job for Reexported {
@@ -35,7 +35,8 @@ impl Job for Absolute {
     }
 }
 
-fn main() {
+#[test]
+fn the_crate_may_be_a_dependency_a_reexport_or_an_absolute_path() {
     let _ = || -> defer_core::Deferred { Core::defer("x") };
     let _ = || (Reexported::defer("x"), Absolute::defer("x"));
 }

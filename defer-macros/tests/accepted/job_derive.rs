@@ -6,7 +6,12 @@ use serde::{Deserialize, Serialize};
 
 /// Derives traits of two lists, durable as it is.
 #[job(queue, derive(Debug, PartialEq), tries = 3, derive(std::clone::Clone, Default,))]
-async fn resize(path: String, #[serde(default)] #[defer(default)] width: u32) -> JobResult {
+async fn resize(
+    path: String,
+    #[serde(default)]
+    #[defer(default)]
+    width: u32,
+) -> JobResult {
     println!("{path} to {width}");
     Ok(())
 }
@@ -18,13 +23,14 @@ async fn remember(#[serde(rename = "which")] what: String) -> JobResult {
     Ok(())
 }
 
-#[tokio::main]
-async fn main() {
+#[tokio::test]
+async fn a_function_derives_the_traits_of_several_lists() {
     let job = resize { path: "cat.png".into(), ..Default::default() };
     assert_eq!(format!("{:?}", job.clone()), r#"resize { path: "cat.png", width: 0 }"#);
     assert_eq!(job, resize { path: "cat.png".into(), width: 0 });
     resize::defer("cat.png");
 
-    let json = serde::de::value::MapDeserializer::<_, serde::de::value::Error>::new([("which", "it")].into_iter());
+    let json =
+        serde::de::value::MapDeserializer::<_, serde::de::value::Error>::new([("which", "it")].into_iter());
     assert_eq!(remember::deserialize(json).unwrap().what, "it");
 }

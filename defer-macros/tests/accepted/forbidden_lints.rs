@@ -43,7 +43,8 @@ impl Job for Resize {
     }
 }
 
-fn main() {
+#[test]
+fn the_derive_needs_no_allow() {
     let _ = Resize::try_defer(1, 2, true, false, true).is_err();
     let _ = SendWelcome::try_defer("ada@example.com").is_err();
     let _ = Report::<u16>::try_defer(1_u8, 2_u8).is_err();
