@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
 """Runs the tests of all crates with all features, like `cargo test`, but several test programs at a time, since most wait.
 
-Does not run doc tests. Prints the output of each program when it has ended, with its time, and at the end what failed and why.
+    scripts/run_tests.py [MESSAGES]
+
+MESSAGES is a file with what cargo printed when it built them: see BUILD. Without it, cargo is run first. Does not run doc tests. Prints
+the output of each program when it has ended, with its time, and at the end what failed and why.
 """
 
 import concurrent.futures
@@ -23,9 +26,8 @@ SLOW = ["defer-queue-tests", "audit", "defer-river", "signup", "defer-macros", "
 BUILD = ["cargo", "test", "--workspace", "--all-features", "--no-run", "--message-format", "json-render-diagnostics"]
 
 
-def programs() -> list[tuple[str, pathlib.Path, str]]:
-    built = subprocess.run(BUILD, check=True, stdout=subprocess.PIPE, text=True)
-    messages = [json.loads(line) for line in built.stdout.splitlines()]
+def programs(built: str) -> list[tuple[str, pathlib.Path, str]]:
+    messages = [json.loads(line) for line in built.splitlines()]
     tests = [message for message in messages if message.get("executable") and message["profile"]["test"]]
     folders = [pathlib.Path(message["manifest_path"]).parent for message in tests]
     names = json.loads(subprocess.run(["cargo", "metadata", "--no-deps", "--format-version", "1"], check=True, stdout=subprocess.PIPE).stdout)
@@ -61,7 +63,11 @@ def run(package: str, folder: pathlib.Path, program: str, libraries: str) -> str
 
 def main() -> int:
     libraries = subprocess.run(["rustc", "--print", "target-libdir"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
-    tests = programs()
+    if len(sys.argv) > 1:
+        built = pathlib.Path(sys.argv[1]).read_text()
+    else:
+        built = subprocess.run(BUILD, check=True, stdout=subprocess.PIPE, text=True).stdout
+    tests = programs(built)
     with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
         failed = [why for why in pool.map(lambda test: run(*test, libraries), tests) if why]
     print(f"\n{len(tests)} test programs" + "".join(f"\nFAILED: {why}" for why in failed))
