@@ -20,12 +20,12 @@ impl Entries {
     /// Adds an entry and returns its index.
     #[inline(always)]
     pub(super) fn push(&mut self, entry: Entry) -> usize {
-        if self.entries.len() == self.entries.capacity() {
+        let len = self.entries.len();
+        if len == self.entries.capacity() {
             self.grow();
         }
-        let index = self.base + self.entries.len();
         self.entries.push(entry);
-        index
+        self.base + len
     }
 
     /// Grows faster than by doubling from one, so that a request with ten jobs allocates once for them.

@@ -5,37 +5,47 @@ use std::collections::VecDeque;
 /// Segments in their order. The first is stored in place, so that a single one needs no deque.
 pub(super) struct Segments<S> {
     first: Option<S>,
-    rest: VecDeque<S>,
+    #[allow(clippy::box_collection, reason = "most lists have none, and a deque is four times as large")]
+    rest: Option<Box<VecDeque<S>>>,
 }
 
 impl<S> Segments<S> {
     pub(super) fn push(&mut self, segment: S) {
-        if self.first.is_none() && self.rest.is_empty() {
+        if self.last_mut().is_none() {
             self.first = Some(segment);
         } else {
-            self.rest.push_back(segment);
+            self.push_behind(segment);
         }
     }
 
+    #[cold]
+    fn push_behind(&mut self, segment: S) {
+        self.rest.get_or_insert_default().push_back(segment);
+    }
+
     pub(super) fn last_mut(&mut self) -> Option<&mut S> {
-        self.rest.back_mut().or(self.first.as_mut())
+        match &mut self.rest {
+            None => self.first.as_mut(),
+            Some(rest) => rest.back_mut().or(self.first.as_mut()),
+        }
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut S> {
-        self.first.iter_mut().chain(&mut self.rest)
+        self.first.iter_mut().chain(self.rest.iter_mut().flat_map(|rest| rest.iter_mut()))
     }
 
     pub(super) fn take_next(&mut self) -> Option<S> {
-        self.first.take().or_else(|| self.rest.pop_front())
+        self.first.take().or_else(|| self.rest.as_mut()?.pop_front())
     }
 
     pub(super) fn take_all(&mut self) -> Vec<S> {
-        self.first.take().into_iter().chain(self.rest.drain(..)).collect()
+        let rest = self.rest.take().map(|rest| *rest).unwrap_or_default();
+        self.first.take().into_iter().chain(rest).collect()
     }
 }
 
 impl<S> Default for Segments<S> {
     fn default() -> Self {
-        Self { first: None, rest: VecDeque::new() }
+        Self { first: None, rest: None }
     }
 }

@@ -124,6 +124,7 @@ impl Hooks {
 
     /// Logs an event, and calls all hooks. Call it without holding a lock: hooks, subscribers and an error's `Display` are user
     /// code.
+    #[inline]
     pub(crate) fn report(
         &self,
         job: JobRef,

@@ -66,11 +66,13 @@ enum Stop<'a> {
     Never,
     /// It is that of the job that runs in the line of the thread's list.
     InLine(Stage),
-    OfJob {
-        list: &'a JobList,
-        index: usize,
-        stage: Stage,
-    },
+    OfJob(&'a OfJob<'a>, Stage),
+}
+
+/// A job, by its list and its index there.
+pub(super) struct OfJob<'a> {
+    pub(super) list: &'a JobList,
+    pub(super) index: usize,
 }
 
 /// The stage of the attempt.
@@ -92,8 +94,7 @@ impl<'a, F: Future<Output = JobResult>> Attempt<'a, F> {
 
     /// An attempt of any job.
     pub(super) fn of_job(
-        list: &'a JobList,
-        index: usize,
+        job: &'a OfJob<'a>,
         is_in_line: bool,
         future: F,
         span: JobSpan,
@@ -101,7 +102,7 @@ impl<'a, F: Future<Output = JobResult>> Attempt<'a, F> {
     ) -> Self {
         // Another task is known already.
         let stage = if is_in_line { Stage::New } else { Stage::Waits };
-        Self { future: Some(future), rest: Rest { span, limit, stop: Stop::OfJob { list, index, stage } } }
+        Self { future: Some(future), rest: Rest { span, limit, stop: Stop::OfJob(job, stage) } }
     }
 
     /// Creates the step that follows an attempt, and that nothing stops.
@@ -196,8 +197,8 @@ impl Rest<'_> {
         };
         let (stage, stops) = match &mut self.stop {
             Stop::Never => return false,
-            Stop::OfJob { list, index, stage } => {
-                let stops = asks(list, Some(*index), *stage);
+            Stop::OfJob(job, stage) => {
+                let stops = asks(job.list, Some(job.index), *stage);
                 (stage, stops)
             }
             Stop::InLine(stage) => {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    attempt::{Attempt, AttemptEnd},
+    attempt::{Attempt, AttemptEnd, OfJob},
     finish::{Again, Next, Wait, end_failed, succeed},
     held::{Held, Room},
     push,
@@ -197,7 +197,8 @@ async fn run(
                 }
                 None => attempt,
             };
-            let end = Attempt::of_job(list, index, is_in_line, attempt, span, limit).await;
+            let of_job = OfJob { list, index };
+            let end = Attempt::of_job(&of_job, is_in_line, attempt, span, limit).await;
             leave(index, jobs);
             if is_lost.get().is_some() {
                 list.end(index, &JobEventKind::Queued);
