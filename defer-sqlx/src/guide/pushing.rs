@@ -70,7 +70,8 @@
 //! ```
 //!
 //! Diesel, through diesel-async, with `diesel-async-postgres` or `diesel-async-sqlite`. On SQLite, run `PRAGMA busy_timeout = 5000`
-//! on its connections. Otherwise they fail as soon as another connection writes:
+//! on its connections. Otherwise they fail as soon as another connection writes. Before diesel-async 0.9, the closure is
+//! `|connection| async move { .. }.scope_boxed()`, with its `scoped_futures::ScopedFutureExt`:
 //!
 #![cfg_attr(feature = "diesel-async-postgres", doc = "```")]
 #![cfg_attr(not(feature = "diesel-async-postgres"), doc = "```text")]
