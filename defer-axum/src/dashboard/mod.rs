@@ -50,8 +50,8 @@
 //!
 //! The dashboard records jobs that end after it was created, so create it before the first job. The totals at the top are those
 //! of the runner. For each job type it keeps at most 70 runs: 20 that succeeded, 30 that failed, 10 that were retried and 10
-//! others. A run has the errors of at most five attempts, of at most 500 bytes each. Runs that did not fail are limited to these
-//! numbers per second: if more jobs succeed, the page shows a sample. The times of the last five minutes are in histograms that
+//! others. A run has the errors of at most five attempts, of at most 500 bytes each. If more runs than that do not fail within ten
+//! seconds, the page shows a sample, of at least one every half second. The times of the last five minutes are in histograms that
 //! are exact to a sixteenth. Three hundred job types take 10 MB (`soak types` in the repository), regardless of the number of
 //! jobs.
 //!

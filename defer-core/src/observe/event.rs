@@ -183,12 +183,6 @@ impl JobEvent {
         self.request.request_id.as_deref()
     }
 
-    /// Returns the route as a shared string.
-    #[doc(hidden)]
-    pub fn shared_path(&self) -> Option<Arc<str>> {
-        self.request.matched_path.clone()
-    }
-
     /// Returns the status of the outgoing response, if it is already known.
     pub fn status(&self) -> Option<StatusCode> {
         self.request.status

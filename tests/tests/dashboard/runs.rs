@@ -1,6 +1,6 @@
 //! The runs on the page.
 
-use std::{error::Error, fmt, sync::Arc};
+use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use axum::{Router, extract::Path, http::StatusCode, routing::get};
 use defer_axum::{
@@ -221,6 +221,45 @@ async fn its_memory_is_bounded_and_a_rare_type_outlives_a_common_one() {
     assert_eq!(error, format!("{}…", "ß".repeat(250)));
     let rare = data_of("?name=FailsUnprintably").await;
     assert_eq!(rare["runs"][0]["errors"][0]["error"], "the error panicked while it was formatted");
+}
+
+/// The clock is paused: sleeping only lets time pass.
+#[tokio::test(start_paused = true)]
+async fn a_burst_is_kept_whole_and_a_stream_as_a_sample_of_its_last_seconds() {
+    let runner = Runner::default();
+    let router: Router = Router::new().nest("/jobs", Dashboard::new(&runner).into());
+    let run = async |number| {
+        let ids = scope(&runner, async { Vec::from_iter((0..number).map(|_| Good::defer().id())) }).await;
+        runner.idle().await;
+        ids
+    };
+    let kept = async || {
+        let body = defer_tests::ask(&router, "/jobs/data?name=Good").await.into_body();
+        let body = axum::body::to_bytes(body, usize::MAX).await.expect("a body");
+        let data: Value = serde_json::from_slice(&body).expect("JSON");
+        let runs = data["runs"].as_array().expect("runs").iter();
+        Vec::from_iter(
+            runs.rev().map(|run| run["id"].as_str().expect("an id").parse::<JobId>().expect("an id")),
+        )
+    };
+    for _ in 0..2 {
+        let burst = run(20).await;
+        assert_eq!(kept().await, burst);
+        tokio::time::sleep(Duration::from_secs(10)).await;
+    }
+
+    let mut stream = Vec::new();
+    for _ in 0..1_000 {
+        stream.extend(run(1).await);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let kept = kept().await;
+    let places =
+        Vec::from_iter(kept.iter().map(|id| stream.iter().position(|job| job == id).expect("of the stream")));
+    // One every half second, of twenty jobs a second.
+    let sample = Vec::from_iter((0..20).map(|number| places[0] + number * 10));
+    assert_eq!(places, sample);
+    assert!(places[19] >= 990, "the latest: {places:?}");
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use std::{
 use defer_core::{
     __private::{Observer, Report, Timestamp},
     JobId, Runner,
-    event::JobEventKind,
+    event::{JobEvent, JobEventKind},
 };
 use rustc_hash::FxHashMap;
 
@@ -149,12 +149,19 @@ impl Journal {
         if let Some(ran) = ran {
             job_type.window.time(at, ran, report.wait());
         }
-        if !job_type.keeps(outcome, report.attempt(), at) && !outcome.is_failure() {
+        let keeps = job_type.keeps(outcome, report.attempt(), at);
+        if !keeps && !outcome.is_failure() {
             return;
         }
+        let event = report.event();
         // Errors may have been hidden meanwhile.
         let error = error.filter(|_| !self.hides_errors());
-        types.note_rare(report, &Ended { outcome, at, ran }, error);
+        if outcome.is_failure() {
+            types.note_failure(&event, outcome, error.as_deref());
+        }
+        if keeps {
+            types.keep(index, &event, &Ended { outcome, at, ran }, error.as_deref());
+        }
     }
 
     /// Returns the figures of every type of which the runner had a job.
@@ -273,28 +280,18 @@ impl Types {
         index
     }
 
-    /// Records what is not only counted: the error of an attempt, and the run, if it is kept.
     #[cold]
-    fn note_rare(&mut self, report: &Report<'_>, ended: &Ended, error: Option<String>) {
-        let event = report.event();
-        let outcome = ended.outcome;
-        self.failures.add(event.name(), event.id(), outcome, error.as_deref());
+    fn note_failure(&mut self, event: &JobEvent, outcome: Outcome, error: Option<&str>) {
+        self.failures.add(event.name(), event.id(), outcome, error);
         if outcome == Outcome::QueueFailed {
             Refused::count(&mut self.refused, SystemTime::now());
         }
-        if !self.of(event.name()).keeps(outcome, event.attempt(), ended.at) {
-            return;
-        }
+    }
+
+    #[cold]
+    fn keep(&mut self, index: usize, event: &JobEvent, ended: &Ended, error: Option<&str>) {
         self.runs += 1;
-        let mut run = Run::new(self.runs, &event, ended);
-        let job_type = self.of(run.name);
-        if let Some(earlier) = job_type.take_earlier(&run) {
-            run.follow(earlier);
-        }
-        if let Some(error) = error {
-            run.add_error(&error);
-        }
-        job_type.keep(run);
+        self.types[index].keep(self.runs, event, ended, error);
     }
 
     fn all_runs(&self) -> impl Iterator<Item = &Run> {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use defer_core::{Delivery, JobId, event::JobEvent};
-use http::StatusCode;
+use http::{Method, StatusCode};
 use serde::{Serialize, Serializer};
 
 use super::outcome::Outcome;
@@ -58,12 +58,13 @@ pub(super) struct Ended {
 }
 
 impl Run {
-    pub(super) fn new(number: u64, event: &JobEvent, Ended { outcome, at, ran }: &Ended) -> Self {
-        let route = match (event.method(), event.matched_path()) {
-            (Some(method), Some(path)) => Some(format!("{method} {path}")),
-            (Some(method), None) => Some(method.to_string()),
-            (None, _) => None,
-        };
+    /// Creates the record of a run. It shares its route with the previous one, if they are equal.
+    pub(super) fn new(
+        number: u64,
+        event: &JobEvent,
+        Ended { outcome, at, ran }: &Ended,
+        previous: Option<&Self>,
+    ) -> Self {
         Self {
             number,
             name: event.name(),
@@ -75,17 +76,17 @@ impl Run {
             ended_at: SystemTime::now(),
             waited: event.wait().map(|waited| waited.as_secs_f32()),
             ran: ran.map(|ran| ran.as_secs_f32()),
-            route: route.map(Arc::from),
+            route: event.method().map(|method| {
+                let path = event.matched_path();
+                let known = previous.and_then(|previous| previous.route.as_ref());
+                let known = known.filter(|route| is_route(route, method, path));
+                known.cloned().unwrap_or_else(|| route(method, path))
+            }),
             request_id: event.request_id().map(Box::from),
             status: event.status(),
             delivery: event.delivery(),
             errors: Vec::new(),
         }
-    }
-
-    /// Takes the errors of an earlier attempt.
-    pub(super) fn follow(&mut self, earlier: Self) {
-        self.errors = earlier.errors;
     }
 
     pub(super) fn add_error(&mut self, error: &str) {
@@ -97,14 +98,52 @@ impl Run {
         self.errors.push(AttemptError { attempt: self.attempt, error: same.unwrap_or_else(|| error.into()) });
     }
 
-    /// Shares equal texts with another run.
-    pub(super) fn share(&mut self, other: &Self) {
-        if self.route == other.route {
-            self.route.clone_from(&other.route);
-        }
+    /// Shares equal errors with another run.
+    pub(super) fn share_errors(&mut self, other: &Self) {
         for error in &mut self.errors {
             if let Some(same) = other.errors.iter().find(|known| known.error == error.error) {
                 error.error = same.error.clone();
+            }
+        }
+    }
+}
+
+fn route(method: &Method, path: Option<&str>) -> Arc<str> {
+    match path {
+        Some(path) => format!("{method} {path}").into(),
+        None => method.as_str().into(),
+    }
+}
+
+/// Returns whether this is the route, without writing it.
+fn is_route(known: &str, method: &Method, path: Option<&str>) -> bool {
+    let rest = known.strip_prefix(method.as_str());
+    rest.is_some_and(|rest| rest.strip_prefix(' ') == path && (path.is_some() || rest.is_empty()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_is_equal_to_what_is_written_of_it_and_to_nothing_else() {
+        let of = |method: &str, path| (Method::from_bytes(method.as_bytes()).expect("a method"), path);
+        let routes = [
+            of("GET", Some("/a")),
+            of("GET", Some("/ab")),
+            of("GET", Some("")),
+            of("GET", None),
+            of("GETS", None),
+            of("POST", Some("/a")),
+        ];
+        for (method, path) in &routes {
+            let known = route(method, *path);
+            for other in &routes {
+                assert_eq!(
+                    is_route(&known, &other.0, other.1),
+                    (method, path) == (&other.0, &other.1),
+                    "{known}"
+                );
             }
         }
     }
