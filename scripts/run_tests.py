@@ -23,6 +23,8 @@ SERVERS = "defer-queue-tests"
 TURN = threading.Lock()
 # These wait longer than others, so they start first.
 SLOW = ["defer-queue-tests", "audit", "defer-river", "signup", "defer-macros", "defer-fuzz"]
+# trybuild's own flags and the one that it adds the second time, with which it would check all dependencies twice.
+UI_FLAGS = ["--cfg", "trybuild", "--verbose", "-A", "dead_code", "--diagnostic-width=140"]
 BUILD = ["cargo", "test", "--workspace", "--all-features", "--no-run", "--message-format", "json-render-diagnostics"]
 
 
@@ -47,6 +49,8 @@ def run(package: str, folder: pathlib.Path, program: str, libraries: str) -> str
         # Set by the compiler for the tests of a procedural macro.
         "LD_LIBRARY_PATH": libraries,
     }
+    if pathlib.Path(program).name.startswith("ui-"):
+        environment["CARGO_ENCODED_RUSTFLAGS"] = "\x1f".join(UI_FLAGS)
     begun = time.monotonic()
     with TURN if package == SERVERS else contextlib.nullcontext():
         ended = subprocess.run([program], cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)

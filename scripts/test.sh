@@ -65,13 +65,14 @@ built=$(mktemp)
 cargo test --workspace --all-features --no-run --quiet --message-format json-render-diagnostics >"$built"
 
 # Most tests wait, so steps that need the compiler run in parallel.
-tests=$(mktemp)
+tests=$(mktemp) looks=$(mktemp)
+looking=
 step "tests of all crates, all features: unit, socket, queue, UI, browser and SMTP tests, beside servers of their own"
 # The compiler writes gigabytes meanwhile, so a sync can take longer than the five seconds that a transaction has.
 DEFER_TEST_FSYNC=off setsid scripts/with-servers.sh scripts/run_tests.py "$built" >"$tests" 2>&1 &
 running=$!
-# Stops the tests if another step fails. Once they have ended there is nothing to stop, which is not an error.
-trap 'kill -- "-$running" 2>/dev/null || true; rm -f "$built" "$tests"' EXIT
+# Stops what runs beside another step if that fails. What has ended is not there to be stopped, which is not an error.
+trap 'kill -- "-$running" ${looking:+"-$looking"} 2>/dev/null || true; rm -f "$built" "$tests" "$looks"' EXIT
 
 step "meanwhile: clippy, warnings denied"
 cargo clippy --quiet --workspace --all-targets --all-features -- -D warnings
@@ -80,7 +81,8 @@ step "meanwhile: doc tests"
 cargo test --workspace --all-features --doc --quiet
 
 step "meanwhile: documentation, warnings denied, and links"
-RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --all-features --quiet -p defer-core -p defer-macros -p defer-axum -p defer-sqlx -p defer-river -p defer-apalis
+# For the whole workspace with what its tests need (`--examples` asks for that, there are none), so that no dependency is checked again.
+RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features --lib --examples --quiet
 scripts/links.py "$target/doc"
 
 step "meanwhile: features on their own"
@@ -100,13 +102,20 @@ step "meanwhile: packages"
 # `scripts/new_user.py` checks that the packages build.
 cargo package --quiet --no-verify --allow-dirty -p defer-core -p defer-macros -p defer-axum -p defer-sqlx -p defer-river -p defer-apalis
 
-step "meanwhile: building the benchmark and the soak"
+step "meanwhile: building the soak"
+cargo build --quiet --release -p defer-soak
+setsid scripts/page.py "$target/release/defer-soak" "$axe" >"$looks" 2>&1 &
+looking=$!
+
+step "meanwhile: building the benchmark"
 cargo bench --quiet -p defer-benches --bench per_request --no-run
 cargo build --quiet --release -p defer-benches --features served --bin served
-cargo build --quiet --release -p defer-soak
 
-step "meanwhile: the dashboard, looked at by axe in a browser"
-scripts/page.py "$target/release/defer-soak" "$axe"
+step "the dashboard, looked at by axe in a browser"
+looked=0
+wait "$looking" || looked=$?
+cat "$looks"
+[ "$looked" = 0 ]
 
 step "the tests' results"
 passed=0

@@ -5,14 +5,14 @@
 //! `impl` or of its trait. The checks know names but not types: a call counts if exactly one folder has a method of that name
 //! and number of arguments, and no other crate is known to have one ([`AMBIGUOUS`]).
 //!
-//! Also checks that no file of a test program is forgotten.
+//! Also checks that no test is forgotten: each file of a test program belongs to it, and there are none where none run.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::OsString,
     fmt::Write as _,
     fs,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
@@ -511,6 +511,34 @@ fn each_file_of_a_test_program_is_one_of_its_modules() {
     }
     assert!(programs > 10, "the test programs are not seen");
     assert!(forgotten.is_empty(), "no module: {forgotten:?}");
+}
+
+/// Cargo would build an empty test program of each of them. Tests that are added to one would not run, and nothing would say so.
+#[test]
+fn a_package_that_says_it_has_no_unit_tests_has_none() {
+    fn tests(folder: &Path) -> Vec<PathBuf> {
+        let entries = fs::read_dir(folder).into_iter().flatten().map(|entry| entry.expect("an entry").path());
+        let (folders, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
+        let has_tests = |path: &PathBuf| {
+            let text = fs::read_to_string(path).unwrap_or_default();
+            ["#[test]", "::test]", "::test(", "cfg(test)"].iter().any(|sign| text.contains(sign))
+        };
+        let below = folders.iter().flat_map(|folder| tests(folder));
+        files.into_iter().filter(has_tests).chain(below).collect()
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let workspace = fs::read_to_string(root.join("Cargo.toml")).expect("the workspace");
+    let members = workspace.lines().find(|line| line.starts_with("members = ")).expect("members");
+    let mut packages = 0;
+    for member in members.split('"').skip(1).step_by(2).filter(|member| !member.contains('*')) {
+        let folder = root.join(member);
+        let manifest = fs::read_to_string(folder.join("Cargo.toml")).expect("a manifest");
+        if manifest.lines().any(|line| line == "test = false") {
+            packages += 1;
+            assert_eq!(tests(&folder.join("src")), Vec::<PathBuf>::new(), "{member}");
+        }
+    }
+    assert!(packages > 5, "the packages are not seen");
 }
 
 fn in_memory(files: &[(&str, &str)]) -> Crate {

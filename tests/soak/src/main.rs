@@ -13,7 +13,6 @@
 
 mod load;
 mod memory;
-mod numbered;
 mod page;
 mod pending;
 mod scene;

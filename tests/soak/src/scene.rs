@@ -12,10 +12,11 @@ use defer_axum::{
     },
     scope,
 };
+use defer_soak_types::defer_each;
 use serde::{Deserialize, Serialize};
 use tokio::{io::AsyncReadExt, net::TcpListener};
 
-use crate::{Failure, numbered::defer_each};
+use crate::Failure;
 
 /// Takes a given time, and fails with a given error.
 #[derive(Deferrable, Serialize, Deserialize)]
@@ -137,7 +138,7 @@ async fn play(name: String, runner: Runner) {
                     }
                 }
                 "down" => drop(ChargeCard::defer(None)),
-                "types" => defer_each(|n| (n % 90 == 17 && round % 7 == 0).then(|| "refused".to_owned())),
+                "types" => defer_each(&|n| (n % 90 == 17 && round % 7 == 0).then(|| "refused".to_owned())),
                 "hostile" => {
                     Markup::defer();
                     LongName::defer();

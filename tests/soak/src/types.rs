@@ -1,11 +1,9 @@
 //! The memory of a dashboard that has seen many job types, and keeps as much about them as it ever does.
 
 use defer_axum::{Dashboard, Runner, scope};
+use defer_soak_types::{TYPES, defer_each};
 
-use crate::{
-    Failure, memory,
-    numbered::{TYPES, defer_each},
-};
+use crate::{Failure, memory};
 
 /// More runs than the dashboard keeps for one type.
 const FAILURES: usize = 60;
@@ -30,11 +28,11 @@ async fn fill(runner: &Runner) {
     for round in 0..FAILURES {
         // As long as the longest error that is kept.
         let error = |number| Some(format!("{number} failed in round {round}: {}", "x".repeat(500)));
-        scope(runner, async { defer_each(error) }).await;
+        scope(runner, async { defer_each(&error) }).await;
         runner.idle().await;
     }
     for _ in 0..SUCCESSES {
-        scope(runner, async { defer_each(|_| None) }).await;
+        scope(runner, async { defer_each(&|_| None) }).await;
         runner.idle().await;
     }
 }
