@@ -45,8 +45,15 @@ def eventually(what, ask):
 
 class Driver:
     def __init__(self, stack):
-        driver = start(stack, os.environ.get("CHROMEDRIVER", "chromedriver"), "--port=0")
-        self.url = "http://127.0.0.1:" + first_line(driver, r"started successfully on port (\d+)")
+        for left in reversed(range(5)):
+            driver = start(stack, os.environ.get("CHROMEDRIVER", "chromedriver"), "--port=0")
+            try:
+                self.url = "http://127.0.0.1:" + first_line(driver, r"started successfully on port (\d+)")
+                break
+            except SystemExit:
+                # Among many servers, the port that it picks can be taken meanwhile.
+                if not left:
+                    raise
 
     def browser(self, stack):
         """Returns a browser with an empty profile, which ends with the stack."""

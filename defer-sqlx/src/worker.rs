@@ -131,6 +131,8 @@ impl Worker {
     /// Runs jobs until no job of its types waits or runs, including delayed and retried jobs. Use it in tests, and in commands
     /// that work off the stored jobs.
     ///
+    /// The ends are stored by then. A hook may hear of the last ones a moment later: [`Runner::idle`] waits for that too.
+    ///
     /// # Errors
     ///
     /// See [`run_until`](Self::run_until).

@@ -362,7 +362,8 @@ async fn a_job_that_was_due_before_its_worker_came_has_waited_since_then() {
     // As if no worker had run for 20 s.
     let mut connection = SqliteConnection::connect(&service.url).await.unwrap();
     query("UPDATE defer_jobs SET due = due - 20000").execute(&mut connection).await.unwrap();
-    service.queue.worker(runner).job::<Mail>().run_until_empty().await.unwrap();
+    service.queue.worker(runner.clone()).job::<Mail>().run_until_empty().await.unwrap();
+    runner.idle().await;
     let waits = waits.lock().unwrap().clone();
     // The queue counts in milliseconds, by a different clock.
     let (least, most) = (Duration::from_secs(20), Duration::from_secs(21) + began.elapsed());

@@ -14,6 +14,9 @@ use tokio::{
 
 use crate::support::eventually::eventually;
 
+/// chromedriver may end without listening: among many servers, the port that it picks can be taken meanwhile.
+const TRIES: usize = 5;
+
 /// A browser with an empty profile. Dropping it ends the driver and the browser.
 pub(crate) struct Browser {
     pub(crate) client: Client,
@@ -21,9 +24,11 @@ pub(crate) struct Browser {
     _profile: TempDir,
 }
 
-impl Browser {
-    pub(crate) async fn start() -> Self {
-        let program = env::var_os("CHROMEDRIVER").unwrap_or_else(|| "chromedriver".into());
+/// Starts chromedriver. Returns the port on which it listens.
+async fn driver() -> (Child, String) {
+    let program = env::var_os("CHROMEDRIVER").unwrap_or_else(|| "chromedriver".into());
+    let mut said = Vec::new();
+    for _ in 0..TRIES {
         let mut driver = Command::new(&program)
             .arg("--port=0")
             .process_group(0) // the browser joins the driver's group, see `drop`
@@ -34,16 +39,21 @@ impl Browser {
                 panic!("{program:?}: {error}; install chromium-driver, or name it by CHROMEDRIVER")
             });
         let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
-        let port = loop {
-            let line = lines.next_line().await.unwrap();
-            let line = line.expect("chromedriver says which port it listens on");
+        while let Some(line) = lines.next_line().await.unwrap() {
             if let Some((_, port)) = line.split_once("started successfully on port ") {
-                break port.trim_end_matches('.').to_owned();
+                // chromedriver keeps writing, and would block if nothing read its output.
+                tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+                return (driver, port.trim_end_matches('.').to_owned());
             }
-        };
-        // chromedriver keeps writing, and would block if nothing read its output.
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+            said.push(line);
+        }
+    }
+    panic!("chromedriver does not say on which port it listens: {said:?}");
+}
 
+impl Browser {
+    pub(crate) async fn start() -> Self {
+        let (driver, port) = driver().await;
         let profile = TempDir::new().unwrap();
         let mut capabilities = Capabilities::new();
         let user_data = format!("--user-data-dir={}", profile.path().display());
