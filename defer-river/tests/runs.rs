@@ -399,6 +399,20 @@ async fn a_database_in_memory_is_refused_and_so_is_a_name_that_river_does_not_ta
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_file_that_another_process_has_locked_is_waited_for() {
+    use defer_river::sqlx::{Connection, SqliteConnection, query};
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}/jobs.db", folder.path().display());
+    let mut other = SqliteConnection::connect(&format!("{url}?mode=rwc")).await.unwrap();
+    query("BEGIN EXCLUSIVE").execute(&mut other).await.unwrap();
+    let connect = tokio::spawn(async move { RiverQueue::connect(&url).await });
+    // Longer than SQLite itself waits.
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    query("COMMIT").execute(&mut other).await.unwrap();
+    connect.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_whose_write_took_too_long_runs_here_and_nowhere_else() {
     use defer_river::sqlx::{Connection, SqliteConnection, query};
     let service = Service::on_sqlite().await;

@@ -1,6 +1,9 @@
 //! The database, and its connections.
 
-use std::{str::FromStr, time::Duration};
+use std::{
+    str::FromStr,
+    time::{Duration, Instant},
+};
 
 use sqlx::{ConnectOptions, Connection as _};
 #[cfg(feature = "postgres")]
@@ -22,6 +25,9 @@ const CONNECTIONS: u32 = 4;
 /// How often River's migrations are tried: another process may be at it.
 const MIGRATION_TRIES: u32 = 20;
 const MIGRATION_PAUSE: Duration = Duration::from_millis(100);
+/// For how long a SQLite file may be locked before that is an error. SQLite waits for the busy timeout, in no fair order, and not at
+/// all where two that wait for each other would never go on: some of many processes that start at once would fail.
+const BUSY_FOR: Duration = Duration::from_secs(30);
 
 /// Where River's tables are.
 #[derive(Clone, Debug)]
@@ -116,7 +122,15 @@ impl Database {
     pub(crate) async fn open(&self) -> Result<Connection, sqlx::Error> {
         Ok(match self {
             #[cfg(feature = "sqlite")]
-            Self::Sqlite(options) => Connection::Sqlite(SqliteConnection::connect_with(options).await?),
+            Self::Sqlite(options) => {
+                let busy = Busy::new();
+                loop {
+                    match SqliteConnection::connect_with(options).await {
+                        Ok(connection) => break Connection::Sqlite(connection),
+                        Err(error) => busy.pause(error).await?,
+                    }
+                }
+            }
             #[cfg(feature = "postgres")]
             Self::Postgres(options) => {
                 let options = options.as_ref().clone().disable_statement_logging();
@@ -144,7 +158,10 @@ impl Database {
             tokio::time::sleep(MIGRATION_PAUSE).await;
         }
         if statements.lock.is_none() {
-            connection.execute(statements.begin_migration).await?;
+            let busy = Busy::new();
+            while let Err(error) = connection.execute(statements.begin_migration).await {
+                busy.pause(error).await?;
+            }
         }
         // To create what exists would wait for everybody who writes.
         if !connection.is_migrated(statements).await? {
@@ -204,6 +221,32 @@ impl Database {
             }
         }
     }
+}
+
+/// Waits while another process has a SQLite file locked.
+struct Busy {
+    since: Instant,
+}
+
+impl Busy {
+    fn new() -> Self {
+        Self { since: Instant::now() }
+    }
+
+    /// Waits before the next try. Returns the error if that would be no use.
+    async fn pause(&self, error: sqlx::Error) -> Result<(), sqlx::Error> {
+        if !is_busy(&error) || self.since.elapsed() > BUSY_FOR {
+            return Err(error);
+        }
+        tokio::time::sleep(MIGRATION_PAUSE).await;
+        Ok(())
+    }
+}
+
+/// Returns whether this is SQLite's BUSY, in any of its extended forms. The codes of Postgres have five characters.
+fn is_busy(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| code.len() < 5 && code.parse::<i32>().is_ok_and(|code| code & 0xff == 5))
 }
 
 impl Connection {
