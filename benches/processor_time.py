@@ -71,6 +71,20 @@ def microseconds(served, way, job, seconds=SECONDS):
         return (processor_seconds(server) - before) * 1e6 / requests
 
 
+def measure(served, job, seconds, rounds):
+    """Prints the processor times of both ways, and returns the median of their ratios."""
+    times = {way: [] for way in WAYS}
+    for number in range(rounds):
+        # The order alternates, so that a drift of the machine's speed favors neither.
+        for way in WAYS if number % 2 else reversed(WAYS):
+            times[way].append(microseconds(served, way, job, seconds))
+    ratios = [deferred / spawned for spawned, deferred in zip(times["spawn"], times["defer"])]
+    median = statistics.median(ratios)
+    spawned, deferred = (statistics.median(times[way]) for way in WAYS)
+    print(f"| {job} | {spawned:.1f} | {deferred:.1f} | {median:.2f} ({min(ratios):.2f}–{max(ratios):.2f}) |", flush=True)
+    return median
+
+
 def main(arguments):
     check = "--check" in arguments
     seconds, rounds = (CHECK_SECONDS, CHECK_ROUNDS) if check else (SECONDS, ROUNDS)
@@ -80,15 +94,10 @@ def main(arguments):
     print("|---|--:|--:|--:|")
     wrong = []
     for job, limit in LIMITS.items():
-        times = {way: [] for way in WAYS}
-        for number in range(rounds):
-            # The order alternates, so that a drift of the machine's speed favors neither.
-            for way in WAYS if number % 2 else reversed(WAYS):
-                times[way].append(microseconds(served, way, job, seconds))
-        ratios = [deferred / spawned for spawned, deferred in zip(times["spawn"], times["defer"])]
-        median = statistics.median(ratios)
-        spawned, deferred = (statistics.median(times[way]) for way in WAYS)
-        print(f"| {job} | {spawned:.1f} | {deferred:.1f} | {median:.2f} ({min(ratios):.2f}–{max(ratios):.2f}) |", flush=True)
+        median = measure(served, job, seconds, rounds)
+        if check and median > limit:
+            # Something else may have run during a few short rounds. What costs too much does so again.
+            median = measure(served, job, SECONDS, ROUNDS)
         if median > limit:
             wrong.append(f"{job}: {median:.2f} times the processor time of a spawned job, and the limit is {limit}")
     if check and wrong:
