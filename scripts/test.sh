@@ -71,7 +71,7 @@ step "tests of all crates, all features: unit, socket, queue, UI, browser and SM
 # The compiler writes gigabytes meanwhile, so a sync can take longer than the five seconds that a transaction has.
 DEFER_TEST_FSYNC=off setsid scripts/with-servers.sh scripts/run_tests.py "$built" >"$tests" 2>&1 &
 running=$!
-# Stops what runs beside another step if that fails. What has ended is not there to be stopped, which is not an error.
+# Stops what runs beside another step if that fails. `|| true`: what has ended is not there to be stopped, which is no failure of a step.
 trap 'kill -- "-$running" ${looking:+"-$looking"} 2>/dev/null || true; rm -f "$built" "$tests" "$looks"' EXIT
 
 step "meanwhile: clippy, warnings denied"

@@ -406,7 +406,8 @@ async fn a_new_file_that_another_process_has_locked_is_waited_for() {
     let mut other = SqliteConnection::connect(&format!("{url}?mode=rwc")).await.unwrap();
     query("BEGIN EXCLUSIVE").execute(&mut other).await.unwrap();
     let connect = tokio::spawn(async move { RiverQueue::connect(&url).await });
-    // Longer than SQLite itself waits.
+    // Longer than the five seconds that SQLite itself waits, by its own clock. A slower machine only holds the lock for longer, and
+    // the limit is 30 s.
     tokio::time::sleep(Duration::from_secs(6)).await;
     query("COMMIT").execute(&mut other).await.unwrap();
     connect.await.unwrap().unwrap();

@@ -245,12 +245,14 @@ async fn a_burst_is_kept_whole_and_a_stream_as_a_sample_of_its_last_seconds() {
     for _ in 0..2 {
         let burst = run(20).await;
         assert_eq!(kept().await, burst);
+        // The clock is paused: this takes no time, and the burst becomes as old as that.
         tokio::time::sleep(Duration::from_secs(10)).await;
     }
 
     let mut stream = Vec::new();
     for _ in 0..1_000 {
         stream.extend(run(1).await);
+        // The clock is paused: this is the pace of the stream.
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let kept = kept().await;
